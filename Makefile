@@ -1,0 +1,55 @@
+# Everything a newcomer or a machine runs. Each target makes .venv first when it is missing or older than the lock files.
+.PHONY: init check format test test-gpu torture bench docs demo lock
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+# One thread for torch and llama.cpp: with more, OpenMP's spinning costs twenty times on a busy machine.
+export OMP_NUM_THREADS ?= 1
+export OMP_WAIT_POLICY ?= PASSIVE
+export GOMP_SPINCOUNT ?= 0
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / — /'
+
+init: .venv/.made  ## make .venv with all that demo and tests need
+.venv/.made: requirements.lock requirements-torch.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-torch.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch .venv/.made
+
+demo: .venv/.made  ## the whole loop on a sample project; ARGS="DIR --yes --resume"
+	$(BIN)/tunekeeper demo $(ARGS)
+
+check: .venv/.made  ## lint, format, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/.made  ## put the source in its form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: .venv/.made  ## all tests; ARGS="tests/gateway -x"
+	$(BIN)/python -m pytest -m "not gpu" $(ARGS)
+
+test-gpu: .venv/.made  ## the tests that need a GPU
+	$(BIN)/python -m pytest -m gpu $(ARGS)
+
+torture: .venv/.made  ## the journeys that kill, starve and corrupt; NAME=T23 picks one
+	$(BIN)/python -m pytest tests/journeys $(if $(NAME),-k $(NAME)) $(ARGS)
+
+bench: .venv/.made  ## one benchmark beside its peers; NAME=gateway
+	$(BIN)/python benchmarks/$(or $(NAME),$(error say which: make bench NAME=gateway)).py $(ARGS)
+
+docs: .venv/.made  ## write docs/reference from the code
+	$(BIN)/python -m tunekeeper.cli.reference docs/reference
+
+lock: .venv/.made  ## resolve the lock file anew (torch stays outside: its build differs between machines)
+	$(BIN)/python -m pip install --quiet uv
+	echo 'torch; python_version < "3"' > .venv/without-torch.txt
+	$(BIN)/uv pip compile pyproject.toml --extra train --extra local --extra postgres --extra demo --extra dev \
+	  --override .venv/without-torch.txt --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	  --no-emit-find-links --python-version 3.11 --universal --upgrade -o requirements.lock

@@ -1,0 +1,37 @@
+"""`tunekeeper demo`: the whole loop, offline, in minutes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tunekeeper.cli import frame
+
+
+def demo(
+    folder: Annotated[Path | None, typer.Argument(help="Folder to make the demo project in (default: tunekeeper-demo).")] = None,
+    yes: frame.Yes = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a demo that was cut off.")] = False,
+    json: frame.Json = False,
+) -> int:
+    """Play the whole loop on a tiny model: data, training, gate, deployment, drift, retraining, canary, rollback.
+
+    Example: tunekeeper demo my-demo
+    """
+    from tunekeeper.demo import ask, summary
+    from tunekeeper.demo import demo as play
+    from tunekeeper.demo.run import DEFAULT_FOLDER
+
+    asked = not yes and sys.stdin.isatty() and sys.stderr.isatty()
+    played = play(folder or Path(DEFAULT_FOLDER), resume=resume, consent=ask if asked else None)
+    look = [
+        "",
+        f"  report: {played.report}",
+        f"  look further: tunekeeper status --dir {played.folder}",
+        f"                tunekeeper show REQUEST_ID --dir {played.folder}   (ids: tunekeeper log ls --dir {played.folder})",
+        f"                tunekeeper up --dir {played.folder}",
+    ]
+    return frame.emit(played.figures, json, [*summary(played.figures), *look])

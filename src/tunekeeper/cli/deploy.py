@@ -1,0 +1,88 @@
+"""`tunekeeper deploy`: checklist, rollouts, drill."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Annotated
+
+import typer
+
+from tunekeeper.cli import frame
+
+app = frame.group("Stage 4: checklist, rollouts, drill.")
+Name = Annotated[str, typer.Argument(help="Name of the model.")]
+
+
+@app.command()
+def status(model: Name, dir: frame.Dir = None, json: frame.Json = False) -> int:
+    """Show the newest rollout: phase, every look at the evidence, verdict.
+
+    Example: tunekeeper deploy status support-desk
+    """
+    from tunekeeper.rollout.stage import latest
+
+    rollout = latest(frame.workspace(dir), model)
+    head = f"{rollout.state.upper().replace('_', ' ')}: {rollout.version}, {rollout.strategy}, phase {rollout.phase + 1} of {len(rollout.phases) or 1}"
+    looks = [f"  {check.at:%Y-%m-%d %H:%M} {check.action:<8} {check.reason}" for check in rollout.checks[-20:]]
+    return frame.emit(rollout, json, [head, *looks])
+
+
+@app.command()
+def check(model: Name, dir: frame.Dir = None, json: frame.Json = False) -> int:
+    """Go through the pre-deployment checklist of the open cycle.
+
+    Example: tunekeeper deploy check support-desk
+    """
+    from tunekeeper.core.errors import NotFound
+    from tunekeeper.rollout.checklist import judge
+    from tunekeeper.rollout.stage import checklist_of
+    from tunekeeper.store.ledgers.cycles import find_cycles
+
+    ws, config = frame.project(dir)
+    with ws.state.read() as tx:
+        open_ones = [each for each in find_cycles(tx, model=model, state="open") if "load" in each.records]
+    if not open_ones:
+        raise NotFound(f"{model} has nothing loaded that waits for its deployment", fix=f"tunekeeper retrain run --model {model}")
+    items = checklist_of(ws, config.model(model).sections["rollout"], open_ones[0])
+    verdict = judge(items)
+    marks = {True: "ok", False: "NO", None: "n/a"}
+    lines = [f"  {item.id} {'waived' if item.waived else marks[item.ok]:<6} {item.detail}" for item in items]
+    return frame.emit(
+        {"verdict": verdict, "items": items}, json, [verdict.outcome.upper(), *lines], code=0 if verdict.outcome == "pass" else 1
+    )
+
+
+@app.command()
+def halt(
+    model: Name,
+    reason: Annotated[str, typer.Option("--reason", help="Why.")] = "halted by hand",
+    dir: frame.Dir = None,
+    json: frame.Json = False,
+) -> int:
+    """End the active rollout: all traffic to the champion.
+
+    Example: tunekeeper deploy halt support-desk --reason "complaints"
+    """
+    from tunekeeper.cli.route import _line
+    from tunekeeper.rollout import rollback
+
+    move = rollback(frame.workspace(dir), model, by=getpass.getuser(), reason=reason)
+    return frame.emit(move.as_json(), json, [_line(move.as_json())])
+
+
+@app.command()
+def drill(
+    model: Name,
+    hold: Annotated[float, typer.Option("--hold", help="Seconds on the previous version.")] = 0.5,
+    dir: frame.Dir = None,
+    json: frame.Json = False,
+) -> int:
+    """Exercise the way back and forth, with measured milliseconds.
+
+    Example: tunekeeper deploy drill support-desk
+    """
+    from tunekeeper.rollout.drill import drill as run
+
+    done = run(frame.workspace(dir), model, by=getpass.getuser(), hold_seconds=hold)
+    line = f"{model}: {done.version} → {done.went_to} in {done.back_ms:.1f} ms, and back in {done.forth_ms:.1f} ms"
+    return frame.emit(done, json, [line])

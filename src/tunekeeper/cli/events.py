@@ -1,0 +1,34 @@
+"""How `up` and `serve` tell what happens: JSON lines on stdout, or sentences on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+TEXT = {
+    "adopted": "{name} was running already (process {pid})",
+    "died": "{name} ended ({code}): {why}; again in {restart_in} s",
+    "restarted": "{name} is running again (process {pid})",
+    "started": "{name} starts (process {pid})",
+    "ended": "{name} ended",
+    "cannot_start": "{name} cannot be started: {why}",
+    "reloaded": "{file} read again",
+    "not_reloaded": "{file} not obeyed: {why}",
+    "stopping": "stopping",
+    "stopped": "stopped",
+}
+
+
+def as_json(event: dict[str, Any]) -> None:
+    """One JSON line on stdout."""
+    print(json.dumps(event, ensure_ascii=False), flush=True)
+
+
+def as_text(event: dict[str, Any]) -> None:
+    """The ready line on stdout, everything else on stderr."""
+    if event["event"] == "ready":
+        print(f"ready: {event['url']}/v1, {len(event['workers'])} gateway worker(s); Ctrl-C stops", flush=True)
+        return
+    form = TEXT.get(event["event"])
+    print(form.format(**event) if form else json.dumps(event, ensure_ascii=False), file=sys.stderr, flush=True)

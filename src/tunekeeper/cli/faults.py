@@ -1,0 +1,74 @@
+"""From an exception to one line on stderr, an exit code and, where it is our own fault, a file with the traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.exceptions import TyperException
+
+from tunekeeper.core.errors import DiskFull, MissingExtra, OurFault, TunekeeperError, UserError
+
+EXTRAS = {
+    "torch": "train",
+    "transformers": "train",
+    "peft": "train",
+    "accelerate": "train",
+    "safetensors": "train",
+    "gguf": "local",
+    "xllamacpp": "local",
+    "psycopg": "postgres",
+    "openai": "demo",
+}
+"""Top-level module → the extra that installs it."""
+
+
+def known(error: BaseException) -> TunekeeperError | None:
+    """The error as one of our own, where its cause is the user's or outside; None when it is our fault."""
+    if isinstance(error, TunekeeperError):
+        return error
+    if isinstance(error, TyperException):
+        context = getattr(error, "ctx", None)
+        path = "tunekeeper" if context is None else context.command_path
+        return UserError(error.format_message().rstrip("."), fix=f"{path} --help")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(
+            f"the disk is full{f': {error.filename}' if error.filename else ''}", fix="free some space and run it again"
+        )
+    if isinstance(error, ModuleNotFoundError):
+        extra = EXTRAS.get((error.name or "").split(".")[0])
+        if extra:
+            return MissingExtra(f"package {error.name} is not installed", fix=f"pip install 'tunekeeper[{extra}]'")
+    return None
+
+
+def report(error: BaseException, folder: Path | None) -> OurFault:
+    """Write the traceback into `folder` (the temporary folder when that fails) and say where it lies."""
+    name = f"fault-{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}.txt"
+    text = "".join(traceback.format_exception(error))
+    path = Path(tempfile.gettempdir()) / f"tunekeeper-{name}"
+    if folder is not None:
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / name
+    path.write_text(text)
+    first = str(error).partition("\n")[0]
+    return OurFault(f"a fault of our own: {type(error).__name__}: {first}", fix=f"report it together with {path}")
+
+
+def document(error: TunekeeperError) -> dict[str, Any]:
+    """What `--json` prints for an error."""
+    kind, code = type(error).__name__, error.exit_code
+    return {"error": {"kind": kind, "message": error.message, "fix": error.fix, "exit_code": code}}
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Ctrl-C, or a question that was left without an answer."""
+    return isinstance(error, KeyboardInterrupt | typer.Abort)

@@ -1,0 +1,241 @@
+"""What every command shares: lazy groups, options, output, errors and exit codes. How to write a group:
+
+    # cli/data.py
+    app = frame.group("Prepare training data.")           # a Typer app with the settings that keep start-up fast
+
+    @app.command("import")
+    def import_(
+        file: Annotated[Path, typer.Argument(help="CSV or JSONL.")],
+        model: frame.Model,
+        dir: frame.Dir = None,
+        json: frame.Json = False,
+    ) -> int:
+        \"\"\"Import FILE into the draft.
+
+        Example: tunekeeper data import tickets.csv --model support-desk
+        \"\"\"
+        from tunekeeper import data                        # rooms and heavy libraries are imported inside the command
+        ws, config = frame.project(dir)                    # or frame.workspace(dir, data) where no YAML may be parsed
+        report = data.import_file(ws, config.model(model).task, ...)
+        return frame.emit(report, json, [f"imported {report.added} of {report.rows} rows"])
+
+Rules. (1) A command returns an exit code, normally that of `emit` (0, or the `code` it was given: 1 a gate failed, 3
+inconclusive).
+(2) stdout carries the answer only; `say` writes to stderr. (3) Errors are raised as classes of `core.errors` and printed here as
+one line `error: what, where (fix: command)`; with `--json` stdout then carries `{"error": {kind, message, fix, exit_code}}`,
+unless the command had already emitted its document. (4) The first line of the docstring is the help in lists, its `Example:`
+line shows in `--help`.
+(5) The group stands in the table of `cli/app.py`. Top-level commands are groups of one: module attribute = a function given to
+`command`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json as jsonlib
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar, Token
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+from typer.core import TyperGroup
+
+from tunekeeper.core.clock import Clock
+from tunekeeper.core.errors import NotFound, UserError
+
+if TYPE_CHECKING:
+    from tunekeeper.config import ProjectConfig
+    from tunekeeper.workspace import Workspace
+
+Dir = Annotated[
+    Path | None, typer.Option("--dir", help="ProjectConfig folder (default: here or the nearest above with tunekeeper.yaml).")
+]
+Data = Annotated[Path | None, typer.Option("--data", help="Data directory of a gateway without a project.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would change, change nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Model = Annotated[str, typer.Option("--model", help="Name of the model, as in models/NAME.yaml.")]
+
+PROJECT_FILE = "tunekeeper.yaml"
+DATA_FOLDER = ".tunekeeper"
+_emitted: ContextVar[bool] = ContextVar("emitted", default=False)
+
+
+# ---- groups ----
+
+
+def group(help: str) -> typer.Typer:
+    """A Typer app for one command group: no Rich (a tenth of a second), no completion options, help when called bare."""
+    return typer.Typer(
+        help=help, rich_markup_mode=None, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False
+    )
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are imported when they are called; its help is printed from the table alone.
+
+    `table`: name → (`module:attribute`, one line of help). The attribute is a Typer app, or a plain function (a single command).
+    """
+
+    table: dict[str, tuple[str, str]] = {}
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.table)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in self.table:
+            return None
+        target, _ = self.table[cmd_name]
+        return load_command(target, cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        self.commands = cast(Any, dict.fromkeys(self.table))  # Typer suggests near names out of it
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help) for name, (_, help) in self.table.items()])
+
+
+def load_command(target: str, name: str) -> Any:
+    """The command or group that `module:attribute` holds, ready to be invoked under `name`."""
+    module, _, attribute = target.partition(":")
+    found = getattr(importlib.import_module(module), attribute)
+    if not isinstance(found, typer.Typer):
+        single = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
+        single.command(name)(found)
+        found = single
+        command = typer.main.get_command(found)
+    else:
+        command = typer.main.get_group(found)
+    command.name = name
+    return command
+
+
+# ---- the project ----
+
+
+def find_project(dir: Path | None) -> Path:
+    """The project folder: `dir` itself, else the current folder or the nearest above that holds tunekeeper.yaml. Raises
+    NotFound.
+    """
+    start = Path.cwd() if dir is None else dir.resolve()
+    candidates = [start] if dir is not None else [start, *start.parents]
+    for folder in candidates:
+        if (folder / PROJECT_FILE).is_file():
+            return folder
+    where = f"{dir}" if dir is not None else "here or in a folder above"
+    raise NotFound(f"no {PROJECT_FILE} in {where}", fix="tunekeeper init DIR")
+
+
+def workspace(dir: Path | None, data: Path | None = None, *, create: bool = False) -> Workspace:
+    """The data directory of a project, or `data` itself, opened without reading any YAML."""
+    from tunekeeper.workspace import open_workspace
+
+    if data is not None:
+        return open_workspace(data.resolve(), create=create)
+    folder = find_project(dir)
+    root = folder / DATA_FOLDER
+    return open_workspace(root, project=folder, create=create or not root.exists())
+
+
+def project(dir: Path | None) -> tuple[Workspace, ProjectConfig]:
+    """The opened data directory and the checked configuration. Raises ConfigError with file and line."""
+    from tunekeeper.config import load_project
+
+    folder = find_project(dir)
+    return workspace(folder), load_project(folder)
+
+
+# ---- output ----
+
+
+def emit(value: Any, json: bool, text: str | Iterable[str] | Callable[[], Iterable[str]] = (), *, code: int = 0) -> int:
+    """Print the answer: `value` (nouns, dataclasses, mappings) as one JSON document, or `text`, verdict first. Returns `code`."""
+    if json:
+        _emitted.set(True)
+        print(to_json(value), flush=True)
+        return code
+    lines = text() if callable(text) else [text] if isinstance(text, str) else text
+    for line in lines:
+        print(line)
+    sys.stdout.flush()
+    return code
+
+
+def to_json(value: Any) -> str:
+    """One line of JSON: times in ISO 8601, absent as null, non-ASCII as it is."""
+    import msgspec
+
+    return jsonlib.dumps(_finite(msgspec.to_builtins(value, str_keys=True, enc_hook=str)), ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def fresh_output() -> Token[bool]:
+    """Nothing emitted yet; give the token to `reset_output` at the end."""
+    return _emitted.set(False)
+
+
+def reset_output(token: Token[bool]) -> None:
+    """Forget what this command emitted."""
+    _emitted.reset(token)
+
+
+def was_emitted() -> bool:
+    """Whether this command has printed its JSON document."""
+    return _emitted.get()
+
+
+def say(line: str) -> None:
+    """One line for the person who watches, on stderr; nothing when stderr is not a terminal."""
+    if sys.stderr.isatty():
+        print(line, file=sys.stderr, flush=True)
+
+
+def table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> list[str]:
+    """Aligned columns; numbers to the right; absent as a dash."""
+    cells = [list(header), *[["–" if cell is None else str(cell) for cell in row] for row in rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    numeric = [all(isinstance(row[i], int | float) or row[i] is None for row in rows) and bool(rows) for i in range(len(header))]
+    return [
+        "  ".join(c.rjust(w) if n else c.ljust(w) for c, w, n in zip(row, widths, numeric, strict=True)).rstrip() for row in cells
+    ]
+
+
+def progress(label: str) -> Callable[[Any], None]:
+    """A callback for `jobs.wait`: redraws one line on stderr with the job's progress; silent when stderr is not a terminal."""
+
+    def show(job: Any) -> None:
+        if not sys.stderr.isatty():
+            return
+        share = "" if job.progress is None else f" {job.progress:4.0%} [{'█' * int(20 * job.progress):<20}]"
+        end = "\n" if job.state in ("done", "failed", "cancelled") else ""
+        print(f"\r\x1b[K{label}: {job.state}{share}", end=end, file=sys.stderr, flush=True)
+
+    return show
+
+
+def moment(text: str | None, clock: Clock) -> datetime | None:
+    """A point in time from `2026-01-05`, `2026-01-05T09:30`, or an age: `15m`, `24h`, `7d` before now. Raises UserError."""
+    if text is None:
+        return None
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+    if text[-1:] in units and text[:-1].replace(".", "", 1).isdigit():
+        return clock.utc() - timedelta(seconds=float(text[:-1]) * units[text[-1]])
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise UserError(f"{text!r} is not a time", fix="write 24h, 7d or 2026-01-05T09:30") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

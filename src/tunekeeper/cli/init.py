@@ -1,0 +1,64 @@
+"""`tunekeeper init`: a project from nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tunekeeper.cli import frame
+from tunekeeper.core.errors import UserError
+
+PROJECT = """\
+# What is served and watched here. Every key and its default: tunekeeper config schema
+project: {name}
+
+gateway:
+  host: 127.0.0.1
+  port: 8080
+  workers: 1
+"""
+MODEL = """\
+# One task, one file. Every key and its default: tunekeeper config schema
+model: {model}
+client: ""
+task: ""
+base: base            # folder of the base checkpoint, relative to the project
+# system: "What every request of this task carries."
+# format: {{kind: json, fields: {{category: [billing, shipping]}}}}
+"""
+IGNORE = ".tunekeeper/\n.env\n"
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the new project; made when missing.")],
+    model: Annotated[str | None, typer.Option("--model", help="Also write models/NAME.yaml.")] = None,
+    dry_run: frame.DryRun = False,
+    json: frame.Json = False,
+) -> int:
+    """Make a project from nothing.
+
+    Example: tunekeeper init support --model support-desk
+    """
+    from tunekeeper.config.project import MODEL_NAME
+    from tunekeeper.workspace import create_workspace
+
+    if model is not None and not MODEL_NAME.fullmatch(model):
+        raise UserError(f"{model!r} cannot name a model", fix="use small letters, digits, '.', '-' and '_', at most 63")
+    root = folder.absolute()
+    files = {frame.PROJECT_FILE: PROJECT.format(name=root.name), ".gitignore": IGNORE}
+    if model is not None:
+        files[f"models/{model}.yaml"] = MODEL.format(model=model)
+    written = [name for name in files if not (root / name).exists()]
+    if frame.PROJECT_FILE not in written and (model is None or f"models/{model}.yaml" not in written):
+        raise UserError(f"{root / frame.PROJECT_FILE} is there already", fix="name another folder, or a new --model")
+    if not dry_run:
+        for name in written:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(files[name], encoding="utf-8")
+        create_workspace(root / frame.DATA_FOLDER, project=root)
+    verb = "would write" if dry_run else "wrote"
+    lines = [f"{verb} {root / name}" for name in written]
+    lines.append(f"next: tunekeeper data import FILE --model {model or 'NAME'} --dir {folder}")
+    return frame.emit({"project": str(root), "written": written, "model": model, "dry_run": dry_run}, json, lines)

@@ -1,0 +1,78 @@
+"""`tunekeeper monitor`: what was measured, what is an alarm."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from tunekeeper.cli import frame
+
+app = frame.group("Stage 5: baselines, drift, alerts.")
+Since = Annotated[str | None, typer.Option("--since", help="From when: 24h, 7d, or a date.")]
+
+
+@app.command()
+def windows(model: frame.Model, since: Since = None, dir: frame.Dir = None, json: frame.Json = False) -> int:
+    """List measured numbers, oldest first, each with its interval and count.
+
+    Example: tunekeeper monitor windows --model support-desk --since 7d
+    """
+    from tunekeeper.store.ledgers.signals import find_signals
+
+    ws = frame.workspace(dir)
+    start = frame.moment(since, ws.clock)
+    with ws.state.read() as tx:
+        signals = [each for each in find_signals(tx, model=model) if start is None or each.until >= start]
+    rows: list[list[Any]] = [
+        [
+            f"{each.until:%Y-%m-%d %H:%M}",
+            each.name,
+            each.segment or "all",
+            _round(each.value),
+            _round(each.low),
+            _round(each.high),
+            each.n,
+        ]
+        for each in signals
+    ]
+    return frame.emit(signals, json, frame.table(rows, ["until", "signal", "segment", "value", "low", "high", "n"]))
+
+
+@app.command()
+def alerts(model: frame.Model, all: Annotated[bool, typer.Option("--all", help="Resolved ones too.")] = False, dir: frame.Dir = None, json: frame.Json = False) -> int:  # fmt: skip
+    """List alerts that fire, with the numbers behind them.
+
+    Example: tunekeeper monitor alerts --model support-desk
+    """
+    from tunekeeper.store.ledgers.alerts import find_alerts
+
+    with frame.workspace(dir).state.read() as tx:
+        found = find_alerts(tx, model=model, state=None if all else "firing")
+    lines = [f"{each.state.upper()} {each.rule} since {each.since:%Y-%m-%d %H:%M}: {each.reason}" for each in found]
+    return frame.emit(found, json, lines or ["nothing fires"])
+
+
+@app.command()
+def baseline(model: frame.Model, dir: frame.Dir = None, json: frame.Json = False) -> int:
+    """Show the day-one baseline of the newest version that has one.
+
+    Example: tunekeeper monitor baseline --model support-desk
+    """
+    from tunekeeper.core.errors import NotFound
+    from tunekeeper.store.ledgers.baselines import find_baselines
+
+    with frame.workspace(dir).state.read() as tx:
+        found = find_baselines(tx, model=model, newest_first=True, limit=1)
+    if not found:
+        raise NotFound(
+            f"{model} has no baseline yet: too few users were answered since its promotion",
+            fix=f"tunekeeper status --model {model}",
+        )
+    newest = found[0]
+    lines = [f"{newest.version}: day one of {newest.n} requests from {newest.since:%Y-%m-%d %H:%M}"]
+    return frame.emit(newest, json, [*lines, *(f"  {name:<18} {_round(value)}" for name, value in newest.values.items())])
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

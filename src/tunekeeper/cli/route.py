@@ -1,0 +1,129 @@
+"""`tunekeeper route` and `tunekeeper rollback`: who answers how much of the traffic, and the way back.
+
+`rollback` reads no configuration and no database but `control.db`: it works while everything else is broken.
+"""
+
+from __future__ import annotations
+
+import getpass
+from typing import Annotated, Any
+
+import typer
+
+from tunekeeper.cli import frame
+from tunekeeper.core.errors import UserError
+
+app = frame.group("Who answers how much of the traffic.")
+Name = Annotated[str, typer.Argument(help="Name of the model.")]
+
+
+@app.command()
+def show(model: Name, dir: frame.Dir = None, data: frame.Data = None, json: frame.Json = False) -> int:
+    """Show a model's route: slots, versions, weights, what it goes back to.
+
+    Example: tunekeeper route show support-desk
+    """
+    from tunekeeper.store.ledgers.routes import load_route
+    from tunekeeper.store.ledgers.slots import find_slots
+
+    ws = frame.workspace(dir, data)
+    with ws.control.read() as tx:
+        route = load_route(tx, model)
+        slots = {slot.id: slot for slot in find_slots(tx, model=model)}
+    rows = []
+    for name, slot in slots.items():
+        share = next((each for each in route.shares if each.slot == name), None)
+        role = share.variant if share else "previous" if name == route.previous else "standby"
+        rows.append([_short(model, name), slot.version, role, (share.weight if share else 0) / 100, slot.observed, slot.endpoint])
+    value = {
+        "model": model,
+        "route_version": route.generation,
+        "champion": route.champion,
+        "previous": route.previous,
+        "challenger": route.challenger,
+        "static": route.static,
+        "shares": {share.slot: share.weight for share in route.shares},
+        "by": route.by,
+        "reason": route.reason,
+        "since": route.created,
+        "slots": list(slots.values()),
+    }
+    head = f"{model}: route version {route.generation}, set by {route.by}: {route.reason}"
+    return frame.emit(value, json, [head, *frame.table(rows, ["slot", "version", "role", "%", "state", "endpoint"])])
+
+
+@app.command("set")
+def set_(
+    model: Name,
+    weights: Annotated[list[str], typer.Argument(help="SLOT=TEN-THOUSANDTHS …, together 10000.")],
+    override: Annotated[
+        str | None, typer.Option("--override", help="Reason for letting an ungated version have traffic.")
+    ] = None,
+    dir: frame.Dir = None,
+    data: frame.Data = None,
+    json: frame.Json = False,
+    dry_run: frame.DryRun = False,
+) -> int:
+    """Share a model's traffic among its slots; returns when every live worker obeys.
+
+    Example: tunekeeper route set support-desk support-desk-blue=9000 support-desk-green=1000
+    """
+    from tunekeeper.rollout import set_route
+    from tunekeeper.store.ledgers.slots import find_slots
+
+    ws = frame.workspace(dir, data)
+    with ws.control.read() as tx:
+        known = {slot.id for slot in find_slots(tx, model=model)}
+    wanted = {_long(model, name, known): weight for name, weight in _weights(weights).items()}
+    if dry_run:
+        return frame.emit({"model": model, "weights": wanted}, json, [f"would set {model}: {wanted}"])
+    move = set_route(ws, model, wanted, by=getpass.getuser(), override=override)
+    return frame.emit(move.as_json(), json, [_line(move.as_json())])
+
+
+def rollback(
+    model: Name,
+    to: Annotated[str | None, typer.Option("--to", help="Version or slot to go back to (default: the previous one).")] = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for the incident.")] = "rollback by hand",
+    dir: frame.Dir = None,
+    data: frame.Data = None,
+    json: frame.Json = False,
+    dry_run: frame.DryRun = False,
+) -> int:
+    """Go back to the previous version, now. Needs no approval, no configuration, no worker.
+
+    Example: tunekeeper rollback support-desk
+    """
+    from tunekeeper.rollout.moves import rollback as go_back
+    from tunekeeper.rollout.moves import would_go_back_to
+
+    ws = frame.workspace(dir, data)
+    if dry_run:
+        target = would_go_back_to(ws, model, to)
+        return frame.emit({"model": model, "to": target}, json, [f"would go back to {target}"])
+    move = go_back(ws, model, to=to, by=getpass.getuser(), reason=reason)
+    return frame.emit(move.as_json(), json, [_line(move.as_json())])
+
+
+def _weights(words: list[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for word in words:
+        name, _, weight = word.partition("=")
+        if not name or not weight.isdigit():
+            raise UserError(f"{word!r} is not SLOT=WEIGHT", fix="e.g. blue=9000 green=1000 (ten-thousandths)")
+        found[name] = int(weight)
+    return found
+
+
+def _long(model: str, name: str, known: set[str]) -> str:
+    return name if name in known else f"{model}/{name}" if f"{model}/{name}" in known else name
+
+
+def _short(model: str, name: str) -> str:
+    return name.removeprefix(f"{model}/")
+
+
+def _line(move: dict[str, Any]) -> str:
+    pending = f"; pending: {move['pending']}" if move["pending"] else ""
+    workers = len(move["acknowledged_by"])
+    return f"{move['model']}: {move['from']} → {move['to']} in {move['ms']:.1f} ms, route version {move['route_version']}, {workers} workers obey{pending}"

@@ -1,0 +1,249 @@
+"""`tunekeeper train`: run, preview, plan, ls, show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tunekeeper.cli import frame
+from tunekeeper.core.errors import UserError
+
+if TYPE_CHECKING:
+    from tunekeeper.core.nouns.data import DatasetVersion
+    from tunekeeper.core.nouns.training import TrainingRun
+    from tunekeeper.training.planning import Plan
+    from tunekeeper.training.previewing import Preview
+    from tunekeeper.workspace import Workspace
+
+app = frame.group("Stage 2: learn an adapter.")
+
+OptionalModel = Annotated[str | None, typer.Option("--model", help="Name of the model, as in models/NAME.yaml.")]
+Dataset = Annotated[str | None, typer.Option("--dataset", help="Dataset version, e.g. support-desk/d1, or latest.")]
+Recipe = Annotated[Path | None, typer.Option("--recipe", help="YAML or JSON with values that differ from the model's.")]
+From = Annotated[str | None, typer.Option("--from", help="Version whose adapter is continued.")]
+Checkpoint = Annotated[Path | None, typer.Option("--checkpoint", help="Checkpoint folder, without a project.")]
+
+
+@app.command("run")
+def run(
+    model: OptionalModel = None,
+    dataset: Dataset = None,
+    recipe: Recipe = None,
+    start: From = None,
+    checkpoint: Checkpoint = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Chat JSONL, with --checkpoint.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="PEFT folder to write, with --checkpoint.")] = None,
+    dry_run: frame.DryRun = False,
+    dir: frame.Dir = None,
+    json: frame.Json = False,
+) -> int:
+    """Train an adapter and make it a version; or, with --checkpoint, a plain PEFT folder.
+
+    Example: tunekeeper train run --model support-desk --dataset latest
+    """
+    if checkpoint is not None:
+        return _run_folder(checkpoint, data, recipe, out, dry_run=dry_run, json=json)
+    if model is None or dataset is None:
+        raise UserError("train run needs --model and --dataset, or --checkpoint, --data and --out")
+    if dry_run:
+        return plan(model=model, dataset=dataset, recipe=recipe, start=start, dir=dir, json=json)
+    from tunekeeper import jobs, training
+    from tunekeeper.training.recipe import read_changes
+    from tunekeeper.training.versions import find_version
+
+    ws, config = frame.project(dir)
+    found = config.model(model)
+    section = found.sections["training"]
+    changes = read_changes(recipe) if recipe else None
+    chosen = _dataset(ws, model, dataset)
+    parent = None
+    if start is not None:
+        with ws.state.read() as tx:
+            parent = find_version(tx, model, start)
+    begun = training.train(ws, found.task, section, chosen, parent=parent, recipe=changes)
+    if begun.state == "running" and begun.job is not None:
+        jobs.wait(ws, begun.job, frame.progress(f"training {model}"))
+    ended = training.collect(ws, begun, rate_usd_per_hour=section.rate_usd_per_hour)
+    if ended.state != "done" and ended.job is not None:
+        jobs.reraise(jobs.look(ws, ended.job))
+    return frame.emit(_shape(ended), json, lambda: _lines(ended))
+
+
+@app.command("plan")
+def plan(
+    model: frame.Model,
+    dataset: Annotated[str, typer.Option("--dataset", help="Dataset version, or latest.")] = "latest",
+    recipe: Recipe = None,
+    start: From = None,
+    dir: frame.Dir = None,
+    json: frame.Json = False,
+) -> int:
+    """Tokens, memory, time and cost of a run, before it starts.
+
+    Example: tunekeeper train plan --model support-desk --dataset latest
+    """
+    from tunekeeper.training import planning
+    from tunekeeper.training.recipe import read_changes
+
+    ws, config = frame.project(dir)
+    found = config.model(model)
+    section = found.sections["training"]
+    changes = read_changes(recipe) if recipe else None
+    chosen = _dataset(ws, model, dataset)
+    value = planning.plan(ws, found.task, section, chosen, continued=start is not None, recipe=changes)
+    return frame.emit(planning.as_json(value), json, lambda: _plan_lines(value))
+
+
+@app.command("preview")
+def preview(
+    checkpoint: Checkpoint = None,
+    messages: Annotated[Path | None, typer.Option("--messages", help="JSON with the messages of one conversation.")] = None,
+    model: OptionalModel = None,
+    dataset: Dataset = None,
+    row: Annotated[int, typer.Option("--row", help="Which row of the dataset, from 1.")] = 1,
+    dir: frame.Dir = None,
+    json: frame.Json = False,
+) -> int:
+    """The rendered text, and with --model and --dataset which tokens of a row are learned.
+
+    Example: tunekeeper train preview --checkpoint base --messages messages.json
+    """
+    from tunekeeper.training import previewing
+
+    if checkpoint is not None and messages is not None:
+        given, generate = previewing.read_messages(messages)
+        shown = previewing.preview(checkpoint, given, generate=generate)
+        return frame.emit(_preview_shape(shown), json, [shown.rendered])
+    if model is None or dataset is None:
+        raise UserError("train preview needs --checkpoint and --messages, or --model and --dataset")
+    from tunekeeper.training.rows import read_rows
+    from tunekeeper.training.verbs import base_folder
+
+    ws, config = frame.project(dir)
+    rows = read_rows(ws.blobs.path(_dataset(ws, model, dataset).blobs["train"]))
+    if not 1 <= row <= len(rows):
+        raise UserError(f"--row {row}: the dataset has rows 1 to {len(rows)}")
+    shown = previewing.preview(base_folder(ws, config.model(model).task), rows[row - 1])
+    return frame.emit(_preview_shape(shown), json, lambda: _token_lines(shown))
+
+
+@app.command("ls")
+def ls(model: OptionalModel = None, dir: frame.Dir = None, json: frame.Json = False) -> int:
+    """Training runs, newest first.
+
+    Example: tunekeeper train ls --model support-desk
+    """
+    from tunekeeper.store.ledgers.runs import find_runs
+
+    ws = frame.workspace(dir)
+    with ws.state.read() as tx:
+        found = find_runs(tx, model=model, newest_first=True)
+    header = ("run", "state", "dataset", "rows", "loss", "seconds", "version")
+    rows = [(r.id, r.state, r.dataset, r.rows, _short(r.final_loss), _short(r.seconds), r.version) for r in found]
+    return frame.emit({"runs": found}, json, lambda: frame.table(rows, header))
+
+
+@app.command("show")
+def show(id: Annotated[str, typer.Argument(help="Run id.")], dir: frame.Dir = None, json: frame.Json = False) -> int:
+    """One training run with its recipe, curve, cost and digests.
+
+    Example: tunekeeper train show run_01KE4GSR…
+    """
+    from tunekeeper.store.ledgers.runs import load_run
+
+    ws = frame.workspace(dir)
+    with ws.state.read() as tx:
+        found = load_run(tx, id)
+    return frame.emit(found, json, lambda: _lines(found))
+
+
+def _run_folder(checkpoint: Path, data: Path | None, recipe: Path | None, out: Path | None, *, dry_run: bool, json: bool) -> int:
+    from tunekeeper import training
+    from tunekeeper.training.recipe import read_changes
+
+    if data is None or out is None:
+        raise UserError("train run --checkpoint needs --data and --out as well")
+    changes = read_changes(recipe) if recipe else None
+    if dry_run:
+        from tunekeeper.training.base import read_base
+        from tunekeeper.training.config import Config
+        from tunekeeper.training.recipe import resolve
+        from tunekeeper.training.rows import read_rows
+
+        base, chosen, rows = read_base(checkpoint), resolve(Config(), changes), read_rows(data)
+        would = {"base_digest": base.digest, "recipe": chosen.as_json(), "rows": len(rows), "adapter": str(out)}
+        return frame.emit(would, json, [f"would train {len(rows)} rows and write {out}"])
+    done = training.train_folder(checkpoint, data, out, recipe=changes, on_progress=frame.progress("training"))
+    return frame.emit(done, json, [f"{out}: trained in {done['seconds']:.1f} s, loss {done['loss']:.4f}"])
+
+
+def _dataset(ws: Workspace, model: str, name: str) -> DatasetVersion:
+    """A dataset version by id, by `d2`, or `latest`. Raises NotFound."""
+    from tunekeeper.core.errors import NotFound
+    from tunekeeper.store.ledgers.datasets import find_datasets, load_dataset
+
+    with ws.state.read() as tx:
+        if name != "latest":
+            return load_dataset(tx, name if "/" in name else f"{model}/{name}")
+        newest = find_datasets(tx, model=model, newest_first=True, limit=1)
+    if not newest:
+        raise NotFound(f"no dataset of {model} was frozen yet", fix=f"tunekeeper data freeze --model {model}")
+    return newest[0]
+
+
+def _shape(run: TrainingRun) -> dict[str, Any]:
+    """`train run --json`, as the contract for outside checkers has it, with the curve beside."""
+    return {
+        "run": run.id,
+        "version": run.version,
+        "state": run.state,
+        "seconds": run.seconds,
+        "cpu_seconds": run.cpu_seconds,
+        "tokens_per_second": run.tokens_per_second,
+        "loss": run.final_loss,
+        "loss_curve": run.loss,
+        "adapter": run.adapter,
+        "warnings": run.warnings,
+    }
+
+
+def _lines(run: TrainingRun) -> Iterator[str]:
+    from tunekeeper.training.verbs import describe
+
+    yield describe(run) if run.state == "done" else f"{run.id} {run.state}: {run.ended or 'not ended'}"
+    yield f"run {run.id} · recipe {run.recipe_digest[:19]} · base {run.base_digest[:19]} · dataset {run.dataset_digest[:19]}"
+    if run.loss:
+        yield "loss " + " ".join(f"{value:.3f}" for value in run.loss[:: max(1, len(run.loss) // 12)])
+    yield from (f"note: {line}" for line in run.warnings)
+
+
+def _plan_lines(plan: Plan) -> Iterator[str]:
+    yield f"{plan.rows} rows, {plan.tokens} tokens an epoch ({plan.learned_tokens} learned), longest {plan.longest}"
+    yield f"{plan.steps} steps"
+    if plan.left_out:
+        yield f"{plan.left_out} rows are longer than max_tokens and left out"
+    yield f"{plan.adapter_parameters:,} of {plan.base_parameters:,} parameters, about {plan.memory_bytes / 1e6:,.0f} MB"
+    if plan.seconds is None:
+        yield "time: not known before the first run of this base on this machine"
+    else:
+        yield f"time: about {plan.seconds:.0f} s, at the speed of {plan.seconds_from}"
+    if plan.cost_usd is not None:
+        yield f"cost: about {plan.cost_usd:.4f} USD"
+    yield from (f"note: {line}" for line in plan.warnings)
+
+
+def _preview_shape(shown: Preview) -> dict[str, Any]:
+    return {"rendered": shown.rendered, "tokens": shown.tokens, "learned": shown.learned, "total": len(shown.tokens)}
+
+
+def _token_lines(shown: Preview) -> Iterator[str]:
+    yield f"{shown.learned} of {len(shown.tokens)} tokens are learned (marked *)"
+    for token in shown.tokens:
+        yield f"{'*' if token.learned else ' '} {token.id:>7} {token.text!r}"
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

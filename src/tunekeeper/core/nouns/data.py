@@ -1,0 +1,93 @@
+"""Nouns of stage 1: examples, dataset versions, review items."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+Split = Literal["train", "eval"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Example:
+    """One conversation worth learning from or testing on, with provenance and fingerprint."""
+
+    id: str
+    """The row's own `metadata.id` where it has one, else `ex_<first 16 hex digits of the fingerprint>`."""
+    messages: tuple[dict[str, Any], ...]
+    """OpenAI chat messages; the last one is the assistant's answer to learn."""
+    fingerprint: str
+    """Digest of the canonical messages (and tools): equal conversations have equal fingerprints."""
+    split: Split = "train"
+    """Which part it belongs to once frozen."""
+    source: str = ""
+    """Where it came from: `file:tickets.csv:17`, `inference:req_…`, `incident:inc_…`."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """id, category, created, reviewer and whatever else the source gave."""
+    tools: tuple[dict[str, Any], ...] = ()
+    """Tool definitions of the conversation."""
+    weight: float = 1.0
+    """Sampling weight in training, 0 to 1."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetVersion:
+    """A frozen, content-addressed set of examples with its splits, parent and date. Never changes."""
+
+    id: str
+    """`<model>/d<number>`, e.g. `support-desk/d1`."""
+    model: str
+    """The model it is for."""
+    number: int
+    """1, 2, 3 … per model."""
+    digest: str
+    """Digest of the manifest: examples, order and splits."""
+    examples: int
+    """Rows in all."""
+    train: int
+    """Rows to learn from."""
+    eval: int
+    """Rows held out."""
+    blobs: dict[str, str] = field(default_factory=dict)
+    """`train` and `eval` → digest of a JSONL blob of examples, in order."""
+    parent: str | None = None
+    """The dataset version it grew from."""
+    report: dict[str, Any] = field(default_factory=dict)
+    """Counts of what was added, dropped and why, balance, redactions."""
+    note: str = ""
+    """Why it was frozen."""
+    created: datetime | None = None
+    """When."""
+    rev: int = 0
+    """Number of saves; a frozen version is saved once."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReviewItem:
+    """One thing a person is asked to judge, why it was chosen, what they said, how long it took."""
+
+    id: str
+    """`rev_…`."""
+    model: str
+    """The model."""
+    request_id: str
+    """The inference to judge."""
+    why: str
+    """Why it was chosen: sample, edit, thumb, low_confidence, incident."""
+    state: Literal["open", "done", "skipped"] = "open"
+    """Where it stands."""
+    verdict: Literal["good", "bad", "edited", "excluded"] | None = None
+    """What the reviewer said."""
+    answer: str | None = None
+    """The corrected answer."""
+    by: str | None = None
+    """Reviewer."""
+    seconds: float | None = None
+    """How long the person took."""
+    created: datetime | None = None
+    """When it entered the queue."""
+    done_at: datetime | None = None
+    """When it was judged."""
+    rev: int = 0
+    """Number of saves."""

@@ -1,0 +1,49 @@
+"""The `data` section of models/<name>.yaml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+OnTrouble = Literal["drop", "flag"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """How examples of one model are read, checked, split and collected."""
+
+    eval_share: float = 0.1
+    """Part of the rows that is held out, 0 to 0.5; at least one row as soon as there are two."""
+    redact: tuple[str, ...] = ("key", "email", "iban", "card", "ip", "phone")
+    """Kinds of personal data replaced by placeholders before a row is stored; empty: none."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Role → column of a CSV or JSON file, where the names cannot be guessed: `{user: ticket, assistant: answer}`."""
+    max_chars: int = 32_000
+    """Characters of one conversation above which it is too long, where no tokenizer counts tokens."""
+    max_tokens: int | None = None
+    """Tokens of one conversation above which it is too long; None takes no limit unless the command names one."""
+    near_duplicate: float = 0.85
+    """Jaccard similarity of word 3-grams of the whole conversation, 0 to 1, from which two rows are near duplicates."""
+    contradictions: OnTrouble = "drop"
+    """What an import does with rows whose prompt is answered differently elsewhere: keep the newest answer, without dates that
+    of the majority, else none of them (`drop`), or keep all and only report them (`flag`)."""
+    refusals: OnTrouble = "drop"
+    """What an import does with answers that only refuse."""
+    truncated: OnTrouble = "drop"
+    """What an import does with answers that end in the middle."""
+    glossary: dict[str, str] = field(default_factory=dict)
+    """Old term → new term: renamed products, obsolete words."""
+    recent_days: float = 30.0
+    """Days before the newest row that count as recent."""
+    recent_share: float = 0.5
+    """Largest part of rows from the recent days, 0 to 1, among rows that have a date older and newer."""
+    uncovered_share: float = 0.01
+    """Smallest part of rows, 0 to 1, that makes a topic one the other side must cover."""
+    min_corrections: int = 20
+    """Corrections since the parent dataset below which a cycle has too little to learn from."""
+    keep_old: float = 1.0
+    """Part of the old rows that stays when corrections come in (rehearsal against forgetting), 0 to 1."""
+    outdated_share: float = 0.3
+    """Part of similar recent requests, 0 to 1, whose answer was corrected, from which an old row with that answer is outdated."""
+    outdated_similar: float = 0.2
+    """Jaccard similarity of content words, 0 to 1, from which a recent request is similar to an old row."""

@@ -1,0 +1,126 @@
+"""The draft: the editable set of a model, from which versions are frozen.
+
+Files under `data/<model>/`: `draft.jsonl` (the rows with their sides), `findings.jsonl` (what imports dropped and flagged, with
+the dropped row itself, so that nothing is lost). Each is written whole or not at all, under one lock per model.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tunekeeper.core.errors import Busy, DiskFull, UserError
+from tunekeeper.core.nouns.data import Example
+from tunekeeper.data.examples import encode, read_file
+from tunekeeper.data.findings import Finding, as_row
+from tunekeeper.workspace import Workspace
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_NO_SPACE = 28
+LOCK_SECONDS = 10.0
+
+
+def folder(ws: Workspace, model: str) -> Path:
+    """Where the draft of `model` lies. Raises UserError for a name that is no file name."""
+    if not _NAME.fullmatch(model):
+        raise UserError(f"not a model name: {model!r}", fix="use letters, digits, dots and dashes")
+    return ws.path("data", model)
+
+
+@contextmanager
+def locked(ws: Workspace, model: str, seconds: float = LOCK_SECONDS) -> Iterator[Path]:
+    """Hold the draft's lock; gives its folder. Raises Busy after `seconds` (real ones)."""
+    place = folder(ws, model)
+    place.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(place / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        deadline = ws.clock.real() + seconds
+        while not _try_lock(descriptor):
+            if ws.clock.real() >= deadline:
+                raise Busy(f"the draft of {model} is being changed by another process", fix="wait for it and repeat the command")
+            ws.clock.sleep(0.05)
+        yield place
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def load_draft(ws: Workspace, model: str) -> list[Example]:
+    """The rows of the draft, in order, each with its side; empty when nothing was imported."""
+    return list(read_file(folder(ws, model) / "draft.jsonl"))
+
+
+def save_draft(ws: Workspace, model: str, examples: Iterable[Example]) -> None:
+    """Replace the draft; the caller holds the lock. Raises DiskFull."""
+    write_whole(folder(ws, model) / "draft.jsonl", (encode(example, with_split=True) for example in examples))
+
+
+def load_findings(ws: Workspace, model: str) -> list[dict[str, Any]]:
+    """What imports dropped and flagged: findings as mappings, the dropped row under `row`."""
+    return read_mappings(folder(ws, model) / "findings.jsonl")
+
+
+def read_mappings(path: Path) -> list[dict[str, Any]]:
+    """The lines of a JSONL file that `write_rows` wrote; empty when it is missing."""
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        return [orjson.loads(line) for line in file]
+
+
+def save_findings(ws: Workspace, model: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Replace what imports reported; the caller holds the lock."""
+    write_rows(folder(ws, model) / "findings.jsonl", rows)
+
+
+def to_finding(row: Mapping[str, Any]) -> Finding:
+    """The finding of a stored mapping."""
+    return Finding(**{key: row[key] for key in ("kind", "id", "file", "line", "of", "topic", "detail")})
+
+
+def identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What makes two reports of a finding the same one."""
+    return (row["kind"], row["id"], row["file"], row["line"], row["topic"])
+
+
+def rows_of(findings: Iterable[Finding], action: str = "flagged") -> list[dict[str, Any]]:
+    """Findings as lines of a report."""
+    return [as_row(found, action=action) for found in findings]
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write mappings as JSONL, whole or not at all. Raises DiskFull."""
+    write_whole(path, (orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE, default=str) for row in rows))
+
+
+def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
+    """Write a file that appears whole or not at all. Raises DiskFull."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("xb") as file:
+            for piece in pieces:
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        if error.errno == _NO_SPACE:
+            raise DiskFull(f"no room left for {path.name}", fix="free some space and repeat the command") from None
+        raise
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,141 @@
+"""Examples: made from conversations, written as canonical JSONL and read back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tunekeeper.core.errors import DataError
+from tunekeeper.core.nouns.data import Example
+from tunekeeper.data.rows import Conversation
+from tunekeeper.text.fingerprints import answer_of, fingerprint, normalise, prompt_key, text_of
+
+TOPIC_KEYS = ("category", "topic", "intent", "label")
+GROUP_KEYS = ("conversation_id", "conversation", "session_id", "thread_id", "user_id")
+_LINE = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
+
+
+def make_example(conversation: Conversation, *, source: str, system: str | None = None, id: str | None = None) -> Example:
+    """The example of a conversation. `system`: put first when the conversation has no system message of its own."""
+    messages = conversation.messages
+    if system and not any(m.get("role") in ("system", "developer") for m in messages):
+        messages = ({"role": "system", "content": system}, *messages)
+    digest = fingerprint(messages, conversation.tools)
+    own = id or conversation.metadata.get("id")
+    return Example(
+        id=str(own) if own not in (None, "") else f"ex_{digest.removeprefix('sha256:')[:16]}",
+        messages=messages,
+        fingerprint=digest,
+        source=source,
+        metadata=dict(conversation.metadata),
+        tools=conversation.tools,
+        weight=conversation.weight,
+    )
+
+
+def encode(example: Example, *, with_split: bool = False) -> bytes:
+    """One line of JSON: sorted keys, UTF-8, a line end. `messages` and `metadata` are what other trainers read."""
+    row: dict[str, Any] = {
+        "id": example.id,
+        "messages": example.messages,
+        "fingerprint": example.fingerprint,
+        "source": example.source,
+    }
+    row["metadata"] = example.metadata
+    if example.tools:
+        row["tools"] = example.tools
+    if example.weight != 1.0:
+        row["weight"] = example.weight
+    if with_split:
+        row["split"] = example.split
+    try:
+        return orjson.dumps(row, option=_LINE)
+    except TypeError as error:
+        raise DataError(f"row {example.id}: cannot be written as JSON: {error}") from None
+
+
+def decode(line: bytes, split: str | None = None) -> Example:
+    """The example of a line that `encode` wrote; `split` where the line does not say."""
+    row = orjson.loads(line)
+    return Example(
+        id=row["id"],
+        messages=tuple(row["messages"]),
+        fingerprint=row["fingerprint"],
+        split=row.get("split", split or "train"),
+        source=row.get("source", ""),
+        metadata=row.get("metadata", {}),
+        tools=tuple(row.get("tools", ())),
+        weight=row.get("weight", 1.0),
+    )
+
+
+def read_file(path: Path, split: str | None = None) -> Iterator[Example]:
+    """The examples of a JSONL file of ours, as a stream; none when the file is missing."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            yield decode(line, split)
+
+
+def to_jsonl(examples: Iterable[Example]) -> bytes:
+    """The canonical bytes of examples, in order."""
+    return b"".join(encode(example) for example in examples)
+
+
+def answer_key(example: Example) -> str:
+    """The answer as it is compared: JSON by value, text normalised."""
+    return comparable(answer_of(example.messages))
+
+
+def comparable(answer: str) -> str:
+    """An answer as it is compared: JSON by value, text normalised."""
+    value = parsed(answer)
+    if value is None:
+        return normalise(answer)
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def parsed(answer: str) -> Any:
+    """The JSON object or list of an answer; None when it is none."""
+    text = answer.strip()
+    if not text.startswith(("{", "[")):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def question_key(example: Example) -> str:
+    """What two rows must share to ask the same: system message and prompt, normalised, and the tools."""
+    system = "\n".join(text_of(m.get("content")) for m in example.messages if m.get("role") in ("system", "developer"))
+    tools = json.dumps(example.tools, sort_keys=True) if example.tools else ""
+    return "\x00".join((normalise(system), prompt_key(example.messages), tools))
+
+
+def topic_of(example: Example) -> str:
+    """The row's topic: its category by metadata, else the first such field of a JSON answer, else empty."""
+    value = parsed(answer_of(example.messages))
+    for place in (example.metadata, value if isinstance(value, dict) else {}):
+        for key in TOPIC_KEYS:
+            if isinstance(place.get(key), str) and place[key]:
+                return str(place[key])
+    return ""
+
+
+def created_of(metadata: Mapping[str, Any]) -> datetime | None:
+    """The row's date: ISO 8601 or Unix seconds or milliseconds; None when there is none or it cannot be read."""
+    value = metadata.get("created")
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return datetime.fromtimestamp(value / 1000 if value > 1e11 else value, UTC)
+        found = datetime.fromisoformat(str(value).strip()) if value else None
+    except (ValueError, OverflowError, OSError):
+        return None
+    return found if found is None or found.tzinfo else found.replace(tzinfo=UTC)

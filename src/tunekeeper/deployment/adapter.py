@@ -1,0 +1,261 @@
+"""A PEFT LoRA adapter folder: whether it fits a base, and what it adds to each weight.
+
+Scales follow PEFT: alpha / r, or alpha / sqrt(r) for rsLoRA, with rank_pattern and alpha_pattern per module. DoRA and
+modules_to_save change more than a low-rank product, so they can only be merged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tunekeeper.core.errors import ArtifactError
+from tunekeeper.deployment.checkpoint import Shape, expected_tensors, read_json
+from tunekeeper.deployment.safetensors import Weights
+
+Array = NDArray[Any]
+_PREFIX = "base_model.model."
+_LORA = re.compile(r"(.+)\.lora_(?:(A|B)\.weight|(embedding_A|embedding_B)|(magnitude_vector))")
+_EXACT_INIT = (True, False, "gaussian", "eva", "orthogonal")
+_UNKNOWN = (
+    "target_parameters",
+    "trainable_token_indices",
+    "layer_replication",
+    "megatron_config",
+    "loftq_config",
+    "arrow_config",
+    "lora_bias",
+)
+SIDECAR = "tunekeeper.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """What the adapter does to one weight."""
+
+    weight: str
+    """Name of the base's tensor."""
+    a: Array
+    """Down projection, r × in."""
+    b: Array
+    """Up projection, out × r."""
+    scale: float
+    """Factor of the product."""
+    magnitude: Array | None = None
+    """DoRA's row norms; None for plain LoRA."""
+    embedding: bool = False
+    """Whether the weight is an embedding, whose product is stored transposed."""
+
+    def merged(self, base: Array) -> Array:
+        """The base's weight with this part added, in float32. DoRA: magnitude times the row-normalised sum (PEFT `dora.py`)."""
+        weight = np.asarray(base, np.float32)
+        product = self.b.astype(np.float32) @ self.a.astype(np.float32)
+        total = weight + np.float32(self.scale) * (product.T if self.embedding else product)
+        if self.magnitude is None:
+            return total
+        norms = np.linalg.norm(total, axis=1, keepdims=True)
+        merged: Array = np.asarray(self.magnitude, np.float32).reshape(-1, 1) / norms * total
+        return merged
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Adapter:
+    """An adapter that fits its base."""
+
+    folder: Path
+    """Where it lies."""
+    parts: dict[str, Part]
+    """Base tensor name → low-rank part."""
+    replaced: dict[str, Array]
+    """Base tensor name → whole new weight (modules_to_save)."""
+    alpha: float
+    """lora_alpha of the configuration."""
+    base_digest: str | None
+    """Digest of the base's weights it was trained on, from its sidecar; None when it has none."""
+
+    def apply(self, name: str, base: Array) -> Array:
+        """The merged weight `name`; `base` itself where the adapter leaves it alone."""
+        if name in self.replaced:
+            base = self.replaced[name]
+        part = self.parts.get(name)
+        return base if part is None else part.merged(base)
+
+    def touches(self, name: str) -> bool:
+        """Whether the adapter changes this weight."""
+        return name in self.parts or name in self.replaced
+
+    @property
+    def merge_only(self) -> str | None:
+        """Why it cannot be written as an adapter file of its own; None when it can."""
+        if self.replaced:
+            return f"modules_to_save ({sorted(self.replaced)[0]})"
+        if any(part.magnitude is not None for part in self.parts.values()):
+            return "DoRA"
+        embedding = next((name for name in self.parts if name in ("model.embed_tokens.weight", "lm_head.weight")), None)
+        return f"a part on {embedding}" if embedding else None
+
+
+def open_adapter(folder: Path, shape: Shape, *, base_digest: str | None = None) -> Adapter:
+    """Read an adapter and check that it fits a base of `shape`.
+
+    `base_digest`: digest of the base at hand; an adapter whose sidecar names another one is refused. Raises ArtifactError.
+    """
+    config = read_json(folder / "adapter_config.json")
+    _refuse_kinds(config, folder)
+    trained_on = _sidecar_digest(folder)
+    if base_digest and trained_on and trained_on != base_digest:
+        raise ArtifactError(
+            f"{folder}: the adapter was trained on base {trained_on[:19]}…, this base is {base_digest[:19]}…",
+            fix="use the base it was trained on, or train again",
+        )
+    weights = _adapter_weights(folder)
+    expected = expected_tensors(shape) | ({"lm_head.weight": (shape.vocab, shape.hidden)} if shape.tied else {})
+    pieces, whole = _sorted_tensors(folder, weights)
+    parts = {name: _part(folder, config, name, found, weights, expected) for name, found in pieces.items()}
+    replaced = {name: _whole(folder, name, key, weights, expected) for name, key in whole.items()}
+    if not parts and not replaced:
+        raise ArtifactError(f"{folder}: the adapter has no tensors")
+    if bool(config.get("use_dora")) != any(p.magnitude is not None for p in parts.values()):
+        raise ArtifactError(f"{folder}: use_dora and the magnitude vectors contradict each other")
+    if shape.tied and any(name in replaced for name in ("model.embed_tokens.weight", "lm_head.weight")):
+        raise ArtifactError(
+            f"{folder}: modules_to_save replaces one half of tied embeddings",
+            fix="merge it with PEFT and export the merged checkpoint",
+        )
+    return Adapter(
+        folder=folder, parts=parts, replaced=replaced, alpha=float(config.get("lora_alpha") or 0), base_digest=trained_on
+    )
+
+
+def _sidecar_digest(folder: Path) -> str | None:
+    path = folder / SIDECAR
+    value = read_json(path).get("base_digest") if path.exists() else None
+    return str(value) if value else None
+
+
+def _adapter_weights(folder: Path) -> Weights:
+    path = folder / "adapter_model.safetensors"
+    if not path.is_file():
+        pickled = next(
+            (p.name for p in sorted(folder.glob("adapter_model.*")) if p.suffix in (".bin", ".pt", ".pth", ".pkl")), None
+        )
+        why = f"only {pickled}, a pickle that can run code when it is read" if pickled else "no adapter_model.safetensors"
+        raise ArtifactError(f"{folder}: {why}", fix="save the adapter as safetensors")
+    return Weights([path])
+
+
+def _refuse_kinds(config: Mapping[str, Any], folder: Path) -> None:
+    where = folder / "adapter_config.json"
+    if config.get("peft_type") != "LORA":
+        raise ArtifactError(f"{where}: peft_type {config.get('peft_type')!r}; only LORA can be exported")
+    if config.get("auto_mapping"):
+        raise ArtifactError(f"{where}: auto_mapping, the adapter belongs to custom code")
+    if config.get("bias", "none") != "none":
+        raise ArtifactError(f"{where}: bias {config['bias']!r} trains biases of the base", fix="train with bias: none")
+    if config.get("fan_in_fan_out"):
+        raise ArtifactError(f"{where}: fan_in_fan_out is for layers these families do not have")
+    if config.get("init_lora_weights", True) not in _EXACT_INIT:
+        raise ArtifactError(
+            f"{where}: init_lora_weights {config['init_lora_weights']!r} changes the base itself",
+            fix="convert it with PEFT's path_initial_model_for_weight_conversion",
+        )
+    unknown = next((key for key in _UNKNOWN if config.get(key)), None)
+    if unknown:
+        raise ArtifactError(f"{where}: {unknown} cannot be exported", fix="merge it with PEFT and export the merged checkpoint")
+
+
+def _sorted_tensors(folder: Path, weights: Weights) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+    pieces: dict[str, dict[str, str]] = {}
+    whole: dict[str, str] = {}
+    for key in weights:
+        if not key.startswith(_PREFIX):
+            raise ArtifactError(f"{folder}: tensor {key} is not of a PEFT adapter")
+        name = key.removeprefix(_PREFIX)
+        match = _LORA.fullmatch(name)
+        if match:
+            pieces.setdefault(f"{match[1]}.weight", {})[match[2] or (match[3] or "magnitude").removeprefix("embedding_")] = key
+            if match[3]:
+                pieces[f"{match[1]}.weight"]["embedding"] = key
+        elif "lora_" in name:
+            raise ArtifactError(f"{folder}: tensor {key} is of a kind that cannot be exported")
+        else:
+            # A whole module that was trained; PEFT writes it under its own name or with its wrapper's.
+            whole[name.replace(".modules_to_save.default", "").replace(".modules_to_save", "")] = key
+    return pieces, whole
+
+
+def _part(
+    folder: Path,
+    config: Mapping[str, Any],
+    name: str,
+    found: Mapping[str, str],
+    weights: Weights,
+    expected: Mapping[str, tuple[int, ...]],
+) -> Part:
+    if name not in expected:
+        raise ArtifactError(f"{folder}: the adapter changes {name}, which this base does not have")
+    if "A" not in found or "B" not in found:
+        raise ArtifactError(f"{folder}: half of the pair for {name} is missing")
+    rows, columns = expected[name]
+    embedding = "embedding" in found
+    a, b = weights[found["A"]], weights[found["B"]]
+    rank = a.shape[0] if a.ndim == 2 else -1
+    outer = (columns, rows) if embedding else (rows, columns)
+    if a.shape != (rank, outer[1]) or b.shape != (outer[0], rank):
+        raise ArtifactError(
+            f"{folder}: {name} of this base is {expected[name]}, the adapter's pair is {a.shape} and {b.shape}: another base"
+        )
+    module = name.removesuffix(".weight")
+    told, alpha = (
+        _pattern(config, "rank_pattern", module, config.get("r")),
+        float(_pattern(config, "alpha_pattern", module, config.get("lora_alpha"))),
+    )
+    if told != rank:
+        raise ArtifactError(f"{folder}: {name} has rank {rank}, adapter_config.json says {told}")
+    magnitude = weights[found["magnitude"]] if "magnitude" in found else None
+    if magnitude is not None and (magnitude.size != rows or embedding):
+        raise ArtifactError(f"{folder}: the magnitude vector of {name} does not fit")
+    if not (np.isfinite(a).all() and np.isfinite(b).all() and (magnitude is None or np.isfinite(magnitude).all())):
+        raise ArtifactError(f"{folder}: {name} holds values that are not numbers", fix="train again with a lower learning rate")
+    scale = alpha / (rank**0.5 if config.get("use_rslora") else rank)
+    return Part(weight=name, a=a, b=b, scale=scale, magnitude=magnitude, embedding=embedding)
+
+
+def _pattern(config: Mapping[str, Any], key: str, module: str, default: Any) -> Any:
+    # PEFT's rule (`get_pattern_key`): the first pattern that matches the end of the module's name.
+    for pattern, value in (config.get(key) or {}).items():
+        if _matcher(str(pattern))(module):
+            return value
+    if default is None:
+        raise ArtifactError(f"adapter_config.json: {key} has no value for {module} and there is no default")
+    return default
+
+
+def _matcher(pattern: str) -> Callable[[str], object]:
+    if len(pattern) > 200:
+        raise ArtifactError("adapter_config.json: a pattern of more than 200 characters")
+    if re.fullmatch(r"[\w.\\^$]+", pattern):
+        return re.compile(rf"(.*\.)?({pattern})$").match
+    # Repetition inside a repetition can run for hours; only simple patterns are believed.
+    if re.search(r"[*+}?][^|]*\)[*+{]", pattern):
+        raise ArtifactError(f"adapter_config.json: pattern {pattern!r} is too complex")
+    try:
+        return re.compile(rf"(.*\.)?({pattern})$").match
+    except re.error as error:
+        raise ArtifactError(f"adapter_config.json: pattern {pattern!r} ({error})") from error
+
+
+def _whole(folder: Path, name: str, key: str, weights: Weights, expected: Mapping[str, tuple[int, ...]]) -> Array:
+    if name not in expected:
+        raise ArtifactError(f"{folder}: the adapter replaces {name}, which this base does not have")
+    if weights.shape(key) != expected[name]:
+        raise ArtifactError(
+            f"{folder}: {name} of this base is {expected[name]}, the adapter's is {weights.shape(key)}: another base"
+        )
+    return weights[key]

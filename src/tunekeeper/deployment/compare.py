@@ -1,0 +1,142 @@
+"""The parity check of one artifact: start its server, measure every layer, decide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tunekeeper.core.nouns.deployment import Parity
+from tunekeeper.core.nouns.serving import Slot
+from tunekeeper.deployment import measure, parity
+from tunekeeper.deployment.adapter import Adapter
+from tunekeeper.deployment.checkpoint import Checkpoint, read_json
+from tunekeeper.deployment.header import read_gguf
+from tunekeeper.deployment.transcript import Reference
+from tunekeeper.deployment.weights import Served, weigh
+from tunekeeper.engines import ChatClient, serve_temporarily
+from tunekeeper.text.tokenizers import TokenizerFiles, read_tokenizer
+
+PLAIN = {"F32": "f32", "F16": "f16", "BF16": "bf16"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subject:
+    """An artifact and what its server is told."""
+
+    served: Served
+    """Its files."""
+    stop: tuple[str, ...] | None = None
+    """Stop texts its server uses; None when it names none."""
+    sampling: dict[str, Any] = field(default_factory=dict)
+    """Sampling settings its server uses; empty: requests decide."""
+    plain: Path | None = None
+    """The unquantized file it was quantized from, where there is one."""
+
+
+def compare(
+    subject: Subject, checkpoint: Checkpoint, adapter: Adapter | None, references: Sequence[Reference], limits: parity.Limits
+) -> Parity:
+    """Measure `subject` beside the training-time answers and decide. Raises ArtifactError for files that cannot be used."""
+    return parity.decide(measure_all(subject, checkpoint, adapter, references), limits)
+
+
+def measure_all(
+    subject: Subject, checkpoint: Checkpoint, adapter: Adapter | None, references: Sequence[Reference], *, answers: bool = True
+) -> parity.Measured:
+    """Every measurement. `answers`: whether the references' answers are this version's (else only their prompts count)."""
+    tokenizer = read_tokenizer(checkpoint.folder)
+    eos = tuple(
+        dict.fromkeys([*checkpoint.eos, *([tokenizer.id_of("eos_token")] if tokenizer.id_of("eos_token") is not None else [])])
+    )
+    weighed = weigh(subject.served, checkpoint, adapter)
+    kind = plain_kind(subject.served.model)
+    known = references if answers else []
+    with serve_temporarily(_slot(subject.served), Path("/"), extra=_extra(subject.served)) as endpoint:
+        client = ChatClient(endpoint, "parity")
+        gaps = measure.gaps(client, known)
+        common = _common(client, subject, references, tokenizer, tuple(id for id in eos if id is not None), answers)
+        conflict = parity.sampling_conflict(subject.sampling, trained_sampling(checkpoint.folder))
+        sampling = measure.sampling(client, references, subject.sampling)
+    merged, plain = (gaps, kind) if kind else _unquantized(subject.plain, known)
+    return parity.Measured(
+        **common,
+        plain=plain,
+        merged=merged,
+        quantized=None if kind else gaps,
+        weighed=weighed,
+        is_quantized=kind is None,
+        sampling=sampling,
+        sampling_conflict=conflict,
+    )
+
+
+def _common(
+    client: ChatClient,
+    subject: Subject,
+    references: Sequence[Reference],
+    tokenizer: TokenizerFiles,
+    eos: tuple[int, ...],
+    answers: bool,
+) -> dict[str, parity.Compared]:
+    ids = {id: text for text, id in tokenizer.vocabulary.items()}
+    normal = (tokenizer.tokenizer.get("normalizer") or {}).get("type") == "NFC"
+    compared = measure.tokenizer(client, references, tokenizer.encode, normal)
+    before = measure.beginning(client, references, tokenizer.id_of("bos_token"))
+    if before:
+        compared = parity.Compared(n=compared.n + 1, differ=compared.differ + 1, first=before)
+    stop = measure.ends(client, references, eos)
+    said = tuple(r.answer for r in references) if answers else ()
+    told = parity.stop_conflict(subject.stop, tuple(ids[id] for id in _ended(references, eos) if id in ids), said)
+    if told:
+        stop = parity.Compared(n=stop.n + 1, differ=stop.differ + 1, first=told)
+    return {
+        "template": measure.template(client, references, tokenizer.special().get("bos_token")),
+        "stop": stop,
+        "tokenizer": compared,
+    }
+
+
+def _ended(references: Sequence[Reference], eos: tuple[int, ...]) -> tuple[int, ...]:
+    """Tokens that did end answers; where none did, those that could."""
+    seen = tuple(dict.fromkeys(r.answer_ids[-1] for r in references if r.stopped and r.answer_ids))
+    return seen or eos
+
+
+def _unquantized(path: Path | None, references: Sequence[Reference]) -> tuple[parity.Gaps | None, str | None]:
+    if path is None or not references:
+        return None, None
+    with serve_temporarily(_slot(Served(model=path)), Path("/"), extra=_extra(Served(model=path))) as endpoint:
+        return measure.gaps(ChatClient(endpoint, "parity"), references), plain_kind(path)
+
+
+def plain_kind(path: Path) -> str | None:
+    """f32, f16 or bf16 when the file is not quantized, else None."""
+    kinds = {tensor.kind for tensor in read_gguf(path).tensors}
+    if not kinds <= set(PLAIN):
+        return None
+    return next((PLAIN[kind] for kind in ("F16", "BF16") if kind in kinds), "f32")
+
+
+def trained_sampling(folder: Path) -> dict[str, Any]:
+    """How the checkpoint answers by its own settings: greedy unless generation_config.json says `do_sample`."""
+    path = folder / "generation_config.json"
+    config = read_json(path) if path.exists() else {}
+    if not config.get("do_sample"):
+        return {"temperature": 0.0}
+    return {"temperature": 1.0} | {
+        k: config[k] for k in ("temperature", "top_p", "top_k", "min_p", "repetition_penalty") if config.get(k) is not None
+    }
+
+
+def _slot(served: Served) -> Slot:
+    files = {"model": str(served.model.resolve())} | ({"lora": str(served.lora.resolve())} if served.lora else {})
+    return Slot(
+        id="parity", model="parity", version="parity", engine="llamacpp", files=files, options={"parallel": 1, "context": 1024}
+    )
+
+
+def _extra(served: Served) -> tuple[str, ...]:
+    # Training computed in float32: a cache in f16 would add a gap of its own.
+    return ("--cache-type", "f32", *(("--lora-scale", str(served.lora_scale)) if served.lora else ()))

@@ -1,0 +1,38 @@
+"""The deployment section of models/<name>.yaml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """How a version is made servable, and what must hold before it may take traffic."""
+
+    engine: Literal["llamacpp", "fake"] = "llamacpp"
+    """Model server that loads the artifact."""
+    quantization: Literal["f32", "f16", "bf16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M"] = "Q4_K_M"
+    """Type of the served file: Q4_K_M for speed, Q5_K_M for quality."""
+    parallel: int = 4
+    """Requests one server answers at once."""
+    context: int = 512
+    """Tokens one request may use, prompt and answer together."""
+    threads: int = 1
+    """Threads of one server; as many as there are cores is slower on a busy machine."""
+    smoke_prompts: int = 12
+    """Prompts sent to a loaded slot before it may take traffic (10 to 20)."""
+    smoke_max_tokens: int = 64
+    """Tokens a smoke answer may have."""
+    parity_prompts: int = 16
+    """Most prompts of the reference transcript that are compared."""
+    merge_gap: float = 0.1
+    """Largest gap of a token's log-probability between training and the unquantized file (0.01 for f32), in nats."""
+    quantized_gap: float = 0.5
+    """Largest mean gap of a token's log-probability between training and the quantized file, in nats."""
+    quantized_agreement: float = 0.7
+    """Smallest share of greedy answers of the quantized file that equal the training-time ones, 0 to 1."""
+    price_in: float | None = None
+    """USD per million prompt tokens; None counts no cost."""
+    price_out: float | None = None
+    """USD per million completion tokens; None counts no cost."""

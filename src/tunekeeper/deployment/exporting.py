@@ -1,0 +1,124 @@
+"""Checkpoint or GGUF file, perhaps with an adapter, to one servable file of the asked type. No project and no ledger needed."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunekeeper.core.errors import ArtifactError, UserError
+from tunekeeper.core.ids import digest_file
+from tunekeeper.deployment.adapter import Adapter, open_adapter
+from tunekeeper.deployment.checkpoint import Checkpoint, open_checkpoint, weights_digest
+from tunekeeper.deployment.compare import plain_kind
+from tunekeeper.deployment.gguf import FLOATS, write_adapter, write_model
+from tunekeeper.deployment.header import read_gguf
+from tunekeeper.deployment.inspect import write_sidecar
+from tunekeeper.deployment.publish import whole_or_absent
+from tunekeeper.deployment.quantize import KINDS, quantize_file
+
+QUANTIZATIONS = (*FLOATS, *KINDS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exported:
+    """A file that was written, as `export gguf` prints it."""
+
+    path: str
+    """Where it lies."""
+    digest: str
+    """Its digest; also in `<path>.sha256`."""
+    bytes: int
+    """Its size."""
+    quantization: str
+    """Its type."""
+    fallback_tensors: tuple[str, ...] = ()
+    """Tensors whose rows did not fit the type, as `name: type`."""
+    notes: tuple[str, ...] = ()
+    """What its server must be told or cannot do."""
+
+
+def check_quantization(kind: str) -> str:
+    """`kind` in its proper spelling. Raises UserError naming the known ones."""
+    found = next((known for known in QUANTIZATIONS if known.lower() == kind.lower()), None)
+    if found is None:
+        raise UserError(f"quantization {kind!r} is not known; known: {', '.join(QUANTIZATIONS)}", fix="write --quant Q4_K_M")
+    return found
+
+
+def export_folder(source: Path, adapter: Path | None, kind: str, out: Path, *, adapter_only: bool = False) -> Exported:
+    """Convert, merge and quantize `source` (checkpoint folder or GGUF file) into `out`, whole or not at all.
+
+    Raises ArtifactError for what is damaged, foreign or unknown, UserError for a combination that makes no sense.
+    """
+    kind = check_quantization(kind)
+    if not source.exists():
+        raise ArtifactError(f"{source}: no such checkpoint folder or GGUF file")
+    if source.is_file():
+        if adapter is not None:
+            raise UserError("an adapter is merged into a checkpoint folder, not into a GGUF file", fix="give --checkpoint FOLDER")
+        return finish(out, kind, _from_gguf(source, kind, out))
+    checkpoint = open_checkpoint(source)
+    digest = weights_digest(source)
+    part = open_adapter(adapter, checkpoint.shape, base_digest=digest) if adapter else None
+    metadata = {"base_digest": digest}
+    if adapter_only:
+        if part is None or kind not in FLOATS:
+            raise UserError("--adapter-only needs --adapter and one of f32, f16, bf16", fix="add --quant f16")
+        written = write_adapter(checkpoint, part, out, kind, name=out.stem, metadata=metadata)
+        return finish(out, kind, (), written.notes)
+    fallback, notes = write_servable(checkpoint, part, kind, out, name=out.stem, metadata=metadata)
+    return finish(out, kind, fallback, notes)
+
+
+def write_servable(
+    checkpoint: Checkpoint,
+    adapter: Adapter | None,
+    kind: str,
+    out: Path,
+    *,
+    name: str,
+    metadata: dict[str, str],
+    plain: Path | None = None,
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Merge and write `out` of any known kind; fallback tensors and notes. `plain`: keep the f16 step at this path."""
+    if kind in FLOATS:
+        return (), write_model(checkpoint, adapter, out, kind, name=name, metadata=metadata).notes
+    if plain is not None:
+        notes = write_model(checkpoint, adapter, plain, "f16", name=name, metadata=metadata).notes
+        return quantize_file(plain, out, kind).fallback, notes
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".tunekeeper-export-", dir=out.parent) as scratch:
+        step = Path(scratch) / "plain.gguf"
+        # f16 may overflow or lose bf16's range; the quantizer is fed the exact values.
+        notes = write_model(checkpoint, adapter, step, "f32", name=name, metadata=metadata).notes
+        return quantize_file(step, out, kind).fallback, notes
+
+
+def _from_gguf(source: Path, kind: str, out: Path) -> tuple[str, ...]:
+    header = read_gguf(source)
+    if header.adapter:
+        raise ArtifactError(f"{source}: an adapter, not a model", fix="give the model's GGUF file or its checkpoint folder")
+    have = plain_kind(source)
+    if have is None:
+        raise ArtifactError(
+            f"{source}: already quantized; quantizing again loses twice", fix="start from an f16, bf16 or f32 file"
+        )
+    if kind in FLOATS:
+        if have != kind:
+            raise UserError(f"{source} is {have}; it cannot become {kind} without its checkpoint", fix=f"write --quant {have}")
+        with whole_or_absent(out) as part:
+            shutil.copyfile(source, part)
+        return ()
+    return quantize_file(source, out, kind).fallback
+
+
+def finish(out: Path, kind: str, fallback: tuple[str, ...], notes: tuple[str, ...] = ()) -> Exported:
+    """Check the written file's header, write its digest beside it, and describe it."""
+    read_gguf(out)
+    digest = digest_file(out)
+    write_sidecar(out, digest)
+    return Exported(
+        path=str(out), digest=digest, bytes=out.stat().st_size, quantization=kind, fallback_tensors=fallback, notes=notes
+    )

@@ -1,0 +1,106 @@
+"""Models from elsewhere, without a project: export, inspect, verify, and parity of an artifact folder."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tunekeeper import jobs
+from tunekeeper.core.errors import ArtifactError
+from tunekeeper.core.nouns.deployment import Parity
+from tunekeeper.deployment.adapter import open_adapter
+from tunekeeper.deployment.checkpoint import open_checkpoint, read_json, weights_digest
+from tunekeeper.deployment.compare import Subject, compare
+from tunekeeper.deployment.exporting import export_folder
+from tunekeeper.deployment.inspect import inspect, verify
+from tunekeeper.deployment.parity import Limits
+from tunekeeper.deployment.transcript import Reference, read_transcript
+from tunekeeper.deployment.weights import Served
+from tunekeeper.workspace import create_workspace
+
+__all__ = ["export_folder", "inspect", "parity_of_folder", "read_subject", "verify"]
+
+KEYS = ("gguf", "lora", "lora_scale", "stop", "sampling")
+PROBES = (
+    ({"role": "user", "content": "My invoice is wrong and I want a refund."},),
+    ({"role": "user", "content": "The app crashes when I open it.\n\nWhat now?"},),
+    ({"role": "system", "content": "Answer with JSON."}, {"role": "user", "content": "I can't log in since 12:45, error 503."}),
+    ({"role": "user", "content": "Größe, naïve, 你好 and 🎉"},),
+    ({"role": "system", "content": "You are a helpful assistant."}, {"role": "user", "content": "What is 17 + 25?"}),
+    (
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello!"},
+        {"role": "user", "content": "Write one line of Python."},
+    ),
+    ({"role": "user", "content": "  Leading and trailing spaces  "},),
+    ({"role": "user", "content": "Summarise: the delivery came two days late, and the box was open."},),
+)
+"""Conversations to compare on when the caller has none."""
+ANSWER_TOKENS = 32
+
+
+def parity_of_folder(
+    checkpoint: Path, adapter: Path | None, artifact: Path, *, prompts: Path | None = None, limits: Limits = Limits()
+) -> Parity:
+    """Compare an artifact folder (`serve.json` and its files) with what transformers makes of checkpoint and adapter.
+
+    `prompts`: chat JSONL; None takes a few general ones. The reference answers come from a child process with torch.
+    Raises ArtifactError for damaged or foreign files, MissingExtra without the training packages.
+    """
+    base = open_checkpoint(checkpoint)
+    part = open_adapter(adapter, base.shape, base_digest=weights_digest(checkpoint)) if adapter else None
+    subject = read_subject(artifact)
+    with tempfile.TemporaryDirectory(prefix="tunekeeper-parity-") as scratch:
+        references = _references(Path(scratch), checkpoint, adapter, prompts)
+    return compare(subject, base, part, references, limits)
+
+
+def _references(scratch: Path, checkpoint: Path, adapter: Path | None, prompts: Path | None) -> list[Reference]:
+    if prompts is None:
+        prompts = scratch / "prompts.jsonl"
+        # The job learns nothing from the last answer: it answers what stands before it.
+        rows = [{"messages": [*messages, {"role": "assistant", "content": "-"}]} for messages in PROBES]
+        prompts.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    ws = create_workspace(scratch / "data")
+    asked = {
+        "base": str(checkpoint.resolve()),
+        "adapter": str(adapter.resolve()) if adapter else None,
+        "prompts": str(prompts.resolve()),
+        "count": 64,
+        "answer_tokens": ANSWER_TOKENS,
+        "threads": 1,
+    }
+    job = jobs.wait(ws, jobs.ensure(ws, "reference-transcript", asked).id)
+    if job.state != "done" or job.output is None:
+        jobs.reraise(job)
+    return read_transcript(job.work / job.output["transcript"])
+
+
+def read_subject(folder: Path) -> Subject:
+    """What `serve.json` of an artifact folder says. Raises ArtifactError naming the key that is wrong."""
+    where = folder / "serve.json"
+    value = read_json(where)
+    unknown = next((key for key in value if key not in KEYS), None)
+    if unknown is not None:
+        raise ArtifactError(f"{where}: unknown key {unknown!r}; known: {', '.join(KEYS)}")
+    stop, sampling, scale = value.get("stop"), value.get("sampling") or {}, value.get("lora_scale", 1.0)
+    if stop is not None and not (isinstance(stop, list) and all(isinstance(text, str) for text in stop)):
+        raise ArtifactError(f"{where}: stop must be a list of texts")
+    if not isinstance(sampling, dict) or not isinstance(scale, int | float) or isinstance(scale, bool):
+        raise ArtifactError(f"{where}: sampling must be an object and lora_scale a number")
+    lora = _inside(folder, value.get("lora"), where) if value.get("lora") else None
+    served = Served(model=_inside(folder, value.get("gguf"), where), lora=lora, lora_scale=float(scale))
+    return Subject(served=served, stop=None if stop is None else tuple(stop), sampling=dict(sampling))
+
+
+def _inside(folder: Path, name: Any, where: Path) -> Path:
+    if not isinstance(name, str) or not name:
+        raise ArtifactError(f"{where}: it names no gguf file")
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise ArtifactError(f"{where}: {name!r} lies outside the folder")
+    if not path.is_file():
+        raise ArtifactError(f"{where}: {name!r} is not there")
+    return path

@@ -1,0 +1,240 @@
+"""Our own GGUF writer: a checkpoint, with or without an adapter merged in, or an adapter alone. numpy only, a tensor at a time.
+
+The yardstick is transformers: the written file, run by llama.cpp, gives the same token ids and the same log-probabilities.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+from numpy.typing import NDArray
+
+from tunekeeper.core.errors import ArtifactError
+from tunekeeper.deployment.adapter import Adapter, Part
+from tunekeeper.deployment.checkpoint import Checkpoint, Shape, expected_tensors
+from tunekeeper.deployment.publish import whole_or_absent
+from tunekeeper.deployment.tokens import Tokens, tokens_of
+from tunekeeper.text.tokenizers import read_tokenizer
+
+Array = NDArray[Any]
+FLOATS = {"f32": gguf.LlamaFileType.ALL_F32, "f16": gguf.LlamaFileType.MOSTLY_F16, "bf16": gguf.LlamaFileType.MOSTLY_BF16}
+_TOP = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
+_BLOCK = {
+    "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm", "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+}  # fmt: skip
+_LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)\.(weight|bias)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Written:
+    """A file that was written."""
+
+    tensors: int
+    """How many tensors it holds."""
+    notes: tuple[str, ...] = ()
+    """What its server must be told or cannot do."""
+
+
+def gguf_name(name: str) -> str:
+    """llama.cpp's name of a checkpoint's tensor. Raises KeyError for one outside the supported families."""
+    match = _LAYER.fullmatch(name)
+    if match:
+        return f"blk.{match[1]}.{_BLOCK[match[2]]}.{match[3]}"
+    stem, _, kind = name.rpartition(".")
+    return f"{_TOP[stem]}.{kind}"
+
+
+def permute(weight: Array, heads: int) -> Array:
+    """Rows of a query or key projection in llama.cpp's rotary order (pairs side by side) from Hugging Face's (two halves)."""
+    return weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
+
+
+def _ordered(shape: Shape, name: str, weight: Array) -> Array:
+    if shape.architecture != "llama" or not re.search(r"[qk]_proj\.(weight|bias)$", name):
+        return weight
+    return permute(weight, shape.heads if ".q_proj" in name else shape.kv_heads)
+
+
+def merged_tensors(checkpoint: Checkpoint, adapter: Adapter | None) -> Iterator[tuple[str, tuple[int, ...], Callable[[], Array]]]:
+    """Every tensor of the GGUF file: its name, its dimensions and a function that makes it in float32."""
+    shape, weights = checkpoint.shape, checkpoint.weights
+
+    def make(name: str, source: str | None = None) -> Callable[[], Array]:
+        def made() -> Array:
+            value = weights[source or name]
+            merged = value if adapter is None else adapter.apply(name, value)
+            return np.ascontiguousarray(_ordered(shape, name, np.asarray(merged, np.float32)))
+
+        return made
+
+    for name, size in expected_tensors(shape).items():
+        yield gguf_name(name), size, make(name)
+    embedding = "model.embed_tokens.weight"
+    if shape.tied and adapter is not None and (adapter.touches(embedding) or adapter.touches("lm_head.weight")):
+        # The adapter changes one side of tied embeddings only, as PEFT computes it: the file carries both.
+        yield "output.weight", (shape.vocab, shape.hidden), make("lm_head.weight", embedding)
+    if shape.rope == "llama3":
+        yield "rope_freqs.weight", (shape.head // 2,), lambda: llama3_factors(shape)
+
+
+def llama3_factors(shape: Shape) -> Array:
+    """Divisors of the rotary frequencies of Llama 3.1 (transformers `_compute_llama3_parameters`)."""
+    values = shape.rope_values
+    low, high, factor, original = (
+        values[k] for k in ("low_freq_factor", "high_freq_factor", "factor", "original_max_position_embeddings")
+    )
+    frequencies = 1.0 / shape.theta ** (np.arange(0, shape.head, 2, dtype=np.float64) / shape.head)
+    waves = 2 * np.pi / frequencies
+    smooth = (original / waves - low) / (high - low)
+    between = 1 / ((1 - smooth) / factor + smooth)
+    return np.where(waves < original / high, 1.0, np.where(waves > original / low, factor, between)).astype(np.float32)
+
+
+def write_model(
+    checkpoint: Checkpoint, adapter: Adapter | None, path: Path, kind: str, *, name: str, metadata: dict[str, str] | None = None
+) -> Written:
+    """Write the checkpoint, with `adapter` merged in, as one GGUF file of `kind` f32, f16 or bf16; whole or not at all.
+
+    `name`: general.name of the file. `metadata`: further keys `tunekeeper.<key>`. Raises ArtifactError or DiskFull.
+    """
+    files = read_tokenizer(checkpoint.folder)
+    tokens = tokens_of(files, checkpoint.shape.vocab, checkpoint.eos)
+    with whole_or_absent(path) as part:
+        writer = gguf.GGUFWriter(part, checkpoint.shape.architecture)
+        try:
+            _describe(writer, checkpoint.shape, kind, name, metadata or {})
+            _add_tokens(writer, tokens)
+            count = write_tensors(writer, [(n, s, _encoder(n, s, kind), m) for n, s, m in merged_tensors(checkpoint, adapter)])
+        finally:
+            writer.close()
+    return Written(tensors=count, notes=tokens.notes)
+
+
+Encoder = tuple[gguf.GGMLQuantizationType, int, Callable[[Array], Array]]
+Planned = tuple[str, tuple[int, ...], Encoder, Callable[[], Array]]
+
+
+def write_tensors(writer: gguf.GGUFWriter, plan: Sequence[Planned]) -> int:
+    """Write header, metadata and tensors one at a time: `(name, dimensions, (type, bytes, encode), make)` each."""
+    for name, shape, (kind, size, _), _make in plan:
+        writer.add_tensor_info(name, shape, np.dtype(np.float32), size, raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    for name, _, (_, size, encode), make in plan:
+        value = make()
+        if not np.isfinite(value).all():
+            raise ArtifactError(f"tensor {name} holds values that are not numbers", fix="train again with a lower learning rate")
+        data = encode(value)
+        if data.nbytes != size:
+            raise ArtifactError(f"tensor {name} takes {data.nbytes} bytes where {size} were planned")
+        writer.write_tensor_data(data)
+    return len(plan)
+
+
+def _encoder(name: str, shape: tuple[int, ...], kind: str) -> Encoder:
+    count = int(np.prod(shape))
+    if len(shape) == 1 or kind == "f32":
+        return gguf.GGMLQuantizationType.F32, 4 * count, lambda value: value
+    if kind == "f16":
+        return gguf.GGMLQuantizationType.F16, 2 * count, lambda value: to_half(name, value)
+    bf16 = gguf.GGMLQuantizationType.BF16
+    return bf16, 2 * count, lambda value: gguf.quants.quantize(value, bf16)
+
+
+def to_half(name: str, value: Array) -> Array:
+    """The values in float16. Raises ArtifactError when one is too large for it, which would silently become infinite."""
+    if value.size and float(np.abs(value).max()) > 65504:
+        raise ArtifactError(f"tensor {name} has values above 65504, which f16 cannot hold", fix="export with --quant bf16 or f32")
+    return value.astype(np.float16)
+
+
+def _describe(writer: gguf.GGUFWriter, shape: Shape, kind: str, name: str, metadata: dict[str, str]) -> None:
+    writer.add_type(gguf.GGUFType.MODEL)
+    writer.add_name(name)
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    writer.add_file_type(FLOATS[kind])
+    writer.add_context_length(shape.context)
+    writer.add_embedding_length(shape.hidden)
+    writer.add_block_count(shape.layers)
+    writer.add_feed_forward_length(shape.inner)
+    writer.add_head_count(shape.heads)
+    writer.add_head_count_kv(shape.kv_heads)
+    writer.add_layer_norm_rms_eps(shape.epsilon)
+    writer.add_rope_freq_base(shape.theta)
+    writer.add_vocab_size(shape.vocab)
+    writer.add_rope_dimension_count(shape.head)
+    writer.add_key_length(shape.head)
+    writer.add_value_length(shape.head)
+    if shape.rope in ("linear", "yarn"):
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR if shape.rope == "linear" else gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(shape.rope_values["factor"])
+    if shape.rope == "yarn":
+        writer.add_rope_scaling_orig_ctx_len(int(shape.rope_values["original_max_position_embeddings"]))
+    for key, value in metadata.items():
+        writer.add_string(f"tunekeeper.{key}", value)
+
+
+def _add_tokens(writer: gguf.GGUFWriter, tokens: Tokens) -> None:
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(tokens.pre)
+    writer.add_token_list(tokens.texts)
+    writer.add_token_types(tokens.types)
+    writer.add_token_merges(tokens.merges)
+    for key, id in tokens.special.items():
+        writer.add_uint32(gguf.Keys.Tokenizer.PAD_ID if key == "pad" else f"tokenizer.ggml.{key}_token_id", id)
+    writer.add_add_bos_token(tokens.add_bos)
+    writer.add_add_eos_token(tokens.add_eos)
+    if tokens.template is not None:
+        writer.add_chat_template(tokens.template)
+
+
+def write_adapter(
+    checkpoint: Checkpoint, adapter: Adapter, path: Path, kind: str, *, name: str, metadata: dict[str, str] | None = None
+) -> Written:
+    """Write the adapter alone as a GGUF file for llama.cpp, its scale folded in where ranks differ; whole or not at all.
+
+    Raises ArtifactError for what only merging can express (DoRA, modules_to_save, embeddings).
+    """
+    if adapter.merge_only:
+        raise ArtifactError(
+            f"{adapter.folder}: {adapter.merge_only} cannot be an adapter file",
+            fix="leave out --adapter-only, so that it is merged",
+        )
+    # llama.cpp multiplies with alpha / r of each pair; one alpha for all is right after B took up the difference.
+    alpha = next(part.scale * part.a.shape[0] for part in adapter.parts.values()) or 1.0
+    plan = []
+    for weight, part in adapter.parts.items():
+        for half, made in _halves(checkpoint.shape, weight, part, alpha):
+            label = f"{gguf_name(weight)}.lora_{half}"
+            plan.append((label, made.shape, _encoder(label, made.shape, kind), partial(np.ascontiguousarray, made)))
+    with whole_or_absent(path) as target:
+        writer = gguf.GGUFWriter(target, checkpoint.shape.architecture)
+        try:
+            writer.add_type(gguf.GGUFType.ADAPTER)
+            writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
+            writer.add_name(name)
+            writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, float(alpha))
+            for key, value in (metadata or {}).items():
+                writer.add_string(f"tunekeeper.{key}", value)
+            count = write_tensors(writer, plan)
+        finally:
+            writer.close()
+    return Written(tensors=count)
+
+
+def _halves(shape: Shape, weight: str, part: Part, alpha: float) -> Iterator[tuple[str, Array]]:
+    a, b = np.asarray(part.a, np.float32), np.asarray(part.b, np.float32)
+    factor = np.float32(part.scale * a.shape[0] / alpha)
+    yield "a", np.ascontiguousarray(a)
+    yield "b", np.ascontiguousarray(_ordered(shape, weight, b if factor == 1 else b * factor))

@@ -1,0 +1,196 @@
+"""A bounded check of a GGUF file's header: nothing in it is believed before it was compared with the file's length.
+
+Layout (GGUF 2 and 3, little-endian): magic, version, number of tensors, number of key-value pairs; the pairs; the tensors'
+names, dimensions, types and offsets; padding; the data. llama.cpp has crashed on files that lie here.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import gguf
+
+from tunekeeper.core.errors import ArtifactError
+from tunekeeper.deployment.safetensors import refuse_pickle
+
+MAX_HEADER = 256 << 20
+MAX_PAIRS = 4096
+MAX_TENSORS = 65_536
+MAX_NAME = 64
+_SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
+_STRING, _ARRAY = 8, 9
+_KEPT = 64
+"""Elements of an array that are kept; of longer ones only the length is."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GgufTensor:
+    """One tensor of a GGUF file."""
+
+    name: str
+    """llama.cpp's name."""
+    shape: tuple[int, ...]
+    """Dimensions, outermost first (GGUF stores them the other way round)."""
+    kind: str
+    """Type: F32, F16, Q4_K …"""
+    bytes: int
+    """Its length in the file."""
+    start: int
+    """First byte, counted from the start of the data."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GgufHeader:
+    """What a GGUF file says of itself, checked."""
+
+    version: int
+    """2 or 3."""
+    pairs: dict[str, Any]
+    """Key → value; an array longer than 64 is its length."""
+    tensors: tuple[GgufTensor, ...]
+    """In file order."""
+    data: int
+    """First byte of the data."""
+
+    @property
+    def architecture(self) -> str:
+        """general.architecture; empty when it has none."""
+        return str(self.pairs.get("general.architecture", ""))
+
+    @property
+    def adapter(self) -> bool:
+        """Whether the file is an adapter and not a model."""
+        return self.pairs.get("general.type") == "adapter"
+
+
+class _Reader:
+    """Reads forward; every length is checked against what is left before anything is made of it."""
+
+    def __init__(self, path: Path, file: BinaryIO, size: int) -> None:
+        self.path, self.file, self.size, self.at = path, file, min(size, MAX_HEADER), 0
+
+    def bad(self, why: str) -> ArtifactError:
+        return ArtifactError(f"{self.path}: {why} (byte {self.at})", fix="fetch or export the file again and compare its digest")
+
+    def take(self, count: int) -> bytes:
+        if count > self.size - self.at:
+            raise self.bad(f"the header claims {count} more bytes than there are: truncated or damaged")
+        data = self.file.read(count)
+        if len(data) != count:
+            raise self.bad("the file ends inside the header: truncated")
+        self.at += count
+        return data
+
+    def number(self, form: str) -> Any:
+        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
+
+    def text(self) -> str:
+        length = self.number("<Q")
+        if length > self.size - self.at:
+            raise self.bad(f"a text claims {length} bytes")
+        return self.take(length).decode("utf-8", "replace")
+
+    def value(self, kind: int) -> Any:
+        if kind in _SCALARS:
+            return self.number(_SCALARS[kind])
+        if kind == _STRING:
+            return self.text()
+        if kind == _ARRAY:
+            return self._array()
+        raise self.bad(f"a value of unknown type {kind}")
+
+    def _array(self) -> Any:
+        kind, count = self.number("<I"), self.number("<Q")
+        if kind == _ARRAY or (kind not in _SCALARS and kind != _STRING):
+            raise self.bad(f"an array of elements of type {kind}")
+        width = 8 if kind == _STRING else struct.calcsize(_SCALARS[kind])
+        if count > (self.size - self.at) // width:
+            raise self.bad(f"an array claims {count} elements")
+        if kind != _STRING and count > _KEPT:
+            self.take(count * width)
+            return count
+        values = [self.value(kind) for _ in range(count)]
+        return values if count <= _KEPT else count
+
+
+def read_gguf(path: Path) -> GgufHeader:
+    """The header of a GGUF file, checked in bounded time and memory. Raises ArtifactError naming the file and the byte."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            reader = _Reader(path, file, size)
+            return _header(reader, size)
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _header(reader: _Reader, size: int) -> GgufHeader:
+    magic = reader.take(4)
+    refuse_pickle(reader.path, magic)
+    if magic != b"GGUF":
+        raise reader.bad(f"begins with {magic!r}: not a GGUF file")
+    version, tensors, pairs = reader.number("<I"), reader.number("<Q"), reader.number("<Q")
+    if version not in (2, 3):
+        raise reader.bad(f"GGUF version {version}; 2 and 3 are known")
+    if tensors > MAX_TENSORS or pairs > MAX_PAIRS:
+        raise reader.bad(f"claims {tensors} tensors and {pairs} keys, more than any model has")
+    found: dict[str, Any] = {}
+    for _ in range(pairs):
+        key = reader.text()
+        if not key or len(key) > 65_535 or key in found:
+            raise reader.bad(f"key {key[:60]!r} is empty, too long or there twice")
+        found[key] = reader.value(reader.number("<I"))
+    if not found.get("general.architecture"):
+        raise reader.bad("it names no architecture")
+    entries = [_tensor(reader) for _ in range(tensors)]
+    alignment = found.get("general.alignment", 32)
+    if type(alignment) is not int or alignment < 8 or alignment > 4096 or alignment & (alignment - 1):
+        raise reader.bad(f"alignment {alignment}")
+    data = -(-reader.at // alignment) * alignment
+    _check_places(reader, entries, data, alignment, size)
+    return GgufHeader(version=version, pairs=found, tensors=tuple(entries), data=data)
+
+
+def _tensor(reader: _Reader) -> GgufTensor:
+    name = reader.text()
+    dimensions = reader.number("<I")
+    if not 0 < len(name) < MAX_NAME or not 0 < dimensions <= 4:
+        raise reader.bad(f"tensor {name[:60]!r} with {dimensions} dimensions")
+    shape = tuple(reversed([reader.number("<Q") for _ in range(dimensions)]))
+    kind, start = reader.number("<I"), reader.number("<Q")
+    if min(shape) < 1 or max(shape) > 1 << 40 or math.prod(shape) > 1 << 48:
+        raise reader.bad(f"tensor {name!r} with dimensions {shape}")
+    try:
+        type_ = gguf.GGMLQuantizationType(kind)
+    except ValueError as error:
+        raise reader.bad(f"tensor {name!r} of unknown type {kind}") from error
+    block, width = gguf.GGML_QUANT_SIZES[type_]
+    if shape[-1] % block:
+        raise reader.bad(f"tensor {name!r}: rows of {shape[-1]} do not fit {type_.name}")
+    return GgufTensor(name=name, shape=shape, kind=type_.name, bytes=math.prod(shape) // block * width, start=start)
+
+
+def _check_places(reader: _Reader, tensors: list[GgufTensor], data: int, alignment: int, size: int) -> None:
+    if len({tensor.name for tensor in tensors}) != len(tensors):
+        raise reader.bad("a tensor's name is there twice")
+    at = 0
+    for tensor in sorted(tensors, key=lambda t: t.start):
+        if tensor.start != at:
+            raise reader.bad(f"tensor {tensor.name!r} lies at {tensor.start} where {at} is due: overlap or hole")
+        at = -(-(tensor.start + tensor.bytes) // alignment) * alignment
+        if data + tensor.start + tensor.bytes > size:
+            raise reader.bad(f"tensor {tensor.name!r} ends beyond the file's {size} bytes: truncated")
+    if size > data + at:
+        raise reader.bad(f"{size - data - at} bytes follow the last tensor")
+
+
+def open_model(path: Path) -> gguf.GGUFReader:
+    """The `gguf` package's reader of a model file whose header was checked first. Raises ArtifactError."""
+    header = read_gguf(path)
+    if header.adapter:
+        raise ArtifactError(f"{path}: an adapter, not a model", fix="give the model's file")
+    return gguf.GGUFReader(path)

@@ -1,0 +1,229 @@
+"""Whether the served answers are the training-time answers: measurements in, verdict with the layer to blame out. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tunekeeper.core.nouns.deployment import Parity, ParityCheck
+
+GREEDY = {"temperature": 0.0}
+_NEUTRAL = {
+    "repeat_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0, "dry_multiplier": 0.0, "mirostat": 0,
+    "xtc_probability": 0.0, "dynatemp_range": 0.0,
+}  # fmt: skip
+"""Settings that change even a greedy answer, with the value that leaves it alone."""
+_RANDOM = ("temperature", "top_p", "top_k", "min_p")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """How far served may be from trained."""
+
+    merge_gap: float = 0.1
+    """Largest gap of one token's log-probability in an f16 or bf16 file, in nats."""
+    exact_gap: float = 0.01
+    """The same in an f32 file, in nats."""
+    adapter_share: float = 0.1
+    """How far the adapter's share in the weights may be from 1."""
+    quantized_gap: float = 0.5
+    """Largest mean gap of a token's log-probability in a quantized file, in nats."""
+    quantized_agreement: float = 0.7
+    """Smallest share of tokens on which the quantized file's greedy choice is the training-time one."""
+    error_ratio: float = 1.5
+    """Largest ratio of the weights' error to that of quantizing them correctly."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compared:
+    """Things that are equal or not."""
+
+    n: int
+    """How many were compared."""
+    differ: int = 0
+    """How many differ."""
+    first: str = ""
+    """The first difference in one line."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gaps:
+    """Log-probabilities of the training-time answers' tokens, in training and as served."""
+
+    n: int
+    """Tokens compared."""
+    worst: float
+    """Largest absolute gap, in nats."""
+    mean: float
+    """Mean absolute gap, in nats."""
+    agree: int
+    """Tokens on which the served greedy choice is the training-time one."""
+    answers: int = 0
+    """Answers compared."""
+    equal: int = 0
+    """Answers that are equal from first to last token."""
+    first: str = ""
+    """First differing token in one line."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Weighed:
+    """The weights of the served file beside those that checkpoint and adapter give."""
+
+    n: int
+    """Tensors compared."""
+    share: float | None
+    """How much of the adapter is in the file: 1 is right, 0 none, 2 twice; None without an adapter."""
+    error: float
+    """Relative error that is left when the adapter's share is set aside."""
+    expected: float
+    """Relative error of storing the right weights in the same types."""
+    worst: str = ""
+    """Tensor with the largest excess."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """Everything that was measured of one artifact."""
+
+    template: Compared
+    """Rendered text, per prompt."""
+    stop: Compared
+    """End tokens and stop texts."""
+    tokenizer: Compared
+    """Token ids, per text."""
+    plain: str | None
+    """Type of the unquantized file that was run (f32, f16, bf16); None when there was none."""
+    merged: Gaps | None = None
+    """Gaps of the unquantized file."""
+    quantized: Gaps | None = None
+    """Gaps of the quantized file; None when the artifact is not quantized, or nothing was known of the answers."""
+    weighed: Weighed | None = None
+    """The weights; None when they were not compared."""
+    is_quantized: bool = True
+    """Whether the artifact is quantized."""
+    sampling: Compared = Compared(n=0)
+    """Answers under the artifact's own sampling settings."""
+    sampling_conflict: str = ""
+    """A declared setting that differs from the training-time one; empty when none does."""
+
+
+def decide(measured: Measured, limits: Limits) -> Parity:
+    """pass when every layer agrees, block naming the first that does not, inconclusive when a layer has no evidence."""
+    checks = (
+        _equal("template", measured.template),
+        _equal("stop", measured.stop),
+        _equal("tokenizer", measured.tokenizer),
+        _merge(measured, limits),
+        _quantization(measured, limits),
+        _sampling(measured),
+    )
+    wrong = next((check for check in checks if not check.ok), None)
+    if wrong is None:
+        return Parity(verdict="pass", checks=checks)
+    # A difference that was seen counts for more than evidence that is missing.
+    seen = next((check for check in checks if not check.ok and check.n > 0), None)
+    if seen is None:
+        return Parity(verdict="inconclusive", layer=wrong.layer, checks=checks)
+    return Parity(verdict="block", layer=seen.layer, checks=checks)
+
+
+def _equal(layer: Any, compared: Compared) -> ParityCheck:
+    if compared.n == 0:
+        return ParityCheck(layer=layer, ok=False, detail="nothing to compare")
+    detail = compared.first if compared.differ else f"{compared.n} of {compared.n} equal"
+    return ParityCheck(layer=layer, ok=compared.differ == 0, detail=detail, value=float(compared.differ), limit=0.0, n=compared.n)
+
+
+def _merge(measured: Measured, limits: Limits) -> ParityCheck:
+    gaps, weighed = measured.merged, measured.weighed
+    if weighed is not None and weighed.share is not None and abs(weighed.share - 1) > limits.adapter_share:
+        detail = f"the file holds {weighed.share:.2f} times the adapter"
+        return ParityCheck(layer="merge", ok=False, detail=detail, value=weighed.share, limit=1.0, n=weighed.n)
+    if gaps is not None and gaps.n:
+        limit = limits.exact_gap if measured.plain == "f32" else limits.merge_gap
+        detail = f"largest gap {gaps.worst:.4f} nats over {gaps.n} tokens in {measured.plain}"
+        detail = detail if gaps.worst <= limit or not gaps.first else f"{detail}; {gaps.first}"
+        return ParityCheck(layer="merge", ok=gaps.worst <= limit, detail=detail, value=gaps.worst, limit=limit, n=gaps.n)
+    if weighed is None or weighed.n == 0:
+        return ParityCheck(layer="merge", ok=False, detail="neither answers nor weights to compare")
+    if not measured.is_quantized:
+        return _weights("merge", weighed, limits)
+    share = "no adapter" if weighed.share is None else f"{weighed.share:.3f} times the adapter"
+    return ParityCheck(
+        layer="merge", ok=True, detail=f"{share} in {weighed.n} tensors", value=weighed.share, limit=1.0, n=weighed.n
+    )
+
+
+def _quantization(measured: Measured, limits: Limits) -> ParityCheck:
+    gaps, weighed = measured.quantized, measured.weighed
+    if not measured.is_quantized:
+        return ParityCheck(layer="quantization", ok=True, detail="not quantized", n=1)
+    if weighed is not None and weighed.n:
+        check = _weights("quantization", weighed, limits)
+        if not check.ok or gaps is None or not gaps.n:
+            return check
+    if gaps is None or gaps.n == 0:
+        return ParityCheck(layer="quantization", ok=False, detail="neither answers nor weights to compare")
+    agreement = gaps.agree / gaps.n
+    detail = f"mean gap {gaps.mean:.3f} nats, {gaps.agree} of {gaps.n} tokens and {gaps.equal} of {gaps.answers} answers equal"
+    if agreement < limits.quantized_agreement:
+        where = f"{detail}; {gaps.first}"
+        return ParityCheck(
+            layer="quantization", ok=False, detail=where, value=agreement, limit=limits.quantized_agreement, n=gaps.n
+        )
+    ok = gaps.mean <= limits.quantized_gap
+    return ParityCheck(layer="quantization", ok=ok, detail=detail, value=gaps.mean, limit=limits.quantized_gap, n=gaps.n)
+
+
+def _weights(layer: Any, weighed: Weighed, limits: Limits) -> ParityCheck:
+    # A thousandth of room: rounding to f16 twice is no error of anybody's.
+    limit = limits.error_ratio * weighed.expected + 1e-3
+    ok = weighed.error <= limit
+    detail = f"weights off by {weighed.error:.2%}, {weighed.expected:.2%} is what their types cost"
+    detail = detail if ok else f"{detail}; most in {weighed.worst}"
+    return ParityCheck(layer=layer, ok=ok, detail=detail, value=weighed.error, limit=limit, n=weighed.n)
+
+
+def _sampling(measured: Measured) -> ParityCheck:
+    if measured.sampling_conflict:
+        return ParityCheck(layer="sampling", ok=False, detail=measured.sampling_conflict, n=max(1, measured.sampling.n))
+    return _equal("sampling", measured.sampling)
+
+
+def sampling_conflict(declared: dict[str, Any], trained: dict[str, Any]) -> str:
+    """Which declared setting makes served answers differ from training-time ones, in one line; empty when none does.
+
+    `declared`: what the artifact's server uses; nothing declared means that requests decide. `trained`: `{"temperature": 0}`
+    for greedy answers, else the checkpoint's own generation settings.
+    """
+    if not declared:
+        return ""
+    for key, neutral in _NEUTRAL.items():
+        wanted = trained.get(key, trained.get("repetition_penalty", neutral) if key == "repeat_penalty" else neutral)
+        if declared.get(key, wanted) != wanted:
+            return f"{key} is {declared[key]}, training used {wanted}"
+    if float(declared.get("temperature", 0.8)) != float(trained.get("temperature", 0.0)):
+        told = declared.get("temperature", "not set (a server's own is 0.8)")
+        return f"temperature is {told}, training used {trained.get('temperature', 0.0)}"
+    if trained.get("temperature", 0.0):
+        odd = next((k for k in _RANDOM if k in trained and k in declared and declared[k] != trained[k]), None)
+        return f"{odd} is {declared[odd]}, training used {trained[odd]}" if odd else ""
+    return ""
+
+
+def stop_conflict(declared: tuple[str, ...] | None, ends: tuple[str, ...], answers: tuple[str, ...]) -> str:
+    """What is wrong with an artifact's stop texts, in one line; empty when nothing is.
+
+    `declared`: None when the artifact says nothing. `ends`: texts of the tokens that end a training-time answer; one of them
+    must stand among the declared. `answers`: training-time answers, which no stop text may cut short.
+    """
+    if declared is None:
+        return ""
+    if ends and not set(ends) & set(declared):
+        return f"stop texts {list(declared)} lack {ends[0]!r}, which ended answers in training"
+    for text in declared:
+        cut = next((answer for answer in answers if text and text in answer), None)
+        if cut is not None:
+            return f"stop text {text!r} cuts the answer {cut[:60]!r} short"
+    return ""

@@ -1,0 +1,198 @@
+"""Reading safetensors files with numpy only: a bounded header check, and tensors mapped from disk.
+
+The file comes from outside: sizes, counts and offsets are believed only after they were checked against the file's length.
+Format: 8 bytes little-endian header length, a JSON header, then the tensors' bytes without holes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tunekeeper.core.errors import ArtifactError
+
+MAX_HEADER = 100_000_000
+MAX_TENSORS = 200_000
+SIZES = {
+    "F64": 8,
+    "F32": 4,
+    "F16": 2,
+    "BF16": 2,
+    "I64": 8,
+    "I32": 4,
+    "I16": 2,
+    "I8": 1,
+    "U8": 1,
+    "BOOL": 1,
+    "F8_E4M3": 1,
+    "F8_E5M2": 1,
+}
+READABLE = ("F32", "F16", "BF16")
+_PICKLES = (
+    b"PK\x03\x04",
+    b"\x80\x02",
+    b"\x80\x03",
+    b"\x80\x04",
+    b"\x80\x05",
+    b"(lp",
+    b"\x1f\x8b",
+    b"BZh",
+    b"\xfd7zXZ",
+    b"\x28\xb5\x2f\xfd",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tensor:
+    """Where one tensor lies."""
+
+    name: str
+    """Its name."""
+    dtype: str
+    """F32, F16, BF16 …"""
+    shape: tuple[int, ...]
+    """Its dimensions, outermost first."""
+    start: int
+    """First byte in the file."""
+    end: int
+    """Byte after the last."""
+
+
+def read_header(path: Path) -> dict[str, Tensor]:
+    """Every tensor of the file, checked: lengths inside the file, no overlap, no hole, sizes equal to type times shape.
+
+    Raises ArtifactError naming the file and what is wrong; nothing is ever executed or unpickled.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            first = file.read(8)
+            refuse_pickle(path, first)
+            length = int.from_bytes(first, "little")
+            if len(first) < 8 or length < 2 or 8 + length > size:
+                raise _bad(path, f"the header claims {length} bytes, the file has {size}: truncated or not safetensors")
+            if length > MAX_HEADER:
+                raise _bad(path, f"the header claims {length >> 20} MiB, more than the allowed {MAX_HEADER // 1_000_000} MB")
+            header = json.loads(file.read(length).decode("utf-8"), object_pairs_hook=_unique)
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise _bad(path, f"the header is not JSON ({error})") from error
+    return _tensors(path, header, 8 + length, size)
+
+
+def refuse_pickle(path: Path, first: bytes) -> None:
+    """Raise ArtifactError when the first bytes are those of a pickle, or of an archive that may hold one."""
+    if first.startswith(_PICKLES):
+        raise ArtifactError(
+            f"{path}: a pickle or archive, which can run code when it is read", fix="save the weights as safetensors"
+        )
+
+
+def _bad(path: Path, why: str) -> ArtifactError:
+    return ArtifactError(f"{path}: {why}", fix="fetch the file again and compare its digest")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name appears twice")
+    return found
+
+
+def _tensors(path: Path, header: Any, base: int, size: int) -> dict[str, Tensor]:
+    if not isinstance(header, dict) or len(header) > MAX_TENSORS:
+        raise _bad(path, f"the header is not an object of at most {MAX_TENSORS} tensors")
+    tensors = [_tensor(path, name, value, base, size) for name, value in header.items() if name != "__metadata__"]
+    at = base
+    for tensor in sorted(tensors, key=lambda t: (t.start, t.end)):
+        if tensor.start != at:
+            raise _bad(path, f"tensor {tensor.name!r} overlaps another or leaves a hole at byte {at}")
+        at = tensor.end
+    if at != size:
+        raise _bad(path, f"the tensors end at byte {at}, the file has {size}")
+    return {tensor.name: tensor for tensor in tensors}
+
+
+def _tensor(path: Path, name: str, value: Any, base: int, size: int) -> Tensor:
+    try:
+        dtype, shape, (start, end) = value["dtype"], tuple(value["shape"]), value["data_offsets"]
+    except (TypeError, KeyError, ValueError) as error:
+        raise _bad(path, f"tensor {name!r} lacks dtype, shape or data_offsets") from error
+    numbers = (*shape, start, end)
+    if dtype not in SIZES or len(shape) > 8 or not all(type(n) is int and 0 <= n <= size for n in numbers):
+        raise _bad(path, f"tensor {name!r} has an impossible type, shape or offset")
+    if end - start != math.prod(shape) * SIZES[dtype] or base + end > size:
+        raise _bad(path, f"tensor {name!r} claims {math.prod(shape) * SIZES[dtype]} bytes and lies at {start} to {end}")
+    return Tensor(name=name, dtype=dtype, shape=shape, start=base + start, end=base + end)
+
+
+def load(path: Path, tensor: Tensor) -> NDArray[Any]:
+    """The tensor's values, float32 for BF16 and as stored (float32 or float16) otherwise; mapped, not copied, where possible.
+
+    Raises ArtifactError for a type that weights are not expected in.
+    """
+    if tensor.dtype not in READABLE:
+        raise ArtifactError(
+            f"{path}: tensor {tensor.name!r} is {tensor.dtype}", fix="save the checkpoint in float32, float16 or bfloat16"
+        )
+    if tensor.end == tensor.start:
+        return np.zeros(tensor.shape, np.float32)
+    raw = np.memmap(path, np.uint8, "r", offset=tensor.start, shape=(tensor.end - tensor.start,))
+    if tensor.dtype == "BF16":
+        return (raw.view(np.uint16).astype(np.uint32) << 16).view(np.float32).reshape(tensor.shape)
+    return raw.view(np.float32 if tensor.dtype == "F32" else np.float16).reshape(tensor.shape)
+
+
+class Weights:
+    """The tensors of one file, or of the shards of a checkpoint folder, by name."""
+
+    def __init__(self, files: list[Path]) -> None:
+        """Reads and checks every header. Raises ArtifactError; also when a name is in two files."""
+        self.places: dict[str, tuple[Path, Tensor]] = {}
+        for path in files:
+            for name, tensor in read_header(path).items():
+                if name in self.places:
+                    raise ArtifactError(f"{path}: tensor {name!r} is also in {self.places[name][0].name}")
+                self.places[name] = (path, tensor)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The dimensions of a tensor."""
+        return self.places[name][1].shape
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return load(*self.places[name])
+
+
+def open_folder(folder: Path) -> Weights:
+    """The weights of a checkpoint folder, one file or sharded. Raises ArtifactError when there are none, or only pickles."""
+    index = folder / "model.safetensors.index.json"
+    if not index.exists():
+        single = folder / "model.safetensors"
+        if not single.is_file():
+            pickled = next(
+                (p.name for p in sorted(folder.glob("*")) if p.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl")), None
+            )
+            why = f"only {pickled}, a pickle that can run code when it is read" if pickled else "no model.safetensors"
+            raise ArtifactError(f"{folder}: {why}", fix="save the weights as safetensors")
+        return Weights([single])
+    try:
+        names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ArtifactError(f"{index}: not an index of shards") from error
+    if any("/" in name or name.startswith(".") for name in names):
+        raise ArtifactError(f"{index}: a shard's name leaves the folder")
+    return Weights([folder / name for name in names])

@@ -1,0 +1,191 @@
+"""Slots: which artifact is loaded where, what is wanted of it and what the supervisor saw. This room alone writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+from tunekeeper.core.errors import NotFound, UserError
+from tunekeeper.core.nouns.deployment import Artifact
+from tunekeeper.core.nouns.serving import Route, Slot
+from tunekeeper.core.nouns.training import Version
+from tunekeeper.deployment.config import Config
+from tunekeeper.deployment.publish import link_or_copy
+from tunekeeper.store.ledgers.routes import load_route, load_route_table
+from tunekeeper.store.ledgers.slots import find_slots, load_slot, save_slot
+from tunekeeper.store.published import publish
+from tunekeeper.store.transactions import Read
+from tunekeeper.workspace import Workspace
+
+Observed = Literal["absent", "starting", "ready", "failed", "stopped"]
+COLOURS = ("blue", "green", "next")
+
+
+def in_use(route: Route | None) -> set[str]:
+    """Slots that a route may send requests to now, or must be able to go back to."""
+    if route is None:
+        return set()
+    named = (route.champion, route.previous, route.challenger, route.shadow)
+    return {name for name in (*named, *(s.slot for s in route.shares), *(f.slot for f in route.fallback)) if name}
+
+
+def free_slot(model: str, used: set[str]) -> str:
+    """The standby: blue or green, whichever serves nothing; `next` when both hold live versions. Pure."""
+    names = [f"{model}-{colour}" for colour in COLOURS] + [f"{model}-next-{number}" for number in range(2, 10)]
+    found = next((name for name in names if name not in used), None)
+    if found is None:
+        raise UserError(f"all slots of {model} are in use", fix=f"tunekeeper route show {model}")
+    return found
+
+
+def arm(ws: Workspace, section: Config, version: Version, artifact: Artifact, *, gated: bool) -> Slot:
+    """Have `artifact` loaded in the standby slot; found again where it is already. The file gets the version's own name.
+
+    `gated`: whether its exam passed (or a person let it through). Raises NotFound when the artifact has no file.
+    """
+    if artifact.digest is None:
+        raise NotFound(f"artifact {artifact.id} has no file to load", fix=f"tunekeeper export gguf {version.name}")
+    relative = f"models/{version.model}/{version.name}.gguf"
+    link_or_copy(ws.blobs.path(artifact.digest), ws.path(relative))
+    with ws.control.write(by="deployment") as tx:
+        slots = {slot.id: slot for slot in find_slots(tx, model=version.model)}
+        held = next((s for s in slots.values() if s.artifact == artifact.id and s.digest == artifact.digest), None)
+        name = held.id if held else free_slot(version.model, in_use(_route(tx, version.model)))
+        wanted = Slot(
+            id=name,
+            model=version.model,
+            version=version.name,
+            engine=artifact.engine,
+            artifact=artifact.id,
+            digest=artifact.digest,
+            files={"model": relative},
+            system=version.system,
+            messages=version.messages,
+            price_in=section.price_in,
+            price_out=section.price_out,
+            options={"parallel": section.parallel, "context": section.context, "threads": section.threads},
+            gated=gated or bool(held and held.gated),
+        )
+        saved = _place(held or slots.get(name), wanted)
+        if saved is held:
+            return saved
+        saved = save_slot(tx, saved)
+    publish_table(ws)
+    return saved
+
+
+def _place(before: Slot | None, wanted: Slot) -> Slot:
+    """`wanted` as the next state of the slot; the very same value when nothing changes."""
+    if before is None:
+        return wanted
+    wanted = replace(wanted, created=before.created, rev=before.rev)
+    kept = ("endpoint", "observed", "pid", "reason")
+    if before.artifact == wanted.artifact and before.digest == wanted.digest and before.observed in ("ready", "starting"):
+        wanted = replace(wanted, **{name: getattr(before, name) for name in kept})
+    return before if wanted == before else wanted
+
+
+def observe_slot(
+    ws: Workspace,
+    slot_id: str,
+    observed: Observed,
+    *,
+    endpoint: str | None = None,
+    pid: int | None = None,
+    reason: str | None = None,
+    digest: str | None = None,
+) -> Slot:
+    """Write down what the supervisor saw of a slot's server, and publish it to the gateways; nothing when nothing changed.
+
+    `endpoint`: base address with `/v1`, None leaves the address as it is. `digest`: what the observed server had loaded; when
+    the slot holds another file by now, the observation is old and is dropped. Raises NotFound.
+    """
+    with ws.control.write(by="supervisor") as tx:
+        slot = load_slot(tx, slot_id)
+        if digest is not None and slot.digest is not None and digest != slot.digest:
+            return slot
+        alive = observed in ("ready", "starting")
+        seen = replace(
+            slot,
+            observed=observed,
+            endpoint=endpoint or slot.endpoint,
+            pid=pid if pid is not None or not alive else slot.pid,
+            reason=reason,
+        )
+        if seen == slot:
+            return slot
+        saved = save_slot(tx, seen)
+    publish_table(ws)
+    return saved
+
+
+def unload(ws: Workspace, slot_id: str, *, by: str = "deployment") -> Slot:
+    """Ask for a slot's server to be ended; its file and record stay (BG-08). Raises UserError while a route uses it."""
+    with ws.control.write(by=by) as tx:
+        slot = load_slot(tx, slot_id)
+        if slot_id in in_use(_route(tx, slot.model)):
+            raise UserError(
+                f"slot {slot_id} is in use or is what {slot.model} would go back to", fix=f"tunekeeper route show {slot.model}"
+            )
+        if slot.wanted == "unloaded":
+            return slot
+        saved = save_slot(tx, replace(slot, wanted="unloaded"))
+    publish_table(ws)
+    return saved
+
+
+def reload(ws: Workspace, slot_id: str, *, by: str = "deployment") -> Slot:
+    """Ask for a slot's file to be loaded again as it is recorded, e.g. a version from long ago to go back to (ADP-05)."""
+    with ws.control.write(by=by) as tx:
+        slot = load_slot(tx, slot_id)
+        if slot.wanted == "loaded" and slot.observed != "failed":
+            return slot
+        saved = save_slot(tx, replace(slot, wanted="loaded", observed="absent", reason=None))
+    publish_table(ws)
+    return saved
+
+
+def declare_slots(ws: Workspace, slots: Sequence[Slot]) -> list[Slot]:
+    """Make the slots of a configuration file (`serve --config`) what the ledger says; unchanged ones stay untouched.
+
+    Outside endpoints are taken at their word: they count as ready, and as gated, since nobody here judges them.
+    """
+    with ws.control.write(by="serve") as tx:
+        known = {slot.id: slot for slot in find_slots(tx)}
+        saved = [_declared(known.get(slot.id), slot) for slot in slots]
+        changed = any(known.get(slot.id) != slot for slot in saved)
+        saved = [slot if known.get(slot.id) == slot else save_slot(tx, slot) for slot in saved]
+    if changed:
+        publish_table(ws)
+    return saved
+
+
+def _declared(before: Slot | None, wanted: Slot) -> Slot:
+    wanted = replace(wanted, gated=True, observed=wanted.observed if wanted.files else "ready")
+    return wanted if before is None else replace(wanted, created=before.created, rev=before.rev, **_seen(before, wanted))
+
+
+def _seen(before: Slot, wanted: Slot) -> dict[str, Any]:
+    """What stays known of a supervised server whose files did not change."""
+    if not wanted.files or before.files != wanted.files:
+        return {}
+    return {"observed": before.observed, "endpoint": before.endpoint, "pid": before.pid, "reason": before.reason}
+
+
+def publish_table(ws: Workspace) -> None:
+    """Publish the newest routes and slots; under the control lock, so that publishers never overtake one another."""
+    with ws.control.write(by="deployment") as tx:
+        publish(ws.root, load_route_table(tx))
+
+
+def _route(tx: Read, model: str) -> Route | None:
+    try:
+        return load_route(tx, model)
+    except NotFound:
+        return None
+
+
+def wanted_servers(slots: Iterable[Slot]) -> list[Slot]:
+    """Those whose server the supervisor must run. Pure."""
+    return [slot for slot in slots if slot.wanted == "loaded" and slot.files]

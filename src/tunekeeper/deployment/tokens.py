@@ -1,0 +1,192 @@
+"""A tokenizer's files as GGUF metadata, or a refusal: a tokenizer that llama.cpp would run differently is never written.
+
+llama.cpp knows byte-level BPE by the name of its split expression; the name is derived from the expression itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tunekeeper.core.errors import ArtifactError
+from tunekeeper.text.tokenizers import TokenizerFiles
+
+_LETTERS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
+_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+PRE = {_LETTERS + r"\p{N}" + _REST: "qwen2", _LETTERS + r"\p{N}{1,3}" + _REST: "llama-bpe"}
+"""Split expression → llama.cpp's name of the pre-tokenizer that does the same."""
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 1, 2, 3, 4, 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tokens:
+    """What GGUF needs to know of a tokenizer."""
+
+    pre: str
+    """llama.cpp's name of the pre-tokenizer."""
+    texts: list[str]
+    """Token texts by id, padded to the model's vocabulary."""
+    types: list[int]
+    """GGUF token types by id."""
+    merges: list[str]
+    """Merges, in order, as `left right`."""
+    special: dict[str, int]
+    """bos, eos, eot, pad → id, where set."""
+    add_bos: bool
+    """Whether encoding begins with bos."""
+    add_eos: bool
+    """Whether encoding ends with eos."""
+    template: str | None
+    """Chat template."""
+    notes: tuple[str, ...]
+    """What the server cannot do itself, e.g. Unicode normalisation."""
+
+
+def tokens_of(files: TokenizerFiles, vocab: int, ends: tuple[int, ...]) -> Tokens:
+    """The GGUF view of a tokenizer for a model of `vocab` rows whose answers end with the ids `ends`. Raises ArtifactError."""
+    where = files.folder / "tokenizer.json"
+    model = files.tokenizer["model"]
+    if model.get("type") != "BPE" or model.get("byte_fallback"):
+        raise ArtifactError(
+            f"{where}: a {model.get('type')} tokenizer, perhaps with byte fallback; only byte-level BPE can be exported"
+        )
+    for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
+        if model.get(key):
+            raise ArtifactError(f"{where}: {key} has no place in llama.cpp's BPE")
+    pre = pre_tokenizer(files)
+    by_id = _by_id(files, vocab)
+    _check_merging(files, pre)
+    kinds = {int(a["id"]): CONTROL if a.get("special") else USER_DEFINED for a in files.added}
+    bos, eos = _added_around(files)
+    return Tokens(
+        pre=pre,
+        texts=[by_id.get(id, f"[PAD{id}]") for id in range(vocab)],
+        types=[kinds.get(id, NORMAL if id in by_id else UNUSED) for id in range(vocab)],
+        merges=[merge if isinstance(merge, str) else " ".join(merge) for merge in model.get("merges") or ()],
+        special=_special(files, ends),
+        add_bos=bos,
+        add_eos=eos,
+        template=files.template,
+        notes=_notes(files),
+    )
+
+
+def pre_tokenizer(files: TokenizerFiles) -> str:
+    """llama.cpp's name for the way tokenizer.json splits text. Raises ArtifactError for one it does not have."""
+    where = files.folder / "tokenizer.json"
+    steps = list(_steps(files.tokenizer.get("pre_tokenizer")))
+    kinds = [step.get("type") for step in steps]
+    last = steps[-1] if steps else {}
+    if not kinds or kinds[-1] != "ByteLevel" or last.get("add_prefix_space"):
+        raise ArtifactError(f"{where}: pre-tokenizer {kinds} is not byte-level without a prefix space; it cannot be exported")
+    if kinds == ["ByteLevel"] and last.get("use_regex", True):
+        return "gpt-2"
+    if kinds == ["Split", "ByteLevel"] and not last.get("use_regex", True):
+        split = steps[0]
+        expression = (split.get("pattern") or {}).get("Regex")
+        if expression in PRE and split.get("behavior") == "Isolated" and not split.get("invert"):
+            return PRE[expression]
+    raise ArtifactError(
+        f"{where}: unknown pre-tokenizer {kinds}, llama.cpp would split text differently",
+        fix="use a base whose tokenizer splits like GPT-2, Llama 3 or Qwen2",
+    )
+
+
+def _steps(step: Any) -> Iterator[dict[str, Any]]:
+    if not isinstance(step, dict):
+        return
+    if step.get("type") == "Sequence":
+        for inner in step.get("pretokenizers") or ():
+            yield from _steps(inner)
+        return
+    yield step
+
+
+def _by_id(files: TokenizerFiles, vocab: int) -> dict[int, str]:
+    where = files.folder / "tokenizer.json"
+    by_id: dict[int, str] = {}
+    for text, id in files.vocabulary.items():
+        if not 0 <= id < vocab:
+            raise ArtifactError(
+                f"{where}: token {text!r} has id {id}, the model has {vocab} rows: tokenizer and weights do not belong together"
+            )
+        if id in by_id:
+            raise ArtifactError(f"{where}: id {id} is both {by_id[id]!r} and {text!r}")
+        by_id[id] = text
+    for added in files.added:
+        odd = next((key for key in ("lstrip", "rstrip", "single_word") if added.get(key)), None)
+        if odd:
+            raise ArtifactError(f"{where}: token {added.get('content')!r} has {odd}, which llama.cpp does not do")
+    return by_id
+
+
+def _check_merging(files: TokenizerFiles, pre: str) -> None:
+    # llama.cpp's llama-bpe looks a whole word up before merging, the others never do: the same only if merging finds it too.
+    if bool(files.tokenizer["model"].get("ignore_merges")) == (pre == "llama-bpe"):
+        return
+    from tokenizers.models import BPE
+
+    pairs = [m.split(" ", 1) if isinstance(m, str) else m for m in files.tokenizer["model"].get("merges") or ()]
+    merges = [(str(left), str(right)) for left, right in pairs]
+    plain = BPE(vocab=files.tokenizer["model"]["vocab"], merges=merges)
+    added = {a["content"] for a in files.added}
+    for text in files.vocabulary:
+        if text not in added and len(plain.tokenize(text)) != 1:
+            where = files.folder / "tokenizer.json"
+            raise ArtifactError(
+                f"{where}: token {text!r} is found by merging in one and by lookup in the other of transformers and llama.cpp"
+            )
+
+
+def _added_around(files: TokenizerFiles) -> tuple[bool, bool]:
+    """Whether encoding puts bos before and eos after a text."""
+    where = files.folder / "tokenizer.json"
+    bos = eos = False
+    for step in _processors(files.tokenizer.get("post_processor")):
+        if step.get("type") == "ByteLevel":
+            continue
+        if step.get("type") != "TemplateProcessing":
+            raise ArtifactError(f"{where}: post-processor {step.get('type')} cannot be exported")
+        names = [item["SpecialToken"]["id"] if "SpecialToken" in item else None for item in step.get("single") or ()]
+        at = names.index(None) if None in names else 0
+        special = files.special()
+        if names[:at] not in ([], [special.get("bos_token")]) or names[at + 1 :] not in ([], [special.get("eos_token")]):
+            raise ArtifactError(f"{where}: the post-processor adds {names}; only bos before and eos after can be exported")
+        bos, eos = bos or bool(names[:at]), eos or bool(names[at + 1 :])
+    told = files.config.get("add_bos_token")
+    if told is not None and bool(told) != bos and files.id_of("bos_token") is not None:
+        raise ArtifactError(f"{where}: the post-processor and add_bos_token in tokenizer_config.json contradict each other")
+    return bos, eos
+
+
+def _processors(step: Any) -> Iterator[dict[str, Any]]:
+    if not isinstance(step, dict):
+        return
+    if step.get("type") == "Sequence":
+        for inner in step.get("processors") or ():
+            yield from _processors(inner)
+        return
+    yield step
+
+
+def _special(files: TokenizerFiles, ends: tuple[int, ...]) -> dict[str, int]:
+    found = {"bos": files.id_of("bos_token"), "pad": files.id_of("pad_token"), "eos": files.id_of("eos_token")}
+    # transformers ends an answer at any id of generation_config.json; GGUF has one name for the first and one for a second.
+    others = [id for id in ends if id != found["eos"]]
+    if found["eos"] is None and others:
+        found["eos"] = others.pop(0)
+    if others:
+        found["eot"] = others[0]
+    if len(others) > 1:
+        found["eom"] = others[1]
+    return {name: id for name, id in found.items() if id is not None}
+
+
+def _notes(files: TokenizerFiles) -> tuple[str, ...]:
+    normalizer = files.tokenizer.get("normalizer")
+    if normalizer is None:
+        return ()
+    if normalizer.get("type") == "NFC":
+        return ("the tokenizer normalises text to NFC, llama.cpp does not: send text in NFC",)
+    raise ArtifactError(f"{files.folder / 'tokenizer.json'}: normalizer {normalizer.get('type')} is not done by llama.cpp")

@@ -1,0 +1,191 @@
+"""The verbs of the export stage: a version becomes an artifact, once, with its parity result."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from tunekeeper import jobs
+from tunekeeper.core.errors import ConfigError, NotFound
+from tunekeeper.core.ids import new_id
+from tunekeeper.core.nouns.deployment import Artifact, Parity, ParityCheck
+from tunekeeper.core.nouns.retraining import Answer, Cycle, Done, Model, Stop, Wait
+from tunekeeper.core.nouns.training import Version
+from tunekeeper.deployment import rules
+from tunekeeper.deployment.config import Config
+from tunekeeper.deployment.parity import Limits
+from tunekeeper.store.ledgers.artifacts import find_artifacts, save_artifact
+from tunekeeper.store.ledgers.routes import load_route
+from tunekeeper.store.ledgers.versions import find_versions, load_version
+from tunekeeper.workspace import Workspace
+
+
+def export_version(
+    ws: Workspace, task: Model, section: Config, version: Version, *, quantization: str | None = None
+) -> Artifact | jobs.Job:
+    """The artifact of a version, or the job that makes it; returns at once and finds again what was asked for before.
+
+    `quantization`: None takes the section's. Raises what made the job fail (ArtifactError, DiskFull …).
+    """
+    kind = quantization or section.quantization
+    known = find_artifact(ws, version, section.engine, kind)
+    if known is not None:
+        return known
+    if section.engine == "fake":
+        return rules.export(ws, version, base_folder(ws, version))
+    job = jobs.ensure(ws, "export", _job_input(ws, section, version, kind), model=task.name)
+    if job.state in ("failed", "cancelled"):
+        jobs.reraise(job)
+    if job.state != "done" or job.output is None:
+        return job
+    return _keep(ws, section, version, job)
+
+
+def find_artifact(ws: Workspace, version: Version, engine: str, kind: str) -> Artifact | None:
+    """The newest artifact of a version for an engine and quantization."""
+    with ws.state.read() as tx:
+        made = find_artifacts(tx, model=version.model, newest_first=True)
+    wanted = None if engine == "fake" else kind
+    return next((a for a in made if (a.version, a.engine, a.quantization) == (version.id, engine, wanted)), None)
+
+
+def poke(ws: Workspace, task: Model, section: Config, cycle: Cycle) -> Answer:
+    """Stage `export`: the version's artifact, compared with training. A parity block stops the cycle, naming the layer.
+
+    While the model has no champion, the prompted base is made servable as well: it is what the first version is examined against.
+    """
+    with ws.state.read() as tx:
+        version = load_version(tx, cycle.records["train"])
+    made = export_version(ws, task, section, version)
+    base = None if _has_champion(ws, task.name) else prompted_base(ws, task.name)
+    baseline = export_version(ws, task, section, base) if base is not None else None
+    for part in (made, baseline):
+        if isinstance(part, jobs.Job):
+            note = (part.detail or {}).get("note", "waiting for its turn")
+            return Wait(why=f"export: {note}", progress=part.progress)
+    assert isinstance(made, Artifact)
+    parity = made.parity
+    if parity is None or parity.verdict == "inconclusive":
+        return Stop(why=f"parity of {version.name}: {_why(parity)}", record=made.id, outcome="inconclusive")
+    if parity.verdict == "block":
+        return Stop(why=f"parity of {version.name} blocks at {parity.layer}: {_why(parity)}", record=made.id, outcome="blocked")
+    return Done(record=made.id, note=describe(made))
+
+
+def _why(parity: Parity | None) -> str:
+    if parity is None:
+        return "it was not compared with training"
+    check = next((check for check in parity.checks if check.layer == parity.layer), None)
+    return check.detail if check else "no layer was compared"
+
+
+def describe(artifact: Artifact) -> str:
+    """An artifact in one sentence with numbers."""
+    size = f"{(artifact.bytes or 0) / 1e6:.2f} MB"
+    gap = next((c for c in artifact.parity.checks if c.layer == "quantization"), None) if artifact.parity else None
+    said = f"parity {artifact.parity.verdict}" if artifact.parity else "not compared"
+    return f"{artifact.quantization or artifact.engine}, {size}, {said}" + (f" ({gap.detail})" if gap and gap.detail else "")
+
+
+def prompted_base(ws: Workspace, model: str) -> Version | None:
+    """The newest version without an adapter, which training declared; None when there is none."""
+    with ws.state.read() as tx:
+        return next((v for v in find_versions(tx, model=model, newest_first=True) if v.adapter is None), None)
+
+
+def _has_champion(ws: Workspace, model: str) -> bool:
+    try:
+        with ws.control.read() as tx:
+            return load_route(tx, model).champion is not None
+    except NotFound:
+        return False
+
+
+def base_folder(ws: Workspace, version: Version) -> Path:
+    """Where a version's base checkpoint lies. Raises ConfigError when it is gone."""
+    folder = ((ws.project or ws.root) / version.base).resolve()
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: the base of {version.name} is not there", fix=f"set `base` in models/{version.model}.yaml")
+    return folder
+
+
+def _job_input(ws: Workspace, section: Config, version: Version, kind: str) -> dict[str, Any]:
+    transcript, own = _transcript(ws, version)
+    return {
+        "base": str(base_folder(ws, version)),
+        "base_digest": version.base_digest,
+        "tokenizer_digest": version.tokenizer_digest,
+        "template_digest": version.template_digest,
+        "adapter": str(_adapter(ws, version.adapter)) if version.adapter else None,
+        "name": version.name,
+        "quantization": kind,
+        "transcript": str(ws.blobs.path(transcript)) if transcript else None,
+        "own": own,
+        "prompts": section.parity_prompts,
+        "limits": dataclasses.asdict(limits_of(section)),
+        "metadata": {"version": version.id, "dataset": version.dataset or "", "run": version.run or ""},
+        "threads": section.threads,
+    }
+
+
+def limits_of(section: Config) -> Limits:
+    """The section's limits of the parity check."""
+    return Limits(
+        merge_gap=section.merge_gap, quantized_gap=section.quantized_gap, quantized_agreement=section.quantized_agreement
+    )
+
+
+def _adapter(ws: Workspace, digest: str) -> Path:
+    return ws.blobs.checkout_folder(digest, ws.path("work", f"adapter-{digest[7:31]}"))
+
+
+def _transcript(ws: Workspace, version: Version) -> tuple[str | None, bool]:
+    """The reference transcript to compare with, and whether its answers are this version's own.
+
+    A version that nobody trained borrows the prompts of one with the same tokenizer and template; its answers do not count.
+    """
+    if version.transcript is not None:
+        return version.transcript, True
+    with ws.state.read() as tx:
+        known = find_versions(tx, model=version.model, newest_first=True)
+    same = (version.base_digest, version.tokenizer_digest, version.template_digest)
+    lent = [v.transcript for v in known if v.transcript and (v.base_digest, v.tokenizer_digest, v.template_digest) == same]
+    # The oldest: the same job input whenever it is asked again.
+    return (lent[-1] if lent else None), False
+
+
+def _keep(ws: Workspace, section: Config, version: Version, job: jobs.Job) -> Artifact:
+    """Put a finished export's file into blobs and on record, once however often it is asked."""
+    assert job.output is not None
+    output = job.output
+    file = job.work / output["file"]
+    if not ws.blobs.has(output["digest"]):
+        found = ws.blobs.put_file(file)
+        if found != output["digest"]:
+            raise ConfigError(f"{file}: changed after it was exported", fix=f"tunekeeper export gguf {version.name}")
+    with ws.state.write(by="deployment") as tx:
+        for known in find_artifacts(tx, model=version.model, newest_first=True):
+            if (known.version, known.engine, known.quantization) == (version.id, section.engine, output["quantization"]):
+                return known
+        artifact = Artifact(
+            id=new_id("art", ws.clock.utc()),
+            model=version.model,
+            version=version.id,
+            engine=section.engine,
+            quantization=output["quantization"],
+            digest=output["digest"],
+            bytes=output["bytes"],
+            fallback_tensors=tuple(output["fallback_tensors"]),
+            parity=parity_of(output["parity"]),
+            stop=tuple(output["stop"]),
+            metadata={"timings": output["timings"], "notes": list(output["notes"]), "job": job.id, "seconds": job.seconds},
+        )
+        saved = save_artifact(tx, artifact)
+    file.unlink(missing_ok=True)
+    return saved
+
+
+def parity_of(value: dict[str, Any]) -> Parity:
+    """The noun of a job's JSON."""
+    return Parity(verdict=value["verdict"], layer=value["layer"], checks=tuple(ParityCheck(**check) for check in value["checks"]))

@@ -1,0 +1,49 @@
+"""Model servers that somebody else runs: any OpenAI-compatible endpoint, Ollama, vLLM."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tunekeeper.core.nouns.serving import Slot
+from tunekeeper.engines.client import base_of, call_json
+from tunekeeper.engines.engine import Capabilities
+
+
+class OpenAI:
+    """Any server with `/v1/chat/completions` and `/v1/models`."""
+
+    logprobs = True
+    adapters = False
+
+    def command(self, slot: Slot, root: Path) -> list[str] | None:
+        return None
+
+    def health_path(self) -> str:
+        return "/v1/models"
+
+    def request_fields(self, slot: Slot) -> dict[str, Any]:
+        return {"model": slot.upstream_model or slot.version or slot.id}
+
+    def probe(self, endpoint: str, api_key: str | None = None) -> Capabilities:
+        models = call_json("GET", base_of(endpoint) + "/v1/models", api_key=api_key)
+        names = tuple(str(m["id"]) for m in models.get("data") or ())
+        return Capabilities(models=names, logprobs=self.logprobs, adapters=self.adapters)
+
+
+class Ollama(OpenAI):
+    """Ollama: every version is a model name of its own; log-probabilities depend on its release, so none are promised."""
+
+    logprobs = False
+
+    def health_path(self) -> str:
+        return "/api/tags"
+
+
+class VLLM(OpenAI):
+    """vLLM: an adapter is a model name of its own (`/v1/load_lora_adapter`), never reloaded under the same name."""
+
+    adapters = True
+
+    def health_path(self) -> str:
+        return "/health"

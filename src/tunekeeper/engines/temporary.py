@@ -1,0 +1,102 @@
+"""A server for the length of a `with` block: parity, smoke tests and exams without `up`. It never takes traffic."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from tunekeeper.core.errors import ArtifactError, ConfigError, UpstreamUnavailable
+from tunekeeper.core.nouns.serving import Slot
+from tunekeeper.engines.engine import engine_of, healthy
+
+QUIET = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+"""Without these, OpenMP threads spin on a busy machine and slow everything twentyfold."""
+
+
+@contextlib.contextmanager
+def serve_temporarily(slot: Slot, root: Path, *, extra: tuple[str, ...] = (), timeout: float = 60.0) -> Iterator[str]:
+    """The endpoint (with `/v1`) of a server that holds `slot`'s files until the block ends.
+
+    A server that is not ours to start is used where it stands. `extra`: further options of the child. `timeout`: seconds it
+    may take to load. Raises ArtifactError when the file cannot be loaded, UpstreamUnavailable when nothing answers in time.
+    """
+    command = engine_of(slot).command(slot, root)
+    if command is None:
+        if slot.endpoint is None:
+            raise ConfigError(f"slot {slot.id} has no endpoint", fix="give the slot an endpoint")
+        yield slot.endpoint
+        return
+    with tempfile.TemporaryFile() as errors:
+        child = subprocess.Popen(
+            [*command, *extra], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env={**os.environ, **QUIET}
+        )
+        try:
+            yield _address(child, slot, errors, timeout) + "/v1"
+        finally:
+            _end(child)
+
+
+def _address(child: subprocess.Popen[bytes], slot: Slot, errors: IO[bytes], timeout: float) -> str:
+    deadline = time.monotonic() + timeout
+    line = _first_line(child, deadline)
+    if not line:
+        _end(child)
+        said = _last_words(errors)
+        if child.returncode == ArtifactError.exit_code:
+            raise ArtifactError(said or f"slot {slot.id}: the file cannot be loaded")
+        raise UpstreamUnavailable(f"slot {slot.id}: the server ended with {child.returncode} before it answered: {said}")
+    address = str(json.loads(line)["listening"])
+    while not healthy(address, engine=slot.engine):
+        if time.monotonic() > deadline or child.poll() is not None:
+            raise UpstreamUnavailable(f"slot {slot.id}: the server at {address} did not become healthy in {timeout:.0f} s")
+        time.sleep(0.05)
+    return address
+
+
+def _first_line(child: subprocess.Popen[bytes], deadline: float) -> bytes:
+    """The report line, or nothing when the child ends or is too slow. Lines that are not the report are passed over."""
+    assert child.stdout is not None
+    stream = child.stdout
+    os.set_blocking(stream.fileno(), False)
+    waiting = selectors.DefaultSelector()
+    waiting.register(stream, selectors.EVENT_READ)
+    data = b""
+    while (left := deadline - time.monotonic()) > 0:
+        if not waiting.select(left):
+            break
+        piece = stream.read(65536)
+        if not piece:
+            break
+        data += piece
+        for line in data.split(b"\n")[:-1]:
+            if line.startswith(b'{"listening"'):
+                return line
+    return b""
+
+
+def _last_words(errors: IO[bytes]) -> str:
+    errors.seek(0, os.SEEK_END)
+    errors.seek(max(0, errors.tell() - 4096))
+    lines = [line.strip() for line in errors.read().decode("utf-8", "replace").splitlines() if line.strip()]
+    return lines[-1][:500] if lines else ""
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    # llama.cpp ends at once on SIGTERM; SIGKILL is for a server that hangs.
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(5)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait(5)
+    if child.stdout is not None:
+        child.stdout.close()

@@ -1,0 +1,205 @@
+"""A stream's chunks folded into the one answer they amount to, for the log. Pure; a reason to finish is upstream's or absent."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+
+from tunekeeper.gateway.wire import Probabilities, Usage
+
+_ENCODE = msgspec.json.Encoder().encode
+
+
+class Function(msgspec.Struct):
+    """A piece of a tool call."""
+
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolPiece(msgspec.Struct):
+    """A piece of one tool call of a delta."""
+
+    index: int = 0
+    id: str | None = None
+    type: str | None = None
+    function: Function | None = None
+
+
+class Delta(msgspec.Struct):
+    """What one chunk adds to one choice."""
+
+    role: str | None = None
+    content: str | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[ToolPiece] | None = None
+
+
+class ChunkChoice(msgspec.Struct):
+    """One choice of a chunk; `delta` in a chat stream, `text` in a completion stream."""
+
+    index: int = 0
+    delta: Delta | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+    logprobs: Probabilities | None = None
+
+
+class Chunk(msgspec.Struct):
+    """One event of a stream."""
+
+    id: str | None = None
+    model: str | None = None
+    created: int | None = None
+    choices: list[ChunkChoice] | None = None
+    usage: Usage | None = None
+    error: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_CHUNK = msgspec.json.Decoder(Chunk).decode
+
+
+def parse_chunk(data: bytes) -> Chunk | None:
+    """A chunk; None when the data is none."""
+    try:
+        return _CHUNK(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+class _Choice:
+    __slots__ = ("finish_reason", "logprobs", "parts", "reasoning", "refusal", "role", "tools")
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+        self.reasoning: list[str] = []
+        self.refusal: list[str] = []
+        self.role: str | None = None
+        self.tools: dict[int, dict[str, Any]] = {}
+        self.finish_reason: str | None = None
+        self.logprobs: list[float] = []
+
+
+class Fold:
+    """One stream so far."""
+
+    __slots__ = ("chat", "choices", "created", "id", "model", "partial_from", "usage")
+
+    def __init__(self, *, chat: bool) -> None:
+        """`chat`: chat completion chunks, else completion chunks."""
+        self.chat = chat
+        self.id: str | None = None
+        self.model: str | None = None
+        self.created: int | None = None
+        self.choices: dict[int, _Choice] = {}
+        self.usage: Usage | None = None
+        self.partial_from = 0
+
+    def add(self, chunk: Chunk) -> None:
+        """Take one chunk in."""
+        self.id = chunk.id or self.id
+        self.model = chunk.model or self.model
+        self.created = chunk.created or self.created
+        self.usage = chunk.usage or self.usage
+        for piece in chunk.choices or ():
+            self._add_choice(piece)
+
+    def _add_choice(self, piece: ChunkChoice) -> None:
+        choice = self.choices.get(piece.index)
+        if choice is None:
+            choice = self.choices[piece.index] = _Choice()
+        choice.finish_reason = piece.finish_reason or choice.finish_reason
+        if piece.text:
+            choice.parts.append(piece.text)
+        if piece.logprobs is not None:
+            choice.logprobs += _numbers(piece.logprobs)
+        if piece.delta is not None:
+            _add_delta(choice, piece.delta)
+
+    @property
+    def finished(self) -> bool:
+        """Whether upstream gave every choice its reason to finish."""
+        return bool(self.choices) and all(choice.finish_reason for choice in self.choices.values())
+
+    @property
+    def finish_reason(self) -> str | None:
+        """The first choice's reason, as upstream gave it."""
+        return self.choices[min(self.choices)].finish_reason if self.choices else None
+
+    def fresh_text(self) -> str:
+        """The first choice's text since the last call, for the partial lines of the log."""
+        if not self.choices:
+            return ""
+        parts = self.choices[min(self.choices)].parts
+        text = "".join(parts[self.partial_from :])
+        self.partial_from = len(parts)
+        return text
+
+    def confidence(self) -> float | None:
+        """Geometric mean of the first choice's token probabilities; None without log-probabilities."""
+        return mean_probability(self.choices[min(self.choices)].logprobs) if self.choices else None
+
+    def answer(self) -> bytes:
+        """The whole answer as JSON, in the shape of a plain one."""
+        whole: dict[str, Any] = {"id": self.id, "object": "chat.completion" if self.chat else "text_completion"}
+        whole |= {"created": self.created, "model": self.model}
+        whole["choices"] = [self._choice(index) for index in sorted(self.choices)]
+        if self.usage is not None:
+            spent = (self.usage.prompt_tokens, self.usage.completion_tokens)
+            whole["usage"] = {
+                "prompt_tokens": spent[0],
+                "completion_tokens": spent[1],
+                "total_tokens": sum(n or 0 for n in spent),
+            }
+        return _ENCODE(whole)
+
+    def _choice(self, index: int) -> dict[str, Any]:
+        choice = self.choices[index]
+        text = "".join(choice.parts)
+        if not self.chat:
+            return {"index": index, "text": text, "finish_reason": choice.finish_reason}
+        message: dict[str, Any] = {
+            "role": choice.role or "assistant",
+            "content": text if choice.parts or not choice.tools else None,
+        }
+        for name, parts in (("reasoning_content", choice.reasoning), ("refusal", choice.refusal)):
+            if parts:
+                message[name] = "".join(parts)
+        if choice.tools:
+            message["tool_calls"] = [choice.tools[i] for i in sorted(choice.tools)]
+        return {"index": index, "message": message, "finish_reason": choice.finish_reason}
+
+
+def _add_delta(choice: _Choice, delta: Delta) -> None:
+    choice.role = delta.role or choice.role
+    if delta.content is not None:
+        choice.parts.append(delta.content)
+    if delta.reasoning_content:
+        choice.reasoning.append(delta.reasoning_content)
+    if delta.refusal:
+        choice.refusal.append(delta.refusal)
+    for piece in delta.tool_calls or ():
+        call = choice.tools.setdefault(piece.index, {"id": None, "type": "function", "function": {"name": "", "arguments": ""}})
+        call["id"] = piece.id or call["id"]
+        call["type"] = piece.type or call["type"]
+        if piece.function is not None:
+            call["function"]["name"] += piece.function.name or ""
+            call["function"]["arguments"] += piece.function.arguments or ""
+
+
+def _numbers(found: Probabilities) -> list[float]:
+    tokens = [token.logprob for token in found.content or ()] + list(found.token_logprobs or ())
+    return [number for number in tokens if number is not None]
+
+
+def mean_probability(logprobs: list[float]) -> float | None:
+    """exp of the mean log-probability, 0 to 1; None for an empty list."""
+    return min(1.0, math.exp(sum(logprobs) / len(logprobs))) if logprobs else None
+
+
+def confidence_of(found: Probabilities | None) -> float | None:
+    """The same of a plain answer's choice."""
+    return mean_probability(_numbers(found)) if found is not None else None

@@ -1,0 +1,96 @@
+"""Keys for the gateway: made, listed, revoked. The key itself is shown once and never kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tunekeeper.core.errors import UserError
+from tunekeeper.core.ids import new_id
+from tunekeeper.core.nouns.serving import ApiKey
+from tunekeeper.gateway.auth import SCOPES, hash_key, new_key
+from tunekeeper.workspace import Workspace
+
+DAYS = 90
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewKey:
+    """A key at the one moment it is known."""
+
+    id: str
+    """`key_…`."""
+    key: str
+    """What a client sends."""
+
+
+def create_key(
+    ws: Workspace,
+    *,
+    scopes: Sequence[str] = ("infer",),
+    models: Sequence[str] = (),
+    name: str = "",
+    days: float | None = DAYS,
+    by: str = "cli",
+    entropy: Callable[[int], bytes] = os.urandom,
+) -> NewKey:
+    """Make a key; it works in every gateway worker when this returns, and from the first one on keys are asked for.
+
+    `scopes`: some of infer, feedback, metrics, admin. `models`: what it may call; empty: all. `days`: until it expires; None:
+    never. Raises UserError for an unknown scope.
+    """
+    wrong = [scope for scope in scopes if scope not in SCOPES]
+    if wrong or not scopes:
+        raise UserError(f"no scope is called {wrong[0] if wrong else ''!r}", fix=f"choose from {', '.join(SCOPES)}")
+    if days is not None and days <= 0:
+        raise UserError(f"a key cannot last {days} days", fix="give a positive number, or none for ever")
+    from tunekeeper.store.ledgers.keys import save_key
+
+    now = ws.clock.utc()
+    secret = new_key(entropy)
+    key = ApiKey(
+        id=new_id("key", now, entropy),
+        hash=hash_key(secret, ws.pepper()),
+        name=name,
+        scopes=tuple(dict.fromkeys(scopes)),
+        models=tuple(models),
+        expires=None if days is None else now + timedelta(days=days),
+    )
+    with ws.control.write(by=by) as tx:
+        save_key(tx, key)
+    _publish(ws, by)
+    return NewKey(id=key.id, key=secret)
+
+
+def revoke_key(ws: Workspace, id: str, *, by: str = "cli") -> ApiKey:
+    """Withdraw a key; no worker accepts it when this returns. Raises NotFound."""
+    from tunekeeper.store.ledgers.keys import load_key, save_key
+
+    with ws.control.write(by=by) as tx:
+        key = load_key(tx, id)
+        if not key.revoked:
+            key = save_key(tx, dataclasses.replace(key, revoked=True))
+    _publish(ws, by)
+    return key
+
+
+def find_keys(ws: Workspace, *, live: bool = False) -> list[ApiKey]:
+    """The keys, oldest first; `live`: only those not revoked."""
+    from tunekeeper.store.ledgers.keys import find_keys as find
+
+    with ws.control.read() as tx:
+        return find(tx, state="live" if live else None)
+
+
+def _publish(ws: Workspace, by: str) -> None:
+    """Publish what is committed, under the control lock so that no later publisher is overtaken, and wait for the workers."""
+    from tunekeeper.store.ledgers.routes import load_route_table
+    from tunekeeper.store.published import barrier, publish
+
+    with ws.control.write(by=by) as tx:
+        table = load_route_table(tx)
+        publish(ws.root, table)
+    barrier(ws.root, table.generation)

@@ -1,0 +1,184 @@
+"""Counts of one worker, their sum over all workers, and Prometheus text (names: DASH-07).
+
+Each worker writes its own snapshot file about once a second; whichever is scraped adds up all files. A worker that starts again
+under its old name goes on from its snapshot, so no counter ever falls. Labels come from published routes and slots only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tunekeeper.core.nouns.serving import RouteTable
+
+BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0)
+CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+Labels = tuple[str, ...]
+MAX_SERIES = 500
+
+
+class Snapshot(msgspec.Struct):
+    """What is kept of one worker."""
+
+    requests: dict[str, int] = {}
+    """model, variant, status (tab-separated) → requests."""
+    seconds: dict[str, list[float]] = {}
+    """model, variant → counts per bucket (the last: beyond all), then the sum of seconds."""
+    tokens: dict[str, int] = {}
+    """model, variant, direction → tokens."""
+    cost: dict[str, float] = {}
+    """model, variant → USD."""
+    feedback: dict[str, int] = {}
+    """kind → statements."""
+    plain: dict[str, float] = {}
+    """name → value of counters without labels."""
+
+
+class Metrics:
+    """One worker's counters."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        """`folder`: the workspace's `run`. `name`: the worker's."""
+        self._folder = folder
+        self._path = folder / f"metrics-{name}.json"
+        self.mine = _read(self._path) or Snapshot()
+        self._changed = False
+
+    def count(self, record: Mapping[str, Any]) -> None:
+        """Count one ended request; only users' requests are traffic."""
+        if record.get("purpose", "user") != "user":
+            return
+        self._changed = True
+        mine = self.mine
+        arm = f"{record['model_id']}\t{record.get('variant') or 'none'}"
+        key = f"{arm}\t{record['status']}"
+        if key not in mine.requests and len(mine.requests) >= MAX_SERIES:
+            arm, key = "other\tother", "other\tother\tother"
+        mine.requests[key] = mine.requests.get(key, 0) + 1
+        seconds = record.get("latency_ms", 0.0) / 1000
+        row = mine.seconds.get(arm)
+        if row is None:
+            row = mine.seconds[arm] = [0.0] * (len(BUCKETS) + 2)
+        row[next((i for i, edge in enumerate(BUCKETS) if seconds <= edge), len(BUCKETS))] += 1
+        row[-1] += seconds
+        for direction, field in (("prompt", "prompt_tokens"), ("completion", "completion_tokens")):
+            if field in record:
+                name = f"{arm}\t{direction}"
+                mine.tokens[name] = mine.tokens.get(name, 0) + record[field]
+        if "cost_usd" in record:
+            mine.cost[arm] = mine.cost.get(arm, 0.0) + record["cost_usd"]
+
+    def count_feedback(self, kind: str) -> None:
+        """Count one statement."""
+        self._changed = True
+        self.mine.feedback[kind] = self.mine.feedback.get(kind, 0) + 1
+
+    def set_plain(self, values: Mapping[str, float]) -> None:
+        """Set counters without labels (shadow deliveries, refused connections)."""
+        if any(self.mine.plain.get(name) != value for name, value in values.items()):
+            self.mine.plain.update(values)
+            self._changed = True
+
+    def save(self) -> None:
+        """Write the snapshot if anything changed. A full disk loses a snapshot, never a request."""
+        if not self._changed:
+            return
+        hidden = self._path.with_suffix(".new")
+        try:
+            hidden.write_bytes(msgspec.json.encode(self.mine))
+            os.replace(hidden, self._path)
+            self._changed = False
+        except OSError:
+            pass  # tried again in a second; /metrics itself reads this worker's own numbers from memory
+
+    def text(self, table: RouteTable) -> bytes:
+        """The Prometheus text of all workers together, with gauges of what `table` says."""
+        others = [_read(path) for path in sorted(self._folder.glob("metrics-*.json")) if path != self._path]
+        total = _sum([self.mine, *[other for other in others if other is not None]])
+        return ("\n".join(_lines(total, table)) + "\n").encode()
+
+
+def _read(path: Path) -> Snapshot | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Snapshot)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _sum(parts: list[Snapshot]) -> Snapshot:
+    total = Snapshot()
+    for part in parts:
+        for name in ("requests", "tokens", "cost", "feedback", "plain"):
+            into: dict[str, Any] = getattr(total, name)
+            for key, value in getattr(part, name).items():
+                into[key] = into.get(key, 0) + value
+        for key, row in part.seconds.items():
+            old = total.seconds.get(key)
+            total.seconds[key] = list(row) if old is None else [a + b for a, b in zip(old, row, strict=True)]
+    return total
+
+
+def _lines(total: Snapshot, table: RouteTable) -> list[str]:
+    lines = _family("model_inference_requests_total", "counter", "Requests by model, variant and ending.")
+    lines += [
+        _line("model_inference_requests_total", ("model_id", "variant", "status"), k.split("\t"), v)
+        for k, v in sorted(total.requests.items())
+    ]
+    lines += _family("model_inference_latency_seconds", "histogram", "Seconds from accept to the last byte.")
+    for key, row in sorted(total.seconds.items()):
+        lines += _histogram("model_inference_latency_seconds", key.split("\t"), row)
+    lines += _family("model_tokens_total", "counter", "Tokens as the model server counted them.")
+    lines += [
+        _line("model_tokens_total", ("model_id", "variant", "direction"), k.split("\t"), v)
+        for k, v in sorted(total.tokens.items())
+    ]
+    lines += _family("model_cost_usd_total", "counter", "Tokens times the slot's price.")
+    lines += [_line("model_cost_usd_total", ("model_id", "variant"), k.split("\t"), v) for k, v in sorted(total.cost.items())]
+    lines += _family("tunekeeper_feedback_total", "counter", "Statements about answers, by kind.")
+    lines += [_line("tunekeeper_feedback_total", ("kind",), [k], v) for k, v in sorted(total.feedback.items())]
+    for name, value in sorted(total.plain.items()):
+        lines += [
+            *_family(f"tunekeeper_{name}_total", "counter", "See docs/gateway.md."),
+            _line(f"tunekeeper_{name}_total", (), [], value),
+        ]
+    return lines + _table_lines(table)
+
+
+def _table_lines(table: RouteTable) -> list[str]:
+    lines = _family("model_deployment_info", "gauge", "What each slot holds.")
+    for slot in table.slots.values():
+        names = ("model_id", "version", "slot", "adapter_hash")
+        lines.append(_line("model_deployment_info", names, [slot.model, slot.version or "", slot.id, slot.digest or ""], 1))
+    lines += _family("model_canary_weight_ratio", "gauge", "Share of traffic assigned to the challenger, 0 to 1.")
+    for route in table.routes.values():
+        weight = sum(share.weight for share in route.shares if share.variant == "challenger")
+        lines.append(_line("model_canary_weight_ratio", ("model_id",), [route.model], weight / 10_000))
+    lines += _family("tunekeeper_route_generation", "gauge", "Generation of the published table this worker obeys.")
+    return [*lines, _line("tunekeeper_route_generation", (), [], table.generation)]
+
+
+def _histogram(name: str, labels: list[str], row: list[float]) -> list[str]:
+    lines, running = [], 0.0
+    for edge, count in zip((*[f"{edge:g}" for edge in BUCKETS], "+Inf"), row, strict=False):
+        running += count
+        lines.append(_line(f"{name}_bucket", ("model_id", "variant", "le"), [*labels, edge], running))
+    lines.append(_line(f"{name}_sum", ("model_id", "variant"), labels, row[-1]))
+    return [*lines, _line(f"{name}_count", ("model_id", "variant"), labels, running)]
+
+
+def _family(name: str, kind: str, help: str) -> list[str]:
+    return [f"# HELP {name} {help}", f"# TYPE {name} {kind}"]
+
+
+def _line(name: str, names: tuple[str, ...], values: list[str], value: float) -> str:
+    pairs = ",".join(f'{n}="{_escaped(v)}"' for n, v in zip(names, values, strict=True))
+    number = f"{int(value)}" if value == int(value) else repr(float(value))
+    return f"{name}{{{pairs}}} {number}" if pairs else f"{name} {number}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -1,0 +1,65 @@
+"""What a model server's answer means. Pure: status, headers and body in; what to tell the client, or why to try another, out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tunekeeper.gateway.refusals import Refusal
+from tunekeeper.gateway.wire import Answered, error_message, parse_answer
+
+CALLERS_FAULT = frozenset((400, 409, 413, 415, 422))
+"""Statuses by which a model server refuses this request itself: another server would refuse it too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Good:
+    """A whole, well-formed answer."""
+
+    answer: Answered
+    """Its few fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The model server refused the request as the caller's mistake; its own words are passed on."""
+
+    status: int
+    """Its status."""
+    message: str
+    """Its message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The model server failed: another one may be asked."""
+
+    refusal: Refusal
+    """What to tell the client when nobody else answers."""
+
+
+def judge(status: int, headers: dict[bytes, bytes], body: bytes, endpoint: str) -> Good | Rejected | Failed:
+    """What a plain answer amounts to."""
+    if 200 <= status < 300:
+        answer = parse_answer(body, endpoint)
+        if answer is not None:
+            return Good(answer)
+        message = error_message(body)
+        if message is not None:
+            return Failed(Refusal("upstream_error", f"the model server failed: {message}"))
+        return Failed(Refusal("upstream_garbage", "the model server sent something that is no answer"))
+    message = error_message(body)
+    if status in CALLERS_FAULT:
+        return Rejected(status, message or "the model server refused the request")
+    after = headers.get(b"retry-after")
+    retry_after = after.decode("latin-1")[:64] if after else None
+    if status == 429:
+        return Failed(Refusal("upstream_rate_limited", "the model server asks to slow down", retry_after=retry_after))
+    return Failed(Refusal("upstream_error", f"the model server answered {status}", retry_after=retry_after))
+
+
+def envelope(rejected: Rejected) -> bytes:
+    """The client's body for a rejected request: OpenAI's envelope with our stable code."""
+    import msgspec
+
+    error = {"message": rejected.message, "type": "invalid_request_error", "param": None, "code": "upstream_rejected"}
+    return msgspec.json.encode({"error": error})

@@ -1,0 +1,91 @@
+"""The record of one request: the fields of an Inference, filled in as it goes; what is not known is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from tunekeeper.gateway.heads import SEGMENT
+from tunekeeper.gateway.routing import Choice, Unit
+from tunekeeper.gateway.tables import Target
+from tunekeeper.gateway.wire import Usage
+from tunekeeper.text.redaction import Redactor, may_hold
+
+Record = dict[str, Any]
+MAX_SEGMENTS = 16
+MAX_SEGMENT = 64
+UNIT_FIELDS = frozenset(("user_id", "tenant_id"))
+
+
+def assigned(record: Record, choice: Choice, unit: Unit | None) -> None:
+    """Note the choice that was made and what it was keyed on."""
+    record["slot_assigned"] = choice.slot
+    if choice.variant is not None:
+        record["variant"] = choice.variant
+    if choice.bucket is not None:
+        record["bucket"] = choice.bucket
+    if choice.weight is not None:
+        record["weight"] = choice.weight
+    if unit is not None:
+        record["unit_kind"] = unit.kind
+        record["unit"] = unit.digest
+
+
+def spent(record: Record, usage: Usage | None, target: Target) -> None:
+    """Note the model server's token counts and, where the slot has prices, the cost in USD."""
+    if usage is None:
+        return
+    prompt, completion = usage.prompt_tokens, usage.completion_tokens
+    if prompt is not None:
+        record["prompt_tokens"] = prompt
+    if completion is not None:
+        record["completion_tokens"] = completion
+    if target.price_in is None and target.price_out is None:
+        return
+    record["cost_usd"] = ((prompt or 0) * (target.price_in or 0.0) + (completion or 0) * (target.price_out or 0.0)) / 1e6
+
+
+def segments_of(headers: Mapping[bytes, bytes], metadata: Mapping[str, Any] | None) -> dict[str, str]:
+    """Segment name → value: from headers `x-tunekeeper-segment-*`, then from short text values of the body's metadata."""
+    found: dict[str, str] = {}
+    for name, value in headers.items():
+        if name.startswith(SEGMENT) and len(name) > len(SEGMENT):
+            found[name[len(SEGMENT) :].decode("latin-1")] = value.decode("latin-1").strip()[:MAX_SEGMENT]
+    for key, item in (metadata or {}).items():
+        if isinstance(item, str) and key not in UNIT_FIELDS and key not in found and len(item) <= MAX_SEGMENT:
+            found[key] = item
+    return dict(list(found.items())[:MAX_SEGMENTS])
+
+
+class Bodies:
+    """What is kept of bodies: all, redacted, or nothing."""
+
+    def __init__(self, kinds: tuple[str, ...], *, keep: bool) -> None:
+        """`kinds`: kinds of secrets taken out. `keep`: whether bodies are kept at all."""
+        self._redactor = Redactor(kinds) if kinds else None
+        self._keep = keep
+
+    def kept(self, body: bytes) -> msgspec.Raw | bytes | None:
+        """A JSON body as it may be written: untouched where nothing in it could be a secret."""
+        if not self._keep:
+            return None
+        if self._redactor is None or not may_hold(body.decode("utf-8", "replace")):
+            return body
+        try:
+            value = msgspec.json.decode(body)
+            clean, counts = self._redactor.redact_json(value)
+            return body if not counts else msgspec.json.encode(clean)
+        except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+            return self._redactor.redact(body.decode("utf-8", "replace"))[0].encode()
+
+    def text(self, text: str) -> str | None:
+        """A piece of an answer's text as it may be written."""
+        if not self._keep:
+            return None
+        return text if self._redactor is None else self._redactor.redact(text)[0]
+
+    def value(self, value: Any) -> Any:
+        """A JSON value as it may be written."""
+        return value if self._redactor is None else self._redactor.redact_json(value)[0]

@@ -1,0 +1,292 @@
+"""The server side: one client connection, framed by llhttp, bounded in bytes and in time.
+
+One request is answered at a time. Bytes that follow a request before its answer (pipelining) are dropped and the connection is
+closed after that answer, as RFC 9112 section 9.3.2 lets a server do: nothing can be smuggled behind a request that way. Parser
+callbacks only note what they saw; it is acted on after each feed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import traceback
+from typing import Protocol, cast
+
+import httptools
+
+from tunekeeper.gateway.heads import KEPT, ONCE, SEGMENT, Head, answer_head, check
+from tunekeeper.gateway.limits import Limits
+from tunekeeper.gateway.refusals import Refusal, RefusedError
+
+JSON = b"application/json"
+LINGER_SECONDS = 2.0
+"""How long a refused client's remaining bytes are read away, so that it can read why before its connection is reset."""
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Running(Protocol):
+    """A request under way, as its connection sees it."""
+
+    def client_gone(self) -> None:
+        """The client closed its connection."""
+
+    def client_slow(self, slow: bool) -> None:
+        """The client takes bytes slower (True) or again as fast as they come (False)."""
+
+
+class House(Protocol):
+    """What a connection needs of the worker."""
+
+    limits: Limits
+    draining: bool
+
+    def now(self) -> float:
+        """Real seconds."""
+
+    def admit(self, connection: Connection) -> bool:
+        """Whether there is room for one more connection."""
+
+    def left(self, connection: Connection) -> None:
+        """A connection is gone."""
+
+    def handle(self, connection: Connection, head: Head, body: bytes) -> None:
+        """Answer one whole request."""
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection."""
+
+    __slots__ = (
+        "_body", "_closing", "_complete", "_head", "_headed", "_house", "_length", "_parser", "_raw", "_refusal", "_size",
+        "_target", "_waiting_head", "due", "head", "running", "transport",
+    )  # fmt: skip
+
+    transport: asyncio.Transport
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self.running: Running | None = None
+        self.head = Head()
+        self.due = 0.0
+        self._closing = False
+        self._refusal: Refusal | None = None
+        self._target = b""
+        self._size = self._length = self._raw = 0
+        self._complete = self._headed = False
+        self._waiting_head = True
+
+    # ---- asyncio ----
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self._parser = httptools.HttpRequestParser(self)
+        self._begin()
+        self.due = self._house.now() + self._house.limits.header_seconds
+        if not self._house.admit(self):
+            self.refuse(Refusal("overloaded", "this gateway has no room for another connection", retry_after="1"), close=True)
+
+    def data_received(self, data: bytes) -> None:
+        if self._closing:
+            return
+        if self.running is not None:
+            self._closing = True  # the answer under way still goes out, and says that the connection ends
+            return
+        try:
+            self._take(data)
+        except Exception:  # noqa: BLE001
+            # Our own fault: it must not take other requests with it, and must not go unseen.
+            traceback.print_exc(file=sys.stderr)
+            if not self.transport.is_closing():
+                self.refuse(Refusal("internal_error", "the gateway failed to handle this request"), close=True)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        running, self.running = self.running, None
+        self._closing = True
+        self._house.left(self)
+        if running is not None:
+            running.client_gone()
+
+    def pause_writing(self) -> None:
+        if self.running is not None:
+            self.running.client_slow(True)
+
+    def resume_writing(self) -> None:
+        if self.running is not None:
+            self.running.client_slow(False)
+
+    # ---- llhttp ----
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        if self._complete:
+            self._closing = True
+        elif self._waiting_head:
+            self._waiting_head = False
+            self.due = self._house.now() + self._house.limits.header_seconds
+
+    def on_url(self, part: bytes) -> None:
+        """A piece of the request target."""
+        if not self._complete:
+            self._target += part
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header."""
+        if self._complete:
+            return
+        self._length += 1
+        self._size += len(name) + len(value) + 4
+        lower = name.lower()
+        if lower in KEPT or lower.startswith(SEGMENT):
+            headers = self._head.headers
+            if lower in headers and lower in ONCE:
+                self._head.repeated = lower
+            headers[lower] = value
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: everything that can be refused without a body is refused here, before any of it is read."""
+        if self._complete:
+            return
+        head, limits = self._head, self._house.limits
+        head.method = self._parser.get_method()
+        head.version = self._parser.get_http_version()
+        head.path = self._target.partition(b"?")[0]
+        self._headed = True
+        self.due = self._house.now() + limits.body_seconds
+        if self._length > limits.headers or self._size + len(self._target) > limits.head_bytes:
+            self._stop(Refusal("headers_too_large", "the request head is larger than this gateway takes"))
+        self._size = 0
+        self._stop(check(head, self._target))
+        if int(head.headers.get(b"content-length", b"0")) > limits.body_bytes:
+            self._stop(_too_large(limits))
+        coding = head.text(b"content-encoding")
+        if coding is not None and coding.lower() != "identity":
+            self._stop(Refusal("encoding_unsupported", "request bodies must not be compressed"))
+        expectation = head.text(b"expect")
+        if expectation is not None and expectation.lower() != "100-continue":
+            self._stop(Refusal("expectation_failed", "the only expectation met here is 100-continue"))
+        if expectation is not None:
+            self.transport.write(CONTINUE)
+
+    def on_body(self, data: bytes) -> None:
+        """A piece of the body."""
+        if self._complete:
+            return
+        self._size += len(data)
+        self._body.append(data)
+        if self._size > self._house.limits.body_bytes:
+            self._stop(_too_large(self._house.limits))
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        if not self._complete and not self._parser.should_keep_alive():
+            self._closing = True
+        self._complete = True
+
+    # ---- what it does ----
+
+    def _stop(self, refusal: Refusal | None) -> None:
+        if refusal is not None:
+            self._refusal = refusal
+            raise RefusedError(refusal)
+
+    def _begin(self) -> None:
+        self._head = Head()
+        self._target = b""
+        self._body: list[bytes] = []
+        self._size = self._length = self._raw = 0
+        self._complete = self._headed = False
+        self._waiting_head = True
+
+    def _take(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self.refuse(Refusal("bad_request", "protocol upgrades are not spoken here"), close=True)
+            return
+        except httptools.HttpParserError as error:
+            refusal = self._refusal or Refusal("bad_request", f"not a well-formed HTTP request: {error}")
+            if not self._complete or self._refusal is not None:
+                self.refuse(refusal, close=True)
+                return
+            self._closing = True  # what follows a whole request is broken: answer that request, then close
+        if self._complete:
+            self._dispatch()
+            return
+        if not self._headed:
+            # llhttp hands a header over only when it is whole, so what has come so far is counted raw.
+            self._raw += len(data)
+            if self._raw > self._house.limits.head_bytes:
+                self.refuse(Refusal("headers_too_large", "the request head is larger than this gateway takes"), close=True)
+
+    def _dispatch(self) -> None:
+        head, body = self._head, self._body
+        whole = body[0] if len(body) == 1 else b"".join(body)
+        self._begin()
+        self.head = head
+        self._house.handle(self, head, whole)
+
+    @property
+    def closes(self) -> bool:
+        """Whether the answer now begun must say that the connection ends."""
+        return self._closing or self._house.draining
+
+    @property
+    def old(self) -> bool:
+        """Whether the client speaks HTTP/1.0."""
+        return self.head.version == "1.0"
+
+    def reply(self, status: int, body: bytes, extra: bytes = b"", content_type: bytes = JSON) -> None:
+        """A whole answer; the request is over."""
+        head = answer_head(status, content_type, len(body), extra, close=self.closes, old=self.old)
+        self.transport.write(head if self.head.method == b"HEAD" else head + body)
+        self.over()
+
+    def refuse(self, refusal: Refusal, extra: bytes = b"", *, close: bool = False) -> None:
+        """An error answer; `close`: the connection ends with it, the client's remaining bytes unread."""
+        if close:
+            self.running = None
+            body = refusal.body()
+            head = answer_head(refusal.status, JSON, len(body), refusal.headers() + extra, close=True)
+            self.transport.write(head + body)
+            self._linger()
+            return
+        self.reply(refusal.status, refusal.body(), refusal.headers() + extra)
+
+    def over(self) -> None:
+        """The answer has been written: wait for the next request, or close."""
+        self.running = None
+        if self._closing or self._house.draining:
+            self._closing = True
+            self.transport.close()
+            return
+        self.due = self._house.now() + self._house.limits.idle_seconds
+
+    def cut(self) -> None:
+        """Close without another byte."""
+        self.running = None
+        self._closing = True
+        self.transport.abort()
+
+    def _linger(self) -> None:
+        self._closing = True
+        self.due = self._house.now() + LINGER_SECONDS
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def expired(self) -> None:
+        """`due` has passed: a slow head or body is told so, a waiting or refused connection just ends."""
+        if self.running is not None:
+            return
+        if self._closing or self._waiting_head:
+            self.cut()
+            return
+        self.refuse(Refusal("timeout", "the request took too long to arrive"), close=True)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is under way or on its way."""
+        return self.running is None and self._waiting_head
+
+
+def _too_large(limits: Limits) -> Refusal:
+    return Refusal("body_too_large", f"the request body is larger than {limits.body_mb:g} MiB")

@@ -1,0 +1,78 @@
+"""A stream on its way through: events passed on in their own bytes, folded for the log, the last one held back. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tunekeeper.gateway.fold import Fold, parse_chunk
+from tunekeeper.gateway.refusals import Refusal
+from tunekeeper.gateway.sse import DONE, Event, Events, EventTooLargeError
+from tunekeeper.gateway.wire import NULL, Call, error_message
+
+DONE_EVENT = b"data: [DONE]\n\n"
+NO_USAGE = b',"usage":null'
+
+
+@dataclass(slots=True)
+class Step:
+    """What one piece of upstream bytes leads to."""
+
+    forward: bytes
+    """Bytes for the client now."""
+    failed: Refusal | None = None
+    """Why the stream cannot become whole."""
+    told: bool = False
+    """Whether `forward` already tells the client so, in the model server's own words."""
+
+
+class Stream:
+    """One stream of one attempt."""
+
+    __slots__ = ("_call", "_events", "done", "fold", "last")
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._events = Events()
+        self.fold = Fold(chat=call.endpoint == "chat.completions")
+        self.done = False
+        self.last = DONE_EVENT
+
+    def feed(self, piece: bytes) -> Step:
+        """Take upstream bytes in; what came after `[DONE]` is dropped."""
+        try:
+            events = self._events.feed(piece)
+        except EventTooLargeError:
+            return Step(b"", Refusal("upstream_garbage", "the model server sent an event without an end"))
+        out: list[bytes] = []
+        for event in events:
+            if self.done:
+                break
+            failed, told = self._take(event, out)
+            if failed is not None:
+                return Step(b"".join(out), failed, told)
+        return Step(b"".join(out))
+
+    def _take(self, event: Event, out: list[bytes]) -> tuple[Refusal | None, bool]:
+        data = event.data
+        if data is None:
+            # A comment before the first chunk would commit us to this model server: it is not worth a fallback.
+            if self.fold.choices:
+                out.append(event.raw)
+            return None, False
+        if data == DONE:
+            self.done = True
+            self.last = event.raw
+            return None, False
+        chunk = parse_chunk(data)
+        if chunk is None:
+            return Refusal("upstream_garbage", "the model server sent an event that is no chunk"), False
+        if bytes(chunk.error) != bytes(NULL):
+            out.append(event.raw)
+            return Refusal("upstream_error", f"the model server failed: {error_message(data) or 'no reason given'}"), True
+        self.fold.add(chunk)
+        if self._call.usage:
+            out.append(event.raw)
+        elif chunk.choices or chunk.usage is None:
+            # Nobody asked for usage, so its empty field goes as well; outside a string this text can only be that field.
+            out.append(event.raw.replace(NO_USAGE, b"", 1) if NO_USAGE in event.raw else event.raw)
+        return None, False

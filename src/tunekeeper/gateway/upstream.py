@@ -1,0 +1,323 @@
+"""The client side: kept connections to model servers, one request at a time on each.
+
+A request that finds its kept connection dead before a single byte came back goes out once more on a fresh one; nothing else is
+ever sent twice. An answer that breaks HTTP, ends early or grows beyond its bound is a failure, never half an answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import Protocol, cast
+
+import httptools
+
+from tunekeeper.gateway.tables import Address
+
+KEPT_IDLE = 256
+_WANTED = frozenset((b"content-type", b"retry-after", b"content-length", b"transfer-encoding"))
+
+
+class Sink(Protocol):
+    """What receives one answer; exactly one of `upstream_end` and `upstream_failed` is the last call."""
+
+    def upstream_sent(self) -> None:
+        """The request went out on a live connection."""
+
+    def upstream_head(self, status: int, headers: dict[bytes, bytes]) -> None:
+        """Status and the few headers that matter, lower-case."""
+
+    def upstream_body(self, data: bytes) -> None:
+        """A piece of the body."""
+
+    def upstream_end(self) -> None:
+        """The answer is whole."""
+
+    def upstream_failed(self, code: str, message: str) -> None:
+        """It did not become whole: a code of `refusals.CODES` and one sentence."""
+
+
+class Request:
+    """One request on its way; `abort` it when nobody wants the answer any more."""
+
+    __slots__ = ("connection", "data", "done", "fresh", "pool", "sink", "task")
+
+    def __init__(self, pool: Pool, data: bytes, sink: Sink) -> None:
+        self.pool = pool
+        self.data = data
+        self.sink = sink
+        self.connection: Connection | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.done = False
+        self.fresh = False
+
+    def abort(self) -> None:
+        """Drop the connection, or the attempt to make one; the sink hears nothing more."""
+        self.done = True
+        if self.task is not None:
+            self.task.cancel()
+        if self.connection is not None:
+            self.connection.drop()
+
+    def pause(self) -> None:
+        """Read no more from upstream until `resume`: the client is slower."""
+        if self.connection is not None:
+            self.connection.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self.connection is not None:
+            self.connection.transport.resume_reading()
+
+    def failed(self, code: str, message: str) -> None:
+        """Tell the sink, once."""
+        if not self.done:
+            self.done = True
+            self.sink.upstream_failed(code, message)
+
+
+class Pool:
+    """The connections to one address."""
+
+    def __init__(self, address: Address, loop: asyncio.AbstractEventLoop, answer_bytes: int) -> None:
+        """`answer_bytes`: largest answer taken."""
+        self.address = address
+        self.loop = loop
+        self.answer_bytes = answer_bytes
+        self.idle: list[Connection] = []
+        self._tls = ssl.create_default_context() if address.tls else None
+
+    def send(self, data: bytes, sink: Sink) -> Request:
+        """Send the bytes of one request; the answer goes to `sink`."""
+        request = Request(self, data, sink)
+        self.dispatch(request)
+        return request
+
+    def dispatch(self, request: Request) -> None:
+        """Put a request on a kept connection, else on a new one."""
+        while self.idle and not request.fresh:
+            connection = self.idle.pop()
+            if not connection.transport.is_closing():
+                connection.begin(request, kept=True)
+                return
+        request.task = self.loop.create_task(self._dial(request))
+
+    async def _dial(self, request: Request) -> None:
+        address = self.address
+        try:
+            _, connection = await self.loop.create_connection(
+                lambda: Connection(self),
+                address.host,
+                address.port,
+                ssl=self._tls,
+                server_hostname=address.host if self._tls else None,
+            )
+        except (OSError, ssl.SSLError) as error:
+            request.task = None
+            reason = error.strerror or type(error).__name__
+            request.failed("upstream_unreachable", f"the model server cannot be reached: {reason}")
+            return
+        request.task = None
+        if request.done:
+            connection.drop()
+        else:
+            connection.begin(request, kept=False)
+
+    def keep(self, connection: Connection) -> None:
+        """Take a connection back for the next request."""
+        if len(self.idle) < KEPT_IDLE:
+            self.idle.append(connection)
+        else:
+            connection.drop()
+
+    def forget(self, connection: Connection) -> None:
+        """A kept connection is gone."""
+        if connection in self.idle:
+            self.idle.remove(connection)
+
+    def close(self) -> None:
+        """Drop every kept connection."""
+        for connection in list(self.idle):
+            connection.drop()
+        self.idle.clear()
+
+
+class Connection(asyncio.Protocol):
+    """One connection to a model server. Parser callbacks only note what they saw; it is acted on after each feed."""
+
+    __slots__ = (
+        "_bare",
+        "_body",
+        "_ended",
+        "_headed",
+        "_headers",
+        "_interim",
+        "_kept",
+        "_parser",
+        "_pool",
+        "_request",
+        "_reusable",
+        "_size",
+        "transport",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._request: Request | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def begin(self, request: Request, *, kept: bool) -> None:
+        """Send a request; `kept`: whether the connection has served before."""
+        self._request = request
+        self._kept = kept
+        self._parser = httptools.HttpResponseParser(self)
+        self._headers: dict[bytes, bytes] = {}
+        self._body: list[bytes] = []
+        self._headed = self._ended = self._interim = self._bare = self._reusable = False
+        self._size = 0
+        request.connection = self
+        self.transport.write(request.data)
+        request.sink.upstream_sent()
+
+    def drop(self) -> None:
+        """Close at once, telling nobody."""
+        self._request = None
+        self.transport.abort()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """llhttp: one header."""
+        lower = name.lower()
+        if lower in _WANTED:
+            self._headers[lower] = value
+
+    def on_headers_complete(self) -> None:
+        """llhttp: the head is whole; 1xx heads come before the real one."""
+        self._interim = self._parser.get_status_code() < 200
+        if self._interim:
+            self._headers.clear()
+            return
+        self._headed = True
+        self._bare = b"content-length" not in self._headers and b"transfer-encoding" not in self._headers
+
+    def on_body(self, data: bytes) -> None:
+        """llhttp: a piece of the body."""
+        self._body.append(data)
+
+    def on_message_complete(self) -> None:
+        """llhttp: the message is whole."""
+        self._ended = not self._interim
+        # Only here does llhttp still know the framing that decides it.
+        self._reusable = self._parser.should_keep_alive()
+
+    def data_received(self, data: bytes) -> None:
+        request = self._request
+        if request is None or self._ended:
+            # Bytes nobody asked for: this connection cannot be trusted with another request.
+            self._lose()
+            return
+        first = self._size == 0
+        self._size += len(data)
+        headed = self._headed
+        broken = self._feed(data)
+        if self._headed and not headed:
+            request.sink.upstream_head(self._parser.get_status_code(), self._headers)
+        if self._body and not request.done:
+            pieces, self._body = self._body, []
+            request.sink.upstream_body(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        if request.done:
+            return
+        if self._ended:
+            self._finish(request, reusable=not broken and self._reusable)
+            return
+        if broken:
+            what = "something that is not HTTP" if first and not self._headed else "a broken answer"
+            self._fail(request, "upstream_garbage", f"the model server sent {what}")
+            return
+        if self._size > self._pool.answer_bytes:
+            self._fail(request, "upstream_garbage", "the model server's answer is larger than the gateway takes")
+
+    def _feed(self, data: bytes) -> bool:
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            return True
+        return False
+
+    def _finish(self, request: Request, *, reusable: bool) -> None:
+        self._request = None
+        request.connection = None
+        request.done = True
+        if reusable:
+            self._pool.keep(self)
+        else:
+            self.transport.close()
+        request.sink.upstream_end()
+
+    def _fail(self, request: Request, code: str, message: str) -> None:
+        self._request = None
+        request.connection = None
+        self.transport.abort()
+        request.failed(code, message)
+
+    def _lose(self) -> None:
+        self._pool.forget(self)
+        self.transport.abort()
+
+    def eof_received(self) -> None:
+        return
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        request, self._request = self._request, None
+        if request is None or request.done:
+            self._pool.forget(self)
+            return
+        request.connection = None
+        if self._headed and self._bare and exc is None:
+            # Without a length the end of the connection is the end of the answer.
+            request.done = True
+            request.sink.upstream_end()
+            return
+        if self._size == 0 and self._kept and not request.fresh:
+            # It died while it was kept: the server never read this request, so sending it again is safe.
+            request.fresh = True
+            self._pool.dispatch(request)
+            return
+        code = "upstream_truncated" if self._headed else "upstream_error"
+        request.failed(code, "the model server closed the connection before its answer was whole")
+
+    def pause_writing(self) -> None:
+        """The request is larger than the socket takes at once; it is whole in memory already, so nothing has to wait."""
+
+    def resume_writing(self) -> None:
+        """See `pause_writing`."""
+
+
+class Pools:
+    """One pool an address."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, answer_bytes: int, make: Callable[..., Pool] = Pool) -> None:
+        self._loop = loop
+        self._answer_bytes = answer_bytes
+        self._make = make
+        self._pools: dict[Address, Pool] = {}
+
+    def to(self, address: Address) -> Pool:
+        """The pool of an address, made on first use."""
+        pool = self._pools.get(address)
+        if pool is None:
+            pool = self._pools[address] = self._make(address, self._loop, self._answer_bytes)
+        return pool
+
+    def prune(self, wanted: set[Address]) -> None:
+        """Drop the kept connections of addresses that no slot names any more."""
+        for address in [known for known in self._pools if known not in wanted]:
+            self._pools.pop(address).close()
+
+    def close(self) -> None:
+        """Drop every kept connection."""
+        self.prune(set())

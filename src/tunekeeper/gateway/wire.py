@@ -1,0 +1,236 @@
+"""OpenAI's request bodies: the few fields we need, decoded once; everything else passes through as the bytes it came in. Pure.
+
+A body becomes a map of name → raw JSON. Numbers keep every digit, unknown fields stay, and of a repeated key only the last one is
+sent on, so that the model server cannot read another model name than the one that was authorised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from tunekeeper.gateway.limits import Limits
+from tunekeeper.gateway.refusals import Refusal, RefusedError
+
+Fields = dict[str, msgspec.Raw]
+_FIELDS = msgspec.json.Decoder(Fields).decode
+_TEXT = msgspec.json.Decoder(str).decode
+_FLAG = msgspec.json.Decoder(bool | None).decode
+_OBJECT = msgspec.json.Decoder(dict[str, Any] | None).decode
+_RAWS = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_ENCODE = msgspec.json.Encoder().encode
+_BRACKETS_ONLY = bytes(sorted(set(range(256)) - set(b"[]{}")))
+MAX_NAME = 256
+NEEDED = {"chat.completions": "messages", "completions": "prompt", "embeddings": "input"}
+NULL = msgspec.Raw(b"null")
+TRUE = msgspec.Raw(b"true")
+
+
+@dataclass(slots=True)
+class Call:
+    """What one request asks for."""
+
+    endpoint: str
+    """chat.completions, completions or embeddings."""
+    fields: Fields
+    """Every top-level field, raw."""
+    model: str
+    """Model name as the client wrote it."""
+    stream: bool = False
+    """Whether it wants server-sent events."""
+    usage: bool = False
+    """Whether it asked for the usage event of a stream."""
+    user: str | None = None
+    """The body's `user`."""
+    metadata: dict[str, Any] | None = None
+    """The body's `metadata`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Splice:
+    """What one slot (or fallback entry) changes in a body before it is sent on; made once per route change."""
+
+    model: msgspec.Raw
+    """Model name to send upstream, as JSON."""
+    prefix: bytes = b""
+    """System prompt and few-shot messages as JSON values, comma-separated, without brackets; empty: none."""
+    lora: msgspec.Raw | None = None
+    """Adapter choice of a llama.cpp server."""
+    own_lora: bool = False
+    """Whether the upstream understands `lora`: then a caller's own is never passed on."""
+
+
+def splice_of(
+    model: str, system: str | None, messages: tuple[dict[str, Any], ...], adapter: int | None, *, llamacpp: bool = False
+) -> Splice:
+    """The Splice for an upstream model name, a prompt to put first and an adapter index."""
+    first = ([{"role": "system", "content": system}] if system is not None else []) + list(messages)
+    lora = msgspec.Raw(_ENCODE([{"id": adapter, "scale": 1}])) if adapter is not None else None
+    return Splice(
+        model=msgspec.Raw(_ENCODE(model)),
+        prefix=b",".join(_ENCODE(m) for m in first),
+        lora=lora,
+        own_lora=llamacpp or lora is not None,
+    )
+
+
+def parse_fields(body: bytes, depth: int) -> Fields:
+    """A JSON object's top-level fields. Raises RefusedError `invalid_json` for anything else, for any encoding but UTF-8, and for
+    nesting deeper than `depth`."""
+    try:
+        if not body.isascii():
+            body.decode()
+        fields = _FIELDS(body)
+    except msgspec.ValidationError as error:
+        raise RefusedError(Refusal("invalid_json", "the body must be a JSON object")) from error
+    except UnicodeDecodeError as error:
+        raise RefusedError(Refusal("invalid_json", "the body is not UTF-8")) from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise RefusedError(Refusal("invalid_json", f"the body is not JSON: {str(error)[:120]}")) from error
+    if body.count(b"[") + body.count(b"{") > depth and _deeper_than(body, depth):
+        raise RefusedError(Refusal("invalid_json", f"the body is nested deeper than {depth} levels"))
+    return fields
+
+
+def _deeper_than(body: bytes, depth: int) -> bool:
+    """Whether valid JSON is nested deeper than `depth`: strings are cut out, then innermost pairs removed level by level."""
+    outside = b"".join(body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
+    brackets = outside.translate(None, _BRACKETS_ONLY)
+    for _ in range(depth):
+        if not brackets:
+            return False
+        # An object's and a list's pair collapse together; two passes take pairs that only now stand side by side.
+        brackets = _without_leaves(brackets)
+    return bool(brackets)
+
+
+def _without_leaves(brackets: bytes) -> bytes:
+    """The brackets without their innermost pairs, each removed once: one level of depth."""
+    marked = brackets.replace(b"[]", b".").replace(b"{}", b".")
+    return marked.replace(b".", b"")
+
+
+def parse_call(body: bytes, endpoint: str, limits: Limits) -> Call:
+    """A request body as a Call. Raises RefusedError with `invalid_json` or `invalid_value`, naming the field."""
+    fields = parse_fields(body, limits.depth)
+    model = _field(fields, "model", _TEXT, "a string")
+    if model is None or not 0 < len(model) <= MAX_NAME:
+        raise RefusedError(Refusal("invalid_value", "field model must name a model", "model"))
+    call = Call(endpoint, fields, model)
+    needed = NEEDED[endpoint]
+    if needed not in fields or bytes(fields[needed]) == b"null":
+        raise RefusedError(Refusal("invalid_value", f"field {needed} is missing", needed))
+    if endpoint == "chat.completions":
+        _check_messages(bytes(fields["messages"]), limits)
+    call.stream = bool(_field(fields, "stream", _FLAG, "true or false")) and endpoint != "embeddings"
+    if "stream_options" in fields:
+        options = _field(fields, "stream_options", _OBJECT, "an object")
+        call.usage = bool((options or {}).get("include_usage"))
+    if "user" in fields and bytes(fields["user"]) != b"null":
+        call.user = _field(fields, "user", _TEXT, "a string")
+    if "metadata" in fields:
+        call.metadata = _field(fields, "metadata", _OBJECT, "an object")
+    return call
+
+
+def _field(fields: Fields, name: str, decode: Any, kind: str) -> Any:
+    raw = fields.get(name)
+    if raw is None:
+        return None
+    try:
+        return decode(raw)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise RefusedError(Refusal("invalid_value", f"field {name} must be {kind}", name)) from error
+
+
+def _check_messages(raw: bytes, limits: Limits) -> None:
+    if raw[:1] != b"[" or raw[1:-1].strip() == b"":
+        raise RefusedError(Refusal("invalid_value", "field messages must be a list with at least one message", "messages"))
+    # `{}` and a comma are the least that a message costs: a shorter list cannot hold too many.
+    if len(raw) > 3 * limits.messages and len(_RAWS(raw)) > limits.messages:
+        raise RefusedError(Refusal("invalid_value", f"field messages holds more than {limits.messages} messages", "messages"))
+
+
+def upstream_body(call: Call, splice: Splice) -> bytes:
+    """The body to send upstream: the client's, with the slot's model name, prompt and adapter, always asking for usage."""
+    fields = dict(call.fields)
+    fields["model"] = splice.model
+    if call.stream:
+        fields["stream_options"] = _with_usage(fields.get("stream_options"))
+    if splice.prefix and call.endpoint == "chat.completions":
+        fields["messages"] = msgspec.Raw(b"[" + splice.prefix + b"," + bytes(fields["messages"])[1:])
+    if splice.lora is not None:
+        fields["lora"] = splice.lora
+    elif splice.own_lora:
+        fields.pop("lora", None)
+    return _ENCODE(fields)
+
+
+def _with_usage(raw: msgspec.Raw | None) -> msgspec.Raw:
+    options = _FIELDS(raw) if raw is not None and bytes(raw) != b"null" else {}
+    return msgspec.Raw(_ENCODE({**options, "include_usage": TRUE}))
+
+
+class Usage(msgspec.Struct):
+    """Token counts as the model server gives them."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class TokenProbability(msgspec.Struct):
+    """One token's log-probability."""
+
+    logprob: float | None = None
+
+
+class Probabilities(msgspec.Struct):
+    """Log-probabilities of a choice: chat shape, or the older completion shape."""
+
+    content: list[TokenProbability] | None = None
+    token_logprobs: list[float | None] | None = None
+
+
+class AnsweredChoice(msgspec.Struct):
+    """What the log needs of one choice of a plain answer."""
+
+    finish_reason: str | None = None
+    logprobs: Probabilities | None = None
+
+
+class Answered(msgspec.Struct):
+    """What the log needs of a plain answer."""
+
+    id: str | None = None
+    choices: list[AnsweredChoice] | None = None
+    data: msgspec.Raw = NULL
+    usage: Usage | None = None
+    error: msgspec.Raw = NULL
+
+
+_ANSWERED = msgspec.json.Decoder(Answered).decode
+
+
+def parse_answer(body: bytes, endpoint: str) -> Answered | None:
+    """A plain answer's few fields; None when it is no answer of this endpoint (garbage, or an error object in a 200)."""
+    try:
+        if not body.isascii():
+            body.decode()
+        answer = _ANSWERED(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if endpoint == "embeddings":
+        return answer if bytes(answer.data)[:1] == b"[" else None
+    return answer if answer.choices else None
+
+
+def error_message(body: bytes) -> str | None:
+    """The message inside an error envelope, at most 300 characters; None when there is none."""
+    try:
+        error = msgspec.json.decode(body).get("error")
+    except (msgspec.DecodeError, AttributeError, RecursionError):
+        return None
+    message = error.get("message") if isinstance(error, dict) else error
+    return message[:300] if isinstance(message, str) and message else None

@@ -1,0 +1,240 @@
+"""One gateway worker: what its requests share, and the one timer that watches every deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from tunekeeper.core.clock import Clock
+from tunekeeper.core.ids import request_id
+from tunekeeper.gateway.fold import confidence_of
+from tunekeeper.gateway.handlers import handle
+from tunekeeper.gateway.heads import Head
+from tunekeeper.gateway.health import Health
+from tunekeeper.gateway.limits import Limits
+from tunekeeper.gateway.metrics import Metrics
+from tunekeeper.gateway.mirror import Mirror
+from tunekeeper.gateway.options import Options
+from tunekeeper.gateway.record import Bodies, Record
+from tunekeeper.gateway.recorder import Recorder
+from tunekeeper.gateway.server import Connection
+from tunekeeper.gateway.tables import Obeyed, Tables
+from tunekeeper.gateway.upstream import Pools
+from tunekeeper.gateway.wire import Probabilities
+from tunekeeper.store.log.spool import Spool
+from tunekeeper.store.published import RouteUnavailable, WorkerSlot
+
+SWEEP = 0.05
+"""Seconds between two looks at the deadlines of running requests."""
+SLOW_SWEEPS = 10
+"""Connections without a request are looked at every so many sweeps."""
+
+
+class Active(Protocol):
+    """Something with a deadline."""
+
+    due: float
+
+    def expired(self, now: float) -> None:
+        """`due` has passed."""
+
+    def partial(self, now: float) -> None:
+        """About once a second or oftener: note what there is so far."""
+
+    def stop(self) -> None:
+        """The worker ends."""
+
+
+class Gateway:
+    """One worker process's state. Made in a running loop; `close` gives everything back."""
+
+    def __init__(
+        self,
+        root: Path,
+        name: str,
+        options: Options,
+        clock: Clock,
+        *,
+        request_key: bytes,
+        pepper: bytes,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        """`root`: the data directory. `name`: this worker's, unique among living ones. `request_key`, `pepper`: the workspace's.
+        `environment`: where upstream keys are found, read once. Raises Busy when a worker of that name lives, DiskFull."""
+        self.root = root
+        self.options = options
+        self.limits: Limits = options.limits
+        self.clock = clock
+        self.request_key = request_key
+        self.pepper = pepper
+        self.loop = asyncio.get_running_loop()
+        self.slot = WorkerSlot(root, name)
+        self.tables = Tables(root, self.slot, environment)
+        self.spool = Spool(root, f"gateway-{name}", clock, power=options.durability == "power")
+        self.recorder = Recorder(self.spool, self.loop)
+        self.pools = Pools(self.loop, options.limits.answer_bytes)
+        self.shadow_pools = Pools(self.loop, options.limits.answer_bytes)
+        self.bodies = Bodies(options.redact, keep=options.log_bodies)
+        self.health = Health()
+        self.metrics = Metrics(root / "run", name)
+        self.mirror = Mirror(self)
+        self.active: set[Active] = set()
+        self.connections: set[Connection] = set()
+        self.draining = False
+        self.refused = 0
+        self._seen: Obeyed | None = None
+        self._sweeps = 0
+        self._timer = self.loop.call_later(SWEEP, self._sweep)
+        self._beat = self.now()
+        self.loop.add_reader(self.slot.socket.fileno(), self.look)
+        self.look()
+
+    # ---- what requests ask for ----
+
+    def now(self) -> float:
+        """Real seconds."""
+        return self.clock.real()
+
+    def new_request_id(self) -> str:
+        """A fresh request id with its keyed check."""
+        return request_id(self.clock.utc(), self.request_key)
+
+    def admit(self, connection: Connection) -> bool:
+        """Count a new connection; False when there are too many."""
+        self.connections.add(connection)
+        if len(self.connections) > self.limits.connections:
+            self.refused += 1
+            return False
+        return True
+
+    def left(self, connection: Connection) -> None:
+        """A connection is gone."""
+        self.connections.discard(connection)
+
+    def handle(self, connection: Connection, head: Head, body: bytes) -> None:
+        """Answer one whole request."""
+        handle(self, connection, head, body)
+
+    def obeyed(self) -> Obeyed:
+        """The table that counts now. Raises RouteUnavailable."""
+        obeyed = self.tables.now()
+        if obeyed is not self._seen:
+            self._seen = obeyed
+            wanted = {target.address for target in obeyed.targets.values() if target.address is not None}
+            self.pools.prune(wanted)
+            self.shadow_pools.prune(wanted)
+            if obeyed.power:
+                self.recorder.set_power()
+        return obeyed
+
+    def identity(self, record: Record) -> bytes:
+        """The answer headers that say who answered and under which id."""
+        ours = record["request_id"]
+        lines = [f"x-tunekeeper-request-id: {ours}\r\nx-request-id: {record.get('client_request_id', ours)}\r\n"]
+        for header, field in (
+            ("version", "version"),
+            ("variant", "variant"),
+            ("slot", "slot"),
+            ("route-version", "route_version"),
+        ):
+            value = record.get(field)
+            if value is not None:
+                lines.append(f"x-tunekeeper-{header}: {value}\r\n")
+        return "".join(lines).encode("latin-1", "replace")
+
+    def describe(self, record: Record, body_id: str | None, finish_reason: str | None, found: Probabilities | None) -> None:
+        """Note what an answer said of itself."""
+        if body_id:
+            record["body_id"] = body_id[:256]
+        if finish_reason:
+            record["finish_reason"] = finish_reason
+        confidence = confidence_of(found)
+        if confidence is not None:
+            record["confidence"] = confidence
+
+    def clean(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Feedback fields without secrets."""
+        return {name: self.bodies.value(value) if name in ("value", "metadata") else value for name, value in fields.items()}
+
+    @property
+    def ready(self) -> str | None:
+        """None when requests can be routed and logged, else why not."""
+        if self.draining:
+            return "draining"
+        if self.tables.failure is not None:
+            return "route_unavailable"
+        return "log_unavailable" if self.recorder.failure is not None else None
+
+    # ---- time ----
+
+    def look(self) -> None:
+        """Obey what is published now, so that an idle worker acknowledges at once."""
+        if self.tables.poll():
+            self.obeyed()
+
+    def _sweep(self) -> None:
+        self._timer = self.loop.call_later(SWEEP, self._sweep)
+        now = self.now()
+        for one in [one for one in self.active if one.due <= now]:
+            one.expired(now)
+        if self.tables.generation() != (self._seen.table.generation if self._seen else -1):
+            self.look()
+        self._sweeps += 1
+        if self._sweeps % SLOW_SWEEPS:
+            return
+        for connection in [c for c in self.connections if c.running is None and c.due <= now]:
+            connection.expired()
+        for one in list(self.active):
+            one.partial(now)
+        if now - self._beat >= 1.0:
+            self._beat = now
+            self.recorder.tick()
+            self._save_metrics()
+
+    def _save_metrics(self) -> None:
+        mirror = self.mirror
+        self.metrics.set_plain(
+            {
+                "shadow_sent": mirror.sent,
+                "shadow_dropped": mirror.dropped,
+                "shadow_logged": mirror.logged,
+                "connections_refused": self.refused,
+            }
+        )
+        self.metrics.save()
+
+    async def drain(self) -> None:
+        """Finish what runs, `limits.drain_seconds` at most, then cut the rest with an error event."""
+        self.draining = True
+        for connection in [c for c in self.connections if c.idle]:
+            connection.over()
+        end = self.now() + self.limits.drain_seconds
+        while self.active and self.now() < end:
+            await asyncio.sleep(SWEEP)
+        for one in list(self.active):
+            one.stop()
+        for _ in range(20):
+            if not self.connections:
+                break
+            await asyncio.sleep(SWEEP)
+
+    async def close(self) -> None:
+        """Write the last records and give slot, spool and connections back. Raises OutsideError when the log cannot."""
+        self._timer.cancel()
+        self.loop.remove_reader(self.slot.socket.fileno())
+        for connection in list(self.connections):
+            connection.cut()
+        self.pools.close()
+        self.shadow_pools.close()
+        try:
+            await self.recorder.close()
+        finally:
+            self._save_metrics()
+            self.tables.close()
+            self.slot.close()
+
+
+__all__ = ["Gateway", "RouteUnavailable"]

@@ -1,0 +1,63 @@
+"""The process that does the work: `python -m tunekeeper.jobs.child FOLDER`. Imports nothing that its kind does not need."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from tunekeeper.core.errors import OurFault, TunekeeperError
+from tunekeeper.jobs.context import JobContext
+from tunekeeper.jobs.folder import read_json, write_json
+from tunekeeper.jobs.kinds import function_of
+
+_DIE_WITH_PARENT = 1
+
+
+def main(folder: Path) -> int:
+    """Do what `task.json` says; leave `answer.json`. Returns 0, or 1 when the function raised."""
+    task = read_json(folder / "task.json")
+    if task is None:
+        sys.stderr.write(f"{folder.name}: task.json is missing or broken\n")
+        return 1
+    context = JobContext(
+        root=Path(task["root"]), work=folder / "files", attempt=int(task["attempt"]), journal=folder / "progress.jsonl"
+    )
+    try:
+        output = function_of(task["kind"])(task["input"], context)
+        _checked(output, task["kind"])
+        write_json(folder / "answer.json", {"output": output})
+    except Exception as error:  # noqa: BLE001 - whatever a kind raises becomes the job's answer
+        traceback.print_exc()
+        write_json(folder / "answer.json", explain(error))
+        return 1
+    return 0
+
+
+def explain(error: Exception) -> dict[str, str | None]:
+    """An error as `{error, kind, fix}`: its line, its class where it was raised on purpose, the command that mends it."""
+    if isinstance(error, TunekeeperError):
+        return {"error": error.message, "kind": type(error).__name__, "fix": error.fix}
+    line = traceback.format_exception_only(error)[-1].strip()
+    return {"error": line, "kind": None, "fix": None}
+
+
+def _checked(output: Any, kind: str) -> None:
+    if not isinstance(output, dict):
+        raise OurFault(f"job kind {kind!r} returned {type(output).__name__}, not a dict")
+
+
+def _die_with_wrapper(wrapper: int) -> None:
+    """Ask the kernel to end this process with its wrapper; leave at once when that is too late."""
+    ctypes.CDLL(None, use_errno=True).prctl(_DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != wrapper:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    _die_with_wrapper(int(sys.argv[2]))
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,35 @@
+"""What a job can do: kind → function `run(input, context) -> output`, imported in the child only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from tunekeeper.core.errors import ConfigError
+from tunekeeper.core.registry import Registry
+from tunekeeper.jobs.context import JobContext
+
+Run = Callable[[dict[str, Any], JobContext], dict[str, Any]]
+KINDS = Registry(
+    "jobs",
+    {
+        "train": "tunekeeper.training.job:run",
+        "reference-transcript": "tunekeeper.training.job:transcript",
+        "export": "tunekeeper.deployment.job:run",
+        "exam": "tunekeeper.evaluation.job:run",
+    },
+)
+_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+def function_of(kind: str) -> Run:
+    """The function of a kind: a name of the table, of an entry point, or `module:function` itself. Raises ConfigError."""
+    if not _FUNCTION.fullmatch(kind):
+        found: Run = KINDS.load(kind)
+        return found
+    try:
+        named: Run = Registry("jobs", {kind: kind}).load(kind)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"job kind {kind!r} cannot be imported: {error}") from None
+    return named

@@ -1,0 +1,64 @@
+"""The day-one baseline of a version: captured once, when enough users were answered (MON-09)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tunekeeper.core.errors import NotFound
+from tunekeeper.core.ids import new_id
+from tunekeeper.core.nouns.monitoring import Baseline
+from tunekeeper.core.nouns.serving import Route
+from tunekeeper.monitoring.config import Config
+from tunekeeper.monitoring.measure import Window, features_of, numbers
+from tunekeeper.store.ledgers.baselines import find_baselines, save_baseline
+from tunekeeper.store.ledgers.promotions import find_promotions
+from tunekeeper.store.ledgers.routes import load_route
+from tunekeeper.store.ledgers.slots import find_slots
+from tunekeeper.workspace import Workspace
+
+
+def live_version(ws: Workspace, model: str) -> str | None:
+    """Name of the version that answers users by default; None when nothing is live."""
+    with ws.control.read() as tx:
+        try:
+            route: Route = load_route(tx, model)
+        except NotFound:
+            return None
+        return next((slot.version for slot in find_slots(tx, model=model) if slot.id == route.champion), None)
+
+
+def ensure_baseline(ws: Workspace, model: str, config: Config, format_spec: Mapping[str, Any]) -> Baseline | None:
+    """The live version's baseline, captured now when its first requests are in; None while there are too few."""
+    version = live_version(ws, model)
+    if version is None:
+        return None
+    with ws.state.read() as tx:
+        found = [each for each in find_baselines(tx, model=model, newest_first=True) if each.version == version]
+    if found:
+        return found[0]
+    with ws.control.read() as tx:
+        lines = [line for line in find_promotions(tx, model=model) if line.version == version and line.kind == "promotion"]
+    if not lines:
+        return None
+    since = max(line.created for line in lines if line.created is not None)
+    inferences = ws.log.find(model=model, since=since, version=version, limit=config.baseline_requests)
+    if len(inferences) < config.baseline_requests:
+        return None
+    ids = [each.request_id for each in inferences]
+    feedback = ws.log.feedback(model=None, since=since, request_ids=ids)
+    measured = numbers(Window(inferences=inferences, feedback=feedback, reviews=()), format_spec, None)
+    now = ws.clock.utc()
+    baseline = Baseline(
+        id=new_id("bas", now),
+        model=model,
+        version=version,
+        since=since,
+        until=inferences[-1].timestamp,
+        n=len(inferences),
+        values={number.name: number.value for number in measured if number.value is not None},
+        features=features_of(inferences),
+    )
+    with ws.state.write(by="monitoring") as write:
+        again = [each for each in find_baselines(write, model=model) if each.version == version]
+        return again[0] if again else save_baseline(write, baseline)

@@ -1,0 +1,181 @@
+"""One look at a model: measure the window that ended, tell who must know, notice a reason to retrain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tunekeeper.core.errors import NotFound
+from tunekeeper.core.ids import new_id
+from tunekeeper.core.nouns.monitoring import Alert, Baseline, Signal, Trigger
+from tunekeeper.monitoring.baseline import ensure_baseline
+from tunekeeper.monitoring.config import Config
+from tunekeeper.monitoring.measure import Number, Window, numbers
+from tunekeeper.monitoring.rules import Finding, look, reason_to_retrain, rules_of
+from tunekeeper.notify import queue
+from tunekeeper.store.database import Lease, Read, Write
+from tunekeeper.store.ledgers.alerts import find_alerts, save_alert
+from tunekeeper.store.ledgers.cycles import find_cycles
+from tunekeeper.store.ledgers.reviews import find_reviews
+from tunekeeper.store.ledgers.signals import find_signals, load_signal, save_signal
+from tunekeeper.store.ledgers.triggers import find_triggers, save_trigger
+from tunekeeper.workspace import Workspace
+
+MACHINE = "monitoring"
+
+
+def watch(
+    ws: Workspace, model: str, config: Config, format_spec: Mapping[str, Any], *, lease: Lease | None = None
+) -> tuple[Finding, ...]:
+    """Measure the newest window that has ended and was not measured yet; returns what the rules say, empty when none is due.
+
+    Measuring again after a kill saves nothing twice: a signal's id names its window.
+    """
+    baseline = ensure_baseline(ws, model, config, format_spec)
+    until = window_end(ws.clock.utc(), config.every_hours)
+    since = max(
+        until - timedelta(hours=config.window_hours), baseline.since if baseline is not None else datetime.min.replace(tzinfo=UTC)
+    )
+    with ws.state.read() as tx:
+        if _measured(tx, model, until):
+            return ()
+    window = _window(ws, model, since, until)
+    measured = {"": numbers(window, format_spec, baseline.features if baseline is not None else None)}
+    for name in config.segments:
+        measured.update(_by_segment(window, name, format_spec))
+    with ws.state.write(by=MACHINE, lease=lease) as tx:
+        if _measured(tx, model, until):
+            return ()
+        signals = [
+            save_signal(tx, _signal(model, since, until, segment, each)) for segment, group in measured.items() for each in group
+        ]
+        findings = _judge(tx, model, config, baseline, signals)
+        for finding in findings:
+            _alert(tx, model, finding, ws.clock.utc())
+        _notice(tx, model, config, findings, ws.clock.utc())
+    return findings
+
+
+def window_end(now: datetime, every_hours: float) -> datetime:
+    """The last moment, on a grid of `every_hours` from the epoch, that is not after `now`."""
+    step = every_hours * 3600
+    return datetime.fromtimestamp(now.timestamp() // step * step, UTC)
+
+
+def _measured(tx: Read, model: str, until: datetime) -> bool:
+    try:
+        load_signal(tx, _id(model, "requests", "", until))
+    except NotFound:
+        return False
+    return True
+
+
+def _id(model: str, name: str, segment: str, until: datetime) -> str:
+    return f"{model}/{name}/{segment}/{until.isoformat()}"
+
+
+def _window(ws: Workspace, model: str, since: datetime, until: datetime) -> Window:
+    inferences = ws.log.find(model=model, since=since, until=until)
+    ids = {each.request_id for each in inferences}
+    feedback = [each for each in ws.log.feedback(since=since) if each.request_id in ids]
+    with ws.state.read() as tx:
+        reviews = [each for each in find_reviews(tx, model=model, state="done") if each.request_id in ids]
+    return Window(inferences=inferences, feedback=feedback, reviews=reviews)
+
+
+def _by_segment(window: Window, name: str, format_spec: Mapping[str, Any]) -> dict[str, tuple[Number, ...]]:
+    values = sorted({each.segments[name] for each in window.inferences if name in each.segments})
+    result = {}
+    for value in values:
+        inside = [each for each in window.inferences if each.segments.get(name) == value]
+        ids = {each.request_id for each in inside}
+        part = Window(
+            inferences=inside,
+            feedback=[each for each in window.feedback if each.request_id in ids],
+            reviews=[each for each in window.reviews if each.request_id in ids],
+        )
+        result[f"{name}={value}"] = numbers(part, format_spec, None)
+    return result
+
+
+def _signal(model: str, since: datetime, until: datetime, segment: str, number: Number) -> Signal:
+    return Signal(
+        id=_id(model, number.name, segment, until),
+        model=model,
+        name=number.name,
+        since=min(since, until),
+        until=until,
+        segment=segment,
+        value=number.value,
+        low=number.low,
+        high=number.high,
+        n=number.n,
+        detail=number.detail,
+    )
+
+
+def _judge(tx: Write, model: str, config: Config, baseline: Baseline | None, signals: Sequence[Signal]) -> tuple[Finding, ...]:
+    rules = rules_of(config, baseline.values if baseline is not None else {})
+    segments = sorted({signal.segment for signal in signals})
+    by_key = {(signal.segment, signal.name): signal for signal in signals}
+    measured = [(rule, by_key.get((segment, rule.signal))) for segment in segments for rule in rules]
+    return tuple(look(rule, signal) for rule, signal in measured if signal is not None)
+
+
+def _alert(tx: Write, model: str, finding: Finding, now: datetime) -> None:
+    segment = finding.signal.segment if finding.signal is not None else ""
+    name = finding.rule.id + (f"[{segment}]" if segment else "")
+    firing = next((each for each in find_alerts(tx, model=model, state="firing") if each.rule == name), None)
+    if finding.holds == "yes" and finding.signal is not None:
+        samples = tuple(finding.signal.detail.get("requests", ()))
+        if firing is not None:
+            save_alert(tx, replace(firing, reason=finding.reason, signal=finding.signal.id, samples=samples))
+            return
+        alert = Alert(
+            id=new_id("alr", now),
+            model=model,
+            rule=name,
+            severity=finding.rule.severity,
+            reason=finding.reason,
+            signal=finding.signal.id,
+            samples=samples,
+            since=now,
+        )
+        save_alert(tx, alert)
+        queue(tx, kind="alert", subject=f"{model}: {name} {finding.rule.signal}", text=finding.reason, id=alert.id)
+    elif finding.holds == "no" and firing is not None:
+        save_alert(tx, replace(firing, state="resolved", until=now))
+        queue(tx, kind="alert", subject=f"{model}: {name} resolved", text=finding.reason, id=f"{firing.id}/resolved")
+
+
+def _notice(tx: Write, model: str, config: Config, findings: Sequence[Finding], now: datetime) -> None:
+    overall = [finding for finding in findings if finding.signal is not None and finding.signal.segment == ""]
+    taken = {cycle.trigger: cycle.id for cycle in find_cycles(tx, model=model) if cycle.trigger}
+    waiting = find_triggers(tx, model=model, state="open")
+    for trigger in waiting:
+        if trigger.id in taken:
+            save_trigger(tx, replace(trigger, state="taken", cycle=taken[trigger.id]))
+    reason = reason_to_retrain(overall, streaks(tx, model, overall), config)
+    if reason is None or any(trigger.id not in taken for trigger in waiting):
+        return
+    alerts = [each.id for each in find_alerts(tx, model=model, state="firing")]
+    signals = [finding.signal.id for finding in overall if finding.holds == "yes" and finding.signal is not None]
+    trigger = Trigger(id=new_id("trg", now), model=model, reason=reason[0], summary=reason[1], evidence=(*alerts, *signals))
+    save_trigger(tx, trigger)
+    queue(tx, kind="trigger", subject=f"{model}: a reason to retrain ({reason[0]})", text=reason[1], id=trigger.id)
+
+
+def streaks(tx: Read, model: str, findings: Sequence[Finding]) -> dict[str, int]:
+    """Signal → windows in a row, ending with the newest, on which its rule held."""
+    result: dict[str, int] = {}
+    for finding in findings:
+        past = find_signals(tx, model=model, name=finding.rule.signal, newest_first=True)
+        count = 0
+        for signal in (each for each in past if each.segment == ""):
+            if look(finding.rule, signal).holds != "yes":
+                break
+            count += 1
+        result[finding.rule.signal] = count
+    return result

@@ -1,0 +1,161 @@
+"""What is live, what is moving, what is wrong: one glance over every model. Reads ledgers and the log, writes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from tunekeeper.core.nouns.retraining import Cycle
+from tunekeeper.core.nouns.rollout import Incident, Rollout
+from tunekeeper.core.nouns.serving import Route, RouteTable
+from tunekeeper.store.ledgers.alerts import find_alerts
+from tunekeeper.store.ledgers.cycles import find_cycles
+from tunekeeper.store.ledgers.incidents import find_incidents
+from tunekeeper.store.ledgers.promotions import find_promotions
+from tunekeeper.store.ledgers.rollouts import find_rollouts
+from tunekeeper.store.ledgers.routes import load_route_table
+from tunekeeper.workspace import Workspace
+
+State = Literal["ok", "alert", "incident", "rolling out", "retraining", "not serving"]
+DAY = timedelta(hours=24)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShareNow:
+    """One slot's part of the traffic."""
+
+    slot: str
+    """Slot name."""
+    version: str | None
+    """Version it holds."""
+    variant: str
+    """Its role."""
+    weight: int
+    """Ten-thousandths."""
+    observed: str
+    """What the supervisor saw last."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelStatus:
+    """One model at a glance."""
+
+    model: str
+    """Name."""
+    state: State
+    """The worst thing that is true of it."""
+    verdict: str
+    """One line: the state, what is live, what is next."""
+    live: str | None
+    """Version that answers users by default."""
+    live_since: datetime | None
+    """When it was promoted."""
+    shares: tuple[ShareNow, ...] = ()
+    """Who answers how much."""
+    rollout: str | None = None
+    """Id of the active rollout."""
+    cycle: str | None = None
+    """Id of the open cycle."""
+    stage: str | None = None
+    """Stage that cycle is in."""
+    waiting: str = ""
+    """What it waits for."""
+    alerts: tuple[str, ...] = ()
+    """Reasons of the alerts that fire."""
+    incidents: tuple[str, ...] = ()
+    """Ids of open incidents."""
+    requests: int = 0
+    """Users' requests of the last 24 hours of workspace time."""
+    errors: int = 0
+    """How many of them failed."""
+    edits: int = 0
+    """How many of their answers were edited."""
+
+
+def overview(ws: Workspace, models: list[str]) -> list[ModelStatus]:
+    """The status of each of `models` and of every routed model that no file names."""
+    with ws.control.read() as tx:
+        table = load_route_table(tx)
+        rollouts = find_rollouts(tx, state=("loading", "running"))
+        incidents = find_incidents(tx, state="open")
+    names = [*models, *(name for name in table.routes if name not in models)]
+    return [_status(ws, name, table, rollouts, incidents) for name in names]
+
+
+def _status(ws: Workspace, model: str, table: RouteTable, rollouts: list[Rollout], incidents: list[Incident]) -> ModelStatus:
+    route = table.routes.get(model)
+    slot = table.slots.get(route.champion or "") if route else None
+    with ws.control.read() as tx:
+        history = find_promotions(tx, model=model, newest_first=True, limit=1)
+    with ws.state.read() as tx:
+        alerts = find_alerts(tx, model=model, state="firing")
+        cycles = find_cycles(tx, model=model, state="open")
+    rollout = next((each for each in rollouts if each.model == model), None)
+    cycle = cycles[0] if cycles else None
+    open_incidents = [each for each in incidents if each.model == model]
+    now = ws.clock.utc()
+    rows = ws.log.window(model, now - DAY, now)
+    live = slot.version if slot else None
+    state = _state(route, bool(alerts), bool(open_incidents), rollout, cycle)
+    return ModelStatus(
+        model=model,
+        state=state,
+        verdict=_verdict(model, state, live, rollout, cycle, [each.reason for each in alerts], open_incidents),
+        live=live,
+        live_since=history[0].created if history else None,
+        shares=_shares(route, table),
+        rollout=rollout.id if rollout else None,
+        cycle=cycle.id if cycle else None,
+        stage=cycle.stage if cycle else None,
+        waiting=cycle.waiting if cycle else "",
+        alerts=tuple(each.reason for each in alerts),
+        incidents=tuple(each.id for each in open_incidents),
+        requests=sum(row.requests for row in rows),
+        errors=sum(row.errors for row in rows),
+        edits=sum(row.edits for row in rows),
+    )
+
+
+def _state(route: Route | None, alert: bool, incident: bool, rollout: Rollout | None, cycle: Cycle | None) -> State:
+    if route is None or not route.shares:
+        return "not serving"
+    if alert:
+        return "alert"
+    if incident:
+        return "incident"
+    if rollout is not None:
+        return "rolling out"
+    return "retraining" if cycle is not None else "ok"
+
+
+def _verdict(
+    model: str,
+    state: State,
+    live: str | None,
+    rollout: Rollout | None,
+    cycle: Cycle | None,
+    alerts: list[str],
+    incidents: list[Incident],
+) -> str:
+    """The line that a person reads first."""
+    parts = [f"{state.upper()}: {model}", f"live {live}" if live else "nothing is live"]
+    parts += [f"alert: {reason}" for reason in alerts[:1]]
+    parts += [f"incident {each.id}: {each.reason}" for each in incidents[:1]]
+    if rollout is not None:
+        weight = rollout.phases[rollout.phase].weight / 100 if rollout.phase < len(rollout.phases) else 0
+        parts.append(f"{rollout.version} at {weight:g} %")
+    if cycle is not None:
+        parts.append(f"cycle {cycle.number} in {cycle.stage}{f', {cycle.waiting}' if cycle.waiting else ''}")
+    return ", ".join(parts)
+
+
+def _shares(route: Route | None, table: RouteTable) -> tuple[ShareNow, ...]:
+    if route is None:
+        return ()
+    found = []
+    for share in route.shares:
+        slot = table.slots.get(share.slot)
+        version, observed = (slot.version, slot.observed) if slot else (None, "absent")
+        found.append(ShareNow(slot=share.slot, version=version, variant=share.variant, weight=share.weight, observed=observed))
+    return tuple(found)

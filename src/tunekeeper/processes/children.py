@@ -1,0 +1,145 @@
+"""One child process: started with its lock, adopted from an earlier supervisor, restarted with back-off, stopped by its id."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from tunekeeper.processes import locks
+
+QUIET = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+"""Without these, OpenMP threads spin on a busy machine and slow everything twentyfold."""
+FIRST_DELAY, LAST_DELAY, GOOD_LIFE = 0.2, 30.0, 60.0
+"""Seconds before the first restart, at most, and of life after which the delays begin anew."""
+LOG_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What a child is."""
+
+    name: str
+    """E.g. `keeper`, `gateway-w1`, `worker`, `engine-support-desk-blue`."""
+    command: tuple[str, ...]
+    """The command line."""
+    lock: Path
+    """File whose flock says that it lives."""
+    takes_lock: bool = False
+    """The child takes the lock itself; else it inherits it."""
+    fds: tuple[int, ...] = ()
+    """Descriptors that it inherits under the same numbers."""
+    grace: float = 5.0
+    """Seconds between SIGTERM and SIGKILL."""
+
+
+@dataclass(slots=True)
+class Child:
+    """A child and how often it had to be started again."""
+
+    plan: Plan
+    """What it is."""
+    pid: int | None = None
+    """Its process id while it lives, as far as we know."""
+    process: subprocess.Popen[bytes] | None = None
+    """The process, where this supervisor started it."""
+    started: float = 0.0
+    """Monotonic seconds at its last start."""
+    failures: int = 0
+    """Deaths in a row."""
+    due: float = 0.0
+    """Monotonic seconds before which it is not started again."""
+    log: Path | None = field(default=None)
+    """Where its stdout and stderr go."""
+
+    def adopt(self) -> bool:
+        """Whether a process of an earlier supervisor holds the lock; then it is ours from now on."""
+        if not locks.held(self.plan.lock):
+            return False
+        self.pid = locks.holder(self.plan.lock)
+        return True
+
+    def start(self, environ: dict[str, str], now: float | None = None) -> None:
+        """Start it. Raises OSError when the command cannot be run, FileExistsError while another process holds its lock."""
+        now = time.monotonic() if now is None else now
+        handle = None if self.plan.takes_lock else locks.take(self.plan.lock)
+        if handle is None and not self.plan.takes_lock:
+            raise FileExistsError(f"{self.plan.lock} is held")
+        fds = (*self.plan.fds, *([handle] if handle is not None else []))
+        self.log = self.plan.lock.parent / "logs" / f"{self.plan.name}.log"
+        try:
+            with _open_log(self.log) as output:
+                self.process = subprocess.Popen(
+                    self.plan.command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    pass_fds=fds,
+                    env={**environ, **QUIET},
+                    start_new_session=True,  # Ctrl-C in the terminal is ours to pass on, in order
+                )
+            self.pid, self.started = self.process.pid, now
+            if handle is not None:
+                locks.write_holder(handle, self.process.pid)
+        finally:
+            if handle is not None:
+                os.close(handle)  # the child's copy keeps the lock
+
+    def alive(self) -> bool:
+        """Whether it runs. Reaps it when it ended."""
+        if self.process is not None:
+            return self.process.poll() is None
+        return locks.held(self.plan.lock)
+
+    def died(self, now: float) -> float:
+        """Note a death; returns the seconds to wait before it may start again."""
+        self.failures = 1 if now - self.started > GOOD_LIFE else self.failures + 1
+        delay: float = min(LAST_DELAY, FIRST_DELAY * 2.0 ** (self.failures - 1))
+        self.due, self.pid = now + delay, None
+        return delay
+
+    def signal(self, number: int) -> None:
+        """Send a signal, if it lives."""
+        pid = self.pid if self.process is not None else locks.holder(self.plan.lock)
+        if pid is not None and self.alive():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def stop(self, grace: float | None = None) -> bool:
+        """SIGTERM, then SIGKILL after `grace` seconds (default: the plan's). Returns whether it ended by itself."""
+        self.signal(signal.SIGTERM)
+        if self.wait(self.plan.grace if grace is None else grace):
+            return True
+        self.signal(signal.SIGKILL)
+        self.wait(5.0)
+        return False
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for its end; whether it came in time."""
+        end = time.monotonic() + seconds
+        while self.alive():
+            if time.monotonic() >= end:
+                return False
+            time.sleep(0.02)
+        return True
+
+    def last_words(self) -> str:
+        """The last line of its log, for a message."""
+        if self.log is None or not self.log.exists():
+            return ""
+        with self.log.open("rb") as file:
+            file.seek(max(0, self.log.stat().st_size - 4096))
+            lines = [line.strip() for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
+        return lines[-1][:500] if lines else ""
+
+
+def _open_log(path: Path) -> IO[bytes]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.stat().st_size > LOG_BYTES:
+        path.replace(path.with_suffix(".old"))
+    return path.open("ab")

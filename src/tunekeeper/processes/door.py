@@ -1,0 +1,105 @@
+"""The gateway's door: the listening socket, the holder that keeps it, and the workers that answer on it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+from tunekeeper.core import errors
+from tunekeeper.core.errors import OurFault, TunekeeperError
+from tunekeeper.gateway.options import Options, write_options
+from tunekeeper.processes import ending, sockets
+from tunekeeper.processes.children import Child, Plan
+from tunekeeper.processes.supervisor import Supervisor
+from tunekeeper.store import published
+
+READY_SECONDS = 30.0
+
+
+class Door:
+    """The listening socket, its holder and the gateway workers."""
+
+    def __init__(self, supervisor: Supervisor, root: Path, host: str, port: int) -> None:
+        """Binds, or takes the socket back from the holder. Raises PortInUse, ConfigError."""
+        self.supervisor = supervisor
+        self.root = root
+        self.run = root / "run"
+        self.socket = self._socket(host, port)
+        self.host = host
+        self.names: list[str] = []
+
+    def __enter__(self) -> Door:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def _socket(self, host: str, port: int) -> socket.socket:
+        """The holder's socket where it listens where we are asked to, else a new one (after ending who holds the old one)."""
+        kept = sockets.recover(self.run)
+        if kept is None:
+            return sockets.bind(host, port)
+        if kept.getsockname()[0] == host and port in (0, kept.getsockname()[1]):
+            return kept
+        kept.close()
+        fresh = sockets.bind(host, port)
+        for prefix in ("child-gateway", "child-socket"):
+            ending.end_matching(self.run, prefix)
+        return fresh
+
+    def open(self, options: Options, workers: int) -> None:
+        """Start or adopt the workers; those that run with other options, or that nobody asks for any more, are drained first."""
+        path = self.run / "gateway.json"
+        before = path.read_bytes() if path.exists() else b""
+        write_options(path, options)
+        changed = path.read_bytes() != before
+        self.names = [f"w{number}" for number in range(1, workers + 1)]
+        handle = self.socket.fileno()
+        for lock in self.run.glob("child-gateway-*.lock"):
+            if changed or lock.stem.removeprefix("child-gateway-") not in self.names:
+                ending.end_matching(self.run, lock.stem)
+        for name in self.names:
+            command = (
+                *(sys.executable, "-m", "tunekeeper.gateway.main"),
+                *("--root", str(self.root), "--name", name, "--fd", str(handle), "--options", str(path)),
+            )
+            grace = options.limits.drain_seconds + 5.0
+            lock = self.run / f"child-gateway-{name}.lock"
+            self.supervisor.ensure(Plan(name=f"gateway-{name}", command=command, lock=lock, fds=(handle,), grace=grace))
+        holder = sockets.holder_command(self.run, self.socket)
+        self.supervisor.ensure(Plan(name="socket", command=holder, lock=self.run / "child-socket.lock", fds=(handle,)))
+
+    @property
+    def url(self) -> str:
+        """Where clients reach the gateway, without `/v1`."""
+        port = self.socket.getsockname()[1]
+        return f"http://[{self.host}]:{port}" if ":" in self.host else f"http://{self.host}:{port}"
+
+    def wait_ready(self) -> None:
+        """Return when every worker obeys the published routes, and say so. Raises what a worker that ended said."""
+        generation = published.PublishedReader(self.root).generation()
+        end = time.monotonic() + READY_SECONDS
+        children = [self.supervisor.children[f"gateway-{name}"] for name in self.names]
+        while True:
+            done, _ = published.barrier(self.root, generation, 0.05)
+            if set(self.names) <= set(done):
+                break
+            for child in children:
+                if not child.alive():
+                    raise _why(child)
+            if time.monotonic() > end:
+                raise OurFault(f"no gateway worker answered within {READY_SECONDS:.0f} s", fix=f"look into {self.run / 'logs'}")
+            time.sleep(0.02)
+        pids = [child.pid for child in children]
+        self.supervisor.say({"event": "ready", "url": self.url, "pid": os.getpid(), "workers": pids})
+
+
+def _why(child: Child) -> TunekeeperError:
+    """What a child that ended at its start had to say, as an error of the same exit code."""
+    code = child.process.returncode if child.process is not None else None
+    said = child.last_words().removeprefix("error: ") or f"{child.plan.name} ended with {code}"
+    kinds: dict[int | None, type[TunekeeperError]] = {2: errors.UserError, 4: errors.OutsideError}
+    return kinds.get(code, OurFault)(said)

@@ -1,0 +1,147 @@
+"""One trip round the loop, on one screen.
+
+    data → train → export → evaluate → load → check → approve → rollout
+
+Each stage is poked and answers within a second: `Done(record)`, `Wait(why)` or `Stop(why)`. What it left is written
+into the cycle, so that a conductor that was killed goes on where the records end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tunekeeper import data, deployment, evaluation, training
+from tunekeeper.config import ModelConfig
+from tunekeeper.core.errors import Conflict, LeaseLost, OutsideError, TunekeeperError
+from tunekeeper.core.ids import new_id
+from tunekeeper.core.nouns.retraining import Answer, Cycle, Done, Stop, Wait
+from tunekeeper.notify import queue
+from tunekeeper.retraining.report import summary
+from tunekeeper.rollout import stage as rollout
+from tunekeeper.store.database import Lease, Write
+from tunekeeper.store.ledgers.cycles import find_cycles, save_cycle
+from tunekeeper.store.ledgers.triggers import load_trigger
+from tunekeeper.workspace import Workspace
+
+MACHINE = "retraining"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """One stage of the loop."""
+
+    name: str
+    """What it is called in records."""
+    section: str
+    """The room whose configuration it takes."""
+    poke: Callable[..., Answer]
+    """`(ws, task, section, cycle) → Done | Wait | Stop`."""
+
+
+STAGES = (
+    Stage(name="data", section="data", poke=data.poke),
+    Stage(name="train", section="training", poke=training.poke),
+    Stage(name="export", section="deployment", poke=deployment.poke),
+    Stage(name="evaluate", section="evaluation", poke=evaluation.poke),
+    Stage(name="load", section="deployment", poke=deployment.poke_load),
+    Stage(name="check", section="rollout", poke=rollout.poke_check),
+    Stage(name="approve", section="rollout", poke=rollout.poke_approval),
+    Stage(name="rollout", section="rollout", poke=rollout.poke),
+)
+ORDER = tuple(stage.name for stage in STAGES)
+
+
+def open_cycle(
+    ws: Workspace,
+    model: str,
+    *,
+    why: str,
+    by: str,
+    reason: str = "person",
+    trigger: str | None = None,
+    options: dict[str, Any] | None = None,
+    records: dict[str, str] | None = None,
+) -> Cycle:
+    """Open a cycle. `records`: stages whose record is there already (a version judged again); it begins at the first one missing.
+
+    Raises Conflict when one of this model is open already.
+    """
+    with ws.state.write(by=by) as tx:
+        earlier = find_cycles(tx, model=model)
+        if any(each.state == "open" for each in earlier):
+            raise Conflict(f"a cycle of {model} is open already", fix="tunekeeper status")
+        number = max((each.number for each in earlier), default=0) + 1
+        now = ws.clock.utc()
+        made = Cycle(
+            id=new_id("cyc", now),
+            model=model,
+            number=number,
+            why=why,
+            reason=reason,
+            trigger=trigger,
+            options=options or {},
+            records=records or {},
+            stage=next(name for name in ORDER if name not in (records or {})),
+            entered=ws.clock.real(),
+        )
+        return save_cycle(tx, made)
+
+
+def step(ws: Workspace, cycle: Cycle, config: ModelConfig, *, lease: Lease | None = None) -> Cycle:
+    """Poke the current stage once and write down what it answered; returns the cycle as it is now."""
+    stage = next(each for each in STAGES if each.name == cycle.stage)
+    answer = _poke(ws, stage, config, cycle)
+    moved = after(cycle, answer, ws.clock.real())
+    if moved == cycle:
+        return cycle
+    with ws.state.write(by=MACHINE, lease=lease) as tx:
+        if moved.state != "open":
+            moved = replace(moved, closed_at=ws.clock.utc())
+            _closed(tx, moved)
+        return save_cycle(tx, moved)
+
+
+def after(cycle: Cycle, answer: Answer, real: float) -> Cycle:
+    """The cycle after a stage answered. Pure."""
+    match answer:
+        case Done(record=record, note=note):
+            spent = real - cycle.entered if cycle.entered is not None else 0.0
+            done = replace(
+                cycle,
+                records={**cycle.records, cycle.stage: record},
+                notes={**cycle.notes, cycle.stage: note},
+                timings={**cycle.timings, cycle.stage: round(max(spent, 0.0), 3)},
+                waiting="",
+                progress=None,
+                entered=real,
+            )
+            following = ORDER.index(cycle.stage) + 1
+            if following == len(ORDER):
+                return replace(done, stage="closed", state="promoted", closed_why=note or "promoted")
+            return replace(done, stage=ORDER[following])
+        case Wait(why=why, progress=progress):
+            coarse = None if progress is None else round(progress, 2)
+            return replace(cycle, waiting=why, progress=coarse)
+        case Stop(why=why, record=record, outcome=outcome):
+            state = "rolled_back" if cycle.stage == "rollout" else outcome
+            records = {**cycle.records, cycle.stage: record} if record else cycle.records
+            return replace(cycle, state=state, closed_why=f"{cycle.stage}: {why}", records=records, waiting="", progress=None)
+
+
+def _poke(ws: Workspace, stage: Stage, config: ModelConfig, cycle: Cycle) -> Answer:
+    try:
+        return stage.poke(ws, config.task, config.sections[stage.section], cycle)
+    except (Conflict, LeaseLost):
+        raise
+    except OutsideError as error:
+        return Wait(why=str(error))
+    except TunekeeperError as error:
+        return Stop(why=str(error))
+
+
+def _closed(tx: Write, cycle: Cycle) -> None:
+    trigger = load_trigger(tx, cycle.trigger) if cycle.trigger else None
+    text = summary(cycle, trigger)
+    queue(tx, kind="cycle", subject=f"{cycle.model}: cycle {cycle.number} {cycle.state}", text=text, id=f"{cycle.id}/closed")

@@ -1,0 +1,21 @@
+"""What people read over coffee: one cycle in a few lines, verdict first. Pure."""
+
+from __future__ import annotations
+
+from tunekeeper.core.nouns.monitoring import Trigger
+from tunekeeper.core.nouns.retraining import Cycle
+
+
+def summary(cycle: Cycle, trigger: Trigger | None) -> str:
+    """The text of the summary mail: how it closed, why it opened, what each stage left and how long it took."""
+    took = sum(cycle.timings.values())
+    lines = [
+        f"{cycle.state.upper().replace('_', ' ')}: {cycle.closed_why}",
+        f"opened because: {trigger.summary if trigger else cycle.why}",
+    ]
+    for stage, record in cycle.records.items():
+        note = cycle.notes.get(stage, "")
+        seconds = cycle.timings.get(stage)
+        lines.append(f"  {stage:<9} {note or record}" + (f"  [{seconds:.1f} s]" if seconds is not None else ""))
+    lines.append(f"took {took:.1f} s of real time; next: tunekeeper status")
+    return "\n".join(lines)

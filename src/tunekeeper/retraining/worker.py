@@ -1,0 +1,220 @@
+"""The worker: a reconciler under a fenced lease. It looks, pokes, writes once and returns; killing it stops no answer.
+
+`python -m tunekeeper.retraining.worker --project DIR [--root ROOT]`
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from tunekeeper import monitoring
+from tunekeeper.config import ModelConfig, ProjectConfig, load_project
+from tunekeeper.core.errors import Busy, Conflict, LeaseLost, TunekeeperError
+from tunekeeper.core.nouns.monitoring import Trigger
+from tunekeeper.data import review
+from tunekeeper.monitoring.watchdog import check_silence
+from tunekeeper.notify import deliver
+from tunekeeper.retraining.cycle import open_cycle, step
+from tunekeeper.retraining.policy import Facts, choose
+from tunekeeper.rollout.canary import tick as rollout_tick
+from tunekeeper.rollout.drill import unfinished
+from tunekeeper.rollout.moves import publish_newest
+from tunekeeper.store.database import Lease
+from tunekeeper.store.ledgers.cycles import find_cycles
+from tunekeeper.store.ledgers.datasets import find_datasets
+from tunekeeper.store.ledgers.rollouts import find_rollouts
+from tunekeeper.store.ledgers.triggers import find_triggers
+from tunekeeper.workspace import Workspace, open_workspace
+
+LEASE = "worker"
+LEASE_SECONDS = 10.0
+CYCLE_STEPS = 8  # a stage that is done at once lets the next begin in the same tick
+
+
+@dataclass(slots=True)
+class Worker:
+    """The reconciler of one project. Holds nothing that a restart would lose."""
+
+    ws: Workspace
+    """The workspace."""
+    project: ProjectConfig
+    """Its configuration."""
+    owner: str
+    """Who holds the leases: `worker-<pid>`."""
+    say: Callable[[dict[str, Any]], None]
+    """Where a line about each step goes."""
+    leases: dict[str, Lease] = field(default_factory=dict)
+    """Leases held: `control`, `state`."""
+
+    def tick(self) -> bool:
+        """One round over everything that is due. Returns False while another worker holds the lease."""
+        if not self._lead():
+            return False
+        publish_newest(self.ws)
+        for name, config in self.project.models.items():
+            self._guarded(name, "drill", partial(unfinished, self.ws, name, by=self.owner))
+            self._guarded(name, "rollout", partial(self._rollouts, name, config))
+            self._guarded(name, "monitoring", partial(self._watch, name, config))
+            self._guarded(name, "cycle", partial(self._cycles, name, config))
+        self._guarded("", "notify", partial(deliver, self.ws))
+        return True
+
+    def _lead(self) -> bool:
+        for name, database in (("control", self.ws.control), ("state", self.ws.state)):
+            held = self.leases.pop(name, None)
+            try:
+                lease = (
+                    database.renew_lease(held) if held is not None else database.acquire_lease(LEASE, self.owner, LEASE_SECONDS)
+                )
+            except LeaseLost:
+                lease = database.acquire_lease(LEASE, self.owner, LEASE_SECONDS)
+            if lease is None:
+                return False
+            self.leases[name] = lease
+        return True
+
+    def _guarded(self, model: str, what: str, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except (Conflict, LeaseLost) as error:
+            self.say({"event": "overtaken", "model": model, "what": what, "why": str(error)})
+        except TunekeeperError as error:
+            self.say({"event": "error", "model": model, "what": what, "why": str(error)})
+
+    def _rollouts(self, name: str, config: ModelConfig) -> None:
+        with self.ws.control.read() as tx:
+            active = find_rollouts(tx, model=name, state=("loading", "running"))
+        for rollout in active:
+            now = rollout_tick(self.ws, rollout.id, config.sections["rollout"], config.task.format, lease=self.leases["control"])
+            if now.rev != rollout.rev and now.checks:
+                self.say(
+                    {"event": "rollout", "model": name, "state": now.state, "phase": now.phase, "why": now.checks[-1].reason}
+                )
+
+    def _watch(self, name: str, config: ModelConfig) -> None:
+        section = config.sections["monitoring"]
+        findings = monitoring.watch(self.ws, name, section, config.task.format, lease=self.leases["state"])
+        if findings:
+            until = self.ws.clock.utc()
+            review.sample(self.ws, name, until - timedelta(hours=section.every_hours), until, share=section.review_share)
+            self.say({"event": "watched", "model": name, "alarms": [each.reason for each in findings if each.holds == "yes"]})
+        check_silence(self.ws, name, section, lease=self.leases["state"])
+        self._consider(name, config)
+
+    def _consider(self, name: str, config: ModelConfig) -> None:
+        facts = facts_of(self.ws, config)
+        choice = choose(facts, config.sections["retraining"]) if facts is not None else None
+        if facts is None or choice is None or not choice.open:
+            return
+        cycle = open_cycle(self.ws, name, why=choice.why, by=self.owner, reason="trigger", trigger=facts.trigger.id)
+        self.say({"event": "cycle", "model": name, "number": cycle.number, "why": choice.why})
+
+    def _cycles(self, name: str, config: ModelConfig) -> None:
+        with self.ws.state.read() as tx:
+            cycles = find_cycles(tx, model=name, state="open")
+        for cycle in cycles:
+            for _ in range(CYCLE_STEPS):
+                before, cycle = cycle, step(self.ws, cycle, config, lease=self.leases["state"])
+                if cycle.stage == before.stage:
+                    break
+                self.say(
+                    {
+                        "event": "stage",
+                        "model": name,
+                        "number": cycle.number,
+                        "stage": before.stage,
+                        "note": cycle.notes.get(before.stage, ""),
+                    }
+                )
+            if cycle.state != "open":
+                self.say(
+                    {"event": "closed", "model": name, "number": cycle.number, "state": cycle.state, "why": cycle.closed_why}
+                )
+
+
+def facts_of(ws: Workspace, config: ModelConfig) -> Facts | None:
+    """What is known about the oldest trigger that no cycle took; None when there is none."""
+    name = config.task.name
+    with ws.state.read() as tx:
+        cycles = find_cycles(tx, model=name)
+        taken = {each.trigger for each in cycles}
+        waiting: list[Trigger] = [each for each in find_triggers(tx, model=name, state="open") if each.id not in taken]
+        newest = find_datasets(tx, model=name, newest_first=True, limit=1)
+    if not waiting:
+        return None
+    since = newest[0].created if newest else None
+    corrections = ws.log.feedback(since=since, kind=("edit", "correction", "label"))
+    return Facts(
+        trigger=waiting[0],
+        cycle_open=any(each.state == "open" for each in cycles),
+        last_closed=max((each.closed_at for each in cycles if each.closed_at is not None), default=None),
+        corrections=len({each.request_id for each in corrections}),
+        level=config.task.level,
+        now=ws.clock.utc(),
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run until SIGTERM; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="tunekeeper worker")
+    parser.add_argument("--project", type=Path, required=True, help="folder that holds tunekeeper.yaml")
+    parser.add_argument("--root", type=Path, help="data directory (default: .tunekeeper in the project)")
+    parser.add_argument("--interval", type=float, default=0.25, help="real seconds between two rounds")
+    options = parser.parse_args(argv)
+    root: Path = options.root or options.project / ".tunekeeper"
+    ws = open_workspace(root, project=options.project)
+    lock = _alone(root)
+    stopping = _stopper()
+    worker = Worker(ws=ws, project=load_project(options.project), owner=f"worker-{os.getpid()}", say=_say)
+    while not stopping:
+        worker.tick()
+        ws.clock.sleep(options.interval)
+    os.close(lock)
+    return 0
+
+
+def _alone(root: Path) -> int:
+    path = root / "run" / "worker.own"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Busy("another worker runs on this project", fix="tunekeeper status") from None
+    return handle
+
+
+def _stopper() -> list[int]:
+    stopping: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopping.append(number)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    return stopping
+
+
+def _say(line: dict[str, Any]) -> None:
+    sys.stderr.write(json.dumps(line, ensure_ascii=False) + "\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except TunekeeperError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)

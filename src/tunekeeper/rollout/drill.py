@@ -1,0 +1,114 @@
+"""The rollback drill: the real way back and forth, with measured milliseconds (RBK-16)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from tunekeeper.core.errors import UpstreamUnavailable, UserError
+from tunekeeper.core.nouns.serving import Route
+from tunekeeper.rollout.moves import Move, publish_newest
+from tunekeeper.rollout.routes import all_to, way_back
+from tunekeeper.store.database import Write
+from tunekeeper.store.ledgers.promotions import find_promotions
+from tunekeeper.store.ledgers.rollouts import find_rollouts
+from tunekeeper.store.ledgers.routes import find_routes, load_route, save_route
+from tunekeeper.store.ledgers.slots import find_slots
+from tunekeeper.store.published import barrier
+from tunekeeper.workspace import Workspace
+
+REASON = "rollback drill"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drill:
+    """What a drill measured."""
+
+    model: str
+    """The model."""
+    version: str | None
+    """Version that was left and returned to."""
+    went_to: str | None
+    """Version that answered in between."""
+    back_ms: float
+    """Real milliseconds until every worker obeyed the way back."""
+    forth_ms: float
+    """Real milliseconds until every worker obeyed the return."""
+    acknowledged_by: tuple[str, ...]
+    """Workers that obeyed both."""
+    pending: tuple[tuple[int, str], ...]
+    """Workers that did not answer in time."""
+
+
+def drill(ws: Workspace, model: str, *, by: str, hold_seconds: float = 0.5) -> Drill:
+    """Go back to the previous version for `hold_seconds` of real time and return.
+
+    Raises UpstreamUnavailable when nothing to go back to is loaded, UserError while a rollout is active.
+    """
+    with ws.control.write(by=by) as tx:
+        route = load_route(tx, model)
+        if find_rollouts(tx, model=model, state=("loading", "running")):
+            raise UserError(f"a rollout of {model} is active: drill when it has ended", fix="tunekeeper status")
+        slots = {slot.id: slot for slot in find_slots(tx, model=model)}
+        target = way_back(route, find_promotions(tx, model=model), slots)
+        if target is None or route.champion is None:
+            raise UpstreamUnavailable(
+                f"no earlier version of {model} is loaded: there is nothing to drill", fix="deploy a second version"
+            )
+        started = ws.clock.real()
+        away = save_route(tx, replace(all_to(route, target, salt=route.salt), by=by, reason=REASON, created=None))
+    back = _obeyed(ws, away, started)
+    ws.clock.sleep(hold_seconds)
+    started = ws.clock.real()
+    with ws.control.write(by=by) as tx:
+        home = _return(tx, route, away, by)
+    forth = _obeyed(ws, home, started)
+    return Drill(
+        model=model,
+        version=slots[route.champion].version,
+        went_to=slots[target].version,
+        back_ms=back[0],
+        forth_ms=forth[0],
+        acknowledged_by=tuple(sorted(set(back[1]) & set(forth[1]))),
+        pending=tuple(back[2]) + tuple(forth[2]),
+    )
+
+
+def last_drill(tx: Write, model: str) -> datetime | None:
+    """When rollback was last exercised, by a drill or in earnest."""
+    for route in find_routes(tx, model=model):
+        if route.reason == REASON or "rollback" in route.reason:
+            return route.created
+    return None
+
+
+def unfinished(ws: Workspace, model: str, *, by: str) -> Move | None:
+    """Return from a drill that was killed between its two moves. None when there is none."""
+    with ws.control.write(by=by) as tx:
+        history = find_routes(tx, model=model, limit=2)
+        if len(history) < 2 or history[0].reason != REASON or history[1].reason == REASON:
+            return None
+        home = _return(tx, history[1], history[0], by)
+    generation = publish_newest(ws)
+    acknowledged, pending = barrier(ws.root, generation)
+    return Move(
+        model=model,
+        before=history[0].champion,
+        after=home.champion,
+        route_version=generation,
+        acknowledged_by=tuple(acknowledged),
+        pending=tuple(pending),
+        ms=0.0,
+    )
+
+
+def _return(tx: Write, home: Route, away: Route, by: str) -> Route:
+    newest = load_route(tx, home.model)
+    if newest.generation != away.generation:
+        return newest  # somebody moved the route meanwhile: theirs counts
+    return save_route(tx, replace(home, by=by, reason=f"{REASON}: return", created=None))
+
+
+def _obeyed(ws: Workspace, route: Route, started: float) -> tuple[float, list[str], list[tuple[int, str]]]:
+    acknowledged, pending = barrier(ws.root, publish_newest(ws))
+    return (ws.clock.real() - started) * 1000, list(acknowledged), list(pending)

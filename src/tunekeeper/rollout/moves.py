@@ -1,0 +1,267 @@
+"""Traffic moves: one commit in `control.db`, published, obeyed by every live worker before the call returns.
+
+Going back reads `control.db` alone: no configuration, no approval, no metric, no other database (design promise 2).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from tunekeeper.core.errors import GateFailed, NotFound, UpstreamUnavailable, UserError
+from tunekeeper.core.ids import new_id
+from tunekeeper.core.nouns.evaluation import Verdict
+from tunekeeper.core.nouns.rollout import Incident
+from tunekeeper.core.nouns.serving import Promotion, Route, Slot
+from tunekeeper.rollout.routes import RouteSeed, all_to, answers, heaviest, holding, seeded, way_back, with_weights
+from tunekeeper.store.database import Read, Write
+from tunekeeper.store.ledgers.incidents import save_incident
+from tunekeeper.store.ledgers.promotions import append_promotion, find_promotions
+from tunekeeper.store.ledgers.rollouts import find_rollouts, save_rollout
+from tunekeeper.store.ledgers.routes import load_route, load_route_table, save_route
+from tunekeeper.store.ledgers.slots import find_slots
+from tunekeeper.store.published import barrier, publish
+from tunekeeper.workspace import Workspace
+
+BREAK_AFTER = 0.3  # seconds that going back waits for another process's lock before it breaks it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Move:
+    """What a change of route did."""
+
+    model: str
+    """The model."""
+    before: str | None
+    """Version (or slot) that had most traffic."""
+    after: str | None
+    """Version (or slot) that has most traffic now."""
+    route_version: int
+    """Generation of the new route."""
+    acknowledged_by: tuple[str, ...]
+    """Workers that obey it."""
+    pending: tuple[tuple[int, str], ...]
+    """Workers that have not said so within the barrier, with the reason; they cannot serve an old route."""
+    ms: float
+    """Real milliseconds from the call to its return."""
+
+    def as_json(self) -> dict[str, object]:
+        """The shape of section 4 of the interfaces."""
+        return {
+            "model": self.model,
+            "from": self.before,
+            "to": self.after,
+            "route_version": self.route_version,
+            "acknowledged_by": list(self.acknowledged_by),
+            "pending": [list(each) for each in self.pending],
+            "ms": round(self.ms, 3),
+        }
+
+
+def rollback(ws: Workspace, model: str, *, to: str | None = None, by: str, reason: str = "rollback") -> Move:
+    """Go back at once. `to`: a version or slot that is loaded; None chooses (see `way_back`).
+
+    Ends the active rollout and opens an incident in the same transaction. Raises UpstreamUnavailable (exit 4) when nothing to go
+    back to is loaded, UserError for a static route.
+    """
+    started = time.perf_counter()
+    with ws.control.write(by=by, break_after=BREAK_AFTER) as tx:
+        route = _committed(tx, model)
+        slots = {slot.id: slot for slot in find_slots(tx, model=model)}
+        target = holding(to, slots.values()) if to else way_back(route, find_promotions(tx, model=model), slots)
+        if target is None:
+            what = f"{to!r} is not loaded" if to else f"no earlier version of {model} is loaded"
+            raise UpstreamUnavailable(
+                f"cannot go back: {what}", fix=f"name one that is: tunekeeper rollback {model} --to VERSION"
+            )
+        saved = back_in(tx, ws, route, target, slots, reason=reason, by=by)
+    return _published(ws, route, saved, slots, started)
+
+
+def would_go_back_to(ws: Workspace, model: str, to: str | None = None) -> str | None:
+    """The slot that `rollback` would choose now; changes nothing."""
+    with ws.control.read() as tx:
+        route = load_route(tx, model)
+        slots = {slot.id: slot for slot in find_slots(tx, model=model)}
+        return holding(to, slots.values()) if to else way_back(route, find_promotions(tx, model=model), slots)
+
+
+def back_in(
+    tx: Write,
+    ws: Workspace,
+    route: Route,
+    target: str,
+    slots: Mapping[str, Slot],
+    *,
+    reason: str,
+    by: str,
+    incident: Incident | None = None,
+) -> Route:
+    """Within a transaction: give `target` everything, end the active rollout, open the incident, note the history."""
+    left = route.challenger if route.challenger and target == route.champion else route.champion
+    rollout = next(iter(find_rollouts(tx, model=route.model, state=("loading", "running"))), None)
+    saved = save_route(tx, replace(all_to(route, target, salt=_salt(ws)), by=by, reason=reason, created=None))
+    now = ws.clock.utc()
+    version = slots[left].version if left is not None and left in slots else None
+    made = incident or Incident(
+        id=new_id("inc", now),
+        model=route.model,
+        version=f"{route.model}@{version}" if version else (left or ""),
+        rollout=rollout.id if rollout else None,
+        reason=reason,
+        due=now + timedelta(hours=24),
+    )
+    if left is not None and left != target:
+        save_incident(tx, made)
+        append_promotion(tx, _line(ws, saved, route, slots, kind="rollback", left=left))
+    if rollout is not None:
+        verdict = rollout.verdict or Verdict(outcome="fail", reasons=(reason,), subject=rollout.version)
+        save_rollout(tx, replace(rollout, state="rolled_back", due=None, verdict=verdict, incident=made.id))
+    return saved
+
+
+def set_route(
+    ws: Workspace, model: str, weights: Mapping[str, int], *, by: str, reason: str = "set by hand", override: str | None = None
+) -> Move:
+    """Share a model's traffic among slots, in ten-thousandths that add up to 10,000.
+
+    Ends an active rollout in the same transaction. Raises UserError on unknown slots or wrong sums, GateFailed for a slot whose
+    version passed no gate unless `override` gives a reason.
+    """
+    started = time.perf_counter()
+    if sum(weights.values()) != 10_000 or any(weight < 0 for weight in weights.values()):
+        raise UserError(
+            f"weights of {model} add up to {sum(weights.values())}, not 10000", fix=f"tunekeeper route set {model} S=9000 T=1000"
+        )
+    with ws.control.write(by=by) as tx:
+        route = _committed(tx, model)
+        slots = {slot.id: slot for slot in find_slots(tx, model=model)}
+        for slot in weights:
+            _may_serve(slot, slots, model, override)
+        for rollout in find_rollouts(tx, model=model, state=("loading", "running")):
+            verdict = Verdict(outcome="inconclusive", reasons=(f"route set by {by}",), subject=rollout.version)
+            save_rollout(tx, replace(rollout, state="stopped", due=None, verdict=verdict))
+        kept = route.champion if weights.get(route.champion or "", 0) > 0 else None
+        champion = kept if kept and weights[kept] >= 5_000 else heaviest(weights)
+        others = {slot: weight for slot, weight in weights.items() if slot != champion and weight > 0}
+        previous = route.champion if route.champion != champion else route.previous
+        wanted = replace(with_weights(route, others, champion, next(iter(others), None)), previous=previous, rollout=None)
+        text = reason if override is None else f"{reason}; override: {override}"
+        saved = save_route(tx, replace(wanted, by=by, reason=text, created=None))
+        if champion != route.champion and not others:
+            append_promotion(tx, _line(ws, saved, route, slots))
+    return _published(ws, route, saved, slots, started)
+
+
+def promote(ws: Workspace, model: str, slot: str, *, by: str, reason: str) -> Move:
+    """Give `slot` all of a model's traffic: the blue-green switch, the end of a canary, the first route."""
+    started = time.perf_counter()
+    with ws.control.write(by=by) as tx:
+        slots = {each.id: each for each in find_slots(tx, model=model)}
+        route = find_route(tx, model) or Route(model=model)
+        saved = promote_in(tx, ws, route, slot, slots, by=by, reason=reason)
+    return _published(ws, route, saved, slots, started)
+
+
+def promote_in(tx: Write, ws: Workspace, route: Route, slot: str, slots: Mapping[str, Slot], *, by: str, reason: str) -> Route:
+    """Within a transaction: everything to `slot`, noted in the history. Doing it twice changes nothing."""
+    if route.champion == slot and len(route.shares) == 1 and route.generation:
+        return route
+    saved = save_route(tx, replace(all_to(route, slot, salt=_salt(ws)), by=by, reason=reason, created=None))
+    append_promotion(tx, _line(ws, saved, route, slots))
+    return saved
+
+
+def seed_routes(ws: Workspace, seeds: Sequence[RouteSeed], *, by: str) -> list[Route]:
+    """Commit and publish what a configuration file asks for, where it differs from what is committed. Returns every route now."""
+    routes = []
+    with ws.control.write(by=by) as tx:
+        for seed in seeds:
+            current = find_route(tx, seed.model)
+            wanted = seeded(current, seed, _salt(ws))
+            routes.append(
+                save_route(tx, replace(wanted, by=by, reason="configuration file", created=None)) if wanted else current
+            )
+            if wanted is not None and current is None:
+                slots = {each.id: each for each in find_slots(tx, model=seed.model)}
+                append_promotion(tx, _line(ws, routes[-1] or wanted, Route(model=seed.model), slots))
+    publish_newest(ws)
+    return [route for route in routes if route is not None]
+
+
+def find_route(tx: Read, model: str) -> Route | None:
+    """The committed route of a model, None when it never had one."""
+    try:
+        return load_route(tx, model)
+    except NotFound:
+        return None
+
+
+def publish_newest(ws: Workspace) -> int:
+    """Publish the newest committed table; returns its generation. Called again it does nothing, so every tick may call it."""
+    with ws.control.read() as tx:
+        table = load_route_table(tx)
+    publish(ws.root, table)
+    return table.generation
+
+
+def _committed(tx: Write, model: str) -> Route:
+    route = load_route(tx, model)
+    if route.static is not None:
+        raise UserError(f"the route of {model} is static: the file {route.static} alone decides", fix=f"edit {route.static}")
+    return route
+
+
+def _may_serve(name: str, slots: Mapping[str, Slot], model: str, override: str | None) -> None:
+    slot = slots.get(name)
+    if slot is None:
+        raise NotFound(
+            f"{model} has no slot {name!r}; it has: {', '.join(sorted(slots)) or 'none'}", fix=f"tunekeeper route show {model}"
+        )
+    if not slot.gated and override is None:
+        raise GateFailed(f"slot {name} holds {slot.version or 'nothing'}, which passed no gate", fix="add --override REASON")
+    if not answers(slot):
+        raise UpstreamUnavailable(f"slot {name} does not answer: {slot.observed}", fix="tunekeeper status")
+
+
+def _line(
+    ws: Workspace, saved: Route, before: Route, slots: Mapping[str, Slot], *, kind: str = "promotion", left: str | None = None
+) -> Promotion:
+    champion = saved.champion or ""
+    return Promotion(
+        id=new_id("prm", ws.clock.utc()),
+        model=saved.model,
+        generation=saved.generation,
+        champion=champion,
+        version=slots[champion].version if champion in slots else None,
+        previous=before.champion,
+        kind="rollback" if kind == "rollback" else "promotion",
+        left=left,
+        created=ws.clock.utc(),
+    )
+
+
+def _published(ws: Workspace, before: Route, saved: Route, slots: Mapping[str, Slot], started: float) -> Move:
+    generation = publish_newest(ws)
+    acknowledged, pending = barrier(ws.root, generation)
+    return Move(
+        model=saved.model,
+        before=_serving(before, slots),
+        after=_serving(saved, slots),
+        route_version=saved.generation,
+        acknowledged_by=tuple(acknowledged),
+        pending=tuple(pending),
+        ms=(time.perf_counter() - started) * 1000,
+    )
+
+
+def _serving(route: Route, slots: Mapping[str, Slot]) -> str | None:
+    active = route.challenger if route.challenger and any(share.slot == route.challenger for share in route.shares) else None
+    name = active or route.champion
+    return slots[name].version or name if name is not None and name in slots else name
+
+
+def _salt(ws: Workspace) -> str:
+    return new_id("salt", ws.clock.utc())

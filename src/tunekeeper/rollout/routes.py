@@ -1,0 +1,127 @@
+"""Pure changes of a route: values in, the next route out. `moves.py` commits them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from tunekeeper.core.nouns.serving import FallbackEntry, Promotion, Route, Share, Slot, Timeouts, Variant
+from tunekeeper.rollout.buckets import reallocate
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RouteSeed:
+    """What a configuration file says about one model's route."""
+
+    model: str
+    """The model."""
+    weights: Mapping[str, int]
+    """Slot → ten-thousandths, together 10,000."""
+    block: str
+    """Digest of the file's `route` block alone: only its change moves traffic again."""
+    assign_by: str = "user"
+    """What assignment sticks to."""
+    fallback: tuple[FallbackEntry, ...] = ()
+    """Ordered fallbacks."""
+    shadow: str | None = None
+    """Slot that gets copies."""
+    shadow_share: int = 0
+    """Ten-thousandths of requests that are copied."""
+    timeouts: Timeouts = Timeouts()
+    """Deadlines."""
+    durability: Literal["process", "power"] | None = None
+    """`process` or `power`; None takes the gateway's."""
+    static: str | None = None
+    """Path of the routing file that alone decides."""
+
+
+def held(route: Route) -> dict[str, tuple[tuple[int, int], ...]]:
+    """Slot → ranges."""
+    return {share.slot: share.ranges for share in route.shares}
+
+
+def with_weights(route: Route, weights: Mapping[str, int], champion: str, challenger: str | None) -> Route:
+    """The route after giving every slot but the champion its weight; the champion keeps the rest."""
+    ranges = reallocate(held(route), weights, champion)
+    order = sorted((slot for slot in ranges if ranges[slot]), key=lambda slot: slot != champion)
+    shares = tuple(Share(slot=slot, variant=_variant(slot, champion), ranges=ranges[slot]) for slot in order)
+    return replace(route, shares=shares, champion=champion, challenger=challenger)
+
+
+def all_to(route: Route, slot: str, *, salt: str) -> Route:
+    """The route after one slot got everything: the only moment at which the salt may change."""
+    previous = route.champion if route.champion != slot else route.previous
+    bare = replace(route, shares=(), salt=salt, rollout=None)
+    return replace(with_weights(bare, {}, slot, None), previous=previous, shadow=None if route.shadow == slot else route.shadow)
+
+
+def seeded(current: Route | None, seed: RouteSeed, salt: str) -> Route | None:
+    """The route a configuration file asks for; None when what is committed says the same already.
+
+    The committed shares win over the file's, unless the file's `route` block itself changed since it was applied.
+    """
+    if current is None or current.seed != seed.block or seed.static is not None:
+        champion = heaviest(seed.weights)
+        others = {slot: weight for slot, weight in seed.weights.items() if slot != champion}
+        base = current if current is not None else Route(model=seed.model, salt=salt)
+        wanted = with_weights(base, others, champion, next(iter(others), None))
+    else:
+        wanted = current
+    wanted = replace(
+        wanted,
+        assign_by=seed.assign_by,
+        fallback=seed.fallback,
+        shadow=seed.shadow,
+        shadow_share=seed.shadow_share,
+        timeouts=seed.timeouts,
+        durability=seed.durability,
+        static=seed.static,
+        seed=seed.block,
+    )
+    return None if wanted == current else wanted
+
+
+def heaviest(weights: Mapping[str, int]) -> str:
+    """The slot with most traffic, the first named among equals."""
+    return max(weights, key=lambda slot: weights[slot])
+
+
+def way_back(route: Route, history: Sequence[Promotion], slots: Mapping[str, Slot]) -> str | None:
+    """The slot a rollback goes to; None when nothing earlier is loaded.
+
+    During a canary it is the champion. After a promotion it is the newest earlier champion that was not itself gone back from and
+    that still holds the version it held then: going back never bounces.
+    """
+    if route.challenger is not None and any(share.slot == route.challenger for share in route.shares):
+        return route.champion
+    left = {(entry.left, _version_of(entry.left, history)) for entry in history if entry.kind == "rollback"}
+    for entry in sorted(history, key=lambda each: each.generation, reverse=True):
+        slot = slots.get(entry.champion)
+        if entry.champion == route.champion or slot is None or (entry.champion, entry.version) in left:
+            continue
+        if slot.version == entry.version and answers(slot):
+            return entry.champion
+    return None
+
+
+def answers(slot: Slot) -> bool:
+    """Whether a slot can take traffic now: a server we supervise must be ready, an outside endpoint is taken at its word."""
+    return slot.endpoint is not None and (slot.observed == "ready" or not slot.files)
+
+
+def holding(version: str, slots: Iterable[Slot]) -> str | None:
+    """The slot that holds `version` (its name, or its id `<model>@<name>`) and answers."""
+    for slot in slots:
+        if slot.version is not None and version in (slot.version, f"{slot.model}@{slot.version}", slot.id) and answers(slot):
+            return slot.id
+    return None
+
+
+def _variant(slot: str, champion: str) -> Variant:
+    return "champion" if slot == champion else "challenger"
+
+
+def _version_of(slot: str | None, history: Sequence[Promotion]) -> str | None:
+    made = [entry for entry in history if entry.champion == slot]
+    return max(made, key=lambda each: each.generation).version if made else None

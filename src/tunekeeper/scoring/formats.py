@@ -1,0 +1,123 @@
+"""What a well-formed answer looks like: the `format` of `models/<name>.yaml`.
+
+format: {kind: text}                                     anything but empty
+format: {kind: regex, pattern: "REF-[0-9]{6}"}           the whole answer matches, linear time
+format: {kind: json, fields: {category: [billing, refund], note: []}, extra: false}
+                                                         one JSON object; a listed field is there and among its values ([]: any)
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+from typing import Any
+
+from tunekeeper.core.errors import ConfigError
+
+KEYS = {"text": {"kind"}, "regex": {"kind", "pattern"}, "json": {"kind", "fields", "extra"}}
+
+
+def validate(spec: dict[str, Any], where: str = "format") -> None:
+    """Raise ConfigError, naming `where`, for an unknown kind or key, a pattern that is none, or fields that are no lists."""
+    kind = spec.get("kind", "text")
+    if kind not in KEYS:
+        raise ConfigError(f"{where}: kind {kind!r} is none of {', '.join(sorted(KEYS))}", fix=_near(str(kind), KEYS))
+    for key in spec:
+        if key not in KEYS[kind]:
+            raise ConfigError(f"{where}: unknown key {key!r} for kind {kind}", fix=_near(key, KEYS[kind]))
+    if kind == "regex":
+        _pattern(str(spec.get("pattern", "")), where)
+    fields = spec.get("fields", {})
+    if not isinstance(fields, dict) or any(not isinstance(v, list | tuple | None) for v in fields.values()):
+        raise ConfigError(
+            f"{where}: fields must map each field to the list of its values", fix="write e.g. {category: [billing, refund]}"
+        )
+
+
+def check(answer: str, spec: dict[str, Any]) -> tuple[bool, str]:
+    """Whether `answer` has the format, and why not (empty when it has). Raises ConfigError for a spec that is none."""
+    kind = spec.get("kind", "text")
+    if not answer.strip():
+        return False, "empty answer"
+    if kind == "text":
+        return True, ""
+    if kind == "regex":
+        matched = _pattern(str(spec.get("pattern", "")), "format").fullmatch(answer.strip()) is not None
+        return matched, "" if matched else "does not match the pattern"
+    if kind == "json":
+        return _check_json(answer, spec)
+    raise ConfigError(f"format: kind {kind!r} is none of {', '.join(sorted(KEYS))}", fix=_near(str(kind), KEYS))
+
+
+def _check_json(answer: str, spec: dict[str, Any]) -> tuple[bool, str]:
+    value, problem = parse_object(answer)
+    if value is None:
+        return False, problem
+    fields: dict[str, Any] = spec.get("fields") or {}
+    for name, allowed in fields.items():
+        if name not in value:
+            return False, f"field {name} is missing"
+        if allowed and value[name] not in allowed:
+            return False, f"{name} is {_short(value[name])}, not one of {', '.join(map(str, allowed))}"
+    extra = [name for name in value if name not in fields]
+    if fields and extra and not spec.get("extra", False):
+        return False, f"field {extra[0]} is not in the format"
+    return True, ""
+
+
+def parse_object(answer: str) -> tuple[dict[str, Any] | None, str]:
+    """The JSON object that the whole answer is, or None and why: prose around it, a repeated key or NaN make it no JSON."""
+    try:
+        value = json.loads(answer.strip(), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except RecursionError:
+        return None, "not JSON: nested too deeply"
+    except ValueError as error:
+        return None, f"not JSON: {error}"
+    if not isinstance(value, dict):
+        return None, f"JSON, but {type(value).__name__} instead of an object"
+    return value, ""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError("a key is repeated")
+    return made
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+@functools.lru_cache(maxsize=64)
+def compile_pattern(pattern: str) -> Any:
+    """A linear-time pattern (RE2: no back-references, no look-around), case sensitive. Raises ValueError for what RE2 refuses."""
+    import re2
+
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = 8 << 20
+    try:
+        return re2.compile(pattern, options)
+    except re2.error as error:
+        raise ValueError(str(error)) from None
+
+
+def _pattern(pattern: str, where: str) -> Any:
+    if not pattern:
+        raise ConfigError(f"{where}: kind regex needs a pattern", fix='write pattern: "…"')
+    try:
+        return compile_pattern(pattern)
+    except ValueError as error:
+        raise ConfigError(f"{where}: pattern {pattern!r}: {error}", fix="write it for RE2, without look-around") from None
+
+
+def _near(word: str, known: Any) -> str | None:
+    found = difflib.get_close_matches(word, known, 1)
+    return f"write {found[0]!r}" if found else None
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,167 @@
+"""One database: `control` (what gateways and rollback need) or `state` (everything else). SQLite here, PostgreSQL by URL.
+
+Opening reads the schema's number and nothing more; only `create` and `upgrade` migrate, and only they import Alembic.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from tunekeeper.core.clock import Clock
+from tunekeeper.core.errors import Busy, DiskFull, NotFound, OurFault, TunekeeperError, UserError
+from tunekeeper.store import leases, lock, schema, sqlite
+from tunekeeper.store.leases import Lease
+from tunekeeper.store.transactions import Name, Read, Write, append_audit
+
+__all__ = ["Database", "Lease", "Read", "Write"]
+UPGRADE = "tunekeeper store upgrade"
+
+
+class Database:
+    """One of the two databases, with its transactions and its leases. Holds no connection between two transactions."""
+
+    def __init__(self, target: Path | str, name: Name, clock: Clock) -> None:
+        """`target`: path of the SQLite file, or the URL of a PostgreSQL database. `clock`: where stamps come from."""
+        self.name: Name = name
+        self.clock = clock
+        self.path = target if isinstance(target, Path) else None
+        self._checked = False
+        if isinstance(target, Path):
+            self._writer = sqlite.writer(target)
+            self._reader = sqlite.reader(target)
+        else:
+            self._writer = self._reader = sa.create_engine(target, poolclass=sa.NullPool)
+
+    @contextmanager
+    def read(self) -> Iterator[Read]:
+        """A transaction that sees one moment and waits for nobody. Raises NotFound, or UserError on a foreign schema."""
+        self._check()
+        with self._translated(), self._reader.begin() as connection:
+            yield Read(connection=connection, database=self.name)
+
+    @contextmanager
+    def write(
+        self, *, by: str, lease: Lease | None = None, wait: float = 30.0, break_after: float | None = None
+    ) -> Iterator[Write]:
+        """A transaction that changes rows, alone in this database. No foreign call inside: it may be killed at any moment.
+
+        `by`: who changes, for the audit rows. `lease`: checked first; raises LeaseLost when its epoch is old. `wait`: real
+        seconds to wait for other writers before Busy. `break_after`: real seconds after which a stopped or stuck writer of our
+        own is killed (rollback's privilege); the kill is audited in this transaction.
+        """
+        self._check()
+        with self._alone(wait, break_after) as broken, self._translated(), self._writer.connect() as connection:
+            with connection.begin():
+                tx = Write(connection=connection, database=self.name, by=by, clock=self.clock)
+                for victim in broken:
+                    append_audit(
+                        tx,
+                        ledger="lock",
+                        id=str(victim.pid),
+                        rev=0,
+                        detail="killed: it was stopped or stuck while it held the lock",
+                    )
+                if lease is not None:
+                    leases.check(tx, lease)
+                yield tx
+            if self.path is not None:
+                sqlite.checkpoint(connection)
+
+    def acquire_lease(self, name: str, owner: str, seconds: float) -> Lease | None:
+        """The lease `name` for `seconds` of real time; None while somebody else holds it."""
+        with self.write(by=owner) as tx:
+            return leases.acquire(tx, name, owner, seconds)
+
+    def renew_lease(self, lease: Lease) -> Lease:
+        """The lease, good for its seconds from now. Raises LeaseLost when another has taken it."""
+        with self.write(by=lease.owner) as tx:
+            return leases.renew(tx, lease)
+
+    def release_lease(self, lease: Lease) -> None:
+        """Let the next one in at once; nothing happens when it was lost already."""
+        with self.write(by=lease.owner) as tx:
+            leases.release(tx, lease)
+
+    def version(self) -> str | None:
+        """Number of the last migration; None for a database that has none yet or does not exist."""
+        if self.path is not None and not self.path.exists():
+            return None
+        table = sa.text(f"select version_num from {schema.version_table(self.name)}")
+        with self._translated(), self._reader.connect() as connection:
+            if not sa.inspect(connection).has_table(schema.version_table(self.name)):
+                return None
+            found = connection.execute(table).scalar_one_or_none()
+            return None if found is None else str(found)
+
+    def damage(self) -> list[str]:
+        """What SQLite's own integrity check finds wrong, one line each; empty when all is well. Reads the whole file."""
+        if self.path is None:
+            return []
+        with self.read() as tx:
+            found = [str(line) for line in tx.connection.execute(sa.text("pragma integrity_check")).scalars()]
+        return [] if found == ["ok"] else found
+
+    def upgrade(self) -> Path | None:
+        """Create the tables, or bring them to this release's schema. An existing file is copied first: returns that copy's
+        path, None where nothing was copied. Raises UserError when the database is of a newer release."""
+        if self.version() == schema.HEAD[self.name]:
+            return None
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        from tunekeeper.store import migrate
+
+        with self._alone(120.0, None), self._translated():
+            engine = self._writer if self.path is None else sqlite.writer(self.path, create=True)
+            return migrate.upgrade(engine, self.name, self.path)
+
+    def _check(self) -> None:
+        if self._checked:
+            return
+        where = self.path.name if self.path is not None else f"the {self.name} database"
+        found = self.version()
+        head = schema.HEAD[self.name]
+        if found is None:
+            raise NotFound(f"{where} does not exist or is empty", fix=UPGRADE)
+        if found < head:
+            raise UserError(f"{where} has schema {found}, this release needs {head}", fix=UPGRADE)
+        if found > head:
+            raise UserError(
+                f"{where} has schema {found}, newer than {head} of this release", fix=f"install the newer release, then {UPGRADE}"
+            )
+        self._checked = True
+
+    @contextmanager
+    def _alone(self, wait: float, break_after: float | None) -> Iterator[list[lock.Holder]]:
+        if self.path is None:
+            yield []
+            return
+        with lock.exclusive(self.path.with_name(self.path.name + ".lock"), wait=wait, break_after=break_after) as broken:
+            yield broken
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Errors of the database as our own: each a line and a way out."""
+        try:
+            yield
+        except TunekeeperError:
+            raise
+        except (sa.exc.DBAPIError, sqlite3.Error) as error:
+            raise _ours(error, self.path.name if self.path is not None else self.name) from error
+
+
+def _ours(error: Exception, where: str) -> TunekeeperError:
+    text = str(getattr(error, "orig", None) or error)
+    if "disk is full" in text:
+        return DiskFull(f"no room left on the disk of {where}", fix="free some space and repeat the command")
+    if "locked" in text or "busy" in text:
+        return Busy(f"{where} is locked by another program", fix="close programs that opened it directly")
+    if "not a database" in text or "malformed" in text:
+        return UserError(f"{where} is damaged: {text}", fix="restore it from a backup")
+    if "unable to open" in text or "readonly" in text:
+        return UserError(f"{where} cannot be opened: {text}", fix="check the folder's owner and permissions")
+    return OurFault(f"{where}: {text}")

@@ -1,0 +1,165 @@
+"""Records as Arrow tables and back. The columns are derived from the nouns; values that have no column type of their own are
+JSON text. Timestamps are UTC without a zone, which DuckDB reads without its time zone extension."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tunekeeper.core.nouns.serving import Feedback
+from tunekeeper.store.log.records import METRIC_TYPES, Tokens, body_bytes
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FEEDBACK_TYPES: dict[str, Any] = {
+    "id": str,
+    "request_id": str,
+    "timestamp": datetime,
+    "kind": str,
+    "value": Any,
+    "by": str | None,
+    "model_id": str | None,
+    "metadata": dict[str, Any],
+}
+TOKEN_TYPES: dict[str, Any] = {"request_id": str, "prompt_tokens": int, "completion_tokens": int, "cost_usd": float}
+
+
+def _kind(hint: Any) -> Any:
+    arguments = [a for a in typing.get_args(hint) if a is not type(None)]
+    return arguments[0] if type(None) in typing.get_args(hint) else hint
+
+
+def is_json(hint: Any) -> bool:
+    """Whether values of this type are stored as JSON text."""
+    return _kind(hint) not in (str, int, float, bool, datetime, dict[str, str], tuple[str, ...])
+
+
+def _arrow_type(hint: Any) -> Any:
+    import pyarrow as pa
+
+    types = {
+        str: pa.string(),
+        int: pa.int64(),
+        float: pa.float64(),
+        bool: pa.bool_(),
+        datetime: pa.timestamp("us"),
+        dict[str, str]: pa.map_(pa.string(), pa.string()),
+        tuple[str, ...]: pa.list_(pa.string()),
+    }
+    return types.get(_kind(hint), pa.string())
+
+
+@cache
+def _schema(kind: str) -> Any:
+    import pyarrow as pa
+
+    if kind == "bodies":
+        texts = [(name, pa.string()) for name in ("request_id", "request", "response")]
+        return pa.schema([*texts, ("request64", pa.binary()), ("response64", pa.binary())])
+    types = {"metrics": METRIC_TYPES, "feedback": FEEDBACK_TYPES, "tokens": TOKEN_TYPES}[kind]
+    return pa.schema([*((name, _arrow_type(hint)) for name, hint in types.items()), ("origin", pa.string())])
+
+
+def schema(kind: str) -> pa.Schema:
+    """The Arrow schema of one kind of file: metrics, bodies, feedback or tokens."""
+    return _schema(kind)
+
+
+def _stored(value: Any, hint: Any) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=None) if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None)
+    if isinstance(value, dict) and _kind(hint) == dict[str, str]:
+        return list(value.items())
+    return msgspec.json.encode(value).decode() if is_json(hint) else value
+
+
+def _column(values: Sequence[Any], kind: Any) -> Any:
+    import pyarrow as pa
+
+    try:
+        return pa.array(values, kind)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        return pa.array([_fitting(value, kind) for value in values], kind)
+
+
+def _fitting(value: Any, kind: Any) -> Any:
+    """The value, or None where it does not fit its column (a count beyond 64 bits): the record stays, that number does not."""
+    import pyarrow as pa
+
+    try:
+        pa.array([value], kind)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        return None
+    return value
+
+
+def _table(kind: str, records: Sequence[Any], origins: Sequence[str], types: dict[str, Any]) -> pa.Table:
+    import pyarrow as pa
+
+    shape = schema(kind)
+    columns = []
+    for name, hint in types.items():
+        values = [getattr(record, name) for record in records]
+        if _kind(hint) not in (str, int, float, bool, tuple[str, ...]):
+            values = [_stored(value, hint) for value in values]
+        columns.append(_column(values, shape.field(name).type))
+    return pa.Table.from_arrays([*columns, pa.array(list(origins), pa.string())], schema=shape)
+
+
+def metrics_table(records: Sequence[Any], origins: Sequence[str]) -> pa.Table:
+    """Ended records without their bodies; `origins` says which line each came from."""
+    return _table("metrics", records, origins, METRIC_TYPES)
+
+
+def feedback_table(records: Sequence[Feedback], origins: Sequence[str]) -> pa.Table:
+    """Feedback as columns."""
+    return _table("feedback", records, origins, FEEDBACK_TYPES)
+
+
+def tokens_table(records: Sequence[Tokens], origins: Sequence[str]) -> pa.Table:
+    """Token counts that were filled in later."""
+    return _table("tokens", records, origins, TOKEN_TYPES)
+
+
+def bodies_table(records: Sequence[Any]) -> pa.Table:
+    """The bodies of ended records, as text where they are safe JSON, else as bytes."""
+    import pyarrow as pa
+
+    columns: dict[str, list[Any]] = {name: [] for name in schema("bodies").names}
+    for record in records:
+        columns["request_id"].append(record.request_id)
+        for name in ("request", "response"):
+            encoded = getattr(record, name + "64") is not None
+            body = body_bytes(record, name)
+            columns[name].append(None if encoded or body is None else body.decode())
+            columns[name + "64"].append(body if encoded else None)
+    return pa.table(columns, schema=schema("bodies"))
+
+
+def values_of(row: dict[str, Any], types: dict[str, Any]) -> dict[str, Any]:
+    """One stored row as field → value with the noun's own types; absent columns are left to the noun's defaults."""
+    return {name: _loaded(row[name], hint) for name, hint in types.items() if row.get(name) is not None}
+
+
+def _loaded(value: Any, hint: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC)
+    if is_json(hint):
+        return msgspec.json.decode(value) if hint is Any else msgspec.json.decode(value, type=hint)
+    if _kind(hint) == dict[str, str]:
+        return dict(value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def hour_of(stamp: datetime) -> str:
+    """The partition a moment belongs to, `2026-01-05T09` in UTC; a stamp without a zone is UTC."""
+    aware = stamp.replace(tzinfo=UTC) if stamp.tzinfo is None else stamp.astimezone(UTC)
+    return aware.isoformat()[:13]

@@ -1,0 +1,130 @@
+"""The keeper: a low-priority child that compacts sealed segments, merges, applies retention and answers body-id lookups.
+
+`python -m tunekeeper.store.log.keeper --root ROOT [--once] [--interval 1.0] [--days 90] [--body-days 90]`; ends on SIGTERM.
+It needs no lease and no database; `run/keeper.lock` keeps it alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from tunekeeper.core.clock import Clock, SystemClock
+from tunekeeper.core.errors import OK, Busy, TunekeeperError
+from tunekeeper.store.log import erase, segments
+from tunekeeper.store.log.bodyids import Index
+from tunekeeper.store.log.columns import hour_of
+from tunekeeper.store.log.compact import Compacted, compact
+from tunekeeper.store.log.lookups import LookupServer
+from tunekeeper.store.log.merge import merge, retain
+from tunekeeper.store.log.tail import Tail
+
+LOOKUP_DAYS = 30
+_BACK_OFF = 30.0
+
+
+class Keeper:
+    """One keeper over `root`."""
+
+    def __init__(self, root: Path, clock: Clock, *, days: float | None = None, body_days: float | None = None) -> None:
+        """`days`: how long records are kept, None for ever; `body_days`: how long bodies are, None as long as records."""
+        self.root = root
+        self.clock = clock
+        self.days = days
+        self.body_days = body_days
+        self.tail = Tail(root)
+        self.index = Index(root)
+
+    def once(self) -> Compacted:
+        """One pass: finish what an erasure left, compact, merge, drop what is past its keeping. Raises OSError (a full disk);
+        nothing is lost by it."""
+        with segments.maintenance(self.root):
+            erase.resume(self.root)
+            done = compact(self.root)
+            now = self.clock.utc()
+            merge(self.root, now)
+            if self.days is not None or self.body_days is not None:
+                retain(self.root, now, self.days, self.body_days)
+        return done
+
+    def find(self, body_id: str) -> set[str]:
+        """Request ids whose answer carried `body_id` in the last 30 days, compacted or not."""
+        recent = self.tail.find_body_id(body_id)  # first: what is compacted in between is found twice, never not
+        oldest = hour_of(self.clock.utc() - timedelta(days=LOOKUP_DAYS))
+        return recent | self.index.find(body_id, [hour for hour in reversed(self.index.hours()) if hour >= oldest])
+
+
+def run(keeper: Keeper, interval: float, stop: threading.Event) -> None:
+    """Pass after pass, `interval` seconds apart, until `stop` is set; lookups are answered meanwhile. A pass that fails (a full
+    disk, a damaged file) is reported on stderr and tried again later."""
+    server = LookupServer(keeper.root, keeper.find)
+    server.start()
+    try:
+        while not stop.is_set():
+            stop.wait(interval if _tried(keeper) else max(interval, _BACK_OFF))
+    finally:
+        server.stop()
+
+
+def _tried(keeper: Keeper) -> bool:
+    try:
+        keeper.once()
+    except (OSError, ValueError) as error:
+        print(f"keeper: {error}", file=sys.stderr, flush=True)
+        return False
+    return True
+
+
+def _take_lock(root: Path) -> int:
+    path = root / "run" / "keeper.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return segments.hold(path)
+    except BlockingIOError as error:
+        raise Busy(f"a keeper already works on {root}", fix="stop it first") from error
+
+
+def _clock(root: Path) -> Clock:
+    if not (root / "clock").exists():
+        return SystemClock()
+    from tunekeeper.store.clockfile import CompressedClock
+
+    return CompressedClock(root)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="tunekeeper.store.log.keeper", description=__doc__)
+    parser.add_argument("--root", type=Path, required=True, help="the data directory")
+    parser.add_argument("--once", action="store_true", help="one pass, then end")
+    parser.add_argument("--interval", type=float, default=1.0, help="seconds between passes")
+    parser.add_argument("--days", type=float, default=None, help="days that records are kept; without it, for ever")
+    parser.add_argument("--body-days", type=float, default=None, help="days that bodies are kept; without it, as long as records")
+    given = parser.parse_args(arguments)
+    try:
+        lock = _take_lock(given.root)
+    except TunekeeperError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    try:
+        keeper = Keeper(given.root, _clock(given.root), days=given.days, body_days=given.body_days)
+        if given.once:
+            return OK if _tried(keeper) else 4
+        os.nice(10)
+        stop = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: stop.set())
+        signal.signal(signal.SIGINT, lambda *_: stop.set())
+        run(keeper, given.interval, stop)
+    finally:
+        os.close(lock)
+    return OK
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

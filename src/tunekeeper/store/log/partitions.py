@@ -1,0 +1,144 @@
+"""The Parquet side of the log: `log/<kind>/<hour>/<model>/<name>.parquet`, each file written whole or not at all.
+
+Kinds: metrics, bodies, feedback, tokens. A merge of small files announces itself in a journal, so that readers of the folder
+count every row once while both the merged file and its sources lie there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import xxhash
+
+from tunekeeper.store.log.columns import hour_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+KINDS = ("metrics", "bodies", "feedback", "tokens")
+ROW_GROUP = {"metrics": 65536, "bodies": 4096, "feedback": 65536, "tokens": 65536}
+_HOUR = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}")
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Journal:
+    """A merge: which file stands for which."""
+
+    target: str
+    """Name of the merged file; counts as soon as it exists."""
+    sources: tuple[str, ...]
+    """Names of the files it stands for."""
+
+
+def model_folder(model: str | None) -> str:
+    """The folder of a model's files: its name, or a hash where the name is no safe file name."""
+    if model is not None and _PLAIN.fullmatch(model):
+        return model
+    return "_" if model is None else "_" + xxhash.xxh3_64_hexdigest(model.encode("utf-8", "replace"))
+
+
+def folders(root: Path, kind: str, since: datetime | None, until: datetime | None, model: str | None = None) -> Iterator[Path]:
+    """The folders that can hold rows of `[since, until)`, oldest first; of one model's, or all."""
+    top = root / "log" / kind
+    low, high = (None if since is None else hour_of(since)), (None if until is None else hour_of(until))
+    for hour in hours(root, kind):
+        if (low is not None and hour < low) or (high is not None and hour > high):
+            continue
+        names = [model_folder(model)] if model is not None else sorted(_names(top / hour))
+        for name in names:
+            if (top / hour / name).is_dir():
+                yield top / hour / name
+
+
+def hours(root: Path, kind: str) -> list[str]:
+    """The hours that have a folder, oldest first."""
+    return sorted(name for name in _names(root / "log" / kind) if _HOUR.fullmatch(name))
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def files(root: Path, kind: str, since: datetime | None, until: datetime | None, model: str | None = None) -> list[Path]:
+    """Every Parquet file that can hold rows of `[since, until)`, oldest hour first, sources of a finished merge left out."""
+    found: list[Path] = []
+    for folder in folders(root, kind, since, until, model):
+        found.extend(folder / name for name in visible(folder))
+    return found
+
+
+def visible(folder: Path) -> list[str]:
+    """Names of the Parquet files in one folder that count."""
+    names = sorted(_names(folder))
+    parquet = {name for name in names if name.endswith(".parquet") and not name.startswith(".")}
+    for name in names:
+        if not name.endswith(".journal"):
+            continue
+        journal = read_journal(folder / name)
+        if journal is not None and journal.target in parquet:
+            parquet.difference_update(journal.sources)
+    return sorted(parquet)
+
+
+def read_journal(path: Path) -> Journal | None:
+    """A merge's journal; None when it is gone. Journals are written whole, so a damaged one raises msgspec.DecodeError."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Journal)
+    except FileNotFoundError:
+        return None
+
+
+def write_table(folder: Path, name: str, kind: str, table: pa.Table) -> Path:
+    """Write one Parquet file: hidden, synced, renamed. Writing the same again changes nothing that a reader sees."""
+    import pyarrow.parquet as pq
+
+    folder.mkdir(parents=True, exist_ok=True)
+    hidden = folder / f".{name}.new"
+    pq.write_table(table, hidden, compression="zstd", row_group_size=ROW_GROUP[kind], write_page_checksum=True)
+    path = folder / name
+    settle(hidden, path)
+    return path
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a small file: hidden, synced, renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hidden = path.with_name(f".{path.name}.new")
+    hidden.write_bytes(data)
+    settle(hidden, path)
+
+
+def settle(hidden: Path, path: Path) -> None:
+    """Give a written file its name, so that it survives the loss of power from then on."""
+    sync(hidden)
+    os.rename(hidden, path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """fsync a file or folder."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def drop_hour(root: Path, hour: str) -> None:
+    """Delete everything of one hour: metrics, bodies, feedback, tokens and the index of body ids."""
+    for kind in KINDS:
+        shutil.rmtree(root / "log" / kind / hour, ignore_errors=True)
+    for path in (root / "ids").glob(f"{hour}*"):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,197 @@
+"""`Log`: the reading side of the inference log, and its two rare writers, import and erase."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunekeeper.core.clock import Clock
+from tunekeeper.core.errors import NotFound
+from tunekeeper.core.ids import time_of
+from tunekeeper.core.nouns.serving import Feedback, Inference
+from tunekeeper.store.log import columns, partitions
+from tunekeeper.store.log.query import Filter, Reader, WindowRow
+from tunekeeper.store.log.records import METRIC_TYPES, inference
+
+if TYPE_CHECKING:
+    from tunekeeper.store.log.tail import Hot
+
+Bodies = tuple[bytes | None, bytes | None]
+_BATCH = 500
+
+
+class Log:
+    """The inference log under `root`. DuckDB and pyarrow are loaded by the first question."""
+
+    def __init__(self, root: Path, clock: Clock) -> None:
+        self.root = root
+        self.clock = clock
+        self._reader = Reader(root)
+
+    def find(
+        self,
+        *,
+        model: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        variant: str | None = None,
+        version: str | None = None,
+        rollout: str | None = None,
+        purpose: tuple[str, ...] | None = ("user",),
+        status: str | None = None,
+        request_ids: Sequence[str] | None = None,
+        limit: int | None = None,
+        bodies: bool = True,
+        newest_first: bool = False,
+    ) -> list[Inference]:
+        """Inferences with `since <= timestamp < until` that match everything given, oldest first unless `newest_first`; at most
+        `limit`. `purpose` None takes every purpose. Without `bodies`, request and response are None."""
+        wanted = Filter(
+            model=model,
+            since=since,
+            until=until,
+            variant=variant,
+            version=version,
+            rollout=rollout,
+            status=status,
+            purpose=purpose,
+            request_ids=None if request_ids is None else tuple(request_ids),
+        )
+        table, hot = self._reader.rows(wanted, order="newest" if newest_first else "oldest", limit=limit)
+        return self._inferences(table.to_pylist(), hot, bodies)
+
+    def each(
+        self, *, model: str | None = None, since: datetime | None = None, until: datetime | None = None
+    ) -> Iterator[Inference]:
+        """Every inference of every purpose, oldest first, hour by hour, so that memory holds one hour at most."""
+        for hour in self._hours(model, since, until):
+            low = hour if since is None else max(hour, since)
+            high = hour + timedelta(hours=1) if until is None else min(hour + timedelta(hours=1), until)
+            yield from self.find(model=model, since=low, until=high, purpose=None)
+
+    def load(self, request_id: str) -> Inference:
+        """One inference. Raises NotFound."""
+        rows, hot = self._rows_of(request_id)
+        if not rows:
+            raise NotFound(f"the log holds no request {request_id!r}", fix="tunekeeper log ls")
+        return self._inferences(rows, hot, True)[0]
+
+    def raw(self, request_id: str) -> Bodies:
+        """The stored bytes of one request and its response, exactly as they were given to the spool. Raises NotFound."""
+        rows, hot = self._rows_of(request_id)
+        if not rows:
+            raise NotFound(f"the log holds no request {request_id!r}", fix="tunekeeper log ls")
+        return self._bodies(rows, hot).get(request_id, (None, None))
+
+    def feedback(
+        self,
+        *,
+        model: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        request_ids: Sequence[str] | None = None,
+        kind: tuple[str, ...] | None = None,
+    ) -> list[Feedback]:
+        """Feedback given in `[since, until)`, oldest first. `model` takes what names the model and what speaks of one of its
+        requests."""
+        found = [Feedback(**columns.values_of(row, columns.FEEDBACK_TYPES)) for row in self._reader.statements(since).to_pylist()]
+        ids = None if request_ids is None else set(request_ids)
+        kept = [
+            f
+            for f in found
+            if (since is None or f.timestamp >= since)
+            and (until is None or f.timestamp < until)
+            and (ids is None or f.request_id in ids)
+            and (kind is None or f.kind in kind)
+        ]
+        return kept if model is None else self._of_model(kept, model)
+
+    def window(
+        self,
+        model: str | None,
+        since: datetime | None,
+        until: datetime | None,
+        by: tuple[str, ...] = (),
+        purpose: tuple[str, ...] | None = ("user",),
+    ) -> list[WindowRow]:
+        """Counts, feedback and latency quantiles of the requests accepted in `[since, until)`, one row per group in the order of
+        the groups; groups without requests have none. `by`: fields of Inference, `hour`, `segment:<name>`. Raises UserError for
+        anything else."""
+        return self._reader.window(Filter(model=model, since=since, until=until, purpose=purpose), by)
+
+    def sample(self, model: str, since: datetime | None, until: datetime | None, n: int, seed: int) -> list[Inference]:
+        """`n` inferences of users drawn without replacement, uniformly, the same ones for the same seed and window."""
+        wanted = Filter(model=model, since=since, until=until, purpose=("user",))
+        table, hot = self._reader.rows(wanted, order="shuffled", limit=n, seed=seed)
+        return self._inferences(table.to_pylist(), hot, True)
+
+    def verify(self) -> dict[str, int]:
+        """Read everything and count: `records` (request ids), `duplicates` (ids written more than once), `open` (requests that
+        have not ended), `corrupt` (damaged stretches)."""
+        from tunekeeper.store.log.verify import verify
+
+        return verify(self.root)
+
+    def append_import(self, inferences: Iterable[Inference]) -> tuple[int, int]:
+        """Add records of models that were served elsewhere. Returns `(added, skipped)`: an id that the log knows is skipped, so
+        importing a file twice adds nothing. Raises DiskFull."""
+        from tunekeeper.store.log.imports import append
+
+        return append(self, inferences)
+
+    def erase(self, user: str) -> dict[str, int]:
+        """Erase everything a user asked and was answered, here and in Parquet, with the feedback on it. Returns counts."""
+        from tunekeeper.store.log.erase import erase
+
+        return erase(self.root, user)
+
+    def known(self, request_ids: Sequence[str]) -> set[str]:
+        """Which of these ids the log holds."""
+        found: set[str] = set()
+        for start in range(0, len(request_ids), _BATCH):
+            table, _ = self._reader.rows(Filter(request_ids=tuple(request_ids[start : start + _BATCH])))
+            found.update(table["request_id"].to_pylist())
+        return found
+
+    def _hours(self, model: str | None, since: datetime | None, until: datetime | None) -> list[datetime]:
+        hours = {folder.parent.name for folder in partitions.folders(self.root, "metrics", since, until, model)}
+        hours |= {stamp.isoformat()[:13] for stamp in self._reader.tail.read().metrics["timestamp"].to_pylist()}
+        moments = [datetime.fromisoformat(f"{hour}:00").replace(tzinfo=UTC) for hour in sorted(hours)]
+        return [m for m in moments if (since is None or m + timedelta(hours=1) > since) and (until is None or m < until)]
+
+    def _rows_of(self, request_id: str) -> tuple[list[dict[str, Any]], Hot]:
+        try:
+            made = time_of(request_id)
+        except (ValueError, OverflowError):
+            made = None
+        if made is not None:
+            near = Filter(request_id=request_id, since=made - timedelta(hours=1), until=made + timedelta(hours=2))
+            table, hot = self._reader.rows(near)
+            if len(table):
+                return table.to_pylist()[:1], hot
+        table, hot = self._reader.rows(Filter(request_id=request_id))
+        return table.to_pylist()[:1], hot
+
+    def _inferences(self, rows: list[dict[str, Any]], hot: Hot, bodies: bool) -> list[Inference]:
+        rows = list({row["request_id"]: row for row in rows}.values())
+        found = self._bodies(rows, hot) if bodies else {}
+        return [inference(columns.values_of(row, METRIC_TYPES), *found.get(row["request_id"], (None, None))) for row in rows]
+
+    def _bodies(self, rows: list[dict[str, Any]], hot: Hot) -> dict[str, Bodies]:
+        found = {row["request_id"]: both for row in rows if (both := hot.bodies(row["request_id"])) is not None}
+        missing = [row for row in rows if row["request_id"] not in found]
+        places = {(row["timestamp"].isoformat()[:13], partitions.model_folder(row["model_id"])) for row in missing}
+
+        def files() -> list[Path]:
+            folders = [self.root / "log" / "bodies" / hour / model for hour, model in sorted(places)]
+            return [folder / name for folder in folders for name in partitions.visible(folder)]
+
+        return found | self._reader.bodies([row["request_id"] for row in missing], files)
+
+    def _of_model(self, found: list[Feedback], model: str) -> list[Feedback]:
+        unnamed = sorted({f.request_id for f in found if f.model_id is None})
+        table, _ = self._reader.rows(Filter(model=model, request_ids=tuple(unnamed)))
+        ours = set(table["request_id"].to_pylist())
+        return [f for f in found if f.model_id == model or (f.model_id is None and f.request_id in ours)]

@@ -1,0 +1,231 @@
+"""The hot tail: what stands in the spool and is not compacted yet. Segments are read once and then only where they grew."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunekeeper.core.nouns.serving import Feedback
+from tunekeeper.store.log import columns, segments
+from tunekeeper.store.log.lines import Line, scan
+from tunekeeper.store.log.records import Partial, Tokens, body_bytes, decode, interrupted
+from tunekeeper.store.log.segments import Segment
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Bodies = tuple[bytes | None, bytes | None]
+
+
+@dataclass(kw_only=True, slots=True)
+class Opened:
+    """Requests of one incarnation that were opened and have not ended."""
+
+    records: dict[str, Any] = field(default_factory=dict)
+    """Request id → its O record."""
+    partials: dict[str, list[Partial]] = field(default_factory=dict)
+    """Request id → the text streamed so far."""
+
+    def take(self, kind: str, record: Any) -> None:
+        """Follow one line of kind O, P or E."""
+        if kind == "O":
+            self.records[record.request_id] = record
+        elif kind == "P":
+            self.partials.setdefault(record.request_id, []).append(record)
+        else:
+            self.records.pop(record.request_id, None)
+            self.partials.pop(record.request_id, None)
+
+    def interrupted(self) -> list[Any]:
+        """Their records, given that the writer is dead."""
+        return [interrupted(record, self.partials.get(id, [])) for id, record in self.records.items()]
+
+
+@dataclass(kw_only=True, slots=True)
+class Content:
+    """What the lines of one segment say."""
+
+    ended: list[tuple[Line, Any]] = field(default_factory=list)
+    """Kind E."""
+    feedback: list[tuple[Line, Feedback]] = field(default_factory=list)
+    """Kind F."""
+    tokens: list[tuple[Line, Tokens]] = field(default_factory=list)
+    """Kind T."""
+    open: list[tuple[Line, Any]] = field(default_factory=list)
+    """Kinds O, P and E in order, to follow what is open."""
+    unreadable: int = 0
+    """Whole lines that hold no record of ours."""
+
+
+def read_lines(lines: Iterable[Line]) -> Content:
+    """Sort whole lines by kind; erased ones (X) are passed over."""
+    content = Content()
+    homes = {"E": content.ended, "F": content.feedback, "T": content.tokens}
+    for line in lines:
+        if line.kind == "X":
+            continue
+        record = decode(line)
+        if record is None:
+            content.unreadable += 1
+            continue
+        if line.kind in homes:
+            homes[line.kind].append((line, record))
+        if line.kind in "OPE":
+            content.open.append((line, record))
+    return content
+
+
+@dataclass(kw_only=True, slots=True)
+class _Known:
+    """What is remembered of one segment."""
+
+    offset: int = 0
+    metrics: list[Any] = field(default_factory=list)
+    places: dict[str, tuple[int, int]] = field(default_factory=dict)
+    body_ids: dict[str, set[str]] = field(default_factory=dict)
+    feedback: dict[str, Any] = field(default_factory=dict)
+    tokens: dict[str, Tokens] = field(default_factory=dict)
+    open: list[tuple[str, Any]] = field(default_factory=list)
+
+    def take(self, stem: str, base: int, content: Content) -> None:
+        first = {record.request_id: (line, record) for line, record in reversed(content.ended)}
+        fresh = [pair for id, pair in first.items() if id not in self.places]
+        if fresh:
+            origins = [f"{stem}:{base + line.start}" for line, _ in fresh]
+            self.metrics.append(columns.metrics_table([record for _, record in fresh], origins))
+        for line, record in fresh:
+            self.places[record.request_id] = (base + line.start, base + line.end)
+            if record.body_id is not None:
+                self.body_ids.setdefault(record.body_id, set()).add(record.request_id)
+        self.feedback.update((record.id, record) for _, record in content.feedback)
+        self.tokens.update((record.request_id, record) for _, record in content.tokens)
+        self.open.extend((line.kind, record if line.kind != "E" else _Id(record.request_id)) for line, record in content.open)
+
+
+@dataclass(frozen=True, slots=True)
+class _Id:
+    request_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hot:
+    """One moment's view of the tail."""
+
+    metrics: pa.Table
+    """One row per request id, interrupted ones included."""
+    feedback: dict[str, Feedback]
+    """Feedback id → feedback."""
+    tokens: dict[str, Tokens]
+    """Request id → counts filled in later."""
+    places: dict[str, tuple[Path, int, int]]
+    """Request id → the bytes of its line."""
+    interrupted: dict[str, Any]
+    """Request id → record of a request whose gateway died."""
+
+    def bodies(self, request_id: str) -> Bodies | None:
+        """Request and response bytes; None when the tail does not hold this request (any more)."""
+        if request_id in self.interrupted:
+            record = self.interrupted[request_id]
+            return body_bytes(record, "request"), body_bytes(record, "response")
+        place = self.places.get(request_id)
+        if place is None:
+            return None
+        path, start, end = place
+        try:
+            with path.open("rb") as file:
+                file.seek(start)
+                lines = scan(file.read(end - start)).lines
+        except FileNotFoundError:
+            return None
+        record = decode(lines[0]) if lines else None
+        return None if record is None else (body_bytes(record, "request"), body_bytes(record, "response"))
+
+
+class Tail:
+    """Reads the spool under `root`; safe to share between threads."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._known: dict[Path, _Known] = {}
+        self._lock = threading.Lock()
+
+    def read(self) -> Hot:
+        """The tail as it is now. A segment that is compacted meanwhile is passed over: its records are in Parquet by then, so
+        list the Parquet files after this call, not before."""
+        with self._lock:
+            groups, dead = self._refresh()
+            return self._view(groups, dead)
+
+    def find_body_id(self, body_id: str) -> set[str]:
+        """Request ids in the tail whose answer carried this `id`."""
+        with self._lock:
+            self._refresh()
+            return {id for known in self._known.values() for id in known.body_ids.get(body_id, ())}
+
+    def _refresh(self) -> tuple[dict[str, list[Segment]], set[str]]:
+        found = segments.list_segments(self.root)
+        groups = segments.by_writer(found)
+        # Looked at before the segments are read: what a dead writer left is final.
+        dead = {writer for writer in groups if not segments.is_alive(self.root, writer)}
+        paths = {segment.path for segment in found}
+        for path in [path for path in self._known if path not in paths]:
+            del self._known[path]
+        for segment in found:
+            self._grow(segment)
+        return groups, dead
+
+    def _grow(self, segment: Segment) -> None:
+        known = self._known.setdefault(segment.path, _Known())
+        try:
+            with segment.path.open("rb") as file:
+                size = file.seek(0, 2)
+                if size < known.offset:  # a batch that could not be written whole was taken back
+                    known = self._known[segment.path] = _Known()
+                if size == known.offset:
+                    return
+                file.seek(known.offset)
+                data = file.read(size - known.offset)
+        except FileNotFoundError:
+            del self._known[segment.path]
+            return
+        found = scan(data, growing=True)
+        known.take(segment.stem, known.offset, read_lines(found.lines))
+        known.offset += found.consumed
+
+    def _view(self, groups: dict[str, list[Segment]], dead: set[str]) -> Hot:
+        import pyarrow as pa
+
+        places: dict[str, tuple[Path, int, int]] = {}
+        feedback: dict[str, Feedback] = {}
+        tokens: dict[str, Tokens] = {}
+        tables = [columns.schema("metrics").empty_table()]
+        for path, known in self._known.items():
+            doubled = known.places.keys() & places.keys()
+            tables.extend(_without(table, doubled) for table in known.metrics)
+            places.update((id, (path, *place)) for id, place in known.places.items() if id not in doubled)
+            feedback.update(known.feedback)
+            tokens.update(known.tokens)
+        lost = {r.request_id: r for writer in dead for r in self._interrupted(groups[writer]) if r.request_id not in places}
+        if lost:
+            tables.append(columns.metrics_table(list(lost.values()), [f"open:{id}" for id in lost]))
+        return Hot(metrics=pa.concat_tables(tables), feedback=feedback, tokens=tokens, places=places, interrupted=lost)
+
+    def _interrupted(self, group: list[Segment]) -> list[Any]:
+        opened = Opened()
+        for segment in segments.open_chain(group):
+            known = self._known.get(segment.path)
+            for kind, record in known.open if known is not None else ():
+                opened.take(kind, record)
+        return opened.interrupted()
+
+
+def _without(table: Any, ids: set[str]) -> Any:
+    if not ids:
+        return table
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return table.filter(pc.invert(pc.is_in(table["request_id"], value_set=pa.array(sorted(ids), pa.string()))))

@@ -1,0 +1,64 @@
+"""Adapter folders: PEFT's two files and our sidecar `tunekeeper.json`, and whether one may be continued. No libraries."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tunekeeper.core.errors import ArtifactError, ConfigError
+from tunekeeper.training.base import Base, read_json, tensor_header
+from tunekeeper.training.recipe import Recipe
+
+SIDECAR = "tunekeeper.json"
+WEIGHTS = "adapter_model.safetensors"
+SETTINGS = "adapter_config.json"
+
+
+def write_sidecar(folder: Path, base: Base, recipe: Recipe, *, dataset: str, parent: str | None) -> None:
+    """Say beside the adapter what it belongs to: PEFT's own `revision` is usually null and proves nothing."""
+    value = {
+        "schema": 1,
+        "base_digest": base.digest,
+        "tokenizer_digest": base.tokenizer_digest,
+        "template_digest": base.template_digest,
+        "dataset_digest": dataset,
+        "parent_adapter_digest": parent,
+        "recipe": recipe.as_json(),
+        "recipe_digest": recipe.digest,
+    }
+    (folder / SIDECAR).write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", "utf-8")
+
+
+def read_sidecar(folder: Path) -> dict[str, Any] | None:
+    """The sidecar of an adapter folder, None without one."""
+    return read_json(folder / SIDECAR) if (folder / SIDECAR).is_file() else None
+
+
+def check_parent(folder: Path, base: Base, recipe: Recipe, claimed: str | None = None) -> None:
+    """Refuse to continue an adapter that belongs to another base or has another shape.
+
+    `claimed`: base digest that a ledger holds for this adapter, for one without a sidecar. Raises ArtifactError naming both
+    digests, or ConfigError naming the recipe value that differs from the adapter's.
+    """
+    tensor_header(folder / WEIGHTS) if (folder / WEIGHTS).is_file() else _missing(folder)
+    settings = read_json(folder / SETTINGS)
+    sidecar = read_sidecar(folder)
+    own = sidecar["base_digest"] if sidecar and isinstance(sidecar.get("base_digest"), str) else claimed
+    if own is None:
+        raise ArtifactError(
+            f"{folder}: no {SIDECAR} says which base this adapter was trained on",
+            fix="python -m tunekeeper model import --adapter FOLDER --base FOLDER --model M",
+        )
+    if own != base.digest:
+        raise ArtifactError(f"{folder}: this adapter belongs to base {own}, not to {base.folder} ({base.digest})")
+    for key, name, wanted in (("r", "rank", recipe.rank), ("lora_alpha", "alpha", recipe.alpha)):
+        if settings.get(key) != wanted:
+            raise ConfigError(
+                f"recipe: {name} is {wanted}, the adapter to continue has {settings.get(key)}",
+                fix=f"write `{name}: {settings.get(key)}` or start from the base",
+            )
+
+
+def _missing(folder: Path) -> None:
+    raise ArtifactError(f"{folder}: holds no {WEIGHTS}")

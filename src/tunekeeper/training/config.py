@@ -1,0 +1,58 @@
+"""The `training` section of models/<name>.yaml: the defaults of every recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """How a model is trained. A run freezes these, with the run's own changes, into its recipe."""
+
+    rank: int = 16
+    """Rank of the low-rank matrices; 16 to 64 is usual."""
+    alpha: int = 32
+    """LoRA alpha; the update is scaled by alpha / rank. Usually twice the rank."""
+    dropout: float = 0.0
+    """Probability of dropping an input of the adapter while training, 0 to 1."""
+    targets: tuple[str, ...] = ("all-linear",)
+    """Layers that get an adapter: `all-linear`, or ends of module names such as `q_proj`."""
+    epochs: int = 3
+    """Passes over the training rows; 3 to 5 is usual, more overfits."""
+    learning_rate: float = 2e-4
+    """Peak of the cosine schedule."""
+    warmup_steps: int = 10
+    """Steps in which the rate climbs to its peak."""
+    batch: int = 16
+    """Conversations a step."""
+    max_tokens: int = 2048
+    """Longest conversation in tokens; longer ones are left out and counted."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    weight_decay: float = 0.0
+    """AdamW's decay, a fraction of the weight per unit of learning rate."""
+    seed: int = 0
+    """Seed of everything random: start weights, order, dropout."""
+    threads: int = 1
+    """CPU threads of the training child; more than one spins on a busy machine."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format of the base while training; auto: bfloat16 on a GPU or a CPU made for it, else float32."""
+    qlora: bool = False
+    """Whether the base is held in 4 bits (NF4, double quantization); needs bitsandbytes."""
+    start: Literal["champion", "base"] = "champion"
+    """What a cycle continues from: the live version's adapter where it has one, or always the bare base."""
+    update: dict[str, float] = field(default_factory=dict)
+    """Recipe values that differ when a run continues from an adapter, e.g. `{epochs: 3, learning_rate: 0.001}`."""
+    replay: float | None = None
+    """When continuing: rows of the parent's dataset per new row, e.g. 1.0; None trains on every row."""
+    transcript: int = 40
+    """Held-out prompts whose answers the child records for parity."""
+    answer_tokens: int = 64
+    """Longest recorded answer, in tokens."""
+    rate_usd_per_hour: float | None = None
+    """What an hour of the training machine costs; None: cost is not recorded."""
+    few_shot: tuple[dict[str, str], ...] = ()
+    """Messages (`role`, `content`) put after the system prompt of the untrained base, the baseline to beat."""
+    base_system: str | None = None
+    """System prompt of the untrained base; None takes the model's `system`."""

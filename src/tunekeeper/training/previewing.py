@@ -1,0 +1,113 @@
+"""What training will see of a conversation: the rendered text and which tokens are learned. Without torch.
+
+Rendering is ours (`text.rendering`), true to transformers; parity compares the two whenever an artifact is made.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunekeeper.core.errors import ArtifactError, DataError
+from tunekeeper.text.rendering import render
+from tunekeeper.text.tokenizers import TokenizerFiles, read_tokenizer
+from tunekeeper.training.encode import Codec, segments
+from tunekeeper.training.rows import ROLES, Row
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Token:
+    """One token of a preview."""
+
+    id: int
+    """Token id."""
+    text: str
+    """What it stands for; a part of a character shows as a replacement mark."""
+    learned: bool
+    """Whether the loss counts it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preview:
+    """One conversation as training sees it."""
+
+    rendered: str
+    """The text the chat template makes; ends in the prompt for an answer when there is none yet."""
+    tokens: tuple[Token, ...]
+    """Its tokens, up to the end of the last answer."""
+
+    @property
+    def learned(self) -> int:
+        """How many tokens the loss counts."""
+        return sum(token.learned for token in self.tokens)
+
+
+def codec_of(folder: Path) -> Codec:
+    """The codec of a checkpoint folder. Raises ArtifactError without tokenizer or chat template."""
+    files = read_tokenizer(folder)
+    end = files.special().get("eos_token")
+    return Codec(render=_renderer(files), tokenize=files.encode, ends=(end,) if end else ())
+
+
+def preview(folder: Path, row: Row, *, generate: bool | None = None) -> Preview:
+    """The preview of a conversation under the checkpoint in `folder`.
+
+    `generate`: whether the text ends in the prompt for an answer; None: when the last message is not an answer.
+    """
+    files = read_tokenizer(folder)
+    codec = codec_of(folder)
+    answered = row.messages[-1]["role"] == "assistant"
+    rendered = codec.render(list(row.messages), list(row.tools), not answered if generate is None else generate)
+    pieces = segments(codec, row) if answered and not generate else [(rendered, False)]
+    tokens = [
+        Token(id=id, text=files.fast.decode([id], skip_special_tokens=False), learned=learned)
+        for text, learned in pieces
+        for id in codec.tokenize(text)
+    ]
+    return Preview(rendered=rendered, tokens=tuple(tokens))
+
+
+def read_messages(path: Path) -> tuple[Row, bool | None]:
+    """A conversation from FILE: a JSON list of messages, or an object with `messages`, `tools`, `add_generation_prompt`.
+
+    Of a JSONL file the first line counts. Raises DataError naming the file.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = _first_line(path, text)
+    if isinstance(value, list):
+        value = {"messages": value}
+    messages = value.get("messages") if isinstance(value, dict) else None
+    if not isinstance(messages, list) or not messages:
+        raise DataError(f"{path}: holds no list of messages", fix='write [{"role": "user", "content": "…"}]')
+    for number, message in enumerate(messages, 1):
+        if not isinstance(message, dict) or message.get("role") not in ROLES:
+            raise DataError(f"{path}: message {number} needs a role out of {', '.join(ROLES)}")
+    generate = value.get("add_generation_prompt")
+    return Row(id=path.name, messages=tuple(messages), tools=tuple(value.get("tools") or ())), generate
+
+
+def _first_line(path: Path, text: str) -> Any:
+    lines = text.strip().splitlines()
+    try:
+        return json.loads(lines[0]) if lines else {}
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON: {error}") from error
+
+
+def _renderer(files: TokenizerFiles) -> Any:
+    template = files.template
+    if template is None:
+        raise ArtifactError(f"{files.folder}: no chat template", fix="put chat_template.jinja beside tokenizer.json")
+
+    def rendered(messages: list[dict[str, Any]], tools: list[dict[str, Any]], prompt: bool) -> str:
+        return render(template, messages, add_generation_prompt=prompt, tools=tools or None, special=files.special())
+
+    return rendered

@@ -1,0 +1,179 @@
+"""A recipe: every hyperparameter of one run, resolved, validated, with a digest. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunekeeper.core.errors import ConfigError
+from tunekeeper.core.ids import digest_json
+from tunekeeper.training.config import Config
+
+USUAL_EPOCHS = 5
+USUAL_RANKS = (8, 64)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """What a training child does; meanings and units as in `Config`."""
+
+    rank: int
+    """Rank of the low-rank matrices, at least 1."""
+    alpha: int
+    """Scale numerator, at least 1."""
+    dropout: float
+    """0 to below 1."""
+    targets: tuple[str, ...]
+    """Layers with an adapter."""
+    epochs: int
+    """Passes, at least 1."""
+    learning_rate: float
+    """Peak rate, above 0 and at most 1."""
+    warmup_steps: int
+    """Steps of climbing, at least 0."""
+    batch: int
+    """Conversations a step, at least 1."""
+    max_tokens: int
+    """Longest conversation, at least 8 tokens."""
+    clip: float
+    """Largest gradient norm, above 0."""
+    weight_decay: float
+    """At least 0."""
+    seed: int
+    """At least 0."""
+    threads: int
+    """At least 1."""
+    dtype: str
+    """auto, float32, bfloat16 or float16."""
+    qlora: bool
+    """4-bit base."""
+    replay: float | None
+    """Old rows per new row when continuing; None: all rows."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The recipe as JSON values, every field present."""
+        return dataclasses.asdict(self) | {"targets": list(self.targets)}
+
+    @property
+    def digest(self) -> str:
+        """Digest of the recipe's JSON."""
+        return digest_json(self.as_json())
+
+
+FIELDS = {field.name: field.type for field in dataclasses.fields(Recipe)}
+
+
+def resolve(config: Config, changes: dict[str, Any] | None = None, *, continued: bool = False, where: str = "recipe") -> Recipe:
+    """The recipe of a run: the section's values, its `update` values when `continued`, then `changes`.
+
+    Raises ConfigError naming `where`, the key and the allowed range; an unknown key names the nearest known one.
+    """
+    values = {name: getattr(config, name) for name in FIELDS}
+    layers = [("training.update", config.update)] if continued else []
+    for source, layer in (*layers, (where, changes or {})):
+        for key, value in layer.items():
+            values[_known(key, source)] = value
+    return from_json(values, where=where)
+
+
+def from_json(values: dict[str, Any], *, where: str = "recipe") -> Recipe:
+    """A recipe from JSON values; a missing field takes the product's default. Raises ConfigError as `resolve` does."""
+    for key in values:
+        _known(key, where)
+    merged = {name: getattr(Config(), name) for name in FIELDS} | values
+    typed = {key: _typed(key, value, where) for key, value in merged.items()}
+    _check_ranges(typed, where)
+    return Recipe(**typed)
+
+
+def read_changes(path: Path) -> dict[str, Any]:
+    """The mapping in a recipe FILE (JSON or YAML). Raises ConfigError naming file and what is wrong."""
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    try:
+        values = json.loads(text) if path.suffix == ".json" else _yaml(text)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise ConfigError(f"{path}: a recipe is a mapping such as `rank: 16`")
+    return values
+
+
+def warnings(recipe: Recipe) -> tuple[str, ...]:
+    """What is unusual about a recipe, one sentence each (TRAIN-02, TRAIN-03, TRAIN-07)."""
+    found = []
+    if recipe.epochs > USUAL_EPOCHS:
+        found.append(f"{recipe.epochs} epochs: more than {USUAL_EPOCHS} usually overfits; watch eval_loss")
+    if not USUAL_RANKS[0] <= recipe.rank <= USUAL_RANKS[1]:
+        found.append(f"rank {recipe.rank} is outside the usual {USUAL_RANKS[0]} to {USUAL_RANKS[1]}")
+    if recipe.alpha > 4 * recipe.rank:
+        found.append(f"alpha {recipe.alpha} is more than four times rank {recipe.rank}; twice is usual")
+    return tuple(found)
+
+
+def _yaml(text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(error) from error
+
+
+def _known(key: str, where: str) -> str:
+    if key in FIELDS:
+        return key
+    near = difflib.get_close_matches(key, FIELDS, 1, 0.5)
+    raise ConfigError(f"{where}: unknown key {key!r}; known: {', '.join(FIELDS)}", fix=f"write {near[0]!r}" if near else None)
+
+
+def _typed(key: str, value: Any, where: str) -> Any:
+    """The value in the field's type; whole floats become int, ints become float, strings of numbers are refused."""
+    kind = str(FIELDS[key])
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if kind == "int" and number and value == int(value):
+        return int(value)
+    if kind in ("float", "float | None") and number:
+        return float(value)
+    if kind == "bool" and isinstance(value, bool):
+        return value
+    if kind == "str" and isinstance(value, str):
+        return value
+    if kind == "float | None" and value is None:
+        return None
+    if key == "targets":
+        names = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list | tuple) else ()
+        if names and all(isinstance(name, str) and name for name in names):
+            return names
+    wanted = "a list of module names" if key == "targets" else kind.replace(" | None", " or null")
+    raise ConfigError(f"{where}: {key} must be {wanted}, not {value!r}")
+
+
+def _check_ranges(values: dict[str, Any], where: str) -> None:
+    limits: dict[str, tuple[float, float]] = {
+        "rank": (1, 4096),
+        "alpha": (1, 65536),
+        "dropout": (0, 0.95),
+        "epochs": (1, 1000),
+        "learning_rate": (1e-8, 1),
+        "warmup_steps": (0, 1_000_000),
+        "batch": (1, 4096),
+        "max_tokens": (8, 1_000_000),
+        "clip": (1e-6, 1e6),
+        "weight_decay": (0, 1),
+        "seed": (0, 2**31 - 1),
+        "threads": (1, 1024),
+        "replay": (0, 100),
+    }
+    for key, (low, high) in limits.items():
+        if values[key] is not None and not low <= values[key] <= high:
+            raise ConfigError(f"{where}: {key} must be from {low:g} to {high:g}, not {values[key]!r}")
+    if values["dtype"] not in ("auto", "float32", "bfloat16", "float16"):
+        raise ConfigError(f"{where}: dtype must be auto, float32, bfloat16 or float16, not {values['dtype']!r}")

@@ -1,0 +1,79 @@
+"""Training without a project: a checkpoint folder, a chat JSONL file and a recipe in, a PEFT folder out."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tunekeeper import jobs
+from tunekeeper.core.clock import SystemClock
+from tunekeeper.core.errors import UserError
+from tunekeeper.core.ids import digest_file
+from tunekeeper.training.base import read_base
+from tunekeeper.training.config import Config
+from tunekeeper.training.recipe import resolve
+from tunekeeper.training.rows import read_rows
+from tunekeeper.training.verbs import require_extra
+from tunekeeper.workspace import create_workspace
+
+
+def train_folder(
+    checkpoint: Path,
+    data: Path,
+    out: Path,
+    *,
+    recipe: dict[str, Any] | None = None,
+    on_progress: Callable[[jobs.Job], None] | None = None,
+) -> dict[str, Any]:
+    """Train on `data` (OpenAI chat JSONL) and write a PEFT folder to `out`, which appears whole or not at all.
+
+    Returns {run, version, state, seconds, cpu_seconds, tokens_per_second, loss, loss_curve, adapter}; run and version are None.
+    Raises UserError when `out` exists, and what the run itself raises.
+    """
+    if out.exists():
+        raise UserError(f"{out}: exists already", fix="name a folder that does not exist")
+    require_extra()
+    chosen = resolve(Config(), recipe)
+    base = read_base(checkpoint.resolve())
+    read_rows(data)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.resolve().parent, prefix=f".{out.name}-") as scratch:
+        ws = create_workspace(Path(scratch) / "workspace", clock=SystemClock())
+        work: dict[str, Any] = {
+            "base": str(base.folder),
+            "base_digest": base.digest,
+            "train": str(data.resolve()),
+            "eval": None,
+            "dataset_digest": digest_file(data),
+            "recipe": chosen.as_json(),
+            "transcript": 0,
+            "answer_tokens": 1,
+            "threads": chosen.threads,
+        }
+        job = jobs.ensure(ws, "train", work)
+        try:
+            job = jobs.wait(ws, job.id, on_progress)
+        finally:
+            jobs.cancel(ws, job.id)
+        if job.state != "done" or job.output is None:
+            jobs.reraise(job)
+        shutil.move(job.work / job.output["adapter"], out)
+        return summary(job.output, adapter=str(out), cpu_seconds=job.cpu_seconds)
+
+
+def summary(output: dict[str, Any], *, adapter: str, cpu_seconds: float | None) -> dict[str, Any]:
+    """A job's output in the shape of `train run --json`."""
+    return {
+        "run": None,
+        "version": None,
+        "state": "done",
+        "seconds": output["seconds"],
+        "cpu_seconds": output["cpu_seconds"] if cpu_seconds is None else cpu_seconds,
+        "tokens_per_second": output["tokens_per_second"],
+        "loss": output["final_loss"],
+        "loss_curve": output["loss"],
+        "adapter": adapter,
+    }

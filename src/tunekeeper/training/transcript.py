@@ -1,0 +1,111 @@
+"""The reference transcript: what the trained model answers, written before the trainer exits. Parity compares servers with it.
+
+Runs in a child process: imports torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tunekeeper.training.encode import Codec
+from tunekeeper.training.rows import Row
+
+GROUP = 20
+
+
+def write(path: Path, model: Any, tokenizer: Any, codec: Codec, rows: Sequence[Row], answer_tokens: int) -> int:
+    """Write a line a prompt to `path`, replaced as a whole; returns how many.
+
+    A line: `{id, messages, tools, rendered, prompt_ids, answer, answer_ids, logprobs, finish_reason}`. `answer` is greedy,
+    without its end token; `answer_ids` end with it when it came; `logprobs` (natural) has one number for each of them.
+    """
+    part = path.with_suffix(".part")
+    count = 0
+    with part.open("w", encoding="utf-8") as file:
+        for line in lines(model, tokenizer, codec, rows, answer_tokens):
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            count += 1
+    part.replace(path)
+    return count
+
+
+def lines(model: Any, tokenizer: Any, codec: Codec, rows: Sequence[Row], answer_tokens: int) -> Iterator[dict[str, Any]]:
+    """The transcript's lines, one a row, for the prompt before each row's last answer."""
+    model.eval()
+    prompts = [(row, *_prompt(codec, row)) for row in rows]
+    for start in range(0, len(prompts), GROUP):
+        group = prompts[start : start + GROUP]
+        answers = greedy(model, tokenizer, [ids for _, _, ids in group], answer_tokens)
+        for (row, rendered, ids), answer in zip(group, answers, strict=True):
+            ended = bool(answer) and answer[-1] in _ends(model, tokenizer)
+            yield {
+                "id": row.id,
+                "messages": question(row),
+                "tools": list(row.tools),
+                "rendered": rendered,
+                "prompt_ids": ids,
+                "answer": tokenizer.decode(answer[:-1] if ended else answer, skip_special_tokens=False),
+                "answer_ids": answer,
+                "logprobs": log_probabilities(model, ids, answer),
+                "finish_reason": "stop" if ended else "length",
+            }
+
+
+def question(row: Row) -> list[dict[str, Any]]:
+    """The row's messages before its last answer."""
+    last = max(i for i, message in enumerate(row.messages) if message["role"] == "assistant")
+    return list(row.messages[:last])
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def greedy(model: Any, tokenizer: Any, prompts: Sequence[list[int]], limit: int) -> list[list[int]]:
+    """Greedy answers of at most `limit` tokens, with the end token where it came."""
+    width = max(map(len, prompts))
+    pad, device = _pad(tokenizer), next(model.parameters()).device
+    ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
+    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
+    ends = sorted(_ends(model, tokenizer))
+    found = model.generate(
+        input_ids=ids, attention_mask=mask, max_new_tokens=limit, do_sample=False, pad_token_id=pad, eos_token_id=ends
+    )
+    return [_cut(answer, set(ends)) for answer in found[:, width:].tolist()]
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def log_probabilities(model: Any, prompt: list[int], answer: list[int]) -> list[float]:
+    """Natural log-probability of each answer token after its prefix, from one pass without padding."""
+    if not answer:
+        return []
+    ids = torch.tensor([prompt + answer], device=next(model.parameters()).device)
+    logits = model(input_ids=ids).logits[0, len(prompt) - 1 : -1].float()
+    chosen = torch.log_softmax(logits, -1)[torch.arange(len(answer)), torch.tensor(answer)]
+    return [round(value, 6) for value in chosen.tolist()]
+
+
+def _prompt(codec: Codec, row: Row) -> tuple[str, list[int]]:
+    rendered = codec.render(question(row), list(row.tools), True)
+    return rendered, codec.tokenize(rendered)
+
+
+def _cut(answer: list[int], ends: set[int]) -> list[int]:
+    """Up to and with the first end token; what generation filled up behind it is gone."""
+    for i, token in enumerate(answer):
+        if token in ends:
+            return answer[: i + 1]
+    return answer
+
+
+def _ends(model: Any, tokenizer: Any) -> set[int]:
+    """Ids that end an answer: the tokenizer's and those of generation_config.json."""
+    configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    several = configured if isinstance(configured, list) else [configured]
+    return {token for token in (*several, tokenizer.eos_token_id) if token is not None}
+
+
+def _pad(tokenizer: Any) -> int:
+    return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)

@@ -1,0 +1,334 @@
+"""The verbs: train, collect what a job left, the stage `train` of a cycle, the prompted base as a version."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunekeeper import jobs
+from tunekeeper.core.errors import ConfigError, MissingExtra, OutsideError, UserError
+from tunekeeper.core.ids import new_id
+from tunekeeper.core.nouns.data import DatasetVersion
+from tunekeeper.core.nouns.retraining import Answer, Cycle, Done, Model, Stop, Wait
+from tunekeeper.core.nouns.training import TrainingRun, Version
+from tunekeeper.store.ledgers.datasets import load_dataset
+from tunekeeper.store.ledgers.runs import find_runs, load_run, save_run
+from tunekeeper.store.ledgers.versions import find_versions, load_version, save_version
+from tunekeeper.training.adapter import check_parent
+from tunekeeper.training.base import Base, read_base
+from tunekeeper.training.config import Config
+from tunekeeper.training.recipe import Recipe, resolve, warnings
+from tunekeeper.training.versions import champion, find_version, name_of, next_number
+from tunekeeper.workspace import Workspace
+
+NEEDED = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors", "numpy")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Order:
+    """One training, checked and ready to be asked for."""
+
+    recipe: Recipe
+    base: Base
+    parent: Version | None
+    parent_folder: Path | None
+    known: str | None
+
+
+def train(
+    ws: Workspace,
+    task: Model,
+    section: Config,
+    dataset: DatasetVersion,
+    *,
+    parent: Version | None = None,
+    recipe: dict[str, Any] | None = None,
+) -> TrainingRun:
+    """Begin to train `dataset`, or find the run that already does or did; returns at once, `collect` brings it home.
+
+    `parent`: version whose adapter is continued. `recipe`: values that differ from the section's. The same dataset, recipe,
+    base and parent are the same run, unless that one failed. Raises ConfigError, ArtifactError (a parent of another base),
+    MissingExtra.
+    """
+    require_extra()
+    order = _order(ws, task, section, dataset, parent, recipe)
+    for run in _runs_of(ws, task.name, dataset, order):
+        if run.state in ("running", "done"):
+            return run
+    job = jobs.ensure(ws, "train", _job_input(ws, section, dataset, order), model=task.name, again=True)
+    with ws.state.write(by="training") as tx:
+        for run in find_runs(tx, model=task.name, newest_first=True):
+            if run.job == job.id and run.state == "running":
+                return run
+        begun = TrainingRun(
+            id=new_id("run", ws.clock.utc()),
+            model=task.name,
+            dataset=dataset.id,
+            dataset_digest=dataset.digest,
+            recipe=order.recipe.as_json(),
+            recipe_digest=order.recipe.digest,
+            base=task.base,
+            base_digest=order.base.digest,
+            parent=None if parent is None else parent.id,
+            warnings=warnings(order.recipe),
+            job=job.id,
+        )
+        return save_run(tx, begun)
+
+
+def collect(ws: Workspace, run: TrainingRun, *, rate_usd_per_hour: float | None = None) -> TrainingRun:
+    """The run as its job stands now. A finished job's adapter and transcript go into blobs and become a version, once.
+
+    `rate_usd_per_hour`: for the run's cost. A run that has ended is returned as it is.
+    """
+    if run.state != "running" or run.job is None:
+        return run
+    job = jobs.look(ws, run.job)
+    if job.state in ("queued", "running"):
+        return run
+    if job.state != "done" or job.output is None:
+        return _close_failed(ws, run, job)
+    adapter = ws.blobs.put_folder(job.work / job.output["adapter"])
+    written = job.output["transcript"]
+    transcript = ws.blobs.put_file(job.work / written) if written else None
+    with ws.state.write(by="training") as tx:
+        fresh = load_run(tx, run.id)
+        if fresh.state != "running":
+            return fresh
+        version = save_version(tx, _version(ws, tx, fresh, adapter, transcript))
+        ended = save_run(tx, _finished(fresh, job, version, rate_usd_per_hour))
+    (job.work / "checkpoint.pt").unlink(missing_ok=True)
+    return ended
+
+
+def poke(ws: Workspace, task: Model, section: Config, cycle: Cycle) -> Answer:
+    """Stage `train` of a cycle: begin, wait, collect. Done names the version; a failed run stops the cycle.
+
+    Of `cycle.options`: `dataset` (else the record of stage data), `from` (a version, "champion" or "base"; else the section's
+    `start`), `recipe` (values that differ).
+    """
+    try:
+        run = _run_of_cycle(ws, task, section, cycle)
+        run = collect(ws, run, rate_usd_per_hour=section.rate_usd_per_hour)
+    except (UserError, OutsideError) as error:
+        return Stop(why=str(error))
+    if run.state == "running":
+        return _waiting(ws, run)
+    if run.state != "done" or run.version is None:
+        return Stop(why=run.ended or "training ended without a reason", record=run.id)
+    return Done(record=run.version, note=describe(run))
+
+
+def declare_base(ws: Workspace, task: Model, section: Config) -> Version:
+    """The untrained base with its system prompt and few-shot messages as a version `v0.N`: the baseline to beat.
+
+    The same base and prompt are the same version. Raises ArtifactError when the base is missing or broken.
+    """
+    base = read_base(base_folder(ws, task))
+    system = section.base_system if section.base_system is not None else task.system
+    with ws.state.write(by="training") as tx:
+        known = [version for version in find_versions(tx, model=task.name) if version.major == 0]
+        for version in known:
+            if (version.base_digest, version.system, version.messages) == (base.digest, system, section.few_shot):
+                return version
+        name = name_of((0, len(known)), ws.clock.utc().date(), 0)
+        declared = Version(
+            id=f"{task.name}@{name}",
+            model=task.name,
+            name=name,
+            major=0,
+            minor=len(known),
+            base=task.base,
+            base_digest=base.digest,
+            tokenizer_digest=base.tokenizer_digest,
+            template_digest=base.template_digest,
+            system=system,
+            messages=section.few_shot,
+        )
+        return save_version(tx, declared)
+
+
+def base_folder(ws: Workspace, task: Model) -> Path:
+    """Where the model's base checkpoint lies. Raises ConfigError when the model names none."""
+    if not task.base:
+        raise ConfigError(f"models/{task.name}.yaml: base is empty", fix="set `base` to the folder of a checkpoint")
+    return ((ws.project or ws.root) / task.base).resolve()
+
+
+def require_extra(names: tuple[str, ...] = NEEDED) -> None:
+    """Raise MissingExtra naming the first package of `names` that is not installed."""
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise MissingExtra(
+                f"training needs the package {name}, which is not installed", fix="pip install 'tunekeeper[train]'"
+            )
+
+
+def describe(run: TrainingRun) -> str:
+    """A finished run in one sentence with numbers."""
+    rows = f"{run.rows} rows" if run.rows is not None else "rows"
+    loss = f", loss {run.final_loss:.3f}" if run.final_loss is not None else ""
+    cost = f", {run.cost_usd:.4f} USD" if run.cost_usd is not None else ""
+    came = f", continued from {run.parent.split('@')[-1]}" if run.parent else ""
+    return f"{run.version} from {rows} of {run.dataset} in {run.seconds or 0:.1f} s{loss}{cost}{came}"
+
+
+def _order(
+    ws: Workspace, task: Model, section: Config, dataset: DatasetVersion, parent: Version | None, changes: dict[str, Any] | None
+) -> _Order:
+    recipe = resolve(section, changes, continued=parent is not None)
+    if recipe.qlora:
+        require_extra(("bitsandbytes",))
+    base = read_base(base_folder(ws, task))
+    if parent is None:
+        return _Order(recipe=recipe, base=base, parent=None, parent_folder=None, known=None)
+    if parent.adapter is None:
+        raise ConfigError(f"{parent.name} has no adapter to continue", fix="leave out --from")
+    folder = ws.blobs.checkout_folder(parent.adapter, ws.path("work", f"adapter-{parent.adapter[7:31]}"))
+    check_parent(folder, base, recipe, parent.base_digest)
+    return _Order(recipe=recipe, base=base, parent=parent, parent_folder=folder, known=_known_rows(ws, recipe, parent))
+
+
+def _known_rows(ws: Workspace, recipe: Recipe, parent: Version) -> str | None:
+    """Path of the rows the parent has learned; needed only when a part of them is replayed."""
+    if recipe.replay is None or parent.dataset is None:
+        return None
+    with ws.state.read() as tx:
+        learned = load_dataset(tx, parent.dataset)
+    return str(ws.blobs.path(learned.blobs["train"]))
+
+
+def _job_input(ws: Workspace, section: Config, dataset: DatasetVersion, order: _Order) -> dict[str, Any]:
+    held = dataset.blobs.get("eval") if dataset.eval else None
+    return {
+        "base": str(order.base.folder),
+        "base_digest": order.base.digest,
+        "train": str(ws.blobs.path(dataset.blobs["train"])),
+        "eval": str(ws.blobs.path(held)) if held else None,
+        "dataset_digest": dataset.digest,
+        "recipe": order.recipe.as_json(),
+        "parent": str(order.parent_folder) if order.parent_folder else None,
+        "parent_base": order.parent.base_digest if order.parent else None,
+        "parent_digest": order.parent.adapter if order.parent else None,
+        "known": order.known,
+        "transcript": section.transcript,
+        "answer_tokens": section.answer_tokens,
+        "threads": order.recipe.threads,
+    }
+
+
+def _runs_of(ws: Workspace, model: str, dataset: DatasetVersion, order: _Order) -> list[TrainingRun]:
+    parent = order.parent.id if order.parent else None
+    wanted = (dataset.digest, order.recipe.digest, order.base.digest, parent)
+    with ws.state.read() as tx:
+        found = find_runs(tx, model=model, newest_first=True)
+    return [run for run in found if (run.dataset_digest, run.recipe_digest, run.base_digest, run.parent) == wanted]
+
+
+def _run_of_cycle(ws: Workspace, task: Model, section: Config, cycle: Cycle) -> TrainingRun:
+    """The run this cycle began, else one begun now. The champion may change meanwhile: a begun run keeps its parent."""
+    changes = cycle.options.get("recipe")
+    asked = {resolve(section, changes, continued=continued).digest for continued in (True, False)}
+    with ws.state.read() as tx:
+        dataset = load_dataset(tx, cycle.options.get("dataset") or cycle.records["data"])
+        for run in find_runs(tx, model=task.name, newest_first=True):
+            begun = cycle.created is None or (run.created is not None and run.created >= cycle.created)
+            if begun and run.dataset == dataset.id and run.recipe_digest in asked:
+                return run
+    parent = _parent(ws, task, cycle.options.get("from") or section.start)
+    return train(ws, task, section, dataset, parent=parent, recipe=changes)
+
+
+def _parent(ws: Workspace, task: Model, wanted: str) -> Version | None:
+    """The version to continue. `champion` without an adapter, or of another base, means the bare base."""
+    if wanted == "base":
+        return None
+    if wanted != "champion":
+        with ws.state.read() as tx:
+            return find_version(tx, task.name, wanted)
+    live = champion(ws, task.name)
+    if live is None or live.adapter is None or live.base_digest != read_base(base_folder(ws, task)).digest:
+        return None
+    return live
+
+
+def _waiting(ws: Workspace, run: TrainingRun) -> Wait:
+    job = jobs.look(ws, run.job or "")
+    told = job.detail or {}
+    if "step" not in told:
+        return Wait(why=f"training {run.dataset}: {told.get('note', 'the child starts')}", progress=job.progress)
+    why = f"training {run.dataset}: step {told['step']} of {told['steps']}, loss {told['loss']}, {told['eta_seconds']:.0f} s left"
+    return Wait(why=why, progress=job.progress)
+
+
+def _close_failed(ws: Workspace, run: TrainingRun, job: jobs.Job) -> TrainingRun:
+    reason = (job.error or job.state) + (f" (fix: {job.fix})" if job.fix else "")
+    with ws.state.write(by="training") as tx:
+        fresh = load_run(tx, run.id)
+        if fresh.state != "running":
+            return fresh
+        ended = dataclasses.replace(
+            fresh,
+            state="cancelled" if job.state == "cancelled" else "failed",
+            ended=reason,
+            seconds=job.seconds,
+            cpu_seconds=job.cpu_seconds,
+        )
+        return save_run(tx, ended)
+
+
+def _version(ws: Workspace, tx: Any, run: TrainingRun, adapter: str, transcript: str | None) -> Version:
+    dataset = load_dataset(tx, run.dataset)
+    base = read_base((ws.project or ws.root) / run.base)
+    number = next_number(find_versions(tx, model=run.model), run.base_digest)
+    name = name_of(number, ws.clock.utc().date(), dataset.train)
+    return Version(
+        id=f"{run.model}@{name}",
+        model=run.model,
+        name=name,
+        major=number[0],
+        minor=number[1],
+        base=run.base,
+        base_digest=run.base_digest,
+        tokenizer_digest=base.tokenizer_digest,
+        template_digest=base.template_digest,
+        adapter=adapter,
+        dataset=run.dataset,
+        run=run.id,
+        transcript=transcript,
+    )
+
+
+def _finished(run: TrainingRun, job: jobs.Job, version: Version, rate: float | None) -> TrainingRun:
+    told = job.output or {}
+    held = tuple(told["eval_loss"])
+    overfit = len(held) > 1 and held[-1] > 1.2 * min(held)
+    notes = (f"eval_loss rose from {min(held):.3f} to {held[-1]:.3f}: fewer epochs would do",) if overfit else ()
+    return dataclasses.replace(
+        run,
+        state="done",
+        ended="finished",
+        loss=tuple(told["loss"]),
+        final_loss=told["final_loss"],
+        eval_loss=held,
+        warnings=(*run.warnings, *notes),
+        rows=told["rows"],
+        adapter=version.adapter,
+        transcript=version.transcript,
+        seconds=told["seconds"],
+        cpu_seconds=told["cpu_seconds"] if job.cpu_seconds is None else job.cpu_seconds,
+        tokens_per_second=told["tokens_per_second"],
+        cost_usd=None if rate is None else (job.seconds or told["seconds"]) / 3600 * rate,
+        version=version.id,
+    )
+
+
+def version_of(ws: Workspace, run: TrainingRun) -> Version | None:
+    """The version a finished run made, None before."""
+    if run.version is None:
+        return None
+    with ws.state.read() as tx:
+        return load_version(tx, run.version)

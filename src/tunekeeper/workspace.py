@@ -1,0 +1,153 @@
+"""The data directory, each part opened on first use.
+
+Importing this file costs the standard library only; SQLAlchemy comes with the first use of `control` or `state`, DuckDB with
+the log. Nothing here reads configuration, so that going back works with a broken `tunekeeper.yaml`.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tunekeeper.core.clock import Clock, SystemClock
+from tunekeeper.core.errors import NotFound
+
+if TYPE_CHECKING:
+    from tunekeeper.store.blobs import Blobs
+    from tunekeeper.store.clockfile import CompressedClock
+    from tunekeeper.store.database import Database
+    from tunekeeper.store.log import Log
+    from tunekeeper.store.transactions import Name
+
+_FOLDERS = ("blobs", "spool", "log", "routes", "run", "work", "secrets", "ids")
+
+
+class Workspace:
+    """One data directory and what lies in it."""
+
+    def __init__(self, root: Path, *, project: Path | None, clock: Clock, database_url: str | None = None) -> None:
+        """`root`: the data directory. `project`: folder with tunekeeper.yaml, None for a gateway alone. `database_url`: a
+        PostgreSQL database in place of the two files."""
+        self.root = root
+        self.project = project
+        self.clock = clock
+        self._database_url = database_url
+
+    @cached_property
+    def control(self) -> Database:
+        """Routes, slots, rollouts, approvals, incidents, keys."""
+        return self._database("control")
+
+    @cached_property
+    def state(self) -> Database:
+        """Every other record."""
+        return self._database("state")
+
+    @cached_property
+    def blobs(self) -> Blobs:
+        """Datasets, adapters, artifacts, transcripts, by digest."""
+        from tunekeeper.store.blobs import Blobs
+
+        return Blobs(self.path("blobs"))
+
+    @cached_property
+    def log(self) -> Log:
+        """Inferences and feedback."""
+        from tunekeeper.store.log import Log
+
+        return Log(self.root, self.clock)
+
+    def path(self, *parts: str) -> Path:
+        """A path under the data directory."""
+        return self.root.joinpath(*parts)
+
+    def request_key(self) -> bytes:
+        """32 random bytes, made once: the key of request ids."""
+        return self._secret("request.key")
+
+    def pepper(self) -> bytes:
+        """32 random bytes, made once: what API keys are hashed with."""
+        return self._secret("pepper")
+
+    def _database(self, name: Name) -> Database:
+        from tunekeeper.store.database import Database
+
+        return Database(self._database_url or self.path(f"{name}.db"), name, self.clock)
+
+    def _secret(self, name: str) -> bytes:
+        path = self.path("secrets", name)
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            pass
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        part = path.with_name(f".{name}.{os.getpid()}.{os.urandom(4).hex()}")
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.write(descriptor, os.urandom(32))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        try:
+            # A link fails where a rename would replace: of two that start at once, one key wins and both read it.
+            os.link(part, path)
+        except FileExistsError:
+            pass
+        finally:
+            part.unlink()
+        return path.read_bytes()
+
+
+def open_workspace(
+    root: Path, *, project: Path | None = None, clock: Clock | None = None, create: bool = False, database_url: str | None = None
+) -> Workspace:
+    """Open the data directory `root`.
+
+    `create`: make what is missing and bring databases to this release's schema. Without it a missing workspace raises
+    NotFound with the command that makes one; databases are looked at on first use only, so that a broken `state.db` stops
+    nothing that reads `control.db`. `clock`: None takes the compressed clock of the workspace where there is one, else the
+    machine's. `database_url`: a PostgreSQL database in place of the two files.
+    """
+    root = root.absolute()
+    if create:
+        _make(root)
+    elif not root.is_dir() or (database_url is None and not (root / "control.db").exists()):
+        raise NotFound(f"no workspace at {root}", fix="tunekeeper init DIR, or name the project with --dir")
+    workspace = Workspace(root, project=project, clock=clock or _clock(root), database_url=database_url)
+    if create:
+        workspace.control.upgrade()
+        workspace.state.upgrade()
+    return workspace
+
+
+def create_workspace(
+    root: Path, *, project: Path | None = None, clock: Clock | None = None, database_url: str | None = None
+) -> Workspace:
+    """`open_workspace` with `create`: everything that is missing is made, what is there is kept."""
+    return open_workspace(root, project=project, clock=clock, create=True, database_url=database_url)
+
+
+def compress_clock(root: Path, *, start: datetime, factor: float) -> CompressedClock:
+    """Give the data directory a compressed clock, before it is opened; one that is there already goes on as it is.
+
+    `start`: what it reads now, in UTC. `factor`: workspace seconds per real second. It stands still without heartbeats.
+    """
+    from tunekeeper.store.clockfile import create_clock
+
+    return create_clock(root.absolute(), start=start, factor=factor)
+
+
+def _make(root: Path) -> None:
+    for name in _FOLDERS:
+        (root / name).mkdir(mode=0o700 if name == "secrets" else 0o755, parents=True, exist_ok=True)
+
+
+def _clock(root: Path) -> Clock:
+    if not (root / "clock").exists():
+        return SystemClock()
+    from tunekeeper.store.clockfile import CompressedClock
+
+    return CompressedClock(root)

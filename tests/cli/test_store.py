@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from tunekeeper.cli.app import main
+from tunekeeper.workspace import create_workspace, open_workspace
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "tunekeeper.yaml").write_text("project: x\n")
+    create_workspace(tmp_path / ".tunekeeper", project=tmp_path)
+    return tmp_path
+
+
+def test_an_up_to_date_store_has_nothing_to_do(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["store", "upgrade", "--dir", str(project), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer == {name: {"from": "0001", "to": "0001", "backup": None} for name in ("control", "state")}
+
+
+def test_a_missing_database_is_made_and_a_dry_run_makes_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = project / ".tunekeeper" / "state.db"
+    file.unlink()
+    assert main(["store", "upgrade", "--dir", str(project), "--dry-run"]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == "state: would go from nothing to schema 0001"
+    assert not file.exists()
+    assert main(["store", "upgrade", "--dir", str(project)]) == 0
+    assert open_workspace(project / ".tunekeeper").state.version() == "0001"
+
+
+def test_the_store_of_a_newer_release_is_refused_with_exit_2(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with open_workspace(project / ".tunekeeper").control.write(by="test") as tx:
+        tx.connection.execute(sa.text("update control_version set version_num = '0009'"))
+    assert main(["store", "upgrade", "--dir", str(project)]) == 2
+    assert "0009" in capsys.readouterr().err
+
+
+def test_verify_names_what_is_damaged_with_exit_1(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ws = open_workspace(project / ".tunekeeper")
+    digest = ws.blobs.put_bytes(b"weights")
+    assert main(["store", "verify", "--dir", str(project)]) == 0
+    assert capsys.readouterr().out == "whole: both databases and 1 blobs\n"
+    ws.blobs.path(digest).chmod(0o644)
+    ws.blobs.path(digest).write_bytes(b"other")
+    assert main(["store", "verify", "--dir", str(project), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == {"databases": {"control": [], "state": []}, "blobs": 1, "damaged": [digest]}
+
+
+def test_a_damaged_database_is_one_line_and_exit_2(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / ".tunekeeper" / "state.db").write_bytes(b"rubbish" * 999)
+    assert main(["store", "verify", "--dir", str(project)]) == 2
+    assert capsys.readouterr().err.startswith("error: state.db is damaged")

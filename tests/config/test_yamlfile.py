@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tunekeeper.config.yamlfile import parse_scalar, parse_yaml, read_yaml
+from tunekeeper.core.errors import ConfigError
+
+
+def refused(text: str | bytes) -> str:
+    data = text if isinstance(text, bytes) else text.encode()
+    with pytest.raises(ConfigError) as caught:
+        parse_yaml(data, "f.yaml")
+    return str(caught.value)
+
+
+def test_every_value_has_the_line_it_stands_on():
+    file = parse_yaml(b"a: 1\nb:\n  - x\n  - c: {d: 2}\n", "f.yaml")
+    assert file.values == {"a": 1, "b": ["x", {"c": {"d": 2}}]}
+    assert [file.line(keys) for keys in [("a",), ("b", 0), ("b", 1, "c", "d")]] == [1, 3, 4]
+    assert file.at(("b", 1, "c", "unknown")) == "f.yaml:4"
+
+
+def test_a_key_that_stands_twice_is_refused_with_both_lines():
+    assert refused("a: 1\nb: 2\na: 3\n") == "f.yaml:3: key 'a' stands twice, first in line 1 (fix: keep one of them)"
+
+
+def test_an_alias_bomb_is_refused_at_its_first_alias():
+    bomb = "a: &a [x, x]\n" + "".join(f"{n}: &{n} [{', '.join(['*' + m] * 9)}]\n" for m, n in ["ab", "bc", "cd", "de", "ef", "fg", "gh"])
+    assert refused(bomb).startswith("f.yaml:2: aliases (*name) are not allowed")
+
+
+def test_a_tag_that_builds_an_object_is_refused():
+    assert "f.yaml:1" in refused('a: !!python/object/apply:os.system ["true"]\n')
+
+
+@pytest.mark.parametrize("key", ["on", "no", "null", "? [a]\n", "<<"])
+def test_a_key_that_is_not_text_is_refused(key):
+    assert "is not text" in refused(f"{key}: 1\n")
+
+
+def test_what_is_no_mapping_is_refused():
+    assert refused("- a\n").startswith("f.yaml:1: expected keys and values")
+    assert parse_yaml(b"", "f.yaml").values == {}
+
+
+def test_broken_text_is_refused_with_its_line():
+    assert refused("a: 1\nb: [1, 2\nc: 3\n").startswith("f.yaml:3:")
+    assert refused(b"a: 1\nb: \xff\n") == "f.yaml:2: not UTF-8 (fix: save the file as UTF-8)"
+    assert refused("a: 1\n---\nb: 2\n").startswith("f.yaml:2:")
+    assert refused("a: \x07\n").startswith("f.yaml")
+
+
+def test_deep_nesting_is_refused_before_the_stack_ends():
+    assert "nested too deeply" in refused("a: " + "[" * 5000 + "]" * 5000)
+
+
+def test_a_date_stays_the_text_that_was_written():
+    assert parse_yaml(b"a: 2026-01-05\n", "f.yaml").values == {"a": "2026-01-05"}
+
+
+def test_a_file_that_cannot_be_read_or_is_too_long_is_one_line(tmp_path: Path):
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        read_yaml(tmp_path / "none.yaml")
+    (tmp_path / "long.yaml").write_bytes(b"# " + b"x" * 1_000_001)
+    with pytest.raises(ConfigError, match="too many for a configuration file"):
+        read_yaml(tmp_path / "long.yaml")
+
+
+def test_a_scalar_is_read_as_in_a_file():
+    assert (parse_scalar("8080"), parse_scalar("true"), parse_scalar("[a, b]"), parse_scalar("x y")) == (8080, True, ["a", "b"], "x y")
+    with pytest.raises(ConfigError):
+        parse_scalar("[a")

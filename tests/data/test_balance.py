@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tunekeeper.core.nouns.data import Example
+from tunekeeper.data.balance import recency, side_bias, stale_vocabulary, synthetic_only, topics
+from tunekeeper.data.config import Config
+
+MakeExample = Callable[..., Example]
+
+
+def test_only_synthetic_rows_are_a_finding_and_one_real_row_ends_it(row: MakeExample) -> None:
+    made_up = [row("a", "b", synthetic=True), row("c", "d", synthetic="yes"), row("e", "f", origin="generated")]
+    assert [f.detail for f in synthetic_only(made_up)] == ["all 3 rows are synthetic; none shows real traffic"]
+    assert synthetic_only([*made_up, row("g", "h")]) == []
+    assert synthetic_only([]) == []
+
+
+@pytest.mark.parametrize(("old", "new", "found"), [(2, 8, True), (6, 4, False), (0, 8, False), (5, 5, False)])
+def test_too_many_rows_of_the_last_month_are_a_finding_when_the_set_reaches_further_back(
+    row: MakeExample, old: int, new: int, found: bool
+) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    rows = [row(f"o{i}", "x", created=(now - timedelta(days=90 + i)).isoformat()) for i in range(old)]
+    rows += [row(f"n{i}", "x", created=int((now - timedelta(days=i)).timestamp())) for i in range(new)]
+    rows.append(row("undated", "x", created="some day"))
+    assert bool(recency(rows, Config())) is found
+
+
+def test_old_terms_are_found_as_whole_words_with_the_new_one(row: MakeExample) -> None:
+    rows = [row("nimbus  mail is down", "Nimbus Mail is up", id="a"), row("Nimbus Mailing", "fine")]
+    found = stale_vocabulary(rows, {"Nimbus Mail": "Lumen Post", "Nimbus": "", "old": "new"})
+    told = [(f.id, f.topic) for f in found]
+    assert told[:2] == [("a", "nimbus  mail"), ("a", "Nimbus Mail")]
+    assert found[1].detail == "'Nimbus Mail' is out of use: write 'Lumen Post'"
+    assert found[2].detail == "'Nimbus' is out of use: remove it"
+
+
+def test_sides_with_other_topics_are_told(row: MakeExample) -> None:
+    rows = [row(f"q{i}", "x", category="bug" if i < 100 else "billing") for i in range(200)]
+    skewed = [replace(e, split="eval" if i < 60 else "train") for i, e in enumerate(rows)]
+    fair = [replace(e, split="eval" if i % 3 == 0 else "train") for i, e in enumerate(rows)]
+    assert side_bias(skewed) == "topic 'bug': 71% apart between train and eval"
+    assert side_bias(fair) is None
+    assert topics(rows[:101]) == {"bug": 100, "billing": 1}

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunekeeper import data
+from tunekeeper.core.errors import DataError, UserError
+from tunekeeper.core.nouns.retraining import Model
+from tunekeeper.data import checks, drafts
+from tunekeeper.data.config import Config
+from tunekeeper.workspace import Workspace
+
+Write = Callable[[str, Any], Path]
+Tickets = Callable[..., list[tuple[str, str]]]
+
+
+def chat(prompt: str, answer: str, **metadata: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}], "metadata": metadata}
+
+
+@pytest.fixture
+def draft(ws: Workspace, task: Model, write: Write, tickets: Tickets) -> Callable[..., None]:
+    def make(extra: tuple[Any, ...] = (), section: Config = Config(), n: int = 30) -> None:
+        rows = [chat(text, answer, id=f"t{i}") for i, (text, answer) in enumerate(tickets(n))]
+        data.import_files(ws, task, section, [write("rows.jsonl", [*rows, *extra])])
+
+    return make
+
+
+def test_a_clean_draft_has_no_findings_and_full_quality(ws: Workspace, task: Model, draft: Any) -> None:
+    draft()
+    found = checks.check(ws, task, Config())
+    assert (found.findings, found.examples, found.quality) == ((), 30, 1.0)
+
+
+def test_what_an_import_dropped_is_told_again_beside_what_is_still_wrong(ws: Workspace, task: Model, draft: Any) -> None:
+    draft(("broken", chat("Is Nimbus Mail down?", "We look. And then the whole team will go on to", id="n")))
+    found = checks.check(ws, task, Config(glossary={"Nimbus Mail": "Lumen Post"}))
+    told = [(f.kind, f.id, f.file, f.line, f.topic) for f in found.findings]
+    assert told == [
+        ("broken", None, "rows.jsonl", 31, None),
+        ("truncated", "n", "rows.jsonl", 32, None),
+        ("stale_vocabulary", "n", "rows.jsonl", 32, "Nimbus Mail"),
+    ]
+    assert found.quality == pytest.approx(30 / 31)
+    assert [f.kind for f in checks.check(ws, task, Config(), only="broken").findings] == ["broken"]
+
+
+def test_leaks_and_uncovered_topics_are_told_against_a_file(
+    ws: Workspace, task: Model, draft: Any, write: Write, tickets: Tickets
+) -> None:
+    draft(n=40)
+    texts = [text for text, _ in tickets(40)]
+    held = [
+        chat(texts[3].upper(), "x", id="h1", category="bug"),
+        {"messages": [{"role": "user", "content": texts[5]}], "id": "h2"},
+    ]
+    held += [chat(f"Is there a rocket number {i}?", "x", category="space") for i in range(3)]
+    found = checks.check(ws, task, Config(), against=write("suite.jsonl", held))
+    assert {(f.id, f.of) for f in found.findings if f.kind == "leak"} == {("t3", "h1"), ("t5", "h2")}
+    assert {f.topic for f in found.findings if f.kind == "uncovered"} == {"billing", "refund", "space"}
+
+
+def test_words_are_the_topics_where_no_row_has_a_category(ws: Workspace, task: Model, write: Write) -> None:
+    rows = [chat(f"My printer number {i} jams on page {i}", f"ok {i}") for i in range(6)]
+    data.import_files(ws, task, Config(), [write("rows.jsonl", rows + [chat(f"Old box {i} came", f"so {i}") for i in range(6)])])
+    held = write("held.jsonl", [chat("My box came", "a"), chat("An old page", "b")])
+    found = checks.check(ws, task, Config(), against=held, only="uncovered")
+    assert [(f.topic, f.detail) for f in found.findings] == [("jams", "6 of 12 rows in the dataset (50.0%), none in held.jsonl")]
+
+
+def test_an_eval_row_that_also_stands_in_train_is_a_leak(ws: Workspace, task: Model, draft: Any) -> None:
+    draft()
+    rows = drafts.load_draft(ws, "desk")
+    twin = replace(next(e for e in rows if e.split == "train"), id="twin", split="eval", fingerprint="sha256:0")
+    drafts.save_draft(ws, "desk", [*rows, twin])
+    found = checks.check(ws, task, Config(), only="leak").findings
+    assert [f.of for f in found] == ["twin"]
+
+
+def test_personal_data_that_slipped_in_is_found(ws: Workspace, task: Model, draft: Any) -> None:
+    draft((chat("Write to ana@example.com", "ok", id="p"),), section=Config(redact=()))
+    found = checks.check(ws, task, Config()).findings
+    assert [(f.kind, f.id, f.detail) for f in found] == [("pii", "p", "email 1")]
+
+
+def test_lengths_are_measured_with_the_given_counter(ws: Workspace, task: Model, draft: Any) -> None:
+    draft(n=5)
+    assert checks.check(ws, task, Config(), context=10, count=lambda text: 5).counts == {"too_long": 5}
+    assert checks.check(ws, task, Config(), context=1000).counts == {}
+
+
+def test_a_check_of_nothing_and_an_unknown_kind_say_what_to_do(ws: Workspace, task: Model) -> None:
+    with pytest.raises(DataError, match="desk has no draft and no dataset"):
+        checks.check(ws, task, Config())
+    with pytest.raises(UserError, match="no kind of finding is called 'odd'"):
+        checks.check(ws, task, Config(), only="odd")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("g.yaml", "Nimbus Mail: Lumen Post\n"),
+        ("g.json", '{"Nimbus Mail": "Lumen Post"}'),
+        ("g.csv", "old,new\nNimbus Mail,Lumen Post\n"),
+        ("g.tsv", "Nimbus Mail\tLumen Post\n"),
+    ],
+)
+def test_a_glossary_is_read_from_any_usual_file(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    assert checks.read_glossary(tmp_path / name) == {"Nimbus Mail": "Lumen Post"}
+
+
+@pytest.mark.parametrize(("name", "text"), [("g.yaml", "- a\n"), ("g.csv", "a,b\nc\n"), ("g.yaml", "a: [\n")])
+def test_a_glossary_that_is_none_is_named(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=name.replace(".", r"\.")):
+        checks.read_glossary(tmp_path / name)
+    with pytest.raises(DataError, match="cannot be read"):
+        checks.read_glossary(tmp_path / "missing.yaml")
+
+
+def test_a_suite_in_yaml_is_read_for_its_cases(tmp_path: Path) -> None:
+    path = tmp_path / "core.yaml"
+    lines = ["suite: core", "model: desk", "scorers: [exact]", "criteria:", "  - {metric: accuracy, at_least: 0.9}", "cases:"]
+    lines += ["  - {id: c1, category: bug, messages: [{role: user, content: It broke}], expected: bug}"]
+    path.write_text("\n".join(lines) + "\n")
+    assert [(e.id, e.metadata) for e in checks.read_held(path)] == [("c1", {"category": "bug"})]

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from tunekeeper import data
+from tunekeeper.core.errors import NotFound
+from tunekeeper.core.nouns.data import Example
+from tunekeeper.core.nouns.retraining import Model
+from tunekeeper.data import drafts
+from tunekeeper.data.config import Config
+from tunekeeper.data.differences import as_text, compare, word_changes
+from tunekeeper.workspace import Workspace
+
+MakeExample = Callable[..., Example]
+
+
+def test_rows_are_added_removed_edited_and_moved_by_their_own_id(row: MakeExample) -> None:
+    a = [row("q1", "x", id="1"), row("q2", "x", id="2"), row("q3", "x", id="3"), row("q4", "x", id="4")]
+    b = [row("q1", "x", id="1"), row("q2", "y", id="2"), replace(a[2], split="eval"), row("q5", "x", id="5")]
+    found = compare(a, b)
+    assert (found.added, found.removed, found.moved) == (("5",), ("4",), ("3",))
+    [edit] = found.edited
+    assert (edit.id, edit.before[-1]["content"], edit.after[-1]["content"]) == ("2", "x", "y")
+    assert found.counts == {"added": 1, "removed": 1, "edited": 1, "moved": 1, "unchanged": 2}
+
+
+def test_a_row_without_a_name_is_the_same_row_when_it_asks_the_same(row: MakeExample) -> None:
+    found = compare([row("Where is it?", "here"), row("Gone", "x")], [row("where is it", "there"), row("New", "x")])
+    assert [(e.before[-1]["content"], e.after[-1]["content"]) for e in found.edited] == [("here", "there")]
+    assert (found.counts["added"], found.counts["removed"]) == (1, 1)
+
+
+def test_topics_and_new_words_tell_where_the_set_went(row: MakeExample) -> None:
+    a = [row(f"parcel {i}", "x", id=f"a{i}", category="shipping") for i in range(4)]
+    b = a[:2] + [row(f"refund for lumen {i}", "x", id=f"b{i}", category="refund") for i in range(3)]
+    found = compare(a, b)
+    assert found.topics == {"shipping": (4, 2), "refund": (0, 3)}
+    assert found.new_words == ("lumen", "refund")
+
+
+def test_a_change_of_text_is_shown_word_by_word() -> None:
+    assert word_changes("we ship on Monday", "we ship late on Friday") == "we ship {+late+} on [-Monday-]{+Friday+}"
+
+
+def test_versions_are_compared_by_name_and_the_text_names_the_rows(ws: Workspace, task: Model, row: MakeExample) -> None:
+    rows = [replace(row(f"q{i}", "old", id=f"t{i}"), split="eval" if i == 0 else "train") for i in range(3)]
+    drafts.save_draft(ws, "desk", rows)
+    data.freeze(ws, task, Config())
+    drafts.save_draft(ws, "desk", [rows[0], replace(row("q1", "new", id="t1"), split="train")])
+    data.freeze(ws, task, Config())
+    found = data.diff(ws, "d1", "latest", model="desk")
+    assert as_text(found) == [
+        "0 added, 1 removed, 1 edited, 0 moved, 1 unchanged",
+        "topic none: 3 -> 2",
+        "removed: t2",
+        "edited t1: q1 => [-old-]{+new+}",
+    ]
+    with pytest.raises(NotFound):
+        data.diff(ws, "desk/d1", "desk/d9")

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunekeeper import data
+from tunekeeper.core.errors import DataError, NotFound, UserError
+from tunekeeper.core.nouns.data import Example
+from tunekeeper.core.nouns.retraining import Model
+from tunekeeper.data import drafts
+from tunekeeper.data.config import Config
+from tunekeeper.data.exports import export
+from tunekeeper.workspace import Workspace, create_workspace
+
+MakeExample = Callable[..., Example]
+SYSTEM = "Triage the ticket. Answer with JSON."
+
+
+@pytest.fixture
+def rows(ws: Workspace, task: Model, row: MakeExample) -> list[Example]:
+    """Three rows, the second held out, the third corrected, the first a longer talk; frozen as desk/d1."""
+    talk = row("first?", "1", id="a", category="bug")
+    longer = (*talk.messages, {"role": "user", "content": "=second?"}, {"role": "assistant", "content": "2"})
+    found = [replace(talk, messages=longer), replace(row("b?", "3", id="b"), split="eval"), row("c?", "4", id="c", rejected="5")]
+    drafts.save_draft(ws, "desk", found)
+    data.freeze(ws, task, Config())
+    return found
+
+
+def lines(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def test_openai_rows_come_back_as_the_same_examples(ws: Workspace, task: Model, rows: list[Example], tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    assert export(ws, "desk/d1", "openai", "all", out) == 3
+    assert set(lines(out)[0]) == {"messages", "metadata"}
+    other = create_workspace(tmp_path / "other")
+    data.import_files(other, task, Config(), [out])
+    back = {e.id: (e.fingerprint, e.metadata.get("rejected")) for e in drafts.load_draft(other, "desk")}
+    expected = {e.id: (e.fingerprint, e.metadata.get("rejected")) for e in rows if e.id != "a"}
+    assert {id: back[id] for id in expected} == expected
+    assert set(back) == {"a", "b", "c"}
+
+
+def test_sharegpt_rows_name_the_speakers_as_that_format_does(ws: Workspace, rows: list[Example], tmp_path: Path) -> None:
+    export(ws, "latest", "sharegpt", "eval", tmp_path / "o.jsonl", model="desk")
+    turns = [{"from": "system", "value": SYSTEM}, {"from": "human", "value": "b?"}, {"from": "gpt", "value": "3"}]
+    assert lines(tmp_path / "o.jsonl") == [{"conversations": turns, "id": "b"}]
+
+
+def test_alpaca_rows_put_earlier_turns_into_the_history(ws: Workspace, rows: list[Example], tmp_path: Path) -> None:
+    export(ws, "desk/d1", "alpaca", "train", tmp_path / "o.jsonl")
+    assert lines(tmp_path / "o.jsonl")[0] == {
+        "instruction": "=second?",
+        "input": "",
+        "output": "2",
+        "system": SYSTEM,
+        "history": [["first?", "1"]],
+        "id": "a",
+    }
+
+
+def test_preferences_are_the_rows_that_know_a_rejected_answer(ws: Workspace, rows: list[Example], tmp_path: Path) -> None:
+    assert export(ws, "desk/d1", "dpo", "all", tmp_path / "o.jsonl") == 1
+    [found] = lines(tmp_path / "o.jsonl")
+    assert found["preferred_output"] == [{"role": "assistant", "content": "4"}]
+    assert found["non_preferred_output"] == [{"role": "assistant", "content": "5"}]
+    assert [m["role"] for m in found["input"]["messages"]] == ["system", "user"]
+    with pytest.raises(DataError, match="no row has a rejected answer"):
+        export(ws, "desk/d1", "dpo", "eval", tmp_path / "none.jsonl")
+    assert not (tmp_path / "none.jsonl").exists()
+
+
+def test_parquet_holds_every_column(ws: Workspace, rows: list[Example], tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    export(ws, "draft", "parquet", "all", tmp_path / "deep" / "o.parquet", model="desk")
+    table = pq.read_table(tmp_path / "deep" / "o.parquet").to_pylist()
+    assert [(r["id"], r["split"]) for r in table] == [("a", "train"), ("b", "eval"), ("c", "train")]
+    assert json.loads(table[1]["messages"]) == list(rows[1].messages)
+
+
+def test_a_hugging_face_folder_has_a_card_that_names_its_files(ws: Workspace, rows: list[Example], tmp_path: Path) -> None:
+    import yaml
+
+    export(ws, "desk/d1", "hf", "all", tmp_path / "hf")
+    front = yaml.safe_load((tmp_path / "hf" / "README.md").read_text("utf-8").split("---")[1])
+    files = front["configs"][0]["data_files"]
+    assert [(f["split"], len(lines(tmp_path / "hf" / f["path"]))) for f in files] == [("train", 2), ("test", 1)]
+    assert front["size_categories"] == ["n<1K"]
+
+
+def test_the_same_version_gives_the_same_bytes(ws: Workspace, rows: list[Example], tmp_path: Path) -> None:
+    for name in ("x", "y"):
+        export(ws, "desk/d1", "openai", "all", tmp_path / name)
+    assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
+
+
+def test_calls_of_tools_have_no_place_in_alpaca_and_one_in_sharegpt(
+    ws: Workspace, task: Model, row: MakeExample, tmp_path: Path
+) -> None:
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "look", "arguments": "{}"}}]}
+    plain = row("a?", "b", id="t")
+    messages = (*plain.messages[:2], call, {"role": "tool", "content": "ok"}, plain.messages[2])
+    tools = ({"type": "function", "function": {"name": "look"}},)
+    drafts.save_draft(ws, "desk", [replace(plain, messages=messages, tools=tools)])
+    with pytest.raises(DataError, match="row t: Alpaca has no place"):
+        export(ws, "draft", "alpaca", "all", tmp_path / "o", model="desk")
+    export(ws, "draft", "sharegpt", "all", tmp_path / "o", model="desk")
+    [found] = lines(tmp_path / "o")
+    assert [t["from"] for t in found["conversations"]] == ["system", "human", "function_call", "observation", "gpt"]
+    assert json.loads(found["tools"])[0]["type"] == "function"
+
+
+@pytest.mark.parametrize(
+    ("name", "format", "split", "model", "error", "message"),
+    [
+        ("desk/d1", "xml", "all", None, UserError, "no format is called 'xml'"),
+        ("desk/d1", "openai", "test", None, UserError, "no split is called 'test'"),
+        ("draft", "openai", "all", None, UserError, "which model's draft"),
+        ("desk/d2", "openai", "all", None, NotFound, "desk/d2"),
+        ("draft", "openai", "all", "empty", DataError, "draft has no rows on the all side"),
+    ],
+)
+def test_a_wrong_word_is_named(
+    ws: Workspace,
+    rows: list[Example],
+    tmp_path: Path,
+    name: str,
+    format: str,
+    split: str,
+    model: str | None,
+    error: Any,
+    message: str,
+) -> None:
+    with pytest.raises(error, match=message):
+        export(ws, name, format, split, tmp_path / "o", model=model)

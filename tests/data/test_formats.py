@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import gzip
+import json
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunekeeper.core.errors import DataError
+from tunekeeper.data import formats
+from tunekeeper.data.formats import read_rows
+
+GOOD = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}
+Write = Callable[[str, Any], Path]
+
+
+def troubles(path: Path, mapping: dict[str, str] | None = None) -> list[tuple[int, str]]:
+    return [(row.line, row.broken) for row in read_rows(path, mapping) if row.broken]
+
+
+def test_broken_lines_are_reported_with_their_number_and_the_others_are_read(write: Write) -> None:
+    lines = [GOOD, "not json", "", GOOD, '{"messages": [', b'{"prompt": "\xff"}', '{"a": NaN}', "[1]", b'{"a": "\x00"}']
+    found = list(read_rows(write("rows.jsonl", lines)))
+    assert [row.line for row in found if row.conversation] == [1, 4]
+    assert [(row.line, row.broken.split(":")[0]) for row in found if row.broken] == [
+        (2, "not JSON at column 1"),
+        (5, "not JSON at column 15"),
+        (6, "not UTF-8 at byte 13"),
+        (7, "not JSON"),
+        (8, "a row must be an object, not list"),
+        (9, "a NUL character at column 8"),
+    ]
+
+
+def test_a_byte_order_mark_does_not_matter(write: Write) -> None:
+    path = write("rows.jsonl", [b"\xef\xbb\xbf" + json.dumps(GOOD).encode()])
+    assert troubles(path) == []
+
+
+def test_a_giant_line_is_skipped_without_being_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "LINE_LIMIT", 1 << 20)
+    path = tmp_path / "rows.jsonl"
+    with path.open("wb") as file:
+        for _ in range(40):
+            file.write(b"x" * (1 << 20))
+        file.write(b"\n" + json.dumps(GOOD).encode())
+    tracemalloc.start()
+    found = list(read_rows(path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [(row.line, row.broken) for row in found] == [(1, "the line is longer than 1 MB"), (2, "")]
+    assert peak < 8 << 20
+
+
+def test_a_nested_bomb_and_a_row_of_ten_thousand_messages_are_refused(write: Write) -> None:
+    many = {"messages": [{"role": "user", "content": "x"}] * 10_000}
+    brackets = {"messages": [{"role": "user", "content": "[" * 200 + '\\"{'}, {"role": "assistant", "content": "ok"}]}
+    path = write("rows.jsonl", ["[" * 100_000 + "]" * 100_000, many, brackets])
+    assert troubles(path) == [
+        (1, "lists and objects are nested more than 64 deep"),
+        (2, "10000 messages, at most 2000 are allowed"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("rows.jsonl", b"", "the file is empty"),
+        ("rows.jsonl", gzip.compress(b"x" * 100), "this is gzip data, not text"),
+        ("rows.csv", b"PK\x03\x04zip", "this is a zip archive, not text"),
+        ("rows.csv", "prompt,answer\n".encode("utf-16"), "the text is UTF-16"),
+        ("rows.json", b'{"messages": ', "not JSON at column"),
+        ("rows.json", b'"text"', "one list of rows, not str"),
+        ("rows.xml", b"<a/>", "no reader for '.xml'"),
+        ("rows.csv", b"foo,bar\n1,2\n", r"no column for 'user' .*columns are: foo, bar"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_in_one_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        list(read_rows(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere\.csv: no such file"):
+        list(read_rows(tmp_path / "nowhere.csv"))
+
+
+def test_a_list_in_one_json_file_is_read_as_rows(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([GOOD, {"messages": 3}]))
+    assert [(row.line, bool(row.conversation)) for row in read_rows(path)] == [(1, True), (2, False)]
+
+
+@pytest.mark.parametrize(("suffix", "mark"), [("csv", ","), ("csv", ";"), ("tsv", "\t")])
+def test_tables_are_read_with_cells_over_several_lines_and_the_line_a_row_begins_on(
+    tmp_path: Path, suffix: str, mark: str
+) -> None:
+    path = tmp_path / f"rows.{suffix}"
+    lines = ["id,ticket,answer", '1,"two\nlines",yes', "2,short", "", "3,last,no"]
+    path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).replace(",", mark).encode())
+    found = list(read_rows(path))
+    assert [(row.line, row.conversation.messages[0]["content"] if row.conversation else row.broken) for row in found] == [
+        (2, "two\nlines"),
+        (4, "2 cells, the header has 3 columns"),
+        (6, "last"),
+    ]
+
+
+def test_damaged_cells_are_reported_and_do_not_end_the_table(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b"prompt,answer\nnul\x00,x\ncaf\xe9,x\nfine,x\n")
+    assert troubles(path) == [(2, "a NUL character at column 4"), (3, "not UTF-8")]
+
+
+def test_a_mapping_applies_to_json_rows_as_well(write: Write) -> None:
+    path = write("rows.jsonl", [{"q": "Hi", "a": "Hello"}, {"q": "Hi"}])
+    found = list(read_rows(path, {"user": "q", "assistant": "a"}))
+    assert found[0].conversation is not None
+    assert found[1].broken == "no column 'a' for 'assistant'; columns are: q"

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunekeeper import data
+from tunekeeper.core.errors import Busy, ConfigError, DataError, UserError
+from tunekeeper.core.nouns.retraining import Model
+from tunekeeper.data import drafts
+from tunekeeper.data.config import Config
+from tunekeeper.workspace import Workspace
+
+Write = Callable[[str, Any], Path]
+CSV = "id,created,category,ticket,answer\n"
+
+
+def chat(prompt: str, answer: str, **metadata: Any) -> dict[str, Any]:
+    messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+    return {"messages": messages, "metadata": metadata}
+
+
+def load(ws: Workspace, task: Model, path: Path, section: Config = Config(), **options: Any) -> Any:
+    return data.import_files(ws, task, section, [path], **options)
+
+
+def answers(ws: Workspace) -> list[Any]:
+    return [e.messages[-1]["content"] for e in drafts.load_draft(ws, "desk")]
+
+
+def reported(report: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(report.report).read_text("utf-8").splitlines()]
+
+
+def test_every_dropped_row_stands_in_the_report_with_file_line_reason_and_itself(
+    ws: Workspace, task: Model, write: Write
+) -> None:
+    path = write("rows.jsonl", [chat("How?", "So.", id="a"), "nonsense", chat("How?", "So.", id="b"), chat("Why?", " ", id="c")])
+    report = load(ws, task, path)
+    assert (report.rows, report.added, report.dropped) == (4, 1, {"broken": 1, "exact_duplicate": 1, "empty": 1})
+    found = [(line["file"], line["line"], line["reason"], line["id"], line["of"]) for line in reported(report)]
+    assert found == [
+        ("rows.jsonl", 2, "broken", None, None),
+        ("rows.jsonl", 3, "exact_duplicate", "b", "a"),
+        ("rows.jsonl", 4, "empty", "c", None),
+    ]
+    assert reported(report)[2]["row"]["messages"][1] == {"role": "user", "content": "Why?"}
+
+
+def test_the_models_system_prompt_is_put_first_unless_the_row_has_its_own(ws: Workspace, task: Model, write: Write) -> None:
+    own = {"messages": [{"role": "system", "content": "Mine"}, *chat("b", "c")["messages"]]}
+    load(ws, task, write("rows.jsonl", [chat("a", "b"), own]))
+    assert [e.messages[0]["content"] for e in drafts.load_draft(ws, "desk")] == [task.system, "Mine"]
+
+
+def test_importing_the_same_file_again_adds_nothing(ws: Workspace, task: Model, write: Write) -> None:
+    rows = [chat("A?", "1"), chat("A?", "2"), chat("A?", "1"), chat("B?", "1", id="b"), chat("C?", "1"), chat("C?", "2")]
+    path = write("rows.jsonl", rows)
+    first = load(ws, task, path)
+    before = drafts.load_draft(ws, "desk")
+    again = load(ws, task, path)
+    assert (first.added, again.added, again.dropped["already_there"]) == (2, 0, 2)
+    assert drafts.load_draft(ws, "desk") == before
+    assert data.checks.check(ws, task, Config()).counts == {"contradiction": 3, "exact_duplicate": 1}
+
+
+def test_personal_data_is_replaced_before_anything_is_stored(ws: Workspace, task: Model, write: Write) -> None:
+    rows = [
+        chat("Mail ana@example.com or +47 22 55 13 14", "ok", id="a", contact="bo@example.com"),
+        "",
+        chat("I am ana@example.com", " "),
+    ]
+    report = load(ws, task, write("rows.jsonl", rows))
+    stored = b"".join(path.read_bytes() for path in ws.path("data").rglob("*") if path.is_file())
+    assert report.redacted == {"email": 3, "phone": 1}
+    assert b"example.com" not in stored
+    assert b"Mail [EMAIL] or [PHONE]" in stored
+    assert next((f["kind"], f["detail"]) for f in reported(report)) == ("pii", "redacted: email 2, phone 1")
+
+
+def test_a_dry_run_says_the_same_and_writes_nothing(ws: Workspace, task: Model, write: Write) -> None:
+    path = write("rows.jsonl", [chat("A?", "1"), "nonsense"])
+    report = load(ws, task, path, dry_run=True)
+    assert (report.added, report.dropped, report.report) == (1, {"broken": 1}, None)
+    assert not ws.path("data").exists()
+
+
+def test_replace_makes_the_files_the_whole_draft_and_rows_keep_their_sides(
+    ws: Workspace, task: Model, write: Write, tickets: Callable[..., list[tuple[str, str]]]
+) -> None:
+    rows = [chat(text, answer, id=f"t{i}") for i, (text, answer) in enumerate(tickets(60))]
+    load(ws, task, write("a.jsonl", rows))
+    sides = {e.id: e.split for e in drafts.load_draft(ws, "desk")}
+    load(ws, task, write("b.jsonl", rows[10:]), replace=True)
+    after = {e.id: e.split for e in drafts.load_draft(ws, "desk")}
+    assert list(after) == [f"t{i}" for i in range(10, 60)]
+    assert {id: sides[id] for id in after} == after
+
+
+@pytest.mark.parametrize(
+    ("rows", "kept", "dropped"),
+    [
+        ([("1", "2026-01-01"), ("2", "2026-01-03"), ("1", "2026-01-02")], ["2"], 1),
+        ([("1", None), ("2", None), ("1 ", None)], ["1"], 1),
+        ([("1", None), ("2", None)], [], 2),
+        ([("{}", None), ("{ }", None)], ["{}"], 0),
+    ],
+)
+def test_of_contradicting_answers_the_newest_wins_then_the_majority_else_none(
+    ws: Workspace, task: Model, write: Write, rows: Any, kept: list[str], dropped: int
+) -> None:
+    lines = [chat("Which?", answer, **({"created": at} if at else {})) for answer, at in rows] + [chat("Other?", "fine")]
+    report = load(ws, task, write("rows.jsonl", lines))
+    assert {a.strip() for a in answers(ws)} == {*kept, "fine"} | ({"{ }"} if dropped == 0 else set())
+    assert report.dropped.get("contradiction", 0) == dropped
+
+
+def test_a_later_import_takes_the_place_of_an_older_answer_but_not_of_a_newer_one(
+    ws: Workspace, task: Model, write: Write
+) -> None:
+    load(ws, task, write("a.jsonl", [chat("A?", "old"), chat("B?", "new", created="2026-02-01"), chat("C?", "x", id="c")]))
+    rows = [chat("A?", "new"), chat("B?", "old", created="2026-01-01"), chat("C?", "y", id="c")]
+    report = load(ws, task, write("b.jsonl", rows))
+    assert sorted(answers(ws)) == ["new", "new", "y"]
+    assert (report.added, report.replaced) == (0, 2)
+
+
+def test_contradictions_can_be_kept_and_reported(ws: Workspace, task: Model, write: Write) -> None:
+    report = load(ws, task, write("rows.jsonl", [chat("A?", "1"), chat("A?", "2")]), Config(contradictions="flag"))
+    assert (report.added, report.flagged) == (2, {"contradiction": 2})
+
+
+def test_rows_that_share_an_id_can_be_told_apart(ws: Workspace, task: Model, write: Write) -> None:
+    load(ws, task, write("rows.jsonl", [chat("A?", "1", id="t"), chat("B?", "2", id="t")]))
+    assert [e.id for e in drafts.load_draft(ws, "desk")] == ["t", "t#2"]
+
+
+def test_similar_tickets_with_other_answers_stay_and_near_duplicates_are_flagged(
+    ws: Workspace, task: Model, write: Write
+) -> None:
+    base = "Hello team, the parcel with my new camera has not arrived and the tracking page shows nothing at all since Monday"
+    rows = [chat(base, '{"p": "low"}', id="a"), chat(base.upper() + " !", '{"p": "low"}', id="b")]
+    rows += [chat(base.replace("camera", "watch").replace("Monday", "May"), '{"p": "high"}', id="c")]
+    report = load(ws, task, write("rows.jsonl", rows), Config(contradictions="flag"))
+    assert report.added == 3
+    assert [(line["kind"], line["id"], line["of"]) for line in reported(report)] == [("near_duplicate", "b", "a")]
+
+
+def test_a_table_is_imported_with_its_columns(ws: Workspace, task: Model, tmp_path: Path) -> None:
+    path = tmp_path / "tickets.csv"
+    path.write_text(CSV + 'T1,2026-01-01,bug,It broke,"{""category"": ""bug""}"\nT2,2026-01-02,bug,Help,ok,more\n')
+    report = load(ws, task, path)
+    [example] = drafts.load_draft(ws, "desk")
+    assert report.dropped == {"broken": 1}
+    assert (example.id, example.source) == ("T1", "file:tickets.csv:2")
+    assert example.metadata == {"id": "T1", "created": "2026-01-01", "category": "bug"}
+
+
+def test_a_file_without_a_readable_row_changes_nothing_and_names_the_first_line(ws: Workspace, task: Model, write: Write) -> None:
+    load(ws, task, write("good.jsonl", [chat("A?", "1")]))
+    with pytest.raises(DataError, match=r"bad\.jsonl:1: not JSON at column 1: .*; none of the 2 rows can be read"):
+        load(ws, task, write("bad.jsonl", ["x", "y"]), replace=True)
+    assert answers(ws) == ["1"]
+
+
+def test_two_imports_at_once_wait_for_each_other_and_a_model_name_cannot_leave_the_folder(
+    ws: Workspace, task: Model, write: Write
+) -> None:
+    path = write("rows.jsonl", [chat("A?", "1")])
+    with drafts.locked(ws, "desk"), pytest.raises(Busy, match="the draft of desk is being changed"):
+        load(ws, task, path)
+    with pytest.raises(UserError, match="not a model name"):
+        load(ws, Model(name="../evil"), path)
+
+
+def test_a_share_that_makes_no_sense_is_refused(ws: Workspace, task: Model, write: Write) -> None:
+    with pytest.raises(ConfigError, match=r"models/desk\.yaml: data\.eval_share is 0\.9"):
+        load(ws, task, write("rows.jsonl", [chat("A?", "1")]), Config(eval_share=0.9))

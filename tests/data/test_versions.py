@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunekeeper import data
+from tunekeeper.core.errors import ArtifactError, DataError, NotFound, UserError
+from tunekeeper.core.ids import digest_bytes
+from tunekeeper.core.nouns.data import Example
+from tunekeeper.core.nouns.retraining import Model
+from tunekeeper.data import drafts, versions
+from tunekeeper.data.config import Config
+from tunekeeper.workspace import Workspace
+
+MakeExample = Callable[..., Example]
+SECTION = Config()
+
+
+@pytest.fixture
+def filled(ws: Workspace, row: MakeExample, tickets: Callable[..., list[tuple[str, str]]]) -> list[Example]:
+    """A draft of 40 rows, four of them held out."""
+    rows = [row(text, answer, id=f"t{i}") for i, (text, answer) in enumerate(tickets(40))]
+    rows = versions.reassigned(ws, "desk", rows, [], SECTION)
+    drafts.save_draft(ws, "desk", rows)
+    return rows
+
+
+def test_a_version_holds_the_draft_as_it_was(ws: Workspace, task: Model, filled: list[Example]) -> None:
+    version = data.freeze(ws, task, SECTION, note="first")
+    assert (version.id, version.number, version.parent, version.note) == ("desk/d1", 1, None, "first")
+    assert (version.examples, version.train, version.eval) == (40, 36, 4)
+    assert version.created == ws.clock.utc()
+    drafts.save_draft(ws, "desk", [])
+    assert list(versions.read_examples(ws, version)) == sorted(filled, key=lambda e: e.split == "eval")
+    assert [e.split for e in versions.read_examples(ws, "desk/d1", "eval")] == ["eval"] * 4
+
+
+def test_an_unchanged_draft_gives_the_same_version_and_a_changed_one_the_next(
+    ws: Workspace, task: Model, filled: list[Example]
+) -> None:
+    first = data.freeze(ws, task, SECTION)
+    assert data.freeze(ws, task, SECTION, note="again") == first
+    drafts.save_draft(ws, "desk", filled[1:])
+    second = data.freeze(ws, task, SECTION)
+    assert (second.id, second.parent) == ("desk/d2", "desk/d1")
+    assert second.digest != first.digest
+    assert [v.id for v in versions.log(ws, "desk")] == ["desk/d2", "desk/d1"]
+
+
+def test_the_digest_is_of_content_order_and_sides_alone(
+    ws: Workspace, task: Model, tmp_path: Path, filled: list[Example]
+) -> None:
+    from tunekeeper.workspace import create_workspace
+
+    other = create_workspace(tmp_path / "other")
+    drafts.save_draft(other, "desk", filled)
+    first = data.freeze(ws, task, SECTION)
+    assert data.freeze(other, task, SECTION).digest == first.digest
+    drafts.save_draft(other, "desk", filled[::-1])
+    assert data.freeze(other, task, SECTION).digest != first.digest
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_a_draft_with_an_empty_side_is_refused_and_nothing_is_left(
+    ws: Workspace, task: Model, row: MakeExample, rows: int
+) -> None:
+    drafts.save_draft(ws, "desk", [row("a", "b")][:rows])
+    with pytest.raises(DataError, match="desk"):
+        data.freeze(ws, task, SECTION)
+    assert versions.log(ws, "desk") == []
+
+
+def test_a_version_is_found_by_every_name_it_has(ws: Workspace, task: Model, filled: list[Example]) -> None:
+    version = data.freeze(ws, task, SECTION)
+    assert [versions.resolve(ws, name, "desk") for name in ("desk/d1", "d1", "1", "latest")] == [version] * 4
+    with pytest.raises(NotFound, match="desk/d7"):
+        versions.resolve(ws, "desk/d7")
+    with pytest.raises(UserError, match="which model's 'latest'"):
+        versions.resolve(ws, "latest")
+    with pytest.raises(NotFound, match="other has no dataset version"):
+        versions.resolve(ws, "latest", "other")
+
+
+def test_warnings_stand_in_the_report(ws: Workspace, task: Model, row: MakeExample) -> None:
+    rows = [row(f"q{i}", "x", synthetic=True, category="bug") for i in range(10)]
+    drafts.save_draft(ws, "desk", versions.reassigned(ws, "desk", rows, [], SECTION))
+    version = data.freeze(ws, task, SECTION, report={"cycle": "cyc_1"})
+    assert version.report["warnings"] == ["all 10 rows are synthetic; none shows real traffic"]
+    assert (version.report["topics"], version.report["cycle"]) == ({"bug": 10}, "cyc_1")
+
+
+def test_the_summary_of_the_draft_counts_it_and_says_whether_it_changed(
+    ws: Workspace, task: Model, filled: list[Example]
+) -> None:
+    assert (versions.ls(ws, "desk").changed, versions.ls(ws, "desk").parent) == (True, None)
+    data.freeze(ws, task, SECTION)
+    summary = versions.ls(ws, "desk")
+    assert (summary.examples, summary.train, summary.eval, summary.changed, summary.parent) == (40, 36, 4, False, "desk/d1")
+    assert sum(summary.topics.values()) == 40
+    assert versions.ls(ws, "nobody").examples == 0
+
+
+def test_a_checkout_has_the_frozen_bytes_and_overwrites_nothing_else(
+    ws: Workspace, task: Model, filled: list[Example], tmp_path: Path
+) -> None:
+    version = data.freeze(ws, task, SECTION)
+    _, (train, held) = versions.checkout(ws, "desk/d1", tmp_path / "out")
+    assert digest_bytes(train.read_bytes()) == version.blobs["train"]
+    assert digest_bytes(held.read_bytes()) == version.blobs["eval"]
+    versions.checkout(ws, "desk/d1", tmp_path / "out")
+    held.write_text("mine")
+    with pytest.raises(UserError, match=r"eval\.jsonl exists and is something else"):
+        versions.checkout(ws, "desk/d1", tmp_path / "out")
+    assert held.read_text() == "mine"
+
+
+def test_a_damaged_or_missing_blob_is_told(ws: Workspace, task: Model, filled: list[Example], tmp_path: Path) -> None:
+    version = data.freeze(ws, task, SECTION)
+    path = ws.blobs.path(version.blobs["train"])
+    path.chmod(0o644)
+    path.write_bytes(b"{}\n")
+    with pytest.raises(ArtifactError, match="damaged"):
+        versions.checkout(ws, "desk/d1", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    path.unlink()
+    with pytest.raises(NotFound, match=r"blob sha256:.* of desk/d1 is not in this workspace"):
+        list(versions.read_examples(ws, version))
+
+
+def test_a_detached_version_is_known_by_its_id_and_nothing_grows_from_it(
+    ws: Workspace, task: Model, filled: list[Example]
+) -> None:
+    first = data.freeze(ws, task, SECTION)
+    wrong: list[Any] = [replace(e, messages=(*e.messages[:-1], {"role": "assistant", "content": "no"})) for e in filled]
+    odd = versions.freeze_examples(ws, "desk", wrong, parent=first.id, note="shuffled")
+    assert (odd.id, odd.parent, odd.examples) == ("desk/d2", "desk/d1", 40)
+    assert {e.fingerprint for e in versions.read_examples(ws, odd)}.isdisjoint({e.fingerprint for e in filled})
+    assert versions.latest(ws, "desk") == first
+    assert data.freeze(ws, task, SECTION) == first
+    drafts.save_draft(ws, "desk", filled[1:])
+    third = data.freeze(ws, task, SECTION)
+    assert (third.id, third.parent) == ("desk/d3", "desk/d1")

@@ -1,0 +1,333 @@
+"""One request's life, seen from outside: what the client gets, what the model server sees, what the log says."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from tunekeeper.core.nouns.serving import FallbackEntry, Timeouts
+from tunekeeper.gateway.options import Options
+
+MODEL = "support-desk"
+FALL_TO_B = (FallbackEntry(slot="b"),)
+
+
+def client(bench: Any) -> openai.OpenAI:
+    return openai.OpenAI(base_url=bench.url + "/v1", api_key="unused", max_retries=0, timeout=20)
+
+
+def ask(bench: Any, **more: Any) -> Any:
+    with client(bench) as ai:
+        return ai.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "where is my parcel"}], **more)
+
+
+def events(response: httpx.Response) -> list[str]:
+    return [line[6:] for line in response.text.splitlines() if line.startswith("data: ")]
+
+
+def test_the_official_client_gets_a_plain_answer(bench: Any) -> None:
+    answer = ask(bench, user="u1")
+    assert answer.choices[0].message.content == "you said: where is my parcel"
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.usage.completion_tokens == 6
+
+
+def test_the_official_client_gets_a_stream(bench: Any) -> None:
+    with client(bench) as ai:
+        stream = ai.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "where is it"}], stream=True)
+        chunks = list(stream)
+    assert "".join(c.choices[0].delta.content or "" for c in chunks) == "you said: where is it"
+    assert chunks[-1].choices[0].finish_reason == "stop"
+    assert all(c.choices for c in chunks), "the usage chunk was not asked for"
+    record = bench.records(1)[0]
+    assert (record["status"], record["prompt_tokens"], record["completion_tokens"]) == ("ok", 5, 5)
+    assert record["response"]["choices"][0]["message"]["content"] == "you said: where is it"
+
+
+def test_a_stream_that_asked_for_usage_gets_it(bench: Any) -> None:
+    response = bench.chat(stream=True, stream_options={"include_usage": True})
+    assert [json.loads(e)["usage"]["prompt_tokens"] for e in events(response) if '"choices": []' in e] == [5]
+    assert bench.a.bodies[-1]["stream_options"] == {"include_usage": True}
+
+
+def test_answer_headers_say_who_answered_and_under_which_id(bench: Any) -> None:
+    response = bench.chat(headers={"x-request-id": "client-7"})
+    got = response.headers
+    assert got["x-request-id"] == "client-7"
+    assert got["x-tunekeeper-version"] == "v1.0-2026-01-05-812examples"
+    assert (got["x-tunekeeper-variant"], got["x-tunekeeper-slot"], got["x-tunekeeper-route-version"]) == ("champion", "a", "1")
+    record = bench.record(response)
+    assert (record["client_request_id"], record["route_version"], record["weight"]) == ("client-7", 1, 10_000)
+    assert bench.chat().headers["x-request-id"].startswith("req_")
+
+
+def test_unknown_fields_reach_the_model_server_and_big_numbers_keep_their_digits(bench: Any) -> None:
+    body = '{"model":"support-desk","messages":[{"role":"user","content":"x"}],"seed":123456789012345678901234567890,"grammar":"g"}'
+    response = httpx.post(bench.url + "/v1/chat/completions", content=body, timeout=20)
+    assert response.status_code == 200
+    assert bench.a.bodies[-1]["seed"] == 123456789012345678901234567890
+    assert bench.a.bodies[-1]["grammar"] == "g"
+    assert bench.a.bodies[-1]["model"] == "v1.0-2026-01-05-812examples"
+
+
+def test_completions_and_embeddings_pass_through(bench: Any) -> None:
+    with client(bench) as ai:
+        assert ai.completions.create(model=MODEL, prompt="tell").choices[0].text == "you said: tell"
+        assert ai.embeddings.create(model=MODEL, input="tell", encoding_format="float").data[0].embedding == [0.0, 1.0]
+        pieces = [c.choices[0].text for c in ai.completions.create(model=MODEL, prompt="tell", stream=True)]
+    assert "".join(pieces) == "you said: tell"
+    assert [r["endpoint"] for r in bench.records(3)] == ["completions", "embeddings", "completions"]
+
+
+def test_a_slots_prompt_and_adapter_are_put_into_the_body(bench: Any) -> None:
+    shots = ({"role": "user", "content": "q"}, {"role": "assistant", "content": "r"})
+    bench.publish(slot={"system": "Triage.", "messages": shots, "adapter": 3, "engine": "llamacpp", "api_key_env": "UP_KEY"})
+    assert bench.chat("hi", lora=[{"id": 0, "scale": 1}]).status_code == 200
+    sent = bench.a.bodies[-1]
+    assert [m["content"] for m in sent["messages"]] == ["Triage.", "q", "r", "hi"]
+    assert sent["lora"] == [{"id": 3, "scale": 1}]
+    assert bench.a.heads[-1]["authorization"] == "Bearer secret-upstream"
+
+
+def test_a_client_cannot_choose_an_adapter_of_a_llamacpp_slot(bench: Any) -> None:
+    bench.publish(slot={"engine": "llamacpp"})
+    bench.chat(lora=[{"id": 1, "scale": 1}])
+    assert "lora" not in bench.a.bodies[-1]
+
+
+@pytest.mark.parametrize("how", ["500", "503", "close", "garbage", "garbage_body", "error_in_200", "cut", "wrong_length", "429", "404"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_failure_before_the_first_byte_falls_back(bench: Any, how: str, stream: bool) -> None:
+    if stream and how in ("cut", "wrong_length"):
+        pytest.skip("these break a stream after its first byte")
+    bench.publish(fallback=FALL_TO_B)
+    bench.a.script.append(how)
+    response = bench.chat(stream=stream)
+    assert response.status_code == 200
+    assert (response.headers["x-tunekeeper-variant"], response.headers["x-tunekeeper-slot"]) == ("fallback", "b")
+    record = bench.record(response)
+    assert (record["slot_assigned"], record["slot"], record["version"]) == ("a", "b", "v1.1-2026-02-09-1004examples")
+    assert [a["slot"] for a in record["attempts"]] == ["a", "b"]
+    assert record["attempts"][0]["error"].startswith("upstream_")
+    assert record["attempts"][1]["error"] is None
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "code"),
+    [
+        ("500", 502, "upstream_error"),
+        ("garbage", 502, "upstream_garbage"),
+        ("garbage_body", 502, "upstream_garbage"),
+        ("error_in_200", 502, "upstream_error"),
+        ("close", 502, "upstream_error"),
+        ("cut", 502, "upstream_truncated"),
+        ("429", 429, "upstream_rate_limited"),
+        ("400", 400, "upstream_rejected"),
+    ],
+)
+def test_a_failure_without_a_fallback_is_said_with_a_stable_code(bench: Any, how: str, status: int, code: str) -> None:
+    bench.a.script.append(how)
+    response = bench.chat()
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+    assert response.headers.get("retry-after") == ("7" if how == "429" else None)
+    record = bench.record(response)
+    assert (record["status"], record["error"], record["http_status"]) == ("error", code, status)
+
+
+def test_a_callers_mistake_is_not_sent_to_another_server(bench: Any) -> None:
+    bench.publish(fallback=FALL_TO_B)
+    bench.a.script.append("400")
+    response = bench.chat()
+    assert (response.status_code, response.json()["error"]["message"]) == (400, "bad request")
+    assert bench.b.counts.requests == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("how", ["hang", "hang_body"])
+def test_the_first_token_deadline_moves_on_to_the_fallback(bench: Any, how: str, stream: bool) -> None:
+    bench.publish(fallback=FALL_TO_B, timeouts=Timeouts(first_token=0.2))
+    bench.a.script.append(how)
+    began = time.monotonic()
+    response = bench.chat(stream=stream)
+    assert (response.status_code, response.headers["x-tunekeeper-slot"]) == (200, "b")
+    assert 0.15 < time.monotonic() - began < 1.5
+    assert bench.record(response)["attempts"][0]["error"] == "upstream_timeout"
+
+
+def test_without_a_fallback_a_silent_server_is_a_504(bench: Any) -> None:
+    bench.publish(timeouts=Timeouts(first_token=0.1))
+    bench.a.script.append("hang")
+    response = bench.chat()
+    assert (response.status_code, response.json()["error"]["code"]) == (504, "upstream_timeout")
+
+
+def test_the_total_deadline_ends_a_request_however_many_candidates_are_left(bench: Any) -> None:
+    bench.publish(fallback=FALL_TO_B, timeouts=Timeouts(first_token=5, total=0.2))
+    bench.a.script.append("hang")
+    assert bench.chat().status_code == 504
+    assert bench.b.counts.requests == 0
+
+
+def test_a_slot_without_an_address_is_skipped(bench: Any) -> None:
+    bench.publish(fallback=FALL_TO_B)
+    bench.replace_slot("a", endpoint=None)
+    assert bench.chat().headers["x-tunekeeper-slot"] == "b"
+    bench.replace_slot("b", endpoint="ftp://nowhere")
+    response = bench.chat()
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "slot_unavailable")
+
+
+def test_an_unreachable_server_is_a_502(bench: Any) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        bench.replace_slot("a", endpoint=f"http://127.0.0.1:{free.getsockname()[1]}/v1")
+        response = bench.chat()
+    assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_unreachable")
+
+
+@pytest.mark.parametrize("how", ["early_end", "cut"])
+def test_a_stream_that_ends_early_gets_an_error_event_and_never_an_invented_reason(bench: Any, how: str) -> None:
+    bench.publish(fallback=FALL_TO_B)
+    bench.a.script.append(how)
+    response = bench.chat("one two three four five", stream=True)
+    seen = events(response)
+    assert json.loads(seen[-1])["error"]["code"] == "upstream_truncated"
+    assert "[DONE]" not in seen
+    assert not any('"stop"' in event for event in seen)
+    record = bench.record(response)
+    assert (record["status"], record.get("finish_reason"), record["slot"]) == ("truncated", None, "a")
+    assert record["response"]["choices"][0]["message"]["content"].startswith("you said:")
+    assert record["response"]["choices"][0]["finish_reason"] is None
+    assert bench.b.counts.requests == 0, "no retry after the first byte"
+
+
+def test_the_official_client_raises_on_a_truncated_stream(bench: Any) -> None:
+    bench.a.script.append("early_end")
+    with client(bench) as ai, pytest.raises(openai.APIError):
+        list(ai.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "a b c"}], stream=True))
+
+
+def test_an_error_event_is_passed_on_in_the_servers_own_words(bench: Any) -> None:
+    bench.a.script.append("error_in_stream")
+    bench.a.delay = 0.02
+    response = bench.chat("one two three", stream=True)
+    assert json.loads(events(response)[-1])["error"]["message"] == "out of memory"
+    assert bench.record(response)["status"] == "error"
+
+
+def test_a_stream_that_stalls_is_cut_by_the_deadline_between_tokens(bench: Any) -> None:
+    bench.publish(timeouts=Timeouts(between_tokens=0.2))
+    bench.a.script.append("drip:3")
+    response = bench.chat("one two three", stream=True)
+    assert json.loads(events(response)[-1])["error"]["code"] == "upstream_timeout"
+    assert bench.record(response)["status"] == "truncated"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_leaves_cancels_the_model_server_within_a_second(bench: Any, stream: bool) -> None:
+    bench.a.default = "drip:0.1" if stream else "slow:30"
+    body = json.dumps({"model": MODEL, "stream": stream, "messages": [{"role": "user", "content": "word " * 200}]}).encode()
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body)
+    with socket.create_connection(("127.0.0.1", bench.port)) as sock:
+        sock.sendall(head + body)
+        if stream:
+            heard = b""
+            while b"said" not in heard:
+                heard += sock.recv(4096)
+        else:
+            _until(lambda: bench.a.counts.active == 1)
+    began = time.monotonic()
+    _until(lambda: bench.a.counts.aborted == 1)
+    assert time.monotonic() - began < 1.0
+    record = bench.records(1)[0]
+    assert (record["status"], record["error"]) == ("cancelled", "client_closed")
+    if stream:
+        assert record["response"]["choices"][0]["message"]["content"].startswith("you said")
+
+
+def test_a_kept_connection_that_died_is_replaced_without_the_client_noticing(bench: Any) -> None:
+    assert bench.chat().status_code == 200
+    assert bench.chat().status_code == 200
+    assert bench.a.counts.connections == 1
+    bench.a.script.append("close")  # the server closes the kept connection instead of answering
+    response = bench.chat()
+    assert response.status_code == 200
+    assert len(bench.record(response)["attempts"]) == 1
+    assert (bench.a.counts.requests, bench.a.counts.connections) == (4, 2)
+
+
+def test_an_answer_of_a_fresh_connection_is_never_asked_for_twice(bench: Any) -> None:
+    bench.a.script.append("close")
+    assert bench.chat().status_code == 502
+    assert bench.a.counts.requests == 1
+
+
+def test_a_fallback_entry_brings_its_own_prompt(bench: Any) -> None:
+    bench.publish(fallback=(FallbackEntry(slot="a", system="Answer simply."),))
+    bench.a.script.extend(["500", "ok"])
+    response = bench.chat("hi")
+    assert (response.status_code, response.headers["x-tunekeeper-variant"]) == (200, "fallback")
+    assert bench.a.bodies[-1]["messages"][0] == {"role": "system", "content": "Answer simply."}
+
+
+def test_tokens_have_a_price(bench: Any) -> None:
+    bench.publish(slot={"price_in": 2.0, "price_out": 10.0})
+    record = bench.record(bench.chat("hi there"))
+    assert record["cost_usd"] == pytest.approx((5 * 2 + 4 * 10) / 1e6)
+
+
+def test_confidence_is_noted_where_the_server_gives_log_probabilities(bench: Any) -> None:
+    assert bench.record(bench.chat(logprobs=True))["confidence"] == pytest.approx(0.9048, abs=1e-4)
+    assert "confidence" not in bench.record(bench.chat())
+
+
+def test_partial_text_of_a_running_stream_is_noted(bench: Any) -> None:
+    bench.a.default = "drip:0.25"
+    response = bench.chat("one two three four five six", stream=True)
+    partial = [p for p in bench.records(1, "P") if p["request_id"] == response.headers["x-tunekeeper-request-id"]]
+    assert partial[0]["request"]["stream"] is True
+    assert "".join(p["text"] for p in partial).startswith("you said: one")
+
+
+def test_secrets_are_taken_out_before_they_are_written(make_bench: Any) -> None:
+    bench = make_bench(Options(redact=("key", "card", "email")))
+    response = bench.chat("my card is 4111 1111 1111 1111, mail ann@example.com", metadata={"note": "bob@example.com"})
+    assert "4111 1111" in response.text, "the model server saw the text as it was"
+    record = json.dumps(bench.record(response))
+    assert "4111" not in record
+    assert "@example.com" not in record
+    assert "[CARD]" in record
+
+
+def test_bodies_can_be_left_out_of_the_log(make_bench: Any) -> None:
+    bench = make_bench(Options(log_bodies=False))
+    record = bench.record(bench.chat())
+    assert "request" not in record
+    assert "response" not in record
+    assert record["prompt_tokens"] == 5
+
+
+def test_power_durability_answers_as_well(make_bench: Any) -> None:
+    bench = make_bench(Options(durability="power"))
+    assert [bench.chat(f"n {i}").status_code for i in range(5)] == [200] * 5
+    assert len(bench.records(5)) == 5
+
+
+def test_every_answer_has_exactly_one_record_and_one_opening(bench: Any) -> None:
+    bench.a.script.extend(["ok", "500", "ok"])
+    ids = [bench.chat(str(i), stream=i % 2 == 0).headers["x-tunekeeper-request-id"] for i in range(12)]
+    assert sorted(r["request_id"] for r in bench.records(12)) == sorted(ids)
+    assert sorted(r["request_id"] for r in bench.records(12, "O")) == sorted(ids)
+
+
+def _until(condition: Any) -> None:
+    end = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)

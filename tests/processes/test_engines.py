@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunekeeper.core.nouns.serving import Slot
+from tunekeeper.deployment.slots import declare_slots
+from tunekeeper.engines import ChatClient
+from tunekeeper.processes import ending
+from tunekeeper.processes.engines import Engines
+from tunekeeper.processes.supervisor import Supervisor
+from tunekeeper.store.ledgers.slots import load_slot
+from tunekeeper.workspace import Workspace, create_workspace
+
+
+class House:
+    """A workspace, its supervisor and the model servers it keeps."""
+
+    def __init__(self, ws: Workspace, events: list[dict[str, Any]]) -> None:
+        self.ws = ws
+        self.events = events
+        self.supervisor = Supervisor(ws.root, os.environ, events.append)
+        self.engines = Engines(ws, self.supervisor)
+
+    def slot(self) -> Slot:
+        with self.ws.control.read() as tx:
+            return load_slot(tx, "desk-blue")
+
+    def until(self, true: Callable[[Slot], bool]) -> Slot:
+        end = time.monotonic() + 20
+        while not true(slot := self.slot()):
+            assert time.monotonic() < end, f"it stays {slot.observed}: {slot.reason}"
+            self.engines.reconcile()
+            time.sleep(0.05)
+        return slot
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    ws = create_workspace(tmp_path / "data")
+    ws.path("models").mkdir()
+    for name in ("one", "two"):
+        ws.path("models", name).write_text(f'{{"default": "{name}"}}')
+    house = House(ws, [])
+    with house.supervisor.at_work(then=lambda: house.engines.stop()):
+        yield house
+
+
+def want(house: House, **changes: Any) -> None:
+    """Ask for the slot as a project's deployment would."""
+    slot = Slot(id="desk-blue", model="desk", version="v1", engine="fake", files={"model": "models/one"}, digest="sha256:1")
+    declare_slots(house.ws, [replace(slot, **changes)])
+
+
+def test_a_wanted_slot_is_loaded_answers_and_is_ended_when_it_is_no_longer_wanted(house: House):
+    want(house)
+    slot = house.until(lambda slot: slot.observed == "ready")
+    assert slot.endpoint is not None
+    assert ChatClient(slot.endpoint, "desk").chat([{"role": "user", "content": "hi"}], max_tokens=8).text == "one"
+    assert ending.running(house.ws.root)["engine-desk-blue"] == slot.pid
+    want(house, wanted="unloaded")
+    house.until(lambda slot: slot.observed == "stopped")
+    assert "engine-desk-blue" not in ending.running(house.ws.root)
+
+
+def test_a_server_that_died_is_started_again_and_reported(house: House):
+    want(house)
+    first = house.until(lambda slot: slot.observed == "ready")
+    assert first.pid is not None
+    os.kill(first.pid, 9)
+    second = house.until(lambda slot: slot.observed == "ready" and slot.pid != first.pid)
+    assert second.endpoint == first.endpoint  # who knew the address need not learn another
+    assert [event["name"] for event in house.events if event["event"] == "died"] == ["engine-desk-blue"]
+
+
+def test_a_slot_that_asks_for_another_file_gets_another_server(house: House):
+    want(house)
+    first = house.until(lambda slot: slot.observed == "ready")
+    want(house, files={"model": "models/two"}, digest="sha256:2", version="v2")
+    second = house.until(lambda slot: slot.observed == "ready" and slot.pid != first.pid)
+    assert second.version == "v2"
+
+
+def test_the_next_supervisor_adopts_a_server_that_runs(house: House):
+    want(house)
+    first = house.until(lambda slot: slot.observed == "ready")
+    heir = Engines(house.ws, house.supervisor)
+    heir.reconcile()
+    assert house.slot().pid == first.pid
+    assert {"event": "adopted", "name": "engine-desk-blue", "pid": first.pid} in house.events
+
+
+def test_an_outside_endpoint_is_left_alone(house: House):
+    want(house, engine="openai", files={}, endpoint="http://127.0.0.1:9/v1")
+    house.engines.reconcile()
+    assert house.engines.children == {}
+    assert house.slot().observed == "ready"

@@ -1,0 +1,162 @@
+"""`serve` and `up` as processes of their own, on the real gateway and the scripted upstream."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tunekeeper.processes import ending
+
+FILE = """\
+models:
+  desk:
+    slots: {{a: {{endpoint: "{upstream}/v1", model: m}}, b: {{endpoint: "{upstream}/v1", model: n}}}}
+    route: {{a: 10000}}
+"""
+TWO_SLOTS = (
+    "active_slot: {active}\nblue: {{endpoint: '{upstream}/v1', model: m}}\ngreen: {{endpoint: '{upstream}/v1', model: n}}\n"
+)
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[str]:
+    command = [sys.executable, "-m", "tunekeeper.testing.upstream", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield str(json.loads(process.stdout.readline())["listening"])
+        process.terminate()
+
+
+@contextmanager
+def cli(*words: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "tunekeeper", *words]
+    environ = {**os.environ, **variables}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.terminate()
+            process.wait(20)
+
+
+def event(process: subprocess.Popen[str], name: str) -> dict[str, Any]:
+    assert process.stdout is not None
+    while line := process.stdout.readline():
+        found: dict[str, Any] = json.loads(line)
+        if found["event"] == name:
+            return found
+    raise AssertionError(f"no {name}: {process.stderr.read() if process.stderr else ''}")
+
+
+def version(url: str, key: str | None = None) -> tuple[int, str | None]:
+    """Status of one chat request, and which version answered."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+    body = json.dumps({"model": "desk", "messages": [{"role": "user", "content": "hi"}]})
+    head = {"content-type": "application/json", **({"authorization": f"Bearer {key}"} if key else {})}
+    connection.request("POST", "/v1/chat/completions", body, head)
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    return answer.status, answer.headers.get("x-tunekeeper-version")
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.05)
+
+
+def test_serve_answers_survives_the_death_of_workers_and_of_its_supervisor_and_drains(tmp_path, upstream):
+    (tmp_path / "g.yaml").write_text(FILE.format(upstream=upstream))
+    words = ("serve", "--config", str(tmp_path / "g.yaml"), "--port", "0", "--workers", "2")
+    with cli(*words) as first:
+        ready = event(first, "ready")
+        url = ready["url"]
+        assert (ready["pid"], len(ready["workers"])) == (first.pid, 2)
+        assert version(url) == (200, "m")
+        os.kill(ready["workers"][0], signal.SIGKILL)
+        assert event(first, "died")["name"] == "gateway-w1"
+        assert version(url) == (200, "m")
+        event(first, "restarted")
+        first.kill()
+        first.wait(10)
+    root = tmp_path / ".tunekeeper"
+    left = ending.running(root)
+    assert set(left) == {"gateway-w1", "gateway-w2", "keeper", "socket"}
+    assert version(url) == (200, "m")  # nobody supervises, and users are answered
+    with cli(*words) as second:
+        again = event(second, "ready")
+        assert again["url"] == url
+        assert again["workers"] == [left["gateway-w1"], left["gateway-w2"]]
+        second.send_signal(signal.SIGTERM)
+        event(second, "stopped")
+        assert second.wait(20) == 0
+    assert ending.running(root) == {}
+
+
+def test_a_second_gateway_on_the_same_port_says_so_in_one_line(tmp_path, upstream):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "g.yaml").write_text(FILE.format(upstream=upstream))
+    with cli("serve", "--config", str(tmp_path / "one" / "g.yaml"), "--port", "0") as first:
+        port = urlsplit(event(first, "ready")["url"]).port
+        with cli("serve", "--config", str(tmp_path / "two" / "g.yaml"), "--port", str(port)) as second:
+            assert second.wait(20) == 4
+            assert second.stderr is not None
+            said = second.stderr.read()
+    assert said == f"error: port {port} on 127.0.0.1 is in use (fix: choose another with --port, or 0 for a free one)\n"
+    assert ending.running(tmp_path / "two" / ".tunekeeper") == {}
+
+
+def test_an_address_that_others_reach_needs_a_key(tmp_path, upstream):
+    (tmp_path / "g.yaml").write_text(FILE.format(upstream=upstream))
+    words = ("serve", "--config", str(tmp_path / "g.yaml"), "--port", "0", "--host", "0.0.0.0")
+    with cli(*words) as process:
+        assert process.wait(20) == 2
+        assert process.stderr is not None
+        assert "there is no key (fix: tunekeeper key create" in process.stderr.read()
+    with cli(*words, TUNEKEEPER_GATEWAY_KEY="s3cret") as process:
+        url = event(process, "ready")["url"].replace("0.0.0.0", "127.0.0.1")
+        assert version(url)[0] == 401
+        assert version(url, "s3cret") == (200, "m")
+    assert "s3cret" not in (tmp_path / ".tunekeeper" / "run" / "gateway.json").read_text()
+
+
+def test_the_two_slot_file_alone_decides_and_is_read_again_when_it_changes(tmp_path, upstream):
+    path = tmp_path / "model_routing.yaml"
+    path.write_text(TWO_SLOTS.format(active="blue", upstream=upstream))
+    with cli("serve", "--routing", str(path), "--as", "desk", "--port", "0") as process:
+        url = event(process, "ready")["url"]
+        assert version(url) == (200, "m")
+        path.write_text(TWO_SLOTS.format(active="green", upstream=upstream))
+        event(process, "reloaded")
+        assert version(url) == (200, "n")
+        path.write_text(TWO_SLOTS.format(active="red", upstream=upstream))
+        assert "'red', which is no slot" in event(process, "not_reloaded")["why"]
+        assert version(url) == (200, "n")
+
+
+def test_up_without_a_worker_asks_for_a_key_from_the_start(tmp_path):
+    (tmp_path / "tunekeeper.yaml").write_text("gateway: {port: 0}\nworker: {enabled: false}\n")
+    with cli("up", "--dir", str(tmp_path), "--json") as process:
+        url = event(process, "ready")["url"]
+        assert version(url)[0] == 401
+        assert set(ending.running(tmp_path / ".tunekeeper")) == {"supervisor", "gateway-w1", "keeper", "socket"}
+        process.send_signal(signal.SIGINT)
+        event(process, "stopped")
+        assert process.wait(20) == 130

@@ -1,0 +1,83 @@
+"""A project on the example's tiny base, a small dataset of real tickets, and a context for jobs run in this process."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunekeeper import jobs
+from tunekeeper.core.clock import ManualClock
+from tunekeeper.core.nouns.data import DatasetVersion
+from tunekeeper.core.nouns.retraining import Model
+from tunekeeper.demo.world import WORLD_1, conversation
+from tunekeeper.store.ledgers.datasets import save_dataset
+from tunekeeper.store.ledgers.jobs import find_jobs
+from tunekeeper.training.config import Config
+from tunekeeper.workspace import Workspace, create_workspace
+
+BASE = Path(__file__).parents[2] / "examples" / "support_desk" / "base"
+SMALL = Config(rank=4, alpha=16, epochs=2, learning_rate=2e-3, batch=8, max_tokens=256, transcript=4, answer_tokens=32)
+
+
+def chat_lines(count: int, seed: int = 5) -> list[str]:
+    """`count` lines of chat JSONL with different tickets."""
+    tickets = WORLD_1.tickets(random.Random(seed), "known")
+    return [json.dumps({"messages": conversation(next(tickets)), "metadata": {"id": f"r{i}"}}) + "\n" for i in range(count)]
+
+
+@dataclass
+class Local:
+    """A job's context in this process; `watch` sees every progress."""
+
+    work: Path
+    watch: Callable[[dict[str, Any]], None] = lambda fields: None
+    told: list[dict[str, Any]] = field(default_factory=list)
+
+    def progress(self, fraction: float | None, **fields: Any) -> None:
+        self.told.append({"fraction": fraction, **fields})
+        self.watch(self.told[-1])
+
+
+@pytest.fixture
+def task() -> Model:
+    return Model(name="desk", base=str(BASE), system="Triage the ticket. Answer with JSON.")
+
+
+@pytest.fixture
+def ws(tmp_path: Path) -> Iterator[Workspace]:
+    """A new workspace; jobs that still run at the end are cancelled."""
+    workspace = create_workspace(tmp_path / "data", project=tmp_path, clock=ManualClock())
+    yield workspace
+    with workspace.state.read() as tx:
+        left = find_jobs(tx, state=("queued", "running"))
+    for row in left:
+        jobs.cancel(workspace, row.id)
+
+
+def freeze(ws: Workspace, train: list[str], held: list[str], number: int = 1) -> DatasetVersion:
+    """A frozen dataset of these lines, as stage 1 leaves one."""
+    blobs = {"train": ws.blobs.put_bytes("".join(train).encode()), "eval": ws.blobs.put_bytes("".join(held).encode())}
+    version = DatasetVersion(
+        id=f"desk/d{number}",
+        model="desk",
+        number=number,
+        digest=ws.blobs.put_bytes(json.dumps(blobs).encode()),
+        examples=len(train) + len(held),
+        train=len(train),
+        eval=len(held),
+        blobs=blobs,
+    )
+    with ws.state.write(by="data") as tx:
+        return save_dataset(tx, version)
+
+
+@pytest.fixture
+def dataset(ws: Workspace) -> DatasetVersion:
+    lines = chat_lines(54)
+    return freeze(ws, lines[:48], lines[48:])

@@ -1,0 +1,65 @@
+"""Which adapters may be continued."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import pytest
+
+from tunekeeper.core.errors import ArtifactError, ConfigError
+from tunekeeper.training.adapter import check_parent, read_sidecar, write_sidecar
+from tunekeeper.training.base import Base
+from tunekeeper.training.recipe import from_json
+
+HERE = Base(folder=Path("base"), digest="sha256:here", tokenizer_digest="sha256:t", template_digest=None)
+OTHER = Base(folder=Path("other"), digest="sha256:other", tokenizer_digest="sha256:t", template_digest=None)
+RECIPE = from_json({"rank": 8, "alpha": 32})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    header = json.dumps({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    (tmp_path / "adapter_model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 4)
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 8, "lora_alpha": 32}))
+    write_sidecar(tmp_path, HERE, RECIPE, dataset="sha256:d", parent=None)
+    return tmp_path
+
+
+def test_the_sidecar_says_what_the_adapter_belongs_to(folder: Path) -> None:
+    said = read_sidecar(folder)
+    assert said is not None
+    assert (said["base_digest"], said["dataset_digest"], said["recipe_digest"]) == ("sha256:here", "sha256:d", RECIPE.digest)
+    check_parent(folder, HERE, RECIPE)
+
+
+def test_an_adapter_of_another_base_is_refused_naming_both_digests(folder: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"sha256:here.*sha256:other"):
+        check_parent(folder, OTHER, RECIPE)
+
+
+def test_an_adapter_without_a_sidecar_needs_a_ledger_that_vouches_for_it(folder: Path) -> None:
+    (folder / "tunekeeper.json").unlink()
+    with pytest.raises(ArtifactError, match="which base"):
+        check_parent(folder, HERE, RECIPE)
+    check_parent(folder, HERE, RECIPE, claimed="sha256:here")
+    with pytest.raises(ArtifactError, match="sha256:other"):
+        check_parent(folder, HERE, RECIPE, claimed="sha256:other")
+
+
+def test_a_recipe_of_another_shape_is_refused_with_the_adapters_value(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="rank is 16, the adapter to continue has 8"):
+        check_parent(folder, HERE, from_json({"rank": 16}))
+    with pytest.raises(ConfigError, match="alpha"):
+        check_parent(folder, HERE, from_json({"rank": 8, "alpha": 16}))
+
+
+def test_a_truncated_or_missing_adapter_is_refused(folder: Path) -> None:
+    weights = folder / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-2])
+    with pytest.raises(ArtifactError, match="truncated"):
+        check_parent(folder, HERE, RECIPE)
+    weights.unlink()
+    with pytest.raises(ArtifactError, match="holds no"):
+        check_parent(folder, HERE, RECIPE)

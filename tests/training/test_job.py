@@ -1,0 +1,213 @@
+"""The real trainer on the tiny base, in this process: learning, resuming, transcripts, clear failures."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunekeeper.core.errors import ArtifactError, ConfigError, DataError
+from tunekeeper.core.ids import digest_file
+from tunekeeper.training import job
+from tunekeeper.training.recipe import from_json
+
+from .conftest import BASE, SMALL, Local, chat_lines
+
+pytestmark = [
+    pytest.mark.real,
+    # peft asks transformers under a name that transformers is about to drop.
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
+]
+
+NAN_IN_FLOAT16 = b"\x00\x7e"
+ANSWER = '{"category": "bug", "priority": "low"}'
+
+
+def order(folder: Path, count: int = 48, **changes: Any) -> dict[str, Any]:
+    """A job input on `count` rows written into `folder`."""
+    lines = [_same_answer(line) for line in chat_lines(count + 6)]
+    (folder / "train.jsonl").write_text("".join(lines[:count]))
+    (folder / "eval.jsonl").write_text("".join(lines[count:]))
+    names = from_json({}).as_json()
+    recipe = {key: value for key in names if (value := getattr(SMALL, key)) is not None}
+    return {
+        "base": str(BASE),
+        "train": str(folder / "train.jsonl"),
+        "eval": str(folder / "eval.jsonl"),
+        "recipe": {**recipe, "targets": ["all-linear"]},
+        "dataset_digest": "sha256:d",
+        "transcript": 4,
+        "answer_tokens": 24,
+        **changes,
+    }
+
+
+def _same_answer(line: str) -> str:
+    """The row with one answer for all, which a few steps learn."""
+    value = json.loads(line)
+    value["messages"][-1]["content"] = ANSWER
+    return json.dumps(value) + "\n"
+
+
+class Killed(BaseException):
+    """What a kill looks like from inside."""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], Local]:
+    """One training of 48 rows and 2 epochs: (folder, output, context)."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "work").mkdir()
+    context = Local(folder / "work")
+    return folder, job.run(order(folder), context), context
+
+
+def test_a_run_learns_and_leaves_adapter_sidecar_and_curve(trained: tuple[Path, dict[str, Any], Local]) -> None:
+    folder, output, context = trained
+    assert output["step"] == 12
+    assert output["loss"][-1] < output["loss"][0] / 2
+    assert output["eval_loss"][1] < output["eval_loss"][0]
+    assert len(output["eval_loss"]) == 2
+    assert output["rows"] == 48
+    assert output["left_out"] == 0
+    assert {"adapter_model.safetensors", "adapter_config.json", "tunekeeper.json"} <= {
+        p.name for p in (folder / "work/adapter").iterdir()
+    }
+    assert max(line["fraction"] for line in context.told) <= 1
+    assert any("eta_seconds" in line for line in context.told)
+
+
+def test_the_transcript_holds_text_ids_greedy_answers_and_log_probabilities(trained: tuple[Path, dict[str, Any], Local]) -> None:
+    folder, output, _ = trained
+    lines = [json.loads(line) for line in (folder / "work/transcript.jsonl").read_text().splitlines()]
+    assert len(lines) == output["transcribed"] == 4
+    for line in lines:
+        assert line["rendered"].endswith("<|im_start|>assistant\n")
+        assert len(line["answer_ids"]) == len(line["logprobs"])
+        assert all(value <= 0 for value in line["logprobs"])
+        assert line["messages"][-1]["role"] == "user"
+        assert (line["finish_reason"] == "stop") == (line["answer_ids"][-1] == 2)
+    assert sum(line["finish_reason"] == "stop" for line in lines) >= 3
+    assert all(json.loads(line["answer"]).keys() == {"category", "priority"} for line in lines)
+    assert any(line["answer"] == ANSWER for line in lines)
+
+
+def test_a_run_killed_after_an_epoch_resumes_to_the_very_same_adapter(
+    trained: tuple[Path, dict[str, Any], Local], tmp_path: Path
+) -> None:
+    whole, _, _ = trained
+    work = tmp_path / "work"
+    work.mkdir()
+
+    def kill(fields: dict[str, Any]) -> None:
+        if (work / "checkpoint.pt").exists():
+            raise Killed
+
+    with pytest.raises(Killed):
+        job.run(order(tmp_path), Local(work, kill))
+    assert not (work / "adapter").exists()
+    output = job.run(order(tmp_path), Local(work))
+    assert output["resumed_from"] == 1
+    assert output["step"] == 12
+    name = "adapter/adapter_model.safetensors"
+    assert digest_file(work / name) == digest_file(whole / "work" / name)
+    assert (work / "transcript.jsonl").read_bytes() == (whole / "work/transcript.jsonl").read_bytes()
+
+
+def test_a_continued_run_starts_where_its_parent_ended_and_replays(
+    trained: tuple[Path, dict[str, Any], Local], tmp_path: Path
+) -> None:
+    whole, before, _ = trained
+    (tmp_path / "work").mkdir()
+    work = order(tmp_path, count=56, parent=str(whole / "work/adapter"), known=str(whole / "train.jsonl"))
+    work["recipe"] |= {"replay": 0.5, "epochs": 1}
+    output = job.run(work, Local(tmp_path / "work"))
+    assert (output["rows"], output["replayed"]) == (12, 4)
+    assert output["loss"][0] < before["loss"][0] / 2
+
+
+def test_a_parent_of_another_base_is_refused_before_anything_is_loaded(
+    trained: tuple[Path, dict[str, Any], Local], tmp_path: Path
+) -> None:
+    whole, _, _ = trained
+    sidecar = whole / "work/adapter/tunekeeper.json"
+    said = sidecar.read_text()
+    try:
+        sidecar.write_text(json.dumps(json.loads(said) | {"base_digest": "sha256:other"}))
+        with pytest.raises(ArtifactError, match=r"sha256:other.*sha256:"):
+            job.run(order(tmp_path, parent=str(whole / "work/adapter")), Local(tmp_path))
+    finally:
+        sidecar.write_text(said)
+
+
+def test_a_base_that_changed_since_the_run_was_begun_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="begun with sha256:old"):
+        job.run(order(tmp_path, base_digest="sha256:old"), Local(tmp_path))
+
+
+def test_a_loss_that_is_no_number_fails_with_the_step_and_a_smaller_rate(tmp_path: Path) -> None:
+    poisoned = Path(shutil.copytree(BASE, tmp_path / "base"))
+    weights = bytearray((poisoned / "model.safetensors").read_bytes())
+    weights[-2:] = NAN_IN_FLOAT16
+    (poisoned / "model.safetensors").write_bytes(weights)
+    work = order(tmp_path, base=str(poisoned))
+    with pytest.raises(ConfigError, match=r"loss became nan at step 1 with learning_rate 0\.002 .*0\.0002"):
+        job.run(work, Local(tmp_path))
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_rows_that_are_all_too_long_are_refused(tmp_path: Path) -> None:
+    work = order(tmp_path)
+    work["recipe"] |= {"max_tokens": 8}
+    with pytest.raises(DataError, match="none of 48 rows has at most 8 tokens"):
+        job.run(work, Local(tmp_path))
+
+
+def test_a_checkpoint_without_a_run_of_ours_gets_a_transcript(
+    trained: tuple[Path, dict[str, Any], Local], tmp_path: Path
+) -> None:
+    whole, _, _ = trained
+    asked = {"base": str(BASE), "prompts": str(whole / "eval.jsonl"), "count": 4, "answer_tokens": 24}
+    output = job.transcript({**asked, "adapter": str(whole / "work/adapter")}, Local(tmp_path))
+    assert output["transcribed"] == 4
+    ours = [json.loads(line) for line in (tmp_path / "transcript.jsonl").read_text().splitlines()]
+    theirs = [json.loads(line) for line in (whole / "work/transcript.jsonl").read_text().splitlines()]
+    assert [line["answer_ids"] for line in ours] == [line["answer_ids"] for line in theirs]
+    job.transcript(asked, Local(tmp_path))
+    bare = [json.loads(line) for line in (tmp_path / "transcript.jsonl").read_text().splitlines()]
+    assert [line["logprobs"] for line in bare] != [line["logprobs"] for line in ours]
+
+
+def test_the_number_format_follows_the_machine(tmp_path: Path) -> None:
+    plain, fast = tmp_path / "plain", tmp_path / "fast"
+    plain.write_text("flags : avx2")
+    fast.write_text("flags : avx2 avx512_bf16")
+    assert job.chosen_dtype("auto", gpu=False, cpuinfo=plain) == "float32"
+    assert job.chosen_dtype("auto", gpu=False, cpuinfo=fast) == "bfloat16"
+    assert job.chosen_dtype("auto", gpu=True, cpuinfo=plain) == "bfloat16"
+    assert job.chosen_dtype("float16", gpu=True) == "float16"
+
+
+def test_an_epoch_uses_each_row_once_in_groups_of_like_length() -> None:
+    from tunekeeper.training.encode import Encoded
+    from tunekeeper.training.loop import batches
+
+    rows = [Encoded(ids=(1,) * n, learned=(True,) * n) for n in range(1, 101)]
+    found = batches(rows, [1.0] * 100, 8, random.Random(0))
+    assert sorted(len(row.ids) for batch in found for row in batch) == list(range(1, 101))
+    assert all(max(map(len, sizes)) - min(map(len, sizes)) < 16 for sizes in ([row.ids for row in batch] for batch in found))
+    half = batches(rows, [0.5] * 100, 8, random.Random(0))
+    assert 30 < sum(map(len, half)) < 70
+
+
+def test_the_rate_climbs_then_falls_to_a_twentieth() -> None:
+    from tunekeeper.training.loop import rate
+
+    recipe = from_json({"learning_rate": 1.0, "warmup_steps": 10})
+    assert rate(0, 100, recipe) == pytest.approx(0.1)
+    assert rate(9, 100, recipe) > 0.95
+    assert rate(100, 100, recipe) == pytest.approx(0.05)

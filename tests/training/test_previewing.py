@@ -1,0 +1,58 @@
+"""Previews: rendered text, masked tokens, files of messages."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tunekeeper.core.errors import ArtifactError, DataError
+from tunekeeper.training.previewing import preview, read_messages
+from tunekeeper.training.rows import Row
+
+from .conftest import BASE
+
+ASKED = ({"role": "user", "content": "Héllo"},)
+
+
+def test_a_question_is_rendered_up_to_the_prompt_for_its_answer() -> None:
+    shown = preview(BASE, Row(id="r", messages=ASKED))
+    assert shown.rendered == "<|im_start|>user\nHéllo<|im_end|>\n<|im_start|>assistant\n"
+    assert shown.learned == 0
+    assert "".join(token.text for token in shown.tokens).startswith("<|im_start|>user")
+
+
+def test_an_answered_conversation_shows_what_is_learned() -> None:
+    shown = preview(BASE, Row(id="r", messages=(*ASKED, {"role": "assistant", "content": "ok"})))
+    assert shown.rendered.endswith("assistant\nok<|im_end|>\n")
+    assert "".join(token.text for token in shown.tokens if token.learned) == "ok<|im_end|>"
+
+
+def test_the_file_may_be_a_list_an_object_or_jsonl(tmp_path: Path) -> None:
+    path = tmp_path / "m.json"
+    for text in (
+        json.dumps(ASKED),
+        json.dumps({"messages": ASKED}),
+        json.dumps({"messages": ASKED}) + "\n" + json.dumps({"x": 1}),
+    ):
+        path.write_text(text)
+        row, generate = read_messages(path)
+        assert row.messages == ASKED
+        assert generate is None
+    path.write_text(json.dumps({"messages": ASKED, "add_generation_prompt": False}))
+    assert read_messages(path)[1] is False
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", "[]", '[{"role": "robot"}]', '{"messages": 3}'])
+def test_a_file_without_messages_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "m.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"m\.json"):
+        read_messages(path)
+
+
+def test_a_checkpoint_without_a_template_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_bytes((BASE / "tokenizer.json").read_bytes())
+    with pytest.raises(ArtifactError, match="no chat template"):
+        preview(tmp_path, Row(id="r", messages=ASKED))

@@ -1,0 +1,89 @@
+"""Recipes: defaults, layers, near names, ranges, digests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tunekeeper.core.errors import ConfigError
+from tunekeeper.training.config import Config
+from tunekeeper.training.recipe import from_json, read_changes, resolve, warnings
+
+
+def test_the_product_defaults_are_rank_16_and_alpha_twice_that() -> None:
+    recipe = resolve(Config())
+    assert (recipe.rank, recipe.alpha, recipe.epochs) == (16, 32, 3)
+    assert warnings(recipe) == ()
+
+
+def test_a_recipe_survives_json_with_the_same_digest() -> None:
+    recipe = resolve(Config(rank=8, targets=("q_proj", "v_proj"), replay=1.0))
+    again = from_json(json.loads(json.dumps(recipe.as_json())))
+    assert again == recipe
+    assert again.digest == recipe.digest
+    assert from_json(recipe.as_json() | {"seed": 1}).digest != recipe.digest
+
+
+def test_update_values_count_only_when_a_run_continues_and_changes_win() -> None:
+    section = Config(epochs=4, learning_rate=2e-3, update={"epochs": 3.0, "learning_rate": 1e-3})
+    assert resolve(section).epochs == 4
+    assert resolve(section, continued=True).learning_rate == 1e-3
+    assert resolve(section, {"epochs": 1}, continued=True).epochs == 1
+
+
+def test_an_unknown_key_is_refused_with_the_near_name() -> None:
+    with pytest.raises(ConfigError, match=r"unknown key 'learning_rat'.*learning_rate"):
+        from_json({"learning_rat": 0.1})
+    with pytest.raises(ConfigError, match=r"training\.update: unknown key 'epoch'"):
+        resolve(Config(update={"epoch": 3}), continued=True)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("rank", 0),
+        ("rank", "16"),
+        ("rank", 1.5),
+        ("rank", True),
+        ("epochs", 0),
+        ("learning_rate", float("nan")),
+        ("learning_rate", 2),
+        ("dropout", 1),
+        ("targets", []),
+        ("targets", [1]),
+        ("dtype", "int8"),
+        ("qlora", 1),
+        ("replay", -1),
+        ("seed", -1),
+    ],
+)
+def test_a_value_outside_its_range_or_type_is_refused_by_name(key: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=key):
+        from_json({key: value})
+
+
+def test_whole_numbers_may_be_written_as_floats_and_one_target_as_text() -> None:
+    recipe = from_json({"epochs": 3.0, "learning_rate": 1, "targets": "q_proj"})
+    assert recipe.epochs == 3
+    assert recipe.targets == ("q_proj",)
+
+
+def test_many_epochs_and_odd_ranks_are_warned_about() -> None:
+    said = " ".join(warnings(from_json({"epochs": 12, "rank": 2, "alpha": 64})))
+    assert "12 epochs" in said
+    assert "rank 2" in said
+    assert "alpha 64" in said
+
+
+def test_a_recipe_file_may_be_yaml_or_json_and_errors_name_it(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("rank: 8\nepochs: 4\n")
+    (tmp_path / "r.json").write_text('{"rank": 8, "epochs": 4}')
+    assert read_changes(tmp_path / "r.yaml") == read_changes(tmp_path / "r.json") == {"rank": 8, "epochs": 4}
+    for name, text in (("list.yaml", "- 1"), ("broken.json", "{"), ("broken.yaml", "a: [")):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ConfigError, match=name):
+            read_changes(tmp_path / name)
+    with pytest.raises(ConfigError, match="missing"):
+        read_changes(tmp_path / "missing.yaml")

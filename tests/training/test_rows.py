@@ -1,0 +1,76 @@
+"""Reading rows and choosing those a continued run learns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tunekeeper.core.errors import DataError
+from tunekeeper.training.rows import Row, read_rows, select
+
+
+def row(text: str) -> Row:
+    return Row(id=text, messages=({"role": "user", "content": text}, {"role": "assistant", "content": "ok"}))
+
+
+def test_rows_keep_their_order_ids_weights_and_tools(tmp_path: Path) -> None:
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    lines = [
+        {"messages": messages, "metadata": {"id": "T-1"}, "weight": 0.5, "tools": [{"type": "function"}]},
+        {"messages": messages},
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)) + "\n\n")
+    first, second = read_rows(path)
+    assert (first.id, first.weight, len(first.tools)) == ("T-1", 0.5, 1)
+    assert (second.id, second.weight) == ("line 2", 1.0)
+    assert first.key != second.key
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "[]",
+        '{"messages": []}',
+        '{"messages": [{"role": "robot", "content": "x"}]}',
+        '{"messages": [{"role": "user", "content": "x"}]}',
+        '{"messages": [{"role": "assistant", "content": 3}]}',
+        '{"messages": [{"role": "assistant", "content": "x"}], "weight": 2}',
+    ],
+)
+def test_a_broken_line_is_reported_with_file_and_number(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"messages": [{"role": "assistant", "content": "x"}]}\n' + line + "\n")
+    with pytest.raises(DataError, match=r"rows\.jsonl:2"):
+        read_rows(path)
+
+
+def test_an_empty_or_missing_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").write_text("\n")
+    for name in ("empty.jsonl", "none.jsonl"):
+        with pytest.raises(DataError, match=name):
+            read_rows(tmp_path / name)
+
+
+def test_a_continued_run_learns_every_new_row_and_as_many_old_ones() -> None:
+    old, new = [row(f"old {i}") for i in range(50)], [row(f"new {i}") for i in range(10)]
+    chosen, replayed = select([*old, *new], old, 1.0, seed=3)
+    assert replayed == 10
+    assert len(chosen) == 20
+    assert all(item in chosen for item in new)
+    assert select([*old, *new], old, 1.0, seed=3) == (chosen, replayed)
+    assert select([*old, *new], old, 1.0, seed=4)[0] != chosen
+
+
+def test_replay_takes_no_more_old_rows_than_there_are_and_zero_takes_none() -> None:
+    old, new = [row("old")], [row(f"new {i}") for i in range(3)]
+    assert select([*old, *new], old, 5.0, seed=0)[1] == 1
+    assert select([*old, *new], old, 0.0, seed=0) == (new, 0)
+
+
+def test_without_any_new_row_everything_is_learned_again() -> None:
+    old = [row("a"), row("b")]
+    assert select(old, old, 1.0, seed=0) == (old, 2)
