@@ -67,12 +67,18 @@ def test_a_project_without_its_file_says_how_to_make_one(tmp_path):
             {"tunekeeper.yaml": "", "models/a.yaml": "model: a\ntrainig: {}\n"},
             "models/a.yaml:2: unknown key 'trainig' (fix: write 'training')",
         ),
-        ({"tunekeeper.yaml": "", "models/a.yaml": "training:\n  rank: x\n"}, "models/a.yaml:2: training.rank: expected int, got str"),
+        (
+            {"tunekeeper.yaml": "", "models/a.yaml": "training:\n  rank: x\n"},
+            "models/a.yaml:2: training.rank: expected int, got str",
+        ),
         (
             {"tunekeeper.yaml": "", "models/a.yaml": "model: b\n"},
             "models/a.yaml:1: model: 'b' stands in a file called a.yaml (fix: write 'a')",
         ),
-        ({"tunekeeper.yaml": "", "models/a.yaml": "level: 7\n"}, "models/a.yaml:1: level: 7 is not a maturity level (fix: write 1, 2, 3 or 4)"),
+        (
+            {"tunekeeper.yaml": "", "models/a.yaml": "level: 7\n"},
+            "models/a.yaml:1: level: 7 is not a maturity level (fix: write 1, 2, 3 or 4)",
+        ),
         ({"tunekeeper.yaml": "", "models/a.yml": ""}, "models/a.yml: would be passed over (fix: rename it to a.yaml)"),
         (
             {"tunekeeper.yaml": "worker: {tick_seconds: 900}\n"},

@@ -27,7 +27,9 @@ def test_a_key_that_stands_twice_is_refused_with_both_lines():
 
 
 def test_an_alias_bomb_is_refused_at_its_first_alias():
-    bomb = "a: &a [x, x]\n" + "".join(f"{n}: &{n} [{', '.join(['*' + m] * 9)}]\n" for m, n in ["ab", "bc", "cd", "de", "ef", "fg", "gh"])
+    bomb = "a: &a [x, x]\n" + "".join(
+        f"{n}: &{n} [{', '.join(['*' + m] * 9)}]\n" for m, n in ["ab", "bc", "cd", "de", "ef", "fg", "gh"]
+    )
     assert refused(bomb).startswith("f.yaml:2: aliases (*name) are not allowed")
 
 
@@ -69,6 +71,11 @@ def test_a_file_that_cannot_be_read_or_is_too_long_is_one_line(tmp_path: Path):
 
 
 def test_a_scalar_is_read_as_in_a_file():
-    assert (parse_scalar("8080"), parse_scalar("true"), parse_scalar("[a, b]"), parse_scalar("x y")) == (8080, True, ["a", "b"], "x y")
+    assert (parse_scalar("8080"), parse_scalar("true"), parse_scalar("[a, b]"), parse_scalar("x y")) == (
+        8080,
+        True,
+        ["a", "b"],
+        "x y",
+    )
     with pytest.raises(ConfigError):
         parse_scalar("[a")

@@ -1,13 +1,19 @@
-"""Tiny checkpoints with random weights and real byte-level BPE tokenizers, made in a second; adapters for them."""
+"""Tiny checkpoints with random weights and real byte-level BPE tokenizers, adapters for them, and what transformers answers.
+
+`python -m tests.deployment.checkpoints FOLDER` makes them all in one child process: torch stays out of the test process.
+"""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-QWEN2 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+QWEN2, LLAMA3 = SPLIT % r"\p{N}", SPLIT % r"\p{N}{1,3}"
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
@@ -18,85 +24,172 @@ LINES = [
     "The app crashes when I open it. It's broken, they're sorry, we'll see!",
     "system user assistant Triage the ticket.  Größe, naïve, 你好, 🎉 and tabs\tand\nlines",
 ] * 8
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+PROMPTS = (
+    [{"role": "system", "content": "Answer with JSON."}, {"role": "user", "content": "My invoice is wrong, 12345 dollars"}],
+    [{"role": "user", "content": "The app crashes 🎉\n\n  It's broken, 你好"}],
+    [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}, {"role": "user", "content": "Größe?"}],
+)
+LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
-def make_tokenizer(folder: Path, *, regex: str = QWEN2, nfc: bool = True, template: str = CHATML, vocab: int = 420) -> int:
+@dataclass(frozen=True)
+class Plan:
+    """One checkpoint, perhaps with one adapter."""
+
+    family: str
+    config: dict[str, Any] = field(default_factory=dict)
+    lora: dict[str, Any] | None = None
+    dtype: str = "float32"
+
+
+PLANS = {
+    "llama": Plan("llama", lora={}),
+    "llama3-rope": Plan(
+        "llama",
+        {"rope_parameters": {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0,
+                             "high_freq_factor": 4.0, "original_max_position_embeddings": 64}},
+    ),  # fmt: skip
+    "llama-linear-bf16": Plan(
+        "llama", {"rope_parameters": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}}, dtype="bfloat16"
+    ),
+    "llama-bias": Plan("llama", {"attention_bias": True, "mlp_bias": True}),
+    "qwen2-yarn": Plan(
+        "qwen2",
+        {"rope_parameters": {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 128}},
+    ),
+    "mistral-rslora": Plan("mistral", lora={"use_rslora": True}),
+    "qwen2-ranks": Plan("qwen2", lora={"rank_pattern": {"q_proj": 2, "layers.1.mlp.up_proj": 6}, "alpha_pattern": {"k_proj": 32}}),
+    "qwen2-dora": Plan("qwen2", lora={"use_dora": True}),
+    "qwen2-tied": Plan("qwen2", lora={"target_modules": ["q_proj", "embed_tokens"]}),
+    "qwen3-head": Plan("qwen3", lora={"modules_to_save": ["lm_head"]}),
+}
+
+
+def make_all(folder: Path) -> None:
+    """Make every plan under `folder` in a child process."""
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-m", "tests.deployment.checkpoints", str(folder)], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def make_tokenizer(folder: Path, regex: str = QWEN2) -> int:
     """Train and save a tokenizer; its size."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     raw = Tokenizer(models.BPE())
-    if nfc:
-        raw.normalizer = normalizers.NFC()
+    raw.normalizer = normalizers.NFC()
     split = pre_tokenizers.Split(Regex(regex), "isolated")
     raw.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     raw.decoder = decoders.ByteLevel()
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     raw.train_from_iterator(
-        LINES, trainers.BpeTrainer(vocab_size=vocab, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+        LINES, trainers.BpeTrainer(vocab_size=420, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
     )
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=raw, eos_token="<|im_end|>", pad_token="<|endoftext|>", additional_special_tokens=["<|im_start|>"]
     )
-    tokenizer.chat_template = template
+    tokenizer.chat_template = CHATML
     tokenizer.save_pretrained(folder)
     return len(tokenizer)
 
 
-def make_checkpoint(
-    folder: Path, family: str = "qwen2", *, hidden: int = 64, seed: int = 0, dtype: str = "float32", **options: Any
-) -> Path:
-    """A random model whose weights are large enough that its answers vary; biases included."""
+def make_checkpoint(folder: Path, plan: Plan, hidden: int = 64) -> Path:
+    """A random model whose weights are large enough that its answers vary; biases and norms included."""
     import torch
     import transformers
 
-    name = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3"}[family]
-    size = make_tokenizer(folder, regex=LLAMA3 if family == "llama" else QWEN2)
-    torch.manual_seed(seed)
+    size = make_tokenizer(folder, LLAMA3 if plan.family == "llama" else QWEN2)
+    torch.manual_seed(0)
+    name = plan.family.capitalize()
     settings: dict[str, Any] = {
-        "vocab_size": (size + 63) // 64 * 64, "hidden_size": hidden, "intermediate_size": hidden * 2, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
-        "tie_word_embeddings": family == "qwen2", "bos_token_id": None, "eos_token_id": 2, "pad_token_id": 0,
+        "vocab_size": size + 8, "hidden_size": hidden, "intermediate_size": hidden * 2, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": hidden // 4, "max_position_embeddings": 512,
+        "tie_word_embeddings": plan.family == "qwen2", "bos_token_id": None, "eos_token_id": 2, "pad_token_id": 0,
     }  # fmt: skip
-    if family == "qwen3":
-        settings["head_dim"] = hidden // 4
-    if family == "mistral":
+    if plan.family == "mistral":
         settings["sliding_window"] = None
-    settings |= options
-    model = getattr(transformers, f"{name}ForCausalLM")(getattr(transformers, f"{name}Config")(**settings))
+    model = getattr(transformers, f"{name}ForCausalLM")(getattr(transformers, f"{name}Config")(**settings | plan.config))
     with torch.no_grad():
         for key, value in model.named_parameters():
             if "norm" in key:
                 value.copy_(1 + 0.1 * torch.randn_like(value))
             else:
-                value.copy_(torch.randn_like(value) * (0.4 if "embed" in key or "lm_head" in key else 0.12))
-    model.to(getattr(torch, dtype)).save_pretrained(folder)
+                value.copy_(torch.randn_like(value) * (0.4 if "embed" in key or "lm_head" in key else hidden**-0.5))
+    model.to(getattr(torch, plan.dtype)).save_pretrained(folder)
     return folder
 
 
-def make_adapter(folder: Path, base: Path, *, seed: int = 1, targets: Any = None, size: float = 0.1, **options: Any) -> Path:
-    """A random LoRA adapter of `base`, saved as PEFT saves it."""
+def make_adapter(folder: Path, base: Path, options: dict[str, Any]) -> Any:
+    """A random adapter of `base`, saved as PEFT saves it; the model that answers with it."""
     import torch
-    import transformers
     from peft import LoraConfig, get_peft_model
 
-    torch.manual_seed(seed)
-    model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    targets = targets or ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-    settings = {"r": 4, "lora_alpha": 8, "target_modules": targets, "task_type": "CAUSAL_LM"} | options
-    tuned = get_peft_model(model, LoraConfig(**settings))
+    torch.manual_seed(1)
+    settings = {"r": 4, "lora_alpha": 8, "target_modules": LINEAR, "task_type": "CAUSAL_LM"} | options
+    tuned = get_peft_model(load(base), LoraConfig(**settings))
     with torch.no_grad():
         for key, value in tuned.named_parameters():
-            if "lora_" in key or "modules_to_save" in key or "magnitude" in key:
-                value.add_(torch.randn_like(value) * size)
+            if any(part in key for part in ("lora_", "modules_to_save.default", "magnitude")):
+                value.add_(torch.randn_like(value) * 0.1)
     tuned.save_pretrained(folder)
-    return folder
+    return tuned
+
+
+def load(base: Path) -> Any:
+    """The model in float32, whatever it is stored in."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+
+
+def transcribe(model: Any, base: Path, path: Path, length: int = 10) -> None:
+    """Write what transformers renders, tokenizes and answers, greedily and without a cache."""
+    import torch
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    model.eval()
+    lines = []
+    for number, messages in enumerate(PROMPTS):
+        rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        prompt = tokenizer(rendered, add_special_tokens=False)["input_ids"]
+        answer: list[int] = []
+        logprobs: list[float] = []
+        while len(answer) < length and (not answer or answer[-1] != 2):
+            with torch.no_grad():
+                scores = torch.log_softmax(model(torch.tensor([prompt + answer])).logits[0, -1].double(), -1)
+            answer.append(int(scores.argmax()))
+            logprobs.append(float(scores.max()))
+        stopped = answer[-1] == 2
+        line = {
+            "id": f"p{number}", "messages": messages, "rendered": rendered, "prompt_ids": prompt, "logprobs": logprobs,
+            "answer": tokenizer.decode(answer[: len(answer) - stopped]), "answer_ids": answer,
+            "finish_reason": "stop" if stopped else "length",
+        }  # fmt: skip
+        lines.append(json.dumps(line) + "\n")
+    path.write_text("".join(lines))
 
 
 def edit_json(path: Path, **changes: Any) -> None:
-    """Overwrite keys of a JSON file."""
-    value = json.loads(path.read_text())
-    value.update(changes)
-    path.write_text(json.dumps(value))
+    """Overwrite keys of a JSON file; None removes one."""
+    value = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({key: item for key, item in value.items() if item is not None}))
+
+
+def main(folder: Path) -> None:
+    """Every plan: `<name>/base`, `<name>/adapter`, `<name>/transcript.jsonl`; and a wider one for K-quants, `wide/base`."""
+    import torch
+
+    torch.set_num_threads(1)
+    for name, plan in PLANS.items():
+        base = make_checkpoint(folder / name / "base", plan)
+        model = load(base) if plan.lora is None else make_adapter(folder / name / "adapter", base, plan.lora)
+        transcribe(model, base, folder / name / "transcript.jsonl")
+    make_checkpoint(folder / "wide" / "base", Plan("qwen2"), hidden=256)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

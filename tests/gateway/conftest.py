@@ -58,6 +58,7 @@ class Bench:
         self._ready = threading.Event()
         self._stop: asyncio.Event | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
+        self.http = httpx.Client(timeout=20, verify=False)  # making a TLS context for each request costs more than the request
 
     def start(self) -> Bench:
         self._thread.start()
@@ -75,7 +76,13 @@ class Bench:
         await self.b.start()
         self.publish()
         self.gateway = Gateway(
-            self.root, "w0", self.options, SystemClock(), request_key=KEY, pepper=PEPPER, environment={"UP_KEY": "secret-upstream"}
+            self.root,
+            "w0",
+            self.options,
+            SystemClock(),
+            request_key=KEY,
+            pepper=PEPPER,
+            environment={"UP_KEY": "secret-upstream"},
         )
         self.listening = bind("127.0.0.1", 0)
         self.port = self.listening.getsockname()[1]
@@ -89,6 +96,7 @@ class Bench:
         await self.b.close()
 
     def stop(self) -> None:
+        self.http.close()
         if self._thread.is_alive() and self._stop is not None:
             self.loop.call_soon_threadsafe(self._stop.set)
             self._thread.join(20)
@@ -98,7 +106,10 @@ class Bench:
         """Publish the next table: slots `a` and `b`, all traffic to `a` unless `route` says otherwise."""
         slots = {
             name: Slot(id=name, model=MODEL, version=version, endpoint=fake.url + "/v1", observed="ready", **(slot or {}))
-            for name, version, fake in (("a", "v1.0-2026-01-05-812examples", self.a), ("b", "v1.1-2026-02-09-1004examples", self.b))
+            for name, version, fake in (
+                ("a", "v1.0-2026-01-05-812examples", self.a),
+                ("b", "v1.1-2026-02-09-1004examples", self.b),
+            )
         }
         number = self.table.generation + 1
         shares = route.pop("shares", (share("a", "champion", 0, 10_000),))
@@ -122,10 +133,10 @@ class Bench:
 
     def chat(self, text: str = "hello", headers: dict[str, str] | None = None, **body: Any) -> httpx.Response:
         whole = {"model": MODEL, "messages": [{"role": "user", "content": text}], **body}
-        return httpx.post(f"{self.url}/v1/chat/completions", json=whole, headers=headers, timeout=20)
+        return self.http.post(f"{self.url}/v1/chat/completions", json=whole, headers=headers)
 
     def get(self, path: str, key: str | None = None) -> httpx.Response:
-        return httpx.get(self.url + path, headers={"authorization": f"Bearer {key}"} if key else None, timeout=20)
+        return self.http.get(self.url + path, headers={"authorization": f"Bearer {key}"} if key else None)
 
     def raw(self, data: bytes, *, wait: float = 5.0) -> bytes:
         """Send bytes, return everything that comes back until the gateway closes or falls silent for `wait`."""

@@ -68,8 +68,10 @@ def test_answer_headers_say_who_answered_and_under_which_id(bench: Any) -> None:
 
 
 def test_unknown_fields_reach_the_model_server_and_big_numbers_keep_their_digits(bench: Any) -> None:
-    body = '{"model":"support-desk","messages":[{"role":"user","content":"x"}],"seed":123456789012345678901234567890,"grammar":"g"}'
-    response = httpx.post(bench.url + "/v1/chat/completions", content=body, timeout=20)
+    body = (
+        '{"model":"support-desk","messages":[{"role":"user","content":"x"}],"seed":123456789012345678901234567890,"grammar":"g"}'
+    )
+    response = bench.http.post(bench.url + "/v1/chat/completions", content=body, timeout=20)
     assert response.status_code == 200
     assert bench.a.bodies[-1]["seed"] == 123456789012345678901234567890
     assert bench.a.bodies[-1]["grammar"] == "g"
@@ -101,7 +103,9 @@ def test_a_client_cannot_choose_an_adapter_of_a_llamacpp_slot(bench: Any) -> Non
     assert "lora" not in bench.a.bodies[-1]
 
 
-@pytest.mark.parametrize("how", ["500", "503", "close", "garbage", "garbage_body", "error_in_200", "cut", "wrong_length", "429", "404"])
+@pytest.mark.parametrize(
+    "how", ["500", "503", "close", "garbage", "garbage_body", "error_in_200", "cut", "wrong_length", "429", "404"]
+)
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_failure_before_the_first_byte_falls_back(bench: Any, how: str, stream: bool) -> None:
     if stream and how in ("cut", "wrong_length"):

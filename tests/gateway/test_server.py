@@ -79,7 +79,7 @@ SMUGGLED = {
 def test_ambiguous_framing_is_a_400_and_closes(bench: Any, name: str) -> None:
     heard = bench.raw(SMUGGLED[name] + b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
     assert status_of(heard) == 400
-    assert heard.count(b"HTTP/1.1 ") == 1, "nothing behind it was answered"
+    assert heard.count(b"content-type: ") == 1, "nothing behind it was answered"
     assert b"connection: close" in heard
     assert bench.a.counts.requests == 0
 
@@ -187,20 +187,18 @@ def test_connections_beyond_the_limit_are_refused_and_counted(make_bench: Any) -
 def mutations(seed: int, n: int) -> list[bytes]:
     """Bodies that are wrong in every way a client might think of."""
     rng = random.Random(seed)
+    to = b'{"model":"support-desk",'
     fixed = [
         b"", b"null", b"[]", b"1", b'"x"', b"{", b"}", b"{}", b"\xff\xfe", b"\xef\xbb\xbf{}", b'{"model":}', b'{"model":null}',
-        b'{"model":1,"messages":[]}', b'{"model":"","messages":[1]}', b'{"model":"support-desk"}', b'{"model":"support-desk","messages":null}',
-        b'{"model":"support-desk","messages":{}}', b'{"model":"support-desk","messages":[]}', b'{"model":"support-desk","messages":"x"}',
-        b'{"model":"support-desk","messages":[NaN]}', b'{"model":"support-desk","messages":[Infinity]}',
-        b'{"model":"support-desk","messages":[1e400],"temperature":1e400}', b'{"model":"support-desk","messages":[{"role":"\\ud800"}]}',
-        b'{"model":"support-desk","messages":["\xff"]}', b'{"model":"support-desk","messages":["\x00"]}',
-        b'{"model":"support-desk","messages":' + b"[" * 10_000 + b"]" * 10_000 + b"}",
-        b'{"model":"support-desk","messages":' + b'{"a":' * 5_000 + b"1" + b"}" * 5_000 + b"}",
-        b'{"model":"support-desk","messages":' + b"[" * 100 + b"]" * 100 + b"}",
-        b'{"model":"support-desk","messages":[1],"stream":"yes"}', b'{"model":"support-desk","messages":[1],"stream":1}',
-        b'{"model":"support-desk","messages":[1],"user":{}}', b'{"model":"support-desk","messages":[1],"metadata":[]}',
-        b'{"model":"support-desk","messages":[1],"stream_options":5}', b'{"model":"' + b"m" * 5000 + b'","messages":[1]}',
-        b'{"model":"support-desk","messages":[' + b"{}," * 3000 + b"{}]}", b'{"model":"support-desk@","messages":[1]}',
+        b'{"model":1,"messages":[]}', b'{"model":"","messages":[1]}', b'{"model":"support-desk"}', to + b'"messages":null}',
+        to + b'"messages":{}}', to + b'"messages":[]}', to + b'"messages":"x"}', to + b'"messages":[NaN]}',
+        to + b'"messages":[Infinity]}', to + b'"messages":[1e400],"temperature":1e400}', to + b'"messages":[{"role":"\\ud800"}]}',
+        to + b'"messages":["\xff"]}', to + b'"messages":["\x00"]}', to + b'"messages":' + b"[" * 10_000 + b"]" * 10_000 + b"}",
+        to + b'"messages":' + b'{"a":' * 5_000 + b"1" + b"}" * 5_000 + b"}", to + b'"messages":' + b"[" * 100 + b"]" * 100 + b"}",
+        to + b'"messages":[1],"stream":"yes"}', to + b'"messages":[1],"stream":1}', to + b'"messages":[1],"user":{}}',
+        to + b'"messages":[1],"metadata":[]}', to + b'"messages":[1],"stream_options":5}',
+        to + b'"messages":[' + b"{}," * 3000 + b"{}]}",
+        b'{"model":"' + b"m" * 5000 + b'","messages":[1]}', b'{"model":"support-desk@","messages":[1]}',
         b'{"model":"support-desk@nothing","messages":[1]}', b'{"model":"../../etc/passwd","messages":[1]}',
     ]  # fmt: skip
     while len(fixed) < n:

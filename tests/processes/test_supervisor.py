@@ -29,8 +29,8 @@ def say(event):
 supervisor = Supervisor(root, os.environ, say)
 with supervisor.at_work():
     for name in ("gateway-w1", "keeper"):
-        plan = Plan(name=name, command=(sys.executable, "-c", "import time; time.sleep(60)"), lock=root / "run" / f"child-{name}.lock")
-        supervisor.ensure(plan)
+        command = (sys.executable, "-c", "import time; time.sleep(60)")
+        supervisor.ensure(Plan(name=name, command=command, lock=root / "run" / f"child-{name}.lock"))
     say("ready")
     sys.exit(supervisor.run())
 """

@@ -35,7 +35,15 @@ def ticks(n: int, share: float, bad: float, base: float, seed: int = 1, steps: i
     return made
 
 
-def look(rollout: Rollout, errors: list[Tick], now: float, *, corrections: list[Tick] | None = None, requests: int = 100, **facts: object) -> Action:
+def look(
+    rollout: Rollout,
+    errors: list[Tick],
+    now: float,
+    *,
+    corrections: list[Tick] | None = None,
+    requests: int = 100,
+    **facts: object,
+) -> Action:
     evidence = Evidence(
         ticks={"errors": errors, "corrections": corrections if corrections is not None else errors},
         phase_requests=requests,
@@ -109,7 +117,8 @@ def test_an_equal_model_is_rarely_gone_back_from_though_it_is_looked_at_every_ti
 
 def test_a_model_worse_by_more_than_the_margin_is_never_promoted_in_200_runs() -> None:
     promoted = sum(
-        look(replace(ROLLOUT, phase=1), ticks(1_600, 0.25, 0.15, 0.05, seed=seed), 4 * HOUR).kind == "promote" for seed in range(200)
+        look(replace(ROLLOUT, phase=1), ticks(1_600, 0.25, 0.15, 0.05, seed=seed), 4 * HOUR).kind == "promote"
+        for seed in range(200)
     )
     assert promoted == 0
 

@@ -28,7 +28,9 @@ def ws(tmp_path: Path) -> Workspace:
         for number, name in enumerate(("blue", "green", "red"), 1):
             save_slot(
                 tx,
-                Slot(id=name, model=MODEL, version=f"v1.{number}", endpoint="http://127.0.0.1:1/v1", observed="ready", gated=True),
+                Slot(
+                    id=name, model=MODEL, version=f"v1.{number}", endpoint="http://127.0.0.1:1/v1", observed="ready", gated=True
+                ),
             )
     return made
 

@@ -82,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     token = frame.fresh_output()
     try:
         answer = command().main(words, prog_name="tunekeeper", standalone_mode=False)
+        if answer == INTERRUPTED:  # Typer has turned Ctrl-C into an exit code
+            print("interrupted", file=sys.stderr)
         return answer if isinstance(answer, int) else 0
     except BrokenPipeError:
         return _quiet_pipe()

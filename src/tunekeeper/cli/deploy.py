@@ -22,7 +22,8 @@ def status(model: Name, dir: frame.Dir = None, json: frame.Json = False) -> int:
     from tunekeeper.rollout.stage import latest
 
     rollout = latest(frame.workspace(dir), model)
-    head = f"{rollout.state.upper().replace('_', ' ')}: {rollout.version}, {rollout.strategy}, phase {rollout.phase + 1} of {len(rollout.phases) or 1}"
+    state, phases = rollout.state.upper().replace("_", " "), len(rollout.phases) or 1
+    head = f"{state}: {rollout.version}, {rollout.strategy}, phase {rollout.phase + 1} of {phases}"
     looks = [f"  {check.at:%Y-%m-%d %H:%M} {check.action:<8} {check.reason}" for check in rollout.checks[-20:]]
     return frame.emit(rollout, json, [head, *looks])
 

@@ -22,6 +22,7 @@ EXTRAS = {
     "peft": "train",
     "accelerate": "train",
     "safetensors": "train",
+    "bitsandbytes": "qlora",
     "gguf": "local",
     "xllamacpp": "local",
     "psycopg": "postgres",

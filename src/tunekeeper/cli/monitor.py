@@ -40,7 +40,12 @@ def windows(model: frame.Model, since: Since = None, dir: frame.Dir = None, json
 
 
 @app.command()
-def alerts(model: frame.Model, all: Annotated[bool, typer.Option("--all", help="Resolved ones too.")] = False, dir: frame.Dir = None, json: frame.Json = False) -> int:  # fmt: skip
+def alerts(
+    model: frame.Model,
+    all: Annotated[bool, typer.Option("--all", help="Resolved ones too.")] = False,
+    dir: frame.Dir = None,
+    json: frame.Json = False,
+) -> int:
     """List alerts that fire, with the numbers behind them.
 
     Example: tunekeeper monitor alerts --model support-desk

@@ -126,4 +126,5 @@ def _short(model: str, name: str) -> str:
 def _line(move: dict[str, Any]) -> str:
     pending = f"; pending: {move['pending']}" if move["pending"] else ""
     workers = len(move["acknowledged_by"])
-    return f"{move['model']}: {move['from']} → {move['to']} in {move['ms']:.1f} ms, route version {move['route_version']}, {workers} workers obey{pending}"
+    went = f"{move['from']} → {move['to']} in {move['ms']:.1f} ms"
+    return f"{move['model']}: {went}, route version {move['route_version']}, {workers} workers obey{pending}"

@@ -9,14 +9,13 @@ Each room states its section as the dataclass `Config` in its own `config.py`. T
 
 from __future__ import annotations
 
-from tunekeeper.config.project import ModelConfig, ProjectConfig, WorkerConfig, environment, load_project, origins
+from tunekeeper.config.project import ModelConfig, ProjectConfig, environment, load_project, origins
 from tunekeeper.config.serving import ServeFile, load_serve_file
 
 __all__ = [
     "ModelConfig",
     "ProjectConfig",
     "ServeFile",
-    "WorkerConfig",
     "environment",
     "load_project",
     "load_serve_file",

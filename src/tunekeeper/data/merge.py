@@ -23,6 +23,10 @@ NEIGHBOURS = 15
 """Similar recent requests, newest first, that decide about an old row."""
 LEAST_CORRECTED = 3
 """Corrections among them below which nothing is decided."""
+WHOLE_CLASS = 30
+"""Newest requests with one served answer, whatever they ask: where half of them were corrected, the answer itself is dead."""
+LEAST_OF_CLASS = 5
+"""Corrections among those below which the answer is not given up."""
 MOST_RECENT = 300
 """Newest recent requests per served answer that are looked at."""
 
@@ -85,7 +89,8 @@ def merge(old: Sequence[Example], corrections: Sequence[Correction], recent: Seq
 
 
 def outdated_rows(rows: Sequence[Example], recent: Sequence[Recent], section: Config) -> list[str]:
-    """Ids of rows whose answer was corrected on at least `outdated_share` of similar recent requests that got that answer."""
+    """Ids of rows whose answer was corrected on at least `outdated_share` of similar recent requests that got that answer,
+    or on half of all the newest ones that got it."""
     by_answer: dict[str, list[tuple[frozenset[str], bool]]] = defaultdict(list)
     for request in sorted(recent, key=lambda r: r.at, reverse=True):
         same = by_answer[comparable(request.served)]
@@ -96,6 +101,9 @@ def outdated_rows(rows: Sequence[Example], recent: Sequence[Recent], section: Co
 
 
 def _is_outdated(example: Example, same: Sequence[tuple[frozenset[str], bool]], section: Config) -> bool:
+    newest = [corrected for _, corrected in same[:WHOLE_CLASS]]
+    if sum(newest) >= LEAST_OF_CLASS and 2 * sum(newest) >= len(newest):
+        return True
     words = frozenset(content_words(prompt_of(example.messages)))
     near = [corrected for other, corrected in same if jaccard(words, other) >= section.outdated_similar][:NEIGHBOURS]
     return sum(near) >= LEAST_CORRECTED and sum(near) >= section.outdated_share * len(near)

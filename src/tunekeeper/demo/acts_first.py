@@ -32,7 +32,7 @@ def data(demo: Demo) -> dict[str, Any]:
     version = data_room.freeze(demo.ws, config.task, config.sections["data"], note="the raw production export")
     demo.screen.say(f"        {report.rows} rows read, {report.examples} kept; dropped: {_told(report.dropped)}")
     demo.screen.say(
-        f"        redacted: {_told(report.redacted)}; flagged: {_told(report.flagged)}; every row with its reason: {report.report}"
+        f"        redacted: {_told(report.redacted)}; flagged: {_told(report.flagged)}; each row's reason: {report.report}"
     )
     demo.screen.say(
         f"        froze {version.id} {version.digest[:19]} with {version.train} rows to learn from, {version.eval} held out"
@@ -121,9 +121,10 @@ def traffic(demo: Demo) -> dict[str, Any]:
     figures = demo.add(crowd)
     with demo.ws.state.read() as tx:
         baselines = find_baselines(tx, model=MODEL)
-    accuracy = crowd.tally.right / max(crowd.tally.answered, 1)
+    seen = crowd.tally
+    accuracy = seen.right / max(seen.answered, 1)
     demo.screen.say(
-        f"        {crowd.tally.answered} answered, {crowd.tally.failed} failed, {100 * accuracy:.1f} % right, {crowd.tally.edits} edited"
+        f"        {seen.answered} answered, {seen.failed} failed, {100 * accuracy:.1f} % right, {seen.edits} edited"
     )
     return {
         "traffic": figures,

@@ -102,7 +102,8 @@ def rollback_drill(demo: Demo) -> dict[str, Any]:
         crowd.stop()
     figures = demo.add(crowd)
     demo.screen.say(
-        f"        back in {done.back_ms:.1f} ms, forth in {done.forth_ms:.1f} ms, {crowd.tally.sent} requests meanwhile, {crowd.tally.failed} failed"
+        f"        back in {done.back_ms:.1f} ms, forth in {done.forth_ms:.1f} ms; "
+        f"{crowd.tally.sent} requests meanwhile, {crowd.tally.failed} failed"
     )
     return {"traffic": figures, "drill": asdict(done)}
 
@@ -116,7 +117,7 @@ def _bad_cycle(demo: Demo) -> Cycle:
     shuffled = next((each for each in datasets if each.note == BAD), None)
     dataset = shuffled.id if shuffled is not None else _shuffle(demo, datasets[-1].id)
     recipe = {"epochs": 2}
-    return open_cycle(demo.ws, MODEL, why=BAD, by="demo", options={"dataset": dataset, "recipe": recipe, "from": None})
+    return open_cycle(demo.ws, MODEL, why=BAD, by="demo", options={"dataset": dataset, "recipe": recipe, "from": "base"})
 
 
 def _shuffle(demo: Demo, source: str) -> str:

@@ -121,7 +121,7 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
 
     def ensure(self) -> str:
-        """The gateway's address with /v1, once it can route or has no route yet. Raises OutsideError with the server's last line."""
+        """The gateway's address with /v1, once it answers. Raises OutsideError with the server's last line."""
         if self.process is None or self.process.poll() is not None:
             self._start()
         deadline = time.monotonic() + READY_SECONDS

@@ -53,7 +53,7 @@ def artifact_figures(demo: Demo, cycle: Cycle) -> dict[str, Any]:
         artifact = load_artifact(tx, cycle.records["export"])
     parity = artifact.parity
     demo.screen.say(
-        f"        {artifact.quantization}, {(artifact.bytes or 0) / 1e6:.2f} MB, parity: {parity.verdict if parity else 'not compared'}"
+        f"        {artifact.quantization}, {(artifact.bytes or 0) / 1e6:.2f} MB, parity: {parity.verdict if parity else 'none'}"
     )
     checks = (
         [{"layer": c.layer, "ok": c.ok, "detail": c.detail, "value": c.value, "limit": c.limit, "n": c.n} for c in parity.checks]

@@ -156,5 +156,6 @@ def ask(question: str) -> bool:
 
 
 def _job_cpu(figures: dict[str, Any]) -> float:
-    spent = figures.get("cpu_seconds") or (figures.get("train") or {}).get("cpu_seconds")
+    inside = figures.get("train")
+    spent = figures.get("cpu_seconds") or (inside.get("cpu_seconds") if isinstance(inside, dict) else None)
     return float(spent or 0.0)

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 
 class Screen:
-    """Where the demo speaks. On a terminal a bar lives at the bottom; in a pipe every stage is a line, progress a line now and then."""
+    """Where the demo speaks. A bar at the bottom of a terminal; in a pipe, a line now and then."""
 
     def __init__(self, out: TextIO | None = None, quiet: bool = False) -> None:
         """`out`: where to write, stderr by default. `quiet`: say nothing."""

@@ -1,4 +1,4 @@
-"""What a desk's lead does when the policy changes: the suite's expected answers are brought up to date, by hand and on purpose."""
+"""What a desk's lead does when the policy changes: bring the suite's expected answers up to date, on purpose."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def rewrite_suite(folder: Path) -> int:
     path = folder / CASES
     lines = path.read_text(encoding="utf-8").splitlines()
     fresh = [json.dumps(restate(json.loads(line)), ensure_ascii=False) for line in lines]
-    changed = sum(json.loads(old) != json.loads(new) for old, new in zip(lines, fresh, strict=True))
+    changed: int = sum(json.loads(old) != json.loads(new) for old, new in zip(lines, fresh, strict=True))
     if changed:
         new = path.with_suffix(".new")
         new.write_text("\n".join(fresh) + "\n", encoding="utf-8")

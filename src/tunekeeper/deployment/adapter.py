@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunekeeper.core.errors import ArtifactError
-from tunekeeper.deployment.checkpoint import Shape, expected_tensors, read_json
+from tunekeeper.deployment.checkpoint import Checkpoint, expected_tensors, read_json, weights_digest
 from tunekeeper.deployment.safetensors import Weights
 
 Array = NDArray[Any]
@@ -77,7 +77,7 @@ class Adapter:
     alpha: float
     """lora_alpha of the configuration."""
     base_digest: str | None
-    """Digest of the base's weights it was trained on, from its sidecar; None when it has none."""
+    """Digest of the weights it was trained on, from its sidecar or the base it names; None when nothing says so."""
 
     def apply(self, name: str, base: Array) -> Array:
         """The merged weight `name`; `base` itself where the adapter leaves it alone."""
@@ -101,22 +101,25 @@ class Adapter:
         return f"a part on {embedding}" if embedding else None
 
 
-def open_adapter(folder: Path, shape: Shape, *, base_digest: str | None = None) -> Adapter:
-    """Read an adapter and check that it fits a base of `shape`.
+def open_adapter(folder: Path, checkpoint: Checkpoint, *, base_digest: str | None = None) -> Adapter:
+    """Read an adapter and check that it fits the base `checkpoint`.
 
     `base_digest`: digest of the base at hand; an adapter whose sidecar names another one is refused. Raises ArtifactError.
     """
     config = read_json(folder / "adapter_config.json")
     _refuse_kinds(config, folder)
-    trained_on = _sidecar_digest(folder)
+    trained_on = _sidecar_digest(folder) or _named_digest(config, base_digest)
     if base_digest and trained_on and trained_on != base_digest:
         raise ArtifactError(
             f"{folder}: the adapter was trained on base {trained_on[:19]}…, this base is {base_digest[:19]}…",
             fix="use the base it was trained on, or train again",
         )
-    weights = _adapter_weights(folder)
+    weights, shape = _adapter_weights(folder), checkpoint.shape
     expected = expected_tensors(shape) | ({"lm_head.weight": (shape.vocab, shape.hidden)} if shape.tied else {})
-    pieces, whole = _sorted_tensors(folder, weights)
+    pieces, whole, copies = _sorted_tensors(folder, weights)
+    for name, key in copies.items():
+        if name not in checkpoint.weights or not np.array_equal(weights[key], checkpoint.weights[name]):
+            raise ArtifactError(f"{folder}: it was trained on a base with another {name}", fix="use the base it was trained on")
     parts = {name: _part(folder, config, name, found, weights, expected) for name, found in pieces.items()}
     replaced = {name: _whole(folder, name, key, weights, expected) for name, key in whole.items()}
     if not parts and not replaced:
@@ -137,6 +140,14 @@ def _sidecar_digest(folder: Path) -> str | None:
     path = folder / SIDECAR
     value = read_json(path).get("base_digest") if path.exists() else None
     return str(value) if value else None
+
+
+def _named_digest(config: Mapping[str, Any], wanted: str | None) -> str | None:
+    """Digest of the base that adapter_config.json names, where that is a folder of this machine; else nothing is proven."""
+    name = config.get("base_model_name_or_path")
+    if wanted is None or not isinstance(name, str) or "\0" in name or not Path(name).is_dir():
+        return None
+    return weights_digest(Path(name)) if any(Path(name).glob("*.safetensors")) else None
 
 
 def _adapter_weights(folder: Path) -> Weights:
@@ -170,9 +181,11 @@ def _refuse_kinds(config: Mapping[str, Any], folder: Path) -> None:
         raise ArtifactError(f"{where}: {unknown} cannot be exported", fix="merge it with PEFT and export the merged checkpoint")
 
 
-def _sorted_tensors(folder: Path, weights: Weights) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+def _sorted_tensors(folder: Path, weights: Weights) -> tuple[dict[str, dict[str, str]], dict[str, str], dict[str, str]]:
+    """Low-rank pairs, whole modules, and the copies of frozen embeddings that PEFT puts in; base name → tensor name."""
     pieces: dict[str, dict[str, str]] = {}
     whole: dict[str, str] = {}
+    copies: dict[str, str] = {}
     for key in weights:
         if not key.startswith(_PREFIX):
             raise ArtifactError(f"{folder}: tensor {key} is not of a PEFT adapter")
@@ -184,10 +197,12 @@ def _sorted_tensors(folder: Path, weights: Weights) -> tuple[dict[str, dict[str,
                 pieces[f"{match[1]}.weight"]["embedding"] = key
         elif "lora_" in name:
             raise ArtifactError(f"{folder}: tensor {key} is of a kind that cannot be exported")
+        elif name.endswith(".base_layer.weight"):
+            copies[name.replace(".base_layer", "")] = key
         else:
             # A whole module that was trained; PEFT writes it under its own name or with its wrapper's.
             whole[name.replace(".modules_to_save.default", "").replace(".modules_to_save", "")] = key
-    return pieces, whole
+    return pieces, whole, copies
 
 
 def _part(

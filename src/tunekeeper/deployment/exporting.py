@@ -61,15 +61,21 @@ def export_folder(source: Path, adapter: Path | None, kind: str, out: Path, *, a
         return finish(out, kind, _from_gguf(source, kind, out))
     checkpoint = open_checkpoint(source)
     digest = weights_digest(source)
-    part = open_adapter(adapter, checkpoint.shape, base_digest=digest) if adapter else None
+    part = open_adapter(adapter, checkpoint, base_digest=digest) if adapter else None
     metadata = {"base_digest": digest}
     if adapter_only:
         if part is None or kind not in FLOATS:
             raise UserError("--adapter-only needs --adapter and one of f32, f16, bf16", fix="add --quant f16")
         written = write_adapter(checkpoint, part, out, kind, name=out.stem, metadata=metadata)
-        return finish(out, kind, (), written.notes)
+        return finish(out, kind, (), written.notes + _unproven(part))
     fallback, notes = write_servable(checkpoint, part, kind, out, name=out.stem, metadata=metadata)
-    return finish(out, kind, fallback, notes)
+    return finish(out, kind, fallback, notes + _unproven(part))
+
+
+def _unproven(adapter: Adapter | None) -> tuple[str, ...]:
+    if adapter is None or adapter.base_digest is not None:
+        return ()
+    return ("nothing but its dimensions says that the adapter was trained on this base",)
 
 
 def write_servable(

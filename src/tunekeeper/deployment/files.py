@@ -50,7 +50,7 @@ def parity_of_folder(
     Raises ArtifactError for damaged or foreign files, MissingExtra without the training packages.
     """
     base = open_checkpoint(checkpoint)
-    part = open_adapter(adapter, base.shape, base_digest=weights_digest(checkpoint)) if adapter else None
+    part = open_adapter(adapter, base, base_digest=weights_digest(checkpoint)) if adapter else None
     subject = read_subject(artifact)
     with tempfile.TemporaryDirectory(prefix="tunekeeper-parity-") as scratch:
         references = _references(Path(scratch), checkpoint, adapter, prompts)

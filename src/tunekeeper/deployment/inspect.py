@@ -128,7 +128,7 @@ def _adapter(path: Path, base: Path | None) -> dict[str, Any]:
         return {**found, "kind": "adapter", "path": str(path)}
     checkpoint = open_checkpoint(base)
     digest = weights_digest(base)
-    adapter = open_adapter(path, checkpoint.shape, base_digest=digest)
+    adapter = open_adapter(path, checkpoint, base_digest=digest)
     return {
         "kind": "adapter",
         "path": str(path),

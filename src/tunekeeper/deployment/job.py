@@ -47,7 +47,7 @@ def run(input: dict[str, Any], context: Context) -> dict[str, Any]:
     _same("tokenizer", tokenizer.digest, input.get("tokenizer_digest"), base)
     _same("chat template", tokenizer.template_digest, input.get("template_digest"), base)
     checkpoint = open_checkpoint(base)
-    adapter = open_adapter(Path(input["adapter"]), checkpoint.shape, base_digest=digest) if input.get("adapter") else None
+    adapter = open_adapter(Path(input["adapter"]), checkpoint, base_digest=digest) if input.get("adapter") else None
     context.progress(0.1, note="merging and converting")
     plain = context.work / PLAIN
     fallback, notes = write_servable(

@@ -74,9 +74,10 @@ def read_header(path: Path) -> dict[str, Tensor]:
         size = path.stat().st_size
         with path.open("rb") as file:
             first = file.read(8)
-            refuse_pickle(path, first)
             length = int.from_bytes(first, "little")
             if len(first) < 8 or length < 2 or 8 + length > size:
+                # Only now: a header of 640 bytes begins with the same two bytes as a pickle.
+                refuse_pickle(path, first)
                 raise _bad(path, f"the header claims {length} bytes, the file has {size}: truncated or not safetensors")
             if length > MAX_HEADER:
                 raise _bad(path, f"the header claims {length >> 20} MiB, more than the allowed {MAX_HEADER // 1_000_000} MB")

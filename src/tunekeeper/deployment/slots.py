@@ -81,7 +81,7 @@ def _place(before: Slot | None, wanted: Slot) -> Slot:
         return wanted
     wanted = replace(wanted, created=before.created, rev=before.rev)
     kept = ("endpoint", "observed", "pid", "reason")
-    if before.artifact == wanted.artifact and before.digest == wanted.digest and before.observed in ("ready", "starting"):
+    if before.artifact == wanted.artifact and before.digest == wanted.digest:
         wanted = replace(wanted, **{name: getattr(before, name) for name in kept})
     return before if wanted == before else wanted
 

@@ -6,13 +6,13 @@ client's last byte waits for the record. One deadline is watched at a time, by t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tunekeeper.core.errors import OutsideError
-from tunekeeper.core.nouns.serving import Attempt, Route
+from tunekeeper.core.nouns.serving import Attempt
 from tunekeeper.gateway.outcome import Failed, Good, envelope, judge
 from tunekeeper.gateway.outgoing import EVENTS, Outgoing
+from tunekeeper.gateway.planning import Plan
 from tunekeeper.gateway.record import Record, spent
 from tunekeeper.gateway.refusals import Refusal
 from tunekeeper.gateway.server import Connection
@@ -27,18 +27,6 @@ if TYPE_CHECKING:
 PATHS = {"chat.completions": b"/chat/completions", "completions": b"/completions", "embeddings": b"/embeddings"}
 END_SECONDS = 0.25
 """How long the end of the upstream's framing may lag behind its `[DONE]` before the answer is taken as whole anyway."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Where a request may go: the assigned slot first."""
-
-    route: Route
-    """The route that chose."""
-    candidates: tuple[tuple[Target, str | None], ...]
-    """Target and the variant it answers as, in the order they are asked."""
-    power: bool
-    """Whether the record is synced before the last byte."""
 
 
 class Exchange:

@@ -14,9 +14,10 @@ from tunekeeper.core.ids import is_request_id
 from tunekeeper.core.nouns.serving import Route
 from tunekeeper.gateway import feedback
 from tunekeeper.gateway.auth import ANYONE, Caller, judge, presented
-from tunekeeper.gateway.exchange import Exchange, Plan
+from tunekeeper.gateway.exchange import Exchange
 from tunekeeper.gateway.heads import Head
 from tunekeeper.gateway.metrics import CONTENT_TYPE
+from tunekeeper.gateway.planning import plan_of
 from tunekeeper.gateway.record import Record, assigned, segments_of
 from tunekeeper.gateway.refusals import Refusal, RefusedError
 from tunekeeper.gateway.routing import Asked, Choice, Unit, asked_for, choose, pinned, shadowed, unit_of
@@ -100,7 +101,7 @@ def _infer(endpoint: str) -> Callable[[Gateway, Connection, Head, bytes, Caller,
         record = _record(gateway, head, caller, call, route)
         choice, unit = _choice(obeyed, route, asked, head, call, caller, record)
         assigned(record, choice, unit)
-        plan = _plan(gateway, obeyed, route, choice, whole=asked.pin is None)
+        plan = plan_of(obeyed, route, choice, gateway.options.durability, pinned=asked.pin is not None)
         first = plan.candidates[0][0]
         if first.version is not None:
             record["version"] = first.version
@@ -164,15 +165,6 @@ def _choice(
             Refusal("route_unavailable", "the route of this model names a slot that does not exist", retry_after="1")
         )
     return choice, unit
-
-
-def _plan(gateway: Gateway, obeyed: Obeyed, route: Route, choice: Choice, *, whole: bool) -> Plan:
-    """The assigned slot, then the route's fallbacks; a slot asked for by name (not `whole`) is not replaced by another."""
-    first = obeyed.targets[choice.slot]
-    others = obeyed.fallbacks.get(route.model, ()) if whole else ()
-    rest = [(target, "fallback") for target in others if target.fallback or target.slot != choice.slot]
-    durability = route.durability or gateway.options.durability
-    return Plan(route, ((first, choice.variant), *rest), durability == "power")
 
 
 # ---- the rest ----

@@ -101,7 +101,6 @@ def _deeper_than(body: bytes, depth: int) -> bool:
     for _ in range(depth):
         if not brackets:
             return False
-        # An object's and a list's pair collapse together; two passes take pairs that only now stand side by side.
         brackets = _without_leaves(brackets)
     return bool(brackets)
 
@@ -148,8 +147,8 @@ def _field(fields: Fields, name: str, decode: Any, kind: str) -> Any:
 def _check_messages(raw: bytes, limits: Limits) -> None:
     if raw[:1] != b"[" or raw[1:-1].strip() == b"":
         raise RefusedError(Refusal("invalid_value", "field messages must be a list with at least one message", "messages"))
-    # `{}` and a comma are the least that a message costs: a shorter list cannot hold too many.
-    if len(raw) > 3 * limits.messages and len(_RAWS(raw)) > limits.messages:
+    # One character and a comma are the least that an entry costs: a shorter list cannot hold too many.
+    if len(raw) > 2 * limits.messages and len(_RAWS(raw)) > limits.messages:
         raise RefusedError(Refusal("invalid_value", f"field messages holds more than {limits.messages} messages", "messages"))
 
 

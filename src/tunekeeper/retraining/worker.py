@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -92,6 +93,9 @@ class Worker:
             self.say({"event": "overtaken", "model": model, "what": what, "why": str(error)})
         except TunekeeperError as error:
             self.say({"event": "error", "model": model, "what": what, "why": str(error)})
+        except Exception as error:  # noqa: BLE001  # a fault of ours in one model must not stop the watch over the others
+            where = traceback.format_exc(limit=-3)
+            self.say({"event": "fault", "model": model, "what": what, "why": f"{type(error).__name__}: {error}", "where": where})
 
     def _rollouts(self, name: str, config: ModelConfig) -> None:
         with self.ws.control.read() as tx:
@@ -138,6 +142,8 @@ class Worker:
                         "note": cycle.notes.get(before.stage, ""),
                     }
                 )
+                if cycle.state != "open":
+                    break
             if cycle.state != "open":
                 self.say(
                     {"event": "closed", "model": name, "number": cycle.number, "state": cycle.state, "why": cycle.closed_why}

@@ -59,7 +59,8 @@ def _begin(ws: Workspace, rollout: Rollout, slot: Slot | None, lease: Lease | No
         if fresh.rev != rollout.rev:
             return fresh
         slots = {each.id: each for each in find_slots(tx, model=rollout.model)}
-        route = find_route(tx, rollout.model) or Route(model=rollout.model)
+        # One slot has everything now: the only moment at which what assignment sticks to may change.
+        route = replace(find_route(tx, rollout.model) or Route(model=rollout.model), assign_by=rollout.assign_by)
         if rollout.strategy == "blue-green" or route.champion is None:
             promote_in(tx, ws, route, rollout.slot, slots, by=MACHINE, reason=f"{rollout.id}: blue-green switch")
             _tell(tx, rollout, "promoted", "blue-green switch")

@@ -38,7 +38,7 @@ def checklist_of(ws: Workspace, section: Config, cycle: Cycle) -> tuple[Item, ..
         slots = {slot.id: slot for slot in find_slots(tx, model=cycle.model)}
         route = find_route(tx, cycle.model)
         drilled = last_drill(tx, cycle.model)
-        watched = ws.control.lease_alive("worker")
+    watched = ws.control.lease_alive("worker")
     champion = slots.get(route.champion) if route is not None and route.champion else None
     slot = slots.get(cycle.records["load"])
     facts = Facts(
@@ -124,6 +124,7 @@ def _ensure(ws: Workspace, section: Config, cycle: Cycle) -> Rollout:
         phases=phases_of([(phase.percent, phase.hours) for phase in section.phases]),
         margins=section.margins,
         alpha=section.alpha,
+        assign_by=section.assign_by,
         check_every=section.check_minutes * 60,
         settle=section.settle_minutes * 60,
         patience=section.patience_days * 86400,

@@ -87,6 +87,11 @@ class Database:
         with self.write(by=lease.owner) as tx:
             leases.release(tx, lease)
 
+    def lease_alive(self, name: str) -> bool:
+        """Whether somebody holds the lease `name` now."""
+        with self.read() as tx:
+            return leases.alive(tx, name)
+
     def version(self) -> str | None:
         """Number of the last migration; None for a database that has none yet or does not exist."""
         if self.path is not None and not self.path.exists():

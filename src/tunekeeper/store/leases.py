@@ -87,3 +87,11 @@ def check(tx: Read, lease: Lease) -> None:
         return
     taken = "gone" if row is None else f"held by {row.owner} with epoch {row.epoch}"
     raise LeaseLost(f"lease {lease.name!r} of {lease.owner} (epoch {lease.epoch}) is {taken}")
+
+
+def alive(tx: Read, name: str) -> bool:
+    """Whether somebody holds the lease `name` now."""
+    table = schema.leases(tx.database)
+    boot, at = now(tx)
+    row = tx.connection.execute(sa.select(table.c.boot, table.c.expires).where(table.c.name == name)).one_or_none()
+    return row is not None and row.boot == boot and row.expires > at

@@ -239,6 +239,8 @@ def _run_of_cycle(ws: Workspace, task: Model, section: Config, cycle: Cycle) -> 
             if begun and run.dataset == dataset.id and run.recipe_digest in asked:
                 return run
     parent = _parent(ws, task, cycle.options.get("from") or section.start)
+    if parent is None:
+        declare_base(ws, task, section)  # the baseline to beat, exported and examined beside the first version
     return train(ws, task, section, dataset, parent=parent, recipe=changes)
 
 

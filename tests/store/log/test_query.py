@@ -79,7 +79,17 @@ def traffic(root: Path, clock: ManualClock, record: Record) -> tuple[list[dict[s
 def close_to(found: WindowRow, wanted: WindowRow) -> bool:
     same = all(
         getattr(found, n) == getattr(wanted, n)
-        for n in ("requests", "errors", "cancelled", "interrupted", "edits", "corrections", "thumbs_up", "thumbs_down", "prompt_tokens")
+        for n in (
+            "requests",
+            "errors",
+            "cancelled",
+            "interrupted",
+            "edits",
+            "corrections",
+            "thumbs_up",
+            "thumbs_down",
+            "prompt_tokens",
+        )
     )
     return same and all(getattr(found, n) == pytest.approx(getattr(wanted, n)) for n in ("p50_ms", "p95_ms", "p99_ms"))
 

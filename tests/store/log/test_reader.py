@@ -100,7 +100,11 @@ def test_find_filters_sorts_and_limits(root: Path, clock: ManualClock, record: R
     spool, log = Spool(root, "gateway-0", clock), Log(root, clock)
     start = clock.utc()
     for i in range(12):
-        fields = {"variant": ("champion", "challenger")[i % 2], "purpose": "user" if i % 3 else "exam", "model_id": ("a", "b/..")[i % 2]}
+        fields = {
+            "variant": ("champion", "challenger")[i % 2],
+            "purpose": "user" if i % 3 else "exam",
+            "model_id": ("a", "b/..")[i % 2],
+        }
         write(spool, record(**fields, status="ok" if i else "error", version=f"v{i}", rollout="rol_1" if i > 9 else None))
         clock.advance(600)
     settle()
@@ -127,7 +131,9 @@ def test_an_injected_value_is_only_a_value(root: Path, clock: ManualClock, recor
     write(spool, record(), record(variant=value, segments={value: value}))
     for name in ("model", "variant", "version", "rollout", "status"):
         assert len(log.find(**{name: value})) == (name == "variant")
-    assert [row.requests for row in log.window("support-desk", None, None, (f"segment:{value}",)) if row.key[f"segment:{value}"]] == [1]
+    assert [
+        row.requests for row in log.window("support-desk", None, None, (f"segment:{value}",)) if row.key[f"segment:{value}"]
+    ] == [1]
     with pytest.raises(NotFound):
         log.load(value)
     spool.close()
@@ -155,8 +161,12 @@ def test_feedback_is_found_by_time_kind_request_and_model(
     write(spool, first, other)
     for n, (about, kind, value) in enumerate([(first, "thumb", "down"), (first, "edit", "x\ny"), (other, "score", 0.5)]):
         clock.advance(3600)
-        spool.feedback({"id": f"fb_{n}", "request_id": about["request_id"], "timestamp": clock.utc(), "kind": kind, "value": value})
-    spool.feedback({"id": "fb_9", "request_id": "req_later", "timestamp": clock.utc(), "kind": "thumb", "model_id": "support-desk"})
+        spool.feedback(
+            {"id": f"fb_{n}", "request_id": about["request_id"], "timestamp": clock.utc(), "kind": kind, "value": value}
+        )
+    spool.feedback(
+        {"id": "fb_9", "request_id": "req_later", "timestamp": clock.utc(), "kind": "thumb", "model_id": "support-desk"}
+    )
     spool.flush()
     spool.seal()
     settle()

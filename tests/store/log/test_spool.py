@@ -87,7 +87,9 @@ def test_a_name_that_is_no_writers_name_is_refused(root: Path, clock: ManualCloc
         Spool(root, "../evil", clock)
 
 
-def test_a_write_that_cannot_be_finished_leaves_nothing_and_the_next_one_works(root: Path, clock: ManualClock, record: Record) -> None:
+def test_a_write_that_cannot_be_finished_leaves_nothing_and_the_next_one_works(
+    root: Path, clock: ManualClock, record: Record
+) -> None:
     spool, log = Spool(root, "gateway-0", clock), Log(root, clock)
     spool.ended(record(request_id="req_before"))
     spool.flush()
@@ -116,6 +118,17 @@ def test_sync_takes_sealed_segments_too_and_then_lets_them_go(root: Path, clock:
     spool.seal()
     assert [segments.is_held(s.path) for s in segments.list_segments(root)] == [True]
     spool.sync()
+    assert [segments.is_held(s.path) for s in segments.list_segments(root)] == [False]
+    spool.close()
+
+
+def test_an_idle_writer_under_power_lets_its_synced_segment_go(root: Path, clock: ManualClock, record: Record) -> None:
+    spool = Spool(root, "gateway-0", clock, power=True)
+    spool.ended(record())
+    spool.flush()
+    spool.sync()
+    clock.advance(5)
+    spool.tick()
     assert [segments.is_held(s.path) for s in segments.list_segments(root)] == [False]
     spool.close()
 

@@ -69,6 +69,8 @@ class Rollout:
     """What must be excluded before promotion."""
     alpha: float = 0.05
     """Error of each of the two tests."""
+    assign_by: str = "user"
+    """What a request's assignment sticks to: user, session, tenant, key or request."""
     check_every: float = 900.0
     """Workspace seconds between two looks."""
     settle: float = 0.0

@@ -23,14 +23,14 @@ from tunekeeper.store.log.records import body_bytes, decode, parse_body
 _NOTE = "erasing.json"
 
 
-def erase(root: Path, user: str) -> dict[str, int]:
+def erase(root: Path, user: str, *, dry_run: bool = False) -> dict[str, int]:
     """Erase the requests whose `user`, `metadata.user_id`, `metadata.user` or assignment unit is `user`. Returns how many
-    `requests`, spool `lines` and Parquet `rows` went."""
+    `requests`, spool `lines` and Parquet `rows` went; with `dry_run` only counts the requests."""
     with segments.maintenance(root):
         resume(root)
         ids = _spooled(root, user) | _stored(root, user)
-        if not ids:
-            return {"requests": 0, "lines": 0, "rows": 0}
+        if dry_run or not ids:
+            return {"requests": len(ids), "lines": 0, "rows": 0}
         partitions.write_whole(root / "log" / _NOTE, msgspec.json.encode(sorted(ids)))
         lines, rows = _remove(root, ids)
         _drop_damaged(root, user)

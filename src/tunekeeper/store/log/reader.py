@@ -141,11 +141,12 @@ class Log:
 
         return append(self, inferences)
 
-    def erase(self, user: str) -> dict[str, int]:
-        """Erase everything a user asked and was answered, here and in Parquet, with the feedback on it. Returns counts."""
+    def erase(self, user: str, *, dry_run: bool = False) -> dict[str, int]:
+        """Erase everything a user asked and was answered, in the spool and in Parquet, with the feedback on it. Returns how many
+        `requests`, spool `lines` and Parquet `rows` went; with `dry_run` only counts the requests."""
         from tunekeeper.store.log.erase import erase
 
-        return erase(self.root, user)
+        return erase(self.root, user, dry_run=dry_run)
 
     def known(self, request_ids: Sequence[str]) -> set[str]:
         """Which of these ids the log holds."""

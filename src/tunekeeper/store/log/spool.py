@@ -55,6 +55,7 @@ class Spool:
         self._retired: deque[int] = deque()
         self._new_names = False
         self._number = self._size = 0
+        self._writes = self._synced = 0
         self._opened_at = 0.0
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock_path = self.folder / f"{self.writer}.lock"
@@ -108,7 +109,7 @@ class Spool:
     def sync(self) -> None:
         """Make everything flushed before this call survive the loss of power (fdatasync). Raises OutsideError when the disk
         says no: what was not synced must not be acknowledged, and the sync is not tried again on that segment."""
-        current = self._fd
+        current, writes = self._fd, self._writes
         retired = [self._retired.popleft() for _ in range(len(self._retired))]
         names, self._new_names = self._new_names, False
         try:
@@ -116,6 +117,7 @@ class Spool:
                 self._guarded(partial(os.fdatasync, fd))
             if names:
                 self._guarded(self._sync_folder)
+            self._synced = writes
         except OutsideError:
             # Closing it here, perhaps in a thread, could hand its number to a socket while the loop still writes to it.
             self._refused = current
@@ -154,6 +156,7 @@ class Spool:
             self._refused = None
             self.seal()
         fd = self._open() if self._fd is None else self._fd
+        self._writes += 1
         done = 0
         try:
             while done < len(data):
@@ -182,7 +185,7 @@ class Spool:
         return self._fd
 
     def _retire(self, fd: int) -> None:
-        if self.power:
+        if self.power and self._writes != self._synced:
             self._retired.append(fd)
         else:
             os.close(fd)

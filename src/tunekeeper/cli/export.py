@@ -1,0 +1,189 @@
+"""`tunekeeper export`: gguf, parity, inspect, verify; of a project's versions, or of files from elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tunekeeper.cli import frame
+from tunekeeper.core.errors import NotFound, UserError
+
+if TYPE_CHECKING:
+    from tunekeeper.core.nouns.deployment import Artifact, Parity
+    from tunekeeper.core.nouns.training import Version
+    from tunekeeper.workspace import Workspace
+
+app = frame.group("Stage 4: GGUF, quantization, parity, inspection.")
+
+VersionName = Annotated[
+    str | None, typer.Argument(metavar="[VERSION]", help="Version name or id, or the beginning of it (v1.0).")
+]
+Checkpoint = Annotated[Path | None, typer.Option("--checkpoint", help="Checkpoint folder or GGUF file, without a project.")]
+Adapter = Annotated[Path | None, typer.Option("--adapter", help="PEFT adapter folder, with --checkpoint.")]
+OptionalModel = Annotated[str | None, typer.Option("--model", help="Name of the model, where versions of several share a name.")]
+EXITS = {"pass": 0, "block": 1, "inconclusive": 3}
+
+
+@app.command("gguf")
+def gguf(
+    version: VersionName = None,
+    quant: Annotated[str | None, typer.Option("--quant", help="f32, f16, bf16, Q8_0, Q6_K, Q5_K_M or Q4_K_M.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="File to write.")] = None,
+    checkpoint: Checkpoint = None,
+    adapter: Adapter = None,
+    adapter_only: Annotated[bool, typer.Option("--adapter-only", help="Write the adapter as a GGUF file of its own.")] = False,
+    model: OptionalModel = None,
+    dry_run: frame.DryRun = False,
+    dir: frame.Dir = None,
+    json: frame.Json = False,
+) -> int:
+    """Write a version, or a checkpoint with its adapter merged in, as one GGUF file.
+
+    Example: tunekeeper export gguf v1.0 --quant Q4_K_M --out v1.0.gguf
+    """
+    from tunekeeper.deployment.exporting import check_quantization
+
+    if out is None:
+        raise UserError("export gguf needs a file to write", fix="add --out FILE.gguf")
+    kind = check_quantization(quant) if quant else None
+    if checkpoint is not None:
+        if version is not None:
+            raise UserError("give a VERSION of the project or --checkpoint, not both")
+        return _from_files(checkpoint, adapter, kind or "Q4_K_M", out, adapter_only=adapter_only, dry_run=dry_run, json=json)
+    if adapter is not None or adapter_only:
+        raise UserError("--adapter and --adapter-only go with --checkpoint", fix="add --checkpoint FOLDER")
+    ws, found = _version(dir, model, version)
+    if dry_run:
+        return frame.emit({"version": found.id, "out": str(out)}, json, [f"would write {found.id} to {out}"])
+    artifact = _artifact(ws, dir, found, kind)
+    return _copy(ws, artifact, out, json)
+
+
+def _from_files(
+    checkpoint: Path, adapter: Path | None, kind: str, out: Path, *, adapter_only: bool, dry_run: bool, json: bool
+) -> int:
+    from tunekeeper.deployment import files
+
+    if dry_run:
+        found = files.inspect(adapter, checkpoint) if adapter else files.inspect(checkpoint)
+        return frame.emit({**found, "out": str(out)}, json, [f"would write {out} from {checkpoint}"])
+    return _say_written(files.export_folder(checkpoint, adapter, kind, out, adapter_only=adapter_only), json)
+
+
+def _copy(ws: Workspace, artifact: Artifact, out: Path, json: bool) -> int:
+    from tunekeeper.deployment.exporting import finish
+    from tunekeeper.deployment.publish import whole_or_absent
+
+    if artifact.digest is None or artifact.quantization is None:
+        raise NotFound(f"{artifact.version} has no GGUF file of its own ({artifact.engine})")
+    with whole_or_absent(out) as part:
+        shutil.copyfile(ws.blobs.path(artifact.digest), part)
+    notes = tuple(artifact.metadata.get("notes", ()))
+    return _say_written(finish(out, artifact.quantization, artifact.fallback_tensors, notes), json)
+
+
+def _say_written(written: Any, json: bool) -> int:
+    lines = [f"wrote {written.path}: {written.quantization}, {written.bytes / 1e6:.2f} MB, {written.digest}"]
+    lines += [f"  rows do not fit the type, stored as {entry}" for entry in written.fallback_tensors]
+    lines += [f"  note: {note}" for note in written.notes]
+    return frame.emit(written, json, lines)
+
+
+@app.command("parity")
+def parity(
+    version: VersionName = None,
+    checkpoint: Checkpoint = None,
+    adapter: Adapter = None,
+    artifact: Annotated[Path | None, typer.Option("--artifact", help="Folder with serve.json, with --checkpoint.")] = None,
+    prompts: Annotated[Path | None, typer.Option("--prompts", help="Chat JSONL to compare on, with --checkpoint.")] = None,
+    quant: Annotated[
+        str | None, typer.Option("--quant", help="Quantization of the version's file; default: the model's.")
+    ] = None,
+    model: OptionalModel = None,
+    dir: frame.Dir = None,
+    json: frame.Json = False,
+) -> int:
+    """Compare served answers with training-time answers, naming the layer that differs. Exit 1: block, 3: inconclusive.
+
+    Example: tunekeeper export parity v1.0
+    """
+    if checkpoint is not None:
+        if artifact is None or version is not None:
+            raise UserError("parity of files needs --checkpoint and --artifact, and no VERSION", fix="add --artifact FOLDER")
+        from tunekeeper.deployment import files
+
+        return _say_parity(files.parity_of_folder(checkpoint, adapter, artifact, prompts=prompts), json)
+    from tunekeeper.deployment.exporting import check_quantization
+
+    ws, found = _version(dir, model, version)
+    made = _artifact(ws, dir, found, check_quantization(quant) if quant else None)
+    if made.parity is None:
+        raise NotFound(f"{found.id} was not compared with training", fix=f"tunekeeper export gguf {found.name} --out FILE")
+    return _say_parity(made.parity, json)
+
+
+def _say_parity(found: Parity, json: bool) -> int:
+    verdict = f"{found.verdict.upper()}{f' at {found.layer}' if found.layer else ''}"
+    lines = [verdict, *(f"  {'ok  ' if check.ok else 'DIFF'} {check.layer}: {check.detail}" for check in found.checks)]
+    return frame.emit(found, json, lines, code=EXITS[found.verdict])
+
+
+@app.command("inspect")
+def inspect(
+    path: Annotated[Path, typer.Argument(help="GGUF, safetensors, checkpoint or adapter folder.")],
+    base: Annotated[Path | None, typer.Option("--base", help="Checkpoint folder: does the adapter fit it?")] = None,
+    json: frame.Json = False,
+) -> int:
+    """Check the header of any model file, bounded, running no code of it.
+
+    Example: tunekeeper export inspect adapter/ --base base/
+    """
+    from tunekeeper.deployment import files
+
+    found = files.inspect(path, base)
+    return frame.emit(found, json, [f"{key}: {value}" for key, value in found.items() if value not in (None, {})])
+
+
+@app.command("verify")
+def verify(path: Annotated[Path, typer.Argument(help="File or folder.")], json: frame.Json = False) -> int:
+    """Compare files with the digests recorded beside them (FILE.sha256).
+
+    Example: tunekeeper export verify v1.0.gguf
+    """
+    from tunekeeper.deployment import files
+
+    found = files.verify(path)
+    return frame.emit(found, json, [f"{name}: {digest}" for name, digest in found["files"].items()])
+
+
+def _version(dir: Path | None, model: str | None, name: str | None) -> tuple[Workspace, Version]:
+    """The project's version called `name`: its id, its name, or a beginning that no other shares. Raises NotFound."""
+    from tunekeeper.store.ledgers.versions import find_versions
+
+    if name is None:
+        raise UserError("name a VERSION, or give --checkpoint", fix="tunekeeper model ls")
+    ws = frame.workspace(dir)
+    with ws.state.read() as tx:
+        known = find_versions(tx, model=model)
+    exact = [version for version in known if name in (version.id, version.name)]
+    near = exact or [version for version in known if version.name.startswith(f"{name}-")]
+    if len(near) != 1:
+        what = "no version is" if not near else f"{len(near)} versions are"
+        raise NotFound(f"{what} called {name!r}", fix="tunekeeper model ls, then name it in full, with --model")
+    return ws, near[0]
+
+
+def _artifact(ws: Workspace, dir: Path | None, version: Version, kind: str | None) -> Artifact:
+    """The version's artifact, made and waited for when there is none yet."""
+    from tunekeeper import deployment, jobs
+
+    config = frame.project(dir)[1].model(version.model)
+    section = config.sections["deployment"]
+    while True:
+        made = deployment.export_version(ws, config.task, section, version, quantization=kind)
+        if not isinstance(made, jobs.Job):
+            return made
+        jobs.wait(ws, made.id, frame.progress(f"exporting {version.name}"))

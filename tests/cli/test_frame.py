@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tunekeeper.cli import frame
+from tunekeeper.core.clock import ManualClock
+from tunekeeper.core.errors import NotFound, UserError
+
+
+@dataclass(frozen=True)
+class Value:
+    at: datetime
+    share: float
+    names: tuple[str, ...] = ()
+
+
+def test_json_is_one_line_with_absent_as_null():
+    text = frame.to_json({"v": Value(at=datetime(2026, 1, 5, tzinfo=UTC), share=float("nan"), names=("é",)), "p": Path("/x")})
+    assert json.loads(text) == {"v": {"at": "2026-01-05T00:00:00Z", "share": None, "names": ["é"]}, "p": "/x"}
+    assert "\n" not in text
+    assert "é" in text
+
+
+def test_emit_prints_text_or_json_and_passes_the_code_on(capsys):
+    assert frame.emit({"a": 1}, False, ["first", "second"], code=3) == 3
+    assert frame.emit({"a": 1}, True, "unseen", code=1) == 1
+    assert capsys.readouterr().out == 'first\nsecond\n{"a": 1}\n'
+
+
+def test_a_table_is_aligned_and_absent_is_a_dash():
+    assert frame.table([("a", 1), ("bcd", None)], ("name", "n")) == ["name  n", "a     1", "bcd   –"]
+
+
+def test_the_project_is_found_from_a_folder_inside_it(tmp_path, monkeypatch):
+    (tmp_path / "tunekeeper.yaml").write_text("")
+    inner = tmp_path / "models" / "deep"
+    inner.mkdir(parents=True)
+    monkeypatch.chdir(inner)
+    assert frame.find_project(None) == tmp_path
+    with pytest.raises(NotFound, match="tunekeeper init"):
+        frame.find_project(inner)
+
+
+def test_a_moment_is_an_age_or_a_date():
+    clock = ManualClock(datetime(2026, 1, 5, 9, 0, tzinfo=UTC))
+    assert frame.moment("90m", clock) == datetime(2026, 1, 5, 7, 30, tzinfo=UTC)
+    assert frame.moment("2026-01-04", clock) == datetime(2026, 1, 4, tzinfo=UTC)
+    assert frame.moment("2026-01-04T10:00+02:00", clock) == datetime.fromisoformat("2026-01-04T08:00+00:00")
+    assert frame.moment(None, clock) is None
+    with pytest.raises(UserError, match="is not a time"):
+        frame.moment("soon", clock)

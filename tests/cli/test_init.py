@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+
+def test_a_project_is_made_from_nothing_and_understood(tell, tmp_path):
+    told = tell("init", tmp_path / "p", "--model", "support-desk", "--json")
+    assert told.json["written"] == ["tunekeeper.yaml", ".gitignore", "models/support-desk.yaml"]
+    assert tell("config", "check", "--dir", tmp_path / "p", "--json").json == {"ok": True, "models": ["support-desk"]}
+    assert (tmp_path / "p" / ".tunekeeper" / "control.db").exists()
+
+
+def test_nothing_that_is_there_is_overwritten(tell, project):
+    (project / "tunekeeper.yaml").write_text("project: mine\n")
+    told = tell("init", project)
+    assert (told.code, "is there already" in told.err) == (2, True)
+    assert tell("init", project, "--model", "second").code == 0
+    assert (project / "tunekeeper.yaml").read_text() == "project: mine\n"
+    assert (project / "models" / "second.yaml").exists()
+
+
+def test_a_dry_run_writes_nothing(tell, tmp_path):
+    assert tell("init", tmp_path / "p", "--dry-run").code == 0
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_name_that_cannot_be_a_file_is_refused(tell, tmp_path):
+    assert tell("init", tmp_path / "p", "--model", "../x").code == 2
+    assert not (tmp_path / "p").exists()

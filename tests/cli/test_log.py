@@ -1,0 +1,83 @@
+"""`tunekeeper log`, from the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tunekeeper.cli.app import main
+
+LINE = '{"request_id":"abc-%d","timestamp":"2025-03-01T1%d:00:00Z","model_id":"%s","metadata":{"user_id":"u%d"},"latency_ms":2}'
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """`run("ls", …)`: exit code, stdout and stderr of `tunekeeper log ls …` in a small project."""
+    (tmp_path / "tunekeeper.yaml").write_text("project: desk\n")
+
+    def command(*words: str) -> tuple[int, str, str]:
+        code = main(["log", *words, "--dir", str(tmp_path)])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return command
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """Five inferences of two models, one an hour."""
+    path = tmp_path / "old.jsonl"
+    path.write_text("".join(LINE % (n, n, "ab"[n % 2], n % 3) + "\n" for n in range(5)))
+    return path
+
+
+def test_what_is_imported_is_listed_as_json_lines(run: Run, old: Path) -> None:
+    code, out, _ = run("import", str(old), "--json")
+    assert (code, json.loads(out)) == (0, {"rows": 5, "added": 5, "skipped": 0, "dry_run": False})
+    code, out, _ = run("ls")
+    assert [json.loads(line)["request_id"] for line in out.splitlines()] == [f"abc-{n}" for n in range(5)]
+    assert json.loads(out.splitlines()[0])["timestamp"] == "2025-03-01T10:00:00Z"
+    _, out, _ = run("ls", "--model", "a", "--since", "2025-03-01T11:00", "--until", "2025-03-01T14:00", "--json")
+    assert [json.loads(line)["request_id"] for line in out.splitlines()] == ["abc-2"]
+
+
+def test_a_sound_log_is_0_and_a_doubled_record_is_1(run: Run, old: Path, tmp_path: Path) -> None:
+    run("import", str(old))
+    code, out, _ = run("verify", "--json")
+    assert (code, json.loads(out)) == (0, {"records": 5, "duplicates": 0, "open": 0, "corrupt": 0})
+    (path,) = (tmp_path / ".tunekeeper" / "log" / "metrics" / "2025-03-01T10").rglob("*.parquet")
+    path.write_bytes(path.read_bytes()[:-30])
+    code, out, _ = run("verify")
+    assert (code, out) == (1, "NOT SOUND: 4 records, 0 duplicates, 0 open, 1 corrupt\n")
+
+
+def test_a_broken_line_imports_nothing_and_is_named(run: Run, old: Path) -> None:
+    old.write_text(old.read_text() + "{broken\n")
+    code, out, err = run("import", str(old))
+    assert (code, out) == (2, "")
+    assert f"{old}:6: not an inference" in err
+    assert len(err.splitlines()) == 1
+    assert run("ls")[1] == ""
+
+
+def test_a_dry_run_changes_nothing(run: Run, old: Path) -> None:
+    assert run("import", str(old), "--dry-run")[:2] == (0, f"{old}: 5 inferences\n")
+    assert run("ls")[1] == ""
+    run("import", str(old))
+    assert run("erase", "--user", "u1", "--dry-run")[:2] == (0, "would erase 2 requests\n")
+    assert len(run("ls")[1].splitlines()) == 5
+
+
+def test_a_user_is_erased(run: Run, old: Path) -> None:
+    run("import", str(old))
+    code, out, _ = run("erase", "--user", "u1", "--json")
+    assert (code, json.loads(out)["requests"]) == (0, 2)
+    assert "u1" not in run("ls")[1]
+    assert len(run("ls")[1].splitlines()) == 3
+    code, _, err = run("erase", "--user", "")
+    assert code == 2
+    assert "--user is empty" in err

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from tunekeeper.core.nouns.serving import Slot
+from tunekeeper.deployment.slots import declare_slots
+from tunekeeper.rollout.moves import rollback, seed_routes, set_route
+from tunekeeper.rollout.routes import RouteSeed
+from tunekeeper.workspace import open_workspace
+
+
+def serve_two(project):
+    """The model answers from slot a; b stands by."""
+    ws = open_workspace(project / ".tunekeeper", project=project)
+    slots = [Slot(id=name, model="support-desk", version=f"v-{name}", endpoint="http://127.0.0.1:9/v1") for name in "ab"]
+    declare_slots(ws, slots)
+    seed_routes(ws, [RouteSeed(model="support-desk", weights={"a": 10_000}, block="1")], by="test")
+    return ws
+
+
+def test_a_new_project_serves_nothing_and_says_so(tell, project):
+    told = tell("status", "--dir", project)
+    assert (told.code, told.out.splitlines()[0]) == (0, "NOT SERVING: support-desk, nothing is live")
+    assert tell("status", "support-dsk", "--dir", project).code == 2
+
+
+def test_status_says_what_is_live_and_history_what_was(tell, project):
+    ws = serve_two(project)
+    set_route(ws, "support-desk", {"b": 10_000}, by="ann")
+    rollback(ws, "support-desk", by="ann", reason="too slow")
+    (model,) = tell("status", "--dir", project, "--json").json["models"]
+    assert (model["live"], model["shares"][0]["weight"]) == ("v-a", 10_000)
+    assert model["verdict"].startswith(("OK: support-desk, live v-a", "INCIDENT: support-desk, live v-a"))
+    lines = tell("history", "support-desk", "--dir", project, "--json").json["promotions"]
+    promotions = tell("history", "support-desk", "--dir", project, "--json").json["promotions"]
+
+
+def test_history_needs_no_configuration(tell, project):
+    serve_two(project)
+    (project / "tunekeeper.yaml").write_text("broken: [")
+    assert tell("history", "support-desk", "--dir", project).code == 0
+    assert tell("status", "--dir", project).code == 2

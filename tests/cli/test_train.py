@@ -1,0 +1,130 @@
+"""`tunekeeper train` on a project: preview, plan, ls, show, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunekeeper.cli.app import main
+from tunekeeper.core.nouns.data import DatasetVersion
+from tunekeeper.core.nouns.training import TrainingRun
+from tunekeeper.store.ledgers.datasets import save_dataset
+from tunekeeper.store.ledgers.runs import save_run
+from tunekeeper.workspace import create_workspace
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "support_desk"
+ROW = {
+    "messages": [
+        {"role": "system", "content": "Triage the ticket. Answer with JSON."},
+        {"role": "user", "content": "Pixel Pad is slow since the update."},
+        {"role": "assistant", "content": '{"category": "bug", "priority": "normal"}'},
+    ]
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The example with one frozen dataset of two rows and one finished run."""
+    folder = tmp_path / "project"
+    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("data", "rebuild.py"))
+    ws = create_workspace(folder / ".tunekeeper", project=folder)
+    blob = ws.blobs.put_bytes((json.dumps(ROW) + "\n").encode() * 2)
+    dataset = DatasetVersion(
+        id="support-desk/d1",
+        model="support-desk",
+        number=1,
+        digest="sha256:d",
+        examples=2,
+        train=2,
+        eval=0,
+        blobs={"train": blob},
+    )
+    run = TrainingRun(
+        id="run_1",
+        model="support-desk",
+        dataset=dataset.id,
+        dataset_digest=dataset.digest,
+        recipe={"rank": 8},
+        recipe_digest="sha256:r",
+        base="base",
+        base_digest="sha256:b",
+        state="failed",
+        ended="the loss became nan",
+        loss=(0.5, 0.25),
+    )
+    with ws.state.write(by="test") as tx:
+        save_dataset(tx, dataset)
+        save_run(tx, run)
+    return folder
+
+
+def answer(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, Any]:
+    """Exit code and JSON of a command."""
+    code = main(["train", *words, "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_preview_of_a_file_prints_the_rendered_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "m.json").write_text(json.dumps(ROW["messages"][:2]))
+    words = ["--checkpoint", str(EXAMPLE / "base"), "--messages", str(tmp_path / "m.json")]
+    assert main(["train", "preview", *words]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("<|im_start|>system\nTriage")
+    assert shown.endswith("<|im_start|>assistant\n\n")
+    assert answer(capsys, "preview", *words)[1]["rendered"] + "\n" == shown
+
+
+def test_preview_of_a_dataset_row_marks_what_is_learned(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--model", "support-desk", "--dataset", "latest", "--dir", str(project)]
+    code, shown = answer(capsys, "preview", *where)
+    assert code == 0
+    learned = "".join(token["text"] for token in shown["tokens"] if token["learned"])
+    assert learned == ROW["messages"][-1]["content"] + "<|im_end|>"
+    code, refused = answer(capsys, "preview", *where, "--row", "3")
+    assert code == 2
+    assert "rows 1 to 2" in refused["error"]["message"]
+
+
+def test_a_plan_and_a_dry_run_say_the_same_and_start_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--model", "support-desk", "--dataset", "d1", "--dir", str(project)]
+    code, plan = answer(capsys, "plan", *where)
+    assert code == 0
+    assert (plan["rows"], plan["steps"], plan["seconds"]) == (2, 4, None)
+    assert answer(capsys, "run", *where, "--dry-run") == (0, plan)
+    assert len(answer(capsys, "ls", "--dir", str(project))[1]["runs"]) == 1
+
+
+def test_ls_and_show_read_the_ledger(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert answer(capsys, "ls", "--dir", str(project))[1]["runs"][0]["id"] == "run_1"
+    assert answer(capsys, "show", "run_1", "--dir", str(project))[1]["ended"] == "the loss became nan"
+    assert main(["train", "show", "run_1", "--dir", str(project)]) == 0
+    assert "run_1 failed: the loss became nan" in capsys.readouterr().out
+    code, refused = answer(capsys, "show", "run_9", "--dir", str(project))
+    assert code == 2
+    assert refused["error"]["fix"] == "tunekeeper train ls"
+
+
+def test_what_is_missing_on_the_command_line_is_said(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, part in (
+        (["run"], "--model and --dataset"),
+        (["run", "--checkpoint", "x"], "--data and --out"),
+        (["preview"], "--messages"),
+        (["run", "--model", "support-desk", "--dataset", "d9", "--dir", str(project)], "d9"),
+    ):
+        code, refused = answer(capsys, *words)
+        assert code == 2
+        assert part in refused["error"]["message"]
+
+
+def test_a_recipe_file_with_an_unknown_key_is_refused_with_the_near_name(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "r.yaml").write_text("epoch: 3\n")
+    where = ["--model", "support-desk", "--dataset", "d1", "--dir", str(project)]
+    code, refused = answer(capsys, "plan", *where, "--recipe", str(tmp_path / "r.yaml"))
+    assert code == 2
+    assert refused["error"]["fix"] == "write 'epochs'"

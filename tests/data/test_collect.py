@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tunekeeper import data
+from tunekeeper.core.nouns.data import DatasetVersion, Example
+from tunekeeper.core.nouns.retraining import Cycle, Done, Model, Stop, Wait
+from tunekeeper.data import collect, drafts, review, versions
+from tunekeeper.data.config import Config
+from tunekeeper.store.database import Database
+from tunekeeper.workspace import Workspace
+
+MakeExample = Callable[..., Example]
+SECTION = Config(min_corrections=5)
+CYCLE = Cycle(id="cyc_1", model="desk", number=1, why="edits rise")
+REFUND = "I want my money back for {}. We need a fix today."
+OLD, NEW = json.dumps({"category": "refund", "priority": "normal"}), json.dumps({"category": "refund", "priority": "high"})
+BUG = json.dumps({"category": "bug", "priority": "low"})
+
+
+@pytest.fixture
+def parent(ws: Workspace, task: Model, row: MakeExample) -> DatasetVersion:
+    """desk/d1: thirty refunds under the old policy, thirty bugs."""
+    rows = [row(REFUND.format(f"Thing{i}"), OLD, id=f"r{i}") for i in range(30)]
+    rows += [row(f"Screen {i} of my tool stays blank after update number {i}", BUG, id=f"b{i}") for i in range(30)]
+    drafts.save_draft(ws, "desk", versions.reassigned(ws, "desk", rows, [], SECTION))
+    return data.freeze(ws, task, SECTION)
+
+
+@pytest.fixture
+def changed(parent: DatasetVersion, traffic: Any) -> list[str]:
+    """Traffic under a new policy: twelve of sixteen refunds are edited, bugs are left alone."""
+    for i in range(16):
+        traffic.ask(f"Screen {i} of my lamp stays blank after update number {i}", BUG)
+    return [traffic.ask(REFUND.format(f"Gadget{i}"), OLD, edit=NEW if i % 4 else None) for i in range(16)]
+
+
+def sides(ws: Workspace, version: str) -> dict[str, str]:
+    return {e.id: e.split for e in versions.read_examples(ws, version)}
+
+
+def test_corrections_become_the_next_version_within_a_second_of_work(
+    ws: Workspace, task: Model, parent: DatasetVersion, changed: list[str]
+) -> None:
+    ws.log.find(model="desk", limit=1)
+    begin = time.process_time()
+    answer = data.poke(ws, task, SECTION, CYCLE)
+    assert time.process_time() - begin < 1.0
+    assert answer == Done(
+        record="desk/d2",
+        note="42 rows: 12 corrections, 30 outdated; against desk/d1: 12 added, 30 removed, 0 edited, 0 moved, 30 unchanged",
+    )
+    after = sides(ws, "desk/d2")
+    assert set(after) == {f"b{i}" for i in range(30)} | {id for i, id in enumerate(changed) if i % 4}
+    assert {id: side for id, side in sides(ws, "desk/d1").items() if id in after}.items() <= after.items()
+    assert versions.resolve(ws, "desk/d2").parent == "desk/d1"
+
+
+def test_poked_again_it_says_the_same_and_makes_nothing_new(ws: Workspace, task: Model, changed: list[str]) -> None:
+    first = data.poke(ws, task, SECTION, CYCLE)
+    assert data.poke(ws, task, SECTION, CYCLE) == first
+    assert len(versions.log(ws, "desk")) == 2
+
+
+def test_killed_between_the_draft_and_the_version_it_goes_on_with_the_same_figures(
+    ws: Workspace, task: Model, changed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Database.write
+
+    def killed(self: Database, **options: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Database, "write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        data.poke(ws, task, SECTION, CYCLE)
+    monkeypatch.setattr(Database, "write", write)
+    answer = data.poke(ws, task, SECTION, CYCLE)
+    assert isinstance(answer, Done)
+    assert answer.note.startswith("42 rows: 12 corrections, 30 outdated; against desk/d1: 12 added, 30 removed")
+
+
+def test_too_few_corrections_are_inconclusive_and_touch_nothing(ws: Workspace, task: Model, changed: list[str]) -> None:
+    answer = data.poke(ws, task, Config(min_corrections=13), CYCLE)
+    assert answer == Stop(why="12 corrections since desk/d1, 13 are needed", outcome="inconclusive")
+    assert len(drafts.load_draft(ws, "desk")) == 60
+
+
+def test_what_reviewers_said_counts_like_corrections(ws: Workspace, task: Model, parent: DatasetVersion, traffic: Any) -> None:
+    ids = [traffic.ask(f"Something odd number {i}", BUG) for i in range(6)]
+    items = {item.request_id: item.id for item in review.enqueue(ws, "desk", ids, why="sample")}
+    for id in ids[:5]:
+        review.judge(ws, items[id], "edited", answer=OLD, by="eve")
+    review.judge(ws, items[ids[5]], "good", by="eve")
+    answer = data.poke(ws, task, SECTION, CYCLE)
+    assert isinstance(answer, Done)
+    assert set(ids) <= set(sides(ws, answer.record))
+
+
+def test_feedback_on_a_request_from_before_the_parent_is_found(
+    ws: Workspace, task: Model, parent: DatasetVersion, traffic: Any, row: MakeExample
+) -> None:
+    ids = [traffic.ask(f"Early question {i}", BUG) for i in range(5)]
+    traffic.clock.advance(60)
+    drafts.save_draft(ws, "desk", [*drafts.load_draft(ws, "desk"), row("new", "x", id="n")])
+    second = data.freeze(ws, task, SECTION)
+    traffic.clock.advance(60)
+    for id in ids:
+        traffic.say(id, "correction", OLD)
+    found = collect.gather(ws, task, SECTION, second.created)
+    assert {c.example.id for c in found.corrections} == set(ids)
+
+
+def test_a_fixed_dataset_is_taken_as_it_is(ws: Workspace, task: Model, parent: DatasetVersion) -> None:
+    fixed = Cycle(id="cyc_2", model="desk", number=2, why="x", options={"dataset": "desk/d1"})
+    assert data.poke(ws, task, SECTION, fixed) == Done(record="desk/d1", note="desk/d1, 60 rows, as asked")
+    missing = Cycle(id="cyc_3", model="desk", number=3, why="x", options={"dataset": "desk/d9"})
+    answer = data.poke(ws, task, SECTION, missing)
+    assert isinstance(answer, Stop)
+    assert "desk/d9" in answer.why
+
+
+def test_the_first_cycle_freezes_the_draft_and_without_one_it_stops(ws: Workspace, task: Model, row: MakeExample) -> None:
+    assert isinstance(data.poke(ws, task, SECTION, CYCLE), Stop)
+    rows = [row(f"q{i}", "x") for i in range(10)]
+    drafts.save_draft(ws, "desk", versions.reassigned(ws, "desk", rows, [], SECTION))
+    assert data.poke(ws, task, SECTION, CYCLE) == Done(record="desk/d1", note="desk/d1, 10 rows, the first version")
+    assert data.poke(ws, task, SECTION, CYCLE).record == "desk/d1"  # type: ignore[union-attr]
+
+
+def test_rows_imported_by_hand_are_enough_to_go_on(ws: Workspace, task: Model, parent: DatasetVersion, row: MakeExample) -> None:
+    drafts.save_draft(ws, "desk", [*drafts.load_draft(ws, "desk"), row("new", "x", id="n")])
+    answer = data.poke(ws, task, SECTION, CYCLE)
+    assert isinstance(answer, Done)
+    assert answer.note == "61 rows: no corrections; against desk/d1: 1 added, 0 removed, 0 edited, 0 moved, 60 unchanged"
+
+
+def test_while_somebody_changes_the_draft_it_waits(ws: Workspace, task: Model, parent: DatasetVersion) -> None:
+    with drafts.locked(ws, "desk"):
+        assert isinstance(data.poke(ws, task, SECTION, CYCLE), Wait)

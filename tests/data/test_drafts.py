@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tunekeeper.core.errors import DataError, DiskFull
+from tunekeeper.core.nouns.data import Example
+from tunekeeper.data import drafts
+from tunekeeper.data.findings import Finding
+from tunekeeper.workspace import Workspace
+
+MakeExample = Callable[..., Example]
+
+
+def test_a_draft_comes_back_as_it_was_saved(ws: Workspace, row: MakeExample) -> None:
+    rows = [row("Ünïcode \u2028 line\nend", "x", id="a", nested={"b": [1, None]}), row("b", "y")]
+    drafts.save_draft(ws, "desk", rows)
+    assert drafts.load_draft(ws, "desk") == rows
+    assert drafts.load_draft(ws, "other") == []
+
+
+def test_a_row_that_is_no_json_leaves_the_old_draft_and_no_litter(ws: Workspace, row: MakeExample) -> None:
+    drafts.save_draft(ws, "desk", [row("a", "b")])
+    with pytest.raises(DataError, match="row bad: cannot be written as JSON"):
+        drafts.save_draft(ws, "desk", [row("c", "d"), row("e", "f", id="bad", odd=object())])
+    assert [e.messages[1]["content"] for e in drafts.load_draft(ws, "desk")] == ["a"]
+    assert [path.name for path in drafts.folder(ws, "desk").iterdir()] == ["draft.jsonl"]
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_old_draft(
+    ws: Workspace, row: MakeExample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drafts.save_draft(ws, "desk", [row("a", "b")])
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFull, match=r"no room left for draft\.jsonl"):
+        drafts.save_draft(ws, "desk", [])
+    assert len(drafts.load_draft(ws, "desk")) == 1
+
+
+def test_findings_come_back_with_the_row_that_was_dropped(ws: Workspace) -> None:
+    found = Finding(kind="empty", id="a", file="x.jsonl", line=3, detail="nothing")
+    lines: list[dict[str, Any]] = [*drafts.rows_of([found]), *drafts.rows_of([found], action="dropped")]
+    drafts.save_findings(ws, "desk", [{**line, "row": {"messages": []}} for line in lines])
+    stored = drafts.load_findings(ws, "desk")
+    assert [drafts.to_finding(line) for line in stored] == [found, found]
+    assert [line["action"] for line in stored] == ["flagged", "dropped"]
+    assert drafts.identity(stored[0]) == drafts.identity(stored[1])

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tunekeeper.core.nouns.data import ReviewItem
+from tunekeeper.core.nouns.serving import Feedback, Inference
+from tunekeeper.data.sources import Correction, corrections, served_answer
+from tunekeeper.text.redaction import Redactor
+
+AT = datetime(2026, 1, 5, 9, tzinfo=UTC)
+ID = "req_1"
+
+
+def inference(answer: Any = "served", **fields: Any) -> Inference:
+    request = {"messages": [{"role": "user", "content": "Mail ana@example.com"}]}
+    response = {"choices": [{"message": {"role": "assistant", "content": answer}}]}
+    return Inference(
+        **{
+            "request_id": ID,
+            "timestamp": AT,
+            "model_id": "desk",
+            "version": "v1",
+            "request": request,
+            "response": response,
+            **fields,
+        }
+    )
+
+
+def said(value: Any, kind: Any = "edit", second: int = 0) -> Feedback:
+    return Feedback(id=f"fb_{second}", request_id=ID, timestamp=AT.replace(second=second), kind=kind, value=value, by="ana")
+
+
+def reviewed(verdict: Any, answer: str | None = None) -> ReviewItem:
+    return ReviewItem(
+        id="rev_1", model="desk", request_id=ID, why="sample", state="done", verdict=verdict, answer=answer, by="eve"
+    )
+
+
+def collect(*feedback: Feedback, review: ReviewItem | None = None, of: Inference | None = None) -> list[Correction]:
+    return corrections([of or inference()], feedback, [review] if review else [], system="Be kind", redactor=Redactor())
+
+
+def test_a_correction_carries_the_whole_provenance_and_no_personal_data() -> None:
+    [found] = collect(said("right, bo@example.com"))
+    assert [m["content"] for m in found.example.messages] == ["Be kind", "Mail [EMAIL]", "right, [EMAIL]"]
+    assert (found.example.id, found.example.source, found.served, found.changed) == (ID, "inference:req_1", "served", True)
+    assert found.example.metadata == {
+        "id": ID,
+        "created": AT.isoformat(),
+        "said_as": "edit",
+        "said_by": "ana",
+        "version": "v1",
+        "rejected": "served",
+    }
+
+
+@pytest.mark.parametrize(
+    ("feedback", "review", "right"),
+    [
+        ([said("a", second=1), said("b", second=2)], None, "b"),
+        ([said("late", second=2), said("early", second=1)], None, "late"),
+        ([said({"category": "bug"}, kind="label")], None, '{"category": "bug"}'),
+        ([said("user's")], reviewed("edited", "expert's"), "expert's"),
+        ([said("user's")], reviewed("good"), "served"),
+        ([], reviewed("good"), "served"),
+        ([], reviewed("bad", "better"), "better"),
+    ],
+)
+def test_the_last_word_counts_and_a_review_outweighs_feedback(
+    feedback: list[Feedback], review: ReviewItem | None, right: str
+) -> None:
+    [found] = collect(*feedback, review=review)
+    assert found.example.messages[-1]["content"] == right
+    assert found.changed is (right != "served")
+
+
+@pytest.mark.parametrize(
+    ("feedback", "review"),
+    [
+        ([], None),
+        ([said("down", kind="thumb")], None),
+        ([said("  ")], None),
+        ([said(7)], None),
+        ([said("user's")], reviewed("excluded")),
+        ([said("user's")], reviewed("bad")),
+    ],
+)
+def test_without_a_right_answer_there_is_no_correction(feedback: list[Feedback], review: ReviewItem | None) -> None:
+    assert collect(*feedback, review=review) == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"request": None},
+        {"response": None},
+        {"request": {"messages": []}},
+        {"request": {"messages": ["x"]}},
+        {"response": {"choices": []}},
+    ],
+)
+def test_an_inference_whose_body_was_not_kept_teaches_nothing(fields: dict[str, Any]) -> None:
+    assert collect(said("right"), of=inference(**fields)) == []
+
+
+def test_the_same_json_in_another_order_is_no_change() -> None:
+    [found] = collect(said('{"b": 2, "a": 1}'), of=inference('{"a": 1, "b": 2}'))
+    assert not found.changed
+    assert served_answer(inference(None)) is None

@@ -1,0 +1,88 @@
+"""The yardstick is transformers: same token ids, same greedy answers, same log-probabilities."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.deployment.checkpoints import PLANS
+from tests.deployment.conftest import serving
+from tunekeeper.core.errors import ArtifactError
+from tunekeeper.deployment import measure
+from tunekeeper.deployment.adapter import open_adapter
+from tunekeeper.deployment.checkpoint import open_checkpoint
+from tunekeeper.deployment.gguf import permute, to_half, write_adapter, write_model
+from tunekeeper.deployment.header import read_gguf
+from tunekeeper.deployment.transcript import read_transcript
+from tunekeeper.text.tokenizers import read_tokenizer
+
+pytestmark = pytest.mark.real
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_the_merged_file_answers_as_transformers_does(made: Path, tmp_path: Path, name: str) -> None:
+    checkpoint = open_checkpoint(made / name / "base")
+    adapter = open_adapter(made / name / "adapter", checkpoint) if PLANS[name].lora is not None else None
+    references = read_transcript(made / name / "transcript.jsonl")
+    tokenizer = read_tokenizer(checkpoint.folder)
+
+    write_model(checkpoint, adapter, tmp_path / "m.gguf", "f32", name=name)
+
+    with serving(tmp_path / "m.gguf") as client:
+        gaps = measure.gaps(client, references)
+        assert gaps.worst < 1e-3, gaps
+        assert gaps.agree == gaps.n >= 3
+        assert measure.template(client, references, None).differ == 0
+        assert measure.tokenizer(client, references, tokenizer.encode, True).differ == 0
+        assert measure.ends(client, references, checkpoint.eos).differ == 0
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral-rslora", "qwen2-ranks"])
+def test_an_adapter_file_beside_the_base_answers_as_peft_does(made: Path, tmp_path: Path, name: str) -> None:
+    checkpoint = open_checkpoint(made / name / "base")
+    adapter = open_adapter(made / name / "adapter", checkpoint)
+    write_model(checkpoint, None, tmp_path / "base.gguf", "f32", name="base")
+    write_adapter(checkpoint, adapter, tmp_path / "lora.gguf", "f32", name="lora")
+
+    with serving(tmp_path / "base.gguf", tmp_path / "lora.gguf") as client:
+        gaps = measure.gaps(client, read_transcript(made / name / "transcript.jsonl"))
+
+    assert gaps.worst < 1e-3, gaps
+    assert read_gguf(tmp_path / "lora.gguf").adapter
+
+
+@pytest.mark.parametrize(("name", "why"), [("qwen2-dora", "DoRA"), ("qwen3-head", "modules_to_save"), ("qwen2-tied", "embed")])
+def test_what_only_merging_can_express_is_refused_as_an_adapter_file(made: Path, tmp_path: Path, name: str, why: str) -> None:
+    checkpoint = open_checkpoint(made / name / "base")
+    adapter = open_adapter(made / name / "adapter", checkpoint)
+
+    with pytest.raises(ArtifactError, match=why):
+        write_adapter(checkpoint, adapter, tmp_path / "lora.gguf", "f16", name="lora")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["f16", "bf16"])
+def test_half_precision_files_carry_their_name_and_metadata(made: Path, tmp_path: Path, kind: str) -> None:
+    checkpoint = open_checkpoint(made / "llama" / "base")
+
+    written = write_model(checkpoint, None, tmp_path / "m.gguf", kind, name="v1.0-2026-01-05-3examples", metadata={"run": "run_1"})
+
+    header = read_gguf(tmp_path / "m.gguf")
+    assert header.pairs["general.name"] == "v1.0-2026-01-05-3examples"
+    assert header.pairs["tunekeeper.run"] == "run_1"
+    assert {t.kind for t in header.tensors} == {"F32", kind.upper()}
+    assert any("NFC" in note for note in written.notes)
+
+
+def test_a_value_too_large_for_f16_is_refused_and_not_made_infinite() -> None:
+    with pytest.raises(ArtifactError, match="bf16"):
+        to_half("blk.0.attn_q.weight", np.array([1.0, 70000.0], np.float32))
+
+
+def test_permuting_puts_the_two_halves_of_a_head_side_by_side() -> None:
+    rows = np.arange(8, dtype=np.float32).reshape(8, 1)
+
+    assert permute(rows, 2).ravel().tolist() == [0, 2, 1, 3, 4, 6, 5, 7]

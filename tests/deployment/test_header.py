@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import os
+import random
+import struct
+import time
+from pathlib import Path
+
+import pytest
+
+from tunekeeper.core.errors import ArtifactError
+from tunekeeper.deployment.checkpoint import open_checkpoint
+from tunekeeper.deployment.gguf import write_model
+from tunekeeper.deployment.header import open_model, read_gguf
+
+
+@pytest.fixture(scope="module")
+def file(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("gguf") / "m.gguf"
+    write_model(open_checkpoint(made / "llama" / "base"), None, path, "f16", name="m")
+    return path
+
+
+def test_a_whole_file_is_described(file: Path) -> None:
+    header = read_gguf(file)
+
+    assert (header.version, header.architecture, header.adapter) == (3, "llama", False)
+    assert header.pairs["llama.block_count"] == 2
+    assert header.pairs["tokenizer.ggml.tokens"] == 428 or header.pairs["tokenizer.ggml.tokens"] == 427
+    assert next(t for t in header.tensors if t.name == "blk.0.attn_k.weight").shape == (32, 64)
+    assert len(open_model(file).tensors) == len(header.tensors)
+
+
+def test_a_truncated_file_is_refused_wherever_it_ends(file: Path, tmp_path: Path) -> None:
+    whole = file.read_bytes()
+    data = read_gguf(file).data
+    chance = random.Random(7)
+    ends = {*range(0, 400), *(chance.randrange(len(whole)) for _ in range(120)), data - 1, data, data + 1, len(whole) - 33}
+    path = tmp_path / "cut.gguf"
+
+    for end in sorted(ends):
+        path.write_bytes(whole[:end])
+        with pytest.raises(ArtifactError, match=r"cut\.gguf"):
+            read_gguf(path)
+
+
+@pytest.mark.parametrize(
+    ("at", "form", "value", "why"),
+    [
+        (0, "<4s", b"GGML", "not a GGUF"),
+        (0, "<4s", b"PK\x03\x04", "can run code"),
+        (4, "<I", 99, "version 99"),
+        (4, "<I", 3 << 24, "version"),
+        (8, "<Q", 1 << 60, "more than any model"),
+        (16, "<Q", 1 << 60, "more than any model"),
+        (16, "<Q", 4000, "byte"),
+        (24, "<Q", 1 << 62, "claims"),
+        (24, "<Q", 0, "key ''"),
+    ],
+)
+def test_lying_numbers_are_refused_at_once(file: Path, tmp_path: Path, at: int, form: str, value: object, why: str) -> None:
+    data = bytearray(file.read_bytes())
+    struct.pack_into(form, data, at, value)
+    path = tmp_path / "lie.gguf"
+    path.write_bytes(data)
+    began = time.monotonic()
+
+    with pytest.raises(ArtifactError, match=why):
+        read_gguf(path)
+
+    assert time.monotonic() - began < 1
+
+
+def test_flipped_bits_of_the_tensor_table_are_refused_or_leave_the_places_right(file: Path, tmp_path: Path) -> None:
+    whole, chance, path = file.read_bytes(), random.Random(3), tmp_path / "flip.gguf"
+    right = [(t.shape, t.start, t.bytes) for t in read_gguf(file).tensors]
+    table = whole.index(b"token_embd.weight") - 8
+    refused = 0
+
+    for _ in range(200):
+        data = bytearray(whole)
+        data[chance.randrange(table, read_gguf(file).data - 40)] ^= 1 << chance.randrange(8)
+        path.write_bytes(data)
+        try:
+            found = read_gguf(path)
+        except ArtifactError:
+            refused += 1
+            continue
+        # What is left are letters of a name, which the loader looks up.
+        assert [(t.shape, t.start, t.bytes) for t in found.tensors] == right
+
+    assert refused > 50
+
+
+def test_random_bytes_never_do_anything_but_raise(tmp_path: Path) -> None:
+    path, chance = tmp_path / "noise.gguf", random.Random(1)
+    for _ in range(200):
+        path.write_bytes(b"GGUF\x03\x00\x00\x00" + chance.randbytes(chance.randrange(200)))
+        with pytest.raises(ArtifactError):
+            read_gguf(path)
+
+
+def test_a_sparse_file_of_a_terabyte_is_refused_in_no_time(file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "large.gguf"
+    path.write_bytes(file.read_bytes())
+    os.truncate(path, 1 << 40)
+
+    with pytest.raises(ArtifactError, match="follow the last tensor"):
+        read_gguf(path)

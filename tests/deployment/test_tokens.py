@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.deployment.checkpoints import edit_json
+from tunekeeper.core.errors import ArtifactError
+from tunekeeper.deployment.tokens import CONTROL, NORMAL, UNUSED, pre_tokenizer, tokens_of
+from tunekeeper.text.tokenizers import read_tokenizer
+
+Copy = Callable[[str], Path]
+
+
+def changed(copy: Copy, change: Callable[[dict[str, Any]], None], name: str = "qwen2-dora/base") -> Path:
+    """A base whose tokenizer.json was changed."""
+    folder = copy(name)
+    value = json.loads((folder / "tokenizer.json").read_text())
+    change(value)
+    (folder / "tokenizer.json").write_text(json.dumps(value))
+    return folder
+
+
+def split(value: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = value["pre_tokenizer"]["pretokenizers"][0]
+    return found
+
+
+def test_the_name_of_the_pre_tokenizer_comes_from_its_expression(made: Path) -> None:
+    assert pre_tokenizer(read_tokenizer(made / "qwen2-dora" / "base")) == "qwen2"
+    assert pre_tokenizer(read_tokenizer(made / "llama" / "base")) == "llama-bpe"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda v: split(v)["pattern"].update(Regex=r"\w+"), "unknown pre-tokenizer"),
+        (lambda v: split(v).update(behavior="Removed"), "unknown pre-tokenizer"),
+        (lambda v: split(v).update(invert=True), "unknown pre-tokenizer"),
+        (lambda v: v.update(pre_tokenizer={"type": "Whitespace"}), "not byte-level"),
+        (lambda v: v.update(pre_tokenizer=None), "not byte-level"),
+        (lambda v: v["model"].update(type="Unigram"), "Unigram"),
+        (lambda v: v["model"].update(byte_fallback=True), "only byte-level BPE"),
+        (lambda v: v["model"].update(dropout=0.1), "dropout"),
+        (lambda v: v.update(normalizer={"type": "Lowercase"}), "Lowercase"),
+        (lambda v: v["added_tokens"][1].update(lstrip=True), "lstrip"),
+        (lambda v: v["added_tokens"][1].update(id=9999), "do not belong together"),
+        (lambda v: v["added_tokens"][1].update(id=2), "is both"),
+        (lambda v: v.update(post_processor={"type": "BertProcessing"}), "BertProcessing"),
+        (
+            lambda v: v.update(post_processor={"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {}}]}),
+            "only bos before",
+        ),
+    ],
+)
+def test_a_tokenizer_that_llama_cpp_would_run_differently_is_refused(copy: Copy, change: Any, why: str) -> None:
+    folder = changed(copy, change)
+
+    with pytest.raises(ArtifactError, match=why):
+        tokens_of(read_tokenizer(folder), 428, (2,))
+
+
+def test_a_token_found_by_lookup_only_is_refused(copy: Copy) -> None:
+    def change(value: dict[str, Any]) -> None:
+        value["model"]["ignore_merges"] = True
+        value["model"]["vocab"]["zzzz"] = 421
+
+    with pytest.raises(ArtifactError, match="'zzzz' is found by merging in one"):
+        tokens_of(read_tokenizer(changed(copy, change)), 428, (2,))
+
+
+def test_types_padding_ends_and_template_reach_the_file(made: Path) -> None:
+    files = read_tokenizer(made / "qwen2-dora" / "base")
+
+    tokens = tokens_of(files, 430, (2, 0))
+
+    assert len(tokens.texts) == len(tokens.types) == 430
+    assert tokens.texts[429] == "[PAD429]"
+    assert (tokens.types[1], tokens.types[100], tokens.types[429]) == (CONTROL, NORMAL, UNUSED)
+    assert tokens.special == {"eos": 2, "pad": 0, "eot": 0}
+    assert (tokens.add_bos, tokens.add_eos) == (False, False)
+    assert tokens.template == files.template
+    assert "NFC" in tokens.notes[0]
+
+
+def test_a_tokenizer_that_begins_with_bos_says_so(copy: Copy) -> None:
+    parts = [{"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+    folder = changed(copy, lambda v: v.update(post_processor={"type": "TemplateProcessing", "single": parts}))
+    edit_json(folder / "tokenizer_config.json", bos_token="<|endoftext|>")
+    assert tokens_of(read_tokenizer(folder), 428, (2,)).add_bos
+
+    edit_json(folder / "tokenizer_config.json", add_bos_token=False)
+    with pytest.raises(ArtifactError, match="contradict"):
+        tokens_of(read_tokenizer(folder), 428, (2,))

@@ -1,0 +1,112 @@
+"""Chunks folded into the answer they amount to."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tunekeeper.gateway.fold import Fold, confidence_of, mean_probability, parse_chunk
+from tunekeeper.gateway.wire import Probabilities, TokenProbability
+
+
+def folded(*chunks: dict[str, Any], chat: bool = True) -> Fold:
+    fold = Fold(chat=chat)
+    for each in chunks:
+        chunk = parse_chunk(json.dumps(each).encode())
+        assert chunk is not None
+        fold.add(chunk)
+    return fold
+
+
+def said(text: str | None = None, index: int = 0, finish: str | None = None, **delta: Any) -> dict[str, Any]:
+    return {
+        "id": "i",
+        "model": "m",
+        "created": 5,
+        "choices": [{"index": index, "delta": {"content": text, **delta}, "finish_reason": finish}],
+    }
+
+
+def test_text_role_and_reason_are_put_together() -> None:
+    fold = folded(said("", role="assistant"), said("Hel"), said("lo"), said(finish="length"))
+    answer = json.loads(fold.answer())
+    assert answer["choices"] == [{"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "length"}]
+    assert (answer["id"], answer["object"], answer["created"], answer["model"]) == ("i", "chat.completion", 5, "m")
+    assert (fold.finished, fold.finish_reason) == (True, "length")
+
+
+def test_no_reason_is_made_up() -> None:
+    fold = folded(said("Hel"))
+    assert (fold.finished, fold.finish_reason) == (False, None)
+    assert json.loads(fold.answer())["choices"][0]["finish_reason"] is None
+    assert not folded().finished
+
+
+def test_several_choices_each_need_their_reason() -> None:
+    fold = folded(said("a"), said("b", 1), said(finish="stop"))
+    assert not fold.finished
+    fold = folded(said("a"), said("b", 1), said(finish="stop"), said(index=1, finish="stop"))
+    assert fold.finished
+    assert [c["message"]["content"] for c in json.loads(fold.answer())["choices"]] == ["a", "b"]
+
+
+def test_tool_calls_are_put_together() -> None:
+    pieces = [
+        {"index": 0, "id": "c1", "type": "function", "function": {"name": "look", "arguments": ""}},
+        {"index": 0, "function": {"arguments": '{"a"'}},
+        {"index": 0, "function": {"arguments": ":1}"}},
+        {"index": 1, "id": "c2", "function": {"name": "go", "arguments": "{}"}},
+    ]
+    fold = folded(*[said(tool_calls=[piece]) for piece in pieces], said(finish="tool_calls"))
+    message = json.loads(fold.answer())["choices"][0]["message"]
+    assert message["content"] is None
+    assert [t["function"] for t in message["tool_calls"]] == [
+        {"name": "look", "arguments": '{"a":1}'},
+        {"name": "go", "arguments": "{}"},
+    ]
+
+
+def test_refusals_and_reasoning_are_kept_apart() -> None:
+    message = json.loads(folded(said(reasoning_content="hm", refusal="no")).answer())["choices"][0]["message"]
+    assert (message["reasoning_content"], message["refusal"]) == ("hm", "no")
+
+
+def test_completion_streams_fold_into_text() -> None:
+    fold = folded(
+        {"choices": [{"index": 0, "text": "a"}]}, {"choices": [{"index": 0, "text": "b", "finish_reason": "stop"}]}, chat=False
+    )
+    assert json.loads(fold.answer())["choices"] == [{"index": 0, "text": "ab", "finish_reason": "stop"}]
+
+
+def test_usage_comes_from_the_server_alone() -> None:
+    assert "usage" not in json.loads(folded(said("a")).answer())
+    fold = folded(said("a"), {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}})
+    assert json.loads(fold.answer())["usage"] == {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+
+
+def test_fresh_text_is_what_came_since() -> None:
+    fold = folded(said("a"), said("b"))
+    assert fold.fresh_text() == "ab"
+    assert fold.fresh_text() == ""
+    assert folded().fresh_text() == ""
+
+
+@pytest.mark.parametrize("data", [b"", b"x", b"[]", b'{"choices":5}', b'{"choices":[{"index":"x"}]}', b"\xff"])
+def test_what_is_no_chunk_is_none(data: bytes) -> None:
+    assert parse_chunk(data) is None
+
+
+def test_confidence_is_the_geometric_mean_of_token_probabilities() -> None:
+    assert mean_probability([]) is None
+    assert mean_probability([-0.1, -0.3]) == pytest.approx(0.8187, abs=1e-4)
+    assert confidence_of(None) is None
+    assert confidence_of(Probabilities(content=[TokenProbability(-0.2), TokenProbability(None)])) == pytest.approx(
+        0.8187, abs=1e-4
+    )
+    assert confidence_of(Probabilities(token_logprobs=[None, 0.0])) == 1.0
+    chunk = said("a")
+    chunk["choices"][0]["logprobs"] = {"content": [{"token": "a", "logprob": -0.5}]}
+    assert folded(chunk).confidence() == pytest.approx(0.6065, abs=1e-4)
+    assert folded().confidence() is None

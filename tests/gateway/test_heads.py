@@ -1,0 +1,85 @@
+"""Heads: what is refused beyond llhttp's own checks, and the bytes of answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from tunekeeper.gateway.heads import Head, answer_head, check, chunk
+
+
+def head(version: str = "1.1", **headers: bytes) -> Head:
+    return Head(
+        method=b"GET", version=version, headers={name.replace("_", "-").encode(): value for name, value in headers.items()}
+    )
+
+
+@pytest.mark.parametrize("host", [b"x", b"x:80", b"127.0.0.1:8080", b"[::1]:80", b"a-b.example.com", b""])
+def test_hosts_are_taken(host: bytes) -> None:
+    assert check(head(host=host), b"/livez") is None
+
+
+@pytest.mark.parametrize("host", [b"x/y", b"x?y", b"x#y", b"u@x", b"x y", b"x,y", b"x:port", b"[::1"])
+def test_what_is_no_host_is_refused(host: bytes) -> None:
+    assert check(head(host=host), b"/livez") is not None
+
+
+@pytest.mark.parametrize(
+    "target", [b"/", b"/v1/models/support-desk@v1.0", b"/v1/models/support-desk%40champion", b"/livez?a=b&c=/d//e"]
+)
+def test_plain_targets_are_taken(target: bytes) -> None:
+    assert check(head(host=b"x"), target) is None
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        b"",
+        b"*",
+        b"http://x/",
+        b"//x",
+        b"/a//b",
+        b"/a/../b",
+        b"/a/.",
+        b"/%2e%2E/a",
+        b"/a;b",
+        b"/a\\b",
+        b"/a%5cb",
+        b"/a#b",
+        b"/a%00",
+        b"/%252e",
+        b"/\xc3\xa4",
+    ],
+)
+def test_targets_that_two_readers_could_read_differently_are_refused(target: bytes) -> None:
+    assert check(head(host=b"x"), target) is not None
+
+
+def test_old_clients_need_no_host_and_may_not_chunk() -> None:
+    assert check(head("1.0"), b"/") is None
+    assert check(head(), b"/") is not None
+    assert check(head("1.0", transfer_encoding=b"chunked"), b"/") is not None
+    assert check(head(host=b"x", transfer_encoding=b"Chunked"), b"/") is None
+    assert check(head("2.0", host=b"x"), b"/") is not None
+
+
+def test_a_repeated_header_is_named() -> None:
+    made = head(host=b"x")
+    made.repeated = b"host"
+    refusal = check(made, b"/")
+    assert refusal is not None
+    assert "host" in refusal.message
+
+
+def test_answer_heads_frame_as_the_client_can_read() -> None:
+    assert answer_head(200, b"a/b", 5) == b"HTTP/1.1 200 OK\r\ncontent-type: a/b\r\ncontent-length: 5\r\n\r\n"
+    assert b"transfer-encoding: chunked" in answer_head(200, b"a/b", None)
+    assert b"transfer-encoding" not in answer_head(200, b"a/b", None, old=True)
+    assert b"connection: close" in answer_head(418, b"a/b", 0, close=True)
+    assert b"connection: keep-alive" in answer_head(200, b"a/b", 0, old=True)
+    assert chunk(b"x" * 17) == b"11\r\n" + b"x" * 17 + b"\r\n"
+
+
+def test_header_texts_are_stripped_and_empty_is_absent() -> None:
+    assert head(host=b" x ").text(b"host") == "x"
+    assert head(host=b" ").text(b"host") is None
+    assert head().text(b"host") is None

@@ -1,0 +1,69 @@
+"""Shadow copies: logged, counted, bounded, and never felt by a user."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from tunekeeper.core.nouns.serving import Timeouts
+from tunekeeper.gateway.limits import Limits
+from tunekeeper.gateway.options import Options
+
+
+def test_a_copy_is_logged_under_its_own_id_and_the_user_sees_nothing_of_it(bench: Any) -> None:
+    bench.publish(shadow="b", shadow_share=10_000)
+    bench.b.answer = lambda body: "the shadow's answer"
+    response = bench.chat("hi", user="ann", stream=True)
+    assert "shadow" not in response.text
+    records = bench.records(2)
+    copy = next(r for r in records if r["purpose"] == "shadow")
+    assert copy["parent_id"] == response.headers["x-tunekeeper-request-id"]
+    assert (copy["variant"], copy["slot"], copy["version"], copy["status"]) == (
+        "shadow",
+        "b",
+        "v1.1-2026-02-09-1004examples",
+        "ok",
+    )
+    assert copy["response"]["choices"][0]["message"]["content"] == "the shadow's answer"
+    assert copy["unit"] == bench.record(response)["unit"]
+    assert "stream" not in bench.b.bodies[-1], "nobody reads a copy while it comes"
+
+
+def test_every_request_is_copied_at_full_share_and_the_counter_agrees_with_the_log(bench: Any) -> None:
+    bench.publish(shadow="b", shadow_share=10_000)
+    for number in range(20):
+        assert bench.chat(str(number)).status_code == 200
+    assert sum(r["purpose"] == "shadow" for r in bench.records(40)) == 20
+    assert bench.gateway.mirror.sent == bench.gateway.mirror.logged == bench.b.counts.requests == 20
+
+
+def test_a_shadow_that_fails_or_hangs_is_logged_and_delays_nobody(bench: Any) -> None:
+    bench.publish(shadow="b", shadow_share=10_000, timeouts=Timeouts(connect=0.1, first_token=0.2))
+    bench.b.script.extend(["500", "hang", "garbage", "400"])
+    for number in range(4):
+        began = time.monotonic()
+        assert bench.chat(str(number)).status_code == 200
+        assert time.monotonic() - began < 1
+    bench.records(8)
+    errors = {r["error"] for r in bench.records(8) if r["purpose"] == "shadow"}
+    assert errors == {"upstream_error", "upstream_timeout", "upstream_garbage", "upstream_rejected"}
+
+
+def test_copies_beyond_the_budget_are_dropped_and_counted(make_bench: Any) -> None:
+    bench = make_bench(Options(limits=Limits(shadow_concurrent=2, drain_seconds=0.2)))
+    bench.publish(shadow="b", shadow_share=10_000)
+    bench.b.default = "hang"
+    for number in range(5):
+        assert bench.chat(str(number)).status_code == 200
+    assert (bench.gateway.mirror.sent, bench.gateway.mirror.dropped) == (2, 3)
+
+
+def test_exams_drills_and_requests_for_a_named_version_are_not_copied(bench: Any) -> None:
+    bench.publish(shadow="b", shadow_share=10_000)
+    bench.chat(headers={"x-tunekeeper-purpose": "drill"})
+    bench.chat(model="support-desk@champion")
+    bench.records(2)
+    assert bench.b.counts.requests == 0
+    bench.replace_slot("b", endpoint=None)
+    bench.chat()
+    assert (bench.gateway.mirror.sent, bench.gateway.mirror.dropped) == (0, 1)

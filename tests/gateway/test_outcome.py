@@ -1,0 +1,53 @@
+"""What a model server's plain answer amounts to."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tunekeeper.gateway.outcome import Failed, Good, Rejected, envelope, judge
+
+CHAT = "chat.completions"
+GOOD = b'{"id":"x","choices":[{"finish_reason":"stop"}]}'
+ERROR = b'{"error":{"message":"too long"}}'
+
+
+def test_a_whole_answer_is_good() -> None:
+    verdict = judge(200, {}, GOOD, CHAT)
+    assert isinstance(verdict, Good)
+    assert verdict.answer.id == "x"
+
+
+@pytest.mark.parametrize("status", [400, 409, 413, 415, 422])
+def test_the_callers_mistake_is_passed_on_in_the_servers_words(status: int) -> None:
+    verdict = judge(status, {}, ERROR, CHAT)
+    assert verdict == Rejected(status, "too long")
+    assert json.loads(envelope(Rejected(status, "too long")))["error"]["code"] == "upstream_rejected"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        (200, ERROR, "upstream_error"),
+        (200, b"<html>", "upstream_garbage"),
+        (200, b'{"choices":[]}', "upstream_garbage"),
+        (301, b"", "upstream_error"),
+        (401, ERROR, "upstream_error"),
+        (404, ERROR, "upstream_error"),
+        (429, ERROR, "upstream_rate_limited"),
+        (500, b"", "upstream_error"),
+        (503, GOOD, "upstream_error"),
+    ],
+)
+def test_a_failure_lets_another_server_try(status: int, body: bytes, code: str) -> None:
+    verdict = judge(status, {b"retry-after": b"9"}, body, CHAT)
+    assert isinstance(verdict, Failed)
+    assert verdict.refusal.code == code
+    assert verdict.refusal.retry_after == (None if status == 200 else "9")
+
+
+def test_a_servers_complaint_about_our_key_is_not_shown() -> None:
+    verdict = judge(401, {}, b'{"error":{"message":"bad key sk-1234"}}', CHAT)
+    assert isinstance(verdict, Failed)
+    assert "sk-1234" not in verdict.refusal.message

@@ -1,0 +1,66 @@
+"""What the record of a request holds."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tunekeeper.gateway.record import MAX_SEGMENTS, Bodies, Record, assigned, segments_of, spent
+from tunekeeper.gateway.routing import Choice, Unit
+from tunekeeper.gateway.tables import Target
+from tunekeeper.gateway.wire import Usage, splice_of
+
+
+def target(price_in: float | None = None, price_out: float | None = None) -> Target:
+    return Target("a", "v1", None, b"", b"", splice_of("m", None, (), None), price_in, price_out)
+
+
+def test_only_what_is_known_is_noted() -> None:
+    record: Record = {}
+    assigned(record, Choice("a", None), None)
+    assert record == {"slot_assigned": "a"}
+    assigned(record, Choice("a", "champion", 17, 9000), Unit("user", "ann"))
+    assert record == {
+        "slot_assigned": "a",
+        "variant": "champion",
+        "bucket": 17,
+        "weight": 9000,
+        "unit_kind": "user",
+        "unit": Unit("user", "ann").digest,
+    }
+
+
+def test_cost_needs_tokens_and_a_price() -> None:
+    record: Record = {}
+    spent(record, None, target(1.0, 1.0))
+    assert record == {}
+    spent(record, Usage(10, None), target())
+    assert record == {"prompt_tokens": 10}
+    spent(record, Usage(1_000_000, 500_000), target(2.0, 4.0))
+    assert record["cost_usd"] == pytest.approx(4.0)
+
+
+def test_segments_come_from_headers_and_metadata() -> None:
+    headers = {b"x-tunekeeper-segment-plan": b" gold ", b"x-tunekeeper-segment-": b"no", b"host": b"x"}
+    metadata = {"channel": "mail", "user_id": "ann", "n": 5, "long": "x" * 200, "plan": "silver"}
+    assert segments_of(headers, metadata) == {"plan": "gold", "channel": "mail"}
+    assert len(segments_of({}, {f"k{i}": "v" for i in range(100)})) == MAX_SEGMENTS
+    assert segments_of({}, None) == {}
+
+
+def test_bodies_stay_byte_for_byte_where_nothing_is_secret() -> None:
+    body = b'{ "a" : 1e-7, "b":"hello" }'
+    assert Bodies(("card", "key"), keep=True).kept(body) == body
+    assert Bodies((), keep=True).kept(b"4111 1111 1111 1111") == b"4111 1111 1111 1111"
+    assert Bodies(("card",), keep=False).kept(body) is None
+
+
+def test_secrets_in_bodies_and_texts_are_replaced() -> None:
+    bodies = Bodies(("card", "email"), keep=True)
+    kept = bodies.kept(json.dumps({"a": ["card 4111 1111 1111 1111"], "n": 5}).encode())
+    assert json.loads(kept or b"") == {"a": ["card [CARD]"], "n": 5}
+    assert bodies.kept(b"not json: ann@example.com") == b"not json: [EMAIL]"
+    assert bodies.text("ann@example.com") == "[EMAIL]"
+    assert Bodies((), keep=False).text("x") is None
+    assert bodies.value({"x": "ann@example.com"}) == {"x": "[EMAIL]"}

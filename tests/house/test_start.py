@@ -1,0 +1,54 @@
+"""What each process loads at its start, and how long the command line takes to say hello."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+HEAVY = ("torch", "transformers", "peft", "fastapi", "pydantic", "ray", "scipy.stats")
+STORES = ("sqlalchemy", "alembic", "duckdb", "pyarrow")
+LIGHT = {
+    "tunekeeper.cli.app": (*HEAVY, *STORES, "rich", "yaml", "msgspec", "numpy", "importlib.metadata"),
+    "tunekeeper.gateway.main": (*HEAVY, *STORES, "typer", "yaml", "numpy"),
+    "tunekeeper.gateway.worker": (*HEAVY, *STORES, "typer", "yaml", "numpy"),
+    "tunekeeper.store.published": (*HEAVY, *STORES, "typer"),
+    "tunekeeper.processes.plans": (*HEAVY, *STORES, "typer"),
+    "tunekeeper.retraining.worker": (*HEAVY, "typer", "xllamacpp", "rich"),
+    "tunekeeper.training.job": (*STORES, "msgspec", "typer", "yaml", "httpx"),
+    "tunekeeper.workspace": (*HEAVY, *STORES, "msgspec"),
+}
+"""Module that a process starts with → what it must not have loaded by then."""
+
+
+def loaded(module: str) -> set[str]:
+    """Names of the modules in memory after `module` was imported in a fresh process."""
+    code = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    return set(json.loads(answer.stdout))
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_a_process_starts_without_what_it_does_not_need(module: str):
+    found = loaded(module)
+    assert module in found
+    assert found & set(LIGHT[module]) == set()
+
+
+def test_the_look_would_see_a_heavy_import():
+    assert "sqlalchemy" in loaded("tunekeeper.store.database")
+
+
+def test_help_is_there_in_three_tenths_of_a_second():
+    taken = []
+    for _ in range(5):
+        start = time.perf_counter()
+        answer = subprocess.run(
+            [sys.executable, "-m", "tunekeeper", "--help"], capture_output=True, text=True, timeout=60, check=True
+        )
+        taken.append(time.perf_counter() - start)
+    assert "demo" in answer.stdout
+    assert min(taken) < 0.3

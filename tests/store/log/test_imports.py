@@ -1,0 +1,69 @@
+"""Records of models that were served elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tunekeeper.core.clock import ManualClock
+from tunekeeper.core.errors import DataError
+from tunekeeper.store.log import Log
+from tunekeeper.store.log.imports import read_file
+
+LOG_01 = (
+    '{"request_id":"abc-%d","timestamp":"2025-03-01T10:00:00Z","model_id":"churn","variant":"champion","prompt_tokens":3,'
+    '"completion_tokens":1,"latency_ms":4.5,"cost_usd":0.001,"quality_score":0.9,"drift_flags":["length"],"metadata":{"a":1}}'
+)
+
+
+def test_the_fields_of_one_structured_event_are_enough(root: Path, tmp_path: Path, clock: ManualClock) -> None:
+    file = tmp_path / "old.jsonl"
+    file.write_text("\n".join(LOG_01 % n for n in range(1200)) + "\n\n")
+    log = Log(root, clock)
+    assert log.append_import(read_file(file)) == (1200, 0)
+    found = log.load("abc-7")
+    assert (found.quality_score, found.drift_flags, found.metadata) == (0.9, ("length",), {"a": 1})
+    assert (found.request, found.cost_usd, found.purpose) == (None, 0.001, "user")
+    assert [row.requests for row in log.window("churn", None, None)] == [1200]
+
+
+def test_importing_twice_adds_nothing(root: Path, tmp_path: Path, clock: ManualClock) -> None:
+    file = tmp_path / "old.jsonl"
+    file.write_text("\n".join([LOG_01 % 1, LOG_01 % 2, LOG_01 % 1]))
+    log = Log(root, clock)
+    assert log.append_import(read_file(file)) == (2, 1)
+    assert log.append_import(read_file(file)) == (0, 3)
+    assert log.verify() == {"records": 2, "duplicates": 0, "open": 0, "corrupt": 0}
+
+
+def test_what_was_found_can_be_imported_elsewhere(root: Path, tmp_path: Path, clock: ManualClock) -> None:
+    file = tmp_path / "old.jsonl"
+    file.write_text(LOG_01[:-1] % 1 + ',"request":{"messages":[{"role":"user"}]},"response":{"choices":[]},"stream":true}')
+    here, there = Log(root, clock), Log(tmp_path / "there", clock)
+    here.append_import(read_file(file))
+    there.append_import(here.each())
+    assert there.find() == here.find()
+    assert there.find()[0].request == {"messages": [{"role": "user"}]}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{broken", r"old.jsonl:2: not an inference"),
+        ('{"request_id":"x","timestamp":"2025-03-01T10:00:00Z"}', "model_id"),
+        ('{"request_id":"x","timestamp":"yesterday","model_id":"m"}', "timestamp"),
+        ('{"request_id":"","timestamp":"2025-03-01T10:00:00Z","model_id":"m"}', "must not be empty"),
+        ("[" * 5000, r"old.jsonl:2"),
+    ],
+)
+def test_a_broken_line_is_reported_with_its_number(tmp_path: Path, line: str, message: str) -> None:
+    file = tmp_path / "old.jsonl"
+    file.write_text(LOG_01 % 1 + "\n" + line + "\n")
+    with pytest.raises(DataError, match=message):
+        list(read_file(file))
+
+
+def test_a_missing_file_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gone.jsonl: No such file"):
+        list(read_file(tmp_path / "gone.jsonl"))

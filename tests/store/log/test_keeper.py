@@ -1,0 +1,109 @@
+"""The keeper process: compacts by itself, answers lookups, stays alone, ends on SIGTERM."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from tunekeeper.core.clock import ManualClock
+from tunekeeper.store.log import Log, Spool, segments
+from tunekeeper.store.log.keeper import LOOKUP_DAYS, Keeper
+from tunekeeper.store.log.lookups import ask
+
+Record = Callable[..., dict[str, Any]]
+
+
+@contextmanager
+def running(root: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "tunekeeper.store.log.keeper", "--root", str(root), *arguments]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+    return condition()
+
+
+def test_a_keeper_compacts_answers_lookups_stays_alone_and_ends(root: Path, clock: ManualClock, record: Record) -> None:
+    spool = Spool(root, "gateway-0", clock)
+    old, new = record(body_id="old"), record(body_id="new")
+    spool.ended(old)
+    spool.flush()
+    spool.seal()
+    with running(root, "--interval", "0.05") as child:
+        assert wait_for(lambda: bool(list((root / "log" / "metrics").rglob("*.parquet"))))
+        assert wait_for(lambda: (root / "run" / "keeper.sock").exists())
+        spool.ended(new)
+        spool.flush()
+        assert ask(root, "new") == [new["request_id"]]
+        second = subprocess.run(
+            [sys.executable, "-m", "tunekeeper.store.log.keeper", "--root", str(root), "--once"], capture_output=True, text=True
+        )
+        assert second.returncode == 4
+        assert second.stderr.startswith("a keeper already works on")
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(10) == 0
+    assert not (root / "run" / "keeper.sock").exists()
+    assert not segments.is_held(root / "run" / "keeper.lock")
+    spool.close()
+
+
+def test_once_is_one_pass(root: Path, clock: ManualClock, record: Record) -> None:
+    spool = Spool(root, "gateway-0", clock)
+    spool.ended(record())
+    spool.close()
+    done = subprocess.run([sys.executable, "-m", "tunekeeper.store.log.keeper", "--root", str(root), "--once"], check=False)
+    assert done.returncode == 0
+    assert segments.list_segments(root) == []
+    assert len(Log(root, clock).find()) == 1
+
+
+def test_a_lookup_finds_compacted_and_hot_answers_of_thirty_days(root: Path, clock: ManualClock, record: Record) -> None:
+    keeper = Keeper(root, clock)
+    spool = Spool(root, "gateway-0", clock)
+    made = []
+    for days in (0, 5, 20, 10):
+        clock.advance(days * 86400)
+        made.append(record(body_id="again"))
+        spool.ended(made[-1])
+        spool.flush()
+        if len(made) < 4:
+            spool.seal()
+            keeper.once()
+    assert keeper.find("again") == {r["request_id"] for r in made[1:]}
+    assert timedelta(days=LOOKUP_DAYS) == timedelta(days=30)
+    assert keeper.find("never") == set()
+    spool.close()
+
+
+def test_a_pass_applies_retention(root: Path, clock: ManualClock, record: Record) -> None:
+    spool = Spool(root, "gateway-0", clock)
+    spool.ended(record())
+    spool.close()
+    keeper = Keeper(root, clock, days=7)
+    assert keeper.once().records == 1
+    clock.advance(8 * 86400)
+    keeper.once()
+    assert Log(root, clock).find() == []
+
+
+def test_a_socket_of_a_deep_folder_works(tmp_path: Path, clock: ManualClock) -> None:
+    deep = tmp_path / ("d" * 90) / ("e" * 90)
+    with running(deep):
+        assert wait_for(lambda: (deep / "run" / "keeper.sock").exists())
+        assert ask(deep, "x") == []
+    assert len(str(deep)) > 108

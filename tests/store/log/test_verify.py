@@ -1,0 +1,90 @@
+"""`log verify`: what is lost, doubled, open or damaged is counted, wherever it lies."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tunekeeper.core.clock import ManualClock
+from tunekeeper.store.log import Log, Spool, segments
+from tunekeeper.store.log.compact import compact
+
+Record = Callable[..., dict[str, Any]]
+
+
+def report(root: Path, clock: ManualClock) -> dict[str, int]:
+    return Log(root, clock).verify()
+
+
+def test_an_empty_log_is_sound(root: Path, clock: ManualClock) -> None:
+    assert report(root, clock) == {"records": 0, "duplicates": 0, "open": 0, "corrupt": 0}
+
+
+def test_open_requests_are_those_of_living_writers(root: Path, clock: ManualClock, record: Record) -> None:
+    spool = Spool(root, "gateway-0", clock)
+    for _ in range(2):
+        spool.opened({k: v for k, v in record().items() if k in ("request_id", "timestamp", "model_id")})
+    spool.ended(record())
+    spool.flush()
+    assert report(root, clock) == {"records": 1, "duplicates": 0, "open": 2, "corrupt": 0}
+    spool.close()
+    assert report(root, clock) == {"records": 3, "duplicates": 0, "open": 0, "corrupt": 0}
+
+
+def test_a_line_that_stands_twice_is_a_duplicate_before_and_after_compaction(
+    root: Path, clock: ManualClock, record: Record
+) -> None:
+    spool = Spool(root, "gateway-0", clock)
+    spool.ended(record())
+    spool.close()
+    (segment,) = segments.list_segments(root)
+    segment.path.write_bytes(segment.path.read_bytes() * 2)
+    assert report(root, clock) == {"records": 1, "duplicates": 1, "open": 0, "corrupt": 0}
+    with segments.maintenance(root):
+        compact(root)
+    assert report(root, clock) == {"records": 1, "duplicates": 1, "open": 0, "corrupt": 0}
+
+
+def test_the_same_id_in_two_segments_is_a_duplicate(root: Path, clock: ManualClock, record: Record) -> None:
+    made = record()
+    for compacted in (True, False):
+        spool = Spool(root, "gateway-0", clock)
+        spool.ended(made)
+        spool.close()
+        if compacted:
+            with segments.maintenance(root):
+                compact(root)
+    assert report(root, clock)["duplicates"] == 1
+
+
+def test_a_segment_half_compacted_by_a_killed_keeper_is_no_duplicate(root: Path, clock: ManualClock, record: Record) -> None:
+    spool = Spool(root, "gateway-0", clock)
+    spool.ended(record())
+    spool.close()
+    (segment,) = segments.list_segments(root)
+    data = segment.path.read_bytes()
+    with segments.maintenance(root):
+        compact(root)
+    segment.path.write_bytes(data)
+    assert report(root, clock) == {"records": 1, "duplicates": 0, "open": 0, "corrupt": 0}
+
+
+def test_bits_that_flip_in_parquet_are_found(root: Path, clock: ManualClock, record: Record) -> None:
+    spool = Spool(root, "gateway-0", clock)
+    for _ in range(50):
+        spool.ended(record())
+    spool.close()
+    with segments.maintenance(root):
+        compact(root)
+    (path,) = (root / "log" / "bodies").rglob("*.parquet")
+    whole = path.read_bytes()
+    rng = random.Random(4)
+    for _ in range(10):
+        broken = bytearray(whole)
+        broken[rng.randrange(100, len(whole) // 2)] ^= 1 << rng.randrange(8)
+        path.write_bytes(broken)
+        assert report(root, clock)["corrupt"] == 1
+    path.write_bytes(whole)
+    assert report(root, clock)["corrupt"] == 0

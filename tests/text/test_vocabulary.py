@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+
+from tunekeeper.text.vocabulary import Glossary, content_words, document_frequency, jaccard, shingles, words
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Don't panic: 3 e-mails, NAÏVE!", ["don't", "panic", "3", "e", "mails", "naïve"]),
+        ("snake_case 'quoted'", ["snake", "case", "quoted"]),
+        ("Ångström ＦＵＬＬ", ["ångström", "full"]),
+        ("", []),
+    ],
+)
+def test_words_are_runs_of_letters_and_digits(text: str, expected: list[str]) -> None:
+    assert words(text) == expected
+
+
+def test_content_words_tell_a_topic() -> None:
+    assert content_words("Hello, I have not received my 2 parcels, please help") == ["received", "parcels", "help"]
+    assert document_frequency(["parcel parcel", "Parcel late"]) == {"parcel": 2, "late": 1}
+
+
+def test_shingles_are_runs_of_three_words_and_short_texts_one() -> None:
+    assert shingles("a b c d") == {"a b c", "b c d"}
+    assert shingles("A  b") == {"a b"}
+    assert shingles("...") == frozenset()
+
+
+@pytest.mark.parametrize(("a", "b", "expected"), [("ab", "bc", 1 / 3), ("a", "a", 1.0), ("", "", 0.0), ("a", "b", 0.0)])
+def test_jaccard_is_the_shared_part(a: str, b: str, expected: float) -> None:
+    assert jaccard(frozenset(a), frozenset(b)) == expected
+
+
+def test_a_glossary_finds_whole_words_in_any_case_and_the_longest_first() -> None:
+    glossary = Glossary({"Nimbus": "Cloud", "Nimbus Mail": "Lumen Post", " ": "x"})
+    text = "NIMBUS  mail and nimbus, not nimbuses"
+    assert glossary.find(text) == ["NIMBUS  mail", "nimbus"]
+    assert glossary.rewrite(text) == "Lumen Post and Cloud, not nimbuses"
+    assert glossary.suggestions("Nimbus Nimbus") == [("Nimbus", "Cloud")]
+
+
+def test_a_glossary_with_signs_of_expressions_is_taken_by_the_letter() -> None:
+    assert Glossary({"C++ (old)": "C++23"}).rewrite("use C++ (old) here, not C++") == "use C++23 here, not C++"
+    assert Glossary({}).rewrite("as it is") == "as it is"
