@@ -30,7 +30,11 @@ def test_status_says_what_is_live_and_history_what_was(tell, project):
     assert (model["live"], model["shares"][0]["weight"]) == ("v-a", 10_000)
     assert model["verdict"].startswith(("OK: support-desk, live v-a", "INCIDENT: support-desk, live v-a"))
     lines = tell("history", "support-desk", "--dir", project, "--json").json["promotions"]
-    promotions = tell("history", "support-desk", "--dir", project, "--json").json["promotions"]
+    assert [(line["kind"], line["version"]) for line in lines] == [
+        ("rollback", "v-a"),
+        ("promotion", "v-b"),
+        ("promotion", "v-a"),
+    ]
 
 
 def test_history_needs_no_configuration(tell, project):

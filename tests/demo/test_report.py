@@ -58,7 +58,10 @@ def share_of(value: float, n: int) -> dict[str, Any]:
 
 def exam(version: str, accuracy: float, verdict: str | None = "pass", **more: Any) -> dict[str, Any]:
     metrics = {"accuracy": share_of(accuracy, 200), "format": share_of(min(1.0, accuracy + 0.08), 200), **more}
-    reasons = [f"accuracy {accuracy:.1%} of 200 (one-sided 95% bounds), asked at least 90.0%", "no regression cases yet (not blocking)"]
+    reasons = [
+        f"accuracy {accuracy:.1%} of 200 (one-sided 95% bounds), asked at least 90.0%",
+        "no regression cases yet (not blocking)",
+    ]
     return {
         "exam": "exam_1", "version": version, "suite": "core", "suite_digest": "sha256:aa", "cases": 200, "verdict": verdict,
         "reasons": reasons if verdict else [], "rules": ["EVAL-07"], "metrics": metrics, "seconds": 9.1,
@@ -101,12 +104,26 @@ def rollout(version: str, state: str, harm: float, safe: float, looks: int) -> d
 
 
 def crowd(sent: int) -> dict[str, Any]:
-    return {"sent": sent, "answered": sent, "failed": 0, "edits": sent // 12, "latency_ms": {"p50": 38.2, "p95": 61.0, "p99": 84.9}}
+    return {
+        "sent": sent,
+        "answered": sent,
+        "failed": 0,
+        "edits": sent // 12,
+        "latency_ms": {"p50": 38.2, "p95": 61.0, "p99": 84.9},
+    }
 
 
 def trained(version: str, start: float, end: float) -> dict[str, Any]:
     loss = [end + (start - end) * math.exp(-i / 7) for i in range(38)]
-    return {"version": version, "run": "run_1", "loss": loss, "seconds": 31.2, "cpu_seconds": 58.0, "tokens_per_second": 6210.0, "cost_usd": None}
+    return {
+        "version": version,
+        "run": "run_1",
+        "loss": loss,
+        "seconds": 31.2,
+        "cpu_seconds": 58.0,
+        "tokens_per_second": 6210.0,
+        "cost_usd": None,
+    }
 
 
 def exported() -> dict[str, Any]:
@@ -120,9 +137,17 @@ def made_up() -> dict[str, Any]:
     """A demo that never was: every act, in the shape of demo.json."""
     base, v1, v2, bad = exam("base", 0.31, None), exam("v1", 0.955), exam("v2", 0.962), exam("v3", 0.22, "fail")
     first = {"candidate": v1, "compared_with": base}
-    versus = {"accuracy_vs_champion": {"value": 0.21, "low": 0.15, "high": 0.27, "n": 200}, "latency_ratio": {"value": 1.03, "low": None, "high": None, "n": 200}}
+    versus = {
+        "accuracy_vs_champion": {"value": 0.21, "low": 0.15, "high": 0.27, "n": 200},
+        "latency_ratio": {"value": 1.03, "low": None, "high": None, "n": 200},
+    }
     second = {"candidate": {**v2, "metrics": v2["metrics"] | versus}, "compared_with": exam("v1", 0.75, None)}
-    incident = {"id": "inc_1", "reason": "corrections are shown to be higher", "what_failed": "refund: 9, billing: 3", "cases": 12}
+    incident = {
+        "id": "inc_1",
+        "reason": "corrections are shown to be higher",
+        "what_failed": "refund: 9, billing: 3",
+        "cases": 12,
+    }
     drill = {"model": "support-desk", "back_ms": 4.21, "forth_ms": 3.9, "acknowledged_by": ["gateway-1"], "pending": []}
     alerts = [{"rule": "MON-03", "state": "firing", "severity": "warning", "reason": "edit_rate is 21.0 % (n=114), line 15.0 %",
                "since": at(10), "samples": ["inf_1", "inf_2"]}]  # fmt: skip
@@ -132,22 +157,29 @@ def made_up() -> dict[str, Any]:
                  "version": "support-desk/d1", "digest": "sha256:fedcba98", "train": 846, "eval": 94, "created": at(0)},
         "train": trained("v1", 2.9, 0.04), "export": exported(), "evaluate": first, "deploy": {"state": "promoted"},
         "traffic": {"traffic": crowd(260), "accuracy": share_of(0.95, 260), "signals": signals(7)},
-        "change": {"traffic": crowd(412), "accuracy": share_of(0.76, 412), "signals": signals(11), "alerts": alerts, "trigger": trigger},
+        "change": {"traffic": crowd(412), "accuracy": share_of(0.76, 412), "signals": signals(11), "alerts": alerts,
+                   "trigger": trigger},
         "cycle": {"dataset": "support-desk/d2", "diff": {"added": 96, "removed": 0, "edited": 31, "moved": 0, "unchanged": 815},
                   "train": trained("v2", 0.9, 0.05), "export": exported(), "exam": second},
         "canary": {"state": "promoted", "traffic": crowd(2301), "rollout": rollout("v2", "promoted", -0.05, 0.19, 26)},
-        "bad": {"state": "blocked", "traffic": crowd(300), "train": trained("v3", 2.9, 1.3), "exam": {"candidate": bad, "compared_with": v2}},
-        "override": {"state": "rolled_back", "traffic": crowd(700), "rollout": rollout("v3", "rolled_back", 1.1, -0.4, 5), "incident": incident},
+        "bad": {"state": "blocked", "traffic": crowd(300), "train": trained("v3", 2.9, 1.3),
+                "exam": {"candidate": bad, "compared_with": v2}},
+        "override": {"state": "rolled_back", "traffic": crowd(700), "incident": incident,
+                     "rollout": rollout("v3", "rolled_back", 1.1, -0.4, 5)},
         "regression": {"state": "blocked", "exam": {"candidate": exam("v3", 0.22, "fail"), "compared_with": v2}},
         "drill": {"drill": drill, "traffic": crowd(121)},
     }  # fmt: skip
     spent = (8, 41, 12, 30, 9, 15, 26, 71, 34, 40, 22, 12, 5)
-    stages = [{"name": n, "title": f"Act {n}", "wall_seconds": float(s), "cpu_seconds": 1.7 * s} for n, s in zip(acts, spent, strict=True)]
+    stages = [
+        {"name": n, "title": f"Act {n}", "wall_seconds": float(s), "cpu_seconds": 1.7 * s}
+        for n, s in zip(acts, spent, strict=True)
+    ]
     return {
         "tunekeeper": "0.1.0", "seed": 7, "stages": stages, "wall_seconds": 325.0, "cpu_seconds": 552.5,
         "accuracy": {"base": share_of(0.31, 200), "v1": share_of(0.955, 200), "v1 live before the change": share_of(0.95, 260),
                      "v1 live after the change": share_of(0.76, 412), "v1 on the new suite": share_of(0.75, 200), "v2": None},
-        "alerts": alerts, "trigger": trigger, "traffic": {"sent": 4096, "answered": 4096, "failed": 0}, "drill": drill, "acts": acts,
+        "alerts": alerts, "trigger": trigger, "traffic": {"sent": 4096, "answered": 4096, "failed": 0}, "drill": drill,
+        "acts": acts,
     }  # fmt: skip
 
 
@@ -168,7 +200,16 @@ def test_the_page_closes_every_tag_and_refers_to_nothing_outside_itself(figures:
 
 def test_a_whole_run_says_so_and_shows_its_numbers(figures: dict[str, Any]) -> None:
     words = Page(render(figures, LINES)).words
-    for wanted in ("The loop closed", "95.5 % [", "n = 200", "MON-03", "4.2", "alarm above 15 %", "the world changes", "candidate"):
+    for wanted in (
+        "The loop closed",
+        "95.5 % [",
+        "n = 200",
+        "MON-03",
+        "4.2",
+        "alarm above 15 %",
+        "the world changes",
+        "candidate",
+    ):
         assert wanted in words
     assert words.count("✗ blocked") == 1
     assert "harm is shown" in words
@@ -184,8 +225,8 @@ def test_what_was_not_measured_is_called_that(figures: dict[str, Any]) -> None:
 
 def test_no_figures_at_all_still_make_a_page() -> None:
     words = Page(render({}, Lines())).words
-    assert "This run has not ended: 0 of 7 promises" in words
-    assert words.count("not played yet") == 7
+    assert "This run has not ended: 0 of 8 promises" in words
+    assert words.count("not played yet") == 8
 
 
 @pytest.mark.parametrize("missing", list(made_up()["acts"]))
@@ -201,7 +242,7 @@ def test_a_promise_that_broke_is_the_headline(figures: dict[str, Any]) -> None:
     figures["acts"]["override"]["state"] = "promoted"
     broken = [each["name"] for each in promises(figures) if each["kept"] is False]
     assert broken == ["Let through, it went back alone", "No request was lost"]
-    assert "2 of 7 promises did not hold" in Page(render(figures, LINES)).words
+    assert "2 of 8 promises did not hold" in Page(render(figures, LINES)).words
 
 
 def test_what_users_wrote_cannot_become_markup(figures: dict[str, Any]) -> None:
@@ -233,6 +274,14 @@ def test_alarm_lines_come_from_the_projects_own_files(figures: dict[str, Any], t
     text = write_report(tmp_path, figures).read_text(encoding="utf-8")
     assert "alarm above 11 %" in text
     assert "error of each test 5.0 %" in text
+
+
+def test_the_moment_of_change_is_the_noted_one_else_the_end_of_the_quiet_week(figures: dict[str, Any]) -> None:
+    figures["acts"]["change"]["changed_at"] = at(9.5)
+    assert "the world changes" in render(figures, LINES)
+    del figures["acts"]["change"]["changed_at"]
+    figures["acts"]["traffic"]["signals"] = [{**each, "n": 0} for each in signals(7)]
+    assert "the world changes" not in render(figures, LINES)
 
 
 def test_numbers_read_the_same_everywhere() -> None:

@@ -26,7 +26,7 @@ def test_a_whole_file_is_described(file: Path) -> None:
 
     assert (header.version, header.architecture, header.adapter) == (3, "llama", False)
     assert header.pairs["llama.block_count"] == 2
-    assert header.pairs["tokenizer.ggml.tokens"] == 428 or header.pairs["tokenizer.ggml.tokens"] == 427
+    assert header.pairs["tokenizer.ggml.tokens"] == header.pairs["llama.vocab_size"] == 427
     assert next(t for t in header.tensors if t.name == "blk.0.attn_k.weight").shape == (32, 64)
     assert len(open_model(file).tensors) == len(header.tensors)
 
@@ -35,7 +35,7 @@ def test_a_truncated_file_is_refused_wherever_it_ends(file: Path, tmp_path: Path
     whole = file.read_bytes()
     data = read_gguf(file).data
     chance = random.Random(7)
-    ends = {*range(0, 400), *(chance.randrange(len(whole)) for _ in range(120)), data - 1, data, data + 1, len(whole) - 33}
+    ends = {*range(400), *(chance.randrange(len(whole)) for _ in range(120)), data - 1, data, data + 1, len(whole) - 33}
     path = tmp_path / "cut.gguf"
 
     for end in sorted(ends):

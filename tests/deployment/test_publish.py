@@ -44,8 +44,6 @@ def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_of_the_system_leaves_nothing(tmp_path: Path) -> None:
-    import resource
-
     script = (
         "import resource, signal, sys\nfrom pathlib import Path\nfrom tunekeeper.deployment.publish import whole_or_absent\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
@@ -53,7 +51,6 @@ def test_a_full_disk_of_the_system_leaves_nothing(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "f.bin")], capture_output=True, text=True)
 
-    assert resource.RLIMIT_FSIZE is not None
     assert done.returncode != 0
     assert list(tmp_path.iterdir()) == []
 

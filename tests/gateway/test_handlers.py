@@ -70,7 +70,7 @@ def test_every_endpoint_asks_for_its_scope_from_the_first_key_on(bench: Any) -> 
         scope = endpoint.scope if endpoint else "infer"
         for given in (None, "wrong", "infer", "feedback", "metrics", "admin"):
             headers = {"authorization": f"Bearer {given}"} if given else {}
-            status = httpx.request(
+            status = bench.http.request(
                 method, bench.url + path, headers=headers, content=b"{}" if method == "POST" else None
             ).status_code
             if path in OPEN:

@@ -57,7 +57,7 @@ def test_a_dead_child_is_started_again_and_the_event_says_why(tmp_path: Path):
         os.kill(first, signal.SIGKILL)
         wait_for(lambda: (supervisor.tick(), child.pid not in (first, None) and child.alive())[1])
     died, restarted = [event for event in events if event["event"] in ("died", "restarted")]
-    assert (died["name"], died["code"], restarted["pid"] != first) == ("keeper", -9, True)
+    assert (died["name"], died["why"], restarted["pid"] != first) == ("keeper", "killed by SIGKILL", True)
     assert not locks.held(child.plan.lock)
 
 

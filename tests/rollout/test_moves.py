@@ -8,8 +8,7 @@ from tunekeeper.core.clock import ManualClock
 from tunekeeper.core.errors import GateFailed, UpstreamUnavailable, UserError
 from tunekeeper.core.nouns.rollout import Rollout
 from tunekeeper.core.nouns.serving import Slot
-from tunekeeper.rollout import rollback, seed_routes, set_route
-from tunekeeper.rollout.moves import promote, would_go_back_to
+from tunekeeper.rollout.moves import promote, rollback, seed_routes, set_route, would_go_back_to
 from tunekeeper.rollout.routes import RouteSeed
 from tunekeeper.store.ledgers.incidents import find_incidents
 from tunekeeper.store.ledgers.rollouts import load_rollout, save_rollout

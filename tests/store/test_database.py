@@ -79,7 +79,7 @@ def test_killed_writers_leave_every_acknowledged_number_and_a_whole_file(ws: Wor
 
 
 def test_a_transaction_that_raises_changes_nothing(ws: Workspace) -> None:
-    with pytest.raises(ZeroDivisionError), ws.control.write(by="test") as tx:  # noqa: PT012 - the block is the transaction
+    with pytest.raises(ZeroDivisionError), ws.control.write(by="test") as tx:
         save_rollout(tx, replace(load_rollout(tx, "rol_0"), phase=9))
         raise ZeroDivisionError
     assert count(ws) == 0
@@ -196,7 +196,7 @@ def test_a_writer_that_has_only_just_begun_is_waited_for(ws: Workspace) -> None:
 
 
 def test_a_full_disk_is_said_in_one_line_and_leaves_nothing(ws: Workspace) -> None:
-    with pytest.raises(DiskFull, match=r"control\.db"), ws.control.write(by="test") as tx:  # noqa: PT012 - the block is the transaction
+    with pytest.raises(DiskFull, match=r"control\.db"), ws.control.write(by="test") as tx:
         pages = tx.connection.execute(sa.text("pragma page_count")).scalar_one()
         tx.connection.execute(sa.text(f"pragma max_page_count={pages}"))
         save_rollout(tx, Rollout(id="rol_big", model="m", version="v" * 100_000, slot="s"))

@@ -201,7 +201,7 @@ def test_routes_slots_and_keys_share_one_sequence_and_one_database_tells_gateway
 
 
 def test_a_route_that_is_not_committed_takes_no_number(ws: Workspace) -> None:
-    with pytest.raises(ZeroDivisionError), ws.control.write(by="test") as tx:  # noqa: PT012 - the block is the transaction
+    with pytest.raises(ZeroDivisionError), ws.control.write(by="test") as tx:
         save_route(tx, Route(model="m"))
         raise ZeroDivisionError
     with ws.control.write(by="test") as tx:

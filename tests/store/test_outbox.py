@@ -42,7 +42,7 @@ def test_a_failed_attempt_waits_for_its_time_or_is_given_up(ws: Workspace) -> No
 
 
 def test_a_message_of_an_undone_change_is_undone(ws: Workspace) -> None:
-    with pytest.raises(ZeroDivisionError), ws.state.write(by="monitoring") as tx:  # noqa: PT012 - the block is the transaction
+    with pytest.raises(ZeroDivisionError), ws.state.write(by="monitoring") as tx:
         append_message(tx, message(1))
         raise ZeroDivisionError
     with ws.state.write(by="notify") as tx:

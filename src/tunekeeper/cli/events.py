@@ -8,7 +8,7 @@ from typing import Any
 
 TEXT = {
     "adopted": "{name} was running already (process {pid})",
-    "died": "{name} ended ({code}): {why}; again in {restart_in} s",
+    "died": "{name} ended: {why}; again in {restart_in} s",
     "restarted": "{name} is running again (process {pid})",
     "started": "{name} starts (process {pid})",
     "ended": "{name} ended",

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from tunekeeper.workspace import Workspace
 
 Dir = Annotated[
-    Path | None, typer.Option("--dir", help="ProjectConfig folder (default: here or the nearest above with tunekeeper.yaml).")
+    Path | None, typer.Option("--dir", help="Project folder (default: here or the nearest above with tunekeeper.yaml).")
 ]
 Data = Annotated[Path | None, typer.Option("--data", help="Data directory of a gateway without a project.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]

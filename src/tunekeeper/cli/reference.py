@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -117,8 +118,15 @@ def _argument(parameter: Any) -> str:
 
 def _option(parameter: Any) -> str:
     names = ", ".join([*parameter.opts, *parameter.secondary_opts])
-    kind = "" if getattr(parameter, "is_flag", False) else f" {(parameter.metavar or parameter.type.name).upper()}"
-    return names + kind
+    return names if parameter.is_flag else f"{names} {parameter.metavar or _kind(parameter)}"
+
+
+def _kind(parameter: Any) -> str:
+    """What an option takes, in a word."""
+    annotation = parameter.type_descriptor.annotation
+    kinds = {int: "INTEGER", float: "NUMBER", Path: "PATH"}
+    several = typing.get_args(annotation)
+    return kinds.get(several[0] if several else annotation, "TEXT")
 
 
 def _default(parameter: Any) -> str:

@@ -68,7 +68,7 @@ def set_(
 
     Example: tunekeeper route set support-desk support-desk-blue=9000 support-desk-green=1000
     """
-    from tunekeeper.rollout import set_route
+    from tunekeeper.rollout.moves import set_route
     from tunekeeper.store.ledgers.slots import find_slots
 
     ws = frame.workspace(dir, data)

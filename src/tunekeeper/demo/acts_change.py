@@ -20,7 +20,7 @@ from tunekeeper.store.ledgers.datasets import load_dataset
 from tunekeeper.store.ledgers.triggers import load_trigger
 
 DAY = 86_400.0
-REQUESTS_A_DAY = 38
+REQUESTS_A_DAY = 60
 MOST_REQUESTS = 1_500
 CANARY_FACTOR = 900.0
 """Workspace seconds per real second: the 2 h and 4 h phases wait 8 and 16 s."""
@@ -40,7 +40,7 @@ def change(demo: Demo) -> dict[str, Any]:
                 )
             demo.expert()
             demo.screen.at(f"users: {crowd.tally.answered} answered, {crowd.tally.edits} edited", None)
-            demo.ws.clock.sleep(0.2)
+            demo.pause(0.2)
     crowd.stop()
     cycle = _triggered(demo)
     assert cycle is not None

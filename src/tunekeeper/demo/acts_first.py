@@ -20,7 +20,7 @@ from tunekeeper.store.ledgers.datasets import find_datasets
 
 FILES = ("data/tickets.csv", "data/tickets.jsonl")
 WEEK = 7 * 86_400.0
-WEEK_REQUESTS = 260
+WEEK_REQUESTS = 420
 RATE = 40.0
 
 
@@ -117,15 +117,13 @@ def traffic(demo: Demo) -> dict[str, Any]:
             demo.screen.at(
                 f"users: {crowd.tally.answered} answered, {crowd.tally.edits} edited", crowd.tally.sent / WEEK_REQUESTS
             )
-            demo.ws.clock.sleep(0.2)
+            demo.pause(0.2)
     figures = demo.add(crowd)
     with demo.ws.state.read() as tx:
         baselines = find_baselines(tx, model=MODEL)
     seen = crowd.tally
     accuracy = seen.right / max(seen.answered, 1)
-    demo.screen.say(
-        f"        {seen.answered} answered, {seen.failed} failed, {100 * accuracy:.1f} % right, {seen.edits} edited"
-    )
+    demo.screen.say(f"        {seen.answered} answered, {seen.failed} failed, {100 * accuracy:.1f} % right, {seen.edits} edited")
     return {
         "traffic": figures,
         "accuracy": verdict_figures(crowd.tally.right, crowd.tally.answered),

@@ -94,10 +94,10 @@ def rollback_drill(demo: Demo) -> dict[str, Any]:
     """There and back while users are served: milliseconds until every gateway worker obeys, and no failed request."""
     crowd = demo.crowd(WORLD_2, RATE, seed=6)
     crowd.start()
-    demo.ws.clock.sleep(DRILL_SECONDS)
+    demo.pause(DRILL_SECONDS)
     try:
         done = drill(demo.ws, MODEL, by="demo", hold_seconds=DRILL_SECONDS)
-        demo.ws.clock.sleep(DRILL_SECONDS)
+        demo.pause(DRILL_SECONDS)
     finally:
         crowd.stop()
     figures = demo.add(crowd)

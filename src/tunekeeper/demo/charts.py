@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 TOP, BOTTOM = 18.0, 20.0
+LIMIT_NAME = 14.0
+"""Where the name of a limit begins, in percent of the width: right of the scale's numbers."""
 SHAPES = {"a": "M-3.4 0a3.4 3.4 0 1 0 6.8 0a3.4 3.4 0 1 0-6.8 0z", "b": "M-3-3h6v6h-6z", "c": "M0-4.2L4 3H-4z"}
 """Kind of a series → the outline of its points: disc, square, triangle."""
 
@@ -42,7 +44,7 @@ class Frame:
     x_labels: Sequence[tuple[float, str]] = ()
     """Marks under the chart: the first is put at the left edge, the last at the right."""
     limits: Sequence[tuple[float, str]] = ()
-    """Horizontal lines with their words, e.g. an alarm line."""
+    """Horizontal lines with their words, e.g. an alarm line, highest first: its words stand above it, others' below."""
     moments: Sequence[tuple[float, str]] = ()
     """Vertical lines with their words, e.g. the day the world changed."""
     spans: Sequence[tuple[float, float, str]] = ()
@@ -65,9 +67,9 @@ def lines(series: Sequence[Series], frame: Frame) -> Markup:
     drawn = [
         *(_span(plot, span, odd=bool(i % 2)) for i, span in enumerate(frame.spans)),
         *(_grid(plot, value, frame.unit) for value in nice(plot.y0, plot.y1)),
-        *(_limit(plot, value, words) for value, words in frame.limits),
         *(_moment(plot, x, words) for x, words in frame.moments),
         *(_line(plot, each) for each in series),
+        *(_limit(plot, value, words, lower=bool(i)) for i, (value, words) in enumerate(frame.limits)),
         *(_below(plot, x, words, i, len(frame.x_labels)) for i, (x, words) in enumerate(frame.x_labels)),
     ]
     return Markup('<svg class="chart" role="img" width="100%" height="{}" aria-label="{}">{}</svg>').format(
@@ -157,7 +159,7 @@ def _line(plot: _Plot, series: Series) -> Markup:
     inner = Markup('<svg viewBox="0 0 100 {0}" width="100%" height="{0}" preserveAspectRatio="none">{1}{2}</svg>').format(
         f"{plot.height:.0f}", area, Markup('<polyline class="path k{}" points="{}"/>').format(series.kind, path)
     )
-    few = series.points if len(series.points) <= 40 else series.points[-1:]
+    few = series.points if len(series.points) <= 30 else series.points[-1:]
     return inner + Markup("").join(_mark(f"{_f(plot.x(x))}%", plot.y(y), series.kind) for x, y in few)
 
 
@@ -174,13 +176,11 @@ def _grid(plot: _Plot, value: float, unit: str) -> Markup:
     )
 
 
-def _limit(plot: _Plot, value: float, words: str) -> Markup:
+def _limit(plot: _Plot, value: float, words: str, *, lower: bool) -> Markup:
     y = plot.y(value)
-    below = y < TOP + 14
     return Markup(
-        '<line class="limit" x1="0" x2="100%" y1="{0}" y2="{0}"/><text class="limit-name" x="100%" y="{1}" '
-        'text-anchor="end">{2}</text>'
-    ).format(_f(y), _f(y + 13 if below else y - 4), words)
+        '<line class="limit" x1="0" x2="100%" y1="{0}" y2="{0}"/><text class="limit-name" x="{1}%" y="{2}">{3}</text>'
+    ).format(_f(y), _f(LIMIT_NAME), _f(y + 12 if lower or y < TOP + 10 else y - 4), words)  # fmt: skip
 
 
 def _moment(plot: _Plot, x: float, words: str) -> Markup:

@@ -94,9 +94,17 @@ def promises(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
     traffic, drill = figures.get("traffic") or {}, figures.get("drill") or {}
     sent, failed = traffic.get("sent"), traffic.get("failed")
     back = _real(drill.get("back_ms"))
+    parities = [each for path in (("export",), ("cycle", "export")) if (each := _at(acts, *path, "parity", "verdict"))]
     exams = [_at(acts, act, "exam", "candidate", "verdict") for act in ("bad", "regression")]
     return [
-        _promise("The change was noticed", bool(figures.get("trigger")) if acts.get("change") else None, "a trigger opened a cycle"),
+        _promise(
+            "What is served is what was trained",
+            set(parities) == {"pass"} if parities else None,
+            f"{parities.count('pass')} of {len(parities)} exports agree in every layer",
+        ),
+        _promise(
+            "The change was noticed", bool(figures.get("trigger")) if acts.get("change") else None, "a trigger opened a cycle"
+        ),
         _promise("A better version took over", _is(acts, "canary", "promoted"), "after its canary"),
         _promise("A bad one was stopped", _is(acts, "bad", "blocked"), f"gate: {exams[0] or 'not judged'}"),
         _promise("Let through, it went back alone", _is(acts, "override", "rolled_back"), "nobody had to act"),
@@ -169,13 +177,15 @@ def _signal(figures: Mapping[str, Any], lines: Lines, name: str, title: str, uni
     rows = [each for each in rows if _real(each.get("value")) is not None and _time(each.get("until")) is not None]
     points = [(_stamp(each), float(each["value"])) for each in rows]
     band = [(_stamp(each), each["low"], each["high"]) for each in rows if _real(each.get("low")) is not None]
-    changed = max((_stamp(each) for each in before if _time(each.get("until"))), default=None)
+    changed = _changed(acts)
     limit = lines.limits.get(name)
     words = f"alarm {limit[1]} {charts.shown(limit[0], unit)}" if limit else ""
     frame = Frame(
         alt=f"{title}, one point for each window",
         unit=unit,
-        x_labels=[(x, f"{datetime.fromtimestamp(x, UTC):%d %b}") for x in dict.fromkeys((points[0][0], points[-1][0]))] if points else (),
+        x_labels=[(x, f"{datetime.fromtimestamp(x, UTC):%d %b}") for x in dict.fromkeys((points[0][0], points[-1][0]))]
+        if points
+        else (),
         limits=[(limit[0], words)] if limit else (),
         moments=[(changed, "the world changes")] if changed is not None and points and points[-1][0] > changed else (),
         zero=name != "accuracy",
@@ -184,10 +194,19 @@ def _signal(figures: Mapping[str, Any], lines: Lines, name: str, title: str, uni
     counts = [int(each.get("n") or 0) for each in rows]
     return {
         "name": name, "title": title, "unit": unit, "rows": rows, "last": rows[-1] if rows else None,
-        "counts": f"{min(counts)} to {max(counts)}" if counts else None, "line": words or None,
+        "counts": " to ".join(str(n) for n in sorted({min(counts), max(counts)})) if counts else None, "line": words or None,
         "new_words": (_at(rows[-1], "detail", "new_words") or []) if rows else [],
         "chart": charts.lines([Series(label=title, points=points, band=band)], frame),
     }  # fmt: skip
+
+
+def _changed(acts: Mapping[str, Any]) -> float | None:
+    """When the world changed: as noted, else the end of the last window of the quiet week that heard anybody."""
+    noted = _time(_at(acts, "change", "changed_at"))
+    if noted is not None:
+        return noted.timestamp()
+    quiet = [each for each in _at(acts, "traffic", "signals") or () if each.get("n") and _time(each.get("until"))]
+    return max((_stamp(each) for each in quiet), default=None)
 
 
 def _canary(title: str, rollout: Any, lines: Lines) -> dict[str, Any]:
@@ -205,7 +224,8 @@ def _canary(title: str, rollout: Any, lines: Lines) -> dict[str, Any]:
         for arm, kind in (("champion", "b"), ("candidate", "a"))
     ]
     return {
-        "title": title, "rollout": rollout, "looks": len(looks), "alpha": alpha, "counts": charts.lines(counted, frame),
+        "title": title, "rollout": rollout, "looks": len(looks), "alpha": alpha,
+        "last": _at(looks[-1], "metrics", metrics[0]) if metrics else None, "counts": charts.lines(counted, frame),
         "evidence": [_evidence(name, looks, hours, spans, axis, alpha, len(metrics)) for name in metrics],
     }  # fmt: skip
 

@@ -17,7 +17,8 @@ from typing import Any
 
 from tunekeeper import __version__
 from tunekeeper.core.errors import Busy, UserError
-from tunekeeper.demo.cast import Demo, Server, cpu_seconds, open_cast
+from tunekeeper.demo.cast import Demo, open_cast
+from tunekeeper.demo.meter import CpuMeter
 from tunekeeper.demo.report import write_report
 from tunekeeper.demo.screen import Screen
 from tunekeeper.demo.story import STORY
@@ -53,30 +54,25 @@ def demo(
     _prepare(folder, resume)
     with Alone(folder):
         cast = open_cast(folder, screen=screen, consent=consent or _yes(screen))
-        server = Server(folder, cast.ws.root)
         try:
-            _play(cast, server)
+            with CpuMeter(cast.ws.root) as meter:
+                _play(cast, meter)
         finally:
             cast.clock.freeze()
-            server.stop()
+            cast.server.stop()
         return _finish(cast)
 
 
-def _play(cast: Demo, server: Server) -> None:
+def _play(cast: Demo, meter: CpuMeter) -> None:
     for number, act in enumerate(STORY, 1):
         if cast.journal.done(act.name):
             continue
-        cast.url = server.ensure()
-        wall, cpu = time.monotonic(), cpu_seconds(cast.ws.root)
+        cast.url = cast.server.ensure()
+        wall, cpu = time.monotonic(), meter.seconds()
         before = dict(cast.counts)
         with screen_stage(cast, number, act.title):
             figures = act.play(cast)
-        spent = {
-            "wall_seconds": round(time.monotonic() - wall, 2),
-            "cpu_seconds": round(max(cpu_seconds(cast.ws.root) - cpu, 0.0), 2),
-        }
-        jobs = _job_cpu(figures)
-        spent["cpu_seconds"] = round(spent["cpu_seconds"] + jobs, 2)
+        spent = {"wall_seconds": round(time.monotonic() - wall, 2), "cpu_seconds": round(meter.seconds() - cpu, 2)}
         requests = {name: cast.counts[name] - before[name] for name in cast.counts}
         cast.journal.close(act.name, {**figures, "title": act.title, "spent": spent, "requests": requests})
 
@@ -153,9 +149,3 @@ def ask(question: str) -> bool:
     sys.stderr.write(f"        {question} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
-
-
-def _job_cpu(figures: dict[str, Any]) -> float:
-    inside = figures.get("train")
-    spent = figures.get("cpu_seconds") or (inside.get("cpu_seconds") if isinstance(inside, dict) else None)
-    return float(spent or 0.0)

@@ -46,6 +46,17 @@ class Screen:
                 self._progress = self._task = None
         self.say(f"        {time.monotonic() - begun:.1f} s")
 
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """The bar stands aside while a person is asked something."""
+        if self._progress is not None:
+            self._progress.stop()
+        try:
+            yield
+        finally:
+            if self._progress is not None:
+                self._progress.start()
+
     def at(self, what: str, fraction: float | None = None) -> None:
         """What is happening now, and how much of it is done (0 to 1, None when unknown)."""
         if self.quiet:

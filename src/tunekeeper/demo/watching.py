@@ -40,7 +40,7 @@ def follow(demo: Demo, id: str, *, until: str | None = None, meanwhile: Callable
         demo.screen.at(f"{cycle.stage}: {cycle.waiting or 'beginning'}", cycle.progress)
         if meanwhile is not None:
             meanwhile()
-        demo.ws.clock.sleep(0.15)
+        demo.pause(0.15)
 
 
 def rollout_of(demo: Demo, cycle: Cycle) -> Rollout | None:
@@ -56,7 +56,8 @@ def _consent(demo: Demo, cycle: Cycle) -> None:
     noted = demo.journal.noted(f"consent {cycle.id}")
     if noted is None:
         why = exam.verdict.reasons[0] if exam.verdict and exam.verdict.reasons else "no reason given"
-        noted = demo.consent(f"{artifact.version}: {why}. Let it have traffic?")
+        with demo.screen.asking():
+            noted = demo.consent(f"{artifact.version}: {why}. Let it have traffic?")
         demo.journal.note(f"consent {cycle.id}", noted)
     if not noted:
         raise UserError(f"{artifact.version} was not approved", fix=f"tunekeeper demo {demo.folder} --resume --yes")

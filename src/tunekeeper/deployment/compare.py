@@ -18,6 +18,8 @@ from tunekeeper.deployment.weights import Served, weigh
 from tunekeeper.engines import ChatClient, serve_temporarily
 from tunekeeper.text.tokenizers import TokenizerFiles, read_tokenizer
 
+WORDS = 1000
+"""Tokens of the vocabulary that are tried."""
 PLAIN = {"F32": "f32", "F16": "f16", "BF16": "bf16"}
 
 
@@ -82,7 +84,7 @@ def _common(
 ) -> dict[str, parity.Compared]:
     ids = {id: text for text, id in tokenizer.vocabulary.items()}
     normal = (tokenizer.tokenizer.get("normalizer") or {}).get("type") == "NFC"
-    compared = measure.tokenizer(client, references, tokenizer.encode, normal)
+    compared = measure.tokenizer(client, references, tokenizer.encode, normal, _words(tokenizer))
     before = measure.beginning(client, references, tokenizer.id_of("bos_token"))
     if before:
         compared = parity.Compared(n=compared.n + 1, differ=compared.differ + 1, first=before)
@@ -96,6 +98,14 @@ def _common(
         "stop": stop,
         "tokenizer": compared,
     }
+
+
+def _words(tokenizer: TokenizerFiles) -> list[str]:
+    """Texts of the vocabulary's longer tokens, evenly drawn; those that are no whole characters are left out."""
+    special = {int(added["id"]) for added in tokenizer.added}
+    ids = [id for text, id in tokenizer.vocabulary.items() if id not in special and len(text) > 1]
+    texts = (tokenizer.decode([id]) for id in ids[:: max(1, len(ids) // WORDS)])
+    return [text for text in texts if "\ufffd" not in text]
 
 
 def _ended(references: Sequence[Reference], eos: tuple[int, ...]) -> tuple[int, ...]:

@@ -86,16 +86,20 @@ def _first_difference(trained: str, served: str) -> str:
     return f"character {at}: training has {trained[at : at + 30]!r}, the server {served[at : at + 30]!r}"
 
 
-def tokenizer(client: ChatClient, references: Sequence[Reference], encode: Callable[[str], list[int]], normal: bool) -> Compared:
+def tokenizer(
+    client: ChatClient, references: Sequence[Reference], encode: Callable[[str], list[int]], normal: bool, words: Sequence[str] = ()
+) -> Compared:
     """Token ids by the server beside training-time ones, of prompts, answers and hard texts.
 
-    `encode`: the training-time tokenizer without added tokens. `normal`: whether texts must be in NFC first.
+    `encode`: the training-time tokenizer without added tokens. `normal`: whether texts must be in NFC first. `words`: texts of
+    the vocabulary's own tokens, which a wrong way of splitting tears apart.
     """
     import unicodedata
 
     tally = _Tally()
     pairs = [(r.rendered, list(r.prompt_ids)) for r in references]
     texts = [*(r.answer for r in references if r.answer), *EXTRA_TEXTS]
+    texts += ["".join(words), " ".join(words), "\n".join(words)]
     pairs += [(text, encode(text)) for text in (unicodedata.normalize("NFC", t) if normal else t for t in texts)]
     for text, trained in pairs:
         served = list(client.post("/tokenize", {"content": text, "add_special": False, "parse_special": True})["tokens"])

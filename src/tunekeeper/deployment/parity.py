@@ -140,6 +140,10 @@ def _merge(measured: Measured, limits: Limits) -> ParityCheck:
     if weighed is not None and weighed.share is not None and abs(weighed.share - 1) > limits.adapter_share:
         detail = f"the file holds {weighed.share:.2f} times the adapter"
         return ParityCheck(layer="merge", ok=False, detail=detail, value=weighed.share, limit=1.0, n=weighed.n)
+    if weighed is not None and weighed.n and not measured.is_quantized:
+        stored = _weights("merge", weighed, limits)
+        if not stored.ok or gaps is None or not gaps.n:
+            return stored
     if gaps is not None and gaps.n:
         limit = limits.exact_gap if measured.plain == "f32" else limits.merge_gap
         detail = f"largest gap {gaps.worst:.4f} nats over {gaps.n} tokens in {measured.plain}"
@@ -147,8 +151,6 @@ def _merge(measured: Measured, limits: Limits) -> ParityCheck:
         return ParityCheck(layer="merge", ok=gaps.worst <= limit, detail=detail, value=gaps.worst, limit=limit, n=gaps.n)
     if weighed is None or weighed.n == 0:
         return ParityCheck(layer="merge", ok=False, detail="neither answers nor weights to compare")
-    if not measured.is_quantized:
-        return _weights("merge", weighed, limits)
     share = "no adapter" if weighed.share is None else f"{weighed.share:.3f} times the adapter"
     return ParityCheck(
         layer="merge", ok=True, detail=f"{share} in {weighed.n} tensors", value=weighed.share, limit=1.0, n=weighed.n

@@ -34,6 +34,8 @@ def serve_temporarily(slot: Slot, root: Path, *, extra: tuple[str, ...] = (), ti
             raise ConfigError(f"slot {slot.id} has no endpoint", fix="give the slot an endpoint")
         yield slot.endpoint
         return
+    if slot.api_key_env and not os.environ.get(slot.api_key_env):
+        raise ConfigError(f"environment variable {slot.api_key_env} is empty", fix=f"export {slot.api_key_env}=…")
     with tempfile.TemporaryFile() as errors:
         child = subprocess.Popen(
             [*command, *extra], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env={**os.environ, **QUIET}

@@ -189,14 +189,21 @@ class Connection(asyncio.Protocol):
         self._request = None
         self.transport.abort()
 
+    def on_message_begin(self) -> None:
+        """llhttp: a message begins; a second one was never asked for, and costs the connection."""
+        if self._ended:
+            self._reusable = False
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """llhttp: one header."""
         lower = name.lower()
-        if lower in _WANTED:
+        if lower in _WANTED and not self._ended:
             self._headers[lower] = value
 
     def on_headers_complete(self) -> None:
         """llhttp: the head is whole; 1xx heads come before the real one."""
+        if self._ended:
+            return
         self._interim = self._parser.get_status_code() < 200
         if self._interim:
             self._headers.clear()
@@ -206,10 +213,13 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         """llhttp: a piece of the body."""
-        self._body.append(data)
+        if not self._ended:
+            self._body.append(data)
 
     def on_message_complete(self) -> None:
         """llhttp: the message is whole."""
+        if self._ended:
+            return
         self._ended = not self._interim
         # Only here does llhttp still know the framing that decides it.
         self._reusable = self._parser.should_keep_alive()
@@ -224,6 +234,9 @@ class Connection(asyncio.Protocol):
         self._size += len(data)
         headed = self._headed
         broken = self._feed(data)
+        if self._size > self._pool.answer_bytes:
+            self._fail(request, "upstream_garbage", "the model server's answer is larger than the gateway takes")
+            return
         if self._headed and not headed:
             request.sink.upstream_head(self._parser.get_status_code(), self._headers)
         if self._body and not request.done:
@@ -238,8 +251,6 @@ class Connection(asyncio.Protocol):
             what = "something that is not HTTP" if first and not self._headed else "a broken answer"
             self._fail(request, "upstream_garbage", f"the model server sent {what}")
             return
-        if self._size > self._pool.answer_bytes:
-            self._fail(request, "upstream_garbage", "the model server's answer is larger than the gateway takes")
 
     def _feed(self, data: bytes) -> bool:
         try:

@@ -128,6 +128,13 @@ class Child:
             time.sleep(0.02)
         return True
 
+    def why(self) -> str:
+        """Why it ended: the signal that killed it, else the last line it wrote, else its exit code."""
+        code = self.process.returncode if self.process is not None else None
+        if code is not None and code < 0:
+            return f"killed by {signal.Signals(-code).name}"
+        return self.last_words() or f"ended with {code}"
+
     def last_words(self) -> str:
         """The last line of its log, for a message."""
         if self.log is None or not self.log.exists():

@@ -99,7 +99,7 @@ class Engines:
         now = time.monotonic()
         if child.pid is not None:
             code = child.process.returncode if child.process is not None else None
-            delay, why = child.died(now), child.last_words() or f"ended with {code}"
+            delay, why = child.died(now), child.why()
             name, wait = child.plan.name, round(delay, 1)
             self.supervisor.say({"event": "died", "name": name, "code": code, "why": why, "restart_in": wait})
             self._observe(slot, "failed", reason=why)

@@ -75,7 +75,7 @@ class Supervisor:
                 return
             code = child.process.returncode if child.process is not None else None
             delay = child.died(now)
-            why = child.last_words()
+            why = child.why()
             self.say({"event": "died", "name": child.plan.name, "code": code, "why": why, "restart_in": round(delay, 1)})
         if now < child.due:
             return

@@ -7,6 +7,6 @@ Never: measures quality itself, or waits in place.
 
 from __future__ import annotations
 
-from tunekeeper.rollout.moves import rollback, seed_routes, set_route
+from tunekeeper.rollout.moves import rollback
 
-__all__ = ["approvals", "canary", "drill", "incidents", "rollback", "seed_routes", "set_route", "stage"]
+__all__ = ["approvals", "canary", "drill", "incidents", "moves", "rollback", "stage"]

@@ -1,8 +1,8 @@
 """What a rollout does next: pure, `(rollout, evidence, now) → action`.
 
-Two any-time-valid tests, three answers (Gruenwald, de Heide, Koolen, JRSS-B 2024): harm shown → go back;
-every margin excluded → promote; neither → hold. "No alarm" never promotes, and silence is not evidence: a candidate that answered too little holds, and after its patience
-goes back.
+Two any-time-valid tests, three answers (Gruenwald, de Heide, Koolen, JRSS-B 2024): harm shown → go back; every margin excluded →
+promote; neither → hold. "No alarm" never promotes, and silence is not evidence: a candidate that answered too little holds, and
+after its patience goes back.
 """
 
 from __future__ import annotations

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 
-from tunekeeper.core.errors import UpstreamUnavailable, UserError
+from tunekeeper.core.errors import Busy, UpstreamUnavailable, UserError
 from tunekeeper.core.nouns.serving import Route
 from tunekeeper.rollout.moves import Move, publish_newest
 from tunekeeper.rollout.routes import all_to, way_back
-from tunekeeper.store.database import Write
+from tunekeeper.store.database import Read, Write
 from tunekeeper.store.ledgers.promotions import find_promotions
 from tunekeeper.store.ledgers.rollouts import find_rollouts
 from tunekeeper.store.ledgers.routes import find_routes, load_route, save_route
 from tunekeeper.store.ledgers.slots import find_slots
+from tunekeeper.store.lock import exclusive
 from tunekeeper.store.published import barrier
 from tunekeeper.workspace import Workspace
 
@@ -43,8 +46,14 @@ class Drill:
 def drill(ws: Workspace, model: str, *, by: str, hold_seconds: float = 0.5) -> Drill:
     """Go back to the previous version for `hold_seconds` of real time and return.
 
-    Raises UpstreamUnavailable when nothing to go back to is loaded, UserError while a rollout is active.
+    Raises UpstreamUnavailable when nothing to go back to is loaded, UserError while a rollout is active, Busy while another drill
+    is under way.
     """
+    with exclusive(_lock(ws, model), wait=0.0):
+        return _drill(ws, model, by, hold_seconds)
+
+
+def _drill(ws: Workspace, model: str, by: str, hold_seconds: float) -> Drill:
     with ws.control.write(by=by) as tx:
         route = load_route(tx, model)
         if find_rollouts(tx, model=model, state=("loading", "running")):
@@ -74,21 +83,26 @@ def drill(ws: Workspace, model: str, *, by: str, hold_seconds: float = 0.5) -> D
     )
 
 
-def last_drill(tx: Write, model: str) -> datetime | None:
+def last_drill(tx: Read, model: str) -> datetime | None:
     """When rollback was last exercised, by a drill or in earnest."""
-    for route in find_routes(tx, model=model):
-        if route.reason == REASON or "rollback" in route.reason:
-            return route.created
-    return None
+    drilled = next((route.created for route in find_routes(tx, model=model) if route.reason == REASON), None)
+    earnest = (line.created for line in find_promotions(tx, model=model) if line.kind == "rollback")
+    return max((at for at in (drilled, *earnest) if at is not None), default=None)
 
 
 def unfinished(ws: Workspace, model: str, *, by: str) -> Move | None:
-    """Return from a drill that was killed between its two moves. None when there is none."""
-    with ws.control.write(by=by) as tx:
-        history = find_routes(tx, model=model, limit=2)
-        if len(history) < 2 or history[0].reason != REASON or history[1].reason == REASON:
+    """Return from a drill that was killed between its two moves. None when there is none, also while one is under way."""
+    with ws.control.read() as tx:
+        if not _left_open(find_routes(tx, model=model, limit=2)):
             return None
-        home = _return(tx, history[1], history[0], by)
+    try:
+        with exclusive(_lock(ws, model), wait=0.0), ws.control.write(by=by) as tx:
+            history = find_routes(tx, model=model, limit=2)
+            if not _left_open(history):
+                return None
+            home = _return(tx, history[1], history[0], by)
+    except Busy:
+        return None
     generation = publish_newest(ws)
     acknowledged, pending = barrier(ws.root, generation)
     return Move(
@@ -100,6 +114,15 @@ def unfinished(ws: Workspace, model: str, *, by: str) -> Move | None:
         pending=tuple(pending),
         ms=0.0,
     )
+
+
+def _left_open(history: Sequence[Route]) -> bool:
+    return len(history) == 2 and history[0].reason == REASON and history[1].reason != REASON
+
+
+def _lock(ws: Workspace, model: str) -> Path:
+    """Held for the length of a drill: it tells one under way from one that was killed."""
+    return ws.path("run", f"drill-{model}.lock")
 
 
 def _return(tx: Write, home: Route, away: Route, by: str) -> Route:

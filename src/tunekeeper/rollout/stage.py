@@ -87,7 +87,7 @@ def poke_approval(ws: Workspace, task: Model, section: Config, cycle: Cycle) -> 
         ws, model=cycle.model, version=artifact.version, artifact_digest=artifact.digest or "", suite_digest=exam.suite_digest
     )
     if consent is None:
-        return Wait(why=f"waiting for approval of {artifact.version}: tunekeeper retrain approve {cycle.model} --by NAME")
+        return Wait(why=f"waiting for approval of {artifact.version}: tunekeeper retrain approve --model {cycle.model} --by NAME")
     return Done(record=consent.id, note=f"approved by {consent.by}")
 
 
@@ -175,5 +175,5 @@ def latest(ws: Workspace, model: str) -> Rollout:
     with ws.control.read() as tx:
         found = find_rollouts(tx, model=model, newest_first=True, limit=1)
     if not found:
-        raise NotFound(f"{model} has had no rollout", fix="tunekeeper deploy start")
+        raise NotFound(f"{model} has had no rollout", fix=f"tunekeeper retrain run --model {model}")
     return found[0]

@@ -95,8 +95,8 @@ class Desk:
 
     def slot(self, name: str, version: str, **fields: Any) -> Slot:
         """An outside endpoint as a slot; `fields` as of `Slot` (its digest, another endpoint)."""
-        known = {"endpoint": "http://127.0.0.1:9/v1", "digest": f"sha256:{version}", **fields}
-        return declare_slots(self.ws, [Slot(id=name, model=MODEL, version=version, **known)])[0]
+        known = {"model": MODEL, "endpoint": "http://127.0.0.1:9/v1", "digest": f"sha256:{version}", **fields}
+        return declare_slots(self.ws, [Slot(id=name, version=version, **known)])[0]
 
     def route(self) -> Route:
         """The committed route."""

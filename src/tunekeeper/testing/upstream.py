@@ -115,8 +115,8 @@ class FakeUpstream:
         try:
             while await self._one(reader, writer):
                 pass
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # the client went away between or within requests; `_watched` has counted it where it mattered
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
+            pass  # the client went away, or `close` ends us; `_watched` has counted it where it mattered
         finally:
             self._open.discard(task)
             writer.close()

@@ -1,0 +1,217 @@
+"""Planted faults of each kind, on the real base in the real llama.cpp: parity blocks and names the layer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tunekeeper.deployment import gguf as ours
+from tunekeeper.deployment.adapter import Adapter, open_adapter
+from tunekeeper.deployment.checkpoint import Checkpoint, open_checkpoint
+from tunekeeper.deployment.compare import Subject, compare, measure_all, plain_kind, trained_sampling
+from tunekeeper.deployment.header import open_model, read_gguf
+from tunekeeper.deployment.parity import Limits
+from tunekeeper.deployment.quantize import quantize_file
+from tunekeeper.deployment.transcript import Reference, read_transcript
+from tunekeeper.deployment.weights import Served, weigh
+
+pytestmark = pytest.mark.real
+TICKETS = ("I was charged twice for Pixel Pad.", "Solo Watch deleted all of our data.", "I wish Orbit CRM worked offline.")
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from tests.deployment import checkpoints as c
+base, out = Path(sys.argv[1]), Path(sys.argv[2])
+c.PROMPTS = [[{"role": "system", "content": "Triage the ticket. Answer with JSON."}, {"role": "user", "content": t}] for t in json.loads(sys.argv[3])]
+tuned = c.make_adapter(out / "adapter", base, {})
+import torch
+with torch.no_grad():
+    for key, value in tuned.named_parameters():
+        if "lora_" in key: value.mul_(0.4)
+tuned.save_pretrained(out / "adapter")
+c.transcribe(tuned, base, out / "transcript.jsonl", 24)
+"""
+
+
+class World:
+    """The example's base with a small random adapter, and what transformers answers with it."""
+
+    def __init__(self, folder: Path, base: Path) -> None:
+        self.folder = folder
+        self.checkpoint: Checkpoint = open_checkpoint(base)
+        self.adapter: Adapter = open_adapter(folder / "adapter", self.checkpoint)
+        self.references: list[Reference] = read_transcript(folder / "transcript.jsonl")
+
+    def subject(self, served: Served, **fields: Any) -> Subject:
+        return Subject(served=served, stop=("<|im_end|>",), **fields)
+
+    def verdict(self, subject: Subject) -> tuple[str, str | None]:
+        found = compare(subject, self.checkpoint, self.adapter, self.references, Limits())
+        return found.verdict, found.layer
+
+
+@pytest.fixture(scope="module")
+def world(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder, base = tmp_path_factory.mktemp("world"), repository / "examples" / "support_desk" / "base"
+    command = [sys.executable, "-c", SCRIPT, str(base), str(folder), json.dumps(TICKETS)]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    made = World(folder, base)
+    ours.write_model(made.checkpoint, made.adapter, folder / "f16.gguf", "f16", name="m")
+    quantize_file(folder / "f16.gguf", folder / "q4.gguf", "Q4_K_M")
+    ours.write_model(made.checkpoint, None, folder / "base.gguf", "f16", name="base")
+    ours.write_adapter(made.checkpoint, made.adapter, folder / "lora.gguf", "f32", name="lora")
+    return made
+
+
+def test_the_right_files_pass(world: World) -> None:
+    plain = world.folder / "f16.gguf"
+
+    assert world.verdict(world.subject(Served(model=world.folder / "q4.gguf"), plain=plain)) == ("pass", None)
+    assert world.verdict(world.subject(Served(model=plain), sampling={"temperature": 0})) == ("pass", None)
+    apart = Served(model=world.folder / "base.gguf", lora=world.folder / "lora.gguf")
+    assert world.verdict(world.subject(apart)) == ("pass", None)
+
+
+def rewritten(world: World, target: Path, change: Callable[[str, Any], Any], source: str = "f16.gguf") -> Path:
+    """A copy of a file with one of its fields or tensors changed: `change(name, value) -> value`."""
+    import gguf
+
+    reader = open_model(world.folder / source)
+    writer = gguf.GGUFWriter(target, "qwen2")
+    for key, field in reader.fields.items():
+        if key.startswith("GGUF.") or key == "general.architecture":
+            continue
+        value, kinds = change(key, field.contents()), field.types
+        sub = kinds[-1] if kinds[0] == gguf.GGUFValueType.ARRAY else None
+        writer.add_key_value(key, value, kinds[0], sub_type=sub)
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, change(tensor.name, np.array(tensor.data)), raw_dtype=tensor.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return target
+
+
+@pytest.mark.parametrize("source", ["f16.gguf", "q4.gguf"])
+@pytest.mark.parametrize(
+    ("layer", "key", "value"),
+    [
+        ("template", "tokenizer.chat_template", "{% for m in messages %}{{ m['content'] }}\n{% endfor %}"),
+        ("stop", "tokenizer.ggml.eos_token_id", 300),
+        ("tokenizer", "tokenizer.ggml.pre", "gpt-2"),
+    ],
+)
+def test_a_wrong_field_of_the_file_is_named(world: World, tmp_path: Path, source: str, layer: str, key: str, value: Any) -> None:
+    def change(name: str, old: Any) -> Any:
+        # llama.cpp also knows end tokens by their text: without its text the token ends nothing.
+        if layer == "stop" and name == "tokenizer.ggml.tokens":
+            return [text.replace("<|im_end|>", "<|unused|>") for text in old]
+        return value if name == key else old
+
+    file = rewritten(world, tmp_path / "m.gguf", change, source)
+
+    assert world.verdict(world.subject(Served(model=file))) == ("block", layer)
+
+
+def test_stop_texts_that_lack_the_end_token_are_named(world: World) -> None:
+    subject = replace(world.subject(Served(model=world.folder / "q4.gguf")), stop=("###",))
+
+    assert world.verdict(subject) == ("block", "stop")
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.5, 2.0])
+def test_a_wrong_scale_of_an_adapter_apart_is_a_merging_fault(world: World, scale: float) -> None:
+    apart = Served(model=world.folder / "base.gguf", lora=world.folder / "lora.gguf", lora_scale=scale)
+
+    assert world.verdict(world.subject(apart)) == ("block", "merge")
+
+
+@pytest.mark.parametrize("factor", [0.0, 1.5])
+def test_a_wrong_scale_hidden_under_quantization_is_a_merging_fault_too(world: World, tmp_path: Path, factor: float) -> None:
+    parts = {name: replace(part, scale=part.scale * factor) for name, part in world.adapter.parts.items()}
+    ours.write_model(world.checkpoint, replace(world.adapter, parts=parts), tmp_path / "f16.gguf", "f16", name="m")
+    quantize_file(tmp_path / "f16.gguf", tmp_path / "q4.gguf", "Q4_K_M")
+
+    found = weigh(Served(model=tmp_path / "q4.gguf"), world.checkpoint, world.adapter)
+
+    assert found.share == pytest.approx(factor, abs=0.05)
+    assert world.verdict(world.subject(Served(model=tmp_path / "q4.gguf"))) == ("block", "merge")
+
+
+def test_noise_in_a_quantized_file_is_a_quantization_fault(world: World, tmp_path: Path) -> None:
+    chance = np.random.default_rng(0)
+
+    def noisy(name: str, value: Any) -> Any:
+        if name != "blk.1.ffn_up.weight":
+            return value
+        value[:, 16::144] ^= chance.integers(0, 255, value[:, 16::144].shape, np.uint8)  # the 4-bit values, not their scales
+        for start in range(17, 144):
+            value[:, start::144] ^= chance.integers(0, 255, value[:, start::144].shape, np.uint8)
+        return value
+
+    file = rewritten(world, tmp_path / "m.gguf", noisy, "q4.gguf")
+
+    assert world.verdict(world.subject(Served(model=file))) == ("block", "quantization")
+
+
+def test_noise_in_an_unquantized_file_is_a_merging_fault(world: World, tmp_path: Path) -> None:
+    chance = np.random.default_rng(0)
+
+    def noisy(name: str, value: Any) -> Any:
+        if name != "blk.1.ffn_up.weight":
+            return value
+        return value + chance.normal(size=value.shape).astype(value.dtype) * value.std()
+
+    file = rewritten(world, tmp_path / "m.gguf", noisy)
+
+    assert world.verdict(world.subject(Served(model=file))) == ("block", "merge")
+
+
+@pytest.mark.parametrize("settings", [{"temperature": 1.5}, {"temperature": 0, "repeat_penalty": 1.5}, {"top_k": 40}])
+def test_wrong_sampling_settings_are_named(world: World, settings: dict[str, Any]) -> None:
+    subject = world.subject(Served(model=world.folder / "q4.gguf"), sampling=settings)
+
+    assert world.verdict(subject) == ("block", "sampling")
+
+
+def test_a_short_answer_limit_is_seen_in_the_answers(world: World) -> None:
+    subject = world.subject(Served(model=world.folder / "q4.gguf"), sampling={"temperature": 0, "max_tokens": 3})
+
+    assert world.verdict(subject) == ("block", "sampling")
+
+
+def test_without_references_nothing_passes(world: World) -> None:
+    found = compare(world.subject(Served(model=world.folder / "q4.gguf")), world.checkpoint, world.adapter, [], Limits())
+
+    assert found.verdict == "inconclusive"
+
+
+def test_borrowed_prompts_judge_a_base_by_its_weights(world: World) -> None:
+    subject = world.subject(Served(model=world.folder / "base.gguf"))
+
+    measured = measure_all(subject, world.checkpoint, None, world.references, answers=False)
+
+    assert measured.weighed is not None
+    assert (measured.weighed.share, measured.merged and measured.merged.n) == (None, 0)
+    assert measured.weighed.error <= measured.weighed.expected * 1.01
+
+
+def test_the_kind_of_a_file_and_the_trained_settings_are_read(world: World, tmp_path: Path) -> None:
+    assert plain_kind(world.folder / "f16.gguf") == "f16"
+    assert plain_kind(world.folder / "q4.gguf") is None
+    assert read_gguf(world.folder / "lora.gguf").adapter
+    shutil.copy(world.checkpoint.folder / "config.json", tmp_path / "config.json")
+    assert trained_sampling(tmp_path) == {"temperature": 0.0}
+    (tmp_path / "generation_config.json").write_text('{"do_sample": true, "top_p": 0.8}')
+    assert trained_sampling(tmp_path) == {"temperature": 1.0, "top_p": 0.8}

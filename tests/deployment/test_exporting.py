@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunekeeper.core.errors import ArtifactError, TunekeeperError, UserError
+from tunekeeper.deployment.exporting import check_quantization, export_folder
+from tunekeeper.deployment.header import read_gguf
+
+
+@pytest.mark.parametrize("kind", ["f16", "Q5_K_M"])
+def test_a_checkpoint_with_its_adapter_becomes_one_file_with_its_digest(made: Path, tmp_path: Path, kind: str) -> None:
+    out = tmp_path / "v1.0.gguf"
+
+    done = export_folder(made / "wide" / "base", None, kind, out)
+    merged = export_folder(made / "llama" / "base", made / "llama" / "adapter", kind, tmp_path / "merged.gguf")
+
+    assert done.digest == "sha256:" + hashlib.sha256(out.read_bytes()).hexdigest()
+    assert (done.quantization, done.bytes, done.fallback_tensors) == (kind, out.stat().st_size, ())
+    assert (tmp_path / "v1.0.gguf.sha256").read_text() == f"{done.digest[7:]}  v1.0.gguf\n"
+    assert bool(merged.fallback_tensors) == (kind == "Q5_K_M")
+    assert read_gguf(out).pairs["tunekeeper.base_digest"].startswith("sha256:")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["merged.gguf", "merged.gguf.sha256", "v1.0.gguf", "v1.0.gguf.sha256"]
+
+
+def test_an_adapter_alone_is_written_for_the_base_it_names(made: Path, tmp_path: Path) -> None:
+    done = export_folder(made / "llama" / "base", made / "llama" / "adapter", "f16", tmp_path / "a.gguf", adapter_only=True)
+
+    assert read_gguf(Path(done.path)).adapter
+    assert done.notes == ()
+
+
+def test_a_gguf_file_is_quantized_but_never_twice(made: Path, tmp_path: Path) -> None:
+    export_folder(made / "wide" / "base", None, "f16", tmp_path / "f16.gguf")
+    straight = export_folder(made / "wide" / "base", None, "Q4_K_M", tmp_path / "a.gguf")
+
+    again = export_folder(tmp_path / "f16.gguf", None, "Q4_K_M", tmp_path / "b.gguf")
+
+    assert read_gguf(tmp_path / "b.gguf").tensors == read_gguf(tmp_path / "a.gguf").tensors
+    assert straight.bytes == again.bytes
+    with pytest.raises(ArtifactError, match="already quantized"):
+        export_folder(tmp_path / "b.gguf", None, "Q8_0", tmp_path / "c.gguf")
+    assert export_folder(tmp_path / "f16.gguf", None, "f16", tmp_path / "d.gguf").bytes == (tmp_path / "f16.gguf").stat().st_size
+    with pytest.raises(UserError, match="it cannot become f32"):
+        export_folder(tmp_path / "f16.gguf", None, "f32", tmp_path / "c.gguf")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ({"kind": "Q3_X"}, "not known"),
+        ({"source": "missing"}, "no such checkpoint"),
+        ({"adapter": "mistral-rslora/adapter"}, "was trained on base"),
+        ({"adapter_only": True}, "needs --adapter"),
+        ({"adapter": "llama/adapter", "adapter_only": True, "kind": "Q8_0"}, "needs --adapter"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line_and_writes_nothing(made: Path, tmp_path: Path, arguments: dict[str, Any], why: str) -> None:
+    source = made / arguments.get("source", "llama/base")
+    adapter = made / arguments["adapter"] if "adapter" in arguments else None
+    only = arguments.get("adapter_only", False)
+
+    with pytest.raises(TunekeeperError, match=why) as caught:
+        export_folder(source, adapter, arguments.get("kind", "f16"), tmp_path / "x.gguf", adapter_only=only)
+
+    assert caught.value.exit_code == 2
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_spelling_of_a_quantization_is_forgiven() -> None:
+    assert check_quantization("q4_k_m") == "Q4_K_M"
+    assert check_quantization("F16") == "f16"
+
+
+def test_a_tokenizer_nobody_knows_stops_the_export(made: Path, copy: Any, tmp_path: Path) -> None:
+    base = copy("qwen2-dora/base")
+    value = json.loads((base / "tokenizer.json").read_text())
+    value["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = r"\p{L}+|\d"
+    (base / "tokenizer.json").write_text(json.dumps(value))
+
+    with pytest.raises(ArtifactError, match="would split text differently"):
+        export_folder(base, None, "f16", tmp_path / "out" / "x.gguf")

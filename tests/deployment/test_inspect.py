@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunekeeper.core.errors import ArtifactError, NotFound
+from tunekeeper.deployment.exporting import export_folder
+from tunekeeper.deployment.inspect import inspect, verify
+
+Copy = Callable[[str], Path]
+
+
+def test_each_kind_of_file_is_recognised(made: Path, tmp_path: Path) -> None:
+    export_folder(made / "wide" / "base", None, "Q4_K_M", tmp_path / "m.gguf")
+
+    assert inspect(tmp_path / "m.gguf")["types"] == {"F32": 11, "Q4_K": 12, "Q6_K": 3}
+    assert inspect(made / "llama" / "base" / "model.safetensors")["kind"] == "safetensors"
+    assert inspect(made / "llama" / "adapter")["kind"] == "adapter"
+    found = inspect(made / "llama" / "base")
+    assert (found["kind"], found["architecture"], found["context"]) == ("checkpoint", "llama", 512)
+    with pytest.raises(NotFound):
+        inspect(tmp_path / "nothing.gguf")
+
+
+def test_whether_an_adapter_fits_is_said_with_what_proves_it(made: Path, copy: Copy) -> None:
+    base = made / "llama" / "base"
+    assert inspect(made / "llama" / "adapter", base)["proven"] is True
+
+    unproven = copy("llama/adapter")
+    config = json.loads((unproven / "adapter_config.json").read_text())
+    (unproven / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": "somewhere/else"}))
+    assert inspect(unproven, base) | {"path": ""} == {
+        "kind": "adapter", "path": "", "base": str(base), "fits": True, "proven": False, "weights": 14, "merge_only": None,
+    }  # fmt: skip
+    with pytest.raises(ArtifactError, match="another base"):
+        inspect(unproven, made / "wide" / "base")
+
+
+def test_an_adapter_file_is_compared_with_the_base_too(made: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.gguf"
+    export_folder(made / "llama" / "base", made / "llama" / "adapter", "f16", out, adapter_only=True)
+
+    assert inspect(out, made / "llama" / "base")["proven"] is True
+    for other, why in (("qwen2-dora", "for llama"), ("llama-bias", "was made for base")):
+        with pytest.raises(ArtifactError, match=why):
+            inspect(out, made / other / "base")
+    with pytest.raises(ArtifactError, match="cannot fit a base"):
+        inspect(made / "llama" / "base" / "model.safetensors", made / "llama" / "base")
+
+
+def test_nothing_is_executed_imported_or_unpickled(made: Path, copy: Copy, tmp_path: Path) -> None:
+    base = copy("llama/base")
+    (base / "modeling_evil.py").write_text("raise SystemExit('ran')")
+    (base / "config.json").write_text(
+        json.dumps(json.loads((base / "config.json").read_text()) | {"auto_map": {"AutoModelForCausalLM": "modeling_evil.M"}})
+    )
+    events: list[str] = []
+    inspect(made / "llama" / "adapter", made / "llama" / "base")  # imports of our own happen here
+    watching = True
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if watching and event in ("pickle.find_class", "exec", "subprocess.Popen", "os.system", "import"):
+            events.append(f"{event} {arguments[:1]}")
+
+    sys.addaudithook(hook)
+    try:
+        inspect(made / "llama" / "adapter", made / "llama" / "base")
+        with pytest.raises(ArtifactError, match="its own code"):
+            inspect(base)
+    finally:
+        watching = False
+
+    assert events == []
+
+
+def test_a_changed_byte_is_found_by_its_digest(made: Path, tmp_path: Path) -> None:
+    out = tmp_path / "m.gguf"
+    done = export_folder(made / "llama" / "base", None, "f16", out)
+    assert verify(out) == verify(tmp_path) == {"verified": 1, "files": {str(out): done.digest}}
+
+    data = bytearray(out.read_bytes())
+    for at in range(0, len(data), len(data) // 40):
+        data[at] ^= 4
+        out.write_bytes(data)
+        with pytest.raises(ArtifactError, match="changed or damaged"):
+            verify(out)
+        data[at] ^= 4
+
+    (tmp_path / "m.gguf.sha256").unlink()
+    with pytest.raises(NotFound, match=r"m\.gguf\.sha256"):
+        verify(out)
+    with pytest.raises(NotFound, match="no file in it"):
+        verify(tmp_path)

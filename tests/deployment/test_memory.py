@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from tunekeeper.core.clock import ManualClock
+from tunekeeper.core.nouns.serving import Slot
+from tunekeeper.deployment import memory
+from tunekeeper.deployment.checkpoint import open_checkpoint
+from tunekeeper.deployment.gguf import write_model
+from tunekeeper.deployment.header import GgufHeader
+from tunekeeper.workspace import create_workspace
+
+
+def test_the_estimate_adds_weights_cache_and_process() -> None:
+    pairs = {
+        "general.architecture": "llama", "llama.block_count": 32, "llama.attention.head_count_kv": 8, "llama.attention.key_length": 128,
+    }  # fmt: skip
+    header = GgufHeader(version=3, pairs=pairs, tensors=(), data=0)
+
+    # A 7B file in Q4 with 4,096 tokens: 4 GB, half a GB of cache, and the process.
+    assert memory.need(header, 4_000_000_000, 4096) == 4_000_000_000 + 4 * 32 * 8 * 128 * 4096 + memory.PROCESS
+
+
+def test_what_does_not_fit_is_said_with_advice_and_silence_means_it_fits() -> None:
+    advice = memory.warning(8_000_000_000, 6_000_000_000)
+
+    assert advice is not None
+    assert "8.0 GB" in advice
+    assert "go back by reloading" in advice
+    assert memory.warning(1, 6_000_000_000) is None
+    assert memory.warning(1 << 60, None) is None
+
+
+def test_the_system_is_asked_where_it_can_say(tmp_path: Path) -> None:
+    told = tmp_path / "meminfo"
+    told.write_text("MemTotal: 100 kB\nMemAvailable:      50 kB\n")
+
+    assert memory.available(told) == 50 * 1024
+    assert memory.available(tmp_path / "missing") is None
+    told.write_text("nothing\n")
+    assert memory.available(told) is None
+
+
+def test_a_slot_is_checked_before_it_is_armed(made: Path, tmp_path: Path) -> None:
+    ws = create_workspace(tmp_path / "data", clock=ManualClock())
+    write_model(open_checkpoint(made / "llama" / "base"), None, ws.path("models/m.gguf"), "f16", name="m")
+    slot = Slot(id="m-blue", model="m", engine="llamacpp", files={"model": "models/m.gguf"})
+
+    assert memory.check(ws, slot, free=1 << 20) is not None
+    assert memory.check(ws, slot, free=1 << 40) is None
+    assert memory.check(ws, replace(slot, files={"model": "models/other.gguf"}), free=1) is None
+    assert memory.check(ws, replace(slot, engine="openai"), free=1) is None

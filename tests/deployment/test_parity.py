@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tunekeeper.deployment.parity import (
+    Compared,
+    Gaps,
+    Limits,
+    Measured,
+    Weighed,
+    decide,
+    sampling_conflict,
+    stop_conflict,
+)
+
+SAME = Compared(n=4)
+DIFFERENT = Compared(n=4, differ=1, first="character 7")
+CLOSE = Gaps(n=40, worst=0.02, mean=0.01, agree=40, answers=4, equal=4)
+FAR = Gaps(n=40, worst=3.0, mean=1.2, agree=20, answers=4, equal=0, first="answer p0")
+WEIGHED = Weighed(n=26, share=1.0, error=0.06, expected=0.06)
+GOOD = Measured(
+    template=SAME, stop=SAME, tokenizer=SAME, plain="f16", merged=CLOSE, quantized=CLOSE, weighed=WEIGHED, sampling=SAME
+)
+
+
+def test_agreement_in_every_layer_passes() -> None:
+    found = decide(GOOD, Limits())
+
+    assert (found.verdict, found.layer) == ("pass", None)
+    assert [check.layer for check in found.checks] == ["template", "stop", "tokenizer", "merge", "quantization", "sampling"]
+    assert all(check.ok and check.n for check in found.checks)
+
+
+@pytest.mark.parametrize(
+    ("change", "layer"),
+    [
+        ({"template": DIFFERENT, "merged": FAR}, "template"),
+        ({"stop": DIFFERENT}, "stop"),
+        ({"tokenizer": DIFFERENT, "sampling": DIFFERENT}, "tokenizer"),
+        ({"merged": FAR, "quantized": FAR}, "merge"),
+        ({"weighed": replace(WEIGHED, share=0.0)}, "merge"),
+        ({"weighed": replace(WEIGHED, share=2.0), "quantized": FAR}, "merge"),
+        ({"quantized": FAR}, "quantization"),
+        ({"quantized": replace(FAR, agree=40)}, "quantization"),
+        ({"weighed": replace(WEIGHED, error=0.2)}, "quantization"),
+        ({"sampling": DIFFERENT}, "sampling"),
+        ({"sampling_conflict": "temperature is 0.8"}, "sampling"),
+        ({"merged": replace(CLOSE, worst=0.05), "plain": "f32"}, "merge"),
+        ({"is_quantized": False, "merged": None, "weighed": replace(WEIGHED, error=0.2, expected=0.0)}, "merge"),
+    ],
+)
+def test_a_difference_blocks_and_the_first_layer_is_named(change: dict[str, Any], layer: str) -> None:
+    found = decide(replace(GOOD, **change), Limits())
+
+    assert (found.verdict, found.layer) == ("block", layer)
+    assert not next(check for check in found.checks if check.layer == layer).ok
+
+
+@pytest.mark.parametrize(
+    ("change", "layer"),
+    [
+        ({"template": Compared(n=0)}, "template"),
+        ({"merged": None, "weighed": None}, "merge"),
+        ({"quantized": None, "weighed": None}, "quantization"),
+        ({"sampling": Compared(n=0)}, "sampling"),
+    ],
+)
+def test_a_layer_without_evidence_is_inconclusive_and_never_a_pass(change: dict[str, Any], layer: str) -> None:
+    found = decide(replace(GOOD, **change), Limits())
+
+    assert (found.verdict, found.layer) == ("inconclusive", layer)
+
+
+def test_a_difference_that_was_seen_counts_for_more_than_missing_evidence() -> None:
+    found = decide(replace(GOOD, template=Compared(n=0), quantized=FAR), Limits())
+
+    assert (found.verdict, found.layer) == ("block", "quantization")
+
+
+def test_weights_alone_are_enough_where_nothing_is_known_of_the_answers() -> None:
+    assert decide(replace(GOOD, merged=None, quantized=None), Limits()).verdict == "pass"
+
+
+@pytest.mark.parametrize(
+    ("declared", "trained", "word"),
+    [
+        ({}, {"temperature": 0.0}, ""),
+        ({"temperature": 0}, {"temperature": 0.0}, ""),
+        ({"temperature": 0, "top_p": 0.5}, {"temperature": 0.0}, ""),
+        ({"temperature": 0.8}, {"temperature": 0.0}, "temperature"),
+        ({"top_p": 0.9}, {"temperature": 0.0}, "not set"),
+        ({"temperature": 0, "repeat_penalty": 1.1}, {"temperature": 0.0}, "repeat_penalty"),
+        ({"temperature": 0.7, "top_p": 0.8}, {"temperature": 0.7, "top_p": 0.8}, ""),
+        ({"temperature": 0.7, "top_p": 0.9}, {"temperature": 0.7, "top_p": 0.8}, "top_p"),
+        ({"temperature": 0.7, "repeat_penalty": 1.05}, {"temperature": 0.7, "repetition_penalty": 1.05}, ""),
+    ],
+)
+def test_declared_settings_must_be_the_training_time_ones(declared: dict[str, Any], trained: dict[str, Any], word: str) -> None:
+    found = sampling_conflict(declared, trained)
+
+    assert word in found if word else found == ""
+
+
+@pytest.mark.parametrize(
+    ("declared", "word"),
+    [
+        (None, ""),
+        (("<|im_end|>",), ""),
+        (("<|im_end|>", "###"), ""),
+        ((), "lack '<|im_end|>'"),
+        (("</s>",), "lack '<|im_end|>'"),
+        (("<|im_end|>", "}"), "cuts the answer"),
+    ],
+)
+def test_stop_texts_end_answers_where_training_did_and_nowhere_else(declared: tuple[str, ...] | None, word: str) -> None:
+    found = stop_conflict(declared, ("<|im_end|>",), ('{"category": "billing"}',))
+
+    assert word in found if word else found == ""

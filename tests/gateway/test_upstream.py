@@ -1,0 +1,216 @@
+"""The client side against servers that break HTTP in every way."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tunekeeper.gateway.tables import Address
+from tunekeeper.gateway.upstream import Pools
+
+REQUEST = b"POST /x HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\n{}"
+
+
+class Heard:
+    """A sink that notes what it hears; `ended` is set at the last call."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+        self.body = b""
+        self.ended = asyncio.Event()
+
+    def upstream_sent(self) -> None:
+        self.calls.append("sent")
+
+    def upstream_head(self, status: int, headers: dict[bytes, bytes]) -> None:
+        self.calls.append((status, dict(headers)))
+
+    def upstream_body(self, data: bytes) -> None:
+        self.body += data
+
+    def upstream_end(self) -> None:
+        self.calls.append("end")
+        self.ended.set()
+
+    def upstream_failed(self, code: str, message: str) -> None:
+        self.calls.append(code)
+        self.ended.set()
+
+
+class Server:
+    """Answers each request on a connection with the next bytes of its script; None closes without a word."""
+
+    def __init__(self, *script: bytes | None, close: bool = False, delay: float = 0.0) -> None:
+        self.script = list(script)
+        self.delay = delay
+        self.close_after = close
+        self.connections = 0
+        self.writers: list[asyncio.StreamWriter] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.writers.append(writer)
+        while self.script:
+            try:
+                await reader.readexactly(len(REQUEST))
+            except asyncio.IncompleteReadError:
+                break
+            answer = self.script.pop(0) if self.script else None
+            if answer is None:
+                break
+            await asyncio.sleep(self.delay)
+            for at in range(0, len(answer), 7):
+                writer.write(answer[at : at + 7])
+                await writer.drain()
+            if self.close_after:
+                break
+        writer.close()
+
+
+def exchange(server: Server, times: int = 1, limit: int = 1 << 20) -> tuple[list[Heard], Pools]:
+    """Send the request `times` times, one after the other."""
+
+    async def main() -> tuple[list[Heard], Pools]:
+        listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+        address = Address("127.0.0.1", listening.sockets[0].getsockname()[1], tls=False)
+        pools, heard = Pools(asyncio.get_running_loop(), limit), []
+        for _ in range(times):
+            heard.append(Heard())
+            pools.to(address).send(REQUEST, heard[-1])
+            await asyncio.wait_for(heard[-1].ended.wait(), 5)
+            await asyncio.sleep(0.01)
+        pools.close()
+        listening.close()
+        for writer in server.writers:
+            writer.close()
+        await asyncio.sleep(0.01)
+        return heard, pools
+
+    return asyncio.run(main())
+
+
+GOOD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 5\r\n\r\nhello"
+
+
+def test_a_whole_answer_is_handed_over_and_the_connection_kept() -> None:
+    server = Server(GOOD, GOOD, GOOD)
+    heard, _ = exchange(server, 3)
+    assert [h.body for h in heard] == [b"hello"] * 3
+    assert heard[0].calls[0] == "sent"
+    assert heard[0].calls[1][0] == 200
+    assert heard[0].calls[1][1][b"content-type"] == b"application/json"
+    assert heard[0].calls[-1] == "end"
+    assert server.connections == 1
+
+
+def test_chunked_answers_and_interim_heads_are_read() -> None:
+    answer = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+    server = Server(answer, answer)
+    heard, _ = exchange(server, 2)
+    assert [h.body for h in heard] == [b"hello"] * 2
+    assert [c[0] for c in heard[0].calls if isinstance(c, tuple)] == [200]
+    assert server.connections == 1
+
+
+def test_an_answer_without_a_length_ends_with_the_connection() -> None:
+    heard, _ = exchange(Server(b"HTTP/1.1 200 OK\r\n\r\nhello", close=True))
+    assert (heard[0].body, heard[0].calls[-1]) == (b"hello", "end")
+
+
+def test_a_server_that_closes_is_not_kept() -> None:
+    answer = GOOD.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+    server = Server(answer, answer)
+    heard, _ = exchange(server, 2)
+    assert [h.calls[-1] for h in heard] == ["end", "end"]
+    assert server.connections == 2
+
+
+def test_a_kept_connection_that_dies_unheard_is_tried_once_more() -> None:
+    server = Server(GOOD, None, GOOD)
+    heard, _ = exchange(server, 2)
+    assert [h.calls[-1] for h in heard] == ["end", "end"]
+    assert server.connections == 2
+
+
+def test_it_is_tried_only_once_more() -> None:
+    heard, _ = exchange(Server(GOOD, None, None), 2)
+    assert heard[1].calls[-1] == "upstream_error"
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nhello", "upstream_truncated"),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhel", "upstream_truncated"),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\nhello", "upstream_garbage"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello", "upstream_garbage"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\nhello", "upstream_garbage"),
+        (b"\x16\x03\x01 not http", "upstream_garbage"),
+        (b"<html>", "upstream_garbage"),
+        (b"", "upstream_error"),
+        (b"HTTP/1.1 200 OK\r\nconte", "upstream_error"),
+    ],
+)
+def test_what_is_not_a_whole_answer_is_a_failure(answer: bytes, code: str) -> None:
+    heard, _ = exchange(Server(answer, close=True))
+    assert heard[0].calls[-1] == code
+    assert heard[0].calls.count("end") == 0
+
+
+def test_bytes_beyond_the_answer_cost_the_connection_not_the_answer() -> None:
+    server = Server(GOOD + b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil", GOOD)
+    heard, _ = exchange(server, 2)
+    assert [h.body for h in heard] == [b"hello", b"hello"]
+    assert server.connections == 2
+
+
+def test_an_answer_beyond_its_bound_is_dropped() -> None:
+    heard, _ = exchange(Server(b"HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n" + b"x" * 5000), limit=1000)
+    assert heard[0].calls[-1] == "upstream_garbage"
+    assert len(heard[0].body) < 1100
+
+
+def test_an_aborted_request_is_heard_of_no_more() -> None:
+    async def main() -> Heard:
+        server = Server(GOOD, GOOD, delay=0.02)
+        listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+        address = Address("127.0.0.1", listening.sockets[0].getsockname()[1], tls=False)
+        pools, heard = Pools(asyncio.get_running_loop(), 1000), Heard()
+        for wait in (0, 0.01):
+            request = pools.to(address).send(REQUEST, heard)
+            await asyncio.sleep(wait)
+            request.abort()
+        await asyncio.sleep(0.05)
+        pools.close()
+        listening.close()
+        for writer in server.writers:
+            writer.close()
+        await asyncio.sleep(0.01)
+        return heard
+
+    heard = asyncio.run(main())
+    assert "end" not in heard.calls
+    assert not any(str(call).startswith("upstream") for call in heard.calls)
+
+
+def test_connections_to_addresses_nobody_names_any_more_are_dropped() -> None:
+    async def main() -> int:
+        server = Server(GOOD, GOOD)
+        listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+        address = Address("127.0.0.1", listening.sockets[0].getsockname()[1], tls=False)
+        pools, heard = Pools(asyncio.get_running_loop(), 1000), Heard()
+        pools.to(address).send(REQUEST, heard)
+        await heard.ended.wait()
+        pools.prune({address})
+        kept = len(pools.to(address).idle)
+        pools.prune(set())
+        assert len(pools.to(address).idle) == 0
+        listening.close()
+        for writer in server.writers:
+            writer.close()
+        await asyncio.sleep(0.01)
+        return kept
+
+    assert asyncio.run(main()) == 1

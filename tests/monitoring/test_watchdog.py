@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tunekeeper.core.nouns.monitoring import Alert
+from tunekeeper.monitoring.config import Config
+from tunekeeper.monitoring.watchdog import RULE, check_silence, silence
+from tunekeeper.store.ledgers.alerts import find_alerts
+from tunekeeper.store.ledgers.outbox import find_messages
+from tunekeeper.testing.desk import FORMAT, MODEL, Desk
+
+NOW = datetime(2026, 1, 9, 9, 0, tzinfo=UTC)
+CONFIG = Config(silent_hours=48)
+HOUR = 3600.0
+
+
+def ago(hours: float) -> datetime:
+    return NOW - timedelta(hours=hours)
+
+
+@pytest.mark.parametrize(
+    ("last", "live", "silent"),
+    [
+        (None, None, False),
+        (ago(100), None, False),
+        (None, ago(47), False),
+        (None, ago(48), True),
+        (ago(47), ago(500), False),
+        (ago(48), ago(500), True),
+        (ago(100), ago(1), False),
+    ],
+)
+def test_a_live_model_that_hears_nothing_is_silent(last: datetime | None, live: datetime | None, silent: bool) -> None:
+    found = silence(last, live, NOW, 48)
+    assert (found is not None) is silent
+    if silent:
+        assert found == "no request for 48 h: the numbers say nothing about today"
+
+
+def alerts(desk: Desk) -> list[Alert]:
+    with desk.ws.state.read() as tx:
+        return find_alerts(tx, model=MODEL)
+
+
+def test_silence_fires_once_and_ends_with_the_next_request(desk: Desk) -> None:
+    desk.traffic(3, HOUR)
+    desk.clock.advance(46 * HOUR)
+    assert check_silence(desk.ws, MODEL, CONFIG) is None
+    desk.clock.advance(3 * HOUR)
+    fired = check_silence(desk.ws, MODEL, CONFIG)
+    assert fired is not None
+    assert (fired.rule, fired.severity, fired.state) == (RULE, "critical", "firing")
+    desk.clock.advance(24 * HOUR)
+    assert check_silence(desk.ws, MODEL, CONFIG) == fired
+    assert alerts(desk) == [fired]
+    desk.traffic(1, HOUR)
+    assert check_silence(desk.ws, MODEL, CONFIG) is None
+    assert [(each.id, each.state) for each in alerts(desk)] == [(fired.id, "resolved")]
+    with desk.ws.state.read() as tx:
+        assert len([message for message in find_messages(tx) if message.id.startswith(fired.id)]) == 1
+
+
+def test_a_model_that_is_not_live_may_be_silent(desk: Desk) -> None:
+    desk.clock.advance(99 * HOUR)
+    assert check_silence(desk.ws, "nobody", CONFIG) is None
+    assert FORMAT["kind"] == "json"

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from tunekeeper.core.errors import ArtifactError
+from tunekeeper.text.rendering import render
+
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+USER = [{"role": "user", "content": "hi"}]
+
+
+def shown(template: str, messages: list[dict[str, Any]] = USER, **fields: Any) -> str:
+    return render(template, messages, add_generation_prompt=True, **fields)
+
+
+def test_messages_become_the_training_text() -> None:
+    assert shown(CHATML) == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+    assert render(CHATML, USER, add_generation_prompt=False) == "<|im_start|>user\nhi<|im_end|>\n"
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{{ bos_token }}{{ messages[0].content }}", "<s>hi"),
+        ("{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}x{% endfor %}.", "."),
+        ("{{ tools | tojson }}", '[{"name": "größe"}]'),
+        ("{% generation %}{{ messages[0].content | trim }}{% endgeneration %}", "hi"),
+        ("{{ strftime_now('%d %b %Y') }}", "02 Jan 2026"),
+        ("{%- set ns = namespace(n=0) %}{% for i in range(3) %}{% set ns.n = ns.n + i * 2 %}{% endfor %}{{ ns.n }}", "6"),
+        ("{% if undefined_thing is defined %}a{% else %}b{% endif %}", "b"),
+    ],
+)
+def test_what_real_templates_use_works(template: str, text: str) -> None:
+    special = {"bos_token": "<s>"}
+
+    assert shown(template, special=special, tools=[{"name": "größe"}], now=lambda: datetime(2026, 1, 2)) == text
+
+
+def test_a_template_that_refuses_its_messages_says_why() -> None:
+    with pytest.raises(ArtifactError, match="roles must alternate"):
+        shown("{{ raise_exception('roles must alternate') }}")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+        "{{ messages.__class__.__base__ }}",
+        "{{ cycler.__init__.__globals__.os.system('true') }}",
+        "{{ lipsum.__globals__['os'] }}",
+        "{{ self.__init__.__globals__ }}",
+        "{{ raise_exception.__globals__ }}",
+        "{{ messages.append(1) }}",
+        "{{ messages[0].update(role='x') }}",
+        "{{ '%s' | format(messages) }}",
+        "{{ '{0.__class__}'.format(messages) }}",
+        "{{ ('%' ~ '1000000000d') % 1 }}",
+        "{{ 'a' * 100000000 }}",
+        "{{ [1] * 100000000 }}",
+        "{{ 9 ** 9 ** 9 }}",
+        "{{ 'a'.center(1000000000) }}",
+        "{{ 'a' | center(1000000000) }}",
+        "{% for i in range(1000000000) %}{% endfor %}",
+        "{% for i in range(90000) %}{% for j in range(90000) %}{% endfor %}{% endfor %}",
+        "{% for i in range(90000) %}xxxxxxxxxx{% endfor %}",
+        "{% set s = 'a' %}{% for i in range(60) %}{% set s = s ~ s %}{% endfor %}{{ nothing.here }}",
+        "{% include '/etc/passwd' %}",
+        "{% import 'os' as os %}",
+        "{{ open('/etc/passwd') }}",
+        "{% for m in messages %}",
+        "{{",
+        "{{ 1 / 0 }}",
+        "x" * 300_000,
+    ],
+)
+def test_a_hostile_or_broken_template_is_stopped_at_once(template: str) -> None:
+    began = time.monotonic()
+
+    with pytest.raises(ArtifactError, match="chat template"):
+        shown(template)
+
+    assert time.monotonic() - began < 1
+
+
+def test_text_that_looks_like_a_template_stays_text() -> None:
+    assert "{{7*7}}{% raw %}" in shown(CHATML, [{"role": "user", "content": "{{7*7}}{% raw %}"}])

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunekeeper.core.errors import ArtifactError
+from tunekeeper.core.ids import digest_bytes, digest_file
+from tunekeeper.text.tokenizers import read_tokenizer
+
+
+@pytest.fixture
+def folder(repository: Path, tmp_path: Path) -> Path:
+    """The example base's tokenizer, to be changed."""
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(repository / "examples" / "support_desk" / "base" / name, tmp_path / name)
+    return tmp_path
+
+
+def test_text_becomes_ids_and_comes_back(folder: Path) -> None:
+    files = read_tokenizer(folder)
+    ids = files.encode("<|im_start|>user\nGröße 🎉<|im_end|>")
+
+    assert ids[0] == files.vocabulary["<|im_start|>"]
+    assert ids[-1] == files.id_of("eos_token") == files.vocabulary["<|im_end|>"]
+    assert files.decode(ids) == "user\nGröße 🎉"
+    assert files.special()["eos_token"] == "<|im_end|>"
+    assert files.id_of("unk_token") is None
+
+
+def test_digests_are_of_the_file_and_of_the_templates_text(folder: Path) -> None:
+    files = read_tokenizer(folder)
+
+    assert files.digest == digest_file(folder / "tokenizer.json")
+    assert files.template_digest == digest_bytes((folder / "chat_template.jinja").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("value", "template"),
+    [("T", "T"), ([{"name": "tool", "template": "A"}, {"name": "default", "template": "B"}], "B"), ([], None), (None, None), (7, None)],
+)
+def test_an_older_template_stands_in_the_configuration(folder: Path, value: Any, template: str | None) -> None:
+    (folder / "chat_template.jinja").unlink()
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**config, "chat_template": value, "pad_token": {"content": "<|endoftext|>"}}))
+
+    files = read_tokenizer(folder)
+
+    assert files.template == template
+    assert (files.template_digest is None) == (template is None)
+    assert files.special()["pad_token"] == "<|endoftext|>"
+
+
+@pytest.mark.parametrize(("text", "why"), [("{", "not JSON"), ("[]", "not an object"), ("{}", "has no model"), ("[" * 99999, "not JSON")])
+def test_a_broken_file_is_named(folder: Path, text: str, why: str) -> None:
+    (folder / "tokenizer.json").write_text(text)
+
+    with pytest.raises(ArtifactError, match=rf"tokenizer\.json: .*{why}"):
+        read_tokenizer(folder)
+
+
+def test_a_missing_or_unreadable_file_is_named(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_bytes(b"\xff\xfe")
+    with pytest.raises(ArtifactError, match="not UTF-8"):
+        read_tokenizer(folder)
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json: cannot be read"):
+        read_tokenizer(folder)
+
+
+def test_a_tokenizer_the_library_refuses_is_our_error(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text('{"model": {"type": "Nothing"}}')
+
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json"):
+        read_tokenizer(folder).encode("hi")
