@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,12 @@ PROMPTS = (
     [{"role": "user", "content": "The app crashes 🎉\n\n  It's broken, 你好"}],
     [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}, {"role": "user", "content": "Größe?"}],
 )
+SYSTEM = {"role": "system", "content": "Triage the ticket. Answer with JSON."}
+TICKETS = tuple(
+    [SYSTEM, {"role": "user", "content": text}]
+    for text in ("I was charged twice for Pixel Pad.", "Solo Watch deleted all of our data.", "I wish Orbit CRM worked offline.")
+)
+DESK = Path(__file__).resolve().parents[2] / "examples" / "support_desk" / "base"
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -42,13 +49,17 @@ class Plan:
     dtype: str = "float32"
 
 
+ROPE3 = {
+    "rope_type": "llama3",
+    "rope_theta": 10000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
 PLANS = {
     "llama": Plan("llama", lora={}),
-    "llama3-rope": Plan(
-        "llama",
-        {"rope_parameters": {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0,
-                             "high_freq_factor": 4.0, "original_max_position_embeddings": 64}},
-    ),  # fmt: skip
+    "llama3-rope": Plan("llama", {"rope_parameters": ROPE3}),
     "llama-linear-bf16": Plan(
         "llama", {"rope_parameters": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}}, dtype="bfloat16"
     ),
@@ -58,7 +69,9 @@ PLANS = {
         {"rope_parameters": {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 128}},
     ),
     "mistral-rslora": Plan("mistral", lora={"use_rslora": True}),
-    "qwen2-ranks": Plan("qwen2", lora={"rank_pattern": {"q_proj": 2, "layers.1.mlp.up_proj": 6}, "alpha_pattern": {"k_proj": 32}}),
+    "qwen2-ranks": Plan(
+        "qwen2", lora={"rank_pattern": {"q_proj": 2, "layers.1.mlp.up_proj": 6}, "alpha_pattern": {"k_proj": 32}}
+    ),
     "qwen2-dora": Plan("qwen2", lora={"use_dora": True}),
     "qwen2-tied": Plan("qwen2", lora={"target_modules": ["q_proj", "embed_tokens"]}),
     "qwen3-head": Plan("qwen3", lora={"modules_to_save": ["lm_head"]}),
@@ -68,7 +81,9 @@ PLANS = {
 def make_all(folder: Path) -> None:
     """Make every plan under `folder` in a child process."""
     root = Path(__file__).resolve().parents[2]
-    done = subprocess.run([sys.executable, "-m", "tests.deployment.checkpoints", str(folder)], cwd=root, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.deployment.checkpoints", str(folder)], cwd=root, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -121,7 +136,7 @@ def make_checkpoint(folder: Path, plan: Plan, hidden: int = 64) -> Path:
     return folder
 
 
-def make_adapter(folder: Path, base: Path, options: dict[str, Any]) -> Any:
+def make_adapter(folder: Path, base: Path, options: dict[str, Any], size: float = 0.1) -> Any:
     """A random adapter of `base`, saved as PEFT saves it; the model that answers with it."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -132,7 +147,7 @@ def make_adapter(folder: Path, base: Path, options: dict[str, Any]) -> Any:
     with torch.no_grad():
         for key, value in tuned.named_parameters():
             if any(part in key for part in ("lora_", "modules_to_save.default", "magnitude")):
-                value.add_(torch.randn_like(value) * 0.1)
+                value.add_(torch.randn_like(value) * size)
     tuned.save_pretrained(folder)
     return tuned
 
@@ -145,7 +160,7 @@ def load(base: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
 
 
-def transcribe(model: Any, base: Path, path: Path, length: int = 10) -> None:
+def transcribe(model: Any, base: Path, path: Path, prompts: Sequence[list[dict[str, str]]] = PROMPTS, length: int = 10) -> None:
     """Write what transformers renders, tokenizes and answers, greedily and without a cache."""
     import torch
     from transformers import AutoTokenizer
@@ -153,7 +168,7 @@ def transcribe(model: Any, base: Path, path: Path, length: int = 10) -> None:
     tokenizer = AutoTokenizer.from_pretrained(base)
     model.eval()
     lines = []
-    for number, messages in enumerate(PROMPTS):
+    for number, messages in enumerate(prompts):
         rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         prompt = tokenizer(rendered, add_special_tokens=False)["input_ids"]
         answer: list[int] = []
@@ -180,7 +195,9 @@ def edit_json(path: Path, **changes: Any) -> None:
 
 
 def main(folder: Path) -> None:
-    """Every plan: `<name>/base`, `<name>/adapter`, `<name>/transcript.jsonl`; and a wider one for K-quants, `wide/base`."""
+    """Every plan: `<name>/base`, `<name>/adapter`, `<name>/transcript.jsonl`; `wide/base`, with rows long enough for K-quants;
+    and `desk`, an adapter of the example's base.
+    """
     import torch
 
     torch.set_num_threads(1)
@@ -189,6 +206,8 @@ def main(folder: Path) -> None:
         model = load(base) if plan.lora is None else make_adapter(folder / name / "adapter", base, plan.lora)
         transcribe(model, base, folder / name / "transcript.jsonl")
     make_checkpoint(folder / "wide" / "base", Plan("qwen2"), hidden=256)
+    tuned = make_adapter(folder / "desk" / "adapter", DESK, {}, size=0.04)
+    transcribe(tuned, DESK, folder / "desk" / "transcript.jsonl", TICKETS, 24)
 
 
 if __name__ == "__main__":

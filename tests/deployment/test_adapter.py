@@ -93,7 +93,7 @@ def test_a_frozen_copy_of_the_embedding_must_be_the_bases_own(made: Path, copy: 
     folder = copy("qwen2-tied/adapter")
     rewrite(folder, lambda t: {k: v + 1 if "base_layer" in k else v for k, v in t.items()})
 
-    with pytest.raises(ArtifactError, match="another model.embed_tokens.weight"):
+    with pytest.raises(ArtifactError, match="with another model"):
         open_adapter(folder, open_checkpoint(made / "qwen2-tied" / "base"))
 
 

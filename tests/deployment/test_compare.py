@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.deployment.checkpoints import DESK
 from tunekeeper.deployment import gguf as ours
 from tunekeeper.deployment.adapter import Adapter, open_adapter
 from tunekeeper.deployment.checkpoint import Checkpoint, open_checkpoint
@@ -25,31 +23,16 @@ from tunekeeper.deployment.transcript import Reference, read_transcript
 from tunekeeper.deployment.weights import Served, weigh
 
 pytestmark = pytest.mark.real
-TICKETS = ("I was charged twice for Pixel Pad.", "Solo Watch deleted all of our data.", "I wish Orbit CRM worked offline.")
-SCRIPT = """
-import json, sys
-from pathlib import Path
-from tests.deployment import checkpoints as c
-base, out = Path(sys.argv[1]), Path(sys.argv[2])
-c.PROMPTS = [[{"role": "system", "content": "Triage the ticket. Answer with JSON."}, {"role": "user", "content": t}] for t in json.loads(sys.argv[3])]
-tuned = c.make_adapter(out / "adapter", base, {})
-import torch
-with torch.no_grad():
-    for key, value in tuned.named_parameters():
-        if "lora_" in key: value.mul_(0.4)
-tuned.save_pretrained(out / "adapter")
-c.transcribe(tuned, base, out / "transcript.jsonl", 24)
-"""
 
 
 class World:
     """The example's base with a small random adapter, and what transformers answers with it."""
 
-    def __init__(self, folder: Path, base: Path) -> None:
+    def __init__(self, folder: Path, source: Path, base: Path) -> None:
         self.folder = folder
         self.checkpoint: Checkpoint = open_checkpoint(base)
-        self.adapter: Adapter = open_adapter(folder / "adapter", self.checkpoint)
-        self.references: list[Reference] = read_transcript(folder / "transcript.jsonl")
+        self.adapter: Adapter = open_adapter(source / "adapter", self.checkpoint)
+        self.references: list[Reference] = read_transcript(source / "transcript.jsonl")
 
     def subject(self, served: Served, **fields: Any) -> Subject:
         return Subject(served=served, stop=("<|im_end|>",), **fields)
@@ -60,17 +43,14 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
-    folder, base = tmp_path_factory.mktemp("world"), repository / "examples" / "support_desk" / "base"
-    command = [sys.executable, "-c", SCRIPT, str(base), str(folder), json.dumps(TICKETS)]
-    done = subprocess.run(command, cwd=repository, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    made = World(folder, base)
-    ours.write_model(made.checkpoint, made.adapter, folder / "f16.gguf", "f16", name="m")
+def world(made: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder = tmp_path_factory.mktemp("world")
+    found = World(folder, made / "desk", DESK)
+    ours.write_model(found.checkpoint, found.adapter, folder / "f16.gguf", "f16", name="m")
     quantize_file(folder / "f16.gguf", folder / "q4.gguf", "Q4_K_M")
-    ours.write_model(made.checkpoint, None, folder / "base.gguf", "f16", name="base")
-    ours.write_adapter(made.checkpoint, made.adapter, folder / "lora.gguf", "f32", name="lora")
-    return made
+    ours.write_model(found.checkpoint, None, folder / "base.gguf", "f16", name="base")
+    ours.write_adapter(found.checkpoint, found.adapter, folder / "lora.gguf", "f32", name="lora")
+    return found
 
 
 def test_the_right_files_pass(world: World) -> None:

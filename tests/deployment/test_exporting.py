@@ -59,7 +59,9 @@ def test_a_gguf_file_is_quantized_but_never_twice(made: Path, tmp_path: Path) ->
         ({"adapter": "llama/adapter", "adapter_only": True, "kind": "Q8_0"}, "needs --adapter"),
     ],
 )
-def test_what_makes_no_sense_is_one_line_and_writes_nothing(made: Path, tmp_path: Path, arguments: dict[str, Any], why: str) -> None:
+def test_what_makes_no_sense_is_one_line_and_writes_nothing(
+    made: Path, tmp_path: Path, arguments: dict[str, Any], why: str
+) -> None:
     source = made / arguments.get("source", "llama/base")
     adapter = made / arguments["adapter"] if "adapter" in arguments else None
     only = arguments.get("adapter_only", False)

@@ -50,9 +50,15 @@ def test_a_wrong_serve_json_is_one_clear_line(tmp_path: Path, value: dict[str, A
 def test_what_serve_json_says_is_what_is_served(tmp_path: Path) -> None:
     for name in ("m.gguf", "a.gguf"):
         (tmp_path / name).write_bytes(b"")
-    (tmp_path / "serve.json").write_text('{"gguf": "m.gguf", "lora": "a.gguf", "lora_scale": 2, "stop": ["x"], "sampling": {"top_k": 1}}')
+    (tmp_path / "serve.json").write_text(
+        '{"gguf": "m.gguf", "lora": "a.gguf", "lora_scale": 2, "stop": ["x"], "sampling": {"top_k": 1}}'
+    )
 
     subject = read_subject(tmp_path)
 
-    assert (subject.served.model.name, subject.served.lora and subject.served.lora.name, subject.served.lora_scale) == ("m.gguf", "a.gguf", 2.0)
+    assert (subject.served.model.name, subject.served.lora and subject.served.lora.name, subject.served.lora_scale) == (
+        "m.gguf",
+        "a.gguf",
+        2.0,
+    )
     assert (subject.stop, subject.sampling) == (("x",), {"top_k": 1})

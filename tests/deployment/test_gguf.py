@@ -68,7 +68,9 @@ def test_what_only_merging_can_express_is_refused_as_an_adapter_file(made: Path,
 def test_half_precision_files_carry_their_name_and_metadata(made: Path, tmp_path: Path, kind: str) -> None:
     checkpoint = open_checkpoint(made / "llama" / "base")
 
-    written = write_model(checkpoint, None, tmp_path / "m.gguf", kind, name="v1.0-2026-01-05-3examples", metadata={"run": "run_1"})
+    written = write_model(
+        checkpoint, None, tmp_path / "m.gguf", kind, name="v1.0-2026-01-05-3examples", metadata={"run": "run_1"}
+    )
 
     header = read_gguf(tmp_path / "m.gguf")
     assert header.pairs["general.name"] == "v1.0-2026-01-05-3examples"

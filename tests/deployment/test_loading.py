@@ -104,7 +104,9 @@ def test_a_server_that_went_away_fails_the_smoke_test(tmp_path: Path) -> None:
     assert "prompts failed" in answer.why
 
 
-@pytest.mark.parametrize(("outcome", "override", "gated"), [("pass", None, True), ("fail", None, False), ("fail", "Ana: demo", True)])
+@pytest.mark.parametrize(
+    ("outcome", "override", "gated"), [("pass", None, True), ("fail", None, False), ("fail", "Ana: demo", True)]
+)
 def test_a_slot_is_gated_by_a_passed_exam_or_a_named_override(
     tmp_path: Path, outcome: Any, override: str | None, gated: bool
 ) -> None:
@@ -133,7 +135,8 @@ def test_prompts_are_held_out_rows_without_their_answers(tmp_path: Path) -> None
     blob = ws.blobs.put_bytes("".join(json.dumps(row) + "\n" for row in rows).encode())
     with ws.state.write(by="test") as tx:
         save_dataset(
-            tx, DatasetVersion(id="desk/d1", model="desk", number=1, digest="d", examples=9, train=0, eval=9, blobs={"eval": blob})
+            tx,
+            DatasetVersion(id="desk/d1", model="desk", number=1, digest="d", examples=9, train=0, eval=9, blobs={"eval": blob}),
         )
 
     assert smoke_prompts(ws, TASK, cycle, 3) == [[{"role": "user", "content": f"q{i}"}] for i in range(3)]

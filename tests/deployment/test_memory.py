@@ -14,8 +14,11 @@ from tunekeeper.workspace import create_workspace
 
 def test_the_estimate_adds_weights_cache_and_process() -> None:
     pairs = {
-        "general.architecture": "llama", "llama.block_count": 32, "llama.attention.head_count_kv": 8, "llama.attention.key_length": 128,
-    }  # fmt: skip
+        "general.architecture": "llama",
+        "llama.block_count": 32,
+        "llama.attention.head_count_kv": 8,
+        "llama.attention.key_length": 128,
+    }
     header = GgufHeader(version=3, pairs=pairs, tensors=(), data=0)
 
     # A 7B file in Q4 with 4,096 tokens: 4 GB, half a GB of cache, and the process.

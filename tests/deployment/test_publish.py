@@ -59,8 +59,9 @@ def test_a_kill_at_any_moment_leaves_the_old_file_or_the_new_one(tmp_path: Path)
     target = tmp_path / "f.bin"
     target.write_bytes(b"a" * 200_000)
     script = (
-        "import sys\nfrom pathlib import Path\nfrom tunekeeper.deployment.publish import whole_or_absent\nprint('go', flush=True)\n"
-        "while True:\n  for c in b'ab':\n    with whole_or_absent(Path(sys.argv[1])) as part:\n      part.write_bytes(bytes([c]) * 200000)\n"
+        "import sys\nfrom pathlib import Path\nfrom tunekeeper.deployment.publish import whole_or_absent\n"
+        "print('go', flush=True)\nwhile True:\n  for c in b'ab':\n    with whole_or_absent(Path(sys.argv[1])) as part:\n"
+        "      part.write_bytes(bytes([c]) * 200000)\n"
     )
     for wait in (1, 7, 20, 33):
         child = subprocess.Popen([sys.executable, "-c", script, str(target)], stdout=subprocess.PIPE)

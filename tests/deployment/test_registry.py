@@ -25,14 +25,15 @@ def test_what_is_live_and_when_it_was_last_evaluated_is_always_answered(tmp_path
     with ws.state.write(by="test") as tx:
         for minor in (0, 1):
             save_version(
-                tx, Version(id=f"desk@v1.{minor}", model="desk", name=f"v1.{minor}", major=1, minor=minor, base="b", base_digest="d")
+                tx,
+                Version(id=f"desk@v1.{minor}", model="desk", name=f"v1.{minor}", major=1, minor=minor, base="b", base_digest="d"),
             )
             clock.advance(60)
         save_artifact(
             tx,
             Artifact(
-                id="art_0", model="desk", version="desk@v1.0", engine="llamacpp", digest="sha256:1", parity=Parity(verdict="pass"),
-                metadata={"smoke": {"prompts": 12}},
+                id="art_0", model="desk", version="desk@v1.0", engine="llamacpp", digest="sha256:1",
+                parity=Parity(verdict="pass"), metadata={"smoke": {"prompts": 12}},
             ),
         )  # fmt: skip
         save_exam(
@@ -49,7 +50,8 @@ def test_what_is_live_and_when_it_was_last_evaluated_is_always_answered(tmp_path
         shares = (Share(slot="desk-blue", variant="champion", ranges=((0, 10_000),)),)
         made = save_route(tx, Route(model="desk", champion="desk-blue", shares=shares))
         append_promotion(
-            tx, Promotion(id="prm_1", model="desk", generation=made.generation, champion="desk-blue", version="v1.0", previous=None)
+            tx,
+            Promotion(id="prm_1", model="desk", generation=made.generation, champion="desk-blue", version="v1.0", previous=None),
         )
 
     found = live(ws, "desk")

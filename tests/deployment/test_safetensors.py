@@ -26,7 +26,12 @@ def entry(shape: list[Any], start: int, end: int, dtype: str = "F32") -> dict[st
 def test_values_come_back_from_each_float_type(tmp_path: Path) -> None:
     values = np.array([1.5, -2.0], np.float32)
     half, brain = values.astype(np.float16), (values.view(np.uint32) >> 16).astype(np.uint16)
-    header = {"a": entry([2], 0, 8), "b": entry([1, 2], 8, 12, "F16"), "c": entry([2], 12, 16, "BF16"), "__metadata__": {"k": "v"}}
+    header = {
+        "a": entry([2], 0, 8),
+        "b": entry([1, 2], 8, 12, "F16"),
+        "c": entry([2], 12, 16, "BF16"),
+        "__metadata__": {"k": "v"},
+    }
     path = write(tmp_path / "x.safetensors", header, values.tobytes() + half.tobytes() + brain.tobytes())
 
     weights = Weights([path])

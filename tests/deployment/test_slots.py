@@ -35,7 +35,9 @@ def ws(tmp_path: Path) -> Workspace:
 def armed(ws: Workspace, minor: int, *, gated: bool = True) -> Slot:
     """A slot for version v1.<minor>, whose file is its number."""
     name = f"v1.{minor}-2026-01-05-9examples"
-    version = Version(id=f"desk@{name}", model="desk", name=name, major=1, minor=minor, base="b", base_digest="d", system="Be brief.")
+    version = Version(
+        id=f"desk@{name}", model="desk", name=name, major=1, minor=minor, base="b", base_digest="d", system="Be brief."
+    )
     digest = ws.blobs.put_bytes(str(minor).encode())
     artifact = Artifact(id=f"art_{minor}", model="desk", version=version.id, engine="llamacpp", digest=digest)
     return arm(ws, Config(price_in=0.1), version, artifact, gated=gated)

@@ -51,7 +51,9 @@ def test_the_name_of_the_pre_tokenizer_comes_from_its_expression(made: Path) -> 
         (lambda v: v["added_tokens"][1].update(id=2), "is both"),
         (lambda v: v.update(post_processor={"type": "BertProcessing"}), "BertProcessing"),
         (
-            lambda v: v.update(post_processor={"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {}}]}),
+            lambda v: v.update(
+                post_processor={"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {}}]}
+            ),
             "only bos before",
         ),
     ],

@@ -26,7 +26,9 @@ def test_lines_come_back_in_order_up_to_the_limit(tmp_path: Path) -> None:
     assert len(read_transcript(path)) == 3
 
 
-@pytest.mark.parametrize("line", ["{", "[]", json.dumps({**LINE, "logprobs": [1.0]}), json.dumps({**LINE, "prompt_ids": ["x"]}), '{"id": 1}'])
+@pytest.mark.parametrize(
+    "line", ["{", "[]", json.dumps({**LINE, "logprobs": [1.0]}), json.dumps({**LINE, "prompt_ids": ["x"]}), '{"id": 1}']
+)
 def test_a_broken_line_is_named_with_its_number(tmp_path: Path, line: str) -> None:
     path = tmp_path / "t.jsonl"
     path.write_text(json.dumps(LINE) + "\n" + line + "\n")

@@ -111,7 +111,8 @@ def test_a_parity_block_stops_the_cycle_and_names_the_layer(made: Path, tmp_path
 
 @pytest.mark.real
 @pytest.mark.parametrize(
-    ("file", "why"), [("config.json", None), ("chat_template.jinja", "chat template changed"), ("model.safetensors", "weights changed")]
+    ("file", "why"),
+    [("config.json", None), ("chat_template.jinja", "chat template changed"), ("model.safetensors", "weights changed")],
 )
 def test_a_base_that_changed_since_training_is_refused(made: Path, tmp_path: Path, file: str, why: str | None) -> None:
     ws = project(made, tmp_path)

@@ -42,7 +42,12 @@ def test_a_plain_answer_counts_tokens_and_obeys_its_limit(endpoint: str) -> None
     client = ChatClient(endpoint, "v1")
     whole, cut = client.chat(user("hi"), max_tokens=9), client.chat(user("hi"), max_tokens=2)
 
-    assert (whole.text, whole.finish_reason, whole.prompt_tokens, whole.completion_tokens) == ("hello there my friend", "stop", 1, 4)
+    assert (whole.text, whole.finish_reason, whole.prompt_tokens, whole.completion_tokens) == (
+        "hello there my friend",
+        "stop",
+        1,
+        4,
+    )
     assert (cut.text, cut.finish_reason, cut.completion_tokens) == ("hello there", "length", 2)
     assert client.chat(user("hi"), max_tokens=9).raw == whole.raw
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,10 +35,8 @@ def children() -> set[int]:
 
 
 def slot(model: Path, **fields: object) -> Slot:
-    values: dict[str, object] = {
-        "id": "s", "model": "m", "version": "v1.0", "engine": "llamacpp", "files": {"model": model.name}, "options": {"parallel": 2},
-    }  # fmt: skip
-    return Slot(**(values | fields))  # type: ignore[arg-type]
+    plain = Slot(id="s", model="m", version="v1.0", engine="llamacpp", files={"model": model.name}, options={"parallel": 2})
+    return replace(plain, **fields)  # type: ignore[arg-type]
 
 
 @pytest.mark.real
@@ -105,8 +104,9 @@ def test_a_file_with_another_digest_is_not_loaded(model: Path) -> None:
 
 
 def test_a_missing_file_is_named_before_anything_starts(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"gone\.gguf: the file of slot s is missing"), serve_temporarily(
-        slot(tmp_path / "gone.gguf"), tmp_path
+    with (
+        pytest.raises(ArtifactError, match=r"gone\.gguf: the file of slot s is missing"),
+        serve_temporarily(slot(tmp_path / "gone.gguf"), tmp_path),
     ):
         pass
 

@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tunekeeper.core.errors import PortInUse
 from tunekeeper.core.nouns.serving import Route, RouteTable, Share, Slot
 from tunekeeper.gateway.main import bind
 from tunekeeper.gateway.options import Options, write_options
@@ -255,7 +256,7 @@ def test_what_is_missing_or_busy_is_one_line(processes: Processes, tmp_path: Pat
 def test_an_ipv6_address_is_bound_as_well() -> None:
     try:
         made = bind("::1", 0)
-    except OSError:
+    except PortInUse:
         pytest.skip("no IPv6 here")
     assert made.family == socket.AF_INET6
     made.close()

@@ -10,8 +10,14 @@ from tunekeeper.monitoring.config import Config, Limits
 from tunekeeper.monitoring.rules import Finding, look, reason_to_retrain, rules_of
 
 T0 = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
-CONFIG = Config(min_samples=30, min_reviewed=20, limits=Limits())
+CONFIG = Config(min_samples=30, min_reviewed=20, limits=Limits(latency_floor_ms=0.0))
 RULES = {rule.signal: rule for rule in rules_of(CONFIG, {"latency_p95": 100.0})}
+
+
+def test_a_p95_that_nobody_notices_is_no_alarm_whatever_its_ratio() -> None:
+    rules = {rule.signal: rule for rule in rules_of(Config(), {"latency_p95": 10.0})}
+    assert look(rules["latency_p95"], signal("latency_p95", 249.0)).holds == "no"
+    assert look(rules["latency_p95"], signal("latency_p95", 251.0)).holds == "yes"
 
 
 def signal(name: str, value: float | None, n: int = 100, low: float | None = None, high: float | None = None) -> Signal:

@@ -40,12 +40,20 @@ def test_digests_are_of_the_file_and_of_the_templates_text(folder: Path) -> None
 
 @pytest.mark.parametrize(
     ("value", "template"),
-    [("T", "T"), ([{"name": "tool", "template": "A"}, {"name": "default", "template": "B"}], "B"), ([], None), (None, None), (7, None)],
+    [
+        ("T", "T"),
+        ([{"name": "tool", "template": "A"}, {"name": "default", "template": "B"}], "B"),
+        ([], None),
+        (None, None),
+        (7, None),
+    ],
 )
 def test_an_older_template_stands_in_the_configuration(folder: Path, value: Any, template: str | None) -> None:
     (folder / "chat_template.jinja").unlink()
     config = json.loads((folder / "tokenizer_config.json").read_text())
-    (folder / "tokenizer_config.json").write_text(json.dumps({**config, "chat_template": value, "pad_token": {"content": "<|endoftext|>"}}))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({**config, "chat_template": value, "pad_token": {"content": "<|endoftext|>"}})
+    )
 
     files = read_tokenizer(folder)
 
@@ -54,7 +62,9 @@ def test_an_older_template_stands_in_the_configuration(folder: Path, value: Any,
     assert files.special()["pad_token"] == "<|endoftext|>"
 
 
-@pytest.mark.parametrize(("text", "why"), [("{", "not JSON"), ("[]", "not an object"), ("{}", "has no model"), ("[" * 99999, "not JSON")])
+@pytest.mark.parametrize(
+    ("text", "why"), [("{", "not JSON"), ("[]", "not an object"), ("{}", "has no model"), ("[" * 99999, "not JSON")]
+)
 def test_a_broken_file_is_named(folder: Path, text: str, why: str) -> None:
     (folder / "tokenizer.json").write_text(text)
 

@@ -21,7 +21,7 @@ def demo(
 
     Example: tunekeeper demo my-demo
     """
-    from tunekeeper.demo import ask, summary
+    from tunekeeper.demo import ask, one_screen
     from tunekeeper.demo import demo as play
     from tunekeeper.demo.run import DEFAULT_FOLDER
 
@@ -34,4 +34,4 @@ def demo(
         f"                tunekeeper show REQUEST_ID --dir {played.folder}   (ids: tunekeeper log ls --dir {played.folder})",
         f"                tunekeeper up --dir {played.folder}",
     ]
-    return frame.emit(played.figures, json, [*summary(played.figures), *look])
+    return frame.emit(played.figures, json, [*one_screen(played.figures), *look])

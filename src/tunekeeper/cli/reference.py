@@ -75,7 +75,10 @@ def config_page() -> str:
         "## tunekeeper.yaml\n",
         "`project`: name of the project; the folder's name when it is left out.\n",
     ]
-    parts += [_section(name, kind) for name, kind in (("gateway", SECTIONS.load("gateway")), ("worker", WorkerConfig))]
+    parts += [
+        _section(name, kind)
+        for name, kind in (("gateway", SECTIONS.load("gateway")), ("notify", SECTIONS.load("notify")), ("worker", WorkerConfig))
+    ]
     parts.append("Each key can be set by a variable as well, e.g. `TUNEKEEPER_GATEWAY_PORT`.\n")
     parts.append("## models/NAME.yaml\n")
     docs = field_docs(Model)

@@ -19,12 +19,13 @@ from tunekeeper.core.registry import Registry
 
 if TYPE_CHECKING:
     from tunekeeper.gateway.config import Config as GatewayConfig
+    from tunekeeper.notify.config import Config as NotifyConfig
 
 PROJECT_FILE = "tunekeeper.yaml"
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 ROOMS = ("data", "training", "evaluation", "deployment", "rollout", "monitoring", "retraining")
 """Rooms with a section in models/<name>.yaml."""
-SECTIONS = Registry("section", {room: f"tunekeeper.{room}.config:Config" for room in (*ROOMS, "gateway")})
+SECTIONS = Registry("section", {room: f"tunekeeper.{room}.config:Config" for room in (*ROOMS, "gateway", "notify")})
 MODEL_KEYS = {
     "model": "name",
     "client": "client",
@@ -73,6 +74,8 @@ class ProjectConfig:
     """Name of the project; the folder's name when the file gives none."""
     gateway: GatewayConfig
     """The `gateway:` section."""
+    notify: NotifyConfig
+    """The `notify:` section."""
     worker: WorkerConfig
     """The `worker:` section."""
     models: dict[str, ModelConfig]
@@ -123,7 +126,7 @@ def load_project(
     if not path.is_file():
         raise NotFound(f"no {PROJECT_FILE} in {folder}", fix=f"tunekeeper init {folder}")
     file = read_yaml(path, name=PROJECT_FILE)
-    known = ["project", "gateway", "worker"]
+    known = ["project", "gateway", "notify", "worker"]
     for key in file.values:
         if key not in known:
             raise unknown_key(key, known, file, (key,))
@@ -133,7 +136,11 @@ def load_project(
     overridden: dict[str, str] = {}
     variables = environment(folder, os.environ if environ is None else environ)
     parts: dict[str, Any] = {}
-    for section, kind in (("gateway", _kind("gateway", sections)), ("worker", WorkerConfig)):
+    for section, kind in (
+        ("gateway", _kind("gateway", sections)),
+        ("notify", _kind("notify", sections)),
+        ("worker", WorkerConfig),
+    ):
         values = (
             dict(file.values.get(section) or {}) if isinstance(file.values.get(section), dict | None) else file.values[section]
         )
@@ -190,7 +197,7 @@ def environment(folder: Path, base: Mapping[str, str]) -> dict[str, str]:
 def origins(config: ProjectConfig) -> list[Origin]:
     """Every value in force and where it came from, in file order."""
     found = [Origin(key="project", value=config.name, origin=_origin(config.file, ("project",)))]
-    for section in ("gateway", "worker"):
+    for section in ("gateway", "notify", "worker"):
         for keys, value in leaves(getattr(config, section), (section,)):
             key = dotted(keys)
             found.append(Origin(key=key, value=value, origin=config.overridden.get(key) or _origin(config.file, keys)))

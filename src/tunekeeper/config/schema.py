@@ -21,7 +21,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 def project_schema() -> dict[str, Any]:
     """The schema of tunekeeper.yaml."""
-    sections = {"gateway": SECTIONS.load("gateway"), "worker": WorkerConfig}
+    sections = {"gateway": SECTIONS.load("gateway"), "notify": SECTIONS.load("notify"), "worker": WorkerConfig}
     return _file("tunekeeper.yaml", {"project": {"type": "string", "description": "Name of the project."}}, sections)
 
 

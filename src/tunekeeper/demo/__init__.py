@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tunekeeper.demo.run import Played, ask, demo
     from tunekeeper.demo.screen import Screen
-    from tunekeeper.demo.summary import summary
+    from tunekeeper.demo.summary import one_screen
 
-__all__ = ["Played", "Screen", "ask", "demo", "summary"]
+__all__ = ["Played", "Screen", "ask", "demo", "one_screen"]
 
-_HOMES = {"Played": "run", "ask": "run", "demo": "run", "Screen": "screen", "summary": "summary"}
+_HOMES = {"Played": "run", "ask": "run", "demo": "run", "Screen": "screen", "one_screen": "summary"}
 
 
 def __getattr__(name: str) -> Any:

@@ -116,7 +116,7 @@ def _bad_cycle(demo: Demo) -> Cycle:
         datasets = find_datasets(tx, model=MODEL)
     shuffled = next((each for each in datasets if each.note == BAD), None)
     dataset = shuffled.id if shuffled is not None else _shuffle(demo, datasets[-1].id)
-    recipe = {"epochs": 2}
+    recipe = {"epochs": 1}
     return open_cycle(demo.ws, MODEL, why=BAD, by="demo", options={"dataset": dataset, "recipe": recipe, "from": "base"})
 
 

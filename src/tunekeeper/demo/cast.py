@@ -99,10 +99,12 @@ class Demo:
         """The desk's expert goes through the review queue once; returns how many answers they judged."""
         with self.ws.state.read() as tx:
             waiting = find_reviews(tx, model=MODEL, state="open")
+        ids = [item.request_id for item in waiting]
+        asked = {each.request_id: each for each in self.ws.log.find(model=MODEL, request_ids=ids)} if ids else {}
         for item in waiting:
-            inference = self.ws.log.load(item.request_id)
-            truth = self.ledger.truth.get(inference.question)
-            if truth is None:
+            inference = asked.get(item.request_id)
+            truth = self.ledger.truth.get(inference.question) if inference is not None else None
+            if inference is None or truth is None:
                 review.judge(self.ws, item.id, "excluded", by="expert", seconds=4.0)
             elif (inference.answer or "").strip() == truth:
                 review.judge(self.ws, item.id, "good", by="expert", seconds=6.0)

@@ -46,7 +46,7 @@ def collect(journal: Journal, *, version: str, seed: int) -> dict[str, Any]:
     }
 
 
-def summary(figures: dict[str, Any]) -> list[str]:
+def one_screen(figures: dict[str, Any]) -> list[str]:
     """The summary that fits on one screen; every number was measured in this run."""
     lines = ["", "What happened, in numbers of this run", ""]
     for name, value in figures["accuracy"].items():

@@ -87,7 +87,11 @@ def _first_difference(trained: str, served: str) -> str:
 
 
 def tokenizer(
-    client: ChatClient, references: Sequence[Reference], encode: Callable[[str], list[int]], normal: bool, words: Sequence[str] = ()
+    client: ChatClient,
+    references: Sequence[Reference],
+    encode: Callable[[str], list[int]],
+    normal: bool,
+    words: Sequence[str] = (),
 ) -> Compared:
     """Token ids by the server beside training-time ones, of prompts, answers and hard texts.
 

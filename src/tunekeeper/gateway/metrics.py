@@ -19,6 +19,12 @@ BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0)
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 Labels = tuple[str, ...]
 MAX_SERIES = 500
+PLAIN = {
+    "shadow_sent": "Copies sent to shadow slots.",
+    "shadow_dropped": "Copies not sent because the budget was spent or the slot was not ready.",
+    "shadow_logged": "Copies whose record is written.",
+    "connections_refused": "Client connections beyond the limit.",
+}
 
 
 class Snapshot(msgspec.Struct):
@@ -142,7 +148,7 @@ def _lines(total: Snapshot, table: RouteTable) -> list[str]:
     lines += [_line("tunekeeper_feedback_total", ("kind",), [k], v) for k, v in sorted(total.feedback.items())]
     for name, value in sorted(total.plain.items()):
         lines += [
-            *_family(f"tunekeeper_{name}_total", "counter", "See docs/gateway.md."),
+            *_family(f"tunekeeper_{name}_total", "counter", PLAIN.get(name, name)),
             _line(f"tunekeeper_{name}_total", (), [], value),
         ]
     return lines + _table_lines(table)

@@ -7,6 +7,17 @@ Never: changes a route, opens a cycle, or calls silence healthy.
 
 from __future__ import annotations
 
-from tunekeeper.monitoring.watch import watch
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tunekeeper.monitoring import baseline, measure, rules, watch, watchdog
 
 __all__ = ["baseline", "measure", "rules", "watch", "watchdog"]
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: reading the section's `Config` must not load SQLAlchemy.
+    if name in __all__:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

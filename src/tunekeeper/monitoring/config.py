@@ -21,6 +21,8 @@ class Limits:
     """Share of failed requests above which an alert fires (RBK-13)."""
     latency_ratio: float = 2.0
     """p95 latency over the baseline's above which an alert fires (MON-05)."""
+    latency_floor_ms: float = 250.0
+    """p95 in milliseconds below which latency is no alarm, whatever the ratio: nobody notices."""
     vocabulary: float = 0.02
     """Share of words unknown on day one above which an alert fires (DRIFT-06)."""
     input: float = 0.1

@@ -76,7 +76,7 @@ def rules_of(config: Config, baseline: Mapping[str, float]) -> tuple[Rule, ...]:
         id="MON-05",
         signal="latency_p95",
         direction="above",
-        limit=limits.latency_ratio * p95,
+        limit=max(limits.latency_ratio * p95, limits.latency_floor_ms),
         enough=config.min_samples,
         unit="ms",
     )

@@ -33,14 +33,14 @@ def watch(
 
     Measuring again after a kill saves nothing twice: a signal's id names its window.
     """
-    baseline = ensure_baseline(ws, model, config, format_spec)
     until = window_end(ws.clock.utc(), config.every_hours)
-    since = max(
-        until - timedelta(hours=config.window_hours), baseline.since if baseline is not None else datetime.min.replace(tzinfo=UTC)
-    )
     with ws.state.read() as tx:
         if _measured(tx, model, until):
             return ()
+    baseline = ensure_baseline(ws, model, config, format_spec)
+    since = max(
+        until - timedelta(hours=config.window_hours), baseline.since if baseline is not None else datetime.min.replace(tzinfo=UTC)
+    )
     window = _window(ws, model, since, until)
     measured = {"": numbers(window, format_spec, baseline.features if baseline is not None else None)}
     for name in config.segments:

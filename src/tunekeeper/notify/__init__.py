@@ -6,7 +6,20 @@ with the attempts and errors on record. Owns (ledgers): outbox. Never: sends ins
 
 from __future__ import annotations
 
-from tunekeeper.notify.notifier import Notifier, NotSent
-from tunekeeper.notify.outbox import Delivery, deliver, queue
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tunekeeper.notify.notifier import Notifier, NotSent
+    from tunekeeper.notify.outbox import Delivery, deliver, queue
 
 __all__ = ["Delivery", "NotSent", "Notifier", "deliver", "queue"]
+
+_HOMES = {"Delivery": "outbox", "NotSent": "notifier", "Notifier": "notifier", "deliver": "outbox", "queue": "outbox"}
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: reading the section's `Config` must not load SQLAlchemy.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

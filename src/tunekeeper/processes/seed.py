@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -20,20 +21,24 @@ from tunekeeper.rollout.routes import RouteSeed
 BY = "serve"
 
 
-def ids_of(file: ServeFile) -> dict[tuple[str, str], str]:
-    """(model, slot of the file) → workspace-wide id: the file's own name; `<model>/<name>` where an earlier model took that
-    name.
+def ids_of(file: ServeFile, held: Mapping[str, str] | None = None) -> dict[tuple[str, str], str]:
+    """(model, slot of the file) → workspace-wide id: the file's own name; `<model>/<name>` where another model has that name.
+
+    `held`: id → model of the slots that are committed already. They keep their ids, so that putting a model into the file, or
+    moving one, never points a committed route at another model's endpoint.
     """
-    ids: dict[tuple[str, str], str] = {}
-    for model, entry in file.models.items():
-        for name in entry.slots:
-            ids[model, name] = f"{model}/{name}" if name in ids.values() else name
+    held = held or {}
+    pairs = [(model, name) for model, entry in file.models.items() for name in entry.slots]
+    ids = {pair: id for pair in pairs for id in (pair[1], "/".join(pair)) if held.get(id) == pair[0]}
+    for model, name in pairs:
+        if (model, name) not in ids:
+            taken = name in held or name in ids.values()
+            ids[model, name] = f"{model}/{name}" if taken else name
     return ids
 
 
-def slots_of(file: ServeFile) -> list[Slot]:
-    """The slots a file names."""
-    ids = ids_of(file)
+def slots_of(file: ServeFile, ids: Mapping[tuple[str, str], str]) -> list[Slot]:
+    """The slots a file names, with their `ids`."""
     return [
         Slot(
             id=ids[model, name],
@@ -54,13 +59,14 @@ def slots_of(file: ServeFile) -> list[Slot]:
     ]
 
 
-def seeds_of(file: ServeFile) -> list[RouteSeed]:
+def seeds_of(file: ServeFile, ids: Mapping[tuple[str, str], str]) -> list[RouteSeed]:
     """The first routes a file asks for."""
-    ids = ids_of(file)
     return [_seed(model, entry, entry.durability or file.durability, ids) for model, entry in file.models.items()]
 
 
-def _seed(model: str, entry: ServeModel, durability: Literal["process", "power"], ids: dict[tuple[str, str], str]) -> RouteSeed:
+def _seed(
+    model: str, entry: ServeModel, durability: Literal["process", "power"], ids: Mapping[tuple[str, str], str]
+) -> RouteSeed:
     fallback = tuple(
         FallbackEntry(slot=ids[model, each])
         if isinstance(each, str)
@@ -86,6 +92,7 @@ def main(argv: list[str] | None = None) -> int:
     from tunekeeper.deployment.slots import declare_slots
     from tunekeeper.rollout.moves import seed_routes
     from tunekeeper.store.ledgers.routes import load_route_table
+    from tunekeeper.store.ledgers.slots import find_slots
     from tunekeeper.workspace import create_workspace
 
     parser = argparse.ArgumentParser(prog="tunekeeper.processes.seed")
@@ -97,8 +104,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         file = load_serve_file(options.config) if options.config else load_routing_file(options.routing, options.model)
         ws = create_workspace(options.root)
-        declare_slots(ws, slots_of(file))
-        seed_routes(ws, seeds_of(file), by=BY)
+        with ws.control.read() as tx:
+            ids = ids_of(file, {slot.id: slot.model for slot in find_slots(tx)})
+        declare_slots(ws, slots_of(file, ids))
+        seed_routes(ws, seeds_of(file, ids), by=BY)
         with ws.control.read() as tx:
             generation = load_route_table(tx).generation
     except TunekeeperError as error:

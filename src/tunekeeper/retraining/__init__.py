@@ -7,6 +7,17 @@ Never: does a stage's work itself, or opens more than one cycle of a model at a 
 
 from __future__ import annotations
 
-from tunekeeper.retraining.cycle import open_cycle, step
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["cycle", "open_cycle", "policy", "report", "step"]
+if TYPE_CHECKING:
+    from tunekeeper.retraining import cycle, policy, report
+
+__all__ = ["cycle", "policy", "report"]
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: reading the section's `Config` must not load the whole loop.
+    if name in __all__:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

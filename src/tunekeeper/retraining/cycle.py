@@ -14,7 +14,7 @@ from typing import Any
 
 from tunekeeper import data, deployment, evaluation, training
 from tunekeeper.config import ModelConfig
-from tunekeeper.core.errors import Conflict, LeaseLost, OutsideError, TunekeeperError
+from tunekeeper.core.errors import Busy, Conflict, LeaseLost, OutsideError, TunekeeperError
 from tunekeeper.core.ids import new_id
 from tunekeeper.core.nouns.retraining import Answer, Cycle, Done, Stop, Wait
 from tunekeeper.notify import queue
@@ -66,12 +66,12 @@ def open_cycle(
 ) -> Cycle:
     """Open a cycle. `records`: stages whose record is there already (a version judged again); it begins at the first one missing.
 
-    Raises Conflict when one of this model is open already.
+    Raises Busy when one of this model is open already.
     """
     with ws.state.write(by=by) as tx:
         earlier = find_cycles(tx, model=model)
         if any(each.state == "open" for each in earlier):
-            raise Conflict(f"a cycle of {model} is open already", fix="tunekeeper status")
+            raise Busy(f"a cycle of {model} is open already", fix=f"tunekeeper retrain show --model {model}")
         number = max((each.number for each in earlier), default=0) + 1
         now = ws.clock.utc()
         made = Cycle(

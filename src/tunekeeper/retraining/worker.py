@@ -20,11 +20,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tunekeeper import monitoring
 from tunekeeper.config import ModelConfig, ProjectConfig, load_project
 from tunekeeper.core.errors import Busy, Conflict, LeaseLost, TunekeeperError
 from tunekeeper.core.nouns.monitoring import Trigger
 from tunekeeper.data import review
+from tunekeeper.monitoring.watch import watch
 from tunekeeper.monitoring.watchdog import check_silence
 from tunekeeper.notify import deliver
 from tunekeeper.retraining.cycle import open_cycle, step
@@ -41,6 +41,7 @@ from tunekeeper.workspace import Workspace, open_workspace
 
 LEASE = "worker"
 LEASE_SECONDS = 10.0
+SILENCE_SECONDS = 10.0
 CYCLE_STEPS = 8  # a stage that is done at once lets the next begin in the same tick
 
 
@@ -58,6 +59,8 @@ class Worker:
     """Where a line about each step goes."""
     leases: dict[str, Lease] = field(default_factory=dict)
     """Leases held: `control`, `state`."""
+    listened: dict[str, float] = field(default_factory=dict)
+    """Model → real seconds when silence was last looked for."""
 
     def tick(self) -> bool:
         """One round over everything that is due. Returns False while another worker holds the lease."""
@@ -69,7 +72,7 @@ class Worker:
             self._guarded(name, "rollout", partial(self._rollouts, name, config))
             self._guarded(name, "monitoring", partial(self._watch, name, config))
             self._guarded(name, "cycle", partial(self._cycles, name, config))
-        self._guarded("", "notify", partial(deliver, self.ws))
+        self._guarded("", "notify", partial(deliver, self.ws, self.project.notify))
         return True
 
     def _lead(self) -> bool:
@@ -109,12 +112,14 @@ class Worker:
 
     def _watch(self, name: str, config: ModelConfig) -> None:
         section = config.sections["monitoring"]
-        findings = monitoring.watch(self.ws, name, section, config.task.format, lease=self.leases["state"])
+        findings = watch(self.ws, name, section, config.task.format, lease=self.leases["state"])
         if findings:
             until = self.ws.clock.utc()
             review.sample(self.ws, name, until - timedelta(hours=section.every_hours), until, share=section.review_share)
             self.say({"event": "watched", "model": name, "alarms": [each.reason for each in findings if each.holds == "yes"]})
-        check_silence(self.ws, name, section, lease=self.leases["state"])
+        if self.ws.clock.real() - self.listened.get(name, -SILENCE_SECONDS) >= SILENCE_SECONDS:
+            self.listened[name] = self.ws.clock.real()
+            check_silence(self.ws, name, section, lease=self.leases["state"])
         self._consider(name, config)
 
     def _consider(self, name: str, config: ModelConfig) -> None:
@@ -161,7 +166,7 @@ def facts_of(ws: Workspace, config: ModelConfig) -> Facts | None:
     if not waiting:
         return None
     since = newest[0].created if newest else None
-    corrections = ws.log.feedback(since=since, kind=("edit", "correction", "label"))
+    corrections = ws.log.feedback(model=name, since=since, kind=("edit", "correction", "label"))
     return Facts(
         trigger=waiting[0],
         cycle_open=any(each.state == "open" for each in cycles),

@@ -77,7 +77,7 @@ def rollback(ws: Workspace, model: str, *, to: str | None = None, by: str, reaso
                 f"cannot go back: {what}", fix=f"name one that is: tunekeeper rollback {model} --to VERSION"
             )
         saved = back_in(tx, ws, route, target, slots, reason=reason, by=by)
-    return _published(ws, route, saved, slots, started)
+    return _published(ws, _leaving(route), saved.champion, saved, slots, started)
 
 
 def would_go_back_to(ws: Workspace, model: str, to: str | None = None) -> str | None:
@@ -100,7 +100,7 @@ def back_in(
     incident: Incident | None = None,
 ) -> Route:
     """Within a transaction: give `target` everything, end the active rollout, open the incident, note the history."""
-    left = route.challenger if route.challenger and target == route.champion else route.champion
+    left = _leaving(route)
     rollout = next(iter(find_rollouts(tx, model=route.model, state=("loading", "running"))), None)
     saved = save_route(tx, replace(all_to(route, target, salt=_salt(ws)), by=by, reason=reason, created=None))
     now = ws.clock.utc()
@@ -152,7 +152,7 @@ def set_route(
         saved = save_route(tx, replace(wanted, by=by, reason=text, created=None))
         if champion != route.champion and not others:
             append_promotion(tx, _line(ws, saved, route, slots))
-    return _published(ws, route, saved, slots, started)
+    return _published(ws, route.champion, saved.champion, saved, slots, started)
 
 
 def promote(ws: Workspace, model: str, slot: str, *, by: str, reason: str) -> Move:
@@ -162,7 +162,7 @@ def promote(ws: Workspace, model: str, slot: str, *, by: str, reason: str) -> Mo
         slots = {each.id: each for each in find_slots(tx, model=model)}
         route = find_route(tx, model) or Route(model=model)
         saved = promote_in(tx, ws, route, slot, slots, by=by, reason=reason)
-    return _published(ws, route, saved, slots, started)
+    return _published(ws, route.champion, saved.champion, saved, slots, started)
 
 
 def promote_in(tx: Write, ws: Workspace, route: Route, slot: str, slots: Mapping[str, Slot], *, by: str, reason: str) -> Route:
@@ -243,13 +243,15 @@ def _line(
     )
 
 
-def _published(ws: Workspace, before: Route, saved: Route, slots: Mapping[str, Slot], started: float) -> Move:
+def _published(
+    ws: Workspace, before: str | None, after: str | None, saved: Route, slots: Mapping[str, Slot], started: float
+) -> Move:
     generation = publish_newest(ws)
     acknowledged, pending = barrier(ws.root, generation)
     return Move(
         model=saved.model,
-        before=_serving(before, slots),
-        after=_serving(saved, slots),
+        before=_version(before, slots),
+        after=_version(after, slots),
         route_version=saved.generation,
         acknowledged_by=tuple(acknowledged),
         pending=tuple(pending),
@@ -257,10 +259,14 @@ def _published(ws: Workspace, before: Route, saved: Route, slots: Mapping[str, S
     )
 
 
-def _serving(route: Route, slots: Mapping[str, Slot]) -> str | None:
-    active = route.challenger if route.challenger and any(share.slot == route.challenger for share in route.shares) else None
-    name = active or route.champion
-    return slots[name].version or name if name is not None and name in slots else name
+def _leaving(route: Route) -> str | None:
+    """The slot that a rollback leaves: the challenger while it has traffic, else the champion."""
+    active = route.challenger is not None and any(share.slot == route.challenger for share in route.shares)
+    return route.challenger if active else route.champion
+
+
+def _version(slot: str | None, slots: Mapping[str, Slot]) -> str | None:
+    return slots[slot].version or slot if slot is not None and slot in slots else slot
 
 
 def _salt(ws: Workspace) -> str:

@@ -134,9 +134,12 @@ def _environment() -> jinja2.Environment:
                 raise SecurityError("string formatting is not allowed")
             if operator in ("*", "**") and not (isinstance(left, small) and isinstance(right, small) and abs(right) <= 1 << 20):
                 raise SecurityError("only small numbers may be multiplied")
-            if operator == "**" and abs(right) > 64:
+            if operator == "**" and (abs(right) > 64 or abs(left) > 1 << 64):
                 raise SecurityError("only small powers are allowed")
             return super().call_binop(context, operator, left, right)
+
+        def wrap_str_format(self, value: Any) -> None:
+            """No `str.format`, not even a safe one: a width of a billion is a billion characters."""
 
         def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
             return attr not in _PADDING and bool(super().is_safe_attribute(obj, attr, value))

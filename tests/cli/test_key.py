@@ -1,0 +1,43 @@
+"""`tunekeeper key`, from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def test_a_key_is_made_shown_once_listed_and_revoked(tell: Any, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    made = tell("key", "create", "--scope", "infer,feedback", "--scope", "metrics", "--name", "site", "--data", data, "--json")
+    assert made.code == 0
+    assert set(made.json) == {"id", "key"}
+    assert made.json["key"].startswith("tk_")
+    listed = tell("key", "ls", "--data", data, "--json")
+    assert made.json["key"] not in listed.out
+    shown = listed.json["keys"][0]
+    assert (shown["id"], shown["scopes"], shown["name"], shown["revoked"]) == (
+        made.json["id"],
+        ["infer", "feedback", "metrics"],
+        "site",
+        False,
+    )
+    assert "hash" not in shown
+    assert tell("key", "revoke", made.json["id"], "--data", data, "--json").json == {"id": made.json["id"], "revoked": True}
+    assert "revoked" in tell("key", "ls", "--data", data).out
+
+
+def test_without_json_the_key_stands_on_one_line(tell: Any, tmp_path: Path) -> None:
+    said = tell("key", "create", "--data", tmp_path / "data", "--days", "0")
+    assert said.code == 0
+    assert said.out.splitlines()[0].startswith("key_")
+
+
+def test_a_wrong_scope_and_an_unknown_id_are_one_line_each(tell: Any, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    wrong = tell("key", "create", "--scope", "everything", "--data", data)
+    assert (wrong.code, wrong.err.count("\n")) == (2, 1)
+    assert "everything" in wrong.err
+    unknown = tell("key", "revoke", "key_none", "--data", data)
+    assert (unknown.code, unknown.err.count("\n")) == (2, 1)
+    nowhere = tell("key", "ls", "--data", tmp_path / "nowhere")
+    assert (nowhere.code, nowhere.err.count("\n")) == (2, 1)
