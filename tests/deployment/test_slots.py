@@ -19,7 +19,6 @@ from tunekeeper.deployment.slots import (
     observe_slot,
     reload,
     unload,
-    wanted_servers,
 )
 from tunekeeper.store.ledgers.routes import save_route
 from tunekeeper.store.ledgers.slots import find_slots, load_slot
@@ -56,7 +55,6 @@ def test_the_first_artifact_goes_into_blue_under_its_own_name(ws: Workspace) -> 
     assert slot.files == {"model": "models/desk/v1.0-2026-01-05-9examples.gguf"}
     assert ws.path(slot.files["model"]).read_bytes() == b"0"
     assert (slot.system, slot.price_in, slot.options["context"], slot.gated) == ("Be brief.", 0.1, 512, True)
-    assert wanted_servers([slot, replace(slot, wanted="unloaded"), replace(slot, files={})]) == [slot]
 
 
 def test_arming_again_finds_the_slot_and_keeps_what_was_observed(ws: Workspace) -> None:

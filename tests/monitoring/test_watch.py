@@ -8,9 +8,8 @@ import pytest
 from tunekeeper.core.errors import LeaseLost
 from tunekeeper.core.nouns.monitoring import Alert, Signal, Trigger
 from tunekeeper.data import review
-from tunekeeper.monitoring.watch import watch
 from tunekeeper.monitoring.config import Config, Limits
-from tunekeeper.monitoring.watch import window_end
+from tunekeeper.monitoring.watch import watch, window_end
 from tunekeeper.store.ledgers.alerts import find_alerts
 from tunekeeper.store.ledgers.outbox import find_messages
 from tunekeeper.store.ledgers.signals import find_signals

@@ -148,7 +148,9 @@ class Gateway:
             headers["authorization"] = f"Bearer {key}"
         return httpx.post(self.url + path, json=body, headers=headers, timeout=20)
 
-    def ask(self, model: str, text: str = "hello", key: str | None = None, headers: dict[str, str] | None = None, **body: Any) -> httpx.Response:
+    def ask(
+        self, model: str, text: str = "hello", key: str | None = None, headers: dict[str, str] | None = None, **body: Any
+    ) -> httpx.Response:
         whole = {"model": model, "messages": [{"role": "user", "content": text}], **body}
         return self.post("/v1/chat/completions", whole, key, **(headers or {}))
 

@@ -30,6 +30,8 @@ def change(demo: Demo) -> dict[str, Any]:
     """Users of the changed world until the system opens a cycle by itself; the desk's lead updates the suite's answers."""
     changed = rewrite_suite(demo.folder)
     demo.screen.say(f"        the desk's lead rewrote {changed} answers of the suite to the new policy")
+    changed_at = demo.journal.noted("changed at") or demo.ws.clock.utc().isoformat()
+    demo.journal.note("changed at", changed_at)
     crowd = demo.crowd(WORLD_2, RATE, seed=2)
     crowd.start(MOST_REQUESTS)
     with demo.pace(DAY * RATE / REQUESTS_A_DAY):
@@ -54,6 +56,7 @@ def change(demo: Demo) -> dict[str, Any]:
         "traffic": demo.add(crowd),
         "accuracy": verdict_figures(crowd.tally.right, crowd.tally.answered),
         "suite_answers_changed": changed,
+        "changed_at": changed_at,
         "signals": signal_figures(demo),
         "alerts": [_alert(each) for each in alerts],
         "trigger": _trigger(trigger),

@@ -118,6 +118,7 @@ def rollout_figures(rollout: Rollout) -> dict[str, Any]:
         "strategy": rollout.strategy,
         "state": rollout.state,
         "phases": [{"percent": phase.weight / 100, "hours": phase.seconds / 3600} for phase in rollout.phases],
+        "alpha": rollout.alpha,
         "margins": {"errors": rollout.margins.errors, "corrections": rollout.margins.corrections},
         "requests": {
             name: {k: v for k, v in m.items() if not k.startswith("log_")} for name, m in (last.metrics if last else {}).items()

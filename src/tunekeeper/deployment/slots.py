@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -71,7 +71,7 @@ def arm(ws: Workspace, section: Config, version: Version, artifact: Artifact, *,
         if saved is held:
             return saved
         saved = save_slot(tx, saved)
-    publish_table(ws)
+    _publish(ws)
     return saved
 
 
@@ -116,7 +116,7 @@ def observe_slot(
         if seen == slot:
             return slot
         saved = save_slot(tx, seen)
-    publish_table(ws)
+    _publish(ws)
     return saved
 
 
@@ -131,7 +131,7 @@ def unload(ws: Workspace, slot_id: str, *, by: str = "deployment") -> Slot:
         if slot.wanted == "unloaded":
             return slot
         saved = save_slot(tx, replace(slot, wanted="unloaded"))
-    publish_table(ws)
+    _publish(ws)
     return saved
 
 
@@ -142,7 +142,7 @@ def reload(ws: Workspace, slot_id: str, *, by: str = "deployment") -> Slot:
         if slot.wanted == "loaded" and slot.observed != "failed":
             return slot
         saved = save_slot(tx, replace(slot, wanted="loaded", observed="absent", reason=None))
-    publish_table(ws)
+    _publish(ws)
     return saved
 
 
@@ -157,7 +157,7 @@ def declare_slots(ws: Workspace, slots: Sequence[Slot]) -> list[Slot]:
         changed = any(known.get(slot.id) != slot for slot in saved)
         saved = [slot if known.get(slot.id) == slot else save_slot(tx, slot) for slot in saved]
     if changed:
-        publish_table(ws)
+        _publish(ws)
     return saved
 
 
@@ -173,7 +173,7 @@ def _seen(before: Slot, wanted: Slot) -> dict[str, Any]:
     return {"observed": before.observed, "endpoint": before.endpoint, "pid": before.pid, "reason": before.reason}
 
 
-def publish_table(ws: Workspace) -> None:
+def _publish(ws: Workspace) -> None:
     """Publish the newest routes and slots; under the control lock, so that publishers never overtake one another."""
     with ws.control.write(by="deployment") as tx:
         publish(ws.root, load_route_table(tx))
@@ -184,8 +184,3 @@ def _route(tx: Read, model: str) -> Route | None:
         return load_route(tx, model)
     except NotFound:
         return None
-
-
-def wanted_servers(slots: Iterable[Slot]) -> list[Slot]:
-    """Those whose server the supervisor must run. Pure."""
-    return [slot for slot in slots if slot.wanted == "loaded" and slot.files]

@@ -77,12 +77,23 @@ def handle(gateway: Gateway, conn: Connection, head: Head, body: bytes) -> None:
         now=gateway.clock.utc,
     )
     if isinstance(caller, Refusal):
-        conn.refuse(caller)
+        conn.refuse(caller, _echoed(head))
         return
     try:
         endpoint.call(gateway, conn, head, body, caller, obeyed)
     except RefusedError as refused:
-        conn.refuse(refused.refusal)
+        conn.refuse(refused.refusal, _echoed(head))
+
+
+def _client_id(head: Head) -> str | None:
+    found = head.text(b"x-request-id")
+    return found if found is not None and CLIENT_ID.fullmatch(found) else None
+
+
+def _echoed(head: Head) -> bytes:
+    """The client's own id beside a refusal, which has no record and so none of ours."""
+    found = _client_id(head)
+    return f"x-request-id: {found}\r\n".encode("latin-1") if found is not None else b""
 
 
 # ---- inference ----
@@ -124,8 +135,8 @@ def _record(gateway: Gateway, head: Head, caller: Caller, call: Call, route: Rou
         "purpose": _purpose(head, caller),
         "stream": call.stream,
     }
-    client_id = head.text(b"x-request-id")
-    if client_id is not None and CLIENT_ID.fullmatch(client_id):
+    client_id = _client_id(head)
+    if client_id is not None:
         record["client_request_id"] = client_id
     if route.rollout is not None:
         record["rollout"] = route.rollout

@@ -86,11 +86,8 @@ def find_keys(ws: Workspace, *, live: bool = False) -> list[ApiKey]:
 
 
 def _publish(ws: Workspace, by: str) -> None:
-    """Publish what is committed, under the control lock so that no later publisher is overtaken, and wait for the workers."""
-    from tunekeeper.store.ledgers.routes import load_route_table
-    from tunekeeper.store.published import barrier, publish
+    """Publish what is committed and wait for the workers."""
+    from tunekeeper.store.published import barrier
+    from tunekeeper.store.publishing import publish_newest
 
-    with ws.control.write(by=by) as tx:
-        table = load_route_table(tx)
-        publish(ws.root, table)
-    barrier(ws.root, table.generation)
+    barrier(ws.root, publish_newest(ws.control, ws.root, by=by))

@@ -141,6 +141,8 @@ class Gateway:
             ("route-version", "route_version"),
         ):
             value = record.get(field)
+            if field == "slot" and value is not None:
+                value = value.removeprefix(f"{record['model_id']}/")  # the name that the configuration file gave it
             if value is not None:
                 lines.append(f"x-tunekeeper-{header}: {value}\r\n")
         return "".join(lines).encode("latin-1", "replace")

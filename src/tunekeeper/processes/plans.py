@@ -24,6 +24,8 @@ from tunekeeper.store import published
 if TYPE_CHECKING:
     from tunekeeper.workspace import Workspace
 
+OWNER_GONE = 5.0
+"""Real seconds without a heartbeat after which the owner of a clock's pace is gone."""
 GATEWAY_KEY = "TUNEKEEPER_GATEWAY_KEY"
 """Variable with a key that the gateway takes besides those of the workspace."""
 
@@ -76,7 +78,7 @@ def up(project: Path, *, say: Say, flags: Mapping[str, Any] | None = None) -> in
         supervisor.ensure(keeper_plan(ws.root))
         if config.worker.enabled:
             supervisor.ensure(_worker_plan(ws, project, config))
-        supervisor.chores += [(0.5, _heartbeat(ws.root)), (0.5, models.reconcile)]
+        supervisor.chores += [(0.5, heartbeat(ws.root)), (0.5, models.reconcile)]
         door.wait_ready()
         return supervisor.run()
 
@@ -93,7 +95,7 @@ def serve(asked: Serving, *, say: Say) -> int:
         _seed(root, asked)
         door.open(_serving_options(file, root, asked.host, environ), asked.workers)
         supervisor.ensure(keeper_plan(root))
-        supervisor.chores.append((0.5, _heartbeat(root)))
+        supervisor.chores.append((0.5, heartbeat(root)))
         if asked.routing:
             supervisor.chores.append((0.25, _Watch(asked.file, lambda: _seed(root, asked), say)))
         door.wait_ready()
@@ -171,8 +173,12 @@ def _seed(root: Path, asked: Serving) -> None:
         raise OurFault(f"the routes could not be set: {last or f'exit {ended.returncode}'}") from None
 
 
-def _heartbeat(root: Path) -> Callable[[], None]:
-    """A chore that keeps a compressed clock running, where the workspace has one by then."""
+def heartbeat(root: Path) -> Callable[[], None]:
+    """A chore that keeps a workspace's own clock running at the pace of the world, where it has one by then.
+
+    A hurried or frozen clock belongs to whoever set its pace and keeps its heart beating (the demo); once that one is gone, time
+    goes on at the pace of the world.
+    """
     from tunekeeper.store.clockfile import CompressedClock
 
     found: list[CompressedClock] = []
@@ -180,8 +186,14 @@ def _heartbeat(root: Path) -> Callable[[], None]:
     def beat() -> None:
         if not found and (root / "clock").exists():
             found.append(CompressedClock(root))
-        if found:
-            found[0].heartbeat()
+        if not found:
+            return
+        clock = found[0]
+        if clock.factor() != 1.0:
+            if clock.unattended() < OWNER_GONE:
+                return
+            clock.set_factor(1.0)
+        clock.heartbeat()
 
     return beat
 

@@ -8,13 +8,13 @@ into the cycle, so that a conductor that was killed goes on where the records en
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from tunekeeper import data, deployment, evaluation, training
 from tunekeeper.config import ModelConfig
-from tunekeeper.core.errors import Busy, Conflict, LeaseLost, OutsideError, TunekeeperError
+from tunekeeper.core.errors import Busy, Conflict, LeaseLost, OutsideError, TunekeeperError, UserError
 from tunekeeper.core.ids import new_id
 from tunekeeper.core.nouns.retraining import Answer, Cycle, Done, Stop, Wait
 from tunekeeper.notify import queue
@@ -66,8 +66,11 @@ def open_cycle(
 ) -> Cycle:
     """Open a cycle. `records`: stages whose record is there already (a version judged again); it begins at the first one missing.
 
-    Raises Busy when one of this model is open already.
+    Raises Busy when one of this model is open already, UserError when `records` leave nothing to do.
     """
+    first = next((name for name in ORDER if name not in (records or {})), None)
+    if first is None:
+        raise UserError(f"there is nothing left to do for a cycle of {model}: every stage has its record")
     with ws.state.write(by=by) as tx:
         earlier = find_cycles(tx, model=model)
         if any(each.state == "open" for each in earlier):
@@ -83,15 +86,20 @@ def open_cycle(
             trigger=trigger,
             options=options or {},
             records=records or {},
-            stage=next(name for name in ORDER if name not in (records or {})),
+            stage=first,
             entered=ws.clock.real(),
         )
         return save_cycle(tx, made)
 
 
-def step(ws: Workspace, cycle: Cycle, config: ModelConfig, *, lease: Lease | None = None) -> Cycle:
-    """Poke the current stage once and write down what it answered; returns the cycle as it is now."""
-    stage = next(each for each in STAGES if each.name == cycle.stage)
+def step(
+    ws: Workspace, cycle: Cycle, config: ModelConfig, *, lease: Lease | None = None, stages: Sequence[Stage] = STAGES
+) -> Cycle:
+    """Poke the current stage once and write down what it answered; returns the cycle as it is now.
+
+    Something outside that is missing is waited for; what the user gave wrong closes the cycle with its line.
+    """
+    stage = next(each for each in stages if each.name == cycle.stage)
     answer = _poke(ws, stage, config, cycle)
     moved = after(cycle, answer, ws.clock.real())
     if moved == cycle:

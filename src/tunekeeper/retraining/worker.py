@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import sys
 import traceback
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from tunekeeper.rollout.canary import tick as rollout_tick
 from tunekeeper.rollout.drill import unfinished
 from tunekeeper.rollout.moves import publish_newest
 from tunekeeper.store.database import Lease
+from tunekeeper.store.leases import boot_id
 from tunekeeper.store.ledgers.cycles import find_cycles
 from tunekeeper.store.ledgers.datasets import find_datasets
 from tunekeeper.store.ledgers.rollouts import find_rollouts
@@ -54,7 +56,7 @@ class Worker:
     project: ProjectConfig
     """Its configuration."""
     owner: str
-    """Who holds the leases: `worker-<pid>`."""
+    """Who holds the leases; the machine, where it runs as a process of its own."""
     say: Callable[[dict[str, Any]], None]
     """Where a line about each step goes."""
     leases: dict[str, Lease] = field(default_factory=dict)
@@ -74,6 +76,12 @@ class Worker:
             self._guarded(name, "cycle", partial(self._cycles, name, config))
         self._guarded("", "notify", partial(deliver, self.ws, self.project.notify))
         return True
+
+    def resign(self) -> None:
+        """Let another worker lead at once."""
+        for name, database in (("control", self.ws.control), ("state", self.ws.state)):
+            if name in self.leases:
+                database.release_lease(self.leases.pop(name))
 
     def _lead(self) -> bool:
         for name, database in (("control", self.ws.control), ("state", self.ws.state)):
@@ -188,10 +196,11 @@ def main(argv: list[str] | None = None) -> int:
     ws = open_workspace(root, project=options.project)
     lock = _alone(root)
     stopping = _stopper()
-    worker = Worker(ws=ws, project=load_project(options.project), owner=f"worker-{os.getpid()}", say=_say)
+    worker = Worker(ws=ws, project=load_project(options.project), owner=_owner(), say=_say)
     while not stopping:
         worker.tick()
         ws.clock.sleep(options.interval)
+    worker.resign()
     os.close(lock)
     return 0
 
@@ -205,6 +214,12 @@ def _alone(root: Path) -> int:
     except BlockingIOError:
         raise Busy("another worker runs on this project", fix="tunekeeper status") from None
     return handle
+
+
+def _owner() -> str:
+    """This machine, not this process: `_alone` proves that the one before is gone, so its lease need not be waited for. Whatever
+    it still tried to write carries an old epoch."""
+    return f"worker-{socket.gethostname()}-{boot_id()[:8]}"
 
 
 def _stopper() -> list[int]:

@@ -20,9 +20,10 @@ from tunekeeper.store.database import Read, Write
 from tunekeeper.store.ledgers.incidents import save_incident
 from tunekeeper.store.ledgers.promotions import append_promotion, find_promotions
 from tunekeeper.store.ledgers.rollouts import find_rollouts, save_rollout
-from tunekeeper.store.ledgers.routes import load_route, load_route_table, save_route
+from tunekeeper.store.ledgers.routes import load_route, save_route
 from tunekeeper.store.ledgers.slots import find_slots
-from tunekeeper.store.published import barrier, publish
+from tunekeeper.store.published import barrier
+from tunekeeper.store.publishing import publish_newest as publish_committed
 from tunekeeper.workspace import Workspace
 
 BREAK_AFTER = 0.3  # seconds that going back waits for another process's lock before it breaks it
@@ -199,12 +200,9 @@ def find_route(tx: Read, model: str) -> Route | None:
         return None
 
 
-def publish_newest(ws: Workspace) -> int:
+def publish_newest(ws: Workspace, *, break_after: float | None = None) -> int:
     """Publish the newest committed table; returns its generation. Called again it does nothing, so every tick may call it."""
-    with ws.control.read() as tx:
-        table = load_route_table(tx)
-    publish(ws.root, table)
-    return table.generation
+    return publish_committed(ws.control, ws.root, by="publish", break_after=break_after)
 
 
 def _committed(tx: Write, model: str) -> Route:
@@ -246,7 +244,7 @@ def _line(
 def _published(
     ws: Workspace, before: str | None, after: str | None, saved: Route, slots: Mapping[str, Slot], started: float
 ) -> Move:
-    generation = publish_newest(ws)
+    generation = publish_newest(ws, break_after=BREAK_AFTER)
     acknowledged, pending = barrier(ws.root, generation)
     return Move(
         model=saved.model,

@@ -108,6 +108,10 @@ class CompressedClock:
                 self._append(replace(piece, boot=self._boot, boottime=at, utc=utc, steady=steady))
             self._map[_BEAT] = struct.pack("=d", at)
 
+    def unattended(self) -> float:
+        """Real seconds since anybody's last heartbeat."""
+        return max(_boottime() - self._beat(), 0.0)
+
     @contextmanager
     def beating(self) -> Iterator[None]:
         """Heartbeats from a thread of this process, twice a second, while the block runs."""

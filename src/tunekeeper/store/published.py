@@ -85,6 +85,16 @@ def publish(root: Path, table: RouteTable) -> None:
     wake(root)
 
 
+def published_generation(root: Path) -> int | None:
+    """The number that workers obey now, as long as its file is there; None when nothing whole is published."""
+    folder = root / "routes"
+    if not (folder / "generation").exists():
+        return None
+    with _cells(folder / "generation") as cells:
+        number = cells.view[0]
+    return number if (folder / str(number)).exists() else None
+
+
 def _write_synced(folder: Path, path: Path, data: bytes) -> None:
     hidden = folder / f".{path.name}.new"
     fd = os.open(hidden, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)

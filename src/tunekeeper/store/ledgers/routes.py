@@ -58,4 +58,5 @@ def load_route_table(tx: Read) -> RouteTable:
         routes={route.model: route for route in routes},
         slots={slot.id: slot for slot in find_slots(tx)},
         keys=tuple(find_keys(tx, state="live")),
+        asks_key=bool(find_keys(tx, limit=1)),
     )

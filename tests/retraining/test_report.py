@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from tunekeeper.core.nouns.monitoring import Trigger
+from tunekeeper.core.nouns.retraining import Cycle
+from tunekeeper.retraining.report import summary
+
+CYCLE = Cycle(
+    id="cyc_1",
+    model="desk",
+    number=2,
+    why="opened by hand",
+    state="rolled_back",
+    closed_why="rollout: errors are shown to be higher",
+    records={"data": "desk/d2", "train": "desk@v1.1"},
+    notes={"data": "120 rows"},
+    timings={"data": 0.25, "train": 61.0},
+)
+
+
+def test_the_verdict_stands_first_and_each_stage_says_what_it_left() -> None:
+    assert summary(CYCLE, None).splitlines() == [
+        "ROLLED BACK: rollout: errors are shown to be higher",
+        "opened because: opened by hand",
+        "  data      120 rows  [0.2 s]",
+        "  train     desk@v1.1  [61.0 s]",
+        "took 61.2 s of real time; next: tunekeeper status",
+    ]
+
+
+def test_a_trigger_gives_the_reason() -> None:
+    trigger = Trigger(id="trg_1", model="desk", reason="RETR-01", summary="accuracy is 80.0 %")
+    assert summary(CYCLE, trigger).splitlines()[1] == "opened because: accuracy is 80.0 %"
+
+
+def test_a_stage_that_was_given_has_no_time() -> None:
+    given = Cycle(id="cyc_2", model="desk", number=3, why="again", records={"data": "desk/d2"})
+    assert summary(given, None).splitlines()[2] == "  data      desk/d2"

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import tunekeeper
+from tunekeeper.config import load_project
+from tunekeeper.core.nouns.monitoring import Trigger
+from tunekeeper.core.nouns.retraining import Cycle
+from tunekeeper.data import import_files, versions
+from tunekeeper.data.review import find as find_reviews
+from tunekeeper.retraining.cycle import open_cycle
+from tunekeeper.retraining.worker import Worker, facts_of
+from tunekeeper.store.ledgers.cycles import find_cycles
+from tunekeeper.store.ledgers.signals import find_signals
+from tunekeeper.store.ledgers.triggers import find_triggers
+from tunekeeper.testing.desk import MODEL, Desk, World, write_rows
+
+DAY = 86_400.0
+
+
+def worker_of(desk: Desk, owner: str = "one") -> tuple[Worker, list[dict[str, Any]]]:
+    said: list[dict[str, Any]] = []
+    return Worker(ws=desk.ws, project=load_project(desk.folder), owner=owner, say=said.append), said
+
+
+def cycles(desk: Desk, model: str = MODEL) -> list[Cycle]:
+    with desk.ws.state.read() as tx:
+        return find_cycles(tx, model=model)
+
+
+def frozen(desk: Desk, rows: int = 40) -> str:
+    """Dataset 1."""
+    config = load_project(desk.folder).model(MODEL)
+    path = desk.folder / "data" / "rows.jsonl"
+    write_rows(path, [World().ticket(desk.rng) for _ in range(rows)])
+    import_files(desk.ws, config.task, config.sections["data"], [path])
+    return versions.freeze(desk.ws, config.task, config.sections["data"], by="ana").id
+
+
+def test_a_round_without_anything_to_do_changes_no_route_and_opens_nothing(desk: Desk) -> None:
+    worker, said = worker_of(desk)
+    before = desk.route()
+    assert worker.tick()
+    assert desk.route() == before
+    assert cycles(desk) == []
+    assert [line for line in said if line["event"] in ("error", "overtaken", "fault")] == []
+
+
+def test_a_second_worker_does_nothing_while_the_first_holds_the_lease(desk: Desk) -> None:
+    first, _ = worker_of(desk)
+    second, said = worker_of(desk, "two")
+    assert first.tick()
+    open_cycle(desk.ws, MODEL, why="test", by="ana")
+    assert not second.tick()
+    assert (said, cycles(desk)[0].state) == ([], "open")
+    assert first.tick()
+    assert cycles(desk)[0].state == "failed", "there is no data: the first one took the step"
+
+
+def test_a_worker_that_resigns_is_followed_at_once(desk: Desk) -> None:
+    first, _ = worker_of(desk)
+    second, _ = worker_of(desk, "two")
+    first.tick()
+    first.resign()
+    assert second.tick()
+    assert not first.tick()
+
+
+def test_an_error_of_one_model_does_not_stop_another(desk: Desk) -> None:
+    models = desk.folder / "models"
+    (models / "zebra.yaml").write_text((models / f"{MODEL}.yaml").read_text().replace(f"model: {MODEL}", "model: zebra"))
+    broken = (
+        (models / f"{MODEL}.yaml")
+        .read_text()
+        .replace('"kind": "json"', '"kind": "regex", "pattern": "("')
+        .replace('"fields"', '"_"')
+    )
+    (models / f"{MODEL}.yaml").write_text(broken)
+    open_cycle(desk.ws, "zebra", why="test", by="ana")
+    desk.traffic(60, DAY)
+    worker, said = worker_of(desk)
+    worker.tick()
+    troubles = [line for line in said if line["event"] in ("error", "fault")]
+    assert {line["model"] for line in troubles} == {MODEL}
+    assert cycles(desk, "zebra")[0].state == "failed"
+
+
+def edited(desk: Desk, worker: Worker) -> Trigger:
+    """A good day, then one on which most answers are corrected; ends after the worker's round."""
+    for wrong in (0.0, 0.7):
+        desk.traffic(60, DAY, desk.faulty({"blue": wrong}))
+        worker.tick()
+    with desk.ws.state.read() as tx:
+        return find_triggers(tx, model=MODEL)[0]
+
+
+def test_alarms_become_a_trigger_and_the_trigger_one_cycle_that_knows_why(desk: Desk) -> None:
+    frozen(desk)
+    worker, said = worker_of(desk)
+    trigger = edited(desk, worker)
+    [cycle] = cycles(desk)
+    assert (cycle.reason, cycle.trigger) == ("trigger", trigger.id)
+    assert trigger.summary in cycle.why
+    assert "corrections collected" in cycle.why
+    assert {line["event"] for line in said} >= {"watched", "cycle", "closed"}
+    assert cycle.state == "inconclusive", "the section asks for more corrections than there are"
+    worker.tick()
+    assert cycles(desk) == [cycle], "a trigger is taken once, and there is a cool-down"
+    with desk.ws.state.read() as tx:
+        assert {signal.name for signal in find_signals(tx, model=MODEL)} >= {"edit_rate", "format", "requests"}
+    assert find_reviews(desk.ws, MODEL, state="open"), "what was measured is sampled for review"
+
+
+def test_what_is_known_of_a_waiting_trigger(desk: Desk) -> None:
+    worker, _ = worker_of(desk)
+    config = load_project(desk.folder).model(MODEL)
+    assert facts_of(desk.ws, config) is None
+    write_level(desk, 2)
+    careful, _ = worker_of(desk)
+    edited(desk, careful)
+    facts = facts_of(desk.ws, config)
+    assert facts is not None
+    with desk.ws.state.read() as tx:
+        since = find_triggers(tx, model=MODEL)[0].created
+    assert since is not None
+    edits = {each.request_id for each in desk.ws.log.feedback(model=MODEL, kind=("edit",))}
+    assert (facts.corrections, facts.cycle_open, facts.last_closed) == (len(edits), False, None)
+    assert cycles(desk) == [], "level 2: a person opens cycles"
+    desk.say(desk.sent[0], "edit", "something else", by="another")
+    desk.spool.feedback(
+        {
+            "id": "fb_x",
+            "request_id": "req_of_another",
+            "timestamp": desk.clock.utc(),
+            "kind": "edit",
+            "value": "x",
+            "model_id": "zebra",
+        }
+    )
+    desk.spool.flush()
+    again = facts_of(desk.ws, config)
+    assert again is not None
+    assert again.corrections == len(edits | {desk.sent[0]}), "each request once, and of this model only"
+    assert worker.tick() is False, "the careful one leads"
+
+
+def write_level(desk: Desk, level: int) -> None:
+    file = desk.folder / "models" / f"{MODEL}.yaml"
+    file.write_text(file.read_text().replace("level: 3", f"level: {level}"))
+
+
+@contextmanager
+def process(desk: Desk) -> Iterator[subprocess.Popen[bytes]]:
+    """The worker as `up` starts it."""
+    command = [sys.executable, "-m", "tunekeeper.retraining.worker", "--project", str(desk.folder), "--interval", "0.02"]
+    source = str(Path(tunekeeper.__file__).parent.parent)
+    with (desk.folder / "worker.err").open("ab") as err:
+        child = subprocess.Popen(command, stderr=err, stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": source})
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+
+
+def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def test_a_killed_worker_is_followed_by_another_that_goes_on(desk: Desk) -> None:
+    with process(desk) as first:
+        until(lambda: desk.ws.control.lease_alive("worker"))
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+    open_cycle(desk.ws, MODEL, why="test", by="ana")
+    began = time.monotonic()
+    with process(desk) as second:
+        until(lambda: cycles(desk)[0].state != "open")
+        assert time.monotonic() - began < 9, "the dead one's lease of ten seconds was waited for"
+        second.terminate()
+        assert second.wait(20) == 0
+    assert not desk.ws.control.lease_alive("worker"), "one that ends in order lets the next one in"
+    lines = [json.loads(line) for line in (desk.folder / "worker.err").read_text().splitlines()]
+    assert [line["event"] for line in lines if line["event"] in ("closed", "error", "fault")] == ["closed"]
+
+
+def test_two_worker_processes_on_one_project_are_one_too_many(desk: Desk) -> None:
+    with process(desk):
+        until(lambda: desk.ws.control.lease_alive("worker"))
+        with process(desk) as other:
+            assert other.wait(20) == 4
+    assert "another worker runs" in (desk.folder / "worker.err").read_text()
