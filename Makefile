@@ -52,4 +52,4 @@ lock: .venv/.made  ## resolve the lock file anew (torch stays outside: its build
 	echo 'torch; python_version < "3"' > .venv/without-torch.txt
 	$(BIN)/uv pip compile pyproject.toml --extra train --extra local --extra postgres --extra demo --extra dev \
 	  --override .venv/without-torch.txt --generate-hashes --no-header --no-annotate --no-emit-index-url \
-	  --no-emit-find-links --python-version 3.11 --universal --upgrade -o requirements.lock
+	  --no-emit-find-links --python-version 3.11 --universal -o requirements.lock

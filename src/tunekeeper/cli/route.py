@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import getpass
 from typing import Annotated, Any
 
@@ -38,15 +39,15 @@ def show(model: Name, dir: frame.Dir = None, data: frame.Data = None, json: fram
     value = {
         "model": model,
         "route_version": route.generation,
-        "champion": route.champion,
-        "previous": route.previous,
-        "challenger": route.challenger,
+        "champion": _short(model, route.champion),
+        "previous": route.previous and _short(model, route.previous),
+        "challenger": route.challenger and _short(model, route.challenger),
         "static": route.static,
-        "shares": {share.slot: share.weight for share in route.shares},
+        "shares": {_short(model, share.slot): share.weight for share in route.shares},
         "by": route.by,
         "reason": route.reason,
         "since": route.created,
-        "slots": list(slots.values()),
+        "slots": [dataclasses.replace(slot, id=_short(model, name)) for name, slot in slots.items()],
     }
     head = f"{model}: route version {route.generation}, set by {route.by}: {route.reason}"
     return frame.emit(value, json, [head, *frame.table(rows, ["slot", "version", "role", "%", "state", "endpoint"])])
@@ -120,6 +121,7 @@ def _long(model: str, name: str, known: set[str]) -> str:
 
 
 def _short(model: str, name: str) -> str:
+    """A slot's name within its model, as the configuration file has it."""
     return name.removeprefix(f"{model}/")
 
 
