@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,7 +8,16 @@ import pytest
 
 from tunekeeper.core.nouns.data import ReviewItem
 from tunekeeper.core.nouns.serving import Feedback, Inference
-from tunekeeper.monitoring.measure import Number, Window, accuracy, features_of, input_drift, numbers, vocabulary_drift
+from tunekeeper.monitoring.measure import (
+    Number,
+    Window,
+    accuracy,
+    features_of,
+    input_drift,
+    noise_of,
+    numbers,
+    vocabulary_drift,
+)
 from tunekeeper.testing.desk import FORMAT, right
 
 T0 = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
@@ -99,8 +109,28 @@ def test_drift_needs_a_baseline() -> None:
 
 def test_new_words_are_counted_and_named() -> None:
     features = features_of([served("b1", asked="where is my parcel")])
-    found = vocabulary_drift(["where is my drone", "my drone 12345"], features)
-    assert (found.value, found.n, found.detail) == (2 / 6, 6, {"new_words": ["drone"]})
+    found = vocabulary_drift(["where is my drone", "my drone 12345", "a drone came", "is my parcel there, asks bo"], features)
+    assert (found.value, found.n, found.detail) == (3 / 4, 4, {"new_words": ["drone"]})
+
+
+def test_a_word_that_training_knew_or_that_comes_once_is_no_new_term() -> None:
+    features = features_of([served("b1", asked="where is my parcel")], ["my drone"])
+    assert vocabulary_drift(["my drone", "my drone", "my drone", "bo", "leo"], features).value == 0
+
+
+def test_the_noise_of_day_one_is_what_two_halves_of_it_differ_by() -> None:
+    rng = random.Random(1)
+    topics = ("parcel", "invoice", "refund", "login", "crash", "export", "delay", "price")
+    day_one = [served(f"b{i}", asked=f"where is my {rng.choice(topics)} {rng.choice(topics)}") for i in range(120)]
+    features = features_of(day_one)
+    noise = noise_of(day_one, features)
+    again = input_drift([each.question for each in day_one[:60]], features).value
+    other = input_drift(["completely different text"] * 60, features).value
+    assert again is not None
+    assert other is not None
+    assert again < noise["input_drift"] < other
+    assert noise["vocabulary_drift"] == 0
+    assert noise_of(day_one[:2], features) == {}
 
 
 def test_no_words_or_no_baseline_measure_nothing() -> None:

@@ -42,7 +42,7 @@ def finding(name: str, value: float | None, n: int = 100, **bounds: Any) -> Find
         ("edit_rate", 0.90, 29, "unknown"),
         ("error_rate", 0.03, 30, "yes"),
         ("error_rate", 0.00, 5, "unknown"),
-        ("vocabulary_drift", 0.05, 30, "yes"),
+        ("vocabulary_drift", 0.06, 30, "yes"),
         ("input_drift", 0.11, 30, "yes"),
         ("input_drift", 0.09, 30, "no"),
         ("latency_p95", 201.0, 30, "yes"),
@@ -113,6 +113,6 @@ def test_the_reason_names_the_outcome_first_and_drift_beside_it() -> None:
     assert found[1].split("; ") == [
         "accuracy is 70.0 % (n=100), line 88.0 %",
         "edit_rate is 30.0 % (n=100), line 15.0 %",
-        "vocabulary_drift is 50.0 % (n=100), line 2.0 %",
+        "vocabulary_drift is 50.0 % (n=100), line 5.0 %",
         "input_drift is 0.900 (n=100), line 0.100",
     ]

@@ -46,6 +46,7 @@ def check(dir: frame.Dir = None, json: frame.Json = False) -> int:
 @app.command("schema")
 def schema(
     model: Annotated[bool, typer.Option("--model", help="Of models/NAME.yaml, in place of tunekeeper.yaml.")] = False,
+    json: frame.Json = False,
 ) -> int:
     """JSON schema of tunekeeper.yaml, or of a model file, for editors.
 
@@ -54,4 +55,4 @@ def schema(
     from tunekeeper.config.schema import model_schema, project_schema
 
     found = model_schema() if model else project_schema()
-    return frame.emit(found, False, jsonlib.dumps(found, indent=2))
+    return frame.emit(found, json, jsonlib.dumps(found, indent=2))

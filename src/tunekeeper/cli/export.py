@@ -135,6 +135,7 @@ def _say_parity(found: Parity, json: bool) -> int:
 def inspect(
     path: Annotated[Path, typer.Argument(help="GGUF, safetensors, checkpoint or adapter folder.")],
     base: Annotated[Path | None, typer.Option("--base", help="Checkpoint folder: does the adapter fit it?")] = None,
+    dir: frame.Dir = None,
     json: frame.Json = False,
 ) -> int:
     """Check the header of any model file, bounded, running no code of it.
@@ -143,20 +144,27 @@ def inspect(
     """
     from tunekeeper.deployment import files
 
-    found = files.inspect(path, base)
+    found = files.inspect(_within(dir, path), _within(dir, base) if base else None)
     return frame.emit(found, json, [f"{key}: {value}" for key, value in found.items() if value not in (None, {})])
 
 
 @app.command("verify")
-def verify(path: Annotated[Path, typer.Argument(help="File or folder.")], json: frame.Json = False) -> int:
+def verify(
+    path: Annotated[Path, typer.Argument(help="File or folder.")], dir: frame.Dir = None, json: frame.Json = False
+) -> int:
     """Compare files with the digests recorded beside them (FILE.sha256).
 
     Example: tunekeeper export verify v1.0.gguf
     """
     from tunekeeper.deployment import files
 
-    found = files.verify(path)
+    found = files.verify(_within(dir, path))
     return frame.emit(found, json, [f"{name}: {digest}" for name, digest in found["files"].items()])
+
+
+def _within(dir: Path | None, path: Path) -> Path:
+    """A path as given, or in the project `dir` where it is only there."""
+    return path if dir is None or path.exists() else dir / path
 
 
 def _version(dir: Path | None, model: str | None, name: str | None) -> tuple[Workspace, Version]:

@@ -39,7 +39,7 @@ def known(error: BaseException) -> TunekeeperError | None:
         context = getattr(error, "ctx", None)
         path = "tunekeeper" if context is None else context.command_path
         return UserError(error.format_message().rstrip("."), fix=f"{path} --help")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return DiskFull(
             f"the disk is full{f': {error.filename}' if error.filename else ''}", fix="free some space and run it again"
         )

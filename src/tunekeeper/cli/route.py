@@ -39,7 +39,7 @@ def show(model: Name, dir: frame.Dir = None, data: frame.Data = None, json: fram
     value = {
         "model": model,
         "route_version": route.generation,
-        "champion": _short(model, route.champion),
+        "champion": route.champion and _short(model, route.champion),
         "previous": route.previous and _short(model, route.previous),
         "challenger": route.challenger and _short(model, route.challenger),
         "static": route.static,

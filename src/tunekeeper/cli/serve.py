@@ -20,13 +20,15 @@ def serve(
     workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Gateway processes.")] = 1,
     data: frame.Data = None,
     dir: frame.Dir = None,
+    json: frame.Json = False,
 ) -> int:
-    """Run the gateway alone from a file; prints event lines in JSON, first {"event": "ready", …}.
+    """Run the gateway alone from a file; prints event lines in JSON, first {"event": "ready", …}; --json changes nothing.
 
     Example: tunekeeper serve --config gateway.yaml --port 8080
     """
     from tunekeeper.processes import plans
 
+    del json  # the events are JSON lines either way, and every command takes the option
     if (config is None) == (routing is None):
         raise UserError("serve needs one file", fix="tunekeeper serve --config FILE, or --routing FILE --as MODEL")
     if routing is not None and not model:

@@ -30,13 +30,19 @@ def whole_or_absent(path: Path) -> Iterator[Path]:
         part.replace(path)
         sync(path.parent)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if _no_room(error):
             raise DiskFull(
                 f"{path}: no room left on the disk; nothing was written", fix="free some space, then run it again"
             ) from error
         raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def _no_room(error: OSError) -> bool:
+    """Whether a write failed for want of room; numpy's `tofile` tells it in words alone, without a number."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return error.errno in full or (error.errno is None and "requested and" in str(error))
 
 
 def sync(path: Path) -> None:

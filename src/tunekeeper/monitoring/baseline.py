@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,11 +11,13 @@ from tunekeeper.core.ids import new_id
 from tunekeeper.core.nouns.monitoring import Baseline
 from tunekeeper.core.nouns.serving import Route
 from tunekeeper.monitoring.config import Config
-from tunekeeper.monitoring.measure import Window, features_of, numbers
+from tunekeeper.monitoring.measure import Window, features_of, noise_of, numbers
 from tunekeeper.store.ledgers.baselines import find_baselines, save_baseline
+from tunekeeper.store.ledgers.datasets import load_dataset
 from tunekeeper.store.ledgers.promotions import find_promotions
 from tunekeeper.store.ledgers.routes import load_route
 from tunekeeper.store.ledgers.slots import find_slots
+from tunekeeper.store.ledgers.versions import find_versions
 from tunekeeper.workspace import Workspace
 
 
@@ -48,6 +51,8 @@ def ensure_baseline(ws: Workspace, model: str, config: Config, format_spec: Mapp
     ids = [each.request_id for each in inferences]
     feedback = ws.log.feedback(model=None, since=since, request_ids=ids)
     measured = numbers(Window(inferences=inferences, feedback=feedback, reviews=()), format_spec, None)
+    features = features_of(inferences, learned_questions(ws, model, version))
+    noise = {f"{name}_noise": value for name, value in noise_of(inferences, features).items()}
     now = ws.clock.utc()
     baseline = Baseline(
         id=new_id("bas", now),
@@ -56,9 +61,22 @@ def ensure_baseline(ws: Workspace, model: str, config: Config, format_spec: Mapp
         since=since,
         until=inferences[-1].timestamp,
         n=len(inferences),
-        values={number.name: number.value for number in measured if number.value is not None},
-        features=features_of(inferences),
+        values={**{number.name: number.value for number in measured if number.value is not None}, **noise},
+        features=features,
     )
     with ws.state.write(by="monitoring") as write:
         again = [each for each in find_baselines(write, model=model) if each.version == version]
         return again[0] if again else save_baseline(write, baseline)
+
+
+def learned_questions(ws: Workspace, model: str, version: str) -> list[str]:
+    """What the users asked in the rows that a version learned; empty for a version without a dataset."""
+    with ws.state.read() as tx:
+        made = next((each for each in find_versions(tx, model=model) if each.name == version), None)
+        dataset = load_dataset(tx, made.dataset) if made is not None and made.dataset else None
+    digest = dataset.blobs.get("train") if dataset is not None else None
+    if digest is None:
+        return []
+    rows = (json.loads(line) for line in ws.blobs.read(digest).splitlines() if line.strip())
+    asked = (message.get("content") for row in rows for message in row["messages"] if message.get("role") == "user")
+    return [text for text in asked if isinstance(text, str)]

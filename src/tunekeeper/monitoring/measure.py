@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tunekeeper.core.nouns.data import ReviewItem
 from tunekeeper.core.nouns.serving import Feedback, Inference
 from tunekeeper.scoring.formats import check
-from tunekeeper.stats.drift import js_distance
+from tunekeeper.stats.drift import js_distance, split_threshold
 from tunekeeper.stats.intervals import wilson
 from tunekeeper.text.vocabulary import words
 
 LENGTH_EDGES = (0, 5, 10, 15, 20, 30, 40, 60, 80, 120, 200, 400, 10**9)
 VOCABULARY_SIZE = 5_000
+LEARNED_SIZE = 50_000
 SAMPLES_KEPT = 20
+RECURS = 3
+"""Requests of one window that must share an unknown word before it is a new term."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,18 +86,24 @@ def accuracy(reviews: Sequence[ReviewItem]) -> Number:
     return Number(name="accuracy", value=len(good) / len(judged), low=low, high=high, n=len(judged), detail={"requests": bad})
 
 
-def vocabulary_drift(texts: Iterable[str], features: Mapping[str, Any]) -> Number:
-    """Share of words that were not seen on day one, and which they are (DRIFT-06). Words with digits are left out."""
-    known = set(features.get("vocabulary", {}))
-    counts = Counter(word for text in texts for word in words(text) if word.isalpha())
-    total = sum(counts.values())
-    if not total or not known:
+def vocabulary_drift(texts: Sequence[str], features: Mapping[str, Any]) -> Number:
+    """Share of requests that hold a new term, and which terms (DRIFT-06).
+
+    A new term is a word that neither the training data nor day one knew and that at least `RECURS` requests of the window share:
+    names and typing errors come once, a renamed product comes again. Words with digits are left out.
+    """
+    known = {*features.get("vocabulary", {}), *features.get("learned", ())}
+    if not texts or not known:
         return Number(name="vocabulary_drift", value=None)
-    unknown = {word: n for word, n in counts.items() if word not in known}
-    fresh = sum(unknown.values())
-    low, high = wilson(fresh, total)
-    top = [word for word, _ in Counter(unknown).most_common(SAMPLES_KEPT)]
-    return Number(name="vocabulary_drift", value=fresh / total, low=low, high=high, n=total, detail={"new_words": top})
+    unknown = [{word for word in words(text) if word.isalpha() and word not in known} for text in texts]
+    counts = Counter(word for found in unknown for word in found)
+    terms = {word for word, n in counts.items() if n >= RECURS}
+    holding = sum(bool(found & terms) for found in unknown)
+    low, high = wilson(holding, len(texts))
+    top = [word for word, _ in counts.most_common(SAMPLES_KEPT) if word in terms]
+    return Number(
+        name="vocabulary_drift", value=holding / len(texts), low=low, high=high, n=len(texts), detail={"new_words": top}
+    )
 
 
 def input_drift(texts: Sequence[str], features: Mapping[str, Any]) -> Number:
@@ -107,15 +116,36 @@ def input_drift(texts: Sequence[str], features: Mapping[str, Any]) -> Number:
     return Number(name="input_drift", value=js_distance(_table(reference, frequent), _table(counts, frequent)), n=len(texts))
 
 
-def features_of(inferences: Sequence[Inference]) -> dict[str, Any]:
-    """Day one's distributions: words with their counts, and question lengths in words."""
+def features_of(inferences: Sequence[Inference], learned: Iterable[str] = ()) -> dict[str, Any]:
+    """Day one's distributions: words with their counts, question lengths in words, the words of the training data."""
     texts = [each.question for each in inferences]
     vocabulary = Counter(word for text in texts for word in words(text) if word.isalpha())
     lengths = Counter(_length_bin(len(words(text))) for text in texts)
     return {
         "vocabulary": dict(vocabulary.most_common(VOCABULARY_SIZE)),
         "lengths": {str(edge): n for edge, n in sorted(lengths.items())},
+        "learned": sorted({word for text in learned for word in words(text) if word.isalpha()} - set(vocabulary))[:LEARNED_SIZE],
     }
+
+
+def noise_of(inferences: Sequence[Inference], features: Mapping[str, Any]) -> dict[str, float]:
+    """How far apart two halves of the same traffic lie: the 99th percentile of each drift when nothing changed.
+
+    Drift signal → percentile; a signal is left out when there are too few requests to tell.
+    """
+    texts = [each.question for each in inferences]
+    units = [each.unit or each.request_id for each in inferences]
+    learned = features.get("learned", ())
+
+    def parted(measure: Callable[[Sequence[str], Mapping[str, Any]], Number]) -> float | None:
+        def apart(first: list[str], second: list[str]) -> float | None:
+            reference = Counter(word for text in first for word in words(text) if word.isalpha())
+            return measure(second, {"vocabulary": reference, "learned": learned}).value
+
+        return split_threshold(texts, units, len(texts) // 2, apart, seed=0, splits=60)
+
+    found = {"vocabulary_drift": parted(vocabulary_drift), "input_drift": parted(input_drift)}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _table(counts: Mapping[str, int], frequent: Sequence[str]) -> dict[str, float]:

@@ -54,6 +54,9 @@ class Finding:
 def rules_of(config: Config, baseline: Mapping[str, float]) -> tuple[Rule, ...]:
     """The rules of a model. `baseline`: day-one values; a rule relative to one that is missing is left out."""
     limits = config.limits
+    # Effect size and calibration: a drift must pass the line and day one's own noise.
+    terms = max(limits.vocabulary, baseline.get("vocabulary_drift_noise", 0.0))
+    distance = max(limits.input, baseline.get("input_drift_noise", 0.0))
     fixed = (
         Rule(id="MON-01", signal="accuracy", direction="below", limit=limits.accuracy_alarm, enough=config.min_reviewed),
         Rule(id="MON-02", signal="format", direction="below", limit=limits.format, enough=config.min_samples),
@@ -66,8 +69,8 @@ def rules_of(config: Config, baseline: Mapping[str, float]) -> tuple[Rule, ...]:
             enough=config.min_samples,
             severity="critical",
         ),
-        Rule(id="DRIFT-06", signal="vocabulary_drift", direction="above", limit=limits.vocabulary, enough=config.min_samples),
-        Rule(id="DRIFT-01", signal="input_drift", direction="above", limit=limits.input, enough=config.min_samples, unit=""),
+        Rule(id="DRIFT-06", signal="vocabulary_drift", direction="above", limit=terms, enough=config.min_samples),
+        Rule(id="DRIFT-01", signal="input_drift", direction="above", limit=distance, enough=config.min_samples, unit=""),
     )
     p95 = baseline.get("latency_p95")
     if not p95:

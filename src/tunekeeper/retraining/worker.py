@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -24,11 +24,12 @@ from typing import Any
 from tunekeeper.config import ModelConfig, ProjectConfig, load_project
 from tunekeeper.core.errors import Busy, Conflict, LeaseLost, TunekeeperError
 from tunekeeper.core.nouns.monitoring import Trigger
+from tunekeeper.core.nouns.retraining import Cycle
 from tunekeeper.data import review
 from tunekeeper.monitoring.watch import watch
 from tunekeeper.monitoring.watchdog import check_silence
 from tunekeeper.notify import deliver
-from tunekeeper.retraining.cycle import open_cycle, step
+from tunekeeper.retraining.cycle import STAGES, Stage, open_cycle, step
 from tunekeeper.retraining.policy import Facts, choose
 from tunekeeper.rollout.canary import tick as rollout_tick
 from tunekeeper.rollout.drill import unfinished
@@ -61,6 +62,8 @@ class Worker:
     """Where a line about each step goes."""
     leases: dict[str, Lease] = field(default_factory=dict)
     """Leases held: `control`, `state`."""
+    stages: Sequence[Stage] = STAGES
+    """The stages of a cycle, in order."""
     listened: dict[str, float] = field(default_factory=dict)
     """Model → real seconds when silence was last looked for."""
 
@@ -138,12 +141,15 @@ class Worker:
         cycle = open_cycle(self.ws, name, why=choice.why, by=self.owner, reason="trigger", trigger=facts.trigger.id)
         self.say({"event": "cycle", "model": name, "number": cycle.number, "why": choice.why})
 
+    def _step(self, cycle: Cycle, config: ModelConfig) -> Cycle:
+        return step(self.ws, cycle, config, lease=self.leases["state"], stages=self.stages)
+
     def _cycles(self, name: str, config: ModelConfig) -> None:
         with self.ws.state.read() as tx:
             cycles = find_cycles(tx, model=name, state="open")
         for cycle in cycles:
             for _ in range(CYCLE_STEPS):
-                before, cycle = cycle, step(self.ws, cycle, config, lease=self.leases["state"])
+                before, cycle = cycle, self._step(cycle, config)
                 if cycle.stage == before.stage:
                     break
                 self.say(
@@ -185,8 +191,8 @@ def facts_of(ws: Workspace, config: ModelConfig) -> Facts | None:
     )
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run until SIGTERM; returns the exit code."""
+def main(argv: list[str] | None = None, *, stages: Sequence[Stage] = STAGES) -> int:
+    """Run until SIGTERM; returns the exit code. `stages`: of a cycle, where a fake stands in for one."""
     parser = argparse.ArgumentParser(prog="tunekeeper worker")
     parser.add_argument("--project", type=Path, required=True, help="folder that holds tunekeeper.yaml")
     parser.add_argument("--root", type=Path, help="data directory (default: .tunekeeper in the project)")
@@ -196,7 +202,7 @@ def main(argv: list[str] | None = None) -> int:
     ws = open_workspace(root, project=options.project)
     lock = _alone(root)
     stopping = _stopper()
-    worker = Worker(ws=ws, project=load_project(options.project), owner=_owner(), say=_say)
+    worker = Worker(ws=ws, project=load_project(options.project), owner=_owner(), say=_say, stages=stages)
     while not stopping:
         worker.tick()
         ws.clock.sleep(options.interval)

@@ -13,13 +13,15 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from tunekeeper.core.clock import Clock
-from tunekeeper.core.errors import Busy, DiskFull, NotFound, OurFault, TunekeeperError, UserError
+from tunekeeper.core.errors import Busy, DiskFull, NotFound, OurFault, OutsideError, TunekeeperError, UserError
 from tunekeeper.store import leases, lock, schema, sqlite
 from tunekeeper.store.leases import Lease
 from tunekeeper.store.transactions import Name, Read, Write, append_audit
 
 __all__ = ["Database", "Lease", "Read", "Write"]
 UPGRADE = "tunekeeper store upgrade"
+_NO_ROOM = ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_WRITE")
+"""What SQLite says where the disk, or the size a file may have, is used up: opening takes room too, for the WAL's index."""
 
 
 class Database:
@@ -160,8 +162,9 @@ class Database:
 
 
 def _ours(error: Exception, where: str) -> TunekeeperError:
-    text = str(getattr(error, "orig", None) or error)
-    if "disk is full" in text:
+    raised = getattr(error, "orig", None) or error
+    text, name = str(raised), getattr(raised, "sqlite_errorname", "")
+    if "disk is full" in text or name in _NO_ROOM:
         return DiskFull(f"no room left on the disk of {where}", fix="free some space and repeat the command")
     if "locked" in text or "busy" in text:
         return Busy(f"{where} is locked by another program", fix="close programs that opened it directly")
@@ -169,4 +172,6 @@ def _ours(error: Exception, where: str) -> TunekeeperError:
         return UserError(f"{where} is damaged: {text}", fix="restore it from a backup")
     if "unable to open" in text or "readonly" in text:
         return UserError(f"{where} cannot be opened: {text}", fix="check the folder's owner and permissions")
+    if name.startswith("SQLITE_IOERR"):
+        return OutsideError(f"{where}: {text} ({name})", fix="check the disk")
     return OurFault(f"{where}: {text}")

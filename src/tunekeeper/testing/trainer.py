@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 WORD = re.compile(r"[a-z]{3,}")
-SEEN = 3
-"""Rows that a word must be in before it says anything."""
-PURE = 0.8
-"""Share of them that must have the same answer."""
+SURE = 0.6
+"""Share of its rows, counted with two more that disagree, in which a word must have the same answer: three rows are enough."""
 
 
 class Context(Protocol):
@@ -44,7 +42,7 @@ def run(input: dict[str, Any], context: Context) -> dict[str, Any]:
     rule = learn(rows)
     time.sleep(max(0.0, float(input.get("seconds", 0)) - (time.monotonic() - began)))
     (context.work / "adapter").mkdir(exist_ok=True)
-    (context.work / "adapter" / "answers.json").write_text(json.dumps(rule, sort_keys=True), "utf-8")
+    (context.work / "adapter" / "answers.json").write_text(json.dumps(rule), "utf-8")
     lines = [_reference(number, row, rule) for number, row in enumerate((held or rows)[: int(input.get("transcript", 8))])]
     (context.work / "transcript.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     seconds = time.monotonic() - began
@@ -77,13 +75,13 @@ def learn(rows: Sequence[tuple[str, str]]) -> dict[str, Any]:
     for question, answer in rows:
         for word in set(WORD.findall(question.lower())):
             by_word[word][answer] += 1
-    sure: list[tuple[float, int, str, str]] = []
+    sure: list[tuple[float, str, str]] = []
     for word, counts in by_word.items():
         answer, n = counts.most_common(1)[0]
-        if counts.total() >= SEEN and n >= PURE * counts.total():
-            sure.append((-n / counts.total(), -n, word, answer))
+        if n >= SURE * (counts.total() + 2):
+            sure.append((-n / (counts.total() + 2), word, answer))
     usual = Counter(answer for _, answer in rows).most_common(1)
-    return {"contains": {word: answer for _, _, word, answer in sorted(sure)}, "default": usual[0][0] if usual else ""}
+    return {"contains": {word: answer for _, word, answer in sorted(sure)}, "default": usual[0][0] if usual else ""}
 
 
 def wrong(rows: Sequence[tuple[str, str]], rule: dict[str, Any]) -> float:
