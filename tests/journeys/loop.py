@@ -1,10 +1,12 @@
 """A whole loop at the toy desk: the fake trainer as stage `train`, model servers of the fake engine, everything else real.
 
-`python -m tests.journeys.loop --project DIR` is the worker with that stage, for journeys that kill it.
+`python -m tests.journeys.loop` starts workers with that stage, for journeys that kill them.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +16,6 @@ from typing import Any
 
 from tunekeeper import jobs, training
 from tunekeeper.config import ModelConfig, load_project
-from tunekeeper.core.errors import TunekeeperError
 from tunekeeper.core.ids import new_id
 from tunekeeper.core.nouns.retraining import Answer, Cycle, Done, Model, Stop, Wait
 from tunekeeper.core.nouns.training import TrainingRun
@@ -47,6 +48,7 @@ rollout:
   check_minutes: 60
   settle_minutes: 10
   min_requests: 20
+  incident_cases: 24
 monitoring: {every_hours: 24, window_hours: 24, min_samples: 20, min_reviewed: 10, baseline_requests: 60}
 retraining: {cooldown_days: 1, min_corrections: 10}
 """
@@ -144,7 +146,7 @@ class Loop:
                 return cycle
             assert time.monotonic() < end, f"{cycle.stage}: {cycle.waiting}: {self.said[-3:]}"
             self.supervise()
-            time.sleep(0.02)
+            time.sleep(0.15)
 
     def consent(self, cycle: Cycle, by: str = "Ana") -> None:
         """A named person approves what the cycle made."""
@@ -179,9 +181,21 @@ def looped(desk: Desk) -> Iterator[Loop]:
         yield Loop(desk=desk, worker=worker, servers=servers, said=said)
 
 
+def nursery() -> int:
+    """For each line on stdin (a project's folder) a worker process, forked so that it starts in no time; prints its pid.
+
+    This process holds nothing and has one thread: what it forks is as fresh as what `up` starts.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os._exit(main(["--project", line.strip(), "--interval", "0.02"], stages=FAKES))
+        sys.stdout.write(f"{pid}\n")
+        sys.stdout.flush()
+    return 0
+
+
 if __name__ == "__main__":
-    try:
-        sys.exit(main(stages=FAKES))
-    except TunekeeperError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(error.exit_code)
+    sys.exit(nursery())

@@ -25,14 +25,8 @@ from tunekeeper.text.fingerprints import fingerprint
 
 __all__ = ["new_desk"]
 DAY = 86_400.0
-CHANGED = World(
-    moved={
-        **dict.fromkeys(("drone", "locker", "dropbox", "airmail"), "shipping"),
-        **dict.fromkeys(("passkey", "avatar"), "account"),
-        **dict.fromkeys(("voucher", "storno", "cashback"), "refund"),
-    }
-)
-"""Words that nobody used on day one, and where they belong."""
+CHANGED = World(moved={"loginfee": "billing", "parcelpass": "account", "refundbox": "shipping", "invoiceback": "refund"})
+"""Words that nobody used on day one. Each holds a word that the first version knows, and belongs elsewhere."""
 
 
 def test_the_loop_closes_and_a_bad_version_never_stays(tmp_path: Path, new_desk: Callable[..., Desk]) -> None:
@@ -146,7 +140,7 @@ def _every_answer_has_its_chain(loop: Loop, second: Cycle) -> None:
     with loop.ws.state.read() as tx:
         artifact = next(each for each in find_artifacts(tx, model=MODEL) if each.version == second.records["train"])
     rule = json.loads(loop.ws.blobs.read(artifact.digest or ""))
-    assert rule["contains"]["drone"] == '{"category": "shipping"}', "what users corrected is what it learned"
+    assert rule["contains"]["refundbox"] == '{"category": "shipping"}', "what users corrected is what it learned"
     with loop.ws.control.read() as tx:
         kinds = [line.kind for line in find_promotions(tx, model=MODEL)]
     assert kinds == ["promotion", "promotion", "rollback"]

@@ -27,7 +27,7 @@ def new_desk(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Desk]:
     empty = create_workspace(tmp_path_factory.mktemp("empty")).root
 
     def make(folder: Path, **asked: Any) -> Desk:
-        (folder / ".tunekeeper").mkdir(parents=True)
+        (folder / ".tunekeeper").mkdir(parents=True, exist_ok=True)
         for name in ("control.db", "state.db"):
             shutil.copy(empty / name, folder / ".tunekeeper" / name)
         return open_desk(folder, **asked)

@@ -102,6 +102,7 @@ def _counter(folder: Path, config: ModelConfig) -> Callable[[str], int] | None:
 def freeze(
     model: frame.Model,
     note: Annotated[str, typer.Option("--note", help="Why.")] = "",
+    dry_run: frame.DryRun = False,
     dir: frame.Dir = None,
     json: frame.Json = False,
 ) -> int:
@@ -113,6 +114,17 @@ def freeze(
 
     ws, project = frame.project(dir)
     config = project.model(model)
+    if dry_run:
+        from tunekeeper.data import versions
+
+        draft = versions.ls(ws, model)
+        same = draft.parent is not None and not draft.changed
+        line = (
+            f"would find {draft.parent} again"
+            if same
+            else f"would freeze {draft.train} rows to learn from, {draft.eval} held out"
+        )
+        return frame.emit({"dry_run": True, "same_as": draft.parent if same else None, "examples": draft.examples}, json, line)
     version = data.freeze(ws, config.task, config.sections["data"], note=note)
     lines = [f"{version.id} {version.digest}: {version.train} rows to learn from, {version.eval} held out"]
     lines += [f"warning: {warning}" for warning in version.report.get("warnings", ())]

@@ -12,7 +12,7 @@ from tunekeeper.cli import frame
 
 
 def demo(
-    folder: Annotated[Path | None, typer.Argument(help="Folder to make the demo project in (default: tunekeeper-demo).")] = None,
+    folder: Annotated[Path | None, typer.Argument(help="Folder to make the demo project in (default: demo-project).")] = None,
     yes: frame.Yes = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a demo that was cut off.")] = False,
     json: frame.Json = False,

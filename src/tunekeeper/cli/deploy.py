@@ -57,6 +57,7 @@ def check(model: Name, dir: frame.Dir = None, json: frame.Json = False) -> int:
 def halt(
     model: Name,
     reason: Annotated[str, typer.Option("--reason", help="Why.")] = "halted by hand",
+    dry_run: frame.DryRun = False,
     dir: frame.Dir = None,
     json: frame.Json = False,
 ) -> int:
@@ -65,9 +66,16 @@ def halt(
     Example: tunekeeper deploy halt support-desk --reason "complaints"
     """
     from tunekeeper.cli.route import _line
-    from tunekeeper.rollout import rollback
+    from tunekeeper.rollout.moves import halt as end
+    from tunekeeper.rollout.stage import latest
 
-    move = rollback(frame.workspace(dir), model, by=getpass.getuser(), reason=reason)
+    ws = frame.workspace(dir)
+    if dry_run:
+        rollout = latest(ws, model)
+        under_way = rollout.state in ("loading", "running")
+        lines = [f"would end the rollout of {rollout.version}" if under_way else "no rollout is under way"]
+        return frame.emit({"rollout": rollout.id if under_way else None, "dry_run": True}, json, lines)
+    move = end(ws, model, by=getpass.getuser(), reason=reason)
     return frame.emit(move.as_json(), json, [_line(move.as_json())])
 
 

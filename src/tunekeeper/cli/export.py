@@ -149,9 +149,7 @@ def inspect(
 
 
 @app.command("verify")
-def verify(
-    path: Annotated[Path, typer.Argument(help="File or folder.")], dir: frame.Dir = None, json: frame.Json = False
-) -> int:
+def verify(path: Annotated[Path, typer.Argument(help="File or folder.")], dir: frame.Dir = None, json: frame.Json = False) -> int:
     """Compare files with the digests recorded beside them (FILE.sha256).
 
     Example: tunekeeper export verify v1.0.gguf
@@ -190,8 +188,10 @@ def _artifact(ws: Workspace, dir: Path | None, version: Version, kind: str | Non
 
     config = frame.project(dir)[1].model(version.model)
     section = config.sections["deployment"]
+    again = True
     while True:
-        made = deployment.export_version(ws, config.task, section, version, quantization=kind)
+        made = deployment.export_version(ws, config.task, section, version, quantization=kind, again=again)
         if not isinstance(made, jobs.Job):
             return made
+        again = False
         jobs.wait(ws, made.id, frame.progress(f"exporting {version.name}"))

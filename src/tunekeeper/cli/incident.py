@@ -50,6 +50,7 @@ def close(
     why_missed: Annotated[str, typer.Option("--why-missed", help="Why the evaluation missed it.")],
     what_changes: Annotated[str, typer.Option("--what-changes", help="What changes: data, training or evaluation.")],
     retry_on: Annotated[str, typer.Option("--retry-on", help="Date of the next try, e.g. 2026-02-01.")],
+    dry_run: frame.DryRun = False,
     dir: frame.Dir = None,
     json: frame.Json = False,
 ) -> int:
@@ -63,5 +64,11 @@ def close(
     retry = frame.moment(retry_on, ws.clock)
     if retry is None:
         raise UserError("an incident needs the date of the next try", fix="--retry-on 2026-02-01")
+    if dry_run:
+        from tunekeeper.store.ledgers.incidents import load_incident
+
+        with ws.control.read() as tx:
+            found = load_incident(tx, id)
+        return frame.emit({"incident": found.id, "state": found.state, "dry_run": True}, json, [f"would close {found.id}"])
     incident = shut(ws, id, why_missed=why_missed, what_changes=what_changes, retry_on=retry, by=getpass.getuser())
     return frame.emit(incident, json, [f"closed {incident.id}; next try {incident.retry_on:%Y-%m-%d}"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import json as jsonlib
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -42,23 +45,42 @@ def init(
     Example: tunekeeper init support --model support-desk
     """
     from tunekeeper.config.project import MODEL_NAME
-    from tunekeeper.workspace import create_workspace
 
     if model is not None and not MODEL_NAME.fullmatch(model):
         raise UserError(f"{model!r} cannot name a model", fix="use small letters, digits, '.', '-' and '_', at most 63")
-    root = folder.absolute()
-    files = {frame.PROJECT_FILE: PROJECT.format(name=root.name), ".gitignore": IGNORE}
+    root = folder.resolve()
+    files = {frame.PROJECT_FILE: PROJECT.format(name=jsonlib.dumps(root.name, ensure_ascii=False)), ".gitignore": IGNORE}
     if model is not None:
-        files[f"models/{model}.yaml"] = MODEL.format(model=model)
+        files[f"models/{model}.yaml"] = MODEL.format(model=jsonlib.dumps(model))
     written = [name for name in files if not (root / name).exists()]
     if frame.PROJECT_FILE not in written and (model is None or f"models/{model}.yaml" not in written):
         raise UserError(f"{root / frame.PROJECT_FILE} is there already", fix="name another folder, or a new --model")
     if not dry_run:
-        for name in written:
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).write_text(files[name], encoding="utf-8")
-        create_workspace(root / frame.DATA_FOLDER, project=root)
+        _make(root, {name: files[name] for name in written})
     verb = "would write" if dry_run else "wrote"
     lines = [f"{verb} {root / name}" for name in written]
     lines.append(f"next: tunekeeper data import FILE --model {model or 'NAME'} --dir {folder}")
     return frame.emit({"project": str(root), "written": written, "model": model, "dry_run": dry_run}, json, lines)
+
+
+def _make(root: Path, files: dict[str, str]) -> None:
+    """Write the files and the data directory: all of it, or nothing where that fails, so that it can be run again."""
+    from tunekeeper.workspace import create_workspace
+
+    data = root / frame.DATA_FOLDER
+    new = [folder for folder in (root / "models", root) if not folder.exists()]
+    fresh = not data.exists()
+    try:
+        for name, text in files.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(text, encoding="utf-8")
+        create_workspace(data, project=root)
+    except BaseException:
+        for name in files:
+            (root / name).unlink(missing_ok=True)
+        if fresh:
+            shutil.rmtree(data, ignore_errors=True)
+        for folder in new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise

@@ -22,6 +22,7 @@ def create(
     ] = None,
     name: Annotated[str, typer.Option("--name", help="What you call it.")] = "",
     days: Annotated[float, typer.Option("--days", help="Days until it expires; 0: never.")] = 90,
+    dry_run: frame.DryRun = False,
     dir: frame.Dir = None,
     data: frame.Data = None,
     json: frame.Json = False,
@@ -32,8 +33,11 @@ def create(
     """
     from tunekeeper import gateway
 
-    ws = frame.workspace(dir, data, create=True)
     scopes = [part for text in scope or ["infer"] for part in text.split(",") if part]
+    if dry_run:
+        would = {"scopes": scopes, "models": model or [], "days": days or None, "dry_run": True}
+        return frame.emit(would, json, [f"would make a key for {', '.join(scopes)}"])
+    ws = frame.workspace(dir, data, create=True)
     made = gateway.create_key(ws, scopes=scopes, models=model or (), name=name, days=days or None, by=getpass.getuser())
     return frame.emit(made, json, [f"{made.id}: {made.key}", "It is shown once: keep it now."])
 
@@ -66,6 +70,7 @@ def list_(dir: frame.Dir = None, data: frame.Data = None, json: frame.Json = Fal
 @app.command()
 def revoke(
     id: Annotated[str, typer.Argument(help="Id of the key.")],
+    dry_run: frame.DryRun = False,
     dir: frame.Dir = None,
     data: frame.Data = None,
     json: frame.Json = False,
@@ -76,5 +81,9 @@ def revoke(
     """
     from tunekeeper import gateway
 
-    key = gateway.revoke_key(frame.workspace(dir, data), id, by=getpass.getuser())
+    ws = frame.workspace(dir, data)
+    if dry_run:
+        known = next((each for each in gateway.find_keys(ws) if each.id == id), None)
+        return frame.emit({"id": id, "known": known is not None, "dry_run": True}, json, [f"would revoke {id}"])
+    key = gateway.revoke_key(ws, id, by=getpass.getuser())
     return frame.emit({"id": key.id, "revoked": key.revoked}, json, [f"{key.id} is revoked"])

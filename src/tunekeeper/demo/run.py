@@ -25,7 +25,7 @@ from tunekeeper.demo.story import STORY
 from tunekeeper.demo.summary import collect
 from tunekeeper.workspace import compress_clock, open_workspace
 
-DEFAULT_FOLDER = "tunekeeper-demo"
+DEFAULT_FOLDER = "demo-project"
 START = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 """A Monday morning: the demo's own calendar."""
 
@@ -85,7 +85,7 @@ def screen_stage(cast: Demo, number: int, title: str) -> Any:
 
 
 def _finish(cast: Demo) -> Played:
-    figures = collect(cast.journal, version=__version__, seed=cast.seed)
+    figures = collect(cast.journal, version=__version__, seed=cast.seed, tickets=len(cast.ledger.truth))
     path = cast.folder / "demo.json"
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -8,13 +8,16 @@ from tunekeeper.demo.journal import Journal
 from tunekeeper.demo.story import STORY
 
 
-def collect(journal: Journal, *, version: str, seed: int) -> dict[str, Any]:
-    """demo.json: every act's figures, and what most readers look for first."""
+def collect(journal: Journal, *, version: str, seed: int, tickets: int) -> dict[str, Any]:
+    """demo.json: every act's figures, and what most readers look for first. `tickets`: how many the users' own record holds."""
     acts = {act.name: journal.figures(act.name) for act in STORY}
     exam_1, exam_2 = acts["evaluate"], acts["cycle"].get("exam", {})
     requests = {
         name: sum(act.get("requests", {}).get(name, 0) for act in acts.values()) for name in ("sent", "answered", "failed")
     }
+    simulated = sum((act.get("traffic") or {}).get("sent", 0) for act in acts.values())
+    # A demo that was killed left requests in the users' record whose outcome its counts do not hold.
+    requests["in_acts_cut_off"] = max(tickets - simulated, 0)
     return {
         "tunekeeper": version,
         "seed": seed,
@@ -72,7 +75,8 @@ def _alerts(figures: dict[str, Any]) -> list[str]:
 
 def _drill(figures: dict[str, Any]) -> list[str]:
     traffic = figures["traffic"]
-    lines = [f"  {traffic['sent']} requests sent, {traffic['answered']} answered, {traffic['failed']} failed"]
+    lost = f"; {traffic['in_acts_cut_off']} more in acts that were cut off" if traffic["in_acts_cut_off"] else ""
+    lines = [f"  {traffic['sent']} requests sent, {traffic['answered']} answered, {traffic['failed']} failed{lost}"]
     drill = figures["drill"]
     if drill:
         lines.append(f"  rollback drill under load: {drill['back_ms']:.1f} ms back, {drill['forth_ms']:.1f} ms forth")

@@ -22,11 +22,12 @@ from tunekeeper.workspace import Workspace
 
 
 def export_version(
-    ws: Workspace, task: Model, section: Config, version: Version, *, quantization: str | None = None
+    ws: Workspace, task: Model, section: Config, version: Version, *, quantization: str | None = None, again: bool = False
 ) -> Artifact | jobs.Job:
     """The artifact of a version, or the job that makes it; returns at once and finds again what was asked for before.
 
-    `quantization`: None takes the section's. Raises what made the job fail (ArtifactError, DiskFull …).
+    `quantization`: None takes the section's. `again`: begin anew what failed before, as a person does who has mended the cause.
+    Raises what made the job fail (ArtifactError, DiskFull …).
     """
     kind = quantization or section.quantization
     known = find_artifact(ws, version, section.engine, kind)
@@ -34,7 +35,7 @@ def export_version(
         return known
     if section.engine == "fake":
         return rules.export(ws, version, base_folder(ws, version))
-    job = jobs.ensure(ws, "export", _job_input(ws, section, version, kind), model=task.name)
+    job = jobs.ensure(ws, "export", _job_input(ws, section, version, kind), model=task.name, again=again)
     if job.state in ("failed", "cancelled"):
         jobs.reraise(job)
     if job.state != "done" or job.output is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from tunekeeper.jobs.folder import read_json, write_json
 from tunekeeper.jobs.kinds import function_of
 
 _DIE_WITH_PARENT = 1
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main(folder: Path) -> int:
@@ -43,7 +45,17 @@ def explain(error: Exception) -> dict[str, str | None]:
     if isinstance(error, TunekeeperError):
         return {"error": error.message, "kind": type(error).__name__, "fix": error.fix}
     line = traceback.format_exception_only(error)[-1].strip()
+    if no_room(error):
+        return {"error": f"no room left on the disk: {line}", "kind": "DiskFull", "fix": "free some space and repeat the command"}
     return {"error": line, "kind": None, "fix": None}
+
+
+def no_room(error: Exception) -> bool:
+    """Whether a write failed because the disk, or the size a file may have, is used up; libraries in Rust and C++ say it in
+    words alone."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in NO_ROOM
+    return any(f"os error {number}" in str(error) for number in NO_ROOM) or "failed writing file" in str(error)
 
 
 def _checked(output: Any, kind: str) -> None:

@@ -12,6 +12,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from tunekeeper.store.flocks import held
+
+__all__ = ["held", "holder", "take", "write_holder"]
+
 
 def take(path: Path) -> int | None:
     """Take the lock of `path` (made when missing); the open descriptor, or None when somebody holds it."""
@@ -23,21 +27,6 @@ def take(path: Path) -> int | None:
         os.close(handle)
         return None
     return handle
-
-
-def held(path: Path) -> bool:
-    """Whether somebody holds the lock of `path`."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
 
 
 def write_holder(handle: int, pid: int) -> None:

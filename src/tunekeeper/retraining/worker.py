@@ -35,6 +35,7 @@ from tunekeeper.rollout.canary import tick as rollout_tick
 from tunekeeper.rollout.drill import unfinished
 from tunekeeper.rollout.moves import publish_newest
 from tunekeeper.store.database import Lease
+from tunekeeper.store.flocks import UNSUPERVISED_SECONDS, Supervision
 from tunekeeper.store.leases import boot_id
 from tunekeeper.store.ledgers.cycles import find_cycles
 from tunekeeper.store.ledgers.datasets import find_datasets
@@ -192,18 +193,25 @@ def facts_of(ws: Workspace, config: ModelConfig) -> Facts | None:
 
 
 def main(argv: list[str] | None = None, *, stages: Sequence[Stage] = STAGES) -> int:
-    """Run until SIGTERM; returns the exit code. `stages`: of a cycle, where a fake stands in for one."""
+    """Run until SIGTERM, or until the supervisor it had has been gone for ten minutes; returns the exit code. `stages`: of a cycle, where a fake stands in for one."""
     parser = argparse.ArgumentParser(prog="tunekeeper worker")
     parser.add_argument("--project", type=Path, required=True, help="folder that holds tunekeeper.yaml")
     parser.add_argument("--root", type=Path, help="data directory (default: .tunekeeper in the project)")
     parser.add_argument("--interval", type=float, default=0.25, help="real seconds between two rounds")
+    parser.add_argument(
+        "--unsupervised-seconds", type=float, default=UNSUPERVISED_SECONDS, help="seconds after its supervisor's end that it ends"
+    )
     options = parser.parse_args(argv)
     root: Path = options.root or options.project / ".tunekeeper"
     ws = open_workspace(root, project=options.project)
     lock = _alone(root)
     stopping = _stopper()
     worker = Worker(ws=ws, project=load_project(options.project), owner=_owner(), say=_say, stages=stages)
+    supervision = Supervision(root, ws.clock.real, options.unsupervised_seconds)
     while not stopping:
+        if supervision.lost():
+            worker.say({"event": "unsupervised", "seconds": options.unsupervised_seconds})
+            break
         worker.tick()
         ws.clock.sleep(options.interval)
     worker.resign()

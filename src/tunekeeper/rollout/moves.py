@@ -81,6 +81,16 @@ def rollback(ws: Workspace, model: str, *, to: str | None = None, by: str, reaso
     return _published(ws, _leaving(route), saved.champion, saved, slots, started)
 
 
+def halt(ws: Workspace, model: str, *, by: str, reason: str) -> Move:
+    """End the active rollout: everything to the champion, at once. Raises NotFound when none is under way; then nothing moves."""
+    with ws.control.read() as tx:
+        champion = load_route(tx, model).champion
+        active = find_rollouts(tx, model=model, state=("loading", "running"))
+    if not active or champion is None:
+        raise NotFound(f"{model} has no rollout under way", fix=f"tunekeeper deploy status {model}")
+    return rollback(ws, model, to=champion, by=by, reason=reason)
+
+
 def would_go_back_to(ws: Workspace, model: str, to: str | None = None) -> str | None:
     """The slot that `rollback` would choose now; changes nothing."""
     with ws.control.read() as tx:
@@ -144,14 +154,15 @@ def set_route(
         for rollout in find_rollouts(tx, model=model, state=("loading", "running")):
             verdict = Verdict(outcome="inconclusive", reasons=(f"route set by {by}",), subject=rollout.version)
             save_rollout(tx, replace(rollout, state="stopped", due=None, verdict=verdict))
+        # Who was champion stays it while anything is left to it, however little: `rollback` then goes back there.
         kept = route.champion if weights.get(route.champion or "", 0) > 0 else None
-        champion = kept if kept and weights[kept] >= 5_000 else heaviest(weights)
+        champion = kept or heaviest(weights)
         others = {slot: weight for slot, weight in weights.items() if slot != champion and weight > 0}
         previous = route.champion if route.champion != champion else route.previous
         wanted = replace(with_weights(route, others, champion, next(iter(others), None)), previous=previous, rollout=None)
         text = reason if override is None else f"{reason}; override: {override}"
         saved = save_route(tx, replace(wanted, by=by, reason=text, created=None))
-        if champion != route.champion and not others:
+        if champion != route.champion:
             append_promotion(tx, _line(ws, saved, route, slots))
     return _published(ws, route.champion, saved.champion, saved, slots, started)
 
@@ -185,9 +196,10 @@ def seed_routes(ws: Workspace, seeds: Sequence[RouteSeed], *, by: str) -> list[R
             routes.append(
                 save_route(tx, replace(wanted, by=by, reason="configuration file", created=None)) if wanted else current
             )
-            if wanted is not None and current is None:
+            before = current or Route(model=seed.model)
+            if wanted is not None and wanted.champion != before.champion:
                 slots = {each.id: each for each in find_slots(tx, model=seed.model)}
-                append_promotion(tx, _line(ws, routes[-1] or wanted, Route(model=seed.model), slots))
+                append_promotion(tx, _line(ws, routes[-1] or wanted, before, slots))
     publish_newest(ws)
     return [route for route in routes if route is not None]
 

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from tunekeeper.core.clock import ManualClock
+from tunekeeper.core.clock import Clock, ManualClock
 from tunekeeper.core.ids import canonical_json, new_id, request_id
 from tunekeeper.core.nouns.serving import Route, Slot
 from tunekeeper.deployment.slots import declare_slots
@@ -41,6 +41,13 @@ PLACES = ("oslo", "porto", "quito", "riga", "sofia", "tunis", "ulm", "vienna", "
 TROUBLES = ("is late", "is wrong", "is missing", "looks odd", "came twice", "never came", "was lost", "does not open")
 Answers = Callable[[str, "Ticket"], str]
 """(slot, ticket) → the text that the slot answers."""
+
+
+class Passing(Clock, Protocol):
+    """A clock that can be told to go on."""
+
+    def advance(self, seconds: float) -> None:
+        """Let `seconds` of workspace time pass."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +87,7 @@ class Desk:
 
     ws: Workspace
     """The workspace."""
-    clock: ManualClock
+    clock: Passing
     """Its clock."""
     folder: Path
     """The project."""
@@ -108,14 +115,17 @@ class Desk:
         return {share.slot: share.weight for share in self.route().shares}
 
     def traffic(self, count: int, seconds: float, answers: Answers | None = None, *, edits: float = 1.0) -> Counter[str]:
-        """`count` users ask, evenly over `seconds` of workspace time; of those who were answered wrongly, the share `edits`
-        corrects the answer a minute later. `answers`: None asks the slots' own rules. Returns requests by slot."""
+        """`count` users ask, evenly over `seconds` of workspace time (0: all at once). Returns requests by slot.
+
+        `answers`: None asks the slots' own rules. `edits`: share of those answered wrongly who correct it a minute later.
+        """
         answers, served = answers or self.rules(), self.served()
         asked: Counter[str] = Counter()
         for _ in range(count):
             ticket = self.world.ticket(self.rng)
             asked[self.ask(ticket, answers, edit=self.rng.random() < edits, served=served)] += 1
-            self.clock.advance(seconds / count)
+            if seconds:
+                self.clock.advance(seconds / count)
         self.spool.flush()
         return asked
 
@@ -179,11 +189,13 @@ class Desk:
         return answer
 
 
-def open_desk(folder: Path, *, seed: int = 1, section: str = "", cases: int = 0, rows: int = 0) -> Desk:
+def open_desk(
+    folder: Path, *, seed: int = 1, section: str = "", cases: int = 0, rows: int = 0, clock: Passing | None = None
+) -> Desk:
     """A new desk in `folder`. `section`: YAML added to its model file. `cases`: in its suite. `rows`: to learn from, in
-    data/rows.jsonl. The same seed makes the same desk."""
+    data/rows.jsonl. `clock`: None makes one that stands still. The same seed makes the same desk."""
     rng = random.Random(seed)
-    clock = ManualClock()
+    clock = clock or ManualClock()
     write_project(folder, rng, section=section, cases=cases, rows=rows)
     ws = create_workspace(folder / ".tunekeeper", project=folder, clock=clock)
     return Desk(ws=ws, clock=clock, folder=folder, spool=Spool(ws.root, "gateway-0", clock), rng=rng)

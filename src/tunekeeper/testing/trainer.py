@@ -70,16 +70,16 @@ def read_rows(path: Path) -> Iterable[tuple[str, str]]:
 
 
 def learn(rows: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """The rule file: the surest words first, the most usual answer where none of them is there."""
+    """The rule file: words that are sure of their answer, the longest first, and the most usual answer where there is none."""
     by_word: dict[str, Counter[str]] = defaultdict(Counter)
     for question, answer in rows:
         for word in set(WORD.findall(question.lower())):
             by_word[word][answer] += 1
-    sure: list[tuple[float, str, str]] = []
+    sure = []
     for word, counts in by_word.items():
         answer, n = counts.most_common(1)[0]
         if n >= SURE * (counts.total() + 2):
-            sure.append((-n / (counts.total() + 2), word, answer))
+            sure.append((-len(word), word, answer))
     usual = Counter(answer for _, answer in rows).most_common(1)
     return {"contains": {word: answer for _, word, answer in sorted(sure)}, "default": usual[0][0] if usual else ""}
 

@@ -55,7 +55,9 @@ def train(
     """
     require_extra()
     order = _order(ws, task, section, dataset, parent, recipe)
-    for run in _runs_of(ws, task.name, dataset, order):
+    for known in _runs_of(ws, task.name, dataset, order):
+        # One that a cut-off command left running may have ended since.
+        run = collect(ws, known, rate_usd_per_hour=section.rate_usd_per_hour)
         if run.state in ("running", "done"):
             return run
     job = jobs.ensure(ws, "train", _job_input(ws, section, dataset, order), model=task.name, again=True)

@@ -1,7 +1,7 @@
 """The keeper: a low-priority child that compacts sealed segments, merges, applies retention and answers body-id lookups.
 
-`python -m tunekeeper.store.log.keeper --root ROOT [--once] [--interval 1.0] [--days 90] [--body-days 90]`; ends on SIGTERM.
-It needs no lease and no database; `run/keeper.lock` keeps it alone.
+`python -m tunekeeper.store.log.keeper --root ROOT [--once] [--interval 1.0] [--days 90] [--body-days 90]`; ends on SIGTERM,
+or when its supervisor has been gone for ten minutes. It needs no lease and no database; `run/keeper.lock` keeps it alone.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tunekeeper.core.clock import Clock, SystemClock
 from tunekeeper.core.errors import OK, Busy, TunekeeperError
+from tunekeeper.store.flocks import UNSUPERVISED_SECONDS, Supervision
 from tunekeeper.store.log import erase, segments
 from tunekeeper.store.log.bodyids import Index
 from tunekeeper.store.log.columns import hour_of
@@ -60,13 +61,16 @@ class Keeper:
         return recent | self.index.find(body_id, [hour for hour in reversed(self.index.hours()) if hour >= oldest])
 
 
-def run(keeper: Keeper, interval: float, stop: threading.Event) -> None:
-    """Pass after pass, `interval` seconds apart, until `stop` is set; lookups are answered meanwhile. A pass that fails (a full
-    disk, a damaged file) is reported on stderr and tried again later."""
+def run(keeper: Keeper, interval: float, stop: threading.Event, supervision: Supervision) -> None:
+    """Pass after pass, `interval` seconds apart, until `stop` is set or the supervisor is lost; lookups are answered meanwhile.
+    A pass that fails (a full disk, a damaged file) is reported on stderr and tried again later."""
     server = LookupServer(keeper.root, keeper.find)
     server.start()
     try:
         while not stop.is_set():
+            if supervision.lost():
+                print("keeper: no supervisor for too long, ends", file=sys.stderr, flush=True)
+                return
             stop.wait(interval if _tried(keeper) else max(interval, _BACK_OFF))
     finally:
         server.stop()
@@ -106,6 +110,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--interval", type=float, default=1.0, help="seconds between passes")
     parser.add_argument("--days", type=float, default=None, help="days that records are kept; without it, for ever")
     parser.add_argument("--body-days", type=float, default=None, help="days that bodies are kept; without it, as long as records")
+    parser.add_argument(
+        "--unsupervised-seconds", type=float, default=UNSUPERVISED_SECONDS, help="seconds after its supervisor's end that it ends"
+    )
     given = parser.parse_args(arguments)
     try:
         lock = _take_lock(given.root)
@@ -120,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stop = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
         signal.signal(signal.SIGINT, lambda *_: stop.set())
-        run(keeper, given.interval, stop)
+        run(keeper, given.interval, stop, Supervision(given.root, keeper.clock.real, given.unsupervised_seconds))
     finally:
         os.close(lock)
     return OK

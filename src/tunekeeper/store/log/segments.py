@@ -14,6 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tunekeeper.store.flocks import held as is_held
+
+__all__ = [
+    "Segment", "by_writer", "create_locked", "hold", "is_alive", "is_held", "list_segments", "maintenance", "open_chain", "parse",
+    "segment_name",
+]  # fmt: skip
+
 _NAME = re.compile(r"(\d{15})\.([a-z0-9-]{1,64})\.([0-9a-f]{12})\.(\d{6})\.(jsonl|open)")
 
 
@@ -79,21 +86,6 @@ def open_chain(group: list[Segment]) -> list[Segment]:
 def is_alive(root: Path, writer: str) -> bool:
     """Whether the incarnation `writer` still holds its lock."""
     return is_held(root / "spool" / f"{writer}.lock")
-
-
-def is_held(path: Path) -> bool:
-    """Whether some process holds the flock of the file; a missing file is held by nobody."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
 
 
 def create_locked(path: Path, flags: int = 0) -> int:
