@@ -41,8 +41,7 @@ model: {MODEL}
 base: base
 system: {SYSTEM}
 format: {{kind: json, fields: {{category: [], priority: []}}}}
-training:
-  {{rank: 8, alpha: 32, epochs: 2, learning_rate: 0.003, batch: 8, max_tokens: 256, warmup_steps: 4, transcript: 8, answer_tokens: 32}}
+training: {{rank: 8, epochs: 2, learning_rate: 0.003, batch: 8, max_tokens: 256, transcript: 8, answer_tokens: 32}}
 evaluation: {{min_cases: 30, dataset_cases: 6, max_tokens: 32, judged_by: estimate}}
 deployment: {{quantization: Q8_0, context: 256, smoke_prompts: 10, smoke_max_tokens: 32, parity_prompts: 4}}
 """

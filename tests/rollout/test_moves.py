@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from tunekeeper.core.clock import ManualClock
-from tunekeeper.core.errors import GateFailed, UpstreamUnavailable, UserError
+from tunekeeper.core.errors import GateFailed, NotFound, UpstreamUnavailable, UserError
 from tunekeeper.core.nouns.rollout import Rollout
 from tunekeeper.core.nouns.serving import Slot
-from tunekeeper.rollout.moves import promote, rollback, seed_routes, set_route, would_go_back_to
+from tunekeeper.rollout.moves import halt, promote, rollback, seed_routes, set_route, would_go_back_to
 from tunekeeper.rollout.routes import RouteSeed
 from tunekeeper.store.ledgers.incidents import find_incidents
+from tunekeeper.store.ledgers.promotions import find_promotions
 from tunekeeper.store.ledgers.rollouts import load_rollout, save_rollout
 from tunekeeper.store.ledgers.routes import load_route
 from tunekeeper.store.ledgers.slots import load_slot, save_slot
@@ -121,6 +122,26 @@ def test_a_person_setting_the_route_ends_the_active_rollout(ws: Workspace) -> No
     assert shares(ws) == {"blue": 9_000, "green": 1_000}
 
 
+def test_a_champion_with_any_traffic_left_is_where_a_rollback_goes(ws: Workspace) -> None:
+    go(ws, "blue")
+    set_route(ws, MODEL, {"blue": 1_000, "green": 9_000}, by="ana")
+    move = rollback(ws, MODEL, by="ana")
+    assert (move.before, move.after, shares(ws)) == ("v1.2", "v1.1", {"blue": 10_000})
+
+
+def test_halting_ends_a_rollout_and_moves_nothing_where_none_is_under_way(ws: Workspace) -> None:
+    go(ws, "blue", "green")
+    with pytest.raises(NotFound, match="no rollout under way"):
+        halt(ws, MODEL, by="ana", reason="complaints")
+    assert shares(ws) == {"green": 10_000}
+    with ws.control.write(by="test") as tx:
+        save_rollout(tx, Rollout(id="rol_1", model=MODEL, version="desk@v1.3", slot="red", state="loading"))
+    assert halt(ws, MODEL, by="ana", reason="complaints").after == "v1.2"
+    with ws.control.read() as tx:
+        assert load_rollout(tx, "rol_1").state == "rolled_back"
+    assert shares(ws) == {"green": 10_000}
+
+
 def test_a_slot_that_passed_no_gate_is_refused_without_an_override(ws: Workspace) -> None:
     go(ws, "blue")
     with ws.control.write(by="test") as tx:
@@ -155,6 +176,8 @@ def test_a_changed_route_block_counts_again(ws: Workspace) -> None:
     go(ws, "green")
     seed_routes(ws, [seed("two", blue=10_000)], by="file")
     assert shares(ws) == {"blue": 10_000}
+    with ws.control.read() as tx:
+        assert [each.champion for each in find_promotions(tx, model=MODEL)] == ["blue", "green", "blue"]
 
 
 def test_a_static_route_refuses_rollback_naming_its_file(ws: Workspace) -> None:

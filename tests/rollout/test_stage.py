@@ -86,8 +86,10 @@ def test_the_window_is_announced_once_however_often_it_is_looked_at(judged: Desk
 def test_without_a_champion_it_is_the_first_version(judged: Desk) -> None:
     other = replace(CYCLE, model="other", records={**CYCLE.records, "load": "first"})
     judged.slot("first", "v1.1", model="other")
-    found = ok(judged, other)
-    assert (found["PRE-05"], found["PRE-06"]) == (None, None)
+    change(judged, measured={"latency_ratio": Estimate(value=9.0, n=60)})
+    items = {item.id: item for item in checklist_of(judged.ws, CONFIG, other)}
+    assert (items["PRE-05"].ok, items["PRE-06"].ok) == (None, None)
+    assert (items["PRE-03"].ok, items["PRE-03"].detail) == (True, "first version"), "slower than the base is no reason"
 
 
 @pytest.mark.parametrize(

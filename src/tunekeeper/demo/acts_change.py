@@ -51,6 +51,8 @@ def change(demo: Demo) -> dict[str, Any]:
         alerts = find_alerts(tx, model=MODEL)
     for alert in alerts:
         demo.screen.say(f"        alert {alert.rule}: {alert.reason}")
+    for name in ("accuracy", "edit_rate", "vocabulary_drift", "input_drift"):
+        demo.screen.say(f"        {name}: {_course(demo, name)}")
     demo.screen.say(f"        trigger {trigger.reason} opened cycle {cycle.number}: {cycle.why}")
     return {
         "traffic": demo.add(crowd),
@@ -75,12 +77,15 @@ def cycle(demo: Demo) -> dict[str, Any]:
         dataset = load_dataset(tx, now.records["data"])
     difference = data_room.diff(demo.ws, dataset.parent or "", dataset.id)
     counts = difference.counts
+    words = ", ".join(difference.new_words[:8]) or "none"
     demo.screen.say(f"        {dataset.parent} → {dataset.id}: " + ", ".join(f"{n} {what}" for what, n in counts.items()))
+    demo.screen.say(f"        words that are new in it: {words}; {now.notes.get('data', '')}")
     exam = exam_figures(demo, now)
     return {
         "cycle": now.id,
         "dataset": dataset.id,
         "diff": counts,
+        "new_words": list(difference.new_words),
         "notes": now.notes,
         "train": run_figures(demo, now),
         "export": artifact_figures(demo, now),
@@ -108,6 +113,13 @@ def canary(demo: Demo) -> dict[str, Any]:
     if closed.state != "promoted":
         raise OutsideError(f"cycle {closed.number} closed as {closed.state}: {closed.closed_why}", fix="tunekeeper status")
     return {"traffic": demo.add(crowd), "rollout": figures, "cycle": closed.id, "state": closed.state}
+
+
+def _course(demo: Demo, name: str) -> str:
+    """How a measured number moved, first to last."""
+    seen = [each for each in signal_figures(demo) if each["name"] == name and each["value"] is not None and each["n"] >= 15]
+    picked = seen[:: max(len(seen) // 6, 1)]
+    return " → ".join(f"{each['value']:.3f} (n={each['n']})" for each in picked) or "not measured"
 
 
 def _triggered(demo: Demo) -> Cycle | None:

@@ -84,6 +84,8 @@ def evaluate(demo: Demo) -> dict[str, Any]:
 def deploy(demo: Demo) -> dict[str, Any]:
     """Load, check, approve, switch; then ask with the official client, plain and streaming."""
     cycle = follow(demo, first_cycle(demo).id)
+    for stage in ("load", "check", "approve", "rollout"):
+        demo.screen.say(f"        {stage}: {cycle.notes.get(stage) or cycle.records.get(stage, cycle.closed_why)}")
     client = OpenAI(base_url=demo.url, api_key=demo.key(), max_retries=0)
     ticket = next(WORLD_1.tickets(random.Random(demo.seed)))
     messages: list[Any] = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": ticket.text}]

@@ -68,7 +68,10 @@ def one_screen(figures: dict[str, Any]) -> list[str]:
 
 
 def _alerts(figures: dict[str, Any]) -> list[str]:
-    lines = [f"  alert {alert['rule']}: {alert['reason']}" for alert in figures["alerts"]]
+    overall = [alert for alert in figures["alerts"] if "[" not in alert["rule"]]
+    lines = [f"  alert {alert['rule']}: {alert['reason']}" for alert in overall]
+    apart = len(figures["alerts"]) - len(overall)
+    lines += [f"  and {apart} alerts of single topics (tunekeeper monitor alerts)"] if apart else []
     trigger = figures["trigger"]
     return [*lines, f"  trigger {trigger['reason']}: {trigger['summary'][:100]}"] if trigger else lines
 

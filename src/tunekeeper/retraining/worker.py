@@ -193,7 +193,8 @@ def facts_of(ws: Workspace, config: ModelConfig) -> Facts | None:
 
 
 def main(argv: list[str] | None = None, *, stages: Sequence[Stage] = STAGES) -> int:
-    """Run until SIGTERM, or until the supervisor it had has been gone for ten minutes; returns the exit code. `stages`: of a cycle, where a fake stands in for one."""
+    """Run until SIGTERM, or until the supervisor it had has been gone for ten minutes; returns the exit code. `stages`: of a
+    cycle, where a fake stands in for one."""
     parser = argparse.ArgumentParser(prog="tunekeeper worker")
     parser.add_argument("--project", type=Path, required=True, help="folder that holds tunekeeper.yaml")
     parser.add_argument("--root", type=Path, help="data directory (default: .tunekeeper in the project)")

@@ -46,7 +46,7 @@ def checklist_of(ws: Workspace, section: Config, cycle: Cycle) -> tuple[Item, ..
         gate=exam.verdict.outcome if exam.verdict else None,
         override=str(override) if override else None,
         regression=_regression(exam),
-        latency_ratio=_latency_ratio(exam),
+        latency_ratio=_latency_ratio(exam) if champion is not None else None,  # before, the exam's rival is the prompted base
         latency_limit=section.latency_limit,
         parity=artifact.parity.verdict if artifact.parity else None,
         slot_ready=slot is not None and answers(slot),

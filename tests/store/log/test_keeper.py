@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tunekeeper.core.clock import ManualClock
 from tunekeeper.store.log import Log, Spool, segments
@@ -107,3 +110,20 @@ def test_a_socket_of_a_deep_folder_works(tmp_path: Path, clock: ManualClock) -> 
         assert wait_for(lambda: (deep / "run" / "keeper.sock").exists())
         assert ask(deep, "x") == []
     assert len(str(deep)) > 108
+
+
+def test_a_keeper_ends_some_time_after_its_supervisor_and_one_without_any_goes_on(tmp_path: Path) -> None:
+    left, alone = tmp_path / "left", tmp_path / "alone"
+    (left / "run").mkdir(parents=True)
+    supervisor = segments.hold(left / "run" / "supervisor.lock")
+    short = ("--interval", "0.02", "--unsupervised-seconds", "0.4")
+    with running(left, *short) as child, running(alone, *short) as by_hand:
+        assert wait_for(lambda: (left / "run" / "keeper.sock").exists() and (alone / "run" / "keeper.sock").exists())
+        with pytest.raises(subprocess.TimeoutExpired):
+            child.wait(0.6)
+        os.close(supervisor)
+        assert child.wait(10) == 0
+        assert child.stderr is not None
+        assert child.stderr.read() == "keeper: no supervisor for too long, ends\n"
+        assert not (left / "run" / "keeper.sock").exists()
+        assert by_hand.poll() is None
