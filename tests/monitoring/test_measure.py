@@ -129,8 +129,15 @@ def test_the_noise_of_day_one_is_what_two_halves_of_it_differ_by() -> None:
     assert again is not None
     assert other is not None
     assert again < noise["input_drift"] < other
-    assert noise["vocabulary_drift"] == 0
     assert noise_of(day_one[:2], features) == {}
+
+
+def test_words_that_training_knew_are_no_noise_of_day_one() -> None:
+    names = [f"name{chr(97 + i // 26)}{chr(97 + i % 26)}" for i in range(60)]
+    day_one = [served(f"b{i}", asked=f"regards {names[i // 3 % 40]}") for i in range(120)]
+    knowing = features_of(day_one, [f"regards {name}" for name in names])
+    assert noise_of(day_one, knowing)["vocabulary_drift"] == 0
+    assert noise_of(day_one, features_of(day_one))["vocabulary_drift"] > 0
 
 
 def test_no_words_or_no_baseline_measure_nothing() -> None:

@@ -48,6 +48,7 @@ def import_(
     lines = [f"{verb} {done.added} of {done.rows} rows; the draft of {model} holds {done.examples}"]
     for label, counted in (("dropped", done.dropped), ("flagged", done.flagged), ("redacted", done.redacted)):
         lines += [f"{label}: {', '.join(f'{n} {kind}' for kind, n in counted.items())}"] if counted else []
+    lines += [f"  {where}" for where in done.broken]
     lines += [f"each row with its reason: {done.report}"] if done.report else []
     return frame.emit(done, json, [*lines, f"next: tunekeeper data freeze --model {model}"])
 

@@ -72,7 +72,7 @@ def baseline(model: frame.Model, dir: frame.Dir = None, json: frame.Json = False
     if not found:
         raise NotFound(
             f"{model} has no baseline yet: too few users were answered since its promotion",
-            fix=f"tunekeeper status --model {model}",
+            fix=f"tunekeeper status {model}",
         )
     newest = found[0]
     lines = [f"{newest.version}: day one of {newest.n} requests from {newest.since:%Y-%m-%d %H:%M}"]

@@ -23,6 +23,9 @@ from tunekeeper.data.versions import reassigned
 from tunekeeper.text.redaction import Redactor
 from tunekeeper.workspace import Workspace
 
+SHOWN = 3
+"""Broken rows that the report names itself; its file names them all."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportReport:
@@ -42,6 +45,8 @@ class ImportReport:
     """Kind of personal data → pieces replaced by placeholders."""
     examples: int
     """Rows in the draft afterwards."""
+    broken: tuple[str, ...]
+    """The first rows that cannot be read, each as `file:line: why`."""
     report: str | None
     """Path of the JSONL file with every dropped or flagged row; None for a dry run."""
 
@@ -126,6 +131,7 @@ def _run(
         flagged=dict(Counter(line["kind"] for line in work.lines if line["action"] == "flagged").most_common()),
         redacted=dict(work.redacted),
         examples=len(merged),
+        broken=tuple(f"{at['file']}:{at['line']}: {at['detail']}" for at in work.lines if at["kind"] == "broken")[:SHOWN],
         report=None if report is None else str(report),
     )
 

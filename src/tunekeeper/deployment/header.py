@@ -91,7 +91,7 @@ class _Reader:
     def text(self) -> str:
         length = self.number("<Q")
         if length > self.size - self.at:
-            raise self.bad(f"a text claims {length} bytes")
+            raise self.bad(f"a text claims {length} bytes: truncated or damaged")
         return self.take(length).decode("utf-8", "replace")
 
     def value(self, kind: int) -> Any:
@@ -109,7 +109,7 @@ class _Reader:
             raise self.bad(f"an array of elements of type {kind}")
         width = 8 if kind == _STRING else struct.calcsize(_SCALARS[kind])
         if count > (self.size - self.at) // width:
-            raise self.bad(f"an array claims {count} elements")
+            raise self.bad(f"an array claims {count} elements: truncated or damaged")
         if kind != _STRING and count > _KEPT:
             self.take(count * width)
             return count

@@ -45,7 +45,7 @@ def arm(ws: Workspace, section: Config, version: Version, artifact: Artifact, *,
     `gated`: whether its exam passed (or a person let it through). Raises NotFound when the artifact has no file.
     """
     if artifact.digest is None:
-        raise NotFound(f"artifact {artifact.id} has no file to load", fix=f"tunekeeper export gguf {version.name}")
+        raise NotFound(f"artifact {artifact.id} has no file to load", fix=f"tunekeeper export gguf {version.name} --out FILE")
     relative = f"models/{version.model}/{version.name}.gguf"
     link_or_copy(ws.blobs.path(artifact.digest), ws.path(relative))
     with ws.control.write(by="deployment") as tx:

@@ -164,7 +164,7 @@ def _keep(ws: Workspace, section: Config, version: Version, job: jobs.Job) -> Ar
     if not ws.blobs.has(output["digest"]):
         found = ws.blobs.put_file(file)
         if found != output["digest"]:
-            raise ConfigError(f"{file}: changed after it was exported", fix=f"tunekeeper export gguf {version.name}")
+            raise ConfigError(f"{file}: changed after it was exported", fix=f"tunekeeper export gguf {version.name} --out FILE")
     with ws.state.write(by="deployment") as tx:
         for known in find_artifacts(tx, model=version.model, newest_first=True):
             if (known.version, known.engine, known.quantization) == (version.id, section.engine, output["quantization"]):

@@ -66,7 +66,9 @@ def entrant_of(ws: Workspace, model: str, name: str, section: Config) -> Entrant
     with ws.control.read() as tx:
         loaded = [s for s in find_slots(tx, model=model, newest_first=True) if s.version == version.name]
     if not loaded:
-        raise NotFound(f"version {version.name} has no artifact to examine", fix=f"tunekeeper export gguf {version.name}")
+        raise NotFound(
+            f"version {version.name} has no artifact to examine", fix=f"tunekeeper export gguf {version.name} --out FILE"
+        )
     return _of_slot(loaded[0], section)
 
 
@@ -113,7 +115,9 @@ def _hosted(ws: Workspace, artifact: Artifact) -> Slot:
     with ws.control.read() as tx:
         found = [s for s in find_slots(tx, model=artifact.model, newest_first=True) if s.artifact == artifact.id and s.endpoint]
     if not found:
-        raise NotFound(f"artifact {artifact.id} is hosted and no slot says where it answers", fix="tunekeeper route show")
+        raise NotFound(
+            f"artifact {artifact.id} is hosted and no slot says where it answers", fix=f"tunekeeper route show {artifact.model}"
+        )
     return found[0]
 
 

@@ -124,7 +124,7 @@ def features_of(inferences: Sequence[Inference], learned: Iterable[str] = ()) ->
     return {
         "vocabulary": dict(vocabulary.most_common(VOCABULARY_SIZE)),
         "lengths": {str(edge): n for edge, n in sorted(lengths.items())},
-        "learned": sorted({word for text in learned for word in words(text) if word.isalpha()} - set(vocabulary))[:LEARNED_SIZE],
+        "learned": sorted({word for text in learned for word in words(text) if word.isalpha()})[:LEARNED_SIZE],
     }
 
 

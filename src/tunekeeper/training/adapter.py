@@ -48,7 +48,7 @@ def check_parent(folder: Path, base: Base, recipe: Recipe, claimed: str | None =
     if own is None:
         raise ArtifactError(
             f"{folder}: no {SIDECAR} says which base this adapter was trained on",
-            fix="python -m tunekeeper model import --adapter FOLDER --base FOLDER --model M",
+            fix="tunekeeper model import --adapter FOLDER --base FOLDER --model M",
         )
     if own != base.digest:
         raise ArtifactError(f"{folder}: this adapter belongs to base {own}, not to {base.folder} ({base.digest})")

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import json
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ def from_json(values: dict[str, Any], *, where: str = "recipe") -> Recipe:
 
 
 def read_changes(path: Path) -> dict[str, Any]:
-    """The mapping in a recipe FILE (JSON or YAML). Raises ConfigError naming file and what is wrong."""
+    """The mapping in a recipe FILE (JSON or YAML). Raises ConfigError naming file, line of an unknown key, and what is wrong."""
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -103,7 +104,15 @@ def read_changes(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ConfigError(f"{path}: a recipe is a mapping such as `rank: 16`")
+    for key in values:
+        _known(key, f"{path}:{_line_of(key, text)}")
     return values
+
+
+def _line_of(key: str, text: str) -> int:
+    """The line, from 1, that a key of a flat mapping stands on."""
+    written = re.compile(rf"[\s{{,]*[\"']?{re.escape(key)}[\"']?\s*:")
+    return next((number for number, line in enumerate(text.splitlines(), 1) if written.match(line)), 1)
 
 
 def warnings(recipe: Recipe) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ def _row(line: str, where: str, number: int) -> Row:
         raise DataError(f"{where}: not JSON: {error}") from error
     messages = value.get("messages") if isinstance(value, dict) else None
     if not isinstance(messages, list) or not messages:
-        raise DataError(f"{where}: no list of messages", fix="python -m tunekeeper data check")
+        raise DataError(f"{where}: no list of messages", fix='write {"messages": [{"role": …, "content": …}, …]}')
     for message in messages:
         if not isinstance(message, dict) or message.get("role") not in ROLES:
             raise DataError(f"{where}: a message needs a role out of {', '.join(ROLES)}")

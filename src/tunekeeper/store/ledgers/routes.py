@@ -33,7 +33,7 @@ def load_route(tx: Read, model: str) -> Route:
     """The route that counts for `model` now. Raises NotFound."""
     newest = find_routes(tx, model, limit=1)
     if not newest:
-        raise NotFound(f"no route was ever set for the model {model!r}", fix="tunekeeper route show")
+        raise NotFound(f"no route was ever set for the model {model!r}", fix="tunekeeper status")
     return newest[0]
 
 

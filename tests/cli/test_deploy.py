@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.rollout.conftest import CONFIG, canary, desk, new_desk, now_of
+from tests.rollout.test_stage import CYCLE, judged
+from tunekeeper.retraining.cycle import open_cycle
+from tunekeeper.rollout.canary import tick
+from tunekeeper.rollout.moves import promote
+from tunekeeper.testing.desk import FORMAT, MODEL
+
+__all__ = ["desk", "judged", "new_desk"]
+
+
+@pytest.fixture
+def running(judged):
+    """A canary at 5 % that was looked at once."""
+    canary(judged)
+    tick(judged.ws, "rol_1", CONFIG, FORMAT)
+    judged.clock.advance(900)
+    tick(judged.ws, "rol_1", CONFIG, FORMAT)
+    return judged
+
+
+def test_status_says_where_a_rollout_stands_and_why(tell, running):
+    lines = tell("deploy", "status", MODEL, "--dir", running.folder).out.splitlines()
+    assert lines[0] == "RUNNING: desk@v1.1, canary, phase 1 of 2"
+    assert lines[1].endswith("hold     0.2 h of 2.0 h at 5 %")
+    assert tell("deploy", "status", MODEL, "--dir", running.folder, "--json").json["id"] == "rol_1"
+
+
+def test_without_a_rollout_there_is_nothing_to_show_or_halt(tell, judged):
+    for verb in ("status", "halt"):
+        told = tell("deploy", verb, MODEL, "--dir", judged.folder)
+        assert told.code == 2, verb
+        assert told.err.count("\n") == 1
+    assert judged.shares() == {"blue": 10_000}
+
+
+def test_the_checklist_is_printed_line_by_line_and_its_exit_code_is_its_verdict(tell, judged):
+    asked = ("deploy", "check", MODEL, "--dir", judged.folder)
+    assert tell(*asked).code == 2, "nothing is loaded yet"
+    open_cycle(judged.ws, MODEL, why="test", by="ana", records=CYCLE.records)
+    told = tell(*asked)
+    assert (told.code, told.out.splitlines()[0]) == (0, "PASS")
+    assert "  PRE-03 ok     p95 1.20 x the champion's" in told.out.splitlines()
+    judged.slot("green", "v1.1", digest="sha256:other")
+    told = tell(*asked, "--json")
+    assert (told.code, told.json["verdict"]["rules"]) == (1, ["PRE-04"])
+
+
+def test_halt_ends_the_rollout_and_nothing_else(tell, running):
+    asked = ("deploy", "halt", MODEL, "--dir", running.folder)
+    assert tell(*asked, "--dry-run").out == "would end the rollout of desk@v1.1\n"
+    assert running.shares() == {"blue": 9_500, "green": 500}
+    told = tell(*asked, "--reason", "complaints", "--json")
+    assert (told.code, told.json["from"], told.json["to"]) == (0, "v1.1", "v1.0")
+    assert running.shares() == {"blue": 10_000}
+    assert now_of(running).state == "rolled_back"
+
+
+def test_a_drill_prints_measured_milliseconds(tell, judged):
+    promote(judged.ws, MODEL, "green", by="test", reason="second")
+    told = tell("deploy", "drill", MODEL, "--hold", "0", "--dir", judged.folder, "--json")
+    assert (told.code, told.json["version"], told.json["went_to"]) == (0, "v1.1", "v1.0")
+    assert 0 < told.json["back_ms"] < 5000
+    assert judged.shares() == {"green": 10_000}
+    refused = tell("deploy", "drill", "dsk", "--dir", judged.folder)
+    assert refused.code == 2

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.rollout.conftest import new_desk
+from tunekeeper.rollout.moves import promote
+from tunekeeper.testing.desk import MODEL
+
+__all__ = ["new_desk"]
+
+
+@pytest.fixture
+def desk(tmp_path, new_desk):
+    made = new_desk(tmp_path / "desk")
+    for name, version in (("blue", "v1.0"), ("green", "v1.1")):
+        made.slot(name, version)
+        promote(made.ws, MODEL, name, by="ana", reason=f"to {name}")
+        made.clock.advance(60)
+    return made
+
+
+def test_a_route_is_shown_with_slots_roles_and_who_set_it(tell, desk):
+    told = tell("route", "show", MODEL, "--dir", desk.folder, "--json")
+    assert (told.code, told.json["shares"], told.json["previous"], told.json["by"]) == (0, {"green": 10_000}, "blue", "ana")
+    lines = tell("route", "show", MODEL, "--dir", desk.folder).out.splitlines()
+    assert lines[0] == f"desk: route version {told.json['route_version']}, set by ana: to green"
+    assert [line.split()[:3] for line in lines[-2:]] == [["blue", "v1.0", "previous"], ["green", "v1.1", "champion"]]
+
+
+def test_weights_are_set_and_printed_in_the_contract_s_shape(tell, desk):
+    asked = ("route", "set", MODEL, "blue=1000", "green=9000", "--dir", desk.folder)
+    assert tell(*asked, "--dry-run").out == "would set desk: {'blue': 1000, 'green': 9000}\n"
+    assert desk.shares() == {"green": 10_000}
+    told = tell(*asked, "--json")
+    assert told.code == 0
+    assert set(told.json) == {"model", "from", "to", "route_version", "acknowledged_by", "pending", "ms"}
+    assert desk.shares() == {"green": 9_000, "blue": 1_000}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("blue=1000",), 2, "not 10000"),
+        (("blue",), 2, "is not SLOT=WEIGHT"),
+        (("blue=x", "green=9000"), 2, "is not SLOT=WEIGHT"),
+        (("red=10000",), 2, "desk has no slot 'red'; it has: blue, green"),
+    ],
+)
+def test_wrong_weights_are_one_line(tell, desk, words, code, said):
+    told = tell("route", "set", MODEL, *words, "--dir", desk.folder)
+    assert (told.code, said in told.err, told.err.count("\n")) == (code, True, 1)
+    assert desk.shares() == {"green": 10_000}
+
+
+def test_an_ungated_slot_is_refused_with_exit_1_and_let_through_by_a_reason(tell, desk):
+    from dataclasses import replace
+
+    from tunekeeper.store.ledgers.slots import load_slot, save_slot
+
+    with desk.ws.control.write(by="test") as tx:
+        save_slot(tx, replace(load_slot(tx, "blue"), gated=False))
+    asked = ("route", "set", MODEL, "blue=1000", "green=9000", "--dir", desk.folder)
+    told = tell(*asked)
+    assert (told.code, "passed no gate" in told.err) == (1, True)
+    assert tell(*asked, "--override", "a look").code == 0
+    assert desk.route().reason.endswith("override: a look")
+
+
+def test_rollback_goes_back_at_once_and_leaves_an_incident(tell, desk):
+    asked = ("rollback", MODEL, "--dir", desk.folder)
+    assert tell(*asked, "--dry-run").out == "would go back to blue\n"
+    told = tell(*asked, "--reason", "too slow", "--json")
+    assert (told.code, told.json["from"], told.json["to"]) == (0, "v1.1", "v1.0")
+    assert desk.shares() == {"blue": 10_000}
+    [incident] = tell("incident", "ls", "--model", MODEL, "--dir", desk.folder, "--json").json
+    assert incident["reason"] == "too slow"
+    again = tell(*asked)
+    assert (again.code, "--to VERSION" in again.err) == (4, True)
+    assert tell(*asked, "--to", "v1.1").code == 0
+
+
+def test_rollback_needs_neither_configuration_nor_state(tell, desk):
+    (desk.folder / "tunekeeper.yaml").write_text("nonsense: [")
+    (desk.ws.root / "state.db").write_bytes(b"rubbish" * 999)
+    told = tell("rollback", MODEL, "--dir", desk.folder, "--json")
+    assert (told.code, told.json["to"]) == (0, "v1.0")
+
+
+def test_an_unknown_model_is_one_line(tell, desk):
+    for words in (("route", "show", "dsk"), ("rollback", "dsk")):
+        told = tell(*words, "--dir", desk.folder)
+        assert (told.code, "dsk" in told.err) == (2, True)
