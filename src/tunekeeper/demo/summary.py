@@ -38,7 +38,7 @@ def collect(journal: Journal, *, version: str, seed: int, tickets: int) -> dict[
             "canary of v2": acts["canary"].get("rollout", {}).get("verdict"),
             "bad candidate at the gate": _verdict(acts["bad"].get("exam", {}).get("candidate")),
             "bad candidate let through": acts["override"].get("rollout", {}).get("verdict"),
-            "bad candidate after its incident": _verdict(acts["regression"].get("exam", {}).get("candidate")),
+            "bad candidate after its incident": _verdict(acts["regression"].get("exam", {}).get("candidate"), first="regression"),
         },
         "alerts": acts["change"].get("alerts", []),
         "trigger": acts["change"].get("trigger"),
@@ -90,8 +90,11 @@ def _accuracy(exam: dict[str, Any] | None) -> dict[str, Any] | None:
     return exam["metrics"].get("accuracy") if exam else None
 
 
-def _verdict(exam: dict[str, Any] | None) -> dict[str, Any] | None:
-    return {"outcome": exam["verdict"], "reasons": exam["reasons"]} if exam and exam["verdict"] else None
+def _verdict(exam: dict[str, Any] | None, first: str = "") -> dict[str, Any] | None:
+    """What an exam said; the reasons that speak of `first` come first."""
+    if not exam or not exam["verdict"]:
+        return None
+    return {"outcome": exam["verdict"], "reasons": sorted(exam["reasons"], key=lambda reason: first not in reason)}
 
 
 def _share(value: dict[str, Any] | None) -> str:

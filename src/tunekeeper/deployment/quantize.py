@@ -49,7 +49,9 @@ def kernel() -> Callable[[Array, Type], Array]:
     try:
         import xllamacpp
     except ImportError as error:
-        raise MissingExtra("quantizing needs xllamacpp", fix="pip install xllamacpp") from error
+        raise MissingExtra(
+            "quantizing needs package xllamacpp, which is not installed", fix="pip install 'tunekeeper[local]'"
+        ) from error
     library = next(Path(xllamacpp.__file__).parent.glob("xllamacpp*.so"), None)
     function = getattr(ctypes.CDLL(str(library)), "ggml_quantize_chunk", None) if library else None
     if function is None:

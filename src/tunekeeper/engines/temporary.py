@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import selectors
 import subprocess
 import tempfile
@@ -13,10 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from tunekeeper.core.errors import ArtifactError, ConfigError, UpstreamUnavailable
+from tunekeeper.core.errors import ArtifactError, ConfigError, MissingExtra, UpstreamUnavailable
 from tunekeeper.core.nouns.serving import Slot
 from tunekeeper.engines.engine import engine_of, healthy
 
+ABSENT = re.compile(r"No module named '(\w+)")
+LOCAL = "pip install 'tunekeeper[local]'"
 QUIET = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 """Without these, OpenMP threads spin on a busy machine and slow everything twentyfold."""
 
@@ -26,7 +29,8 @@ def serve_temporarily(slot: Slot, root: Path, *, extra: tuple[str, ...] = (), ti
     """The endpoint (with `/v1`) of a server that holds `slot`'s files until the block ends.
 
     A server that is not ours to start is used where it stands. `extra`: further options of the child. `timeout`: seconds it
-    may take to load. Raises ArtifactError when the file cannot be loaded, UpstreamUnavailable when nothing answers in time.
+    may take to load. Raises ArtifactError when the file cannot be loaded, UpstreamUnavailable when nothing answers in time,
+    MissingExtra without the server's packages.
     """
     command = engine_of(slot).command(slot, root)
     if command is None:
@@ -54,6 +58,8 @@ def _address(child: subprocess.Popen[bytes], slot: Slot, errors: IO[bytes], time
         said = _last_words(errors)
         if child.returncode == ArtifactError.exit_code:
             raise ArtifactError(said or f"slot {slot.id}: the file cannot be loaded")
+        if missing := ABSENT.search(said):
+            raise MissingExtra(f"the model server needs package {missing[1]}, which is not installed", fix=LOCAL)
         raise UpstreamUnavailable(f"slot {slot.id}: the server ended with {child.returncode} before it answered: {said}")
     address = str(json.loads(line)["listening"])
     while not healthy(address, engine=slot.engine):

@@ -45,6 +45,8 @@ def explain(error: Exception) -> dict[str, str | None]:
     if isinstance(error, TunekeeperError):
         return {"error": error.message, "kind": type(error).__name__, "fix": error.fix}
     line = traceback.format_exception_only(error)[-1].strip()
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("tunekeeper"):
+        return {"error": f"package {error.name} is not installed", "kind": "MissingExtra", "fix": f"pip install {error.name}"}
     if no_room(error):
         return {"error": f"no room left on the disk: {line}", "kind": "DiskFull", "fix": "free some space and repeat the command"}
     return {"error": line, "kind": None, "fix": None}

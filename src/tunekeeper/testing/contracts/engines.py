@@ -33,7 +33,19 @@ FAULTS: dict[str, tuple[int, bytes] | str] = {
     "answers 200 with no JSON": (200, b"<html>welcome"),
     "answers 200 with nothing": (200, b""),
 }
-SHAPES = ([], {}, None, "ok", 7, [1], {"data": None}, {"data": [{}]}, {"data": ["a"]}, {"data": {"id": 1}}, {"models": [None]})
+SHAPES: tuple[Any, ...] = (
+    [],
+    {},
+    None,
+    "ok",
+    7,
+    [1],
+    {"data": None},
+    {"data": [{}]},
+    {"data": ["a"]},
+    {"data": {"id": 1}},
+    {"models": [None]},
+)
 """JSON of a server that is something else."""
 
 
