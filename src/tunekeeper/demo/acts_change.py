@@ -15,6 +15,7 @@ from tunekeeper.demo.suite import rewrite_suite
 from tunekeeper.demo.watching import follow, rollout_of
 from tunekeeper.demo.world import WORLD_2
 from tunekeeper.store.ledgers.alerts import find_alerts
+from tunekeeper.store.ledgers.baselines import find_baselines
 from tunekeeper.store.ledgers.cycles import find_cycles
 from tunekeeper.store.ledgers.datasets import load_dataset
 from tunekeeper.store.ledgers.triggers import load_trigger
@@ -49,6 +50,7 @@ def change(demo: Demo) -> dict[str, Any]:
     with demo.ws.state.read() as tx:
         trigger = load_trigger(tx, cycle.trigger or "")
         alerts = find_alerts(tx, model=MODEL)
+        baselines = find_baselines(tx, model=MODEL)
     for alert in alerts:
         demo.screen.say(f"        alert {alert.rule}: {alert.reason}")
     for name in ("accuracy", "edit_rate", "vocabulary_drift", "input_drift"):
@@ -59,6 +61,7 @@ def change(demo: Demo) -> dict[str, Any]:
         "accuracy": verdict_figures(crowd.tally.right, crowd.tally.answered),
         "suite_answers_changed": changed,
         "changed_at": changed_at,
+        "baseline": {"n": baselines[-1].n, "values": baselines[-1].values} if baselines else None,
         "signals": signal_figures(demo),
         "alerts": [_alert(each) for each in alerts],
         "trigger": _trigger(trigger),

@@ -23,7 +23,7 @@ from tunekeeper.monitoring.rules import rules_of
 SIGNALS = (
     ("edit_rate", "Answers that users corrected", "%"),
     ("accuracy", "Accuracy on reviewed samples", "%"),
-    ("vocabulary_drift", "Words unknown on day one", "%"),
+    ("vocabulary_drift", "Requests with a new term", "%"),
     ("input_drift", "Distance of the input's words from day one", ""),
 )
 """Signal, its name on the page, its unit."""
@@ -45,12 +45,18 @@ def write_report(folder: Path, figures: Mapping[str, Any]) -> Path:
     """Write `folder`/report.html, whole or not at all, from the figures of demo.json. Returns its path."""
     path = folder / "report.html"
     fresh = path.with_suffix(".new")
-    fresh.write_text(render(figures, lines_of(folder)), encoding="utf-8")
+    fresh.write_text(render(figures, lines_of(folder, _day_one(figures))), encoding="utf-8")
     os.replace(fresh, path)
     return path
 
 
-def lines_of(folder: Path) -> Lines:
+def _day_one(figures: Mapping[str, Any]) -> Mapping[str, float]:
+    """The baseline's values, whose noise raises the lines of drift; empty when none was captured."""
+    values = _at(figures, "acts", "change", "baseline", "values")
+    return values if isinstance(values, Mapping) else {}
+
+
+def lines_of(folder: Path, baseline: Mapping[str, float] | None = None) -> Lines:
     """The alarm lines and the alpha of the folder's only model; without a project that can be read, none."""
     try:
         models = load_project(folder).models
@@ -59,7 +65,7 @@ def lines_of(folder: Path) -> Lines:
     if len(models) != 1:
         return Lines()
     sections = next(iter(models.values())).sections
-    rules = rules_of(sections["monitoring"], {})
+    rules = rules_of(sections["monitoring"], baseline or {})
     return Lines(limits={rule.signal: (rule.limit, rule.direction) for rule in rules}, alpha=sections["rollout"].alpha)
 
 
