@@ -185,6 +185,16 @@ def gateways() -> Iterator[Callable[..., Gateway]]:
     assert [each.running.stop() for each in made] == [0] * len(made)
 
 
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the checkpoints `llama`, `qwen` and `wide`."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    script = Path(__file__).with_name("checkpoints.py")
+    done = subprocess.run([sys.executable, script, folder], env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return folder
+
+
 def write_yaml(path: Path, value: Any) -> Path:
     """A YAML file."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,8 @@ FINE = Facts(
     override=None,
     regression=(4, 4),
     latency_ratio=1.1,
+    latency_ms=400.0,
+    latency_floor_ms=250.0,
     latency_limit=1.5,
     parity="pass",
     slot_ready=True,
@@ -70,6 +72,7 @@ def test_each_line_alone_stops_a_deployment(changes: dict[str, Any], rule: str) 
         {"regression": (0, 0)},
         {"latency_ratio": None},
         {"latency_ratio": 1.5},
+        {"latency_ratio": 9.0, "latency_ms": 250.0},
         {"drilled_days": None},
         {"drilled_days": 31.0},
         {"phases": 0, "strategy": "blue-green"},
@@ -103,5 +106,5 @@ def test_an_override_without_a_failure_waives_nothing() -> None:
 def test_every_line_says_why_with_its_number() -> None:
     said = {item.id: item.detail for item in review(replace(FINE, latency_ratio=1.634, regression=(3, 4), drilled_days=40.0))}
     assert said["PRE-02"] == "3 of 4 regression cases pass"
-    assert said["PRE-03"] == "p95 1.63 x the champion's"
+    assert said["PRE-03"] == "p95 1.63 x the champion's, 400 ms"
     assert said["PRE-06"] == "drilled 40.0 days ago"

@@ -52,7 +52,7 @@ def run(
     dir: frame.Dir = None,
     json: frame.Json = False,
 ) -> int:
-    """Examine a version's served artifact and judge it by the suite's locked criteria.
+    """Examine a version's served artifact, made first where there is none, and judge it by the suite's locked criteria.
 
     Example: tunekeeper eval run --model support-desk --version @champion --suite suites/core.yaml
     """
@@ -62,8 +62,9 @@ def run(
     found = config.model(model)
     section = found.sections["evaluation"]
     path = _suite_path(ws, suite, section.suite)
+    named = _servable(ws, dir, model, version)
     result = evaluation.run_exam(
-        ws, found.task, section, version, path, relock=relock, on_progress=frame.progress(f"exam of {version}")
+        ws, found.task, section, named, path, relock=relock, on_progress=frame.progress(f"exam of {version}")
     )
     return frame.emit(result, json, lambda: _verdict_lines(result), code=CODES[result["verdict"]])
 
@@ -147,6 +148,25 @@ def export(
         )
     added = casefile.export_cases(ws, model, out)
     return frame.emit({"added": added, "out": str(out)}, json, [f"added {added} cases to {out}"])
+
+
+def _servable(ws: Workspace, dir: Path | None, model: str, name: str) -> str:
+    """The version's id, once something can serve it; `@champion` and `@previous` stay as they are. Raises NotFound."""
+    from tunekeeper.cli.export import artifact_of
+    from tunekeeper.store.ledgers.artifacts import find_artifacts
+    from tunekeeper.store.ledgers.slots import find_slots
+    from tunekeeper.training.versions import find_version
+
+    if name.rpartition("@")[2] in ("champion", "previous"):
+        return name
+    with ws.state.read() as tx:
+        version = find_version(tx, model, name)
+        made = any(artifact.version == version.id for artifact in find_artifacts(tx, model=model))
+    with ws.control.read() as tx:
+        loaded = any(slot.version == version.name for slot in find_slots(tx, model=model))
+    if not made and not loaded:
+        artifact_of(ws, dir, version, None)
+    return version.id
 
 
 def _suite_path(ws: Workspace, given: Path | None, configured: str) -> Path:

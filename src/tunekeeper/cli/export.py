@@ -58,7 +58,7 @@ def gguf(
     ws, found = _version(dir, model, version)
     if dry_run:
         return frame.emit({"version": found.id, "out": str(out)}, json, [f"would write {found.id} to {out}"])
-    artifact = _artifact(ws, dir, found, kind)
+    artifact = artifact_of(ws, dir, found, kind)
     return _copy(ws, artifact, out, json)
 
 
@@ -119,7 +119,7 @@ def parity(
     from tunekeeper.deployment.exporting import check_quantization
 
     ws, found = _version(dir, model, version)
-    made = _artifact(ws, dir, found, check_quantization(quant) if quant else None)
+    made = artifact_of(ws, dir, found, check_quantization(quant) if quant else None)
     if made.parity is None:
         raise NotFound(f"{found.id} was not compared with training", fix=f"tunekeeper export gguf {found.name} --out FILE")
     return _say_parity(made.parity, json)
@@ -182,7 +182,7 @@ def _version(dir: Path | None, model: str | None, name: str | None) -> tuple[Wor
     return ws, near[0]
 
 
-def _artifact(ws: Workspace, dir: Path | None, version: Version, kind: str | None) -> Artifact:
+def artifact_of(ws: Workspace, dir: Path | None, version: Version, kind: str | None) -> Artifact:
     """The version's artifact, made and waited for when there is none yet."""
     from tunekeeper import deployment, jobs
 

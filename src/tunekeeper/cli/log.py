@@ -66,7 +66,7 @@ def import_(
     """
     from tunekeeper.store.log.imports import read_file
 
-    ws = frame.workspace(dir, data)
+    ws = frame.workspace(dir, data, create=data is not None and not dry_run)
     rows = sum(1 for _ in read_file(file))  # all of it is read before anything is written: a broken line imports nothing
     if dry_run:
         return frame.emit({"rows": rows, "added": 0, "skipped": 0, "dry_run": True}, json, f"{file}: {rows} inferences")

@@ -81,7 +81,7 @@ def exam_figures(demo: Demo, cycle: Cycle) -> dict[str, Any]:
             metrics = ", ".join(
                 _line(metric, each)
                 for metric, each in taken["metrics"].items()
-                if each["value"] is not None and metric != "latency_ratio"
+                if each["value"] is not None and not metric.startswith("latency")
             )
             demo.screen.say(f"        {name.replace('_', ' ')} {taken['version']}: {metrics}")
     if exam.verdict is not None:

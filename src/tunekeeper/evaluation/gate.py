@@ -190,4 +190,4 @@ def _latency(own: Sequence[Result], other: Sequence[Result]) -> dict[str, Estima
     mine, theirs = p95(own), p95(other)
     if mine is None or not theirs:
         return {}
-    return {"latency_ratio": Estimate(value=mine / theirs, n=len(own))}
+    return {"latency_ratio": Estimate(value=mine / theirs, n=len(own)), "latency_p95_ms": Estimate(value=mine, n=len(own))}

@@ -22,6 +22,10 @@ class Facts:
     """Regression cases passed, and in all."""
     latency_ratio: float | None
     """p95 of the exam's answers over the champion's; None without a champion."""
+    latency_ms: float | None
+    """p95 of the exam's answers in milliseconds; None when it was not measured."""
+    latency_floor_ms: float
+    """p95 below which the ratio says nothing."""
     latency_limit: float
     """Largest ratio."""
     parity: str | None
@@ -66,7 +70,8 @@ def review(facts: Facts) -> tuple[Item, ...]:
     """Every line of the checklist, in order. An override waives the gate and regression lines only, by name."""
     passed, total = facts.regression
     skip = facts.override
-    latency = facts.latency_ratio is None or facts.latency_ratio <= facts.latency_limit
+    quick = facts.latency_ms is not None and facts.latency_ms <= facts.latency_floor_ms
+    latency = facts.latency_ratio is None or facts.latency_ratio <= facts.latency_limit or quick
     drilled = facts.drilled_days is not None and facts.drilled_days <= facts.drill_limit
     return (
         Item(
@@ -84,7 +89,7 @@ def review(facts: Facts) -> tuple[Item, ...]:
         Item(
             id="PRE-03",
             ok=latency,
-            detail="first version" if facts.latency_ratio is None else f"p95 {facts.latency_ratio:.2f} x the champion's",
+            detail=_latency(facts),
         ),
         Item(id="PRE-04", ok=facts.parity == "pass" and facts.slot_ready and facts.digest_matches, detail=_artifact(facts)),
         Item(
@@ -113,6 +118,13 @@ def judge(items: tuple[Item, ...], rollout: Rollout | None = None) -> Verdict:
     reasons = tuple(f"{item.id}: {item.detail}" for item in bad) or tuple(f"{item.id} waived by {item.waived}" for item in waived)
     subject = rollout.version if rollout is not None else ""
     return Verdict(outcome="fail" if bad else "pass", reasons=reasons, rules=tuple(item.id for item in bad), subject=subject)
+
+
+def _latency(facts: Facts) -> str:
+    if facts.latency_ratio is None:
+        return "first version"
+    took = f", {facts.latency_ms:.0f} ms" if facts.latency_ms is not None else ""
+    return f"p95 {facts.latency_ratio:.2f} x the champion's{took}"
 
 
 def _artifact(facts: Facts) -> str:

@@ -48,6 +48,8 @@ class Config:
     """Who is called during a rollout; empty: automatic rollback alone stands guard (PRE-09)."""
     latency_limit: float = 1.5
     """Largest p95 of the exam's answers relative to the champion's (PRE-03)."""
+    latency_floor_ms: float = 250.0
+    """p95 of the exam's answers in milliseconds below which the ratio says nothing: a few milliseconds are noise."""
     drill_days: float = 31.0
     """Days after which a rollback drill is due again (PRE-06)."""
     incident_cases: int = 12

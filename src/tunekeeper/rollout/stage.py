@@ -46,7 +46,11 @@ def checklist_of(ws: Workspace, section: Config, cycle: Cycle) -> tuple[Item, ..
         gate=exam.verdict.outcome if exam.verdict else None,
         override=str(override) if override else None,
         regression=_regression(exam),
-        latency_ratio=_latency_ratio(exam) if champion is not None else None,  # before, the exam's rival is the prompted base
+        latency_ratio=_measured(exam, "latency_ratio")
+        if champion is not None
+        else None,  # before, the exam's rival is the prompted base
+        latency_ms=_measured(exam, "latency_p95_ms"),
+        latency_floor_ms=section.latency_floor_ms,
         latency_limit=section.latency_limit,
         parity=artifact.parity.verdict if artifact.parity else None,
         slot_ready=slot is not None and answers(slot),
@@ -149,8 +153,8 @@ def _regression(exam: Exam) -> tuple[int, int]:
     return round(measured.value * measured.n), measured.n
 
 
-def _latency_ratio(exam: Exam) -> float | None:
-    measured = exam.verdict.measured.get("latency_ratio") if exam.verdict else None
+def _measured(exam: Exam, name: str) -> float | None:
+    measured = exam.verdict.measured.get(name) if exam.verdict else None
     return measured.value if measured is not None else None
 
 

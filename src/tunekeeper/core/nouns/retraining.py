@@ -74,8 +74,6 @@ class Cycle:
     """Real monotonic seconds when the current stage began."""
     timings: dict[str, float] = field(default_factory=dict)
     """Stage → real seconds it took."""
-    approved_by: str | None = None
-    """Who approved."""
     state: Literal["open", "promoted", "failed", "inconclusive", "blocked", "rolled_back", "abandoned"] = "open"
     """Where it stands."""
     closed_why: str = ""

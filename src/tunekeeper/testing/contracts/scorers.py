@@ -49,6 +49,7 @@ def check_scorer(make: Callable[[], Scorer], case: Case, *, right: str, wrong: s
         must(value is not None, f"score() failed to judge {shown(answer)}: {reason}")
     apart = good[0] is not None and bad[0] is not None and good[0] > bad[0]
     must(apart, f"the right answer scores {good[0]} and the wrong one {bad[0]}: a judge must tell them apart")
+    must(case == before, "score() changed the case it was given")
     _anything(scorer, case, seconds)
     must(case == before, "score() changed the case it was given")
     for what, judge in (("after other answers", scorer), ("by a new scorer", attempt("making it again", make, seconds=seconds))):
