@@ -32,8 +32,6 @@ ENGINES: dict[str, dict[str, str]] = {
     "vllm": {},
 }
 """Name → files of a slot that it serves."""
-NOTIFIERS = ("log", "memory", "webhook")
-"""Names that `test_notifiers` has a target for."""
 
 
 def uncovered(registry: Registry, tried: Collection[str]) -> list[str]:

@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from tests.contracts.examples import uncovered
 from tunekeeper.notify import NotSent
 from tunekeeper.notify.logfile import NAME, LogFile
 from tunekeeper.notify.memory import Memory
+from tunekeeper.notify.notifier import NOTIFIERS
 from tunekeeper.notify.webhook import Webhook
 from tunekeeper.store.ledgers.outbox import Message
 from tunekeeper.testing.contracts import check_notifier
@@ -90,15 +92,15 @@ def dripping() -> Iterator[int]:
     listener.close()
 
 
-def test_the_log_file_keeps_the_contract(tmp_path: Path) -> None:
+def try_log(folder: Path, receiver: Receiver, silent: int) -> None:
     def received() -> list[str]:
-        return [json.loads(line)["id"] for line in (tmp_path / NAME).read_bytes().split(b"\n") if line]
+        return [json.loads(line)["id"] for line in (folder / NAME).read_bytes().split(b"\n") if line]
 
-    check_notifier(LogFile, tmp_path, received=received, unreachable=[{"root": tmp_path / "gone"}])
+    check_notifier(LogFile, folder, received=received, unreachable=[{"root": folder / "gone"}])
     assert len(received()) == 7
 
 
-def test_the_memory_keeps_the_contract(tmp_path: Path) -> None:
+def try_memory(folder: Path, receiver: Receiver, silent: int) -> None:
     made: list[Memory] = []
 
     def maker(**options: Any) -> Memory:
@@ -108,14 +110,26 @@ def test_the_memory_keeps_the_contract(tmp_path: Path) -> None:
     def received() -> list[str]:
         return [message.id for message in made[0].messages]
 
-    check_notifier(maker, tmp_path, received=received, unreachable=[{"fail": 1}, {"fail": 2, "permanent": True}])
+    check_notifier(maker, folder, received=received, unreachable=[{"fail": 1}, {"fail": 2, "permanent": True}])
 
 
-def test_the_webhook_keeps_the_contract(tmp_path: Path, receiver: Receiver, silent: int) -> None:
-    away = [url(9), url(silent)]
-    check_notifier(
-        Webhook, tmp_path, options=url(receiver.server_port), received=lambda: receiver.ids, unreachable=away, seconds=2
-    )
+def try_webhook(folder: Path, receiver: Receiver, silent: int) -> None:
+    reached = {"options": url(receiver.server_port), "received": lambda: receiver.ids}
+    check_notifier(Webhook, folder, **reached, unreachable=[url(9), url(silent)], seconds=2)
+
+
+TRIED = {"log": try_log, "memory": try_memory, "webhook": try_webhook}
+"""Name → how it is tried."""
+
+
+@pytest.mark.parametrize("name", NOTIFIERS.names())
+def test_every_built_in_notifier_keeps_the_contract(name: str, tmp_path: Path, receiver: Receiver, silent: int) -> None:
+    TRIED[name](tmp_path, receiver, silent)
+
+
+def test_every_built_in_notifier_is_tried() -> None:
+    assert uncovered(NOTIFIERS, TRIED) == []
+    assert len(TRIED) >= 3
 
 
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason="the webhook's time-out is for each read, not for the delivery")

@@ -81,7 +81,7 @@ def changing(answer: str, case: Case) -> tuple[float, str]:
         (lambda answer, case: (0.5, "so so"), "must tell them apart"),
         (lambda answer, case: (float(answer != RIGHT), "no"), "the right answer scores 0.0 and the wrong one 1.0"),
         (lambda answer, case: (None, "the judge is away"), "failed to judge .*: the judge is away"),
-        (lambda answer, case: right_or(answer, (0.0, "no"))[:1] + (f"call {next(COUNT)}",), "after other answers"),
+        (lambda answer, case: (*right_or(answer, (0.0, "no"))[:1], f"call {next(COUNT)}"), "after other answers"),
         (remembering, "asked from several threads"),
         (changing, "changed the case"),
         (lambda answer, case: right_or(answer, None) or time.sleep(2) or (0.0, "late"), "did not return within 0.5 seconds"),

@@ -118,9 +118,9 @@ def test_versions_are_frozen_compared_listed_and_written_out(project: Path, tmp_
     rows = [json.loads(line) for path in checked_out["paths"] for line in Path(path).read_text("utf-8").splitlines()]
     assert len(rows) == first["examples"]
 
-    kept = [row for row in rows if row["metadata"]["id"] not in ("T0", "T1")]
+    kept = [row for row in rows if row["metadata"].get("id") not in ("T0", "T1")]
     for row in kept:
-        if row["metadata"]["id"] == "T2":
+        if row["metadata"].get("id") == "T2":
             row["messages"][-1]["content"] = "quite another answer"
     changed = write_lines(tmp_path / "changed.jsonl", [*kept, chat("A wholly new question of the day", "bug", id="new")])
     assert data(project, "import", changed, "--replace").json["examples"] == first["examples"] - 1

@@ -13,5 +13,3 @@ class Config:
     """Days after a cycle closed before a trigger may open the next (RETR-07)."""
     min_corrections: int = 50
     """Corrected answers since the last dataset below which there is nothing to learn from."""
-    full_evaluation_days: float = 90.0
-    """Days after which a full evaluation is due whatever the numbers say: an exam, not a retrain (RETR-04)."""

@@ -270,8 +270,6 @@ class Route:
     """Deadlines."""
     durability: Literal["process", "power"] | None = None
     """Durability for this model; None takes the gateway's."""
-    confidence_floor: float | None = None
-    """Mean token probability below which the fallback is asked; None: off."""
     seed: str | None = None
     """Digest of the configuration file's `route` block that was applied last; carried along, so that the block counts once."""
     static: str | None = None
