@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import queue
@@ -18,6 +20,8 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+
+from tunekeeper.cli.app import main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SECONDS = 60.0
@@ -61,6 +65,14 @@ def run(*words: str | Path, cwd: Path | None = None, prefix: Sequence[str] = (),
         command, cwd=cwd or REPOSITORY, env=environment(**more), capture_output=True, text=True, timeout=SECONDS, check=False
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def call(*words: str | Path) -> Outcome:
+    """As `run`, in this process: for the many commands whose start-up would cost more than they do."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main([str(word) for word in words])
+    return Outcome(code, out.getvalue(), err.getvalue())
 
 
 def until(condition: Callable[[], Any], seconds: float = 15.0) -> Any:
@@ -148,11 +160,13 @@ class Gateway:
             headers["authorization"] = f"Bearer {key}"
         return httpx.post(self.url + path, json=body, headers=headers, timeout=20)
 
-    def ask(
-        self, model: str, text: str = "hello", key: str | None = None, headers: dict[str, str] | None = None, **body: Any
-    ) -> httpx.Response:
+    def ask(self, model: str, text: str = "hello", key: str | None = None, **body: Any) -> httpx.Response:
         whole = {"model": model, "messages": [{"role": "user", "content": text}], **body}
-        return self.post("/v1/chat/completions", whole, key, **(headers or {}))
+        return self.post("/v1/chat/completions", whole, key)
+
+    def says(self, model: str, **body: Any) -> str:
+        """The text of an answer."""
+        return str(self.ask(model, **body).json()["choices"][0]["message"]["content"])
 
     def get(self, path: str, key: str | None = None) -> httpx.Response:
         return httpx.get(self.url + path, headers={"authorization": f"Bearer {key}"} if key else {}, timeout=20)

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as parquet
 import pytest
 
-from tests.outside.conftest import Outcome, chat, run, write_lines
+from tests.outside.conftest import Outcome, call, chat, run, write_lines
 
 THINGS = ("lamp", "router", "chair", "phone", "kettle", "desk", "printer", "tent")
 TROUBLES = ("broke on the way", "was charged twice", "never arrived", "makes a strange noise", "has the wrong colour")
@@ -45,7 +45,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def data(folder: Path, command: str, *words: str | Path) -> Outcome:
-    return run("data", command, *words, "--model", "help", "--dir", folder, "--json")
+    return call("data", command, *words, "--model", "help", "--dir", folder, "--json")
 
 
 def test_other_shapes_are_read_and_every_dropped_row_is_named(project: Path) -> None:
@@ -114,7 +114,7 @@ def test_versions_are_frozen_compared_listed_and_written_out(project: Path, tmp_
     assert set(first) >= {"version", "digest", "examples", "train", "eval", "parent", "created"}
     assert (dry["examples"], first["train"] + first["eval"], first["parent"]) == (first["examples"], first["examples"], None)
     assert data(project, "freeze").json == first, "an unchanged draft is the same version"
-    checked_out = run("data", "checkout", first["version"], "--out", tmp_path / "d1", "--dir", project, "--json").json
+    checked_out = call("data", "checkout", first["version"], "--out", tmp_path / "d1", "--dir", project, "--json").json
     rows = [json.loads(line) for path in checked_out["paths"] for line in Path(path).read_text("utf-8").splitlines()]
     assert len(rows) == first["examples"]
 
@@ -126,7 +126,7 @@ def test_versions_are_frozen_compared_listed_and_written_out(project: Path, tmp_
     assert data(project, "import", changed, "--replace").json["examples"] == first["examples"] - 1
     second = data(project, "freeze", "--note", "spring cleaning").json
     assert (second["parent"], second["note"]) == (first["version"], "spring cleaning")
-    found = run("data", "diff", first["version"], second["version"], "--dir", project, "--json").json
+    found = call("data", "diff", first["version"], second["version"], "--dir", project, "--json").json
     assert (found["added"], sorted(found["removed"])) == (["new"], ["T0", "T1"])
     assert [edit["id"] for edit in found["edited"]] == ["T2"]
     assert found["edited"][0]["after"] != found["edited"][0]["before"]

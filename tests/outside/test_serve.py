@@ -15,7 +15,7 @@ import httpx
 import openai
 import pytest
 
-from tests.outside.conftest import Gateway, Upstream, run, until, write_yaml
+from tests.outside.conftest import Gateway, Upstream, call, run, until, write_yaml
 
 DEAD = "http://127.0.0.1:9/v1"
 HEADERS = ("request-id", "version", "variant", "slot", "route-version")
@@ -63,7 +63,7 @@ def slot(server: Upstream | str, model: str, **more: Any) -> dict[str, Any]:
 
 def log(data: Path, *words: str) -> list[dict[str, Any]]:
     """What `log ls` prints."""
-    return [json.loads(line) for line in run("log", "ls", "--data", data, *words).out.splitlines()]
+    return [json.loads(line) for line in call("log", "ls", "--data", data, *words).out.splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,8 @@ def gateway(folder: Path, one: Upstream, two: Upstream, odd: OddServer, gateways
     models = {
         "plain": {"slots": {"blue": slot(one, "v1", api_key_env="UP_KEY")}},
         "split": {
-            "assign_by": "user", "slots": {"blue": slot(one, "v1"), "green": slot(two, "v2")}, "route": {"blue": 9000, "green": 1000},
+            "assign_by": "user", "slots": {"blue": slot(one, "v1"), "green": slot(two, "v2")},
+            "route": {"blue": 9000, "green": 1000},
         },
         "safe": {"slots": {"bad": slot(DEAD, "x"), "spare": slot(two, "v2")}, "route": {"bad": 10000}, "fallback": ["spare"]},
         "taught": {"slots": {"bad": slot(DEAD, "x"), "good": slot(two, "v2")}, "route": {"bad": 10000}, "fallback": [few]},
@@ -107,7 +108,9 @@ def gateway(folder: Path, one: Upstream, two: Upstream, odd: OddServer, gateways
             "slots": {"blue": slot(one, "twin-1"), "copy": slot(two, "twin-2")}, "route": {"blue": 10000},
             "shadow": {"slot": "copy", "share": 10000},
         },
-        "hasty": {"slots": {"q": slot(one, "q")}, "timeouts": {"connect": 1, "first_token": 0.3, "between_tokens": 0.3, "total": 2}},
+        "hasty": {
+            "slots": {"q": slot(one, "q")}, "timeouts": {"connect": 1, "first_token": 0.3, "between_tokens": 0.3, "total": 2},
+        },
         "odd": {"slots": {"o": slot(odd.url, "odd")}, "durability": "power"},
     }  # fmt: skip
     file = write_yaml(folder / "gateway.yaml", {"limits": {"body_mb": 1}, "models": models})
@@ -183,15 +186,15 @@ def test_feedback_becomes_part_of_what_show_tells(gateway: Gateway, folder: Path
     assert kept.status_code == 202
     assert gateway.post("/v1/feedback", {"request_id": "req_nobody", "kind": "thumb", "value": "up"}).status_code == 404
     data = folder / ".tunekeeper"
-    chain = run("show", mine, "--data", data, "--json").json["chain"]
+    chain = call("show", mine, "--data", data, "--json").json["chain"]
     assert [link["kind"] for link in chain][:2] == ["request", "feedback"]
     assert "a better text" in json.dumps(chain)
-    assert until(lambda: run("log", "verify", "--data", data, "--json").json["open"] == 0)
+    assert until(lambda: call("log", "verify", "--data", data, "--json").json["open"] == 0)
 
 
 def test_routes_are_set_shown_and_gone_back_from(gateway: Gateway, folder: Path) -> None:
     data = ("--data", folder / ".tunekeeper", "--json")
-    shown = run("route", "show", "split", *data).json
+    shown = call("route", "show", "split", *data).json
     assert (shown["champion"], shown["shares"]) == ("blue", {"blue": 9000, "green": 1000})
     moved = run("route", "set", "split", "blue=1", "green=9999", *data).json
     assert set(moved) == {"model", "from", "to", "route_version", "acknowledged_by", "pending", "ms"}
@@ -201,11 +204,11 @@ def test_routes_are_set_shown_and_gone_back_from(gateway: Gateway, folder: Path)
     back = run("rollback", "split", *data).json
     assert (back["from"], back["to"]) == ("v2", "v1")
     assert {gateway.says("split", user=f"u{n}") for n in range(9)} == {"one"}
-    assert run("history", "split", *data).json["promotions"][0]["kind"] == "rollback"
-    nothing = run("rollback", "plain", *data)
+    assert call("history", "split", *data).json["promotions"][0]["kind"] == "rollback"
+    nothing = call("rollback", "plain", *data)
     assert (nothing.code, nothing.json["error"]["kind"]) == (4, "UpstreamUnavailable")
     for words in (("blue=5000",), ("blue=5000", "red=5000"), ("blue=x",)):
-        assert run("route", "set", "split", *words, *data).code == 2
+        assert call("route", "set", "split", *words, *data).code == 2
 
 
 def test_routes_keys_and_log_outlive_a_restart(folder: Path, one: Upstream, two: Upstream) -> None:
@@ -219,7 +222,7 @@ def test_routes_keys_and_log_outlive_a_restart(folder: Path, one: Upstream, two:
         return Gateway("--config", file(models), "--data", data, **more)
 
     def shares() -> dict[str, int]:
-        found: dict[str, int] = run("route", "show", "m", "--data", data, "--json").json["shares"]
+        found: dict[str, int] = call("route", "show", "m", "--data", data, "--json").json["shares"]
         return found
 
     outside = run("serve", "--config", file({"m": {"slots": slots, "route": {"a": 10000}}}), "--host", "0.0.0.0", "--data", data)
@@ -245,7 +248,7 @@ def test_routes_keys_and_log_outlive_a_restart(folder: Path, one: Upstream, two:
     assert shares() == {"a": 10000}, "the file's block has changed"
     assert gateway.ask("m", key=key["key"]).json()["model"] == "v1", "a model put before it takes none of its slots"
     assert gateway.ask("other", key=key["key"]).headers["x-tunekeeper-slot"] == "a"
-    run("key", "revoke", key["id"], "--data", data)
+    call("key", "revoke", key["id"], "--data", data)
     assert gateway.ask("m", key=key["key"]).status_code == 401
     assert gateway.running.stop(signal.SIGINT) == 130
     assert {row["model_id"] for row in log(data)} == {"m", "other"}
@@ -277,7 +280,7 @@ def test_a_stopped_worker_is_named_and_cannot_serve_the_old_route(folder: Path, 
     one.order(default="ok")
     two.order(default="ok")
     assert answers[0].json()["model"] == "v2", "SIGTERM lets a running answer end"
-    assert run("log", "verify", "--data", data, "--json").json == {"records": 13, "duplicates": 0, "open": 0, "corrupt": 0}
+    assert call("log", "verify", "--data", data, "--json").json == {"records": 13, "duplicates": 0, "open": 0, "corrupt": 0}
 
 
 def test_a_user_s_requests_are_erased_and_a_log_moves_house(folder: Path, gateway: Gateway) -> None:
@@ -285,13 +288,13 @@ def test_a_user_s_requests_are_erased_and_a_log_moves_house(folder: Path, gatewa
     for number in range(4):
         gateway.ask("plain", f"forget {number}", user=f"user-{number % 2}")
     until(lambda: len(log(data, "--since", "1h")) >= 4)
-    gone = run("log", "erase", "--user", "user-1", "--data", data, "--json").json
+    gone = call("log", "erase", "--user", "user-1", "--data", data, "--json").json
     assert gone["requests"] == 2
     rows = log(data)
     assert not [row for row in rows if row["request"] and row["request"].get("user") == "user-1"]
     file = folder / "moved.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    moved = run("log", "import", file, "--data", folder / "elsewhere", "--json").json
+    moved = call("log", "import", file, "--data", folder / "elsewhere", "--json").json
     assert (moved["rows"], moved["added"]) == (len(rows), len(rows))
     assert log(folder / "elsewhere") == rows
     assert log(folder / "elsewhere", "--model", "nobody") == log(folder / "elsewhere", "--until", "48h") == []
@@ -302,9 +305,8 @@ def test_a_two_slot_file_decides_alone(folder: Path, one: Upstream, two: Upstrea
 
     def write(active: str) -> None:
         blue, green = (server.url.removeprefix("http://") for server in (one, two))
-        file.write_text(
-            f"active_slot: {active}\nblue:\n  model: support-v1\n  endpoint: {blue}\ngreen:\n  model: support-v2\n  endpoint: {green}\n"
-        )
+        slots = f"blue:\n  model: support-v1\n  endpoint: {blue}\ngreen:\n  model: support-v2\n  endpoint: {green}\n"
+        file.write_text(f"active_slot: {active}\n{slots}")
 
     write("blue")
     gateway = Gateway("--routing", file, "--as", "desk", "--data", folder / "static")
@@ -319,7 +321,7 @@ def test_a_two_slot_file_decides_alone(folder: Path, one: Upstream, two: Upstrea
         assert f"{file}:" in why
         assert gateway.ask("desk").json()["model"] == "support-v2"
     for words in (("rollback", "desk"), ("route", "set", "desk", "blue=10000")):
-        refused = run(*words, "--data", folder / "static")
+        refused = call(*words, "--data", folder / "static")
         assert refused.code == 2
         assert str(file) in refused.error
     assert gateway.running.stop() == 0
