@@ -132,7 +132,6 @@ def test_every_built_in_notifier_is_tried() -> None:
     assert len(TRIED) >= 3
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="the webhook's time-out is for each read, not for the delivery")
 def test_the_webhook_leaves_a_receiver_that_never_ends(tmp_path: Path, receiver: Receiver, dripping: int) -> None:
     reached = {"options": url(receiver.server_port), "received": lambda: receiver.ids}
     check_notifier(Webhook, tmp_path, **reached, unreachable=[url(dripping)], seconds=1)

@@ -68,7 +68,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info.mkdir(parents=True)
     (site / "shouting_scorer.py").write_text(MODULE)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shouting\nVersion: 1.0\n")
-    points = "[tunekeeper.scorer]\nshouting = shouting_scorer:Shouting\nexact = shouting_scorer:Shouting\n"
+    points = "[tunekeeper.scorer]\nshouting = shouting_scorer:Shouting\nexact = shouting_scorer:Shouting\nbroken = shouting_scorer:Gone\n"
     (info / "entry_points.txt").write_text(points + "[tunekeeper.engine]\nelsewhere = shouting_scorer:Elsewhere\n")
     monkeypatch.syspath_prepend(str(site))
     yield
@@ -83,6 +83,12 @@ def test_an_installed_package_is_found_by_the_name_of_its_entry_point() -> None:
     with pytest.raises(ConfigError, match="scorer shouting has no option 'letters'; it has: letter"):
         scorer("shouting", letters="?")
     assert not healthy("http://127.0.0.1:9", engine="elsewhere")
+
+
+@pytest.mark.usefixtures("installed")
+def test_an_installed_package_that_cannot_be_loaded_is_named() -> None:
+    with pytest.raises(ConfigError, match="the scorer 'broken' cannot be loaded from shouting_scorer:Gone"):
+        scorer("broken")
 
 
 @pytest.mark.usefixtures("installed")

@@ -13,16 +13,7 @@ from tunekeeper.scoring import SCORERS as REGISTRY
 from tunekeeper.scoring import Scorer, scorer
 from tunekeeper.testing.contracts import check_scorer
 
-LONE_SURROGATE = pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="an answer with a lone surrogate raises UnicodeEncodeError out of RE2"
-)
-OPEN = {("refusal", 0): LONE_SURROGATE, ("word_limit", 0): LONE_SURROGATE, ("format", 2): LONE_SURROGATE}
-"""Built-in scorers with a known fault; the mark fails when it is mended."""
-OURS = [
-    pytest.param(name, n, marks=[OPEN[name, n]] if (name, n) in OPEN else [])
-    for name in REGISTRY.names()
-    for n in range(len(SCORERS.get(name, [None])))
-]
+OURS = [(name, n) for name in REGISTRY.names() for n in range(len(SCORERS.get(name, [None])))]
 
 
 @pytest.mark.parametrize(("name", "n"), OURS)

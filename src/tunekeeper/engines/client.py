@@ -115,6 +115,16 @@ def call_json(method: str, url: str, body: Mapping[str, Any] | None = None, **op
     return value
 
 
+def listed_models(base: str, api_key: str | None = None) -> tuple[str, ...]:
+    """Names that a server's `/v1/models` lists. `base`: its root address. Raises UpstreamUnavailable, also for other JSON."""
+    url = base + "/v1/models"
+    listing = call_json("GET", url, api_key=api_key)
+    rows = listing.get("data") if isinstance(listing, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and isinstance(row.get("id"), str) for row in rows):
+        raise UpstreamUnavailable(f"GET {url}: not a list of models")
+    return tuple(row["id"] for row in rows)
+
+
 def _message(value: Any) -> str:
     error = value.get("error", value) if isinstance(value, dict) else value
     text = error.get("message", error) if isinstance(error, dict) else error

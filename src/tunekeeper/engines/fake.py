@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tunekeeper.core.nouns.serving import Slot
-from tunekeeper.engines.client import base_of, call_json
+from tunekeeper.engines.client import base_of, listed_models
 from tunekeeper.engines.engine import Capabilities
 
 
@@ -39,5 +39,4 @@ class Fake:
         return {"model": slot.upstream_model or slot.version or slot.id}
 
     def probe(self, endpoint: str, api_key: str | None = None) -> Capabilities:
-        models = call_json("GET", base_of(endpoint) + "/v1/models", api_key=api_key)
-        return Capabilities(models=tuple(m["id"] for m in models["data"]), logprobs=False, adapters=False)
+        return Capabilities(models=listed_models(base_of(endpoint), api_key), logprobs=False, adapters=False)

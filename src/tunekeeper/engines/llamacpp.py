@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from tunekeeper.core.errors import ArtifactError
 from tunekeeper.core.nouns.serving import Slot
-from tunekeeper.engines.client import base_of, call_json
+from tunekeeper.engines.client import base_of, call_json, listed_models
 from tunekeeper.engines.engine import Capabilities, option
 
 
@@ -55,9 +55,9 @@ class LlamaCpp:
 
     def probe(self, endpoint: str, api_key: str | None = None) -> Capabilities:
         base = base_of(endpoint)
-        models = call_json("GET", base + "/v1/models", api_key=api_key)
+        models = listed_models(base, api_key)
         adapters = call_json("GET", base + "/lora-adapters", api_key=api_key)
-        return Capabilities(models=tuple(m["id"] for m in models["data"]), logprobs=True, adapters=bool(adapters))
+        return Capabilities(models=models, logprobs=True, adapters=bool(adapters))
 
 
 def _existing(root: Path, name: str, slot: Slot) -> str:

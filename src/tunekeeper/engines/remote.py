@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tunekeeper.core.nouns.serving import Slot
-from tunekeeper.engines.client import base_of, call_json
+from tunekeeper.engines.client import base_of, listed_models
 from tunekeeper.engines.engine import Capabilities
 
 
@@ -26,9 +26,7 @@ class OpenAI:
         return {"model": slot.upstream_model or slot.version or slot.id}
 
     def probe(self, endpoint: str, api_key: str | None = None) -> Capabilities:
-        models = call_json("GET", base_of(endpoint) + "/v1/models", api_key=api_key)
-        names = tuple(str(m["id"]) for m in models.get("data") or ())
-        return Capabilities(models=names, logprobs=self.logprobs, adapters=self.adapters)
+        return Capabilities(models=listed_models(base_of(endpoint), api_key), logprobs=self.logprobs, adapters=self.adapters)
 
 
 class Ollama(OpenAI):

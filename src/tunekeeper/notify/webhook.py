@@ -6,10 +6,13 @@ time in it lets a receiver refuse what is older than a few minutes.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import http.client
 import os
+import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +26,8 @@ from tunekeeper.store.ledgers.outbox import Message
 
 RETRIED = (408, 425, 429)
 """Answers of the 4xx kind that may pass; the others are for good."""
+READS = 3
+"""Time-outs that a whole delivery may take."""
 
 
 class Webhook:
@@ -38,7 +43,7 @@ class Webhook:
         now: Callable[[], float] = time.time,
     ) -> None:
         """`url`: http or https. `secret_env`: variable with the shared secret; None sends unsigned. `timeout`: real seconds for
-        connecting and for each read. Raises ConfigError."""
+        connecting and for each read; a delivery may take three of them. Raises ConfigError."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigError(f"not an address for a webhook: {url!r}", fix="write https://HOST/PATH")
@@ -68,13 +73,29 @@ class Webhook:
     def _post(self, body: bytes, headers: dict[str, str]) -> tuple[int, str]:
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
         connection = kind(self._host, self._port, timeout=self._timeout)
+        # The time-out begins anew with each byte: a receiver that drips would hold the outbox for ever.
+        late = threading.Event()
+        end = threading.Timer(READS * self._timeout, _hang_up, (connection, late))
+        end.daemon = True
+        end.start()
         try:
             connection.request("POST", self._path, body, headers)
             response = connection.getresponse()
             response.read(4096)
+            if late.is_set():  # what was cut off looks like a short answer
+                raise TimeoutError("no whole answer in time")
             return response.status, response.reason
         finally:
+            end.cancel()
             connection.close()
+
+
+def _hang_up(connection: http.client.HTTPConnection, late: threading.Event) -> None:
+    """End whatever a thread waits for on this connection, and say so."""
+    late.set()
+    with contextlib.suppress(OSError):
+        if connection.sock is not None:
+            connection.sock.shutdown(socket.SHUT_RDWR)
 
 
 def sign(secret: bytes, body: bytes, at: int) -> str:

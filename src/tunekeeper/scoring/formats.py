@@ -43,7 +43,7 @@ def check(answer: str, spec: dict[str, Any]) -> tuple[bool, str]:
     if kind == "text":
         return True, ""
     if kind == "regex":
-        matched = _pattern(str(spec.get("pattern", "")), "format").fullmatch(answer.strip()) is not None
+        matched = _pattern(str(spec.get("pattern", "")), "format").fullmatch(searchable(answer).strip()) is not None
         return matched, "" if matched else "does not match the pattern"
     if kind == "json":
         return _check_json(answer, spec)
@@ -102,6 +102,11 @@ def compile_pattern(pattern: str) -> Any:
         return re2.compile(pattern, options)
     except re2.error as error:
         raise ValueError(str(error)) from None
+
+
+def searchable(answer: str) -> str:
+    """An answer as RE2 can read it: a lone surrogate, which JSON can carry and UTF-8 cannot, becomes a question mark."""
+    return answer.encode("utf-8", "replace").decode("utf-8")
 
 
 def _pattern(pattern: str, where: str) -> Any:

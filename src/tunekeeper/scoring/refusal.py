@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tunekeeper.core.nouns.evaluation import Case
-from tunekeeper.scoring.formats import compile_pattern
+from tunekeeper.scoring.formats import compile_pattern, searchable
 from tunekeeper.scoring.scorers import OUT_OF_SCOPE, Judged
 
 # Whole phrases in the first person or about the request's scope: "the card was declined" is an answer, not a refusal.
@@ -22,7 +22,7 @@ _REFUSES = "(?i)" + "|".join(PHRASES)
 
 def refuses(answer: str) -> str | None:
     """The words with which an answer declines or hands over (English phrases), or None."""
-    found = compile_pattern(_REFUSES).search(answer.replace("\u2019", "'"))
+    found = compile_pattern(_REFUSES).search(searchable(answer).replace("\u2019", "'"))
     return found.group(0) if found else None
 
 
