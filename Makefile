@@ -41,8 +41,10 @@ test-gpu: .venv/.made  ## the tests that need a GPU
 torture: .venv/.made  ## the journeys that kill, starve and corrupt; NAME=T23 picks one
 	$(BIN)/python -m pytest tests/journeys $(if $(NAME),-k $(NAME)) $(ARGS)
 
-bench: .venv/.made  ## one benchmark beside its peers; NAME=gateway
-	$(BIN)/python benchmarks/$(or $(NAME),$(error say which: make bench NAME=gateway)).py $(ARGS)
+BENCHMARKS := $(filter-out __init__ bench traffic,$(basename $(notdir $(wildcard benchmarks/*.py))))
+bench: .venv/.made  ## one benchmark beside its peers; NAME=gateway ARGS="--quick"
+	$(if $(filter $(NAME),$(BENCHMARKS)),,$(error no benchmark named '$(NAME)'; known: $(BENCHMARKS) (make bench NAME=gateway)))
+	$(BIN)/python -m benchmarks.$(NAME) $(ARGS)
 
 docs: .venv/.made  ## write docs/reference from the code
 	$(BIN)/python -m tunekeeper.cli.reference docs/reference

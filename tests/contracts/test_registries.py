@@ -68,7 +68,8 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info.mkdir(parents=True)
     (site / "shouting_scorer.py").write_text(MODULE)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shouting\nVersion: 1.0\n")
-    points = "[tunekeeper.scorer]\nshouting = shouting_scorer:Shouting\nexact = shouting_scorer:Shouting\nbroken = shouting_scorer:Gone\n"
+    points = "[tunekeeper.scorer]\nshouting = shouting_scorer:Shouting\nexact = shouting_scorer:Shouting\n"
+    points += "broken = shouting_scorer:Gone\n"
     (info / "entry_points.txt").write_text(points + "[tunekeeper.engine]\nelsewhere = shouting_scorer:Elsewhere\n")
     monkeypatch.syspath_prepend(str(site))
     yield

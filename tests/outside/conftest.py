@@ -26,6 +26,11 @@ from tunekeeper.cli.app import main
 REPOSITORY = Path(__file__).resolve().parents[2]
 SECONDS = 60.0
 """How long one command may take on a busy machine."""
+LIMITED = """\
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]) * 1024,) * 2)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,11 @@ def call(*words: str | Path) -> Outcome:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main([str(word) for word in words])
     return Outcome(code, out.getvalue(), err.getvalue())
+
+
+def full(kilobytes: int, *words: str | Path) -> Outcome:
+    """Run a command that may write no file above a size: what a full disk or a quota looks like, without one."""
+    return run(*words, "--json", prefix=(sys.executable, "-c", LIMITED, str(kilobytes)))
 
 
 def until(condition: Callable[[], Any], seconds: float = 15.0) -> Any:

@@ -52,12 +52,18 @@ def explain(error: Exception) -> dict[str, str | None]:
     return {"error": line, "kind": None, "fix": None}
 
 
-def no_room(error: Exception) -> bool:
-    """Whether a write failed because the disk, or the size a file may have, is used up; libraries in Rust and C++ say it in
-    words alone."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno in NO_ROOM
-    return any(f"os error {number}" in str(error) for number in NO_ROOM) or "failed writing file" in str(error)
+def no_room(error: BaseException | None) -> bool:
+    """Whether a write failed because the disk, or the size a file may have, is used up.
+
+    Libraries in Rust say it in words alone, and PyTorch's own complaint about a short file hides the cause behind it.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            return True
+        if any(f"os error {number})" in str(error) for number in NO_ROOM):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _checked(output: Any, kind: str) -> None:

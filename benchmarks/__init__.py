@@ -1,0 +1,1 @@
+"""Our parts beside named peers or floors, in the same interleaved run; `make bench NAME=x` runs one."""

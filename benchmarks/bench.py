@@ -1,0 +1,161 @@
+"""What every benchmark shares: interleaved rounds, medians of ratios, the table and the JSON file.
+
+Absolute speeds say more about a machine than about a program, so a contender is measured beside its peer in the same round, the
+ratio is taken inside the round, and the median of those ratios is the figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+RESULTS = Path(__file__).parent / "results"
+NOT_MEASURED = "not measured"
+
+Sample = Mapping[str, float]
+"""What one contender showed in one round: name of a quantity → value."""
+Contender = Callable[[], Sample]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """One line of the table."""
+
+    id: str
+    """Stable name."""
+    value: float | None
+    """What was measured; None when it, or the peer it is divided by, was not."""
+    unit: str
+    """Unit of `value` and `goal`; `x` for a ratio."""
+    goal: float | None = None
+    """What it should be at most or at least; None where there is no promise."""
+    direction: Literal["lower", "higher"] = "lower"
+    """Which way is better."""
+    peer: str | None = None
+    """Who it was compared with; None for a figure that stands alone."""
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the goal is met; None without a goal or a value."""
+        if self.value is None or self.goal is None:
+            return None
+        return self.value <= self.goal if self.direction == "lower" else self.value >= self.goal
+
+    def as_json(self) -> dict[str, Any]:
+        """The shape of a figure in the result file; a value that is missing says so."""
+        return {
+            "id": self.id,
+            "value": NOT_MEASURED if self.value is None else self.value,
+            "unit": self.unit,
+            "goal": self.goal,
+            "direction": self.direction,
+            "holds": self.holds,
+            "peer": self.peer,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """Samples of several contenders: one mapping of contender → sample for each round."""
+
+    samples: Sequence[Mapping[str, Sample]]
+
+    def median(self, contender: str, quantity: str) -> float | None:
+        """Median over the rounds; None when the contender did not take part."""
+        return self._middle(lambda one: one[contender][quantity], contender)
+
+    def ratio(self, contender: str, peer: str, quantity: str) -> float | None:
+        """Median of `contender / peer`, each taken inside one round; None when either did not take part."""
+        return self._middle(lambda one: one[contender][quantity] / one[peer][quantity], contender, peer)
+
+    def difference(self, contender: str, floor: str, quantity: str) -> float | None:
+        """Median of `contender - floor`, each taken inside one round; None when either did not take part."""
+        return self._middle(lambda one: one[contender][quantity] - one[floor][quantity], contender, floor)
+
+    def _middle(self, of: Callable[[Mapping[str, Sample]], float], *needed: str) -> float | None:
+        whole = [one for one in self.samples if all(name in one for name in needed)]
+        return statistics.median(of(one) for one in whole) if whole else None
+
+
+def interleave(contenders: Mapping[str, Contender], rounds: int) -> Rounds:
+    """Run every contender once a round. The first one changes from round to round, so that none always runs on a cold or a
+    warm machine."""
+    if rounds < 1:
+        raise ValueError("a benchmark needs at least one round")
+    names = list(contenders)
+    samples = []
+    for number in range(rounds):
+        start = number % len(names) if names else 0
+        samples.append({name: contenders[name]() for name in names[start:] + names[:start]})
+    return Rounds(samples)
+
+
+def parser(doc: str | None, *, rounds: int) -> argparse.ArgumentParser:
+    """The arguments that every benchmark takes; a benchmark adds its own."""
+    made = argparse.ArgumentParser(description=(doc or "").splitlines()[0] if doc else None)
+    made.add_argument("--rounds", type=_positive, default=rounds, help=f"interleaved rounds; default {rounds}")
+    made.add_argument("--quick", action="store_true", help="a small run that shows that it works; its figures are rough")
+    made.add_argument("--results", type=Path, default=RESULTS, help="folder of the result file")
+    return made
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return number
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on; `load` is the 1-minute load average before the run is reported."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "load": round(os.getloadavg()[0], 2),
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def table(figures: Sequence[Figure]) -> str:
+    """The figures as aligned text."""
+    rows = [("figure", "value", "unit", "goal", "holds", "peer"), *(_cells(figure) for figure in figures)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def _cells(figure: Figure) -> tuple[str, ...]:
+    value = NOT_MEASURED if figure.value is None else f"{figure.value:,.4g}" if figure.value < 1000 else f"{figure.value:,.0f}"
+    sign = "≤" if figure.direction == "lower" else "≥"
+    goal = "" if figure.goal is None else f"{sign} {figure.goal:g}"
+    holds = {None: "", True: "yes", False: "no"}[figure.holds]
+    return figure.id, value, figure.unit, goal, holds, figure.peer or ""
+
+
+def report(name: str, rounds: int, figures: Sequence[Figure], folder: Path) -> Path:
+    """Print the table and write `folder`/`name`.json; returns that file."""
+    print(table(figures))
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    content = {"machine": machine(), "rounds": rounds, "figures": [figure.as_json() for figure in figures]}
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"written to {path}")
+    return path
