@@ -27,6 +27,7 @@ EMPTY = {
     ("incident", "ls", "--model", "desk"): 0,
     ("retrain", "why", "--model", "desk"): 0,
     ("key", "ls"): 0,
+    ("key", "create", "--dry-run"): 0,
     ("log", "verify"): 0,
     ("log", "erase", "--user", "nobody"): 0,
     ("store", "verify"): 0,

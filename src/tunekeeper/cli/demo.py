@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -25,6 +26,7 @@ def demo(
     from tunekeeper.demo import demo as play
     from tunekeeper.demo.run import DEFAULT_FOLDER
 
+    signal.signal(signal.SIGTERM, _as_interrupt)
     asked = not yes and sys.stdin.isatty() and sys.stderr.isatty()
     played = play(folder or Path(DEFAULT_FOLDER), resume=resume, consent=ask if asked else None)
     look = [
@@ -35,3 +37,8 @@ def demo(
         f"                tunekeeper up --dir {played.folder}",
     ]
     return frame.emit(played.figures, json, [*one_screen(played.figures), *look])
+
+
+def _as_interrupt(*_: Any) -> NoReturn:
+    """SIGTERM ends a demo as Ctrl-C does: the servers it started end with it."""
+    raise KeyboardInterrupt
