@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from tunekeeper.core.clock import Clock, SystemClock
 from tunekeeper.core.errors import NotFound
+from tunekeeper.core.ids import Entropy, new_id
 
 if TYPE_CHECKING:
     from tunekeeper.store.blobs import Blobs
@@ -28,12 +29,21 @@ _FOLDERS = ("blobs", "spool", "log", "routes", "run", "work", "secrets", "ids")
 class Workspace:
     """One data directory and what lies in it."""
 
-    def __init__(self, root: Path, *, project: Path | None, clock: Clock, database_url: str | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        project: Path | None,
+        clock: Clock,
+        database_url: str | None = None,
+        entropy: Entropy = os.urandom,
+    ) -> None:
         """`root`: the data directory. `project`: folder with tunekeeper.yaml, None for a gateway alone. `database_url`: a
-        PostgreSQL database in place of the two files."""
+        PostgreSQL database in place of the two files. `entropy`: count → that many random bytes, for ids, salts and keys."""
         self.root = root
         self.project = project
         self.clock = clock
+        self.entropy = entropy
         self._database_url = database_url
 
     @cached_property
@@ -59,6 +69,10 @@ class Workspace:
         from tunekeeper.store.log import Log
 
         return Log(self.root, self.clock)
+
+    def new_id(self, prefix: str) -> str:
+        """A new id `<prefix>_<26 characters>` of now."""
+        return new_id(prefix, self.clock.utc(), self.entropy)
 
     def path(self, *parts: str) -> Path:
         """A path under the data directory."""
@@ -87,7 +101,7 @@ class Workspace:
         part = path.with_name(f".{name}.{os.getpid()}.{os.urandom(4).hex()}")
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            os.write(descriptor, os.urandom(32))
+            os.write(descriptor, self.entropy(32))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -102,21 +116,27 @@ class Workspace:
 
 
 def open_workspace(
-    root: Path, *, project: Path | None = None, clock: Clock | None = None, create: bool = False, database_url: str | None = None
+    root: Path,
+    *,
+    project: Path | None = None,
+    clock: Clock | None = None,
+    create: bool = False,
+    database_url: str | None = None,
+    entropy: Entropy = os.urandom,
 ) -> Workspace:
     """Open the data directory `root`.
 
     `create`: make what is missing and bring databases to this release's schema. Without it a missing workspace raises
     NotFound with the command that makes one; databases are looked at on first use only, so that a broken `state.db` stops
     nothing that reads `control.db`. `clock`: None takes the compressed clock of the workspace where there is one, else the
-    machine's. `database_url`: a PostgreSQL database in place of the two files.
+    machine's. `database_url`: a PostgreSQL database in place of the two files. `entropy`: where ids, salts and keys come from.
     """
     root = root.absolute()
     if create:
         _make(root)
     elif not root.is_dir() or (database_url is None and not (root / "control.db").exists()):
         raise NotFound(f"no workspace at {root}", fix="tunekeeper init DIR, or name the project with --dir")
-    workspace = Workspace(root, project=project, clock=clock or _clock(root), database_url=database_url)
+    workspace = Workspace(root, project=project, clock=clock or _clock(root), database_url=database_url, entropy=entropy)
     if create:
         workspace.control.upgrade()
         workspace.state.upgrade()
@@ -124,10 +144,15 @@ def open_workspace(
 
 
 def create_workspace(
-    root: Path, *, project: Path | None = None, clock: Clock | None = None, database_url: str | None = None
+    root: Path,
+    *,
+    project: Path | None = None,
+    clock: Clock | None = None,
+    database_url: str | None = None,
+    entropy: Entropy = os.urandom,
 ) -> Workspace:
     """`open_workspace` with `create`: everything that is missing is made, what is there is kept."""
-    return open_workspace(root, project=project, clock=clock, create=True, database_url=database_url)
+    return open_workspace(root, project=project, clock=clock, create=True, database_url=database_url, entropy=entropy)
 
 
 def compress_clock(root: Path, *, start: datetime, factor: float) -> CompressedClock:

@@ -51,14 +51,14 @@ def test_the_same_question_counts_once_and_the_number_of_cases_is_limited() -> N
 
 def test_an_incident_says_what_failed_by_category_and_is_due_in_a_day() -> None:
     found = [failing(1), failing(2), failing(3, category="refund")]
-    incident = born(ROLLOUT, "errors are higher", found, truth(1), T0, 12)
+    incident = born("inc_1", ROLLOUT, "errors are higher", found, truth(1), T0, 12)
     assert incident.what_failed == "3 failing requests (billing: 2, refund: 1)"
     assert incident.requests == ("req_1", "req_2", "req_3")
     assert (len(incident.cases), incident.rollout, incident.due) == (1, "rol_1", T0 + timedelta(hours=24))
 
 
 def test_an_incident_without_a_failing_request_still_stands() -> None:
-    assert born(ROLLOUT, "no decision", [], {}, T0, 12).what_failed == "0 failing requests"
+    assert born("inc_1", ROLLOUT, "no decision", [], {}, T0, 12).what_failed == "0 failing requests"
 
 
 @pytest.fixture

@@ -24,6 +24,21 @@ def test_the_same_seed_is_the_same_desk(tmp_path: Path) -> None:
     assert texts[0] == texts[1]
 
 
+def test_the_same_seed_is_the_same_month_down_to_ids_salts_and_shares(tmp_path: Path) -> None:
+    logs = []
+    for name in "ab":
+        desk = open_desk(tmp_path / name, seed=3)
+        for slot in ("blue", "green"):
+            desk.slot(slot, slot)
+        promote(desk.ws, MODEL, "blue", by="test", reason="first")
+        set_route(desk.ws, MODEL, {"blue": 5_000, "green": 5_000}, by="test")
+        desk.traffic(40, 600.0, desk.faulty({"green": 0.5}))
+        feedback = [(each.id, each.request_id) for each in desk.ws.log.feedback()]
+        logs.append((desk.route().salt, [(each.request_id, each.slot) for each in desk.ws.log.find(model=MODEL)], feedback))
+    assert logs[0] == logs[1]
+    assert logs[0][2]
+
+
 def test_users_are_shared_out_by_the_route_answered_by_the_slots_and_correct_what_is_wrong(tmp_path: Path) -> None:
     desk = open_desk(tmp_path / "desk")
     (desk.ws.root / "rule.json").write_text(json.dumps({"default": "No."}))

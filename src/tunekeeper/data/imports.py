@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from tunekeeper.core.errors import DataError
-from tunekeeper.core.ids import new_id
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import contradictions, drafts, duplicates, quality
@@ -253,7 +252,7 @@ def _own_ids(examples: Sequence[Example]) -> list[Example]:
 
 
 def _store(ws: Workspace, model: str, work: _Import, merged: list[Example], *, replace: bool) -> Path:
-    report = drafts.folder(ws, model) / "reports" / f"{new_id('import', ws.clock.utc())}.jsonl"
+    report = drafts.folder(ws, model) / "reports" / f"{ws.new_id('import')}.jsonl"
     drafts.write_rows(report, work.lines)
     kept = {} if replace else {drafts.identity(row): row for row in drafts.load_findings(ws, model)}
     kept |= {drafts.identity(row): row for row in work.lines if row["action"] == "dropped" or row["kind"] == "pii"}

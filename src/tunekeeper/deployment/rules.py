@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from tunekeeper.core.errors import ArtifactError
-from tunekeeper.core.ids import new_id
 from tunekeeper.core.nouns.deployment import Artifact, Parity, ParityCheck
 from tunekeeper.core.nouns.training import Version
 from tunekeeper.deployment.transcript import Reference, read_transcript
@@ -33,7 +32,7 @@ def export(ws: Workspace, version: Version, base: Path) -> Artifact:
             if (known.version, known.engine) == (version.id, "fake"):
                 return known
         artifact = Artifact(
-            id=new_id("art", ws.clock.utc()),
+            id=ws.new_id("art"),
             model=version.model,
             version=version.id,
             engine="fake",

@@ -8,7 +8,6 @@ from typing import Any
 
 from tunekeeper import jobs
 from tunekeeper.core.errors import ConfigError, NotFound
-from tunekeeper.core.ids import new_id
 from tunekeeper.core.nouns.deployment import Artifact, Parity, ParityCheck
 from tunekeeper.core.nouns.retraining import Answer, Cycle, Done, Model, Stop, Wait
 from tunekeeper.core.nouns.training import Version
@@ -170,7 +169,7 @@ def _keep(ws: Workspace, section: Config, version: Version, job: jobs.Job) -> Ar
             if (known.version, known.engine, known.quantization) == (version.id, section.engine, output["quantization"]):
                 return known
         artifact = Artifact(
-            id=new_id("art", ws.clock.utc()),
+            id=ws.new_id("art"),
             model=version.model,
             version=version.id,
             engine=section.engine,

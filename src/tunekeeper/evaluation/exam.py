@@ -165,12 +165,11 @@ def run_exam(
     """
     entrant = entrant_of(ws, task.name, version, section)
     suite = lock(ws, assemble(ws, task, section, suite_path), entrant.version, by=BY, relock=relock)
-    now = ws.clock.utc()
-    own = _finish(ws, start_exam(ws, task, section, suite, entrant, new_id("exam", now)), on_progress)
+    own = _finish(ws, start_exam(ws, task, section, suite, entrant, ws.new_id("exam")), on_progress)
     against = rival(ws, task.name, entrant.version, section)
     other = None
     if against is not None:
-        other = _finish(ws, start_exam(ws, task, section, suite, against, new_id("exam", now)), on_progress)
+        other = _finish(ws, start_exam(ws, task, section, suite, against, ws.new_id("exam")), on_progress)
     return report(judge_exam(ws, section, own, other), other)
 
 

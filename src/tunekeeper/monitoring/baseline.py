@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunekeeper.core.errors import NotFound
-from tunekeeper.core.ids import new_id
 from tunekeeper.core.nouns.monitoring import Baseline
 from tunekeeper.core.nouns.serving import Route
 from tunekeeper.monitoring.config import Config
@@ -53,9 +52,8 @@ def ensure_baseline(ws: Workspace, model: str, config: Config, format_spec: Mapp
     measured = numbers(Window(inferences=inferences, feedback=feedback, reviews=()), format_spec, None)
     features = features_of(inferences, learned_questions(ws, model, version))
     noise = {f"{name}_noise": value for name, value in noise_of(inferences, features).items()}
-    now = ws.clock.utc()
     baseline = Baseline(
-        id=new_id("bas", now),
+        id=ws.new_id("bas"),
         model=model,
         version=version,
         since=since,

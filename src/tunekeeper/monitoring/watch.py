@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tunekeeper.core.errors import NotFound
-from tunekeeper.core.ids import new_id
 from tunekeeper.core.nouns.monitoring import Alert, Baseline, Signal, Trigger
 from tunekeeper.monitoring.baseline import ensure_baseline
 from tunekeeper.monitoring.config import Config
@@ -53,8 +52,8 @@ def watch(
         ]
         findings = _judge(tx, model, config, baseline, signals)
         for finding in findings:
-            _alert(tx, model, finding, ws.clock.utc())
-        _notice(tx, model, config, findings, ws.clock.utc())
+            _alert(tx, ws, model, finding)
+        _notice(tx, ws, model, config, findings)
     return findings
 
 
@@ -124,7 +123,7 @@ def _judge(tx: Write, model: str, config: Config, baseline: Baseline | None, sig
     return tuple(look(rule, signal) for rule, signal in measured if signal is not None)
 
 
-def _alert(tx: Write, model: str, finding: Finding, now: datetime) -> None:
+def _alert(tx: Write, ws: Workspace, model: str, finding: Finding) -> None:
     segment = finding.signal.segment if finding.signal is not None else ""
     name = finding.rule.id + (f"[{segment}]" if segment else "")
     firing = next((each for each in find_alerts(tx, model=model, state="firing") if each.rule == name), None)
@@ -134,23 +133,23 @@ def _alert(tx: Write, model: str, finding: Finding, now: datetime) -> None:
             save_alert(tx, replace(firing, reason=finding.reason, signal=finding.signal.id, samples=samples))
             return
         alert = Alert(
-            id=new_id("alr", now),
+            id=ws.new_id("alr"),
             model=model,
             rule=name,
             severity=finding.rule.severity,
             reason=finding.reason,
             signal=finding.signal.id,
             samples=samples,
-            since=now,
+            since=ws.clock.utc(),
         )
         save_alert(tx, alert)
         queue(tx, kind="alert", subject=f"{model}: {name} {finding.rule.signal}", text=finding.reason, id=alert.id)
     elif finding.holds == "no" and firing is not None:
-        save_alert(tx, replace(firing, state="resolved", until=now))
+        save_alert(tx, replace(firing, state="resolved", until=ws.clock.utc()))
         queue(tx, kind="alert", subject=f"{model}: {name} resolved", text=finding.reason, id=f"{firing.id}/resolved")
 
 
-def _notice(tx: Write, model: str, config: Config, findings: Sequence[Finding], now: datetime) -> None:
+def _notice(tx: Write, ws: Workspace, model: str, config: Config, findings: Sequence[Finding]) -> None:
     overall = [finding for finding in findings if finding.signal is not None and finding.signal.segment == ""]
     taken = {cycle.trigger: cycle.id for cycle in find_cycles(tx, model=model) if cycle.trigger}
     waiting = find_triggers(tx, model=model, state="open")
@@ -162,7 +161,7 @@ def _notice(tx: Write, model: str, config: Config, findings: Sequence[Finding], 
         return
     alerts = [each.id for each in find_alerts(tx, model=model, state="firing")]
     signals = [finding.signal.id for finding in overall if finding.holds == "yes" and finding.signal is not None]
-    trigger = Trigger(id=new_id("trg", now), model=model, reason=reason[0], summary=reason[1], evidence=(*alerts, *signals))
+    trigger = Trigger(id=ws.new_id("trg"), model=model, reason=reason[0], summary=reason[1], evidence=(*alerts, *signals))
     save_trigger(tx, trigger)
     queue(tx, kind="trigger", subject=f"{model}: a reason to retrain ({reason[0]})", text=reason[1], id=trigger.id)
 

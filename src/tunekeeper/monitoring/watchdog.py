@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from tunekeeper.core.ids import new_id
 from tunekeeper.core.nouns.monitoring import Alert
 from tunekeeper.monitoring.baseline import live_version
 from tunekeeper.monitoring.config import Config
@@ -46,6 +45,6 @@ def check_silence(ws: Workspace, model: str, config: Config, *, lease: Lease | N
         if reason is None and firing is not None:
             save_alert(write, replace(firing, state="resolved", until=now))
             return None
-        alert = Alert(id=new_id("alr", now), model=model, rule=RULE, severity="critical", reason=reason or "", since=now)
+        alert = Alert(id=ws.new_id("alr"), model=model, rule=RULE, severity="critical", reason=reason or "", since=now)
         queue(write, kind="alert", subject=f"{model}: monitoring hears nothing", text=alert.reason, id=alert.id)
         return save_alert(write, alert)

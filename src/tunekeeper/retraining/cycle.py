@@ -15,7 +15,6 @@ from typing import Any
 from tunekeeper import data, deployment, evaluation, training
 from tunekeeper.config import ModelConfig
 from tunekeeper.core.errors import Busy, Conflict, LeaseLost, OutsideError, TunekeeperError, UserError
-from tunekeeper.core.ids import new_id
 from tunekeeper.core.nouns.retraining import Answer, Cycle, Done, Stop, Wait
 from tunekeeper.notify import queue
 from tunekeeper.retraining.report import summary
@@ -76,9 +75,8 @@ def open_cycle(
         if any(each.state == "open" for each in earlier):
             raise Busy(f"a cycle of {model} is open already", fix=f"tunekeeper retrain show --model {model}")
         number = max((each.number for each in earlier), default=0) + 1
-        now = ws.clock.utc()
         made = Cycle(
-            id=new_id("cyc", now),
+            id=ws.new_id("cyc"),
             model=model,
             number=number,
             why=why,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from tunekeeper.core.errors import UserError
-from tunekeeper.core.ids import new_id
 from tunekeeper.core.nouns.rollout import Approval
 from tunekeeper.store.ledgers.approvals import find_approvals, save_approval
 from tunekeeper.workspace import Workspace
@@ -30,7 +29,7 @@ def approve(
         return found
     now = ws.clock.utc()
     approval = Approval(
-        id=new_id("apr", now),
+        id=ws.new_id("apr"),
         model=model,
         version=version,
         artifact_digest=artifact_digest,

@@ -97,7 +97,7 @@ def _apply(
             promote_in(tx, ws, route, rollout.slot, slots, by=MACHINE, reason=f"{rollout.id}: {action.reason}")
             _tell(tx, rollout, "promoted", action.reason)
             return save_rollout(tx, replace(looked, state="promoted", due=None))
-        incident = born(rollout, action.reason, *failing, now, config.incident_cases)
+        incident = born(ws.new_id("inc"), rollout, action.reason, *failing, now, config.incident_cases)
         looked = save_rollout(tx, looked)
         back_in(tx, ws, route, route.champion or rollout.slot, slots, reason=action.reason, by=MACHINE, incident=incident)
         _tell(tx, rollout, "gone back", action.reason)

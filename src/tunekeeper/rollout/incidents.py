@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tunekeeper.core.errors import UserError
-from tunekeeper.core.ids import digest_json, new_id
+from tunekeeper.core.ids import digest_json
 from tunekeeper.core.nouns.evaluation import Case
 from tunekeeper.core.nouns.rollout import Incident, Rollout
 from tunekeeper.core.nouns.serving import Feedback, Inference
@@ -42,10 +42,15 @@ def cases_from(
 
 
 def born(
-    rollout: Rollout, reason: str, failing: Iterable[Inference], edits: Mapping[str, list[Feedback]], now: datetime, limit: int
+    id: str,
+    rollout: Rollout,
+    reason: str,
+    failing: Iterable[Inference],
+    edits: Mapping[str, list[Feedback]],
+    now: datetime,
+    limit: int,
 ) -> Incident:
-    """The incident of a rollout that went back. Pure."""
-    id = new_id("inc", now)
+    """The incident `id` of a rollout that went back. Pure."""
     found = list(failing)
     return Incident(
         id=id,

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from tunekeeper.core.errors import GateFailed, NotFound, UpstreamUnavailable, UserError
-from tunekeeper.core.ids import new_id
 from tunekeeper.core.nouns.evaluation import Verdict
 from tunekeeper.core.nouns.rollout import Incident
 from tunekeeper.core.nouns.serving import Promotion, Route, Slot
@@ -117,7 +116,7 @@ def back_in(
     now = ws.clock.utc()
     version = slots[left].version if left is not None and left in slots else None
     made = incident or Incident(
-        id=new_id("inc", now),
+        id=ws.new_id("inc"),
         model=route.model,
         version=f"{route.model}@{version}" if version else (left or ""),
         rollout=rollout.id if rollout else None,
@@ -241,7 +240,7 @@ def _line(
 ) -> Promotion:
     champion = saved.champion or ""
     return Promotion(
-        id=new_id("prm", ws.clock.utc()),
+        id=ws.new_id("prm"),
         model=saved.model,
         generation=saved.generation,
         champion=champion,
@@ -280,4 +279,4 @@ def _version(slot: str | None, slots: Mapping[str, Slot]) -> str | None:
 
 
 def _salt(ws: Workspace) -> str:
-    return new_id("salt", ws.clock.utc())
+    return ws.new_id("salt")

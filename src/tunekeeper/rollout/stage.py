@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tunekeeper.core.errors import NotFound
-from tunekeeper.core.ids import new_id
 from tunekeeper.core.nouns.deployment import Artifact
 from tunekeeper.core.nouns.evaluation import Exam
 from tunekeeper.core.nouns.retraining import Answer, Cycle, Done, Model, Stop, Wait
@@ -115,10 +114,9 @@ def _ensure(ws: Workspace, section: Config, cycle: Cycle) -> Rollout:
     if earlier:
         return earlier[-1]
     artifact, _ = _judged(ws, cycle)
-    now = ws.clock.utc()
     override = cycle.options.get("override")
     rollout = Rollout(
-        id=new_id("rol", now),
+        id=ws.new_id("rol"),
         model=cycle.model,
         version=artifact.version,
         slot=cycle.records["load"],

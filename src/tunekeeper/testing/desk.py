@@ -149,7 +149,7 @@ class Desk:
         choice = choose(route, Unit("user", ticket.user))
         assert choice is not None
         said = answers(choice.slot, ticket)
-        id = request_id(self.clock.utc(), self.ws.request_key())
+        id = request_id(self.clock.utc(), self.ws.request_key(), self.ws.entropy)
         self.sent.append(id)
         self.spool.ended(
             {**_record(id, self.clock.utc(), ticket, said, route), **_assigned(choice, versions[choice.slot], ticket), **fields}
@@ -161,7 +161,14 @@ class Desk:
     def say(self, id: str, kind: str, value: Any, *, after: float = 60.0, by: str = "user") -> None:
         """Feedback on a request, `after` seconds from now."""
         at = self.clock.utc() + timedelta(seconds=after)
-        said = {"id": new_id("fb", at), "request_id": id, "timestamp": at, "kind": kind, "value": value, "by": by}
+        said = {
+            "id": new_id("fb", at, self.ws.entropy),
+            "request_id": id,
+            "timestamp": at,
+            "kind": kind,
+            "value": value,
+            "by": by,
+        }
         self.spool.feedback({**said, "model_id": MODEL})
 
     def rules(self) -> Answers:
@@ -197,7 +204,7 @@ def open_desk(
     rng = random.Random(seed)
     clock = clock or ManualClock()
     write_project(folder, rng, section=section, cases=cases, rows=rows)
-    ws = create_workspace(folder / ".tunekeeper", project=folder, clock=clock)
+    ws = create_workspace(folder / ".tunekeeper", project=folder, clock=clock, entropy=random.Random(seed).randbytes)
     return Desk(ws=ws, clock=clock, folder=folder, spool=Spool(ws.root, "gateway-0", clock), rng=rng)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from tunekeeper import jobs
 from tunekeeper.core.errors import ConfigError, MissingExtra, OutsideError, UserError
-from tunekeeper.core.ids import new_id
 from tunekeeper.core.nouns.data import DatasetVersion
 from tunekeeper.core.nouns.retraining import Answer, Cycle, Done, Model, Stop, Wait
 from tunekeeper.core.nouns.training import TrainingRun, Version
@@ -66,7 +65,7 @@ def train(
             if run.job == job.id and run.state == "running":
                 return run
         begun = TrainingRun(
-            id=new_id("run", ws.clock.utc()),
+            id=ws.new_id("run"),
             model=task.name,
             dataset=dataset.id,
             dataset_digest=dataset.digest,
