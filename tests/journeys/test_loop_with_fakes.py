@@ -135,7 +135,8 @@ def _its_cases_keep_out_what_fails_them(loop: Loop, first: Cycle) -> None:
 
 
 def _every_answer_has_its_chain(loop: Loop, second: Cycle) -> None:
-    inference = loop.ws.log.load(loop.desk.sent[-1])
+    [newest] = loop.ws.log.find(model=MODEL, variant="champion", newest_first=True, limit=1)
+    inference = loop.ws.log.load(newest.request_id)
     assert inference.version == second.records["train"].partition("@")[2]
     with loop.ws.state.read() as tx:
         artifact = next(each for each in find_artifacts(tx, model=MODEL) if each.version == second.records["train"])
