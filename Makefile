@@ -38,8 +38,8 @@ test: .venv/.made  ## all tests; ARGS="tests/gateway -x"
 test-gpu: .venv/.made  ## the tests that need a GPU
 	$(BIN)/python -m pytest -m gpu $(ARGS)
 
-torture: .venv/.made  ## the journeys that kill, starve and corrupt; NAME=T23 picks one
-	$(BIN)/python -m pytest tests/journeys $(if $(NAME),-k $(NAME)) $(ARGS)
+torture: .venv/.made  ## the journeys that kill, starve and corrupt, with their whole figures; NAME=T18 picks one
+	TORTURE=1 $(BIN)/python -m pytest -s tests/journeys $(if $(NAME),-k $(NAME)) $(ARGS)
 
 BENCHMARKS := $(filter-out __init__ bench traffic,$(basename $(notdir $(wildcard benchmarks/*.py))))
 bench: .venv/.made  ## one benchmark beside its peers; NAME=gateway ARGS="--quick"

@@ -29,6 +29,8 @@ from benchmarks.bench import Figure, Rounds
 REPOSITORY = Path(__file__).resolve().parents[1]
 KEY = "a-key-of-the-benchmark-and-of-nothing-else"
 CONNECTIONS = 32
+SETTLE_SECONDS = 6.0
+"""How long the contenders run before the first round: what starts once, the keeper of the log among it, is no request's cost."""
 UNSTARTED = (("litellm", 100.0), ("portkey", 30.0), ("tensorzero", 3.0))
 """Peers that this program cannot start, with how many times their rate ours should be."""
 
@@ -140,7 +142,9 @@ def ours(folder: Path, upstream_url: str) -> Iterator[Contender]:
 @contextmanager
 def nginx(folder: Path, upstream_url: str) -> Iterator[Contender | None]:
     """nginx with `proxy_pass` and kept connections; None where it is not installed."""
-    program = shutil.which("nginx")
+    program = shutil.which("nginx") or shutil.which(
+        "nginx", path="/usr/sbin:/usr/local/sbin"
+    )  # Debian keeps it off a user's PATH
     if program is None:
         yield None
         return
@@ -264,6 +268,9 @@ def main() -> int:
         if peer is not None:
             taking["nginx"] = peer
         runs: dict[str, bench.Contender] = {name: partial(measure, one, amount) for name, one in taking.items()}
+        for one in taking.values():
+            load(one.url, CONNECTIONS, 5)
+        time.sleep(SETTLE_SECONDS)
         rounds = bench.interleave(runs, given.rounds)
     bench.report("gateway", given.rounds, figures(rounds, own.ready_seconds, idle_mb), given.results)
     return 0

@@ -23,5 +23,5 @@ def test_the_schemas_describe_every_section_and_refuse_other_keys(tell):
     assert (rank["type"], bool(rank["description"])) == ("integer", True)
     assert schema["additionalProperties"] is False
     project = json.loads(tell("config", "schema").out)
-    assert set(project["properties"]) == {"project", "gateway", "notify", "worker"}
+    assert set(project["properties"]) == {"project", "gateway", "notify", "worker", "log"}
     assert project["$defs"]["gateway.Limits"]["properties"]["body_mb"]["description"]

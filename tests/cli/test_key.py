@@ -41,3 +41,24 @@ def test_a_wrong_scope_and_an_unknown_id_are_one_line_each(tell: Any, tmp_path: 
     assert (unknown.code, unknown.err.count("\n")) == (2, 1)
     nowhere = tell("key", "ls", "--data", tmp_path / "nowhere")
     assert (nowhere.code, nowhere.err.count("\n")) == (2, 1)
+
+
+def test_limits_are_given_at_the_making_and_listed(tell: Any, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    asked = ("--rate", "60", "--tokens-per-minute", "9000", "--concurrent", "4", "--budget", "2.5", "--budget-period", "day")
+    would = tell("key", "create", *asked, "--dry-run", "--data", data, "--json").json
+    assert (would["requests_per_minute"], would["budget_usd"], would["dry_run"]) == (60, 2.5, True)
+    made = tell("key", "create", *asked, "--data", data, "--json")
+    assert set(made.json) == {"id", "key"}
+    tell("key", "create", "--data", data)
+    first, second = tell("key", "ls", "--data", data, "--json").json["keys"]
+    names = ("requests_per_minute", "tokens_per_minute", "concurrent", "budget_usd", "budget_period")
+    assert [first[name] for name in names] == [60, 9000, 4, 2.5, "day"]
+    assert [second[name] for name in names] == [None] * 5
+    assert "60 requests/min, 9000 tokens/min, 4 at once, 2.5 USD/day" in tell("key", "ls", "--data", data).out
+
+
+def test_limits_out_of_range_are_one_line_each(tell: Any, tmp_path: Path) -> None:
+    for wrong in (("--rate", "0"), ("--budget", "-1"), ("--budget", "5", "--budget-period", "year")):
+        said = tell("key", "create", *wrong, "--data", tmp_path / "data")
+        assert (said.code, said.err.count("\n")) == (2, 1), said.err

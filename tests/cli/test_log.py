@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,3 +83,36 @@ def test_a_user_is_erased(run: Run, old: Path) -> None:
     code, _, err = run("erase", "--user", "")
     assert code == 2
     assert "--user is empty" in err
+
+
+def test_an_erasure_reaches_the_copies_and_says_how_many(old: Path, tmp_path: Path, tell: Callable[..., Any]) -> None:
+    assert tell("init", tmp_path / "shop", "--model", "support-desk").code == 0
+    where = ("--dir", tmp_path / "shop")
+    rows = tmp_path / "rows.jsonl"
+    talks = [
+        {
+            "messages": [
+                {"role": "user", "content": f"ticket {n} of {'mallory' if n == 4 else 'someone'} {random.Random(n).random()}"},
+                {"role": "assistant", "content": json.dumps({"category": "billing", "priority": n})},
+            ],
+            "metadata": {"id": f"abc-{n}"},
+        }
+        for n in range(40)
+    ]
+    rows.write_text("".join(json.dumps(talk) + "\n" for talk in talks))
+    assert tell("log", "import", old, *where).code == 0
+    assert tell("data", "import", rows, "--model", "support-desk", *where).code == 0
+    frozen = tell("data", "freeze", "--model", "support-desk", "--json", *where).json
+    told = tell("log", "erase", "--user", "u1", "--dry-run", "--json", *where).json
+    untouched = ("reports", "reviews", "incident_cases", "suite_cases", "exam_cases", "exam_answers", "scores", "transcripts")
+    assert told["copies"] == {"examples": 2, "drafts": 2, **dict.fromkeys(untouched, 0)}
+    said = tell("log", "erase", "--user", "u1", *where)
+    assert said.out == "erased 2 requests\nand of their copies: 2 examples, 2 drafts\n"
+    [version] = tell("data", "log", "--model", "support-desk", "--json", *where).json["versions"]
+    assert (version["digest"], version["examples"], version["erased"]) == (frozen["digest"], frozen["examples"], 2)
+    checked = tell("store", "verify", "--json", *where).json
+    assert (checked["damaged"], checked["erased"]) == ([], 2)
+    data = [path for path in (tmp_path / "shop" / ".tunekeeper").rglob("*") if path.is_file() and ".db" not in path.name]
+    assert [path for path in data if b"ticket 4 of mallory" in path.read_bytes()] == []
+    again = tell("log", "erase", "--user", "u1", "--json", *where).json
+    assert (again["requests"], set(again["copies"].values())) == (0, {0})

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tunekeeper.config import environment, load_project, origins
-from tunekeeper.config.project import ROOMS, ProjectConfig
+from tunekeeper.config.project import ROOMS, LogConfig, ProjectConfig
 from tunekeeper.core.errors import ConfigError, NotFound
 
 
@@ -129,3 +129,14 @@ def test_the_env_file_is_read_line_by_line(tmp_path):
     write(tmp_path, {".env": "A=1\nnonsense\n"})
     with pytest.raises(ConfigError, match=r"\.env:2: expected NAME=value"):
         environment(tmp_path, {})
+
+
+def test_the_log_is_kept_thirteen_months_and_its_texts_thirty_days_unless_told_otherwise(tmp_path):
+    assert load(tmp_path, {"tunekeeper.yaml": ""}).log == LogConfig(days=395, body_days=30)
+    config = load(tmp_path, {"tunekeeper.yaml": "log: {body_days: 7}\n"}, environ={"TUNEKEEPER_LOG_DAYS": "60"})
+    assert config.log == LogConfig(days=60, body_days=7)
+    assert {each.key: each.origin for each in origins(config) if each.key.startswith("log.")} == {
+        "log.days": "TUNEKEEPER_LOG_DAYS",
+        "log.body_days": "tunekeeper.yaml:1",
+    }
+    assert "log.body_days is 500, longer than" in refused(tmp_path, {"tunekeeper.yaml": "log: {body_days: 500}\n"})

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tunekeeper.config.project import LogConfig
 from tunekeeper.config.serving import ServeFallback, load_routing_file, load_serve_file
 from tunekeeper.core.errors import ConfigError
 
@@ -20,6 +21,7 @@ models:
     fallback: [b, {slot: a, system: S, messages: [{role: user, content: hi}]}]
     shadow: {slot: b, share: 1000}
     timeouts: {connect: 1, first_token: 2}
+    confidence_floor: 0.4
 """
 TWO_SLOTS = """\
 active_slot: "green"
@@ -51,6 +53,14 @@ def test_a_whole_file_is_read(tmp_path):
     assert (desk.weights(), desk.slots["b"].endpoint) == ({"a": 9000, "b": 1000}, "http://localhost:11434/v1")
     assert desk.fallback == ("b", ServeFallback(slot="a", system="S", messages=({"role": "user", "content": "hi"},)))
     assert (desk.timeouts.connect, desk.timeouts.total) == (1, 600)
+    assert desk.confidence_floor == 0.4
+
+
+def test_how_long_the_log_is_kept_is_said_for_each_gateway(tmp_path):
+    assert load_serve_file(put(tmp_path, WHOLE)).log == LogConfig(days=395, body_days=30)
+    assert load_serve_file(put(tmp_path, WHOLE + "log: {days: 90, body_days: null}\n")).log == LogConfig(days=90, body_days=None)
+    assert "log.body_days is 91, longer than the 90 days" in refused(tmp_path, WHOLE + "log: {days: 90, body_days: 91}\n")
+    assert "log.days is 0; it must lie above 0" in refused(tmp_path, WHOLE + "log: {days: 0}\n")
 
 
 def test_one_slot_needs_no_route(tmp_path):
@@ -77,6 +87,10 @@ def test_only_a_change_of_the_route_block_changes_its_digest(tmp_path):
         ('"localhost:11434"', '"ftp://x"', "'ftp://x' is no address"),
         ("  desk:", "  Desk!:", "'Desk!' cannot name a model"),
         ("durability: power", "durability: maybe", ":1: durability: invalid enum value 'maybe'"),
+        ("floor: 0.4", "floor: 40", ":13: confidence_floor 40.0 is not above 0 and at most 1"),
+        ("floor: 0.4", "floor: 0", "confidence_floor 0.0 is not above 0"),
+        ("floor: 0.4", "floor: .nan", "confidence_floor nan is not above 0"),
+        ("fallback: [b, {slot: a, system: S, messages: [{role: user, content: hi}]}]", "", "without a fallback does nothing"),
         ("body_mb: 2", "body_mb: 0", "must be positive"),
         ("durability: power", "durabilty: power", "unknown key 'durabilty' (fix: write 'durability')"),
     ],

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -12,6 +15,8 @@ import openai
 import pytest
 
 from tunekeeper.core.nouns.serving import FallbackEntry, Timeouts
+from tunekeeper.gateway.budget import LEAST, SHARE, WINDOW
+from tunekeeper.gateway.health import FAILURES
 from tunekeeper.gateway.options import Options
 
 MODEL = "support-desk"
@@ -280,6 +285,81 @@ def test_a_fallback_entry_brings_its_own_prompt(bench: Any) -> None:
     assert bench.a.bodies[-1]["messages"][0] == {"role": "system", "content": "Answer simply."}
 
 
+@pytest.mark.parametrize("how", ["500", "hang_body"])
+def test_a_fallback_entry_brings_its_own_prompt_and_examples_to_a_stream(bench: Any, how: str) -> None:
+    shots = ({"role": "user", "content": "q"}, {"role": "assistant", "content": "r"})
+    entry = FallbackEntry(slot="b", system="Answer simply.", messages=shots)
+    bench.publish(slot={"system": "Triage."}, fallback=(entry,), timeouts=Timeouts(first_token=0.2))
+    bench.a.script.append(how)
+    response = bench.chat("hi there", stream=True)
+    assert (response.status_code, response.headers["x-tunekeeper-variant"]) == (200, "fallback")
+    assert events(response)[-1] == "[DONE]"
+    assert [m["content"] for m in bench.a.bodies[-1]["messages"]] == ["Triage.", "hi there"]
+    assert [m["content"] for m in bench.b.bodies[-1]["messages"]] == ["Answer simply.", "q", "r", "hi there"]
+    record = bench.record(response)
+    assert (record["slot_assigned"], record["slot"]) == ("a", "b")
+    assert [m["content"] for m in record["request"]["messages"]] == ["hi there"], "the log has what the client sent"
+
+
+def test_when_nobody_answers_a_rate_limit_and_when_to_come_back_are_passed_on(bench: Any) -> None:
+    bench.publish(fallback=FALL_TO_B)
+    bench.a.script.append("429")
+    bench.b.script.append("500")
+    response = bench.chat()
+    assert (response.status_code, response.json()["error"]["code"]) == (429, "upstream_rate_limited")
+    assert response.headers["retry-after"] == "7"
+    assert [a["error"] for a in bench.record(response)["attempts"]] == ["upstream_rate_limited", "upstream_error"]
+
+
+def extra_calls_allowed(asked: int, seconds: float) -> float:
+    """The budget of one window, and on a slow machine the least of each further one."""
+    return max(LEAST, SHARE * asked) + LEAST * (seconds // WINDOW)
+
+
+@pytest.mark.parametrize("how", ["500", "429", "garbage", "wrong_length", "error_in_200", "early_end"])
+def test_extra_calls_of_an_ill_server_stay_within_the_retry_budget_and_no_answer_is_lost(bench: Any, how: str) -> None:
+    asked = 60
+    bench.publish(fallback=FALL_TO_B)
+    bench.a.default = how
+    began = time.monotonic()
+    answers = [bench.chat(str(i)) for i in range(asked)]
+    assert [answer.status_code for answer in answers] == [200] * asked
+    assert {answer.headers["x-tunekeeper-slot"] for answer in answers} == {"b"}
+    assert bench.a.counts.requests + bench.b.counts.requests - asked <= extra_calls_allowed(asked, time.monotonic() - began)
+
+
+def test_when_every_server_is_ill_each_request_soon_costs_one_call(bench: Any) -> None:
+    asked = 60
+    bench.publish(fallback=FALL_TO_B)
+    bench.a.default = bench.b.default = "500"
+    began = time.monotonic()
+    assert {bench.chat(str(i)).status_code for i in range(asked)} == {502}
+    calls = bench.a.counts.requests + bench.b.counts.requests
+    assert asked <= calls <= asked + extra_calls_allowed(asked, time.monotonic() - began)
+
+
+def test_a_stopped_server_is_left_after_its_deadline_and_comes_back_by_itself(bench: Any) -> None:
+    with subprocess.Popen([sys.executable, "-m", "tunekeeper.testing.upstream"], stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            url = json.loads(server.stdout.readline())["listening"]
+            bench.publish(fallback=FALL_TO_B, timeouts=Timeouts(first_token=0.3))
+            bench.replace_slot("a", endpoint=url + "/v1")
+            assert {bench.chat(str(i)).headers["x-tunekeeper-slot"] for i in range(5 * FAILURES)} == {"a"}
+            server.send_signal(signal.SIGSTOP)
+            for number in range(FAILURES):
+                began = time.monotonic()
+                response = bench.chat(stream=number % 2 == 1)
+                assert (response.status_code, response.headers["x-tunekeeper-slot"]) == (200, "b")
+                assert time.monotonic() - began < 0.3 + 1.0
+            # Nobody waits for it any more.
+            _until(lambda: bench.record(bench.chat())["attempts"][0]["error"] == "ejected", seconds=40)
+            server.send_signal(signal.SIGCONT)
+            _until(lambda: bench.chat().headers["x-tunekeeper-slot"] == "a", seconds=40)
+        finally:
+            server.kill()
+
+
 def test_tokens_have_a_price(bench: Any) -> None:
     bench.publish(slot={"price_in": 2.0, "price_out": 10.0})
     record = bench.record(bench.chat("hi there"))
@@ -330,8 +410,8 @@ def test_every_answer_has_exactly_one_record_and_one_opening(bench: Any) -> None
     assert sorted(r["request_id"] for r in bench.records(12, "O")) == sorted(ids)
 
 
-def _until(condition: Any) -> None:
-    end = time.monotonic() + 5
+def _until(condition: Any, seconds: float = 5) -> None:
+    end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.005)

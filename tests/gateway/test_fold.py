@@ -110,3 +110,25 @@ def test_confidence_is_the_geometric_mean_of_token_probabilities() -> None:
     chunk["choices"][0]["logprobs"] = {"content": [{"token": "a", "logprob": -0.5}]}
     assert folded(chunk).confidence() == pytest.approx(0.6065, abs=1e-4)
     assert folded().confidence() is None
+
+
+def test_a_stream_can_be_weighed_once_its_first_tokens_are_known_or_will_not_come() -> None:
+    def said(text: str, *logprobs: float, **more: Any) -> bytes:
+        known = {"logprobs": {"content": [{"logprob": number} for number in logprobs]}} if logprobs else {}
+        return json.dumps({"choices": [{"index": 0, "delta": {"content": text, **more}, **known}]}).encode()
+
+    def fold_of(*events: bytes) -> Fold:
+        fold = Fold(chat=True)
+        for event in events:
+            chunk = parse_chunk(event)
+            assert chunk is not None
+            fold.add(chunk)
+        return fold
+
+    assert not fold_of().weighable(2)
+    assert not fold_of(said(""), said("a", -1.0)).weighable(2)
+    known = fold_of(said("a", -1.0), said("b", -1.0, -9.0))
+    assert known.weighable(2)
+    assert known.confidence(2) == pytest.approx(0.3679, abs=1e-4)
+    assert fold_of(said(""), said("a"), said("b")).weighable(2), "a server that gives none is not waited for"
+    assert fold_of(said("", tool_calls=[{"index": 0, "function": {"name": "f"}}])).weighable(2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tunekeeper.gateway.health import FAILURES, LONGEST_REST, Health
+from tunekeeper.gateway.health import FAILURES, LONGEST_REST, LONGEST_WAIT, Health
 
 
 def test_five_failures_in_a_row_eject_a_slot_for_a_while() -> None:
@@ -33,3 +33,40 @@ def test_one_answer_forgives_everything() -> None:
     assert not health.resting("a", 1.0)
     health.failed("a", 1.0)
     assert not health.resting("a", 1.0)
+
+
+def test_after_a_rest_one_request_tries_the_slot_and_the_others_wait() -> None:
+    health = Health()
+    for _ in range(FAILURES):
+        health.failed("a", 0.0)
+    assert not health.resting("a", 5.0)
+    health.trying("a", 5.0)
+    assert health.resting("a", 5.1)
+    assert health.resting("a", 9.9)
+    health.succeeded("a")
+    assert not health.resting("a", 9.9)
+    health.trying("a", 10.0)
+    assert not health.resting("a", 10.0), "asking a healthy slot changes nothing"
+
+
+def test_a_slot_rests_as_long_as_it_asked_but_not_for_ever() -> None:
+    health = Health()
+    health.asked_to_wait("a", 7.0, 100.0)
+    assert health.waiting("a", 106.9)
+    assert health.ejected(106.9) == ["a"]
+    assert not health.resting("a", 107.0)
+    assert not health.calm
+    health.trying("a", 107.0)
+    assert health.calm, "what is over is forgotten"
+    health.asked_to_wait("a", 1e9, 0.0)
+    assert not health.resting("a", LONGEST_WAIT)
+
+
+def test_a_single_failure_makes_a_slot_shaky_until_it_answers() -> None:
+    health = Health()
+    assert not health.shaky("a")
+    health.failed("a", 0.0)
+    assert health.shaky("a")
+    assert not health.resting("a", 0.0)
+    health.succeeded("a")
+    assert not health.shaky("a")

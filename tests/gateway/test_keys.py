@@ -11,6 +11,7 @@ from tunekeeper.core.clock import ManualClock
 from tunekeeper.core.errors import NotFound, UserError
 from tunekeeper.gateway import create_key, find_keys, revoke_key
 from tunekeeper.gateway.auth import hash_key
+from tunekeeper.gateway.quotas import limited
 from tunekeeper.store.published import PublishedReader, WorkerSlot, barrier
 from tunekeeper.workspace import Workspace, create_workspace
 
@@ -65,3 +66,33 @@ def test_wrong_scopes_and_days_are_refused(ws: Workspace) -> None:
 def test_an_unknown_key_cannot_be_revoked(ws: Workspace) -> None:
     with pytest.raises(NotFound, match="key_none"):
         revoke_key(ws, "key_none")
+
+
+def test_limits_travel_to_the_workers(ws: Workspace) -> None:
+    bounds = {"requests_per_minute": 60, "tokens_per_minute": 1000, "concurrent": 4, "budget_usd": 2.5, "budget_period": "day"}
+    made = create_key(ws, **bounds)  # type: ignore[arg-type]
+    plain = create_key(ws)
+    reader = PublishedReader(ws.root)
+    published = {key.id: key for key in reader.current().keys}
+    reader.close()
+    assert {name: getattr(published[made.id], name) for name in bounds} == bounds
+    assert limited(published[made.id])
+    assert not limited(published[plain.id])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("requests_per_minute", 0),
+        ("tokens_per_minute", -1),
+        ("concurrent", 0),
+        ("budget_usd", float("nan")),
+        ("budget_usd", 1e12),
+    ],
+)
+def test_a_limit_that_nothing_could_keep_is_refused(ws: Workspace, name: str, value: float) -> None:
+    with pytest.raises(UserError, match=name):
+        create_key(ws, **{name: value})  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="week"):
+        create_key(ws, budget_usd=1.0, budget_period="week")
+    assert find_keys(ws) == []

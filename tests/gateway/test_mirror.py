@@ -8,6 +8,7 @@ from typing import Any
 from tunekeeper.core.nouns.serving import Timeouts
 from tunekeeper.gateway.limits import Limits
 from tunekeeper.gateway.options import Options
+from tunekeeper.store.space import Level
 
 
 def test_a_copy_is_logged_under_its_own_id_and_the_user_sees_nothing_of_it(bench: Any) -> None:
@@ -66,4 +67,11 @@ def test_exams_drills_and_requests_for_a_named_version_are_not_copied(bench: Any
     assert bench.b.counts.requests == 0
     bench.replace_slot("b", endpoint=None)
     bench.chat()
+    assert (bench.gateway.mirror.sent, bench.gateway.mirror.dropped) == (0, 1)
+
+
+def test_no_copies_are_sent_while_the_disk_is_nearly_full(bench: Any) -> None:
+    bench.publish(shadow="b", shadow_share=10_000)
+    bench.gateway.recorder.level = Level.NO_SHADOW
+    assert bench.chat().status_code == 200
     assert (bench.gateway.mirror.sent, bench.gateway.mirror.dropped) == (0, 1)

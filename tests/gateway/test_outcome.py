@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
-from tunekeeper.gateway.outcome import Failed, Good, Rejected, envelope, judge
+from tunekeeper.gateway.outcome import Failed, Good, Rejected, envelope, judge, wait_of
 
 CHAT = "chat.completions"
 GOOD = b'{"id":"x","choices":[{"finish_reason":"stop"}]}'
@@ -51,3 +52,22 @@ def test_a_servers_complaint_about_our_key_is_not_shown() -> None:
     verdict = judge(401, {}, b'{"error":{"message":"bad key sk-1234"}}', CHAT)
     assert isinstance(verdict, Failed)
     assert "sk-1234" not in verdict.refusal.message
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ("7", 7.0),
+        (" 0 ", 0.0),
+        ("Sat, 01 Mar 2025 12:00:30 GMT", 30.0),
+        ("Sat, 01 Mar 2025 11:00:00 GMT", 0.0),
+        ("-3", None),
+        ("1.5", None),
+        ("soon", None),
+        ("", None),
+        (None, None),
+        ("9" * 40, 999_999_999.0),
+    ],
+)
+def test_a_retry_after_is_a_number_of_seconds_or_a_date(given: str | None, seconds: float | None) -> None:
+    assert wait_of(given, datetime(2025, 3, 1, 12, 0, tzinfo=UTC)) == seconds

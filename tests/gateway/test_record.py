@@ -51,8 +51,8 @@ def test_segments_come_from_headers_and_metadata() -> None:
 
 def test_bodies_stay_byte_for_byte_where_nothing_is_secret() -> None:
     body = b'{ "a" : 1e-7, "b":"hello" }'
-    assert Bodies(("card", "key"), keep=True).kept(body) == body
-    assert Bodies((), keep=True).kept(b"4111 1111 1111 1111") == b"4111 1111 1111 1111"
+    assert bytes(Bodies(("card", "key"), keep=True).kept(body) or b"") == body
+    assert bytes(Bodies((), keep=True).kept(b"[4111111111111111]") or b"") == b"[4111111111111111]"
     assert Bodies(("card",), keep=False).kept(body) is None
 
 

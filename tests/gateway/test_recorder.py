@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tunekeeper.core.clock import SystemClock
@@ -16,6 +17,8 @@ from tunekeeper.core.errors import DiskFull, OutsideError
 from tunekeeper.gateway.recorder import Recorder
 from tunekeeper.store.log.lines import scan
 from tunekeeper.store.log.spool import Spool
+from tunekeeper.store.reserve import Room
+from tunekeeper.store.space import Level, Space
 
 
 class Tail:
@@ -158,3 +161,94 @@ def test_feedback_and_partial_text_are_lines_too(tmp_path: Path) -> None:
 
     run(tmp_path, work)
     assert on_disk(tmp_path) == ["P", "F"]
+
+
+class Filling:
+    """A 64 MB disk that a test fills."""
+
+    free = 60 << 20
+
+    def __call__(self, root: Path) -> Space:
+        return Space(total=64 << 20, free=self.free)
+
+
+def watched(root: Path, disk: Filling, work: Callable[[Recorder, FullSpool], Any]) -> None:
+    async def main() -> None:
+        spool = FullSpool(root, "gateway-w0", SystemClock())
+        recorder = Recorder(spool, asyncio.get_running_loop(), Room(root, disk))
+        await work(recorder, spool)
+        await recorder.close()
+
+    asyncio.run(main())
+
+
+def test_bodies_are_left_out_while_room_is_short_and_the_record_says_so(tmp_path: Path) -> None:
+    disk = Filling()
+
+    async def work(recorder: Recorder, spool: FullSpool) -> None:
+        for number, (free, level) in enumerate(
+            [(12, Level.LOW), (6, Level.NO_BODIES), (3, Level.NO_SHADOW), (30, Level.OK)], start=1
+        ):
+            disk.free = free << 20
+            recorder.tick()
+            assert recorder.level is level
+            recorder.partial(f"req_{number}", "half", b"{}")
+            recorder.ended(ended(number), None)
+        recorder.tick()
+        await settle()
+
+    watched(tmp_path, disk, work)
+    lines = [line for path in sorted((tmp_path / "spool").glob("*.jsonl")) for line in scan(path.read_bytes()).lines]
+    said = {each["request_id"]: each for each in (msgspec.json.decode(line.json) for line in lines) if each["k"] == "E"}
+    assert ["request" in said[f"req_{n}"] for n in (1, 2, 3, 4)] == [True, False, False, True]
+    assert [said[f"req_{n}"].get("bodies_off") for n in (1, 2, 3, 4)] == [None, "disk", "disk", None]
+    assert [line.kind for line in lines].count("P") == 2, "no partial text either"
+
+
+def test_a_full_disk_is_tried_once_a_second_and_everything_goes_on_by_itself(tmp_path: Path) -> None:
+    disk = Filling()
+    first, second, third = Tail(tmp_path), Tail(tmp_path), Tail(tmp_path)
+
+    async def work(recorder: Recorder, spool: FullSpool) -> None:
+        spool.full = True
+        recorder.ended(ended(1), first)
+        await settle()
+        spool.full = False
+        recorder.ended(ended(2), second)
+        await settle()
+        assert isinstance(first.heard[0], DiskFull)
+        assert isinstance(second.heard[0], DiskFull), "what room came back in between is not the log's before the next look"
+        recorder.tick()
+        assert (recorder.failure, recorder.level) == (None, Level.OK), "without any request, so that readiness comes back"
+        recorder.ended(ended(3), third)
+        await settle()
+        assert third.heard == [None]
+
+    watched(tmp_path, disk, work)
+    assert on_disk(tmp_path) == ["X", "E"]
+
+
+def test_room_that_a_reserve_left_is_not_used_for_the_log(tmp_path: Path) -> None:
+    disk = Filling()
+    refused, served = Tail(tmp_path), Tail(tmp_path)
+
+    async def work(recorder: Recorder, spool: FullSpool) -> None:
+        disk.free = 4 << 20  # no reserve lies there, and this is what one would have left
+        recorder.tick()
+        assert recorder.level is Level.FULL
+        recorder.ended(ended(1), refused)
+        await settle()
+        assert isinstance(refused.heard[0], DiskFull)
+        assert recorder.failure is not None
+        recorder.owe(ended(1) | {"status": "error"})
+        recorder.tick()
+        assert on_disk(tmp_path) == []
+        disk.free = 40 << 20
+        recorder.tick()
+        assert (recorder.failure, recorder.level) == (None, Level.OK)
+        recorder.ended(ended(2), served)
+        await settle()
+        assert served.heard == [None]
+
+    watched(tmp_path, disk, work)
+    assert on_disk(tmp_path) == ["E", "E"]

@@ -24,6 +24,7 @@ def test_a_fault_of_the_caller_never_has_a_server_status() -> None:
     assert ours == {
         "internal_error",
         "keeper_unavailable",
+        "limits_unavailable",
         "log_unavailable",
         "overloaded",
         "draining",

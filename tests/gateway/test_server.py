@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import resource
 import socket
 import string
 import time
@@ -13,6 +14,7 @@ import pytest
 
 from tunekeeper.gateway.limits import Limits
 from tunekeeper.gateway.options import Options
+from tunekeeper.gateway.server import room
 
 BODY = b'{"model":"support-desk","messages":[{"role":"user","content":"hi"}]}'
 CHAT = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n"
@@ -69,7 +71,6 @@ SMUGGLED = {
     "version nine": b"GET /livez HTTP/9.9\r\nhost: x\r\n\r\n",
     "no version": b"GET /livez\r\n\r\n",
     "http/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    "upgrade": b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n",
     "tls hello": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     "noise": b"\x00\xff\xfe\r\n\r\n",
 }
@@ -276,3 +277,88 @@ def _answer(sock: socket.socket) -> tuple[int, bytes]:
     while len(body) < length:
         body += sock.recv(65536)
     return status_of(head), body
+
+
+UPGRADE = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n"
+CHUNKED = b"transfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
+
+
+@pytest.mark.parametrize("rest", [LENGTH + b"\r\n" + BODY, CHUNKED])
+@pytest.mark.parametrize("pieces", [1, 7])
+def test_an_offer_to_change_the_protocol_is_passed_over_and_the_request_served(bench: Any, rest: bytes, pieces: int) -> None:
+    request = CHAT + UPGRADE + rest
+    size = -(-len(request) // pieces)
+    with socket.create_connection(("127.0.0.1", bench.port), timeout=5) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(2):  # the second one on the same connection, which goes on speaking HTTP/1.1
+            for start in range(0, len(request), size):
+                sock.sendall(request[start : start + size])
+            assert _answer(sock)[0] == 200
+    assert [body["messages"] for body in bench.a.bodies] == [[{"role": "user", "content": "hi"}]] * 2
+    heard = bench.raw(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close, upgrade\r\nupgrade: websocket\r\n\r\n")
+    assert (status_of(heard), b"connection: close" in heard) == (200, True)
+
+
+@pytest.mark.parametrize("name", ["two lengths", "both framings", "bad chunk end", "length in a trailer", "no host"])
+def test_an_offer_to_change_the_protocol_hides_nothing(bench: Any, name: str) -> None:
+    first, _, rest = SMUGGLED[name].partition(b"\r\n")
+    heard = bench.raw(first + b"\r\n" + UPGRADE + rest)
+    assert status_of(heard) == 400
+    request = CHAT + UPGRADE + LENGTH + b"\r\n" + BODY
+    heard = bench.raw(request + request)
+    assert (heard.count(b"HTTP/1.1 200"), b"connection: close" in heard) == (1, True)
+    assert bench.a.counts.requests == 1
+
+
+def test_trailers_change_nothing_and_are_bounded(bench: Any) -> None:
+    body = b"%x\r\n%s\r\n0\r\n" % (len(BODY), BODY)
+    bench.publish(keys=(bench.key("good"),))
+    plain = CHAT + b"connection: close\r\ntransfer-encoding: chunked\r\n\r\n" + body
+    assert status_of(bench.raw(plain + b"authorization: Bearer good\r\n\r\n")) == 401, "a key belongs into the head"
+    with socket.create_connection(("127.0.0.1", bench.port), timeout=5) as sock:
+        sock.sendall(plain + b"x-endless: ")
+        heard = b""
+        for _ in range(100):
+            try:
+                sock.sendall(b"x" * 0x8000)
+            except OSError:
+                break
+        while not heard.startswith(b"HTTP/1.1 431"):
+            piece = sock.recv(65536)
+            assert piece, heard[:100]
+            heard += piece
+
+
+def test_a_body_of_many_small_chunks_is_taken_whole(bench: Any) -> None:
+    chunks = b"".join(b"1\r\n%s\r\n" % BODY[at : at + 1] for at in range(len(BODY)))
+    heard = bench.raw(CHAT + b"connection: close\r\ntransfer-encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n")
+    assert status_of(heard) == 200
+    assert bench.a.bodies[-1]["messages"] == [{"role": "user", "content": "hi"}]
+
+
+def test_who_reads_slowly_gets_the_last_byte_though_the_connection_ends(make_bench: Any) -> None:
+    bench = make_bench(Options(limits=Limits(header_seconds=0.1, body_seconds=0.1, drain_seconds=2)))
+    bench.a.answer = lambda body: "w" * 20_000_000
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.settimeout(20)
+        sock.connect(("127.0.0.1", bench.port))
+        sock.sendall(CHAT + b"connection: close\r\n" + LENGTH + b"\r\n" + BODY)
+        bench.records(1)
+        swept = bench.gateway.now() + 1.5  # past every deadline of the request, and three sweeps
+        heard = bytearray(sock.recv(100))
+        while bench.gateway.now() < swept:
+            heard += sock.recv(100)
+            time.sleep(0.01)
+        while piece := sock.recv(1 << 20):
+            heard += piece
+    head, _, body = bytes(heard).partition(b"\r\n\r\n")
+    assert len(body) == int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
+
+
+def test_descriptors_decide_how_many_clients_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"limit": (128, 128)}
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: found["limit"])
+    assert (room(4096), room(5)) == (32, 5)
+    found["limit"] = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    assert room(4096) == 4096

@@ -8,10 +8,13 @@ import threading
 import time
 from typing import Any
 
+from tests.gateway.conftest import Bench, until
 from tunekeeper.core.nouns.serving import FallbackEntry
+from tunekeeper.gateway.budget import LEAST
 from tunekeeper.gateway.health import FAILURES
 from tunekeeper.gateway.limits import Limits
 from tunekeeper.gateway.options import Options
+from tunekeeper.gateway.server import SPARE_CONNECTIONS
 
 MODEL = "support-desk"
 
@@ -40,7 +43,8 @@ def test_a_slot_that_keeps_failing_is_not_asked_while_another_can_answer(bench: 
     bench.a.default = "500"
     for _ in range(FAILURES + 3):
         assert bench.chat().status_code == 200
-    assert bench.a.counts.requests == FAILURES
+    # While few requests were made, the retry budget runs out before the fifth failure: then it is passed over even sooner.
+    assert LEAST <= bench.a.counts.requests <= FAILURES
     assert bench.records(FAILURES + 3)[-1]["attempts"][0]["error"] == "ejected"
 
 
@@ -53,12 +57,13 @@ def test_the_last_upstream_is_never_ejected(bench: Any) -> None:
     assert bench.chat().status_code == 200
 
 
-def test_a_rate_limit_is_no_reason_to_eject(bench: Any) -> None:
+def test_a_rate_limited_slot_is_left_alone_as_long_as_it_asked(bench: Any) -> None:
     bench.publish(fallback=(FallbackEntry(slot="b"),))
     bench.a.default = "429"
     for _ in range(FAILURES + 3):
         assert bench.chat().status_code == 200
-    assert bench.a.counts.requests == FAILURES + 3
+    assert bench.a.counts.requests < FAILURES
+    assert bench.records(FAILURES + 3)[1]["attempts"][0]["error"] == "asked_to_wait"
 
 
 def test_a_stopping_worker_finishes_what_runs(bench: Any) -> None:
@@ -95,9 +100,12 @@ def test_a_stopping_worker_ends_idle_connections(bench: Any) -> None:
         sock.sendall(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
         assert sock.recv(1000).startswith(b"HTTP/1.1 200")
         began = time.monotonic()
-        threading.Thread(target=bench.stop).start()
+        sock.settimeout(15)
+        stopping = threading.Thread(target=bench.stop)
+        stopping.start()
         assert sock.recv(1000) == b""
-    assert time.monotonic() - began < 2
+    stopping.join(20)
+    assert time.monotonic() - began < 15, "its next request has a moment to come, and no more"
 
 
 def test_running_requests_and_connections_leave_nothing_behind(bench: Any) -> None:
@@ -119,3 +127,58 @@ def test_metrics_snapshots_are_written_about_once_a_second(bench: Any) -> None:
     while not path.exists() or b"support-desk" not in path.read_bytes():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def _from(bench: Any, address: str) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", bench.port), timeout=10, source_address=(address, 0))
+
+
+def _told(sock: socket.socket) -> bytes:
+    """What a refused connection was told, whole."""
+    heard = b""
+    while b"}}" not in heard:
+        piece = sock.recv(65536)
+        assert piece, heard
+        heard += piece
+    return heard
+
+
+def _models(sock: socket.socket) -> bytes:
+    sock.sendall(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n")
+    return sock.recv(65536)
+
+
+def test_one_address_cannot_take_the_connections_of_others(make_bench: Any) -> None:
+    bench = make_bench(Options(limits=Limits(connections_per_address=8, drain_seconds=2)))
+    held = [_from(bench, "127.0.0.2") for _ in range(8)]
+    assert all(_models(sock).startswith(b"HTTP/1.1 200") for sock in held)
+    refused = [_from(bench, "127.0.0.2") for _ in range(60)]
+    heard = [_told(sock) for sock in refused[:SPARE_CONNECTIONS]]
+    assert all(b"HTTP/1.1 429" in each and b"too_many_connections" in each and b"retry-after: 1" in each for each in heard)
+    with _from(bench, "127.0.0.3") as other:
+        assert _models(other).startswith(b"HTTP/1.1 200"), "another address goes on"
+    assert all(_models(sock).startswith(b"HTTP/1.1 200") for sock in held), "and so does what this one had"
+    until(lambda: "tunekeeper_connections_refused_total 60" in bench.get("/metrics").text)
+    for sock in (*held, *refused):
+        sock.close()
+    until(lambda: "127.0.0.2" not in bench.gateway.addresses)
+    with _from(bench, "127.0.0.2") as again:
+        assert _models(again).startswith(b"HTTP/1.1 200"), "room is given back"
+
+
+def test_a_worker_that_starts_again_lets_no_counter_fall(make_bench: Any) -> None:
+    bench = make_bench(Options(limits=Limits(connections_per_address=1, drain_seconds=2)))
+    folder = bench.root / "run"
+    with _from(bench, "127.0.0.2"):
+        until(lambda: bool(bench.gateway.addresses))
+        with _from(bench, "127.0.0.2") as second:
+            assert b"too_many_connections" in _told(second)
+    bench.stop()
+    before = json.loads((folder / "metrics-w0.json").read_bytes())["plain"]
+    assert before["connections_refused"] == 1
+    again = Bench(bench.root, Options(limits=Limits(drain_seconds=2))).start()
+    try:
+        assert "tunekeeper_connections_refused_total 1" in again.get("/metrics").text
+    finally:
+        again.stop()
+    assert json.loads((folder / "metrics-w0.json").read_bytes())["plain"] == before

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from tunekeeper.core.nouns.monitoring import Alert
 from tunekeeper.monitoring.config import Config
-from tunekeeper.monitoring.watchdog import RULE, check_silence, silence
+from tunekeeper.monitoring.watchdog import ROOM_RULE, RULE, check_room, check_silence, shortage, silence
 from tunekeeper.store.ledgers.alerts import find_alerts
 from tunekeeper.store.ledgers.outbox import find_messages
+from tunekeeper.store.reserve import lay_by
+from tunekeeper.store.space import Level, Space
 from tunekeeper.testing.desk import FORMAT, MODEL, Desk
 
 NOW = datetime(2026, 1, 9, 9, 0, tzinfo=UTC)
@@ -66,3 +69,36 @@ def test_a_model_that_is_not_live_may_be_silent(desk: Desk) -> None:
     desk.clock.advance(99 * HOUR)
     assert check_silence(desk.ws, "nobody", CONFIG) is None
     assert FORMAT["kind"] == "json"
+
+
+def test_a_filling_disk_fires_once_says_what_is_given_up_and_ends_with_room(desk: Desk) -> None:
+    free = [30 << 20]
+
+    def disk(root: Path) -> Space:
+        return Space(total=64 << 20, free=free[0])
+
+    assert check_room(desk.ws, MODEL, measure=disk) is None
+    lay_by(desk.ws.root)
+    free[0] = 12 << 20
+    fired = check_room(desk.ws, MODEL, measure=disk)
+    assert fired is not None
+    assert (fired.rule, fired.state) == (ROOM_RULE, "firing")
+    assert fired.reason == "the data directory's disk is 81% full, 12 MB are left: nothing yet"
+    assert check_room(desk.ws, MODEL, measure=disk) == fired
+    with desk.ws.state.read() as tx:
+        assert [message.subject for message in find_messages(tx)] == [f"{MODEL}: the disk is filling up"]
+    free[0] = 30 << 20
+    assert check_room(desk.ws, MODEL, measure=disk) is None
+    assert [(each.id, each.state) for each in alerts(desk)] == [(fired.id, "resolved")]
+
+
+def test_the_sentence_names_what_each_level_gives_up() -> None:
+    space = Space(total=64 << 20, free=2 << 20)
+    said = [shortage(space, level) for level in Level]
+    assert said[0] is None
+    assert [str(text).rpartition(": ")[2] for text in said[1:]] == [
+        "nothing yet",
+        "bodies are not logged",
+        "bodies are not logged, no shadow copies are sent",
+        "requests are refused",
+    ]

@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,8 @@ def test_delays_double_up_to_the_last_and_begin_anew_after_a_good_life(tmp_path:
     delays = [child.died(now) for now in range(10)]
     assert delays[:3] == [FIRST_DELAY, 2 * FIRST_DELAY, 4 * FIRST_DELAY]
     assert delays[-1] == LAST_DELAY
+    impatient = Child(plan=replace(plan(tmp_path), longest=1.0))
+    assert [impatient.died(now) for now in range(10)][-1] == 1.0
     child.started = 100.0
     assert child.died(now=200.0) == FIRST_DELAY
 

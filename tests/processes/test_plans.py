@@ -11,12 +11,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from tunekeeper.config.serving import load_serve_file
+from tunekeeper.core.clock import ManualClock
 from tunekeeper.processes import ending
+from tunekeeper.processes.plans import keeper_plan
+from tunekeeper.store.log import Log, Spool
+from tunekeeper.store.log.bodyids import Index
+from tunekeeper.store.log.partitions import hours
+from tunekeeper.workspace import compress_clock
 
 FILE = """\
 models:
@@ -106,6 +114,36 @@ def test_serve_answers_survives_the_death_of_workers_and_of_its_supervisor_and_d
         event(second, "stopped")
         assert second.wait(20) == 0
     assert ending.running(root) == {}
+
+
+def test_the_keeper_drops_what_the_file_says_by_the_clock_of_the_workspace(tmp_path):
+    """From the line of YAML to the rows that are gone: the very command that the supervisor starts, once."""
+    (tmp_path / "g.yaml").write_text(FILE.format(upstream="http://127.0.0.1:9") + "log: {days: 60, body_days: 10}\n")
+    root, start = tmp_path / "data", datetime(2026, 1, 5, tzinfo=UTC)
+    spool = Spool(root, "gateway-0", ManualClock())
+    for number, age in enumerate((0, 20, 40)):
+        then = {"request_id": f"r{number}", "timestamp": start - timedelta(days=age), "model_id": "desk"}
+        spool.ended({**then, "body_id": f"b{number}", "request": b'{"messages":[]}', "response": b"{}"})
+        spool.feedback({**then, "id": f"f{number}", "kind": "thumb", "value": "up"})
+    spool.close()
+    plan = keeper_plan(root, load_serve_file(tmp_path / "g.yaml").log)
+
+    def kept(days_later):
+        (root / "clock").unlink(missing_ok=True)
+        compress_clock(root, start=start + timedelta(days=days_later), factor=0.0).close()
+        assert subprocess.run([*plan.command, "--once"], check=False).returncode == 0
+        found = Log(root, ManualClock()).find()
+        return [(each.request_id, each.request is not None) for each in reversed(found)]
+
+    assert kept(0) == [("r0", True), ("r1", False), ("r2", False)]
+    assert kept(15) == [("r0", False), ("r1", False), ("r2", False)]
+    assert kept(35) == [("r0", False), ("r1", False)]
+    left = {kind: len(hours(root, kind)) for kind in ("metrics", "bodies", "feedback")}
+    assert left == {"metrics": 2, "bodies": 0, "feedback": 2}
+    assert len(Index(root).hours()) == 2
+    assert kept(70) == []
+    assert [hours(root, kind) for kind in ("metrics", "feedback")] == [[], []]
+    assert Index(root).hours() == []
 
 
 def test_a_second_gateway_on_the_same_port_says_so_in_one_line(tmp_path, upstream):

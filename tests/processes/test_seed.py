@@ -13,6 +13,7 @@ models:
     slots: {a: {endpoint: "http://127.0.0.1:9/v1", model: m, api_key_env: KEY}, b: {endpoint: "127.0.0.1:9", model: n}}
     route: {a: 9000, b: 1000}
     fallback: [b, {slot: a, system: short}]
+    confidence_floor: 0.5
     shadow: {slot: b, share: 500}
   mail:
     slots: {a: {endpoint: "http://127.0.0.1:9/v1", model: z}}
@@ -40,6 +41,7 @@ def test_a_file_becomes_seeds_with_fallbacks_and_shadow(tmp_path):
     assert desk.weights == {"a": 9000, "b": 1000}
     assert [(entry.slot, entry.system) for entry in desk.fallback] == [("b", None), ("a", "short")]
     assert (desk.shadow, desk.shadow_share, desk.durability) == ("b", 500, "process")
+    assert (desk.confidence_floor, mail.confidence_floor) == (0.5, None)
     assert (mail.weights, mail.durability) == ({"mail/a": 10_000}, "power")
 
 

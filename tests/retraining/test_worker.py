@@ -13,8 +13,10 @@ from typing import Any
 
 import tunekeeper
 from tunekeeper.config import load_project
+from tunekeeper.core.ids import digest_file
 from tunekeeper.core.nouns.monitoring import Trigger
 from tunekeeper.core.nouns.retraining import Cycle
+from tunekeeper.core.nouns.training import Version
 from tunekeeper.data import import_files, versions
 from tunekeeper.data.review import find as find_reviews
 from tunekeeper.retraining.cycle import open_cycle
@@ -22,6 +24,7 @@ from tunekeeper.retraining.worker import Worker, facts_of
 from tunekeeper.store.ledgers.cycles import find_cycles
 from tunekeeper.store.ledgers.signals import find_signals
 from tunekeeper.store.ledgers.triggers import find_triggers
+from tunekeeper.store.ledgers.versions import save_version
 from tunekeeper.testing.desk import MODEL, Desk, World, write_rows
 
 DAY = 86_400.0
@@ -193,3 +196,19 @@ def test_a_killed_worker_is_followed_by_another_that_goes_on(desk: Desk) -> None
     assert [line for line in said if line.startswith("error: another worker runs on this project")]
     lines = [json.loads(line) for line in said if line.startswith("{")]
     assert [line["event"] for line in lines if line["event"] in ("closed", "error", "fault")] == ["closed"]
+
+
+def test_the_worker_counts_the_tokens_that_a_server_did_not(desk: Desk) -> None:
+    base = Path(__file__).parents[2] / "examples" / "support_desk" / "base"
+    digest = digest_file(base / "tokenizer.json")
+    names = {"id": f"{MODEL}@v1.0", "model": MODEL, "name": "v1.0", "base": str(base), "base_digest": "sha256:0"}
+    version = Version(**names, major=1, minor=0, tokenizer_digest=digest)
+    with desk.ws.state.write(by="test") as tx:
+        save_version(tx, version)
+    desk.traffic(3, 60.0)
+    worker, said = worker_of(desk)
+    worker.tick()
+    worker.tick()
+    found = desk.ws.log.find(model=MODEL)
+    assert all((i.prompt_tokens or 0) > 10 and (i.completion_tokens or 0) > 2 for i in found)
+    assert [line for line in said if line["event"] == "counted"] == [{"event": "counted", "model": MODEL, "records": 3}]

@@ -82,6 +82,9 @@ def test_what_is_committed_wins_until_the_block_itself_changes() -> None:
     assert first is not None
     moved = all_to(first, "green", salt="later")
     assert seeded(moved, seed(), "x") is None, "nothing to commit"
+    floor = seeded(moved, seed(confidence_floor=0.5), "x")
+    assert floor is not None
+    assert (floor.confidence_floor, floor.shares) == (0.5, moved.shares)
     other = seeded(moved, seed(assign_by="session"), "x")
     assert other is not None
     assert (weights(other), other.assign_by, other.salt) == ({"green": 10_000}, "session", "later")

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -120,3 +122,72 @@ def test_a_blob_that_is_no_manifest_is_refused_as_a_folder(blobs: Blobs, tmp_pat
     for data in (b"not json", b"[]", b'{"files": 3}', b"{}"):
         with pytest.raises(ArtifactError, match="manifest"):
             blobs.checkout_folder(blobs.put_bytes(data), tmp_path / "out")
+
+
+ROWS = b'{"id":"a"}\n{"id":"b","text":"secret"}\n{"id":"c"}\n{"id":"d"}'
+
+
+def without(*names: str, instead: bytes | None = None) -> Callable[[bytes], tuple[str, bytes | None] | None]:
+    def change(line: bytes) -> tuple[str, bytes | None] | None:
+        name = json.loads(line)["id"]
+        return (name, instead) if name in names else None
+
+    return change
+
+
+def test_erased_lines_go_and_the_blob_keeps_its_name(blobs: Blobs) -> None:
+    digest = blobs.put_bytes(ROWS)
+    assert blobs.erase_lines(digest, without("b"), dry_run=True) == 1
+    assert (blobs.read(digest), blobs.erased(digest)) == (ROWS, ())
+    assert blobs.erase_lines(digest, without("b")) == 1
+    assert blobs.read(digest) == b'{"id":"a"}\n{"id":"c"}\n{"id":"d"}'
+    assert blobs.erase_lines(digest, without("b")) == 0
+    assert blobs.erase_lines(digest, without("d")) == 1
+    assert [(stone.line, stone.id) for stone in blobs.erased(digest)] == [(2, "b"), (4, "d")], "lines as they were frozen"
+    assert (blobs.verify(digest), blobs.damaged(), blobs.erased_lines()) == (True, (1, []), 2)
+    assert not os.stat(blobs.path(digest)).st_mode & 0o222
+    assert blobs.put_bytes(ROWS) == digest
+    assert b"secret" not in blobs.read(digest), "what was erased does not come back by being put again"
+
+
+def test_a_line_may_be_replaced_and_stays_in_its_place(blobs: Blobs) -> None:
+    digest = blobs.put_bytes(ROWS)
+    blobs.erase_lines(digest, without("b", instead=b'{"id":"B"}'))
+    blobs.erase_lines(digest, without("c"))
+    assert blobs.read(digest) == b'{"id":"a"}\n{"id":"B"}\n{"id":"d"}'
+    assert [(stone.line, stone.id, stone.kept) for stone in blobs.erased(digest)] == [(2, "b", True), (3, "c", False)]
+
+
+def test_damage_is_told_from_erasure(blobs: Blobs) -> None:
+    digest = blobs.put_bytes(ROWS)
+    blobs.erase_lines(digest, without("b"))
+    path = blobs.path(digest)
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes().replace(b'"c"', b'"x"'))
+    assert (blobs.verify(digest), blobs.damaged()) == (False, (1, [digest]))
+    with pytest.raises(ArtifactError, match="damaged"):
+        blobs.read(digest)
+
+
+@pytest.mark.parametrize("earlier", [(), ("a",)])
+def test_an_erasure_that_was_killed_counts_nothing_and_is_done_again(
+    blobs: Blobs, monkeypatch: pytest.MonkeyPatch, earlier: tuple[str, ...]
+) -> None:
+    digest = blobs.put_bytes(ROWS)
+    blobs.erase_lines(digest, without(*earlier))
+    real = os.replace
+
+    def killed(source: Path, target: Path) -> None:
+        if Path(target) == blobs.path(digest):
+            raise KeyboardInterrupt
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        blobs.erase_lines(digest, without("b"))
+    monkeypatch.undo()
+    assert blobs.verify(digest)
+    assert [stone.id for stone in blobs.erased(digest)] == list(earlier)
+    assert blobs.erase_lines(digest, without("b")) == 1
+    assert [(stone.line, stone.id) for stone in blobs.erased(digest)] == [*((1, name) for name in earlier), (2, "b")]
+    assert blobs.verify(digest)

@@ -38,6 +38,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "retrain": ("tunekeeper.cli.retrain:app", "Stage 6: why, plan, approve, run a cycle."),
     "log": ("tunekeeper.cli.log:app", "The inference log: list, verify, import, erase."),
     "key": ("tunekeeper.cli.key:app", "Keys for the gateway."),
+    "backup": ("tunekeeper.cli.backup:backup", "Copy a data directory into one file, while it runs."),
+    "restore": ("tunekeeper.cli.backup:restore", "Make a data directory out of a backup."),
     "store": ("tunekeeper.cli.store:app", "Databases and blobs: upgrade, verify."),
     "config": ("tunekeeper.cli.config:app", "The checked configuration and where each value came from."),
 }

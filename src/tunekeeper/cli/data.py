@@ -183,11 +183,17 @@ def log(model: frame.Model, dir: frame.Dir = None, json: frame.Json = False) -> 
     Example: tunekeeper data log --model support-desk
     """
     from tunekeeper.data import versions
+    from tunekeeper.data.erase import erased_examples
 
-    found = versions.log(frame.workspace(dir), model)
-    rows = [(v.id, f"{v.created:%Y-%m-%d %H:%M}" if v.created else None, v.train, v.eval, v.digest[7:19], v.note) for v in found]
-    text = frame.table(rows, ("version", "created", "train", "eval", "digest", "note")) if rows else ["no version yet"]
-    return frame.emit({"versions": [_version(v) for v in found]}, json, text)
+    ws = frame.workspace(dir)
+    found = [(v, erased_examples(ws, v)) for v in versions.log(ws, model)]
+    rows = [
+        (v.id, f"{v.created:%Y-%m-%d %H:%M}" if v.created else None, v.train, v.eval, erased or None, v.digest[7:19], v.note)
+        for v, erased in found
+    ]
+    names = ("version", "created", "train", "eval", "erased", "digest", "note")
+    text = frame.table(rows, names) if rows else ["no version yet"]
+    return frame.emit({"versions": [{**_version(v), "erased": erased} for v, erased in found]}, json, text)
 
 
 @app.command("ls")
@@ -218,7 +224,11 @@ def checkout(
     Example: tunekeeper data checkout support-desk/d1 --out d1/
     """
     from tunekeeper.data import versions
+    from tunekeeper.data.erase import erased_examples
 
-    found, paths = versions.checkout(frame.workspace(dir), version, out, model=model)
-    answer = {"version": found.id, "digest": found.digest, "paths": [str(path) for path in paths]}
-    return frame.emit(answer, json, f"{found.id}: {', '.join(str(path) for path in paths)}")
+    ws = frame.workspace(dir)
+    found, paths = versions.checkout(ws, version, out, model=model)
+    erased = erased_examples(ws, found)
+    answer = {"version": found.id, "digest": found.digest, "paths": [str(path) for path in paths], "erased": erased}
+    note = f" ({erased} of its {found.examples} examples were erased)" if erased else ""
+    return frame.emit(answer, json, f"{found.id}: {', '.join(str(path) for path in paths)}{note}")

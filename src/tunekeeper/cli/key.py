@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import getpass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tunekeeper.cli import frame
+
+if TYPE_CHECKING:
+    from tunekeeper.core.nouns.serving import ApiKey
 
 app = frame.group("Keys for the gateway.")
 
@@ -22,6 +25,13 @@ def create(
     ] = None,
     name: Annotated[str, typer.Option("--name", help="What you call it.")] = "",
     days: Annotated[float, typer.Option("--days", help="Days until it expires; 0: never.")] = 90,
+    rate: Annotated[int | None, typer.Option("--rate", help="Most requests in a minute.")] = None,
+    tokens: Annotated[
+        int | None, typer.Option("--tokens-per-minute", help="Most tokens in a minute, of prompts and answers.")
+    ] = None,
+    concurrent: Annotated[int | None, typer.Option("--concurrent", help="Most requests under way at once.")] = None,
+    budget: Annotated[float | None, typer.Option("--budget", help="Most USD of answers in a budget period.")] = None,
+    period: Annotated[str, typer.Option("--budget-period", help="day or month (UTC).")] = "month",
     dry_run: frame.DryRun = False,
     dir: frame.Dir = None,
     data: frame.Data = None,
@@ -29,16 +39,31 @@ def create(
 ) -> int:
     """Make a key and show it, once.
 
-    Example: tunekeeper key create --scope infer --scope feedback --name website
+    A limit that is left out does not exist. A budget counts what answers cost by the prices of their slots.
+
+    Example: tunekeeper key create --scope infer --scope feedback --name website --rate 60 --budget 5
     """
     from tunekeeper import gateway
 
     scopes = [part for text in scope or ["infer"] for part in text.split(",") if part]
     if dry_run:
-        would = {"scopes": scopes, "models": model or [], "days": days or None, "dry_run": True}
-        return frame.emit(would, json, [f"would make a key for {', '.join(scopes)}"])
+        bounds = {"requests_per_minute": rate, "tokens_per_minute": tokens, "concurrent": concurrent, "budget_usd": budget}
+        would = {"scopes": scopes, "models": model or [], "days": days or None, **bounds, "budget_period": period}
+        return frame.emit({**would, "dry_run": True}, json, [f"would make a key for {', '.join(scopes)}"])
     ws = frame.workspace(dir, data, create=True)
-    made = gateway.create_key(ws, scopes=scopes, models=model or (), name=name, days=days or None, by=getpass.getuser())
+    made = gateway.create_key(
+        ws,
+        scopes=scopes,
+        models=model or (),
+        name=name,
+        days=days or None,
+        requests_per_minute=rate,
+        tokens_per_minute=tokens,
+        concurrent=concurrent,
+        budget_usd=budget,
+        budget_period=period,
+        by=getpass.getuser(),
+    )
     return frame.emit(made, json, [f"{made.id}: {made.key}", "It is shown once: keep it now."])
 
 
@@ -59,12 +84,29 @@ def list_(dir: frame.Dir = None, data: frame.Data = None, json: frame.Json = Fal
             "models": key.models,
             "expires": key.expires,
             "revoked": key.revoked,
+            "requests_per_minute": key.requests_per_minute,
+            "tokens_per_minute": key.tokens_per_minute,
+            "concurrent": key.concurrent,
+            "budget_usd": key.budget_usd,
+            "budget_period": key.budget_period if key.budget_usd is not None else None,
             "created": key.created,
         }
         for key in keys
     ]
-    rows = [[key.id, key.name, ",".join(key.scopes), key.expires, "revoked" if key.revoked else "live"] for key in keys]
-    return frame.emit({"keys": shown}, json, frame.table(rows, ["id", "name", "scopes", "expires", "state"]))
+    rows = [
+        [key.id, key.name, ",".join(key.scopes), _limits(key), key.expires, "revoked" if key.revoked else "live"] for key in keys
+    ]
+    return frame.emit({"keys": shown}, json, frame.table(rows, ["id", "name", "scopes", "limits", "expires", "state"]))
+
+
+def _limits(key: ApiKey) -> str:
+    parts = (
+        (key.requests_per_minute, "requests/min"),
+        (key.tokens_per_minute, "tokens/min"),
+        (key.concurrent, "at once"),
+        (key.budget_usd, f"USD/{key.budget_period}"),
+    )
+    return ", ".join(f"{bound:g} {unit}" if isinstance(bound, float) else f"{bound} {unit}" for bound, unit in parts if bound)
 
 
 @app.command()

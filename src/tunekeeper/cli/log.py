@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tunekeeper.cli import frame
 from tunekeeper.core.errors import UserError
+
+if TYPE_CHECKING:
+    from tunekeeper.workspace import Workspace
 
 app = frame.group("The inference log: list, verify, import, erase.")
 
@@ -83,12 +86,35 @@ def erase(
     data: frame.Data = None,
     json: frame.Json = False,
 ) -> int:
-    """Erase every request of a user, its answer and the feedback on it, from spool and Parquet.
+    """Erase every request of a user and every copy of it: log, datasets, drafts, reviews, incidents, exams, transcripts.
 
     Example: tunekeeper log erase --user u-4711
     """
     if not user:
         raise UserError("--user is empty", fix="name the user as the requests do")
-    report = frame.workspace(dir, data).log.erase(user, dry_run=dry_run)
+    ws = frame.workspace(dir, data)
+    copies = _erase_copies(ws, user, dry_run=dry_run)
+    report = {**ws.log.erase(user, dry_run=dry_run), "copies": copies, "dry_run": dry_run}
     verb = "would erase" if dry_run else "erased"
-    return frame.emit({**report, "dry_run": dry_run}, json, f"{verb} {report['requests']} requests")
+    found = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in copies.items() if count)
+    return frame.emit(
+        report, json, [f"{verb} {report['requests']} requests", *([f"and of their copies: {found}"] if found else [])]
+    )
+
+
+def _erase_copies(ws: Workspace, user: str, *, dry_run: bool) -> dict[str, int]:
+    """Copies go before the log, which alone knows whose they are: whatever was killed is found again by the same command."""
+    if not (ws.root / "state.db").exists():
+        return {}  # a gateway alone keeps nothing but its log
+    from tunekeeper.data.erase import erase_data
+    from tunekeeper.evaluation.erase import erase_exams
+    from tunekeeper.rollout.erase import erase_cases
+    from tunekeeper.training.erase import erase_transcripts
+
+    requests = ws.log.requests_of(user)
+    rows = erase_data(ws, requests, user, dry_run=dry_run)
+    names = rows.names | erase_cases(ws, requests, dry_run=True).names
+    exams = erase_exams(ws, requests, names, dry_run=dry_run)
+    transcripts = erase_transcripts(ws, requests, rows.rows, dry_run=dry_run)
+    cases = erase_cases(ws, requests, dry_run=dry_run).cases
+    return {**rows.counts, "incident_cases": cases, **exams, "transcripts": transcripts}

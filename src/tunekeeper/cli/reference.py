@@ -15,7 +15,7 @@ from typing import Any
 
 from tunekeeper.cli.app import command
 from tunekeeper.cli.frame import LazyGroup
-from tunekeeper.config.project import ROOMS, SECTIONS, WorkerConfig
+from tunekeeper.config.project import ROOMS, SECTIONS, LogConfig, WorkerConfig
 from tunekeeper.config.schema import field_docs, model_schema, project_schema
 from tunekeeper.core.nouns.retraining import Model
 
@@ -75,10 +75,8 @@ def config_page() -> str:
         "## tunekeeper.yaml\n",
         "`project`: name of the project; the folder's name when it is left out.\n",
     ]
-    parts += [
-        _section(name, kind)
-        for name, kind in (("gateway", SECTIONS.load("gateway")), ("notify", SECTIONS.load("notify")), ("worker", WorkerConfig))
-    ]
+    parts += [_section(name, SECTIONS.load(name)) for name in ("gateway", "notify")]
+    parts += [_section("worker", WorkerConfig), _section("log", LogConfig)]
     parts.append("Each key can be set by a variable as well, e.g. `TUNEKEEPER_GATEWAY_PORT`.\n")
     parts.append("## models/NAME.yaml\n")
     docs = field_docs(Model)

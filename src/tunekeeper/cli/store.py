@@ -34,10 +34,12 @@ def verify(dir: frame.Dir = None, data: frame.Data = None, json: frame.Json = Fa
     ws = frame.workspace(dir, data)
     databases = {"control": ws.control.damage(), "state": ws.state.damage()}
     blobs, damaged = ws.blobs.damaged()
-    answer = {"databases": databases, "blobs": blobs, "damaged": damaged}
+    erased = ws.blobs.erased_lines()
+    answer = {"databases": databases, "blobs": blobs, "damaged": damaged, "erased": erased}
     wrong = [f"{name}.db: {line}" for name, lines in databases.items() for line in lines]
     wrong += [f"blob {digest} has other bytes than its name says" for digest in damaged]
-    return frame.emit(answer, json, wrong or [f"whole: both databases and {blobs} blobs"], code=1 if wrong else 0)
+    whole = f"whole: both databases and {blobs} blobs" + (f"; {erased} lines of blobs were erased" if erased else "")
+    return frame.emit(answer, json, wrong or [whole], code=1 if wrong else 0)
 
 
 def _words(before: str | None, head: str, dry_run: bool) -> str:

@@ -53,6 +53,23 @@ class WorkerConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LogConfig:
+    """The `log:` section of tunekeeper.yaml and of the file of `serve`: how long the inference log is kept."""
+
+    days: float | None = 395.0
+    """Days that records, the feedback on them and their numbers are kept: thirteen months; null: for ever."""
+    body_days: float | None = 30.0
+    """Days that the text of requests and answers is kept, at most `days`; null: as long as the records."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("days", self.days), ("body_days", self.body_days)):
+            if value is not None and not 0 < value <= 36_500:
+                raise ConfigError(f"log.{name} is {value:g}; it must lie above 0 and be at most 36,500 days, or null")
+        if self.days is not None and self.body_days is not None and self.body_days > self.days:
+            raise ConfigError(f"log.body_days is {self.body_days:g}, longer than the {self.days:g} days of the records")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
     """One models/<name>.yaml."""
 
@@ -78,6 +95,8 @@ class ProjectConfig:
     """The `notify:` section."""
     worker: WorkerConfig
     """The `worker:` section."""
+    log: LogConfig
+    """The `log:` section."""
     models: dict[str, ModelConfig]
     """Model name → its file."""
     file: YamlFile
@@ -126,7 +145,7 @@ def load_project(
     if not path.is_file():
         raise NotFound(f"no {PROJECT_FILE} in {folder}", fix=f"tunekeeper init {folder}")
     file = read_yaml(path, name=PROJECT_FILE)
-    known = ["project", "gateway", "notify", "worker"]
+    known = ["project", "gateway", "notify", "worker", "log"]
     for key in file.values:
         if key not in known:
             raise unknown_key(key, known, file, (key,))
@@ -140,6 +159,7 @@ def load_project(
         ("gateway", _kind("gateway", sections)),
         ("notify", _kind("notify", sections)),
         ("worker", WorkerConfig),
+        ("log", LogConfig),
     ):
         values = (
             dict(file.values.get(section) or {}) if isinstance(file.values.get(section), dict | None) else file.values[section]
@@ -197,7 +217,7 @@ def environment(folder: Path, base: Mapping[str, str]) -> dict[str, str]:
 def origins(config: ProjectConfig) -> list[Origin]:
     """Every value in force and where it came from, in file order."""
     found = [Origin(key="project", value=config.name, origin=_origin(config.file, ("project",)))]
-    for section in ("gateway", "notify", "worker"):
+    for section in ("gateway", "notify", "worker", "log"):
         for keys, value in leaves(getattr(config, section), (section,)):
             key = dotted(keys)
             found.append(Origin(key=key, value=value, origin=config.overridden.get(key) or _origin(config.file, keys)))

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from tunekeeper.config.project import MODEL_KEYS, ROOMS, SECTIONS, WorkerConfig
+from tunekeeper.config.project import MODEL_KEYS, ROOMS, SECTIONS, LogConfig, WorkerConfig
 from tunekeeper.core.nouns.retraining import Model
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -21,7 +21,12 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 def project_schema() -> dict[str, Any]:
     """The schema of tunekeeper.yaml."""
-    sections = {"gateway": SECTIONS.load("gateway"), "notify": SECTIONS.load("notify"), "worker": WorkerConfig}
+    sections: dict[str, type] = {
+        "gateway": SECTIONS.load("gateway"),
+        "notify": SECTIONS.load("notify"),
+        "worker": WorkerConfig,
+        "log": LogConfig,
+    }
     return _file("tunekeeper.yaml", {"project": {"type": "string", "description": "Name of the project."}}, sections)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from tunekeeper.config.fields import build, unknown_key
-from tunekeeper.config.project import MODEL_NAME
+from tunekeeper.config.project import MODEL_NAME, LogConfig
 from tunekeeper.config.yamlfile import Keys, YamlFile, read_yaml
 from tunekeeper.core.errors import ConfigError
 from tunekeeper.core.ids import digest_json
@@ -88,6 +88,8 @@ class ServeModel:
     """Who gets copies."""
     timeouts: Timeouts = Timeouts()
     """Deadlines of one request."""
+    confidence_floor: float | None = None
+    """Mean token probability, above 0 to 1, under which an answer is asked for at the next fallback; left out: never."""
     static: str | None = None
     """Path of the routing file that alone decides; set by `--routing`, not in the file."""
 
@@ -112,12 +114,14 @@ class ServeFile:
     """An answered request survives the death of our processes, or of the machine."""
     log_bodies: bool = True
     """Whether requests and answers are kept whole beside their numbers."""
+    log: LogConfig = LogConfig()
+    """How long the log is kept."""
 
 
 def load_serve_file(path: Path) -> ServeFile:
     """Read FILE of `serve --config FILE`. Raises ConfigError with file, line and field."""
     file = read_yaml(path)
-    known = ["durability", "log_bodies", "models", "limits"]
+    known = ["durability", "log_bodies", "log", "models", "limits"]
     for key in file.values:
         if key not in known:
             raise unknown_key(key, known, file, (key,))
@@ -126,9 +130,10 @@ def load_serve_file(path: Path) -> ServeFile:
         raise ConfigError(f"{file.at(('models',))}: no models", fix="write models: {NAME: {slots: {…}}}")
     models = {name: _model(name, values, file) for name, values in listed.items()}
     limits = build(LIMITS.load("gateway"), file.values.get("limits", {}), file, ("limits",))
+    log = build(LogConfig, file.values.get("log", {}), file, ("log",))
     rest = {key: value for key, value in file.values.items() if key in ("durability", "log_bodies")}
     top = build(_Top, rest, file)
-    return ServeFile(limits=limits, models=models, durability=top.durability, log_bodies=top.log_bodies)
+    return ServeFile(limits=limits, models=models, durability=top.durability, log_bodies=top.log_bodies, log=log)
 
 
 def load_routing_file(path: Path, model: str) -> ServeFile:
@@ -165,6 +170,7 @@ def _model(name: str, values: Any, file: YamlFile) -> ServeModel:
     _check_route(name, model, file, (*keys, "route"))
     if model.shadow is not None and not 1 <= model.shadow.share <= EVERYTHING:
         raise ConfigError(f"{file.at((*keys, 'shadow', 'share'))}: share {model.shadow.share} is not between 1 and 10000")
+    _check_floor(model, file, (*keys, "confidence_floor"))
     slots = {slot: _endpoint(each, file, (*keys, "slots", slot)) for slot, each in model.slots.items()}
 
     return replace(model, slots=slots)
@@ -180,6 +186,16 @@ def _check_route(name: str, model: ServeModel, file: YamlFile, keys: Keys) -> No
         raise ConfigError(
             f"{file.at(keys)}: the weights of {name} add up to {total}, not to 10000", fix="weights are ten-thousandths"
         )
+
+
+def _check_floor(model: ServeModel, file: YamlFile, keys: Keys) -> None:
+    floor = model.confidence_floor
+    if floor is None:
+        return
+    if not 0 < floor <= 1:
+        raise ConfigError(f"{file.at(keys)}: confidence_floor {floor} is not above 0 and at most 1", fix="write 0.5, say")
+    if not model.fallback:
+        raise ConfigError(f"{file.at(keys)}: confidence_floor without a fallback does nothing", fix="write fallback: [SLOT]")
 
 
 def _slots_named(model: ServeModel, keys: Keys) -> list[tuple[str, Keys]]:

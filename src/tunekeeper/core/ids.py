@@ -18,6 +18,7 @@ from typing import Any
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _VALUE = {c: i for i, c in enumerate(ALPHABET)}
+_PAIRS = [a + b for a in ALPHABET for b in ALPHABET]
 _REQUEST = re.compile(r"req_([0-9A-HJKMNP-TV-Z]{26})([0-9a-f]{4})")
 Entropy = Callable[[int], bytes]
 
@@ -29,7 +30,7 @@ def new_id(prefix: str, at: datetime, entropy: Entropy = os.urandom) -> str:
 
 def _ulid(ms: int, entropy: Entropy) -> str:
     number = (ms & (1 << 48) - 1) << 80 | int.from_bytes(entropy(10), "big")
-    return "".join(ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
 
 
 def time_of(id: str) -> datetime:
@@ -50,7 +51,7 @@ def request_id(at: datetime, key: bytes, entropy: Entropy = os.urandom) -> str:
 
 def checked(body: str, key: bytes) -> str:
     """`req_<body><4 hex digits of HMAC-SHA-256(key, body)>` for a 26-character id body."""
-    return f"req_{body}{hmac.new(key, body.encode(), hashlib.sha256).hexdigest()[:4]}"
+    return f"req_{body}{hmac.digest(key, body.encode(), 'sha256').hex()[:4]}"
 
 
 def is_request_id(text: str, key: bytes) -> bool:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tunekeeper.core.errors import OutsideError
 from tunekeeper.core.nouns.serving import Attempt
-from tunekeeper.gateway.outcome import Failed, Good, envelope, judge
+from tunekeeper.gateway.doubt import Kept, KeptAnswer, KeptStream, Watch, better, doubtful, probing
+from tunekeeper.gateway.ending import Ending
+from tunekeeper.gateway.fold import confidence_of
+from tunekeeper.gateway.health import USUAL_WAIT
+from tunekeeper.gateway.outcome import Failed, Good, envelope, judge, wait_of
 from tunekeeper.gateway.outgoing import EVENTS, Outgoing
-from tunekeeper.gateway.planning import Plan
-from tunekeeper.gateway.record import Record, spent
+from tunekeeper.gateway.planning import Plan, following, reachable, willing
+from tunekeeper.gateway.record import Record
 from tunekeeper.gateway.refusals import Refusal
 from tunekeeper.gateway.server import Connection
 from tunekeeper.gateway.streaming import Stream
 from tunekeeper.gateway.tables import Target
-from tunekeeper.gateway.upstream import Request
-from tunekeeper.gateway.wire import Call, upstream_body
+from tunekeeper.gateway.wire import Answered, Call, upstream_body
 
 if TYPE_CHECKING:
     from tunekeeper.gateway.worker import Gateway
@@ -29,40 +31,28 @@ END_SECONDS = 0.25
 """How long the end of the upstream's framing may lag behind its `[DONE]` before the answer is taken as whole anyway."""
 
 
-class Exchange:
+class Exchange(Ending):
     """One accepted request."""
 
     __slots__ = (
-        "_attempt_began", "_attempts", "_call", "_gateway", "_head", "_next", "_out", "_partial_begun", "_pieces", "_plan",
-        "_raw", "_refusal", "_reply", "_request", "_started", "_state", "_status", "_stream", "_target", "_total_due", "_variant",
-        "due", "partial_due", "record",
+        "_asked", "_head", "_next", "_partial_begun", "_pieces", "_refusal", "_status", "_total_due", "_watch", "due",
+        "partial_due",
     )  # fmt: skip
 
     def __init__(
         self, gateway: Gateway, conn: Connection, call: Call, raw: bytes, record: Record, plan: Plan, started: float
     ) -> None:
-        """`raw`: the client's body, for the log. `record`: what is known so far. `started`: real seconds at accept."""
-        self._gateway = gateway
+        """As `Ending`; `conn`: the client's."""
+        super().__init__(gateway, call, raw, record, plan, started)
         self._out = Outgoing(gateway, conn, self, record)
-        self._call = call
-        self._raw = raw
-        self.record = record
-        self._plan = plan
-        self._started = started
         self._total_due = started + plan.route.timeouts.total
-        self._attempts: list[Attempt] = []
         self._next = 0
-        self._request: Request | None = None
-        self._target = plan.candidates[0][0]
-        self._variant: str | None = None
-        self._attempt_began = started
+        self._asked = False
         self._status = 0
         self._head: dict[bytes, bytes] = {}
         self._pieces: list[bytes] = []
-        self._stream: Stream | None = None
+        self._watch: Watch | None = None
         self._refusal = Refusal("slot_unavailable", "no model server is loaded for this model", retry_after="1")
-        self._reply: tuple[int, bytes, bytes] | None = None
-        self._state = "running"
         self.due = self._total_due
         self.partial_due = started + 1.0
         self._partial_begun = False
@@ -71,34 +61,48 @@ class Exchange:
 
     def begin(self) -> None:
         """Note the request as opened and ask the first candidate."""
-        self._gateway.active.add(self)
-        self._gateway.recorder.opened(dict(self.record), self)
-        self._try_next()
+        gateway, candidates = self._gateway, self._plan.candidates
+        gateway.active.add(self)
+        gateway.recorder.opened(dict(self.record), self)
+        if len(candidates) > 1:
+            gateway.retries.asked(self._plan.route.model, self._started)
+        if gateway.health.calm and candidates[0][0].address is not None:  # nearly always: nothing to weigh
+            self._next, self._asked = 1, True
+            self._attempt(*candidates[0], gateway.now())
+        else:
+            self._try_next()
 
     def _try_next(self) -> None:
-        candidates, now = self._plan.candidates, self._gateway.now()
-        while self._next < len(candidates):
-            target, variant = candidates[self._next]
-            self._next += 1
-            if target.address is None:
-                self._attempts.append(Attempt(slot=target.slot, error="slot_unavailable"))
-                continue
-            if self._next < len(candidates) and self._gateway.health.resting(target.slot, now):
-                self._attempts.append(Attempt(slot=target.slot, error="ejected"))
-                continue
-            self._attempt(target, variant, now)
+        gateway, candidates, now = self._gateway, self._plan.candidates, self._gateway.now()
+        spare = len(candidates) == 1 or gateway.retries.left(self._plan.route.model, now)
+        if self._asked and not spare:
+            self._attempts += [
+                Attempt(slot=target.slot, error="budget_spent") for target, _ in candidates[self._next : self._next + 1]
+            ]
+            self._give_up()
             return
-        self._give_up()
+        number, passed = following(candidates, self._next, gateway.health, now, spare=spare)
+        self._attempts += passed
+        self._next = number + 1
+        if number == len(candidates):
+            self._give_up()
+            return
+        if self._asked:
+            gateway.retries.spend(self._plan.route.model, now)
+        self._asked = True
+        self._attempt(*candidates[number], now)
 
     def _attempt(self, target: Target, variant: str | None, now: float) -> None:
         self._target, self._variant = target, variant
-        self._attempt_began = now
+        self._attempt_began, self._noted = now, False
         self._status, self._head, self._pieces = 0, {}, []
-        self._stream = None
+        self._stream = self._watch = None
+        self._gateway.health.trying(target.slot, now)
         self._wait(self._plan.route.timeouts.connect)
-        body = upstream_body(self._call, target.splice)
+        floor = self._plan.route.confidence_floor
+        body = upstream_body(self._call if floor is None else self._watched(floor), target.splice)
         data = target.request(PATHS[self._call.endpoint], self.record["request_id"], body)
-        assert target.address is not None  # `_try_next` skips targets without one
+        assert target.address is not None  # `following` passes over targets without one
         self._request = self._gateway.pools.to(target.address).send(data, self)
 
     def _wait(self, seconds: float) -> None:
@@ -106,15 +110,67 @@ class Exchange:
 
     def _attempt_failed(self, refusal: Refusal) -> None:
         """A model server failed before the client saw a byte: on to the next candidate."""
-        self._refusal = refusal
+        gateway, slot = self._gateway, self._target.slot
+        if self._refusal.code != "upstream_rate_limited":  # when to come back is worth more than how another one failed
+            self._refusal = refusal
         self._note(refusal.code)
-        if refusal.code != "upstream_rate_limited":
-            self._gateway.health.failed(self._target.slot, self._gateway.now())
+        now = gateway.now()
+        limited = refusal.code == "upstream_rate_limited"
+        wait = wait_of(refusal.retry_after, gateway.clock.utc()) if refusal.retry_after else None
+        if wait is not None or limited:
+            gateway.health.asked_to_wait(slot, USUAL_WAIT if wait is None else wait, now)
+        if not limited:
+            gateway.health.failed(slot, now)
         self._try_next()
 
-    def _note(self, error: str | None) -> None:
-        ms = round((self._gateway.now() - self._attempt_began) * 1000, 3)
-        self._attempts.append(Attempt(slot=self._target.slot, error=error, ms=ms))
+    # ---- answers that their own server doubts ----
+
+    def _watched(self, floor: float) -> Call:
+        """What to send when a fallback is left for an answer under the floor: it asks for log-probabilities."""
+        probe = probing(self._call) if reachable(self._plan.candidates, self._next) else None
+        if probe is None:
+            return self._call
+        self._watch = Watch(floor, strips=probe[1])
+        return probe[0]
+
+    def _may_fall(self) -> bool:
+        """Whether an answer that was given may still be asked for elsewhere: somebody is well, and an extra call is left."""
+        gateway, now = self._gateway, self._gateway.now()
+        well = willing(self._plan.candidates, self._next, gateway.health, now)
+        return well and gateway.retries.left(self._plan.route.model, now)
+
+    def _keep(self, kept: Kept) -> None:
+        """Keep an answer under the floor, and ask the next candidate."""
+        self._note("low_confidence", kept.confidence)
+        self._gateway.health.succeeded(self._target.slot)
+        self._kept = better(self._kept, kept)
+        self._request = self._stream = None
+        self._try_next()
+
+    def _judged(self, watch: Watch, forward: bytes, stream: Stream) -> bytes | None:
+        """What of a stream goes to the client now; None: it is kept, and somebody else is asked."""
+        passed = watch.take(forward, stream)
+        if passed is not None:
+            return passed
+        if not self._may_fall():
+            return watch.release()
+        self._keep(KeptStream(self._target, self._variant, self._request, stream, watch))
+        return None
+
+    def _deliver(self, kept: Kept) -> None:
+        """Nobody answered better: an answer is better than none."""
+        self._target, self._variant, self._noted = kept.target, kept.variant, True
+        if isinstance(kept, KeptAnswer):
+            self._whole(kept.answer, kept.body)
+            return
+        self._stream, self._watch, self._request = kept.stream, kept.watch, kept.request
+        if kept.request is not None:
+            kept.request.sink = self
+        self._send(kept.watch.release())
+        if kept.whole:
+            self._stream_whole()
+        else:
+            self._wait(self._plan.route.timeouts.between_tokens)
 
     # ---- what the model server says ----
 
@@ -139,8 +195,13 @@ class Exchange:
             self._abort()
             self._attempt_failed(step.failed)
             return
-        if step.forward:
-            self._send(step.forward)
+        forward: bytes | None = step.forward
+        if self._watch is not None:
+            forward = self._judged(self._watch, step.forward, self._stream)
+            if forward is None:
+                return
+        if forward:
+            self._send(forward)
         if step.failed is not None:
             self._abort()
             self._end_stream("error", step.failed.code, b"" if step.told else step.failed.event())
@@ -185,36 +246,33 @@ class Exchange:
         if isinstance(verdict, Failed):
             self._attempt_failed(verdict.refusal)
             return
-        record = self.record
+        watch = self._watch
         if isinstance(verdict, Good):
-            self._answered(None)
-            answer = verdict.answer
-            choice = answer.choices[0] if answer.choices else None
-            self._gateway.describe(
-                record, answer.id, choice.finish_reason if choice else None, choice.logprobs if choice else None
-            )
-            spent(record, answer.usage, self._target)
-            self._finish("ok", 200, body, None, response=body)
+            found = confidence_of(verdict.answer.choices[0].logprobs) if watch is not None and verdict.answer.choices else None
+            body = body if watch is None else watch.clean(body)
+            if watch is not None and found is not None and doubtful(found, watch.floor) and self._may_fall():
+                self._keep(KeptAnswer(self._target, self._variant, found, verdict.answer, body))
+                return
+            self._whole(verdict.answer, body)
+            return
+        if watch is not None and watch.strips and self._may_fall():
+            # It may be the log-probabilities that it refuses, and it was not the client who asked for them.
+            self._note("upstream_rejected")
+            self._try_next()
             return
         self._answered("upstream_rejected")
         told = envelope(verdict)
         self._finish("error", verdict.status, told, "upstream_rejected", response=told)
 
+    def _whole(self, answer: Answered, body: bytes) -> None:
+        self._answered(None)
+        self._log_answer(answer)
+        self._finish("ok", 200, body, None, response=body)
+
     def _answered(self, error: str | None) -> None:
         self._note(error)
         self._gateway.health.succeeded(self._target.slot)
         self._claim()
-
-    def _claim(self) -> None:
-        """Note who answers."""
-        record, target = self.record, self._target
-        record["slot"] = target.slot
-        if target.version is not None:
-            record["version"] = target.version
-        else:
-            record.pop("version", None)
-        if self._variant is not None:
-            record["variant"] = self._variant
 
     # ---- streaming ----
 
@@ -245,87 +303,17 @@ class Exchange:
             self._log_stream(self._stream)
         self._finish(status, 200, event, code)
 
-    def _log_stream(self, stream: Stream) -> None:
-        fold = stream.fold
-        self._gateway.describe(self.record, fold.id, fold.finish_reason, None)
-        confidence = fold.confidence()
-        if confidence is not None:
-            self.record["confidence"] = confidence
-        spent(self.record, fold.usage, self._target)
-        if fold.choices:
-            kept = self._gateway.bodies.kept(fold.answer())
-            if kept is not None:
-                self.record["response"] = kept
-
     # ---- endings ----
 
     def _give_up(self) -> None:
+        kept, self._kept = self._kept, None
+        if kept is not None and kept.usable(in_time=self._gateway.now() < self._total_due):
+            self._deliver(kept)
+            return
+        if kept is not None:
+            kept.drop()
         refusal = self._refusal
         self._finish("error", refusal.status, refusal.body(), refusal.code, extra=refusal.headers())
-
-    def _finish(
-        self, status: str, http: int, body: bytes, error: str | None, *, extra: bytes = b"", response: bytes | None = None
-    ) -> None:
-        """Write the record; the client's last bytes follow when it is written (`logged`)."""
-        if self._state != "running":
-            return
-        self._state = "ended"
-        gateway, record = self._gateway, self.record
-        gateway.active.discard(self)
-        record["attempts"] = self._attempts
-        record["status"] = status
-        record["http_status"] = http
-        record["latency_ms"] = self._ms()
-        if status == "ok" and "ttft_ms" not in record:
-            record["ttft_ms"] = record["latency_ms"]
-        if error is not None:
-            record["error"] = error
-        kept = gateway.bodies.kept(self._raw)
-        if kept is not None:
-            record["request"] = kept
-        kept = gateway.bodies.kept(response) if response is not None else None
-        if kept is not None:
-            record["response"] = kept
-        self._reply = (http, body, extra)
-        gateway.recorder.ended(record, self, power=self._plan.power)
-
-    def logged(self, error: OutsideError | None) -> None:
-        """The record is durable: release what was held. `error`: it is not, and nobody is answered unlogged."""
-        if self._state == "over":
-            return
-        if error is not None:
-            self._unlogged()
-            return
-        if self._reply is None:
-            return
-        self._state = "over"
-        self._gateway.metrics.count(self.record)
-        if not self._out.here:
-            return  # the client left before its record was written
-        http, body, extra = self._reply
-        if self._out.begun or (self._call.stream and self.record["status"] == "ok"):
-            self._out.end(body)
-        else:
-            self._out.reply(http, body, extra)
-
-    def _unlogged(self) -> None:
-        self._state = "over"
-        self._gateway.active.discard(self)
-        self._abort()
-        refusal = Refusal("log_unavailable", "the gateway cannot write its log, and answers nothing unlogged", retry_after="1")
-        self.record |= {"status": "error", "error": refusal.code, "http_status": refusal.status, "attempts": self._attempts}
-        self._gateway.metrics.count(self.record)
-        self._gateway.recorder.owe(self.record)
-        if self._out.here:
-            self._out.refuse(refusal)
-
-    def _abort(self) -> None:
-        request, self._request = self._request, None
-        if request is not None:
-            request.abort()
-
-    def _ms(self) -> float:
-        return round((self._gateway.now() - self._started) * 1000, 3)
 
     # ---- the client and the clock ----
 
@@ -369,6 +357,7 @@ class Exchange:
     def stop(self) -> None:
         """The worker ends and has no more time."""
         self._abort()
+        self._let_go()
         refusal = Refusal("draining", "the gateway is stopping", retry_after="1")
         if self._out.begun:
             self._end_stream("truncated", refusal.code, refusal.event())
@@ -379,7 +368,7 @@ class Exchange:
 
     def partial(self, now: float) -> None:
         """Note a running stream's text about once a second, so that a death of ours keeps it."""
-        if self._stream is None or now < self.partial_due or self._state != "running":
+        if self._stream is None or not self._out.begun or now < self.partial_due or self._state != "running":
             return
         self.partial_due = now + 1.0
         first, self._partial_begun = not self._partial_begun, True

@@ -138,9 +138,17 @@ class Fold:
         self.partial_from = len(parts)
         return text
 
-    def confidence(self) -> float | None:
-        """Geometric mean of the first choice's token probabilities; None without log-probabilities."""
-        return mean_probability(self.choices[min(self.choices)].logprobs) if self.choices else None
+    def confidence(self, first: int | None = None) -> float | None:
+        """Geometric mean of the first choice's token probabilities, or of its `first` tokens; None without log-probabilities."""
+        return mean_probability(self.choices[min(self.choices)].logprobs[:first]) if self.choices else None
+
+    def weighable(self, tokens: int) -> bool:
+        """Whether the first choice has `tokens` log-probabilities, or said so much without any that they will not come."""
+        if not self.choices:
+            return False
+        choice = self.choices[min(self.choices)]
+        said = len(choice.parts) + len(choice.reasoning) + len(choice.refusal)
+        return len(choice.logprobs) >= tokens or said > tokens or (bool(choice.tools) and not choice.logprobs)
 
     def answer(self) -> bytes:
         """The whole answer as JSON, in the shape of a plain one."""

@@ -79,6 +79,11 @@ def handle(gateway: Gateway, conn: Connection, head: Head, body: bytes) -> None:
     if isinstance(caller, Refusal):
         conn.refuse(caller, _echoed(head))
         return
+    if caller.key_id in gateway.meter.keys and endpoint.method == b"POST":  # only keys with limits cost anything here
+        stopped = gateway.meter.admit(caller.key_id, infers=endpoint.scope == "infer")
+        if stopped is not None:
+            conn.refuse(stopped[0], stopped[1] + _echoed(head))
+            return
     try:
         endpoint.call(gateway, conn, head, body, caller, obeyed)
     except RefusedError as refused:
@@ -116,6 +121,7 @@ def _infer(endpoint: str) -> Callable[[Gateway, Connection, Head, bytes, Caller,
         first = plan.candidates[0][0]
         if first.version is not None:
             record["version"] = first.version
+        gateway.meter.begun(record)
         Exchange(gateway, conn, call, body, record, plan, started).begin()
         if asked.pin is None and record["purpose"] == "user" and shadowed(route, record["request_id"]):
             target = obeyed.targets.get(route.shadow or "")
@@ -218,9 +224,12 @@ def _live(gateway: Gateway, conn: Connection, head: Head, body: bytes, caller: C
 
 def _ready(gateway: Gateway, conn: Connection, head: Head, body: bytes, caller: Caller, obeyed: Obeyed) -> None:
     why = gateway.ready
-    conn.reply(
-        200 if why is None else 503, b'{"ready":true}' if why is None else msgspec.json.encode({"ready": False, "why": why})
-    )
+    said: dict[str, object] = {"ready": why is None}
+    if why is not None:
+        said["why"] = why
+    if gateway.recorder.level:
+        said["disk"] = gateway.recorder.level.word
+    conn.reply(200 if why is None else 503, msgspec.json.encode(said))
 
 
 def _nothing() -> Obeyed:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from tunekeeper.gateway.refusals import Refusal
 
@@ -53,6 +54,17 @@ class Head:
         return value.decode("latin-1").strip() or None if value else None
 
 
+# Clients repeat themselves: what they ask for and whom they call is nearly always what the last one did.
+@lru_cache(maxsize=256)
+def _is_host(host: bytes) -> bool:
+    return HOST.fullmatch(host) is not None
+
+
+@lru_cache(maxsize=256)
+def _is_target(target: bytes) -> bool:
+    return TARGET.fullmatch(target) is not None and HIDDEN.search(target.partition(b"?")[0]) is None
+
+
 def check(head: Head, target: bytes) -> Refusal | None:
     """Why a head is refused with 400 and the connection closed, or None. `target`: the request target as sent."""
     if head.version not in ("1.1", "1.0"):
@@ -62,13 +74,12 @@ def check(head: Head, target: bytes) -> Refusal | None:
     host = head.headers.get(b"host")
     if host is None and head.version == "1.1":
         return Refusal("bad_request", "header host is missing")
-    if host is not None and (HOST.fullmatch(host) is None):
+    if host is not None and not _is_host(host):
         return Refusal("bad_request", "header host is not a host name")
     coding = head.headers.get(b"transfer-encoding")
     if coding is not None and (coding.strip().lower() != b"chunked" or head.version == "1.0"):
         return Refusal("bad_request", "transfer-encoding may only be chunked, and only in HTTP/1.1")
-    path, _, _ = target.partition(b"?")
-    if TARGET.fullmatch(target) is None or HIDDEN.search(path) is not None:
+    if not _is_target(target):
         return Refusal("bad_request", "the request target must be a plain absolute path")
     return None
 
@@ -79,8 +90,12 @@ def answer_head(
     """The bytes of an answer's head. `length` None: chunked, or until close for an HTTP/1.0 client (`old`)."""
     framing = b"content-length: %d\r\n" % length if length is not None else (b"" if old else b"transfer-encoding: chunked\r\n")
     kept = b"connection: close\r\n" if close else (b"connection: keep-alive\r\n" if old else b"")
-    reason = REASONS.get(status, "Status").encode()
-    return b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\n%s%s%s\r\n" % (status, reason, content_type, framing, extra, kept)
+    return b"%scontent-type: %s\r\n%s%s%s\r\n" % (_status_line(status), content_type, framing, extra, kept)
+
+
+@lru_cache(maxsize=128)
+def _status_line(status: int) -> bytes:
+    return b"HTTP/1.1 %d %s\r\n" % (status, REASONS.get(status, "Status").encode())
 
 
 def chunk(data: bytes) -> bytes:

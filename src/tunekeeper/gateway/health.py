@@ -1,6 +1,7 @@
-"""Which slots are given a rest after they failed again and again. Pure but for the time it is told.
+"""Which slots are given a rest: they failed again and again, or asked for one. Pure but for the time it is told.
 
-Five failures in a row eject a slot for five seconds, each further one twice as long, one minute at most; then it is asked again.
+Five failures in a row eject a slot for five seconds; after each rest one request tries it again, and a further failure makes the
+next rest twice as long, one minute at most. A slot that answered 429 rests as long as its Retry-After says.
 It is only a preference among candidates: a slot without an alternative is always asked (the last upstream is never ejected).
 """
 
@@ -9,6 +10,10 @@ from __future__ import annotations
 FAILURES = 5
 FIRST_REST = 5.0
 LONGEST_REST = 60.0
+USUAL_WAIT = 1.0
+"""Seconds that a 429 without a Retry-After is taken to ask for."""
+LONGEST_WAIT = 3600.0
+"""Most seconds that a model server's own Retry-After is obeyed."""
 
 
 class Health:
@@ -17,22 +22,54 @@ class Health:
     def __init__(self) -> None:
         self._failures: dict[str, int] = {}
         self._until: dict[str, float] = {}
+        self._wait: dict[str, float] = {}
+
+    @property
+    def calm(self) -> bool:
+        """Whether there is nothing against any slot."""
+        return not self._failures and not self._wait
 
     def succeeded(self, slot: str) -> None:
         """`slot` answered."""
-        if self._failures.pop(slot, None) is not None:
+        if self._failures and self._failures.pop(slot, None) is not None:
             self._until.pop(slot, None)
 
     def failed(self, slot: str, now: float) -> None:
         """`slot` failed at `now`, real seconds, by its own fault."""
         count = self._failures[slot] = self._failures.get(slot, 0) + 1
         if count >= FAILURES:
-            self._until[slot] = now + min(LONGEST_REST, FIRST_REST * 2 ** (count - FAILURES))
+            self._until[slot] = now + _rest(count)
+
+    def asked_to_wait(self, slot: str, seconds: float, now: float) -> None:
+        """`slot` answered 429 and wants to be left alone for `seconds`."""
+        self._wait[slot] = now + min(LONGEST_WAIT, seconds)
+
+    def trying(self, slot: str, now: float) -> None:
+        """`slot` is about to be asked: when its rest is over this request alone tries it, and the others go elsewhere."""
+        if self.calm:
+            return
+        if self._wait.get(slot, now + 1.0) <= now:
+            del self._wait[slot]
+        count = self._failures.get(slot, 0)
+        if count >= FAILURES:
+            self._until[slot] = max(self._until.get(slot, 0.0), now + _rest(count))
 
     def resting(self, slot: str, now: float) -> bool:
-        """Whether `slot` is ejected at `now`."""
-        return self._until.get(slot, 0.0) > now
+        """Whether `slot` is ejected, or waits, at `now`."""
+        return self._until.get(slot, 0.0) > now or self.waiting(slot, now)
+
+    def waiting(self, slot: str, now: float) -> bool:
+        """Whether `slot` asked to be left alone, and it is not yet time."""
+        return self._wait.get(slot, 0.0) > now
+
+    def shaky(self, slot: str) -> bool:
+        """Whether the last thing `slot` did was to fail."""
+        return slot in self._failures
 
     def ejected(self, now: float) -> list[str]:
         """The slots that rest at `now`."""
-        return sorted(slot for slot, until in self._until.items() if until > now)
+        return sorted(slot for slot in {**self._until, **self._wait} if self.resting(slot, now))
+
+
+def _rest(count: int) -> float:
+    return min(LONGEST_REST, FIRST_REST * 2.0 ** min(count - FAILURES, 10))

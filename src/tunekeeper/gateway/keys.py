@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -15,6 +15,8 @@ from tunekeeper.gateway.auth import SCOPES, hash_key, new_key
 from tunekeeper.workspace import Workspace
 
 DAYS = 90
+MOST = 1_000_000_000
+"""Largest limit of each kind."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,19 +36,31 @@ def create_key(
     models: Sequence[str] = (),
     name: str = "",
     days: float | None = DAYS,
+    requests_per_minute: int | None = None,
+    tokens_per_minute: int | None = None,
+    concurrent: int | None = None,
+    budget_usd: float | None = None,
+    budget_period: str = "month",
     by: str = "cli",
     entropy: Callable[[int], bytes] = os.urandom,
 ) -> NewKey:
     """Make a key; it works in every gateway worker when this returns, and from the first one on keys are asked for.
 
     `scopes`: some of infer, feedback, metrics, admin. `models`: what it may call; empty: all. `days`: until it expires; None:
-    never. Raises UserError for an unknown scope.
+    never. The other limits as of `ApiKey`; None: none. Raises UserError for an unknown scope and a limit that is not positive.
     """
     wrong = [scope for scope in scopes if scope not in SCOPES]
     if wrong or not scopes:
         raise UserError(f"no scope is called {wrong[0] if wrong else ''!r}", fix=f"choose from {', '.join(SCOPES)}")
     if days is not None and days <= 0:
         raise UserError(f"a key cannot last {days} days", fix="give a positive number, or none for ever")
+    bounds = {
+        "requests_per_minute": requests_per_minute,
+        "tokens_per_minute": tokens_per_minute,
+        "concurrent": concurrent,
+        "budget_usd": budget_usd,
+    }
+    _check(bounds, budget_period)
     from tunekeeper.store.ledgers.keys import save_key
 
     now = ws.clock.utc()
@@ -58,11 +72,25 @@ def create_key(
         scopes=tuple(dict.fromkeys(scopes)),
         models=tuple(models),
         expires=None if days is None else now + timedelta(days=days),
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
+        concurrent=concurrent,
+        budget_usd=budget_usd,
+        budget_period="day" if budget_period == "day" else "month",
     )
     with ws.control.write(by=by) as tx:
         save_key(tx, key)
     _publish(ws, by)
     return NewKey(id=key.id, key=secret)
+
+
+def _check(bounds: Mapping[str, float | None], period: str) -> None:
+    """Raises UserError for a limit out of range: what is not above 0 would be a key that can do nothing."""
+    for name, bound in bounds.items():
+        if bound is not None and not 0 < bound <= MOST:
+            raise UserError(f"{name} cannot be {bound}", fix=f"give a number above 0 and at most {MOST}, or leave it out")
+    if period not in ("day", "month"):
+        raise UserError(f"a budget cannot be for a {period}", fix="choose day or month")
 
 
 def revoke_key(ws: Workspace, id: str, *, by: str = "cli") -> ApiKey:

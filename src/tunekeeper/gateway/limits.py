@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from tunekeeper.core.errors import ConfigError
 
@@ -29,6 +30,8 @@ class Limits:
     """How long a kept connection may wait for its next request."""
     connections: int = 4096
     """Most client connections of one worker."""
+    connections_per_address: int = 2048
+    """Most of them from one address (IPv6: one /64 network): half of all, as a proxy in front is one address too."""
     answer_mb: float = 64.0
     """Largest answer a model server may give, in MiB."""
     shadow_concurrent: int = 16
@@ -56,3 +59,20 @@ class Limits:
     def answer_bytes(self) -> int:
         """Largest answer in bytes."""
         return int(self.answer_mb * 1024 * 1024)
+
+
+def address_of(peer: Any) -> str:
+    """Whose connection it is, for counting: an IPv4 address, an IPv6 network of 64 bits (one host may take any address in it), or
+    "" where a socket has no peer. `peer`: what `getpeername` gives."""
+    if not isinstance(peer, (tuple, list)) or not peer:
+        return ""
+    host = str(peer[0]).partition("%")[0]
+    if ":" not in host:
+        return host
+    import ipaddress
+
+    try:
+        address = ipaddress.IPv6Address(host)
+    except ValueError:
+        return host
+    return str(address.ipv4_mapped or ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))

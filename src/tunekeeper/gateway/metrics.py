@@ -7,7 +7,9 @@ under its old name goes on from its snapshot, so no counter ever falls. Labels c
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,17 @@ PLAIN = {
     "shadow_sent": "Copies sent to shadow slots.",
     "shadow_dropped": "Copies not sent because the budget was spent or the slot was not ready.",
     "shadow_logged": "Copies whose record is written.",
-    "connections_refused": "Client connections beyond the limit.",
+    "connections_refused": "Client connections beyond the limit, of all or of one address.",
+    "rate_limited": "Requests refused because their key's rate was reached.",
+    "budget_exceeded": "Requests refused because their key's budget was spent.",
 }
+
+
+@lru_cache(maxsize=4096)
+def _names(model: str, variant: str | None, status: str) -> tuple[str, str, str, str]:
+    """The series of one kind of request: its arm, its ending, its prompt and its completion tokens."""
+    arm = f"{model}\t{variant or 'none'}"
+    return arm, f"{arm}\t{status}", f"{arm}\tprompt", f"{arm}\tcompletion"
 
 
 class Snapshot(msgspec.Struct):
@@ -53,6 +64,7 @@ class Metrics:
         self._path = folder / f"metrics-{name}.json"
         self.mine = _read(self._path) or Snapshot()
         self._changed = False
+        self.disk_level = 0
 
     def count(self, record: Mapping[str, Any]) -> None:
         """Count one ended request; only users' requests are traffic."""
@@ -60,20 +72,18 @@ class Metrics:
             return
         self._changed = True
         mine = self.mine
-        arm = f"{record['model_id']}\t{record.get('variant') or 'none'}"
-        key = f"{arm}\t{record['status']}"
+        arm, key, prompt, completion = _names(record["model_id"], record.get("variant"), record["status"])
         if key not in mine.requests and len(mine.requests) >= MAX_SERIES:
-            arm, key = "other\tother", "other\tother\tother"
+            arm, key, prompt, completion = _names("other", "other", "other")
         mine.requests[key] = mine.requests.get(key, 0) + 1
         seconds = record.get("latency_ms", 0.0) / 1000
         row = mine.seconds.get(arm)
         if row is None:
             row = mine.seconds[arm] = [0.0] * (len(BUCKETS) + 2)
-        row[next((i for i, edge in enumerate(BUCKETS) if seconds <= edge), len(BUCKETS))] += 1
+        row[bisect_left(BUCKETS, seconds)] += 1
         row[-1] += seconds
-        for direction, field in (("prompt", "prompt_tokens"), ("completion", "completion_tokens")):
+        for name, field in ((prompt, "prompt_tokens"), (completion, "completion_tokens")):
             if field in record:
-                name = f"{arm}\t{direction}"
                 mine.tokens[name] = mine.tokens.get(name, 0) + record[field]
         if "cost_usd" in record:
             mine.cost[arm] = mine.cost.get(arm, 0.0) + record["cost_usd"]
@@ -105,7 +115,11 @@ class Metrics:
         """The Prometheus text of all workers together, with gauges of what `table` says."""
         others = [_read(path) for path in sorted(self._folder.glob("metrics-*.json")) if path != self._path]
         total = _sum([self.mine, *[other for other in others if other is not None]])
-        return ("\n".join(_lines(total, table)) + "\n").encode()
+        lines = _lines(total, table)
+        # All workers write to the same disk: the one that is asked speaks for it.
+        lines += _family("tunekeeper_disk_level", "gauge", "Room for the log: 0 enough, 1 low, 2 no bodies, 3 no shadow, 4 full.")
+        lines.append(_line("tunekeeper_disk_level", (), [], self.disk_level))
+        return ("\n".join(lines) + "\n").encode()
 
 
 def _read(path: Path) -> Snapshot | None:

@@ -16,6 +16,7 @@ from tunekeeper.gateway.record import Record, spent
 from tunekeeper.gateway.tables import Target
 from tunekeeper.gateway.upstream import Request
 from tunekeeper.gateway.wire import Call, upstream_body
+from tunekeeper.store.space import Level
 
 if TYPE_CHECKING:
     from tunekeeper.gateway.worker import Gateway
@@ -37,14 +38,16 @@ class Mirror:
         self.logged = 0
 
     def offer(self, call: Call, raw: bytes, record: Record, target: Target, timeouts: Timeouts) -> None:
-        """Copy a request that is on its way to its user's slot, when the budget allows."""
-        if target.address is None or self.running >= self._gateway.options.limits.shadow_concurrent:
+        """Copy a request that is on its way to its user's slot, when the budget and the room on the disk allow."""
+        gateway = self._gateway
+        busy = self.running >= gateway.options.limits.shadow_concurrent
+        if target.address is None or busy or gateway.recorder.level >= Level.NO_SHADOW:
             self.dropped += 1
             return
         self.running += 1
         self.sent += 1
-        copy = Copy(self, self._gateway, call, raw, record, target, timeouts)
-        self._gateway.loop.call_soon(copy.begin)
+        copy = Copy(self, gateway, call, raw, record, target, timeouts)
+        gateway.loop.call_soon(copy.begin)
 
 
 class Copy:

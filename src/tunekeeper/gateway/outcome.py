@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 from tunekeeper.gateway.refusals import Refusal
 from tunekeeper.gateway.wire import Answered, error_message, parse_answer
@@ -55,6 +57,18 @@ def judge(status: int, headers: dict[bytes, bytes], body: bytes, endpoint: str) 
     if status == 429:
         return Failed(Refusal("upstream_rate_limited", "the model server asks to slow down", retry_after=retry_after))
     return Failed(Refusal("upstream_error", f"the model server answered {status}", retry_after=retry_after))
+
+
+def wait_of(retry_after: str | None, now: datetime) -> float | None:
+    """Seconds that a Retry-After header asks for, at least 0: a number, or a date (`now`: UTC); None for anything else."""
+    text = (retry_after or "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        when = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, ((when if when.tzinfo else when.replace(tzinfo=UTC)) - now).total_seconds())
 
 
 def envelope(rejected: Rejected) -> bytes:

@@ -11,7 +11,7 @@ from tunekeeper.gateway.heads import SEGMENT
 from tunekeeper.gateway.routing import Choice, Unit
 from tunekeeper.gateway.tables import Target
 from tunekeeper.gateway.wire import Usage
-from tunekeeper.text.redaction import Redactor, may_hold
+from tunekeeper.text.redaction import Redactor
 
 Record = dict[str, Any]
 MAX_SEGMENTS = 16
@@ -50,6 +50,8 @@ def spent(record: Record, usage: Usage | None, target: Target) -> None:
 def segments_of(headers: Mapping[bytes, bytes], metadata: Mapping[str, Any] | None) -> dict[str, str]:
     """Segment name → value: from headers `x-tunekeeper-segment-*`, then from short text values of the body's metadata."""
     found: dict[str, str] = {}
+    if not metadata and not any(name.startswith(SEGMENT) for name in headers):
+        return found
     for name, value in headers.items():
         if name.startswith(SEGMENT) and len(name) > len(SEGMENT):
             found[name[len(SEGMENT) :].decode("latin-1")] = value.decode("latin-1").strip()[:MAX_SEGMENT]
@@ -68,11 +70,11 @@ class Bodies:
         self._keep = keep
 
     def kept(self, body: bytes) -> msgspec.Raw | bytes | None:
-        """A JSON body as it may be written: untouched where nothing in it could be a secret."""
+        """A body that msgspec has already parsed, as it may be written: untouched where nothing in it could be a secret."""
         if not self._keep:
             return None
-        if self._redactor is None or not may_hold(body.decode("utf-8", "replace")):
-            return body
+        if self._redactor is None or not self._redactor.may_hold(body):
+            return msgspec.Raw(body)
         try:
             value = msgspec.json.decode(body)
             clean, counts = self._redactor.redact_json(value)

@@ -2,6 +2,8 @@
 
 A plain answer waits whole for its record, so that a full disk is a clean 503; a stream withholds only its last event. Under
 `power` one grouped fdatasync in a thread stands between the write and the tails. A write that failed answers nobody.
+As room gets short the log does without bodies; on a full disk nothing is tried but once a second, so that what a rollback needs
+is left to it and everything goes on by itself when room returns.
 """
 
 from __future__ import annotations
@@ -9,11 +11,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Protocol
 
-from tunekeeper.core.errors import OutsideError
+from tunekeeper.core.errors import DiskFull, OutsideError
 from tunekeeper.store.log.spool import Spool
+from tunekeeper.store.reserve import Room
+from tunekeeper.store.space import Level
 
 OWED = 10_000
 """Most endings kept to be written once the disk has room again."""
+ROOM = "free disk space"
 
 
 class Waiting(Protocol):
@@ -26,7 +31,11 @@ class Waiting(Protocol):
 class Recorder:
     """One worker's log."""
 
-    def __init__(self, spool: Spool, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, spool: Spool, loop: asyncio.AbstractEventLoop, room: Room | None = None) -> None:
+        """`room`: watched about once a second; None for a log whose disk never gets short."""
+        self._room = room
+        self._full: str | None = None
+        self.level = Level.OK
         self._spool = spool
         self._loop = loop
         self._opened: list[Waiting] = []
@@ -46,12 +55,19 @@ class Recorder:
 
     def partial(self, request_id: str, text: str, request: bytes | None) -> None:
         """Text of a running stream since the last call."""
+        if self.level >= Level.NO_BODIES:
+            return
         self._spool.partial(request_id, text, request)
         self._plan()
 
     def ended(self, record: dict[str, Any], waiting: Waiting | None, *, power: bool = False) -> None:
-        """A request ended; `waiting` goes on when that is written. `power`: and synced."""
-        self._spool.ended(record)
+        """A request ended; `waiting` goes on when that is written. `power`: and synced. While room is short the bodies are taken
+        out of `record`, and it says why."""
+        if self.level >= Level.NO_BODIES and ("request" in record or "response" in record):
+            record.pop("request", None)
+            record.pop("response", None)
+            record["bodies_off"] = "disk"
+        self._spool.ended(record, awaited=power and waiting is not None)
         if waiting is not None:
             self._held.append(waiting)
         self._power = self._power or power
@@ -59,7 +75,7 @@ class Recorder:
 
     def feedback(self, fields: dict[str, Any], waiting: Waiting, *, power: bool = False) -> None:
         """Something was said about an inference."""
-        self._spool.feedback(fields)
+        self._spool.feedback(fields, awaited=power)
         self._held.append(waiting)
         self._power = self._power or power
         self._plan()
@@ -80,7 +96,7 @@ class Recorder:
         held, self._held = self._held, []
         power, self._power = self._power, False
         try:
-            written = self._spool.flush()
+            written = self._flushed()
         except OutsideError as error:
             self.failure = error.message
             _tell(opened + held, error)
@@ -94,6 +110,17 @@ class Recorder:
         self._syncing = self._loop.run_in_executor(None, self._spool.sync)
         self._syncing.add_done_callback(lambda done: self._synced(done, held))
 
+    def _flushed(self) -> int:
+        """As `Spool.flush`, but a disk that was full is left alone until the next `tick`."""
+        if self._full is not None:
+            self._spool.forget()
+            raise DiskFull(self._full, fix=ROOM)
+        try:
+            return self._spool.flush()
+        except DiskFull as error:
+            self._full = error.message
+            raise
+
     def _synced(self, done: asyncio.Future[None], held: list[Waiting]) -> None:
         self._syncing = None
         error = None if done.cancelled() else done.exception()
@@ -106,23 +133,44 @@ class Recorder:
             self._plan()
 
     def tick(self) -> None:
-        """About once a second: write what is owed, seal old segments."""
+        """About once a second: look at the room, write what is owed, seal old segments."""
         if self._syncing is not None:
             return
-        if self._owed:
-            owed, self._owed = self._owed, []
-            for record in owed:
-                self._spool.ended(record)
-            try:
-                self._spool.flush()
-                self.failure = None
-            except OutsideError as error:
-                self.failure = error.message
-                self._owed = owed
+        if self._look() and (self.failure is not None or self._owed):
+            self._pay()
         self._spool.tick()
         if self._spool.power and self._unsynced:
             self._power = True
             self._plan()
+
+    def _look(self) -> bool:
+        """Take note of the room there is; returns whether the log may be written to."""
+        room = Level.OK if self._room is None else self._room.look()
+        if room is not Level.FULL:
+            self.level = Level.FULL if self._full is not None else room
+            return True
+        self._full = self._full or "what room is left on the disk belongs to rollbacks"
+        self.level, self.failure = room, self._full
+        return False
+
+    def _pay(self) -> None:
+        """Write one line to see whether the disk takes any, then everything owed."""
+        if self._due and self._full is None:
+            return  # lines wait already: they are the trial
+        owed, self._owed = self._owed, []
+        try:
+            if not owed:
+                self._spool.probe()
+            for part in (owed[:1], owed[1:]):
+                for record in part:
+                    self._spool.ended(record)
+                self._spool.flush()
+        except OutsideError as error:
+            self.failure, self._owed = error.message, owed
+            return
+        self._unsynced = True
+        self.failure = self._full = None
+        self.level = Level.OK if self._room is None else self._room.level
 
     def set_power(self) -> None:
         """Some route asks for `power` from now on: segments stay open until they are synced."""

@@ -1,7 +1,7 @@
 """Every error the gateway itself answers with, in OpenAI's envelope, each with a stable code: refusals are part of the contract.
 
 A client, a log query and a test tell by the code who was wrong: codes of status 4xx are the caller's, `upstream_*` the model
-server's, `route_unavailable`, `log_unavailable`, `overloaded` and `draining` ours.
+server's, `route_unavailable`, `log_unavailable`, `limits_unavailable`, `overloaded` and `draining` ours.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ CODES = {
     "expectation_failed": 417,
     "headers_too_large": 431,
     "rate_limited": 429,
+    "budget_exceeded": 429,
+    "too_many_connections": 429,
     "upstream_rate_limited": 429,
     "upstream_error": 502,
     "upstream_unreachable": 502,
@@ -48,6 +50,7 @@ CODES = {
     "route_unavailable": 503,
     "log_unavailable": 503,
     "keeper_unavailable": 503,
+    "limits_unavailable": 503,
     "overloaded": 503,
     "draining": 503,
     "internal_error": 500,

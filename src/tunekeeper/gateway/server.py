@@ -8,6 +8,7 @@ callbacks only note what they saw; it is acted on after each feed.
 from __future__ import annotations
 
 import asyncio
+import resource
 import sys
 import traceback
 from typing import Protocol, cast
@@ -22,6 +23,12 @@ JSON = b"application/json"
 LINGER_SECONDS = 2.0
 """How long a refused client's remaining bytes are read away, so that it can read why before its connection is reset."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+IDLE_GRACE = 1.0
+"""Seconds that a stopping worker waits for the next request of a kept connection."""
+OWN_DESCRIPTORS = 48
+"""Descriptors that a worker needs for itself: segments, locks, pipes, libraries that load late."""
+SPARE_CONNECTIONS = 16
+"""Connections beyond the limit that are told so at one time; further ones are cut without a word."""
 
 
 class Running(Protocol):
@@ -43,8 +50,8 @@ class House(Protocol):
     def now(self) -> float:
         """Real seconds."""
 
-    def admit(self, connection: Connection) -> bool:
-        """Whether there is room for one more connection."""
+    def admit(self, connection: Connection) -> Refusal | None:
+        """Why there is no room for one more connection; None: there is."""
 
     def left(self, connection: Connection) -> None:
         """A connection is gone."""
@@ -57,11 +64,12 @@ class Connection(asyncio.Protocol):
     """One client's connection."""
 
     __slots__ = (
-        "_body", "_closing", "_complete", "_head", "_headed", "_house", "_length", "_parser", "_raw", "_refusal", "_size",
-        "_target", "_waiting_head", "due", "head", "running", "transport",
+        "_body", "_closing", "_complete", "_head", "_headed", "_house", "_length", "_parser", "_raw", "_refusal", "_retold",
+        "_size", "_target", "_upgrading", "_waiting_head", "due", "head", "running", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
+    _body: bytes | bytearray
 
     def __init__(self, house: House) -> None:
         self._house = house
@@ -72,7 +80,7 @@ class Connection(asyncio.Protocol):
         self._refusal: Refusal | None = None
         self._target = b""
         self._size = self._length = self._raw = 0
-        self._complete = self._headed = False
+        self._complete = self._headed = self._upgrading = self._retold = False
         self._waiting_head = True
 
     # ---- asyncio ----
@@ -82,8 +90,9 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._begin()
         self.due = self._house.now() + self._house.limits.header_seconds
-        if not self._house.admit(self):
-            self.refuse(Refusal("overloaded", "this gateway has no room for another connection", retry_after="1"), close=True)
+        refusal = self._house.admit(self)
+        if refusal is not None and not self._closing:
+            self.refuse(refusal, close=True)
 
     def data_received(self, data: bytes) -> None:
         if self._closing:
@@ -120,18 +129,18 @@ class Connection(asyncio.Protocol):
         """A request begins."""
         if self._complete:
             self._closing = True
-        elif self._waiting_head:
+        elif self._waiting_head and not self._retold:
             self._waiting_head = False
             self.due = self._house.now() + self._house.limits.header_seconds
 
     def on_url(self, part: bytes) -> None:
         """A piece of the request target."""
-        if not self._complete:
+        if not self._complete and not self._retold:
             self._target += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header."""
-        if self._complete:
+        """One header. Trailers, behind a chunked body, mean nothing: no head is changed after the fact."""
+        if self._complete or self._headed:
             return
         self._length += 1
         self._size += len(name) + len(value) + 4
@@ -144,13 +153,14 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """The head is whole: everything that can be refused without a body is refused here, before any of it is read."""
-        if self._complete:
+        if self._complete or self._headed:
             return
         head, limits = self._head, self._house.limits
         head.method = self._parser.get_method()
         head.version = self._parser.get_http_version()
         head.path = self._target.partition(b"?")[0]
         self._headed = True
+        self._upgrading = self._parser.should_upgrade()
         self.due = self._house.now() + limits.body_seconds
         if self._length > limits.headers or self._size + len(self._target) > limits.head_bytes:
             self._stop(Refusal("headers_too_large", "the request head is larger than this gateway takes"))
@@ -172,15 +182,20 @@ class Connection(asyncio.Protocol):
         if self._complete:
             return
         self._size += len(data)
-        self._body.append(data)
+        if not self._body:
+            self._body = data
+        elif isinstance(self._body, bytearray):
+            self._body += data
+        else:  # a body of tiny chunks must not cost an object each
+            self._body = bytearray(self._body) + data
         if self._size > self._house.limits.body_bytes:
             self._stop(_too_large(self._house.limits))
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
+        """The request is whole; of one that asks for an upgrade only the head is."""
         if not self._complete and not self._parser.should_keep_alive():
             self._closing = True
-        self._complete = True
+        self._complete = not self._upgrading
 
     # ---- what it does ----
 
@@ -192,17 +207,43 @@ class Connection(asyncio.Protocol):
     def _begin(self) -> None:
         self._head = Head()
         self._target = b""
-        self._body: list[bytes] = []
+        self._body = b""
         self._size = self._length = self._raw = 0
-        self._complete = self._headed = False
+        self._complete = self._headed = self._upgrading = self._retold = False
         self._waiting_head = True
 
-    def _take(self, data: bytes) -> None:
+    def _feed(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if not self._upgrading:
+                raise
+            self._without_upgrade(data[upgrade.args[0] :])
+
+    def _without_upgrade(self, rest: bytes) -> None:
+        """Read on after the head of a request that asks for another protocol, as if it had not (RFC 9110 section 7.8).
+
+        llhttp leaves everything behind such a head to the other protocol, the body too. So a fresh parser is told of the head's
+        framing and of nothing else, and goes on with the body.
+        """
+        self._upgrading = False
+        self._retold = True
+        framing = [
+            b"%s: %s\r\n" % (name, self._head.headers[name])
+            for name in (b"content-length", b"transfer-encoding")
+            if name in self._head.headers
+        ]
+        self._parser = httptools.HttpRequestParser(self)
+        self._parser.feed_data(b"%s / HTTP/%s\r\n%s\r\n" % (self._head.method, self._head.version.encode(), b"".join(framing)))
+        if rest:
+            self._parser.feed_data(rest)
+
+    def _take(self, data: bytes) -> None:
+        size, headed = self._size, self._headed
+        try:
+            self._feed(data)
         except httptools.HttpParserUpgrade:
-            self.refuse(Refusal("bad_request", "protocol upgrades are not spoken here"), close=True)
-            return
+            self._closing = True  # asked for by what follows a whole request: answer that request, then close
         except httptools.HttpParserError as error:
             refusal = self._refusal or Refusal("bad_request", f"not a well-formed HTTP request: {error}")
             if not self._complete or self._refusal is not None:
@@ -212,23 +253,25 @@ class Connection(asyncio.Protocol):
         if self._complete:
             self._dispatch()
             return
-        if not self._headed:
-            # llhttp hands a header over only when it is whole, so what has come so far is counted raw.
+        if self._headed and (not headed or self._size != size):
+            self._raw = 0
+        else:
+            # llhttp hands a header over only when it is whole, so what has come of a head, or of trailers, is counted raw.
             self._raw += len(data)
             if self._raw > self._house.limits.head_bytes:
                 self.refuse(Refusal("headers_too_large", "the request head is larger than this gateway takes"), close=True)
 
     def _dispatch(self) -> None:
-        head, body = self._head, self._body
-        whole = body[0] if len(body) == 1 else b"".join(body)
+        head, body = self._head, bytes(self._body)
         self._begin()
         self.head = head
-        self._house.handle(self, head, whole)
+        self._house.handle(self, head, body)
 
     @property
     def closes(self) -> bool:
-        """Whether the answer now begun must say that the connection ends."""
-        return self._closing or self._house.draining
+        """Whether the answer now begun must say that the connection ends; what it says is kept to."""
+        self._closing = self._closing or self._house.draining
+        return self._closing
 
     @property
     def old(self) -> bool:
@@ -255,11 +298,17 @@ class Connection(asyncio.Protocol):
     def over(self) -> None:
         """The answer has been written: wait for the next request, or close."""
         self.running = None
-        if self._closing or self._house.draining:
-            self._closing = True
+        self.due = self._house.now() + self._house.limits.idle_seconds  # also how long a slow client may take for the rest
+        if self._closing:
             self.transport.close()
-            return
-        self.due = self._house.now() + self._house.limits.idle_seconds
+        elif self._house.draining:
+            self.wind_down()  # a stream's head went out before: its client was not told, and may be asking again
+
+    def wind_down(self) -> None:
+        """The worker stops. A kept connection's next request may be on its way: closing under it would be a reset. It has a
+        moment to come, and its answer says that the connection ends."""
+        if self.idle:
+            self.due = min(self.due, self._house.now() + IDLE_GRACE)
 
     def cut(self) -> None:
         """Close without another byte."""
@@ -286,6 +335,20 @@ class Connection(asyncio.Protocol):
     def idle(self) -> bool:
         """Whether no request is under way or on its way."""
         return self.running is None and self._waiting_head
+
+
+def raise_descriptors() -> None:
+    """Let this process open as many files as the system allows it."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def room(connections: int) -> int:
+    """How many of `connections` clients this process's descriptors allow: each may need a second one, to its model server."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most == resource.RLIM_INFINITY:
+        return connections
+    return max(1, min(connections, (most - OWN_DESCRIPTORS - SPARE_CONNECTIONS) // 2))
 
 
 def _too_large(limits: Limits) -> Refusal:

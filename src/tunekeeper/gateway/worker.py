@@ -5,32 +5,46 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 from tunekeeper.core.clock import Clock
 from tunekeeper.core.ids import request_id
+from tunekeeper.gateway.budget import RetryBudget
 from tunekeeper.gateway.fold import confidence_of
 from tunekeeper.gateway.handlers import handle
 from tunekeeper.gateway.heads import Head
 from tunekeeper.gateway.health import Health
-from tunekeeper.gateway.limits import Limits
+from tunekeeper.gateway.limits import Limits, address_of
+from tunekeeper.gateway.meter import Meter
 from tunekeeper.gateway.metrics import Metrics
 from tunekeeper.gateway.mirror import Mirror
 from tunekeeper.gateway.options import Options
 from tunekeeper.gateway.record import Bodies, Record
 from tunekeeper.gateway.recorder import Recorder
-from tunekeeper.gateway.server import Connection
+from tunekeeper.gateway.refusals import Refusal
+from tunekeeper.gateway.server import SPARE_CONNECTIONS, Connection, room
 from tunekeeper.gateway.tables import Obeyed, Tables
 from tunekeeper.gateway.upstream import Pools
 from tunekeeper.gateway.wire import Probabilities
 from tunekeeper.store.log.spool import Spool
 from tunekeeper.store.published import RouteUnavailable, WorkerSlot
+from tunekeeper.store.reserve import Room
 
 SWEEP = 0.05
 """Seconds between two looks at the deadlines of running requests."""
 SLOW_SWEEPS = 10
 """Connections without a request are looked at every so many sweeps."""
+
+
+@lru_cache(maxsize=1024)
+def _identity(version: str | None, variant: str | None, slot: str | None, route_version: int | None, model: str) -> bytes:
+    """The answer headers that say who answered; what is not known has none. The same few for every request."""
+    name = slot and slot.removeprefix(f"{model}/")  # the name that the configuration file gave it
+    known = {"version": version, "variant": variant, "slot": name, "route-version": route_version}
+    lines = [f"x-tunekeeper-{header}: {value}\r\n" for header, value in known.items() if value is not None]
+    return "".join(lines).encode("latin-1", "replace")
 
 
 class Active(Protocol):
@@ -74,19 +88,24 @@ class Gateway:
         self.slot = WorkerSlot(root, name)
         self.tables = Tables(root, self.slot, environment)
         self.spool = Spool(root, f"gateway-{name}", clock, power=options.durability == "power")
-        self.recorder = Recorder(self.spool, self.loop)
+        self.recorder = Recorder(self.spool, self.loop, Room(root))
         self.pools = Pools(self.loop, options.limits.answer_bytes)
         self.shadow_pools = Pools(self.loop, options.limits.answer_bytes)
         self.bodies = Bodies(options.redact, keep=options.log_bodies)
         self.health = Health()
+        self.retries = RetryBudget()
         self.metrics = Metrics(root / "run", name)
         self.mirror = Mirror(self)
         self.active: set[Active] = set()
-        self.connections: set[Connection] = set()
+        self.meter = Meter(root, name, clock)
+        self.connections: dict[Connection, str] = {}
+        self.addresses: dict[str, int] = {}
         self.draining = False
+        self.room = room(options.limits.connections)
         self.refused = 0
         self._seen: Obeyed | None = None
         self._sweeps = 0
+        self._before = dict(self.metrics.mine.plain)
         self._timer = self.loop.call_later(SWEEP, self._sweep)
         self._beat = self.now()
         self.loop.add_reader(self.slot.socket.fileno(), self.look)
@@ -102,17 +121,32 @@ class Gateway:
         """A fresh request id with its keyed check."""
         return request_id(self.clock.utc(), self.request_key)
 
-    def admit(self, connection: Connection) -> bool:
-        """Count a new connection; False when there are too many."""
-        self.connections.add(connection)
-        if len(self.connections) > self.limits.connections:
-            self.refused += 1
-            return False
-        return True
+    def admit(self, connection: Connection) -> Refusal | None:
+        """Count a new connection; why it cannot stay, when there are too many: of all, or of its address."""
+        address = address_of(connection.transport.get_extra_info("peername"))
+        self.connections[connection] = address
+        self.addresses[address] = here = self.addresses.get(address, 0) + 1
+        over = here - self.limits.connections_per_address
+        if over > 0:
+            refusal = Refusal("too_many_connections", "your address has too many connections open", retry_after="1")
+        else:
+            over = len(self.connections) - self.room
+            refusal = Refusal("overloaded", "this gateway has no room for another connection", retry_after="1")
+        if over <= 0:
+            return None
+        self.refused += 1
+        if over > SPARE_CONNECTIONS:
+            connection.cut()
+        return refusal
 
     def left(self, connection: Connection) -> None:
         """A connection is gone."""
-        self.connections.discard(connection)
+        address = self.connections.pop(connection, None)
+        if address is None:
+            return
+        self.addresses[address] -= 1
+        if not self.addresses[address]:
+            del self.addresses[address]
 
     def handle(self, connection: Connection, head: Head, body: bytes) -> None:
         """Answer one whole request."""
@@ -123,6 +157,7 @@ class Gateway:
         obeyed = self.tables.now()
         if obeyed is not self._seen:
             self._seen = obeyed
+            self.meter.obey(obeyed.keys.values())
             wanted = {target.address for target in obeyed.targets.values() if target.address is not None}
             self.pools.prune(wanted)
             self.shadow_pools.prune(wanted)
@@ -132,20 +167,11 @@ class Gateway:
 
     def identity(self, record: Record) -> bytes:
         """The answer headers that say who answered and under which id."""
-        ours = record["request_id"]
-        lines = [f"x-tunekeeper-request-id: {ours}\r\nx-request-id: {record.get('client_request_id', ours)}\r\n"]
-        for header, field in (
-            ("version", "version"),
-            ("variant", "variant"),
-            ("slot", "slot"),
-            ("route-version", "route_version"),
-        ):
-            value = record.get(field)
-            if field == "slot" and value is not None:
-                value = value.removeprefix(f"{record['model_id']}/")  # the name that the configuration file gave it
-            if value is not None:
-                lines.append(f"x-tunekeeper-{header}: {value}\r\n")
-        return "".join(lines).encode("latin-1", "replace")
+        ours, get = record["request_id"], record.get
+        ids = f"x-tunekeeper-request-id: {ours}\r\nx-request-id: {get('client_request_id', ours)}\r\n"
+        head = ids.encode("latin-1", "replace")
+        head += _identity(get("version"), get("variant"), get("slot"), get("route_version"), record["model_id"])
+        return head + self.meter.headers(record.get("key_id")) if self.meter.keys else head
 
     def describe(self, record: Record, body_id: str | None, finish_reason: str | None, found: Probabilities | None) -> None:
         """Note what an answer said of itself."""
@@ -198,23 +224,27 @@ class Gateway:
 
     def _save_metrics(self) -> None:
         mirror = self.mirror
-        self.metrics.set_plain(
-            {
-                "shadow_sent": mirror.sent,
-                "shadow_dropped": mirror.dropped,
-                "shadow_logged": mirror.logged,
-                "connections_refused": self.refused,
-            }
-        )
+        self.metrics.disk_level = int(self.recorder.level)
+        mine = {
+            "shadow_sent": mirror.sent,
+            "shadow_dropped": mirror.dropped,
+            "shadow_logged": mirror.logged,
+            "connections_refused": self.refused,
+            "rate_limited": self.meter.rate_limited,
+            "budget_exceeded": self.meter.budget_exceeded,
+        }
+        # on from what a worker of this name had counted before: no counter falls
+        self.metrics.set_plain({name: count + self._before.get(name, 0) for name, count in mine.items()})
         self.metrics.save()
 
     async def drain(self) -> None:
         """Finish what runs, `limits.drain_seconds` at most, then cut the rest with an error event."""
         self.draining = True
-        for connection in [c for c in self.connections if c.idle]:
-            connection.over()
         end = self.now() + self.limits.drain_seconds
-        while self.active and self.now() < end:
+        await asyncio.sleep(SWEEP)  # connections that are accepted and not yet made are seen only then
+        for connection in self.connections:
+            connection.wind_down()
+        while (self.active or self.connections) and self.now() < end:
             await asyncio.sleep(SWEEP)
         for one in list(self.active):
             one.stop()
@@ -236,6 +266,7 @@ class Gateway:
         finally:
             self._save_metrics()
             self.tables.close()
+            self.meter.close()
             self.slot.close()
 
 

@@ -1,4 +1,5 @@
-"""Silence is noticed: an alert when nothing is heard of a live model (FIX-17, ALRT-05). Pure decision, thin edge."""
+"""Silence is noticed: an alert when nothing is heard of a live model (FIX-17, ALRT-05), and a filling disk before the log stops
+(T03). Pure decision, thin edge."""
 
 from __future__ import annotations
 
@@ -12,9 +13,12 @@ from tunekeeper.notify import queue
 from tunekeeper.store.database import Lease
 from tunekeeper.store.ledgers.alerts import find_alerts, save_alert
 from tunekeeper.store.ledgers.promotions import find_promotions
+from tunekeeper.store.reserve import Measure, reserved
+from tunekeeper.store.space import Level, Space, level_of, measure
 from tunekeeper.workspace import Workspace
 
 RULE = "FIX-17"
+ROOM_RULE = "T03"
 
 
 def silence(last_request: datetime | None, live_since: datetime | None, now: datetime, hours: float) -> str | None:
@@ -37,14 +41,41 @@ def check_silence(ws: Workspace, model: str, config: Config, *, lease: Lease | N
     with ws.control.read() as tx:
         lines = [line.created for line in find_promotions(tx, model=model) if line.created is not None]
     reason = silence(newest[0].timestamp if newest else None, max(lines, default=None), now, config.silent_hours)
+    return _set(ws, model, RULE, reason, f"{model}: monitoring hears nothing", lease)
+
+
+def shortage(space: Space, level: Level) -> str | None:
+    """One sentence when room is short on the data directory's disk, with what is given up for it; None while there is enough."""
+    if level is Level.OK:
+        return None
+    given_up = {
+        Level.LOW: "nothing yet",
+        Level.NO_BODIES: "bodies are not logged",
+        Level.NO_SHADOW: "bodies are not logged, no shadow copies are sent",
+        Level.FULL: "requests are refused",
+    }
+    return f"the data directory's disk is {space.used:.0%} full, {space.free >> 20} MB are left: {given_up[level]}"
+
+
+def check_room(ws: Workspace, model: str, *, lease: Lease | None = None, measure: Measure = measure) -> Alert | None:
+    """Fire or resolve the alert of a filling disk under a model's log; returns it while it fires. `measure`: asks the disk."""
+    space = measure(ws.root)
+    level = level_of(space)
+    if level is not Level.OK:
+        level = level_of(space, level, reserved=reserved(ws.root))
+    return _set(ws, model, ROOM_RULE, shortage(space, level), f"{model}: the disk is filling up", lease)
+
+
+def _set(ws: Workspace, model: str, rule: str, reason: str | None, subject: str, lease: Lease | None) -> Alert | None:
+    """Make the alert of a rule fire (with a message) or end, where it does not stand so already; returns it while it fires."""
     with ws.state.read() as tx:
-        firing = next((each for each in find_alerts(tx, model=model, state="firing") if each.rule == RULE), None)
+        firing = next((each for each in find_alerts(tx, model=model, state="firing") if each.rule == rule), None)
     if (reason is None) == (firing is None):
         return firing
     with ws.state.write(by="monitoring", lease=lease) as write:
         if reason is None and firing is not None:
-            save_alert(write, replace(firing, state="resolved", until=now))
+            save_alert(write, replace(firing, state="resolved", until=ws.clock.utc()))
             return None
-        alert = Alert(id=ws.new_id("alr"), model=model, rule=RULE, severity="critical", reason=reason or "", since=now)
-        queue(write, kind="alert", subject=f"{model}: monitoring hears nothing", text=alert.reason, id=alert.id)
+        alert = Alert(id=ws.new_id("alr"), model=model, rule=rule, severity="critical", reason=reason or "", since=ws.clock.utc())
+        queue(write, kind="alert", subject=subject, text=alert.reason, id=alert.id)
         return save_alert(write, alert)

@@ -36,6 +36,8 @@ class Plan:
     """Descriptors that it inherits under the same numbers."""
     grace: float = 5.0
     """Seconds between SIGTERM and SIGKILL."""
+    longest: float = LAST_DELAY
+    """Most seconds before it is started again, however often it has died."""
 
 
 @dataclass(slots=True)
@@ -99,7 +101,7 @@ class Child:
     def died(self, now: float) -> float:
         """Note a death; returns the seconds to wait before it may start again."""
         self.failures = 1 if now - self.started > GOOD_LIFE else self.failures + 1
-        delay: float = min(LAST_DELAY, FIRST_DELAY * 2.0 ** (self.failures - 1))
+        delay: float = min(self.plan.longest, FIRST_DELAY * 2.0 ** (self.failures - 1))
         self.due, self.pid = now + delay, None
         return delay
 

@@ -11,12 +11,14 @@ from pathlib import Path
 from tunekeeper.core import errors
 from tunekeeper.core.errors import OurFault, TunekeeperError
 from tunekeeper.gateway.options import Options, write_options
-from tunekeeper.processes import ending, sockets
+from tunekeeper.processes import budgets, ending, sockets
 from tunekeeper.processes.children import Child, Plan
 from tunekeeper.processes.supervisor import Supervisor
 from tunekeeper.store import published
 
 READY_SECONDS = 30.0
+LONGEST_WITHOUT_GATEWAY = 1.0
+"""Seconds: a gateway that died often still comes back soon, for users wait in the backlog meanwhile."""
 
 
 class Door:
@@ -61,6 +63,9 @@ class Door:
         for lock in self.run.glob("child-gateway-*.lock"):
             if changed or lock.stem.removeprefix("child-gateway-") not in self.names:
                 ending.end_matching(self.run, lock.stem)
+        unknown = budgets.restore(self.root)
+        if unknown is not None:
+            self.supervisor.say({"event": "budgets_unknown", "why": unknown})
         for name in self.names:
             command = (
                 *(sys.executable, "-m", "tunekeeper.gateway.main"),
@@ -68,7 +73,10 @@ class Door:
             )
             grace = options.limits.drain_seconds + 5.0
             lock = self.run / f"child-gateway-{name}.lock"
-            self.supervisor.ensure(Plan(name=f"gateway-{name}", command=command, lock=lock, fds=(handle,), grace=grace))
+            plan = Plan(
+                name=f"gateway-{name}", command=command, lock=lock, fds=(handle,), grace=grace, longest=LONGEST_WITHOUT_GATEWAY
+            )
+            self.supervisor.ensure(plan)
         holder = sockets.holder_command(self.run, self.socket)
         self.supervisor.ensure(Plan(name="socket", command=holder, lock=self.run / "child-socket.lock", fds=(handle,)))
 

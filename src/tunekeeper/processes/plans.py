@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunekeeper.config import ProjectConfig, ServeFile, environment, load_project
+from tunekeeper.config.project import LogConfig
 from tunekeeper.core import errors
 from tunekeeper.core.errors import ConfigError, OurFault, TunekeeperError
 from tunekeeper.gateway.options import Options, options_of
@@ -75,7 +76,7 @@ def up(project: Path, *, say: Say, flags: Mapping[str, Any] | None = None) -> in
     with supervisor.at_work(then=models.stop), Door(supervisor, ws.root, config.gateway.host, config.gateway.port) as door:
         publish_newest(ws)
         door.open(options_of(config.gateway, require_key=True, static_key=_static_key(ws, environ)), config.gateway.workers)
-        supervisor.ensure(keeper_plan(ws.root))
+        supervisor.ensure(keeper_plan(ws.root, config.log))
         if config.worker.enabled:
             supervisor.ensure(_worker_plan(ws, project, config))
         supervisor.chores += [(0.5, heartbeat(ws.root)), (0.5, models.reconcile)]
@@ -94,7 +95,7 @@ def serve(asked: Serving, *, say: Say) -> int:
     with supervisor.at_work(), Door(supervisor, root, asked.host, asked.port) as door:
         _seed(root, asked)
         door.open(_serving_options(file, root, asked.host, environ), asked.workers)
-        supervisor.ensure(keeper_plan(root))
+        supervisor.ensure(keeper_plan(root, file.log))
         supervisor.chores.append((0.5, heartbeat(root)))
         if asked.routing:
             supervisor.chores.append((0.25, _Watch(asked.file, lambda: _seed(root, asked), say)))
@@ -144,9 +145,11 @@ class _Watch:
         return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def keeper_plan(root: Path) -> Plan:
-    """The child that compacts the log and answers look-ups of body ids."""
-    command = (sys.executable, "-m", "tunekeeper.store.log.keeper", "--root", str(root))
+def keeper_plan(root: Path, log: LogConfig) -> Plan:
+    """The child that compacts the log, drops what is past its keeping and answers look-ups of body ids."""
+    keeping = (("--days", log.days), ("--body-days", log.body_days))
+    options = [word for option, days in keeping if days is not None for word in (option, f"{days:g}")]
+    command = (sys.executable, "-m", "tunekeeper.store.log.keeper", "--root", str(root), *options)
     return Plan(name="keeper", command=command, lock=root / "run" / "child-keeper.lock", grace=10.0)
 
 

@@ -82,6 +82,7 @@ def _seed(
         shadow=ids[model, entry.shadow.slot] if entry.shadow else None,
         shadow_share=entry.shadow.share if entry.shadow else 0,
         timeouts=entry.timeouts,
+        confidence_floor=entry.confidence_floor,
         durability=durability,
         static=entry.static,
     )

@@ -15,7 +15,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -26,8 +26,9 @@ from tunekeeper.core.errors import Busy, Conflict, LeaseLost, TunekeeperError
 from tunekeeper.core.nouns.monitoring import Trigger
 from tunekeeper.core.nouns.retraining import Cycle
 from tunekeeper.data import review
+from tunekeeper.monitoring.tokens import fill_tokens
 from tunekeeper.monitoring.watch import watch
-from tunekeeper.monitoring.watchdog import check_silence
+from tunekeeper.monitoring.watchdog import check_room, check_silence
 from tunekeeper.notify import deliver
 from tunekeeper.retraining.cycle import STAGES, Stage, open_cycle, step
 from tunekeeper.retraining.policy import Facts, choose
@@ -46,6 +47,7 @@ from tunekeeper.workspace import Workspace, open_workspace
 LEASE = "worker"
 LEASE_SECONDS = 10.0
 SILENCE_SECONDS = 10.0
+COUNT_SECONDS = 5.0
 CYCLE_STEPS = 8  # a stage that is done at once lets the next begin in the same tick
 
 
@@ -67,6 +69,8 @@ class Worker:
     """The stages of a cycle, in order."""
     listened: dict[str, float] = field(default_factory=dict)
     """Model → real seconds when silence was last looked for."""
+    counted: dict[str, tuple[float, datetime | None]] = field(default_factory=dict)
+    """Model → real seconds when tokens were last counted, and from where the next pass looks."""
 
     def tick(self) -> bool:
         """One round over everything that is due. Returns False while another worker holds the lease."""
@@ -78,6 +82,7 @@ class Worker:
             self._guarded(name, "rollout", partial(self._rollouts, name, config))
             self._guarded(name, "monitoring", partial(self._watch, name, config))
             self._guarded(name, "cycle", partial(self._cycles, name, config))
+            self._guarded(name, "tokens", partial(self._count, name))
         self._guarded("", "notify", partial(deliver, self.ws, self.project.notify))
         return True
 
@@ -131,8 +136,20 @@ class Worker:
             self.say({"event": "watched", "model": name, "alarms": [each.reason for each in findings if each.holds == "yes"]})
         if self.ws.clock.real() - self.listened.get(name, -SILENCE_SECONDS) >= SILENCE_SECONDS:
             self.listened[name] = self.ws.clock.real()
+            check_room(self.ws, name, lease=self.leases["state"])
             check_silence(self.ws, name, section, lease=self.leases["state"])
         self._consider(name, config)
+
+    def _count(self, name: str) -> None:
+        """Fill in the tokens that model servers did not count, a little at a time."""
+        at, since = self.counted.get(name, (-COUNT_SECONDS, None))
+        if self.ws.clock.real() - at < COUNT_SECONDS:
+            return
+        self.counted[name] = (self.ws.clock.real(), since)
+        filled = fill_tokens(self.ws, name, since=since)
+        self.counted[name] = (self.ws.clock.real(), filled.upto)
+        if filled.written:
+            self.say({"event": "counted", "model": name, "records": filled.written})
 
     def _consider(self, name: str, config: ModelConfig) -> None:
         facts = facts_of(self.ws, config)

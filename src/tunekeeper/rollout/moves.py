@@ -23,6 +23,7 @@ from tunekeeper.store.ledgers.routes import load_route, save_route
 from tunekeeper.store.ledgers.slots import find_slots
 from tunekeeper.store.published import barrier
 from tunekeeper.store.publishing import publish_newest as publish_committed
+from tunekeeper.store.reserve import make_room
 from tunekeeper.workspace import Workspace
 
 BREAK_AFTER = 0.3  # seconds that going back waits for another process's lock before it breaks it
@@ -67,6 +68,7 @@ def rollback(ws: Workspace, model: str, *, to: str | None = None, by: str, reaso
     back to is loaded, UserError for a static route.
     """
     started = time.perf_counter()
+    make_room(ws.root)
     with ws.control.write(by=by, break_after=BREAK_AFTER) as tx:
         route = _committed(tx, model)
         slots = {slot.id: slot for slot in find_slots(tx, model=model)}
@@ -145,6 +147,7 @@ def set_route(
         raise UserError(
             f"weights of {model} add up to {sum(weights.values())}, not 10000", fix=f"tunekeeper route set {model} S=9000 T=1000"
         )
+    make_room(ws.root)
     with ws.control.write(by=by) as tx:
         route = _committed(tx, model)
         slots = {slot.id: slot for slot in find_slots(tx, model=model)}

@@ -30,6 +30,8 @@ class RouteSeed:
     """Ten-thousandths of requests that are copied."""
     timeouts: Timeouts = Timeouts()
     """Deadlines."""
+    confidence_floor: float | None = None
+    """As `Route.confidence_floor`."""
     durability: Literal["process", "power"] | None = None
     """`process` or `power`; None takes the gateway's."""
     static: str | None = None
@@ -75,6 +77,7 @@ def seeded(current: Route | None, seed: RouteSeed, salt: str) -> Route | None:
         shadow=seed.shadow,
         shadow_share=seed.shadow_share,
         timeouts=seed.timeouts,
+        confidence_floor=seed.confidence_floor,
         durability=seed.durability,
         static=seed.static,
         seed=seed.block,

@@ -1,6 +1,8 @@
-"""Content-addressed files: `blobs/<2 hex digits>/<62 hex digits>`, whole or absent, never changed.
+"""Content-addressed files: `blobs/<2 hex digits>/<62 hex digits>`, whole or absent, never changed but by an erasure.
 
-A folder is a manifest, itself a blob: `{"files": {relative name: digest}}`, written after everything it names.
+A folder is a manifest, itself a blob: `{"files": {relative name: digest}}`, written after everything it names. A blob of lines
+from which a person's lines were erased keeps its name; `<62 hex digits>.erased` beside it names each line that went and the
+digest of what is left, so that damage is still told from erasure.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -18,6 +21,33 @@ from tunekeeper.core.ids import canonical_json, digest_bytes, digest_file
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _NO_SPACE = 28
+_TOMBSTONES = ".erased"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tombstone:
+    """What is left of one erased line."""
+
+    line: int
+    """Its number in the blob as it was made, from 1."""
+    id: str
+    """Whose line it was: the id of the example or case."""
+    kept: bool = False
+    """Whether something without the erased text stands in its place; else the line is gone."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Overlay:
+    """The file beside a blob that something was erased from."""
+
+    holds: str
+    """Digest of what is left."""
+    was: str
+    """Digest before the newest erasure: where that still lies there, the erasure was killed and does not count."""
+    rows: tuple[Tombstone, ...]
+    """Every erased line."""
+    fresh: int
+    """How many of them, at the end, the newest erasure added."""
 
 
 class Blobs:
@@ -68,7 +98,7 @@ class Blobs:
             data = self.path(digest).read_bytes()
         except FileNotFoundError:
             raise NotFound(f"blob {digest} is not in this workspace") from None
-        if digest_bytes(data) != digest:
+        if not self._stands_for(digest, digest_bytes(data)):
             raise ArtifactError(f"blob {digest} is damaged: its bytes have another digest", fix="restore it from a backup")
         return data
 
@@ -102,15 +132,74 @@ class Blobs:
 
     def damaged(self) -> tuple[int, list[str]]:
         """Read every blob: how many there are, and the digests of those whose bytes are not what their name says."""
-        digests = ["sha256:" + path.parent.name + path.name for path in sorted(self.root.glob("??/*")) if path.name[0] != "."]
+        names = [path.parent.name + path.name for path in sorted(self.root.glob("??/*"))]
+        digests = ["sha256:" + name for name in names if _DIGEST.fullmatch("sha256:" + name)]
         return len(digests), [digest for digest in digests if not self.verify(digest)]
 
     def verify(self, digest: str) -> bool:
-        """Whether the blob is here and its bytes have this digest; reads all of it."""
-        return self.has(digest) and digest_file(self.path(digest)) == digest
+        """Whether the blob is here and its bytes have this digest, erased lines aside; reads all of it."""
+        return self.has(digest) and self._stands_for(digest, digest_file(self.path(digest)))
+
+    def erased(self, digest: str) -> tuple[Tombstone, ...]:
+        """The lines that were erased from a blob; empty where nothing was."""
+        overlay = self._overlay(digest)
+        return () if overlay is None else self._counted(digest, overlay)
+
+    def erased_lines(self) -> int:
+        """How many lines were erased from all blobs together."""
+        beside = (path.parent.name + path.name.removesuffix(_TOMBSTONES) for path in self.root.glob(f"??/*{_TOMBSTONES}"))
+        return sum(len(self.erased("sha256:" + name)) for name in beside if _DIGEST.fullmatch("sha256:" + name))
+
+    def erase_lines(
+        self, digest: str, change: Callable[[bytes], tuple[str, bytes | None] | None], *, dry_run: bool = False
+    ) -> int:
+        """Erase lines of a blob, which keeps its name. `change`: a line without its end → None where it stays, else whose it is
+        and what stands there instead (None: nothing). Returns how many lines went; an absent blob has none. Killed at any moment
+        it can be repeated. Raises DiskFull."""
+        if not self.has(digest):
+            return 0
+        before = self.path(digest).read_bytes()
+        overlay = self._overlay(digest)
+        known = () if overlay is None else self._counted(digest, overlay)
+        data, fresh = _without(before, {row.line for row in known if not row.kept}, change)
+        if fresh and not dry_run:
+            made = _Overlay(holds=digest_bytes(data), was=digest_bytes(before), rows=(*known, *fresh), fresh=len(fresh))
+            self._replace(self._tombstones(digest), canonical_json(asdict(made)))
+            self._replace(self.path(digest), data)
+        return len(fresh)
+
+    def _stands_for(self, digest: str, found: str) -> bool:
+        if found == digest:
+            return True
+        overlay = self._overlay(digest)
+        return overlay is not None and found in (overlay.holds, overlay.was)
+
+    def _counted(self, digest: str, overlay: _Overlay) -> tuple[Tombstone, ...]:
+        found = digest_file(self.path(digest)) if self.has(digest) else overlay.holds
+        return overlay.rows if found == overlay.holds else overlay.rows[: -overlay.fresh] if found == overlay.was else ()
+
+    def _tombstones(self, digest: str) -> Path:
+        path = self.path(digest)
+        return path.with_name(path.name + _TOMBSTONES)
+
+    def _overlay(self, digest: str) -> _Overlay | None:
+        path = self._tombstones(digest)
+        try:
+            value = json.loads(path.read_bytes())
+            rows = tuple(Tombstone(**row) for row in value["rows"])
+            return _Overlay(holds=value["holds"], was=value["was"], rows=rows, fresh=int(value["fresh"]))
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError):
+            raise ArtifactError(f"{path}: not a list of tombstones", fix="restore it from a backup") from None
 
     def _place(self, digest: str, fill: Callable[[BinaryIO], object]) -> None:
-        target = self.path(digest)
+        self._put(self.path(digest), fill)
+
+    def _replace(self, target: Path, data: bytes) -> None:
+        self._put(target, lambda file: file.write(data))
+
+    def _put(self, target: Path, fill: Callable[[BinaryIO], object]) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}")
         try:
@@ -126,6 +215,28 @@ class Blobs:
             if error.errno == _NO_SPACE:
                 raise DiskFull(f"no room left on the disk of {self.root}", fix="free some space and repeat the command") from None
             raise
+
+
+def _without(
+    data: bytes, gone: set[int], change: Callable[[bytes], tuple[str, bytes | None] | None]
+) -> tuple[bytes, list[Tombstone]]:
+    """The lines that stay and a tombstone for each that does not. `gone`: numbers of lines that went earlier."""
+    kept: list[bytes] = []
+    fresh: list[Tombstone] = []
+    number = 0
+    for line in data.splitlines(keepends=True):
+        number += 1
+        while number in gone:
+            number += 1
+        text = line.rstrip(b"\r\n")
+        changed = change(text)
+        if changed is None:
+            kept.append(line)
+            continue
+        whose, instead = changed
+        fresh.append(Tombstone(line=number, id=whose, kept=instead is not None))
+        kept += [] if instead is None else [instead + line[len(text) :]]
+    return b"".join(kept), fresh
 
 
 def _safe(name: str) -> str:

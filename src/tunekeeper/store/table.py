@@ -140,6 +140,18 @@ class Ledger(Generic[T]):
         append_audit(tx, ledger=self.name, id=subject, rev=1, detail=f"{len(rows)} rows")
         return len(rows)
 
+    def erase(self, tx: Write, values: Iterable[T], *, detail: str) -> int:
+        """Put these in place of appended rows with the same ids, which hold what must not be kept. Audited, one row each, with
+        `detail`. Returns how many rows were there."""
+        self._belongs(tx)
+        count = 0
+        for value in values:
+            same = self.table.c.id == self.id(value)
+            if tx.connection.execute(self.table.update().where(same).values(**self._columns(value))).rowcount:
+                append_audit(tx, ledger=self.name, id=self.id(value), rev=1, detail=detail)
+                count += 1
+        return count
+
     def decode(self, body: str) -> T:
         """The value of a body; fields that a newer release added are passed over."""
         return msgspec.json.decode(body, type=self.noun)

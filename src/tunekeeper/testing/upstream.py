@@ -8,7 +8,8 @@ prints `{"listening": "http://127.0.0.1:PORT"}` and serves until SIGTERM. `GET /
 Behaviours (each takes an optional `:SECONDS`): `ok` · `500` · `503` · `400` · `404` · `429` (with retry-after: 7) · `hang` (no
 head) · `hang_body` (head, then nothing) · `slow` (first token late) · `drip` (each token late) · `early_end` (clean end without
 finish_reason and `[DONE]`) · `cut` (connection dropped in the middle) · `garbage` (bytes that are not HTTP) · `garbage_body` (200
-that is not JSON) · `wrong_length` · `error_in_200` · `error_in_stream` · `close` (dropped without a byte) · `no_usage`.
+that is not JSON) · `wrong_length` · `error_in_200` · `error_in_stream` · `close` (dropped without a byte) · `no_usage` · `unsure`
+(tokens of probability 0.1 where log-probabilities are asked for, else 0.9) · `unsure_drip` (each token late as well).
 """
 
 from __future__ import annotations
@@ -46,7 +47,11 @@ BEHAVIOURS = (
     "error_in_200",
     "error_in_stream",
     "no_usage",
+    "unsure",
+    "unsure_drip",
 )
+SURE, UNSURE = -0.1, -2.3
+"""Log-probability of each token."""
 HANG = 3600.0
 
 
@@ -192,7 +197,10 @@ class FakeUpstream:
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n<html>no!")
             await writer.drain()
             return False
-        answer = json.dumps(plain_answer(self._id(), path, body, self.answer(body), usage=name != "no_usage")).encode()
+        logprob = UNSURE if name.startswith("unsure") else SURE
+        answer = json.dumps(
+            plain_answer(self._id(), path, body, self.answer(body), usage=name != "no_usage", logprob=logprob)
+        ).encode()
         if name not in ("hang_body", "wrong_length", "early_end", "cut"):
             return await self._send(writer, 200, answer)
         head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % (len(answer) + 10)
@@ -207,7 +215,8 @@ class FakeUpstream:
         await writer.drain()
         if name == "hang_body":
             await asyncio.sleep(HANG)
-        events = stream_events(self._id(), path, body, self.answer(body), usage=name != "no_usage")
+        logprob = UNSURE if name.startswith("unsure") else SURE
+        events = stream_events(self._id(), path, body, self.answer(body), usage=name != "no_usage", logprob=logprob)
         if name in ("early_end", "cut", "error_in_stream"):
             events = events[: max(2, len(events) // 2)]
         if name == "garbage_body":
@@ -217,8 +226,8 @@ class FakeUpstream:
         for event in events:
             writer.write(b"%x\r\n%s\r\n" % (len(event), event))
             await writer.drain()
-            if name == "drip" or self.delay:
-                await asyncio.sleep(delay if name == "drip" else self.delay)
+            if name.endswith("drip") or self.delay:
+                await asyncio.sleep(delay if name.endswith("drip") else self.delay)
         if name in ("error_in_stream", "error_in_200"):
             error = b'data: {"error":{"message":"out of memory","type":"server_error","code":500}}\n\n'
             writer.write(b"%x\r\n%s\r\n" % (len(error), error))
@@ -263,7 +272,16 @@ async def _gone(reader: asyncio.StreamReader) -> None:
         await asyncio.sleep(0.02)
 
 
-def plain_answer(id: str, path: str, body: dict[str, Any], text: str, *, usage: bool = True) -> dict[str, Any]:
+def _logprobs(path: str, words: list[str], logprob: float) -> dict[str, Any]:
+    """Log-probabilities in the shape of the endpoint `path` ends with."""
+    if path.endswith("/chat/completions"):
+        return {"content": [{"token": word, "logprob": logprob} for word in words]}
+    return {"tokens": words, "token_logprobs": [logprob for _ in words]}
+
+
+def plain_answer(
+    id: str, path: str, body: dict[str, Any], text: str, *, usage: bool = True, logprob: float = SURE
+) -> dict[str, Any]:
     """A whole answer in OpenAI's shape for the endpoint `path` ends with."""
     words = len(text.split())
     answer: dict[str, Any] = {"id": id, "created": 1, "model": body.get("model")}
@@ -277,12 +295,14 @@ def plain_answer(id: str, path: str, body: dict[str, Any], text: str, *, usage: 
     choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
     choice |= {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
     if body.get("logprobs"):
-        choice["logprobs"] = {"content": [{"token": word, "logprob": -0.1} for word in text.split()]}
+        choice["logprobs"] = _logprobs(path, text.split(), logprob)
     answer |= {"object": "chat.completion" if chat else "text_completion", "choices": [choice]}
     return answer | ({"usage": {"prompt_tokens": 5, "completion_tokens": words, "total_tokens": 5 + words}} if usage else {})
 
 
-def stream_events(id: str, path: str, body: dict[str, Any], text: str, *, usage: bool = True) -> list[bytes]:
+def stream_events(
+    id: str, path: str, body: dict[str, Any], text: str, *, usage: bool = True, logprob: float = SURE
+) -> list[bytes]:
     """The same answer as server-sent events, one a word, with the usage event when the request asked for it."""
     chat = path.endswith("/chat/completions")
     base = {
@@ -298,7 +318,8 @@ def stream_events(id: str, path: str, body: dict[str, Any], text: str, *, usage:
     )
     for part in parts:
         piece = {"delta": {"content": part}} if chat else {"text": part}
-        chunks.append({"index": 0, **piece, "finish_reason": None})
+        known = {"logprobs": _logprobs(path, [part], logprob)} if body.get("logprobs") else {}
+        chunks.append({"index": 0, **piece, **known, "finish_reason": None})
     chunks.append({"index": 0, **({"delta": {}} if chat else {"text": ""}), "finish_reason": "stop"})
     events = [{**base, "choices": [chunk]} for chunk in chunks]
     if usage and (body.get("stream_options") or {}).get("include_usage"):

@@ -135,3 +135,14 @@ def test_a_damaged_segment_that_still_names_the_user_goes_whole(root: Path, cloc
     Log(root, clock).erase("mallory")
     assert list((root / "spool" / "damaged").iterdir()) == []
     assert len(Log(root, clock).find()) == 1
+
+
+def test_whose_requests_would_go_can_be_asked_before(root: Path, clock: ManualClock, record: Record) -> None:
+    spool, theirs, _ = populate(root, clock, record)
+    log = Log(root, clock)
+    assert log.requests_of("mallory") == set(theirs)
+    spool.close()
+    with segments.maintenance(root):
+        compact(root)
+    assert log.requests_of("mallory") == set(theirs)
+    assert log.requests_of("nobody") == set()

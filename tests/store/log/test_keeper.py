@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,9 +20,13 @@ from typing import Any
 import pytest
 
 from tunekeeper.core.clock import ManualClock
-from tunekeeper.store.log import Log, Spool, segments
-from tunekeeper.store.log.keeper import LOOKUP_DAYS, Keeper
+from tunekeeper.store.clockfile import create_clock
+from tunekeeper.store.flocks import Supervision
+from tunekeeper.store.log import Log, Spool, partitions, segments
+from tunekeeper.store.log.compact import Compacted
+from tunekeeper.store.log.keeper import LOOKUP_DAYS, Keeper, run
 from tunekeeper.store.log.lookups import ask
+from tunekeeper.store.reserve import lay_by, reserved
 
 Record = Callable[..., dict[str, Any]]
 
@@ -127,3 +135,72 @@ def test_a_keeper_ends_some_time_after_its_supervisor_and_one_without_any_goes_o
         assert child.stderr.read() == "keeper: no supervisor for too long, ends\n"
         assert not (left / "run" / "keeper.sock").exists()
         assert by_hand.poll() is None
+
+
+def _folders(root: Path) -> int:
+    return sum(len(partitions.hours(root, kind)) for kind in partitions.KINDS)
+
+
+def test_a_purge_that_is_killed_again_and_again_goes_on_and_leaves_exactly_what_is_kept(
+    root: Path, clock: ManualClock, record: Record
+) -> None:
+    spool = Spool(root, "gateway-0", clock)
+    made = []
+    for _ in range(60):
+        made.append(record())
+        spool.ended(made[-1])
+        said = {"request_id": made[-1]["request_id"], "timestamp": clock.utc(), "model_id": "support-desk"}
+        spool.feedback({**said, "id": f"f{len(made)}", "kind": "thumb", "value": "up"})
+        clock.advance(6 * 3600)
+    spool.close()
+    Keeper(root, clock).once()
+    create_clock(root, start=clock.utc(), factor=0.0).close()
+    days = ("--days", "7", "--body-days", "3")
+    dying = str(Path(__file__).parent.parent / "dying.py")
+
+    def purge(where: Path, kill_at: int) -> subprocess.CompletedProcess[str]:
+        words = ("tunekeeper.store.log.keeper", "--root", str(where), "--once", *days)
+        command = [sys.executable, dying, str(where), str(kill_at), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    shutil.copytree(root, root.with_name("copy"))
+    touches = int(re.findall(r"touches: (\d+)", purge(root.with_name("copy"), 0).stderr)[0])
+    left = [_folders(root)]
+    for share in (0.4, 0.2, 0.2):
+        assert purge(root, int(touches * share)).returncode == -signal.SIGKILL
+        left.append(_folders(root))
+    assert left == sorted(set(left), reverse=True), "each goes on where the one before was killed"
+    assert left[-1] > 28 + 28 + 12, "and none was done"
+    with running(root, "--once", *days) as child:
+        assert child.wait(60) == 0
+    found = Log(root, clock).find()
+    assert [each.request_id for each in found] == [each["request_id"] for each in made[-28:]]
+    assert [each.request is not None for each in found] == [False] * 16 + [True] * 12
+    assert [len(partitions.hours(root, kind)) for kind in ("metrics", "feedback", "bodies")] == [28, 28, 12]
+    assert len(Keeper(root, clock).index.hours()) == 28
+    assert Log(root, clock).verify() == {"records": 28, "duplicates": 0, "open": 0, "corrupt": 0}
+
+
+def test_a_pass_without_room_is_done_again_on_the_room_of_the_reserve(root: Path, clock: ManualClock, record: Record) -> None:
+    spool = Spool(root, "gateway-0", clock)
+    spool.ended(record())
+    spool.close()
+    stop = threading.Event()
+
+    class Crowded(Keeper):
+        passes = 0
+
+        def once(self) -> Compacted:
+            self.passes += 1
+            if reserved(self.root):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            stop.set()
+            return super().once()
+
+    assert lay_by(root)
+    keeper = Crowded(root, clock)
+    run(keeper, 0.01, stop, Supervision(root, clock.real))
+    assert keeper.passes == 2
+    assert not reserved(root)
+    assert len(Log(root, clock).find()) == 1
+    assert segments.list_segments(root) == []

@@ -99,7 +99,7 @@ def test_every_bit_flip_is_detected_and_costs_at_most_its_own_line() -> None:
     lines = some_lines(30)
     data = b"".join(lines)
     whole = set(ids(data))
-    for _ in range(300):
+    for _ in range(2_000):
         place, bit = rng.randrange(len(data)), rng.randrange(8)
         broken = bytearray(data)
         broken[place] ^= 1 << bit
@@ -161,3 +161,16 @@ def test_scanning_hostile_bytes_ends() -> None:
         found = scan(data)
         assert found.lines == ()
         assert found.consumed <= len(data)
+
+
+def test_a_tail_filled_with_zeros_costs_only_the_lines_it_covers() -> None:
+    lines = some_lines(40)
+    data = b"".join(lines)
+    ends = [sum(map(len, lines[: i + 1])) for i in range(len(lines))]
+    for start in range(len(data) - 4096, len(data), 3):
+        found = scan(data[:start] + b"\0" * (len(data) - start))
+        whole = sum(end <= start for end in ends)
+        # A line whose newline alone was overwritten, at the very end, is recovered as well.
+        assert whole <= len(found.lines) <= whole + 1, start
+        assert found.lines[-1].end <= start + 1
+        assert found.corrupt + found.torn == 1, start

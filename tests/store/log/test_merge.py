@@ -91,3 +91,22 @@ def test_retention_drops_whole_hours_and_bodies_first(
     assert (len(parquet(root)), len(parquet(root, "bodies"))) == (hours, bodies)
     assert Log(root, clock).find()[-1].request_id == kept[0]
     assert len(list((root / "ids").iterdir())) == hours
+
+
+def test_ids_that_merging_drops_are_still_reported_as_written_twice(root: Path, clock: ManualClock, record: Record) -> None:
+    made = record()
+    for round_ in range(3):
+        for _ in range(2):
+            spool = Spool(root, "gateway-0", clock)
+            spool.ended(made)
+            spool.ended(record())
+            spool.close()
+        with segments.maintenance(root):
+            compact(root)
+        written = 2 * (round_ + 1)
+        for _ in range(2):
+            assert Log(root, clock).verify() == {"records": written + 1, "duplicates": written - 1, "open": 0, "corrupt": 0}
+            merge(root, clock.utc() + timedelta(hours=2))
+            merge(root, clock.utc() + timedelta(hours=2))
+        assert len(parquet(root)) == 1
+        assert len(Log(root, clock).find()) == written + 1

@@ -32,7 +32,7 @@ def test_only_hours_and_models_that_can_hold_rows_are_listed(tmp_path: Path) -> 
     (tmp_path / "log" / "metrics" / "stray").mkdir()
     since, until = datetime(2026, 1, 5, 10, 30, tzinfo=UTC), datetime(2026, 1, 5, 11, 0, tzinfo=UTC)
     found = [str(p.relative_to(tmp_path / "log" / "metrics")) for p in files(tmp_path, "metrics", since, until, "b")]
-    assert found == ["2026-01-05T10/b/x.parquet", "2026-01-05T11/b/x.parquet"]
+    assert found == ["2026-01-05T10/b/x.parquet"]
     assert len(files(tmp_path, "metrics", None, None)) == 6
     assert files(tmp_path, "bodies", None, None) == []
 

@@ -156,3 +156,29 @@ def test_a_record_is_seen_by_a_reader_that_was_there_before_it(root: Path, clock
         spool.flush()
         assert [row.requests for row in log.window("support-desk", None, None)] == [n]
     spool.close()
+
+
+def test_an_id_that_is_compacted_and_written_again_counts_once(root: Path, clock: ManualClock, record: Record) -> None:
+    made = [record() for _ in range(4)]
+    log = Log(root, clock)
+    for few, settled in ((made[:3], True), (made[1:], False)):
+        spool = Spool(root, "gateway-0", clock)
+        for each in few:
+            spool.ended(each)
+        spool.close()
+        if settled:
+            with segments.maintenance(root):
+                compact(root)
+    assert [row.requests for row in log.window("support-desk", None, None)] == [4]
+    assert len(log.find(limit=10)) == 4
+
+
+def test_purposes_are_filtered_one_several_none_or_all(root: Path, clock: ManualClock, record: Record) -> None:
+    spool = Spool(root, "gateway-0", clock)
+    for purpose in ("user", "user", "shadow", "exam", "of a newer version"):
+        spool.ended(record(purpose=purpose))
+    spool.close()
+    log = Log(root, clock)
+    for purposes, wanted in ((("user",), 2), (("shadow", "exam"), 2), (("of a newer version", "user"), 3), ((), 0), (None, 5)):
+        assert sum(row.requests for row in log.window(None, None, None, purpose=purposes)) == wanted
+        assert len(log.find(purpose=purposes)) == wanted

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from tunekeeper.core.clock import ManualClock
@@ -218,3 +219,59 @@ def test_a_damaged_parquet_file_is_one_clear_error(root: Path, clock: ManualCloc
     with pytest.raises(OurFault, match="cannot be read"):
         log.find()
     spool.close()
+
+
+@pytest.mark.parametrize("minutes", [0, 59, 61, -61, 3000])
+def test_a_request_is_loaded_whichever_hour_its_stamp_fell_into(
+    root: Path, clock: ManualClock, record: Record, minutes: int
+) -> None:
+    made = record(timestamp=clock.utc() + timedelta(minutes=minutes))
+    other = record()
+    spool = Spool(root, "gateway-0", clock)
+    spool.ended(made)
+    spool.ended(other)
+    spool.close()
+    log = Log(root, clock)
+    assert log.load(made["request_id"]).timestamp == made["timestamp"]
+    with segments.maintenance(root):
+        compact(root)
+    assert log.load(made["request_id"]).timestamp == made["timestamp"]
+    assert log.raw(made["request_id"]) == (made["request"], made["response"])
+
+
+def test_a_reader_that_was_there_before_an_erasure_forgets_too(root: Path, clock: ManualClock, record: Record) -> None:
+    mine, theirs = record(metadata={"user_id": "ann"}), record()
+    spool = Spool(root, "gateway-0", clock)
+    spool.ended(mine)
+    spool.ended(theirs)
+    spool.feedback({"id": "fb_1", "request_id": mine["request_id"], "timestamp": clock.utc(), "kind": "thumb", "value": "up"})
+    spool.close()
+    with segments.maintenance(root):
+        compact(root)
+    log = Log(root, clock)
+    assert [(row.requests, row.thumbs_up) for row in log.window(None, None, None)] == [(2, 1)]
+    assert log.erase("ann")["requests"] == 1
+    assert [(row.requests, row.thumbs_up) for row in log.window(None, None, None)] == [(1, 0)]
+    assert [one.request_id for one in log.find()] == [theirs["request_id"]]
+    with pytest.raises(NotFound):
+        log.load(mine["request_id"])
+
+
+def test_files_of_an_older_version_lack_columns_and_are_read_beside_newer_ones(
+    root: Path, clock: ManualClock, record: Record
+) -> None:
+    made = []
+    for _ in range(2):
+        spool = Spool(root, "gateway-0", clock)
+        made.append(record(slot="a"))
+        spool.ended(made[-1])
+        spool.close()
+    with segments.maintenance(root):
+        compact(root)
+    old = min((root / "log" / "metrics").rglob("*.parquet"))
+    pq.write_table(pq.read_table(old, partitioning=None).drop_columns(["slot"]), old)
+    log = Log(root, clock)
+    slots = {one.request_id: one.slot for one in log.find()}
+    assert set(slots.values()) == {None, "a"}
+    assert {id: log.load(id).slot for id in slots} == slots
+    assert [row.requests for row in log.window(None, None, None)] == [2]

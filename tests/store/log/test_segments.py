@@ -52,3 +52,20 @@ def test_a_lock_that_is_held_is_refused(tmp_path: Path) -> None:
     fcntl.flock(fd, fcntl.LOCK_UN)
     os.close(fd)
     os.close(segments.hold(tmp_path / "lock"))
+
+
+def test_the_disk_of_a_spool_is_the_kernels(tmp_path: Path) -> None:
+    disk = segments.Disk()
+    path = tmp_path / "one"
+    fd = disk.create(path)
+    assert disk.write(fd, b"whole half") == 10
+    disk.sync(fd)
+    disk.sync_folder(tmp_path)
+    disk.cut(fd, 5)
+    disk.write(fd, b" line")
+    assert path.read_bytes() == b"whole line", "appended after a cut, not where the descriptor stood"
+    assert segments.is_held(path)
+    disk.close(fd)
+    assert not segments.is_held(path)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        disk.sync(fd)

@@ -10,7 +10,7 @@ from typing import Any
 from tunekeeper.core.clock import ManualClock
 from tunekeeper.store.log import Log, Spool, segments
 from tunekeeper.store.log.compact import compact
-from tunekeeper.store.log.tail import Tail
+from tunekeeper.store.log.tail import Tail, id_range
 
 Record = Callable[..., dict[str, Any]]
 
@@ -101,3 +101,37 @@ def test_a_reader_beside_writer_and_compactor_sees_every_record_exactly_once(
         stop.set()
         keeper.join()
         spool.close()
+
+
+def test_an_id_in_two_segments_is_one_row_and_an_unchanged_tail_is_the_same_view(
+    root: Path, clock: ManualClock, record: Record
+) -> None:
+    made, tail = [record() for _ in range(3)], Tail(root)
+    for few in (made[:2], made[1:]):
+        spool = Spool(root, "gateway-0", clock)
+        for each in few:
+            spool.ended(each)
+        spool.close()
+    hot = tail.read()
+    assert sorted(hot.metrics["request_id"].to_pylist()) == sorted(each["request_id"] for each in made)
+    assert [len(hot.row(each["request_id"])) for each in made] == [1, 1, 1]
+    assert len(hot.row("req_unknown")) == 0
+    assert id_range(hot.metrics) == (made[0]["request_id"], made[2]["request_id"])
+    assert id_range(hot.metrics.slice(0, 0)) is None
+    assert tail.read() is hot
+    with segments.maintenance(root):
+        compact(root)
+    assert len(tail.read().metrics) == 0
+
+
+def test_a_segment_read_in_many_small_steps_is_whole(root: Path, clock: ManualClock, record: Record) -> None:
+    spool, tail = Spool(root, "gateway-0", clock), Tail(root)
+    ids = []
+    for _ in range(40):
+        made = record()
+        ids.append(made["request_id"])
+        spool.ended(made)
+        spool.flush()
+        assert tail.read().metrics["request_id"].to_pylist() == ids
+    assert tail.read().metrics["request_id"].num_chunks < 25
+    spool.close()

@@ -22,6 +22,8 @@ class Attempt:
     """Stable code of what went wrong; None when this attempt answered."""
     ms: float = 0.0
     """Milliseconds until it answered or failed, at least 0."""
+    confidence: float | None = None
+    """With `low_confidence`: mean token probability, 0 to 1, that was under the floor."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,6 +104,8 @@ class Inference:
     """The request body in full OpenAI shape, redacted by the configured rules; None when bodies are off."""
     response: Any = None
     """The response body in full OpenAI shape (a stream is folded into one), redacted as well."""
+    bodies_off: str | None = None
+    """Why bodies that would have been kept are not here: `disk` while the data directory was short of room."""
 
     @property
     def question(self) -> str:
@@ -268,6 +272,8 @@ class Route:
     """user, session, tenant, key or request."""
     timeouts: Timeouts = Timeouts()
     """Deadlines."""
+    confidence_floor: float | None = None
+    """Mean token probability, above 0 to 1, under which an answer is asked for at the next fallback; None: never."""
     durability: Literal["process", "power"] | None = None
     """Durability for this model; None takes the gateway's."""
     seed: str | None = None
@@ -326,6 +332,16 @@ class ApiKey:
     """When it ends; None: never."""
     revoked: bool = False
     """Whether it was withdrawn."""
+    requests_per_minute: int | None = None
+    """Most requests in a sliding minute; None: any number."""
+    tokens_per_minute: int | None = None
+    """Most tokens, in and out, in a sliding minute."""
+    concurrent: int | None = None
+    """Most requests under way at once."""
+    budget_usd: float | None = None
+    """Most USD of answers in one `budget_period`."""
+    budget_period: Literal["day", "month"] = "month"
+    """Calendar day or month, UTC."""
     created: datetime | None = None
     """When."""
     rev: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 from tunekeeper.core.nouns.evaluation import Suite
 from tunekeeper.store.table import Ledger, Wanted
@@ -33,3 +34,9 @@ def find_suite_locks(tx: Read, *, model: str | None = None, id: str | None = Non
 def save_suite_lock(tx: Write, suite: Suite) -> Suite:
     """Lock a suite, audited; `locked` is stamped. The first lock of a digest stands: saving it again returns that one."""
     return _LEDGER.append(tx, dataclasses.replace(suite, locked=suite.locked or tx.clock.utc()))
+
+
+def save_erased_suite_locks(tx: Write, suites: Iterable[Suite]) -> int:
+    """Put suites from which a person's text was erased in place of what was locked under the same name and digest, audited.
+    Returns how many were there."""
+    return _LEDGER.erase(tx, suites, detail="cases erased")

@@ -38,6 +38,12 @@ def erase(root: Path, user: str, *, dry_run: bool = False) -> dict[str, int]:
     return {"requests": len(ids), "lines": lines, "rows": rows}
 
 
+def requests_of(root: Path, user: str) -> set[str]:
+    """Ids of the requests that `erase` would erase."""
+    with segments.maintenance(root):
+        return _spooled(root, user) | _stored(root, user)
+
+
 def resume(root: Path) -> None:
     """Finish an erasure that was killed. The caller holds `segments.maintenance`."""
     note = root / "log" / _NOTE

@@ -7,6 +7,7 @@ or when its supervisor has been gone for ten minutes. It needs no lease and no d
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -25,6 +26,7 @@ from tunekeeper.store.log.compact import Compacted, compact
 from tunekeeper.store.log.lookups import LookupServer
 from tunekeeper.store.log.merge import merge, retain
 from tunekeeper.store.log.tail import Tail
+from tunekeeper.store.reserve import release
 
 LOOKUP_DAYS = 30
 _BACK_OFF = 30.0
@@ -78,11 +80,21 @@ def run(keeper: Keeper, interval: float, stop: threading.Event, supervision: Sup
 
 def _tried(keeper: Keeper) -> bool:
     try:
-        keeper.once()
+        _once(keeper)
     except (OSError, ValueError) as error:
         print(f"keeper: {error}", file=sys.stderr, flush=True)
         return False
     return True
+
+
+def _once(keeper: Keeper) -> None:
+    """One pass. On a full disk it is tried again on the reserve's room: a compacted segment takes far less than it did."""
+    try:
+        keeper.once()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not release(keeper.root):
+            raise
+        keeper.once()
 
 
 def _take_lock(root: Path) -> int:

@@ -94,17 +94,24 @@ def _merge_folder(folder: Path, kind: str, spooled: set[str], least: int) -> int
 
 
 def _joined(folder: Path, names: list[str], kind: str) -> pa.Table:
-    """The rows of several files in order of request id (time), each id once for metrics and bodies, each statement once."""
+    """The rows of several files in order of request id (time), each id once for metrics and bodies, each statement once. How
+    often an id of metrics was written again stays with the file, since `log verify` can no longer see it."""
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     tables = [pq.read_table(folder / name, partitioning=None) for name in names]
     whole = pa.concat_tables(tables, promote_options="default")
     key = "id" if kind == "feedback" else "request_id"
-    whole = whole.append_column("_row", pa.array(range(len(whole)), pa.int64()))
-    first = whole.group_by(key).aggregate([("_row", "min")])["_row_min"]
-    kept = whole.take(first.combine_chunks()).sort_by(key)
-    return kept.drop_columns(["_row"])
+    numbered = whole.append_column("_row", pa.array(range(len(whole)), pa.int64()))
+    found = numbered.group_by(key).aggregate(
+        [("_row", "min"), ("origin", "count_distinct")] if kind == "metrics" else [("_row", "min")]
+    )
+    kept = whole.take(found["_row_min"].combine_chunks()).sort_by(key)
+    again = sum(partitions.doubles(table.schema) for table in tables)
+    if kind == "metrics":
+        again += pc.sum(found["origin_count_distinct"]).as_py() - len(found) if len(found) else 0
+    return kept.replace_schema_metadata(partitions.doubles_note(again))
 
 
 def retain(root: Path, now: datetime, days: float | None, body_days: float | None) -> int:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 KINDS = ("metrics", "bodies", "feedback", "tokens")
 ROW_GROUP = {"metrics": 65536, "bodies": 4096, "feedback": 65536, "tokens": 65536}
+_DOUBLES = b"tunekeeper.doubles"
+_INSTANT = timedelta(microseconds=1)
 _HOUR = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -49,22 +51,27 @@ def model_folder(model: str | None) -> str:
 def folders(root: Path, kind: str, since: datetime | None, until: datetime | None, model: str | None = None) -> Iterator[Path]:
     """The folders that can hold rows of `[since, until)`, oldest first; of one model's, or all."""
     top = root / "log" / kind
-    low, high = (None if since is None else hour_of(since)), (None if until is None else hour_of(until))
-    for hour in hours(root, kind):
-        if (low is not None and hour < low) or (high is not None and hour > high):
-            continue
-        names = [model_folder(model)] if model is not None else sorted(_names(top / hour))
-        for name in names:
+    for hour in within(names(top), since, until):
+        inside = [model_folder(model)] if model is not None else sorted(names(top / hour))
+        for name in inside:
             if (top / hour / name).is_dir():
                 yield top / hour / name
 
 
 def hours(root: Path, kind: str) -> list[str]:
     """The hours that have a folder, oldest first."""
-    return sorted(name for name in _names(root / "log" / kind) if _HOUR.fullmatch(name))
+    return within(names(root / "log" / kind), None, None)
 
 
-def _names(folder: Path) -> list[str]:
+def within(found: Iterable[str], since: datetime | None, until: datetime | None) -> list[str]:
+    """Of these folder names the hours that can hold rows of `[since, until)`, oldest first."""
+    low = "" if since is None else hour_of(since)
+    high = None if until is None else hour_of(until - _INSTANT)
+    return sorted(name for name in found if name >= low and (high is None or name <= high) and _HOUR.fullmatch(name))
+
+
+def names(folder: Path) -> list[str]:
+    """What lies in a folder; nothing where there is none."""
     try:
         return os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
@@ -81,9 +88,9 @@ def files(root: Path, kind: str, since: datetime | None, until: datetime | None,
 
 def visible(folder: Path) -> list[str]:
     """Names of the Parquet files in one folder that count."""
-    names = sorted(_names(folder))
-    parquet = {name for name in names if name.endswith(".parquet") and not name.startswith(".")}
-    for name in names:
+    inside = sorted(names(folder))
+    parquet = {name for name in inside if name.endswith(".parquet") and not name.startswith(".")}
+    for name in inside:
         if not name.endswith(".journal"):
             continue
         journal = read_journal(folder / name)
@@ -98,6 +105,16 @@ def read_journal(path: Path) -> Journal | None:
         return msgspec.json.decode(path.read_bytes(), type=Journal)
     except FileNotFoundError:
         return None
+
+
+def doubles(schema: pa.Schema) -> int:
+    """How often merging met an id of this file that was written again, and dropped it."""
+    return int((schema.metadata or {}).get(_DOUBLES, b"0"))
+
+
+def doubles_note(count: int) -> dict[bytes, bytes] | None:
+    """What a file's schema carries so that `doubles` finds `count`; nothing for none."""
+    return {_DOUBLES: str(count).encode()} if count else None
 
 
 def write_table(folder: Path, name: str, kind: str, table: pa.Table) -> Path:

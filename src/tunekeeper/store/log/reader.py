@@ -42,12 +42,14 @@ class Log:
         purpose: tuple[str, ...] | None = ("user",),
         status: str | None = None,
         request_ids: Sequence[str] | None = None,
+        uncounted: bool | None = None,
         limit: int | None = None,
         bodies: bool = True,
         newest_first: bool = False,
     ) -> list[Inference]:
         """Inferences with `since <= timestamp < until` that match everything given, oldest first unless `newest_first`; at most
-        `limit`. `purpose` None takes every purpose. Without `bodies`, request and response are None."""
+        `limit`. `purpose` None takes every purpose; `uncounted` those without any token count, or those with one. Without
+        `bodies`, request and response are None."""
         wanted = Filter(
             model=model,
             since=since,
@@ -58,6 +60,7 @@ class Log:
             status=status,
             purpose=purpose,
             request_ids=None if request_ids is None else tuple(request_ids),
+            uncounted=uncounted,
         )
         table, hot = self._reader.rows(wanted, order="newest" if newest_first else "oldest", limit=limit)
         return self._inferences(table.to_pylist(), hot, bodies)
@@ -144,9 +147,18 @@ class Log:
     def erase(self, user: str, *, dry_run: bool = False) -> dict[str, int]:
         """Erase everything a user asked and was answered, in the spool and in Parquet, with the feedback on it. Returns how many
         `requests`, spool `lines` and Parquet `rows` went; with `dry_run` only counts the requests."""
+        from tunekeeper.store import erasures
         from tunekeeper.store.log.erase import erase
 
+        if not dry_run:
+            erasures.note(self.root, user, self.clock.utc())
         return erase(self.root, user, dry_run=dry_run)
+
+    def requests_of(self, user: str) -> set[str]:
+        """Ids of the requests that `erase` would erase: those of every purpose that name `user` as theirs."""
+        from tunekeeper.store.log.erase import requests_of
+
+        return requests_of(self.root, user)
 
     def known(self, request_ids: Sequence[str]) -> set[str]:
         """Which of these ids the log holds."""
@@ -167,13 +179,11 @@ class Log:
             made = time_of(request_id)
         except (ValueError, OverflowError):
             made = None
-        if made is not None:
-            near = Filter(request_id=request_id, since=made - timedelta(hours=1), until=made + timedelta(hours=2))
-            table, hot = self._reader.rows(near)
-            if len(table):
-                return table.to_pylist()[:1], hot
-        table, hot = self._reader.rows(Filter(request_id=request_id))
-        return table.to_pylist()[:1], hot
+        for since, until in _places(made):
+            rows, hot = self._reader.one(request_id, since, until)
+            if rows:
+                break
+        return rows, hot
 
     def _inferences(self, rows: list[dict[str, Any]], hot: Hot, bodies: bool) -> list[Inference]:
         rows = list({row["request_id"]: row for row in rows}.values())
@@ -196,3 +206,11 @@ class Log:
         table, _ = self._reader.rows(Filter(model=model, request_ids=tuple(unnamed)))
         ours = set(table["request_id"].to_pylist())
         return [f for f in found if f.model_id == model or (f.model_id is None and f.request_id in ours)]
+
+
+def _places(made: datetime | None) -> list[tuple[datetime | None, datetime | None]]:
+    """Where to look for a request whose id was made at `made`, the likely place first."""
+    if made is None:
+        return [(None, None)]
+    hour = made.replace(minute=0, second=0, microsecond=0)
+    return [(hour, hour + timedelta(hours=1)), (hour - timedelta(hours=1), hour + timedelta(hours=2)), (None, None)]

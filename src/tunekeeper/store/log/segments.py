@@ -17,8 +17,8 @@ from pathlib import Path
 from tunekeeper.store.flocks import held as is_held
 
 __all__ = [
-    "Segment", "by_writer", "create_locked", "hold", "is_alive", "is_held", "list_segments", "maintenance", "open_chain", "parse",
-    "segment_name",
+    "Disk", "Segment", "by_writer", "create_locked", "hold", "is_alive", "is_held", "list_segments", "maintenance", "open_chain",
+    "parse", "segment_name",
 ]  # fmt: skip
 
 _NAME = re.compile(r"(\d{15})\.([a-z0-9-]{1,64})\.([0-9a-f]{12})\.(\d{6})\.(jsonl|open)")
@@ -100,6 +100,38 @@ def create_locked(path: Path, flags: int = 0) -> int:
         os.close(fd)
         raise
     return fd
+
+
+class Disk:
+    """What a spool asks of the disk, in one place: a test takes it to cut the power or to fail a sync. All raise OSError."""
+
+    def create(self, path: Path) -> int:
+        """A new segment, locked and opened for appending; returns its descriptor."""
+        return create_locked(path, os.O_APPEND)
+
+    def write(self, fd: int, data: bytes | memoryview) -> int:
+        """Append; returns how many bytes were taken."""
+        return os.write(fd, data)
+
+    def cut(self, fd: int, size: int) -> None:
+        """Drop everything after the first `size` bytes."""
+        os.ftruncate(fd, size)
+
+    def sync(self, fd: int) -> None:
+        """Make what was written survive the loss of power."""
+        os.fdatasync(fd)
+
+    def sync_folder(self, folder: Path) -> None:
+        """Make the names of new segments survive the loss of power."""
+        fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def close(self, fd: int) -> None:
+        """Give a segment and its lock back."""
+        os.close(fd)
 
 
 def hold(path: Path) -> int:

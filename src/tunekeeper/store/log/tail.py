@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Bodies = tuple[bytes | None, bytes | None]
+State = tuple[tuple[tuple[Path, int], ...], frozenset[str]]
+_PIECES = 16
+"""Pieces that a segment may be in memory before they are made one."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -84,20 +87,22 @@ class _Known:
 
     offset: int = 0
     metrics: list[Any] = field(default_factory=list)
-    places: dict[str, tuple[int, int]] = field(default_factory=dict)
+    places: dict[str, tuple[Path, int, int]] = field(default_factory=dict)
     body_ids: dict[str, set[str]] = field(default_factory=dict)
     feedback: dict[str, Any] = field(default_factory=dict)
     tokens: dict[str, Tokens] = field(default_factory=dict)
     open: list[tuple[str, Any]] = field(default_factory=list)
 
-    def take(self, stem: str, base: int, content: Content) -> None:
+    def take(self, path: Path, stem: str, base: int, content: Content) -> None:
         first = {record.request_id: (line, record) for line, record in reversed(content.ended)}
         fresh = [pair for id, pair in first.items() if id not in self.places]
         if fresh:
             origins = [f"{stem}:{base + line.start}" for line, _ in fresh]
             self.metrics.append(columns.metrics_table([record for _, record in fresh], origins))
+            if len(self.metrics) > _PIECES:
+                self.metrics = [_one_piece(self.metrics)]
         for line, record in fresh:
-            self.places[record.request_id] = (base + line.start, base + line.end)
+            self.places[record.request_id] = (path, base + line.start, base + line.end)
             if record.body_id is not None:
                 self.body_ids.setdefault(record.body_id, set()).add(record.request_id)
         self.feedback.update((record.id, record) for _, record in content.feedback)
@@ -125,6 +130,14 @@ class Hot:
     interrupted: dict[str, Any]
     """Request id → record of a request whose gateway died."""
 
+    def row(self, request_id: str) -> pa.Table:
+        """The one row of this request, or none."""
+        import pyarrow.compute as pc
+
+        if request_id not in self.places and request_id not in self.interrupted:
+            return self.metrics.schema.empty_table()
+        return self.metrics.filter(pc.equal(self.metrics["request_id"], request_id))
+
     def bodies(self, request_id: str) -> Bodies | None:
         """Request and response bytes; None when the tail does not hold this request (any more)."""
         if request_id in self.interrupted:
@@ -150,6 +163,8 @@ class Tail:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._known: dict[Path, _Known] = {}
+        self._last: tuple[State, Hot] | None = None
+        self._buried: dict[str, tuple[tuple[tuple[Path, int], ...], dict[str, Any]]] = {}
         self._lock = threading.Lock()
 
     def read(self) -> Hot:
@@ -192,34 +207,48 @@ class Tail:
             del self._known[segment.path]
             return
         found = scan(data, growing=True)
-        known.take(segment.stem, known.offset, read_lines(found.lines))
+        known.take(segment.path, segment.stem, known.offset, read_lines(found.lines))
         known.offset += found.consumed
 
     def _view(self, groups: dict[str, list[Segment]], dead: set[str]) -> Hot:
+        state = (tuple((path, known.offset) for path, known in self._known.items()), frozenset(dead))
+        if self._last is None or self._last[0] != state:
+            self._last = (state, self._join(groups, dead))
+        return self._last[1]
+
+    def _join(self, groups: dict[str, list[Segment]], dead: set[str]) -> Hot:
         import pyarrow as pa
 
         places: dict[str, tuple[Path, int, int]] = {}
         feedback: dict[str, Feedback] = {}
         tokens: dict[str, Tokens] = {}
         tables = [columns.schema("metrics").empty_table()]
-        for path, known in self._known.items():
-            doubled = known.places.keys() & places.keys()
+        for known in self._known.values():
+            doubled = set() if places.keys().isdisjoint(known.places) else known.places.keys() & places.keys()
             tables.extend(_without(table, doubled) for table in known.metrics)
-            places.update((id, (path, *place)) for id, place in known.places.items() if id not in doubled)
+            places.update({id: place for id, place in known.places.items() if id not in doubled} if doubled else known.places)
             feedback.update(known.feedback)
             tokens.update(known.tokens)
-        lost = {r.request_id: r for writer in dead for r in self._interrupted(groups[writer]) if r.request_id not in places}
+        lost = {
+            id: r for writer in sorted(dead) for id, r in self._interrupted(writer, groups[writer]).items() if id not in places
+        }
+        self._buried = {writer: found for writer, found in self._buried.items() if writer in dead}
         if lost:
             tables.append(columns.metrics_table(list(lost.values()), [f"open:{id}" for id in lost]))
         return Hot(metrics=pa.concat_tables(tables), feedback=feedback, tokens=tokens, places=places, interrupted=lost)
 
-    def _interrupted(self, group: list[Segment]) -> list[Any]:
-        opened = Opened()
-        for segment in segments.open_chain(group):
-            known = self._known.get(segment.path)
-            for kind, record in known.open if known is not None else ():
-                opened.take(kind, record)
-        return opened.interrupted()
+    def _interrupted(self, writer: str, group: list[Segment]) -> dict[str, Any]:
+        """What a dead writer left open, by request id; worked out once for the same files."""
+        chain = [(s.path, known) for s in segments.open_chain(group) if (known := self._known.get(s.path)) is not None]
+        state = tuple((path, known.offset) for path, known in chain)
+        found = self._buried.get(writer)
+        if found is None or found[0] != state:
+            opened = Opened()
+            for _, known in chain:
+                for kind, record in known.open:
+                    opened.take(kind, record)
+            found = self._buried[writer] = (state, {record.request_id: record for record in opened.interrupted()})
+        return found[1]
 
 
 def _without(table: Any, ids: set[str]) -> Any:
@@ -229,3 +258,19 @@ def _without(table: Any, ids: set[str]) -> Any:
     import pyarrow.compute as pc
 
     return table.filter(pc.invert(pc.is_in(table["request_id"], value_set=pa.array(sorted(ids), pa.string()))))
+
+
+def _one_piece(tables: list[pa.Table]) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.concat_tables(tables).combine_chunks()
+
+
+def id_range(table: pa.Table) -> tuple[str, str] | None:
+    """The smallest and the greatest request id of a table; None when it is empty."""
+    import pyarrow.compute as pc
+
+    if len(table) == 0:
+        return None
+    ends = pc.min_max(table["request_id"]).as_py()
+    return ends["min"], ends["max"]

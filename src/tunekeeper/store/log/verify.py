@@ -23,12 +23,12 @@ def verify(root: Path) -> dict[str, int]:
     files whose pages do not hold their checksums). Run beside a compaction it may look twice, but counts a record once."""
     with segments.maintenance(root):
         ids, origins, still_open, corrupt = _spool(root)
-        good, damaged = _parquet(root)
+        good, damaged, merged = _parquet(root)
         records, doubled = _counted(ids, origins, good)
     aside_doubled, aside_corrupt = _aside(root)
     return {
         "records": records,
-        "duplicates": doubled + aside_doubled,
+        "duplicates": doubled + merged + aside_doubled,
         "open": still_open,
         "corrupt": corrupt + damaged + aside_corrupt,
     }
@@ -62,12 +62,13 @@ def _origin(segment: Segment, start: int) -> str:
     return f"{segment.stem}:{start}"
 
 
-def _parquet(root: Path) -> tuple[list[str], int]:
+def _parquet(root: Path) -> tuple[list[str], int, int]:
+    """Files of metrics with rows, how many files are damaged, and how many repeated ids merging has dropped."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     good: list[str] = []
-    damaged = 0
+    damaged = merged = 0
     for kind in partitions.KINDS:
         for path in partitions.files(root, kind, None, None):
             try:
@@ -76,9 +77,11 @@ def _parquet(root: Path) -> tuple[list[str], int]:
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError):
                 damaged += 1
                 continue
+            if kind == "metrics":
+                merged += partitions.doubles(file.schema_arrow)
             if kind == "metrics" and rows:
                 good.append(str(path))
-    return good, damaged
+    return good, damaged, merged
 
 
 def _counted(ids: list[str], origins: list[str], files: list[str]) -> tuple[int, int]:

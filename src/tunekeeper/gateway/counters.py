@@ -1,0 +1,256 @@
+"""What keys with limits used, in one mapped file that all workers share: `limits/counters`.
+
+A key has a row, a worker a column, and only that worker writes its cell; a row's sum is what counts. Every number is one aligned
+word, so it is read whole, and it is in the kernel's page as soon as it is written: kill -9 loses nothing that was counted. Minute
+counts carry the number of their minute and are void in any other one, so nothing has to be reset in time.
+
+Column 0 belongs to the log: what was spent before, as the supervisor added it up at its start (`processes/budgets.py`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import xxhash
+
+from tunekeeper.core.errors import OurFault
+from tunekeeper.gateway.quotas import Moment, Used
+
+FOLDER, FILE, LOG = "limits", "counters", "log"
+ROWS, COLUMNS, WORDS = 16_384, 32, 8
+"""Keys with limits that count at one time; workers of different names; numbers in a cell."""
+_MAGIC = int.from_bytes(b"tklimit1", "little")
+_NAMES = 2
+_DIRECTORY = 512
+_CELLS = _DIRECTORY + ROWS
+_COLUMN = ROWS * WORDS
+_REQUESTS, _TOKENS, _PERIOD, _SPENT, _RUNNING = 0, 2, 4, 5, 6
+_MASK = 0xFFFF_FFFF
+_MOST = 2**63 - 1
+
+
+class Counters:
+    """One worker's column, and its view of the others'."""
+
+    def __init__(self, root: Path, name: str, living: Callable[[], Collection[str]], *, file: str = FILE) -> None:
+        """`name`: this worker's. `living`: names of workers that live, this one's too. `file`: its name under `root`/limits.
+
+        Raises OSError when there is no room for the file (its pages are reserved here: a full disk must not fail a later write),
+        OurFault when it is not a counter file or has no column left.
+        """
+        self.path = root / FOLDER / file
+        self._living = living
+        self._rows: dict[str, tuple[int, int]] = {}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._fd = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            with self._locked():
+                self._prepare()
+                self._map = mmap.mmap(self._fd, (_CELLS + COLUMNS * _COLUMN) * 8)
+                self._view = memoryview(self._map).cast("Q")
+                try:
+                    self._mine = self._claim(_mark(name))
+                except BaseException:
+                    self._unmap()
+                    raise
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def close(self) -> None:
+        """Unmap; what was counted stays."""
+        self._unmap()
+        os.close(self._fd)
+
+    # ---- reading ----
+
+    def used(self, key_id: str, period: int, now: Moment) -> Used:
+        """What all workers counted of a key. `period`: number of its budget period. Raises as `_row`."""
+        view, minute = self._view, now.minute
+        now_at, last_at = minute & 1, 1 - (minute & 1)
+        last_requests = requests = last_tokens = tokens = spent = running = 0
+        at = _CELLS + self._row(key_id, now) * WORDS
+        for _ in range(view[1]):
+            cell = view[at : at + WORDS].tolist()
+            if cell[now_at] >> 32 == minute:
+                requests += cell[now_at] & _MASK
+            if cell[last_at] >> 32 == minute - 1:
+                last_requests += cell[last_at] & _MASK
+            if cell[_TOKENS + now_at] >> 32 == minute:
+                tokens += cell[_TOKENS + now_at] & _MASK
+            if cell[_TOKENS + last_at] >> 32 == minute - 1:
+                last_tokens += cell[_TOKENS + last_at] & _MASK
+            if cell[_PERIOD] == period:
+                spent += cell[_SPENT]
+            running += cell[_RUNNING]
+            at += _COLUMN
+        return Used(last_requests, requests, last_tokens, tokens, spent, running)
+
+    # ---- writing: our own cell only ----
+
+    def admitted(self, key_id: str, now: Moment) -> None:
+        """One more request."""
+        self._add(self._cell(key_id, now) + _REQUESTS, now.minute, 1)
+
+    def began(self, key_id: str, now: Moment) -> None:
+        """One more under way."""
+        self._view[self._cell(key_id, now) + _RUNNING] += 1
+
+    def ended(self, key_id: str, period: int, now: Moment, *, tokens: int, spent: int) -> None:
+        """One less under way, and what it used. `spent`: thousand-millionths of a USD."""
+        at = self._cell(key_id, now)
+        running = self._view[at + _RUNNING]
+        self._view[at + _RUNNING] = max(0, running - 1)
+        self._add(at + _TOKENS, now.minute, tokens)
+        self.spend(key_id, period, now, spent)
+
+    def spend(self, key_id: str, period: int, now: Moment, spent: int) -> None:
+        """Charge a key's budget of `period`."""
+        view, at = self._view, self._cell(key_id, now)
+        if view[at + _PERIOD] != period:
+            view[at + _SPENT] = 0  # before its period is named, so that nobody reads the old sum under the new one
+            view[at + _PERIOD] = period
+        view[at + _SPENT] = min(view[at + _SPENT] + spent, _MOST)
+
+    def forget_dead(self, key_id: str, now: Moment) -> None:
+        """Take what dead workers had under way out of a key's count; what they admitted and spent stays counted."""
+        row = self._row(key_id, now)
+        living = {_mark(name) for name in self._living()}
+        for column in range(self._view[1]):
+            if column != self._mine and self._view[_NAMES + column] not in living:
+                self._view[_CELLS + column * _COLUMN + row * WORDS + _RUNNING] = 0
+
+    def _cell(self, key_id: str, now: Moment) -> int:
+        return _CELLS + self._mine * _COLUMN + self._row(key_id, now) * WORDS
+
+    def _add(self, at: int, minute: int, count: int) -> None:
+        at += minute & 1  # even and odd minutes have a word each, so that the last one's count outlives the turn
+        self._view[at] = minute << 32 | min(_count(self._view[at], minute) + count, _MASK)
+
+    # ---- rows ----
+
+    def _row(self, key_id: str, now: Moment) -> int:
+        """The key's row, taken when it has none. Raises OurFault when every row still counts for another key."""
+        found = self._rows.get(key_id)
+        if found is not None and self._view[_DIRECTORY + found[0]] == found[1]:
+            return found[0]
+        mark = _mark(key_id)
+        row = self._search(mark)
+        if row is None:
+            with self._locked():
+                row = self._search(mark)
+                row = self._take(mark, now) if row is None else row
+        self._rows[key_id] = (row, mark)
+        return row
+
+    def _search(self, mark: int) -> int | None:
+        for row in _order(mark):
+            held = self._view[_DIRECTORY + row]
+            if held == mark:
+                return row
+            if not held:
+                return None
+        return None
+
+    def _take(self, mark: int, now: Moment) -> int:
+        free = next((row for row in _order(mark) if not self._view[_DIRECTORY + row]), None)
+        if free is None:
+            free = next((row for row in _order(mark) if self._void(row, now)), None)
+        if free is None:
+            raise OurFault(f"{self.path} counts {ROWS} keys already", fix="revoke keys, or make some without limits")
+        for column in range(self._view[1]):
+            at = _CELLS + column * _COLUMN + free * WORDS
+            for word in range(at, at + WORDS):
+                self._view[word] = 0
+        self._view[_DIRECTORY + free] = mark
+        return free
+
+    def _void(self, row: int, now: Moment) -> bool:
+        """Whether nothing in a row counts any more: no minute, no budget period, nothing under way."""
+        periods = (now.period("day"), now.period("month"))
+        for column in range(self._view[1]):
+            at = _CELLS + column * _COLUMN + row * WORDS
+            minutes = self._view[at : at + _PERIOD]
+            fresh = any(word & _MASK and now.minute - 1 <= word >> 32 <= now.minute for word in minutes)
+            if fresh or self._view[at + _RUNNING] or (self._view[at + _SPENT] and self._view[at + _PERIOD] in periods):
+                return False
+        return True
+
+    # ---- the file ----
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Whoever takes a column or a row holds this for some microseconds. Raises OurFault when it cannot be had."""
+        for _ in range(200):
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.001)
+        else:
+            raise OurFault(f"{self.path} is locked", fix="end the process that holds it")
+        try:
+            yield
+        finally:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def _prepare(self) -> None:
+        """Make a new file; look whether an old one is ours."""
+        if os.fstat(self._fd).st_size == 0:
+            os.posix_fallocate(self._fd, 0, (_CELLS + _COLUMN) * 8)
+            os.pwrite(self._fd, b"".join(n.to_bytes(8, "little") for n in (_MAGIC, 1, _mark(LOG))), 0)
+        whole = (_CELLS + COLUMNS * _COLUMN) * 8
+        if os.fstat(self._fd).st_size < whole:
+            os.ftruncate(self._fd, whole)
+        if int.from_bytes(os.pread(self._fd, 8, 0), "little") != _MAGIC:
+            raise OurFault(
+                f"{self.path} is not a counter file", fix="remove it and start again: budgets are added up from the log"
+            )
+
+    def _claim(self, mark: int) -> int:
+        """Our column: the one we had, a new one, or a dead worker's, whose counts go on as ours."""
+        view = self._view
+        names = list(view[_NAMES : _NAMES + view[1]])
+        if mark in names:
+            column = names.index(mark)
+        elif len(names) < COLUMNS:
+            column = len(names)
+            os.posix_fallocate(self._fd, (_CELLS + column * _COLUMN) * 8, _COLUMN * 8)
+            view[_NAMES + column] = mark
+            view[1] = column + 1
+        else:
+            living = {_mark(name) for name in (*self._living(), LOG)}
+            free = next((column for column, held in enumerate(names) if held not in living), None)
+            if free is None:
+                raise OurFault(f"{self.path} has room for {COLUMNS - 1} workers", fix="start fewer gateway workers")
+            column = free
+            view[_NAMES + column] = mark
+        for row in range(ROWS):
+            if view[_DIRECTORY + row]:
+                view[_CELLS + column * _COLUMN + row * WORDS + _RUNNING] = 0  # what we had under way before died with us
+        return column
+
+    def _unmap(self) -> None:
+        self._view.release()
+        self._map.close()
+
+
+def _count(word: int, minute: int) -> int:
+    """The count in a word, when it is that minute's."""
+    return word & _MASK if word >> 32 == minute else 0
+
+
+def _order(mark: int) -> Iterator[int]:
+    """The rows where a mark may lie, in the order in which they are looked at."""
+    return ((mark + step) % ROWS for step in range(ROWS))
+
+
+def _mark(name: str) -> int:
+    """A name as one word, never 0."""
+    return xxhash.xxh3_64_intdigest(name.encode()) or 1

@@ -1,0 +1,165 @@
+"""How a request ends: its record filled in, written, and only then the client's last byte released."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tunekeeper.core.errors import OutsideError
+from tunekeeper.core.nouns.serving import Attempt
+from tunekeeper.gateway.doubt import Kept
+from tunekeeper.gateway.outgoing import Outgoing
+from tunekeeper.gateway.planning import Plan
+from tunekeeper.gateway.record import Record, spent
+from tunekeeper.gateway.refusals import Refusal
+from tunekeeper.gateway.streaming import Stream
+from tunekeeper.gateway.upstream import Request
+from tunekeeper.gateway.wire import Answered, Call
+
+if TYPE_CHECKING:
+    from tunekeeper.gateway.worker import Gateway
+
+
+class Ending:
+    """What is known of one request, and its end. `Exchange` adds how it comes to one, and the client's side."""
+
+    __slots__ = (
+        "_attempt_began", "_attempts", "_call", "_gateway", "_kept", "_noted", "_out", "_plan", "_raw", "_reply", "_request",
+        "_started", "_state", "_stream", "_target", "_variant", "record",
+    )  # fmt: skip
+
+    _out: Outgoing
+
+    def __init__(self, gateway: Gateway, call: Call, raw: bytes, record: Record, plan: Plan, started: float) -> None:
+        """`raw`: the client's body, for the log. `record`: what is known so far. `started`: real seconds at accept."""
+        self._gateway = gateway
+        self._call = call
+        self._raw = raw
+        self.record = record
+        self._plan = plan
+        self._started = started
+        self._attempts: list[Attempt] = []
+        self._noted = False
+        self._request: Request | None = None
+        self._target = plan.candidates[0][0]
+        self._variant: str | None = None
+        self._attempt_began = started
+        self._stream: Stream | None = None
+        self._kept: Kept | None = None
+        self._reply: tuple[int, bytes, bytes] | None = None
+        self._state = "running"
+
+    # ---- the record ----
+
+    def _note(self, error: str | None, confidence: float | None = None) -> None:
+        if self._noted:
+            return  # a kept answer was noted when it was kept
+        ms = round((self._gateway.now() - self._attempt_began) * 1000, 3)
+        self._attempts.append(Attempt(slot=self._target.slot, error=error, ms=ms, confidence=confidence))
+
+    def _claim(self) -> None:
+        """Note who answers."""
+        if self._kept is not None:
+            self._let_go()
+        record, target = self.record, self._target
+        record["slot"] = target.slot
+        if target.version is not None:
+            record["version"] = target.version
+        else:
+            record.pop("version", None)
+        if self._variant is not None:
+            record["variant"] = self._variant
+
+    def _log_answer(self, answer: Answered) -> None:
+        choice = answer.choices[0] if answer.choices else None
+        self._gateway.describe(
+            self.record, answer.id, choice.finish_reason if choice else None, choice.logprobs if choice else None
+        )
+        spent(self.record, answer.usage, self._target)
+
+    def _log_stream(self, stream: Stream) -> None:
+        fold = stream.fold
+        self._gateway.describe(self.record, fold.id, fold.finish_reason, None)
+        confidence = fold.confidence()
+        if confidence is not None:
+            self.record["confidence"] = confidence
+        spent(self.record, fold.usage, self._target)
+        if fold.choices:
+            kept = self._gateway.bodies.kept(fold.answer())
+            if kept is not None:
+                self.record["response"] = kept
+
+    # ---- written, and released ----
+
+    def _finish(
+        self, status: str, http: int, body: bytes, error: str | None, *, extra: bytes = b"", response: bytes | None = None
+    ) -> None:
+        """Write the record; the client's last bytes follow when it is written (`logged`)."""
+        if self._state != "running":
+            return
+        self._state = "ended"
+        gateway, record = self._gateway, self.record
+        gateway.active.discard(self)
+        self._let_go()
+        record["attempts"] = self._attempts
+        record["status"] = status
+        record["http_status"] = http
+        record["latency_ms"] = self._ms()
+        if status == "ok" and "ttft_ms" not in record:
+            record["ttft_ms"] = record["latency_ms"]
+        if error is not None:
+            record["error"] = error
+        kept = gateway.bodies.kept(self._raw)
+        if kept is not None:
+            record["request"] = kept
+        kept = gateway.bodies.kept(response) if response is not None else None
+        if kept is not None:
+            record["response"] = kept
+        self._reply = (http, body, extra)
+        gateway.meter.ended(record, self._stream, self._target)
+        gateway.recorder.ended(record, self, power=self._plan.power)
+
+    def logged(self, error: OutsideError | None) -> None:
+        """The record is durable: release what was held. `error`: it is not, and nobody is answered unlogged."""
+        if self._state == "over":
+            return
+        if error is not None:
+            self._unlogged()
+            return
+        if self._reply is None:
+            return
+        self._state = "over"
+        self._gateway.metrics.count(self.record)
+        if not self._out.here:
+            return  # the client left before its record was written
+        http, body, extra = self._reply
+        if self._out.begun or (self._call.stream and self.record["status"] == "ok"):
+            self._out.end(body)
+        else:
+            self._out.reply(http, body, extra)
+
+    def _unlogged(self) -> None:
+        self._state = "over"
+        self._gateway.active.discard(self)
+        self._abort()
+        self._let_go()
+        refusal = Refusal("log_unavailable", "the gateway cannot write its log, and answers nothing unlogged", retry_after="1")
+        self.record |= {"status": "error", "error": refusal.code, "http_status": refusal.status, "attempts": self._attempts}
+        self._gateway.meter.ended(self.record, self._stream, self._target)
+        self._gateway.metrics.count(self.record)
+        self._gateway.recorder.owe(self.record)
+        if self._out.here:
+            self._out.refuse(refusal)
+
+    def _abort(self) -> None:
+        request, self._request = self._request, None
+        if request is not None:
+            request.abort()
+
+    def _let_go(self) -> None:
+        """Whatever was kept in case nobody answers better is not wanted any more."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.drop()
+
+    def _ms(self) -> float:
+        return round((self._gateway.now() - self._started) * 1000, 3)

@@ -1,0 +1,128 @@
+"""The limits of keys, kept in one worker: asked before a request is read, told when its answer ends.
+
+Only keys with limits come here. Where their counters cannot be kept they are refused: a limit that nobody counts is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunekeeper.core.clock import Clock
+from tunekeeper.core.errors import OurFault
+from tunekeeper.core.nouns.serving import ApiKey
+from tunekeeper.gateway.counters import Counters
+from tunekeeper.gateway.quotas import NANO, Moment, Used, headers_of, limited, moment, refusal_of
+from tunekeeper.gateway.refusals import Refusal
+from tunekeeper.store import published
+
+if TYPE_CHECKING:
+    from tunekeeper.gateway.streaming import Stream
+    from tunekeeper.gateway.tables import Target
+
+DEAD_LOOK = 1.0
+"""Real seconds between two looks for dead workers' unfinished requests."""
+
+
+class Meter:
+    """One worker's hand on the counters that all workers share."""
+
+    def __init__(self, root: Path, name: str, clock: Clock) -> None:
+        """`name`: the worker's, whose lock it holds already. The file is opened when the first key with limits is used."""
+        self.keys: dict[str, ApiKey] = {}
+        self.rate_limited = 0
+        self.budget_exceeded = 0
+        self._root = root
+        self._name = name
+        self._clock = clock
+        self._counters: Counters | None = None
+        self._under_way: dict[str, ApiKey] = {}
+        self._looked = float("-inf")
+
+    def obey(self, keys: Iterable[ApiKey]) -> None:
+        """These are the published keys now."""
+        self.keys = {key.id: key for key in keys if limited(key)}
+
+    def admit(self, key_id: str, *, infers: bool) -> tuple[Refusal, bytes] | None:
+        """Count one request of a key with limits, or say why it may not be made, with the header lines that tell more.
+
+        `infers`: an answer is asked of a model.
+        """
+        key, now = self.keys[key_id], self._now()
+        try:
+            counters = self._open()
+            used = self._used(counters, key, now)
+            refusal = refusal_of(key, used, now, infers=infers)
+            if refusal is None:
+                counters.admitted(key.id, now)
+                return None
+        except (OSError, OurFault) as error:
+            why = error.message if isinstance(error, OurFault) else str(error.strerror)
+            return Refusal("limits_unavailable", f"the limits of this key cannot be kept: {why}", retry_after="1"), b""
+        if refusal.code == "budget_exceeded":
+            self.budget_exceeded += 1
+        else:
+            self.rate_limited += 1
+        return refusal, headers_of(key, used, now)
+
+    def _used(self, counters: Counters, key: ApiKey, now: Moment) -> Used:
+        period = now.period(key.budget_period)
+        used = counters.used(key.id, period, now)
+        full = key.concurrent is not None and used.running >= key.concurrent
+        if full and self._clock.real() - self._looked >= DEAD_LOOK:
+            self._looked = self._clock.real()
+            counters.forget_dead(key.id, now)
+            used = counters.used(key.id, period, now)
+        return used
+
+    def begun(self, record: dict[str, Any]) -> None:
+        """An admitted request is on its way; `ended` follows for each."""
+        key = self.keys.get(record.get("key_id", ""))
+        if key is None or self._counters is None:
+            return
+        self._under_way[record["request_id"]] = key
+        self._counters.began(key.id, self._now())
+
+    def ended(self, record: dict[str, Any], stream: Stream | None, target: Target) -> None:
+        """A request's record is complete: charge what it used, once however often this is called.
+
+        Of a stream that ended before its model server counted, the pieces that went by are charged (one token each is the least
+        it can be), so that leaving early is not free. `target`: whose price counts for those.
+        """
+        if not self._under_way:
+            return
+        key = self._under_way.pop(record["request_id"], None)
+        if key is None or self._counters is None:
+            return
+        tokens = record.get("prompt_tokens", 0) + record.get("completion_tokens", 0)
+        spent = record.get("cost_usd")
+        if "completion_tokens" not in record and stream is not None:
+            pieces = sum(len(choice.parts) + len(choice.reasoning) for choice in stream.fold.choices.values())
+            tokens += pieces
+            spent = pieces * (target.price_out or 0.0) / 1e6 if spent is None else spent
+        now = self._now()
+        nano = max(0, round((spent or 0.0) * NANO))
+        self._counters.ended(key.id, now.period(key.budget_period), now, tokens=max(0, tokens), spent=nano)
+
+    def headers(self, key_id: str | None) -> bytes:
+        """What an answer says of its key's limits; nothing of a key without."""
+        key = self.keys.get(key_id or "")
+        if key is None or self._counters is None:
+            return b""
+        now = self._now()
+        return headers_of(key, self._counters.used(key.id, now.period(key.budget_period), now), now)
+
+    def close(self) -> None:
+        """Unmap the counters; they stay."""
+        if self._counters is not None:
+            self._counters.close()
+            self._counters = None
+
+    def _now(self) -> Moment:
+        return moment(self._clock.real(), self._clock.utc())
+
+    def _open(self) -> Counters:
+        if self._counters is None:
+            self._counters = Counters(self._root, self._name, lambda: published.barrier(self._root, 0, 0.0)[0])
+        return self._counters

@@ -1,0 +1,126 @@
+"""What a key with limits may do now. Pure: its limits, what is counted of it and the time in; a refusal, or None, out.
+
+Rates are a sliding minute of two buckets: what was counted this clock minute, and the last one's count times the share of it that
+the sliding minute still covers. That needs two numbers per key and worker, adds up over workers, and lets nobody spend twice the
+limit around the turn of a minute. Tokens and cost are known only when an answer ends, so what is under way may overshoot both.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from tunekeeper.core.nouns.serving import ApiKey
+from tunekeeper.gateway.refusals import Refusal
+
+MINUTE = 60.0
+ROUNDING = 1e-9
+NANO = 1_000_000_000
+"""Costs are counted in whole thousand-millionths of a USD."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One moment, as counters are kept."""
+
+    minute: int
+    """Number of the clock minute, counted in real seconds."""
+    share: float
+    """How much of that minute has passed, 0 to 1."""
+    utc: datetime
+    """The workspace's own time: budgets follow its calendar."""
+
+    def period(self, kind: Literal["day", "month"]) -> int:
+        """Number of the calendar period; a day never has a month's number."""
+        return self.utc.toordinal() if kind == "day" else self.utc.year * 12 + self.utc.month
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What all workers together counted of one key."""
+
+    last_requests: int = 0
+    """Requests admitted in the clock minute before."""
+    requests: int = 0
+    """Requests admitted in this one."""
+    last_tokens: int = 0
+    """Tokens of answers that ended in the clock minute before."""
+    tokens: int = 0
+    """Tokens of answers that ended in this one."""
+    spent: int = 0
+    """Cost of the key's budget period so far, thousand-millionths of a USD."""
+    running: int = 0
+    """Requests under way."""
+
+
+def limited(key: ApiKey) -> bool:
+    """Whether anything bounds what `key` may use."""
+    bounds = (key.requests_per_minute, key.tokens_per_minute, key.concurrent, key.budget_usd)
+    return any(bound is not None for bound in bounds)
+
+
+def moment(real: float, utc: datetime) -> Moment:
+    """`real`: real seconds, the same for every worker of a machine. `utc`: the workspace's time."""
+    minute, within = divmod(real, MINUTE)
+    return Moment(int(minute), within / MINUTE, utc.astimezone(UTC))
+
+
+def starts(kind: Literal["day", "month"], utc: datetime) -> tuple[datetime, datetime]:
+    """Where the budget period around `utc` begins, and where the next one does."""
+    first = utc.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    if kind == "day":
+        return first, first + timedelta(days=1)
+    first = first.replace(day=1)
+    return first, (first + timedelta(days=32)).replace(day=1)
+
+
+def wait(last: int, current: int, share: float, limit: int) -> float:
+    """Seconds until one more fits under `limit` in a sliding minute, if nothing else comes; 0: now."""
+    if last * (1.0 - share) + current + 1 <= limit + ROUNDING:
+        return 0.0
+    room = limit - 1 - current
+    if room >= 0:
+        return (1.0 - room / last - share) * MINUTE  # last > 0: else the first line had let it pass
+    return (1.0 - share + 1.0 - (limit - 1) / current) * MINUTE
+
+
+def refusal_of(key: ApiKey, used: Used, now: Moment, *, infers: bool) -> Refusal | None:
+    """Why `key` may not ask now, or None. `infers`: whether an answer is asked of a model; feedback only counts as a request."""
+    if infers and key.budget_usd is not None and used.spent >= round(key.budget_usd * NANO):
+        seconds = (starts(key.budget_period, now.utc)[1] - now.utc).total_seconds()
+        told = f"the key's budget of {key.budget_usd:g} USD a {key.budget_period} is spent"
+        return Refusal("budget_exceeded", told, retry_after=_whole(seconds))
+    waits = []
+    if key.requests_per_minute is not None:
+        seconds = wait(used.last_requests, used.requests, now.share, key.requests_per_minute)
+        waits.append((seconds, f"the key may make {key.requests_per_minute} requests a minute"))
+    if infers and key.tokens_per_minute is not None:
+        seconds = wait(used.last_tokens, used.tokens, now.share, key.tokens_per_minute)
+        waits.append((seconds, f"the key may use {key.tokens_per_minute} tokens a minute"))
+    if infers and key.concurrent is not None and used.running >= key.concurrent:
+        waits.append((1.0, f"the key may have {key.concurrent} requests under way at once"))
+    seconds, told = max(waits, default=(0.0, ""))
+    return Refusal("rate_limited", told, retry_after=_whole(seconds)) if seconds > 0 else None
+
+
+def headers_of(key: ApiKey, used: Used, now: Moment) -> bytes:
+    """The lines that OpenAI's API sends beside an answer: what the limits are, what is left, when all of it is back."""
+    lines = ""
+    for what, limit, last, current in (
+        ("requests", key.requests_per_minute, used.last_requests, used.requests),
+        ("tokens", key.tokens_per_minute, used.last_tokens, used.tokens),
+    ):
+        if limit is None:
+            continue
+        left = max(0, math.floor(limit - last * (1.0 - now.share) - current))
+        until = (2.0 if current else 1.0 if last else now.share) - now.share
+        lines += f"x-ratelimit-limit-{what}: {limit}\r\nx-ratelimit-remaining-{what}: {left}\r\n"
+        lines += f"x-ratelimit-reset-{what}: {math.ceil(until * MINUTE)}s\r\n"
+    return lines.encode("ascii")
+
+
+def _whole(seconds: float) -> str:
+    """A Retry-After after which the same request is let through: whole seconds, at least one."""
+    return str(max(1, math.ceil(seconds)))

@@ -1,0 +1,182 @@
+"""Token counts that the model server did not give, filled in later with the model's own tokenizer (LOG-02, FIX-14).
+
+Only a version whose tokenizer lies on disk, the same file by its digest, is counted for; every other record stays without.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from tunekeeper.core.errors import ArtifactError, NotFound
+from tunekeeper.core.nouns.serving import Inference, Slot
+from tunekeeper.core.nouns.training import Version
+from tunekeeper.store.ledgers.routes import load_route
+from tunekeeper.store.ledgers.slots import find_slots
+from tunekeeper.store.ledgers.versions import find_versions
+from tunekeeper.store.log import Spool
+from tunekeeper.text.counting import completion_tokens, prompt_tokens
+from tunekeeper.text.tokenizers import TokenizerFiles, read_tokenizer
+from tunekeeper.workspace import Workspace
+
+WRITER = "worker"
+PURPOSES = ("user", "shadow")
+ANSWERED = ("ok", "truncated", "cancelled", "interrupted")
+"""Endings that used tokens; a request that failed before an answer has none to count."""
+SETTLE = timedelta(minutes=15)
+"""How long a request may run: records come with the time of their beginning, so the newest ones are looked for again."""
+REACH = timedelta(days=1)
+"""How far back the first pass of a process looks."""
+SECONDS = 0.5
+"""Real seconds of one pass."""
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Filled:
+    """What one pass did."""
+
+    looked: int = 0
+    """Records without counts that were looked at."""
+    written: int = 0
+    """Of them, those that have counts now."""
+    upto: datetime | None = None
+    """From where the next pass has to look."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Served:
+    """What is known of who answered."""
+
+    slots: dict[str, Slot]
+    """Slot id → slot."""
+    prompts: dict[str, tuple[Body, ...]]
+    """Slot id → messages that it gets as a fallback, where the route gives it its own."""
+    folders: dict[str, Path]
+    """Version → where its tokenizer lies."""
+    digests: dict[str, str]
+    """Version → digest of its tokenizer."""
+    read: dict[str, TokenizerFiles | None] = field(default_factory=dict)
+    """Version → its tokenizer, once it was asked for; None when it is not there or another one by now."""
+
+    def tokenizer(self, version: str | None) -> TokenizerFiles | None:
+        """The tokenizer of a version; None without one on disk that is the same."""
+        if version is None or version not in self.digests:
+            return None
+        if version not in self.read:
+            self.read[version] = _same(self.folders[version], self.digests[version])
+        return self.read[version]
+
+    def first(self, inference: Inference) -> tuple[Body, ...]:
+        """The messages that were put before the client's own."""
+        if inference.slot != inference.slot_assigned and inference.slot in self.prompts:
+            return self.prompts[inference.slot]
+        slot = self.slots.get(inference.slot or "")
+        return () if slot is None else _put_first(slot.system, slot.messages)
+
+
+def fill_tokens(ws: Workspace, model: str, *, since: datetime | None = None, limit: int = 500) -> Filled:
+    """Count the tokens of at most `limit` answered requests of `model` accepted from `since` on (None: the last day) that have
+    no counts, and append them with the cost that the slot's prices make. A second pass writes nothing. Raises DiskFull."""
+    served = _served(ws, model)
+    now = ws.clock.utc()
+    start = since if since is not None else now - REACH
+    settled = max(start, now - SETTLE)
+    if not served.digests:
+        return Filled(upto=settled)
+    found = ws.log.find(model=model, since=start, purpose=PURPOSES, limit=limit, uncounted=True)
+    deadline = ws.clock.real() + SECONDS
+    counted: list[tuple[str, int | None, int | None, float | None]] = []
+    looked = 0
+    for inference in found:
+        if looked and ws.clock.real() >= deadline:
+            break
+        looked += 1
+        counts = _counts(inference, served)
+        if counts is not None:
+            counted.append((inference.request_id, *counts))
+    _append(ws, counted)
+    upto = settled
+    if looked == limit or looked < len(found):
+        last = found[looked - 1].timestamp
+        upto = min(settled, last if last > start else last + timedelta(microseconds=1))
+    return Filled(looked=looked, written=len(counted), upto=upto)
+
+
+def cost(slot: Slot | None, prompt: int | None, completion: int | None) -> float | None:
+    """USD of these counts, at the slot's prices per million; None without a price or with a count missing that it needs."""
+    if slot is None or (slot.price_in is None and slot.price_out is None):
+        return None
+    parts = [(prompt, slot.price_in), (completion, slot.price_out)]
+    if any(price is not None and count is None for count, price in parts):
+        return None
+    return sum((count or 0) * (price or 0.0) for count, price in parts) / 1e6
+
+
+def _counts(inference: Inference, served: Served) -> tuple[int | None, int | None, float | None] | None:
+    files = served.tokenizer(inference.version) if inference.status in ANSWERED else None
+    if files is None:
+        return None
+    prompt = prompt_tokens(files, inference.endpoint, inference.request, first=served.first(inference), now=inference.timestamp)
+    completion = completion_tokens(files, inference.response)
+    if prompt is None and completion is None:
+        return None
+    return prompt, completion, cost(served.slots.get(inference.slot or ""), prompt, completion)
+
+
+def _append(ws: Workspace, counted: list[tuple[str, int | None, int | None, float | None]]) -> None:
+    if not counted:
+        return
+    spool = Spool(ws.root, WRITER, ws.clock)
+    try:
+        for request_id, prompt, completion, usd in counted:
+            spool.tokens(request_id, prompt, completion, usd)
+    finally:
+        spool.close()
+
+
+def _served(ws: Workspace, model: str) -> Served:
+    with ws.state.read() as tx:
+        versions = [version for version in find_versions(tx, model=model) if version.tokenizer_digest and version.base]
+    with ws.control.read() as tx:
+        slots = {slot.id: slot for slot in find_slots(tx, model=model)}
+        try:
+            fallback = load_route(tx, model).fallback
+        except NotFound:
+            fallback = ()
+    own = [entry for entry in fallback if entry.system is not None or entry.messages]
+    digests = {version.name: version.tokenizer_digest or "" for version in versions}
+    return Served(
+        slots=slots,
+        prompts={entry.slot: _put_first(entry.system, entry.messages) for entry in own},
+        folders={version.name: _folder(ws, version) for version in versions},
+        digests=digests,
+    )
+
+
+def _folder(ws: Workspace, version: Version) -> Path:
+    return ((ws.project or ws.root) / version.base).resolve()
+
+
+def _same(folder: Path, digest: str) -> TokenizerFiles | None:
+    try:
+        return _read(folder, digest)
+    except (ArtifactError, OSError):
+        return None
+
+
+@lru_cache(maxsize=4)
+def _read(folder: Path, digest: str) -> TokenizerFiles:
+    """Kept between passes: a tokenizer is several megabytes of JSON. Raises ArtifactError, OSError."""
+    files = read_tokenizer(folder)
+    if files.digest != digest:
+        raise ArtifactError(f"{folder / 'tokenizer.json'}: not the tokenizer that the version was made with")
+    files.fast.get_vocab_size()  # a broken one is found here, not in the middle of a pass
+    return files
+
+
+def _put_first(system: str | None, messages: tuple[Body, ...]) -> tuple[Body, ...]:
+    return (({"role": "system", "content": system},) if system is not None else ()) + messages

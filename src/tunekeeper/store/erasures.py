@@ -1,0 +1,79 @@
+"""Which users were erased when, so that a restored backup cannot bring one back unnoticed.
+
+`erasures.jsonl` in the data directory, one line an erasure: the moment and the same digest of the user's name that requests carry
+as their assignment unit. The name itself is not kept.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+import xxhash
+
+FILE = "erasures.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Erasure:
+    """One line of the list."""
+
+    at: datetime
+    """When the erasure was asked for, or undone, in UTC."""
+    unit: str
+    """16 hex digits: xxh3_64 of the user's name."""
+    undone: bool = False
+    """Whether this line says that a restored backup may have brought the user back."""
+
+
+def note(root: Path, user: str, at: datetime) -> None:
+    """Write down, before it begins, that `user` is erased. Raises OSError."""
+    unit = xxhash.xxh3_64_hexdigest(user.encode("utf-8", "replace"))
+    append(root, [Erasure(at=at, unit=unit)])
+
+
+def append(root: Path, erasures: Iterable[Erasure]) -> None:
+    """Add lines to the list of a data directory, synced. Raises OSError."""
+    data = b"".join(msgspec.json.encode(erasure) + b"\n" for erasure in erasures)
+    if not data:
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    handle = os.open(root / FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(handle, data)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def load(root: Path) -> list[Erasure]:
+    """The list in order; empty where nobody was ever erased. A last line that a kill cut short is passed over."""
+    try:
+        lines = (root / FILE).read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            found.append(msgspec.json.decode(line, type=Erasure))
+        except msgspec.DecodeError:
+            continue
+    return found
+
+
+def undone_by(before: list[Erasure], restored: list[Erasure], at: datetime) -> list[Erasure]:
+    """What a restore at `at` undoes: users erased in the list `before` of the old data whose erasure the `restored` list does not
+    hold, or holds as undone; each once, as lines to add to the restored list."""
+    held = {(erasure.at, erasure.unit) for erasure in restored if not erasure.undone}
+    again = {erasure.unit for erasure in before if not erasure.undone and (erasure.at, erasure.unit) not in held}
+    again |= {erasure.unit for erasure in before if erasure.undone} & _pending(before)
+    return [Erasure(at=at, unit=unit, undone=True) for unit in sorted(again | _pending(restored))]
+
+
+def _pending(erasures: list[Erasure]) -> set[str]:
+    last = {erasure.unit: erasure.undone for erasure in erasures}
+    return {unit for unit, undone in last.items() if undone}

@@ -1,0 +1,101 @@
+"""Erasing a person from what stage 1 keeps: text gone, names and digests standing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import orjson
+import pytest
+
+from tunekeeper.core.nouns.data import Example
+from tunekeeper.core.nouns.retraining import Model
+from tunekeeper.data import drafts, review, versions
+from tunekeeper.data.config import Config
+from tunekeeper.data.differences import diff
+from tunekeeper.data.erase import erase_data, erased_examples
+from tunekeeper.data.examples import make_example
+from tunekeeper.data.exports import export
+from tunekeeper.data.rows import Conversation
+from tunekeeper.workspace import Workspace
+
+THEIRS = "req_01theirs"
+MODEL = "desk"
+
+
+def example(name: str, text: str, *, source: str, **metadata: str) -> Example:
+    talk = ({"role": "user", "content": text}, {"role": "assistant", "content": f"answer to {text}"})
+    return make_example(Conversation(messages=talk, metadata={"id": name, **metadata}), source=source)
+
+
+def rows() -> list[Example]:
+    """Eight rows: one of the request, one that names the user in its metadata, on both sides."""
+    made = [example(f"r{n}", f"question {n}", source=f"file:a.jsonl:{n}") for n in range(6)]
+    made += [example(THEIRS, "mallory's secret one", source=f"inference:{THEIRS}")]
+    made += [example("r9", "mallory's secret two", source="file:a.jsonl:9", user_id="mallory")]
+    return [replace(each, split="eval" if n in (0, 7) else "train") for n, each in enumerate(made)]
+
+
+@pytest.fixture
+def frozen(ws: Workspace, task: Model) -> str:
+    drafts.folder(ws, MODEL).mkdir(parents=True)
+    drafts.save_draft(ws, MODEL, rows())
+    dropped = {"kind": "empty", "id": THEIRS, "file": None, "line": None, "of": None, "topic": None, "detail": ""}
+    drafts.save_findings(ws, MODEL, [dropped | {"row": {"text": "mallory's secret three"}}, dropped | {"id": "r1", "row": {}}])
+    review.enqueue(ws, MODEL, [THEIRS, "req_other"], why="sample")
+    item = next(each for each in review.find(ws, MODEL) if each.request_id == THEIRS)
+    review.judge(ws, item.id, "edited", answer="mallory's secret four", by="ana")
+    return versions.freeze(ws, replace(task, name=MODEL), Config()).id
+
+
+def secrets(ws: Workspace) -> list[str]:
+    """Files outside the databases that still hold the text."""
+    return [str(path) for path in ws.root.rglob("*") if path.is_file() and path.suffix != ".db" and b"secret" in _read(path)]
+
+
+def _read(path: Path) -> bytes:
+    return b"" if ".db" in path.name else path.read_bytes()
+
+
+def test_the_text_goes_from_every_copy_and_each_is_counted(ws: Workspace, frozen: str) -> None:
+    expected = {"examples": 2, "drafts": 2, "reports": 1, "reviews": 1}
+    assert erase_data(ws, {THEIRS}, "mallory", dry_run=True).counts == expected
+    assert len(secrets(ws)) == 4
+    done = erase_data(ws, {THEIRS}, "mallory")
+    assert done.counts == expected
+    assert secrets(ws) == []
+    assert done.names == {f"{frozen}:{THEIRS}", f"{frozen}:r9"}
+    assert [(item.verdict, item.answer) for item in review.find(ws, MODEL) if item.request_id == THEIRS] == [("excluded", None)]
+    again = erase_data(ws, {THEIRS}, "mallory")
+    assert (set(again.counts.values()), again.names) == ({0}, done.names)
+
+
+def test_the_version_keeps_name_digest_and_counts_and_everything_reads_the_rest(
+    ws: Workspace, frozen: str, tmp_path: Path
+) -> None:
+    before = versions.resolve(ws, frozen)
+    erase_data(ws, {THEIRS}, "mallory")
+    after = versions.resolve(ws, frozen)
+    assert after == before
+    assert (after.train, after.eval, erased_examples(ws, after)) == (6, 2, 2)
+    assert [e.id for e in versions.read_examples(ws, frozen)] == ["r1", "r2", "r3", "r4", "r5", "r0"]
+    assert export(ws, frozen, "openai", "all", tmp_path / "all.jsonl") == 6
+    _, (train, held) = versions.checkout(ws, frozen, tmp_path / "out")
+    assert [orjson.loads(line)["id"] for path in (train, held) for line in path.read_bytes().splitlines()] == [
+        *("r1", "r2", "r3", "r4", "r5"),
+        "r0",
+    ]
+    assert ws.blobs.damaged()[1] == []
+    assert diff(ws, frozen, frozen) is not None
+
+
+def test_nothing_of_others_is_touched(ws: Workspace, frozen: str) -> None:
+    paths = [path for path in ws.root.rglob("*") if path.is_file() and ".db" not in path.name and path.name != "lock"]
+    before = {path: path.read_bytes() for path in paths}
+    assert set(erase_data(ws, {"req_01nobody"}, "alice").counts.values()) == {0}
+    assert {path: path.read_bytes() for path in paths} == before
+
+
+def test_an_item_that_waits_for_review_leaves_the_queue(ws: Workspace, frozen: str) -> None:
+    erase_data(ws, {"req_other"}, "alice")
+    assert [item.state for item in review.find(ws, MODEL) if item.request_id == "req_other"] == ["skipped"]

@@ -1,0 +1,173 @@
+"""The shared counters: added up over workers, kept through kill -9, bounded."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tunekeeper.core.errors import OurFault
+from tunekeeper.gateway import counters as module
+from tunekeeper.gateway.counters import COLUMNS, FILE, FOLDER, ROWS, Counters
+from tunekeeper.gateway.quotas import Used, moment
+
+UTC_NOW = datetime(2026, 1, 5, 9, tzinfo=UTC)
+NOW = moment(6000.0, UTC_NOW)
+MONTH = NOW.period("month")
+
+
+class Crew:
+    """Workers of one data directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.living: set[str] = set()
+        self.open: list[Counters] = []
+
+    def __call__(self, name: str) -> Counters:
+        self.living.add(name)
+        self.open.append(Counters(self.root, name, lambda: self.living))
+        return self.open[-1]
+
+    def dies(self, name: str, counters: Counters) -> None:
+        self.living.discard(name)
+        self.open.remove(counters)
+        counters.close()
+
+
+@pytest.fixture
+def crew(tmp_path: Path) -> Iterator[Crew]:
+    made = Crew(tmp_path)
+    yield made
+    for one in made.open:
+        one.close()
+
+
+def test_workers_add_to_their_own_cells_and_read_the_sum(crew: Crew) -> None:
+    one, two = crew("w1"), crew("w2")
+    for worker in (one, one, two):
+        worker.admitted("key_a", NOW)
+        worker.began("key_a", NOW)
+    two.ended("key_a", MONTH, NOW, tokens=30, spent=500)
+    one.ended("key_a", MONTH, NOW, tokens=12, spent=25)
+    for worker in (one, two):
+        assert worker.used("key_a", MONTH, NOW) == Used(requests=3, tokens=42, spent=525, running=1)
+        assert worker.used("key_b", MONTH, NOW) == Used()
+
+
+def test_minutes_and_budget_periods_end_by_themselves(crew: Crew) -> None:
+    worker = crew("w1")
+    worker.admitted("key_a", NOW)
+    worker.ended("key_a", MONTH, NOW, tokens=7, spent=5)
+    next_minute, later = moment(6060.0, UTC_NOW), moment(6120.0, UTC_NOW)
+    assert worker.used("key_a", MONTH, next_minute) == Used(last_requests=1, last_tokens=7, spent=5)
+    assert worker.used("key_a", MONTH, later) == Used(spent=5)
+    worker.admitted("key_a", later)
+    assert worker.used("key_a", MONTH, later) == Used(requests=1, spent=5), "a bucket is taken over by its next minute"
+    assert worker.used("key_a", MONTH + 1, NOW).spent == 0
+    worker.spend("key_a", MONTH + 1, NOW, 3)
+    assert worker.used("key_a", MONTH + 1, NOW).spent == 3
+
+
+def test_what_a_killed_worker_counted_stays_counted_but_for_what_it_had_under_way(tmp_path: Path, crew: Crew) -> None:
+    code = (
+        "import sys, time; from datetime import datetime, UTC; from pathlib import Path\n"
+        "from tunekeeper.gateway.counters import Counters; from tunekeeper.gateway.quotas import moment\n"
+        "now = moment(6000.0, datetime(2026, 1, 5, 9, tzinfo=UTC))\n"
+        "c = Counters(Path(sys.argv[1]), 'w9', lambda: {'w9'})\n"
+        "for _ in range(5): c.admitted('key_a', now); c.began('key_a', now)\n"
+        "c.ended('key_a', now.period('month'), now, tokens=10, spent=77)\n"
+        "print('counted', flush=True); time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "counted\n"
+        mine = crew("w1")
+        crew.living.add("w9")
+        os.kill(other.pid, signal.SIGKILL)
+        other.wait(10)
+    whole = Used(requests=5, tokens=10, spent=77, running=4)
+    assert mine.used("key_a", MONTH, NOW) == whole
+    mine.forget_dead("key_a", NOW)
+    assert mine.used("key_a", MONTH, NOW) == whole, "while it seems to live nothing is taken from it"
+    crew.living.discard("w9")
+    mine.forget_dead("key_a", NOW)
+    assert mine.used("key_a", MONTH, NOW) == Used(requests=5, tokens=10, spent=77)
+
+
+def test_a_worker_that_starts_again_goes_on_with_its_own_cells(crew: Crew) -> None:
+    first = crew("w1")
+    first.admitted("key_a", NOW)
+    first.began("key_a", NOW)
+    first.spend("key_a", MONTH, NOW, 9)
+    crew.dies("w1", first)
+    assert crew("w1").used("key_a", MONTH, NOW) == Used(requests=1, spent=9)
+
+
+def test_ten_thousand_keys_are_told_apart(crew: Crew) -> None:
+    one, two = crew("w1"), crew("w2")
+    names = [f"key_{number}" for number in range(10_000)]
+    for number, name in enumerate(names):
+        (one if number % 2 else two).spend(name, MONTH, NOW, number + 1)
+    assert all(one.used(name, MONTH, NOW).spent == number + 1 for number, name in enumerate(names))
+
+
+def test_when_all_rows_are_taken_one_that_counts_for_nobody_is_given_away(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ROWS", 4)
+    one, two = crew("w1"), crew("w2")
+    for name in "abcd":
+        one.spend(name, MONTH, NOW, 1)
+    one.began("a", NOW)
+    with pytest.raises(OurFault, match="counts 4 keys"):
+        two.admitted("e", NOW)
+    spring = moment(9_000_000.0, UTC_NOW + timedelta(days=104))
+    two.spend("e", spring.period("month"), spring, 5)
+    assert two.used("e", spring.period("month"), spring).spent == 5
+    assert one.used("a", MONTH, NOW).running == 1, "a row with a request under way is kept"
+    assert sum(name in "bcd" for name in "bcd" if one.used(name, 0, spring).spent == 0) == 3, "and a lost row is found again"
+
+
+def test_columns_are_bounded_and_a_dead_workers_is_inherited(crew: Crew) -> None:
+    first = crew("w0")
+    first.spend("key_a", MONTH, NOW, 4)
+    for number in range(1, COLUMNS - 1):
+        crew(f"w{number}")
+    with pytest.raises(OurFault, match="room for 31 workers"):
+        Counters(crew.root, "late", lambda: crew.living)
+    crew.dies("w0", first)
+    late = crew("late")
+    assert late.used("key_a", MONTH, NOW).spent == 4
+    late.spend("key_a", MONTH, NOW, 1)
+    assert late.used("key_a", MONTH, NOW).spent == 5
+
+
+def test_a_file_that_is_no_counter_file_is_named_and_left_alone(tmp_path: Path, crew: Crew) -> None:
+    (tmp_path / FOLDER).mkdir()
+    path = tmp_path / FOLDER / FILE
+    path.write_bytes(b"something else")
+    with pytest.raises(OurFault, match="not a counter file"):
+        crew("w1")
+    assert path.read_bytes().startswith(b"something else")
+
+
+def test_the_file_takes_room_only_for_workers_there_are(crew: Crew) -> None:
+    crew("w1")
+    used = (crew.root / FOLDER / FILE).stat().st_blocks * 512
+    assert used < 3 * ROWS * 64 + 200_000
+
+
+@pytest.mark.parametrize("first", [100, 101])
+def test_even_and_odd_minutes_are_kept_side_by_side(crew: Crew, first: int) -> None:
+    worker = crew("w1")
+    for step in range(3):
+        now = moment((first + step) * 60.0, UTC_NOW)
+        for _ in range(step + 1):
+            worker.admitted("key_a", now)
+        worker.ended("key_a", MONTH, now, tokens=10 * (step + 1), spent=0)
+        assert worker.used("key_a", MONTH, now) == Used(step, step + 1, 10 * step, 10 * (step + 1))

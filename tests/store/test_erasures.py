@@ -1,0 +1,42 @@
+"""The list of erasures: what it holds, and what a restore makes of two of them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from tunekeeper.store.erasures import FILE, Erasure, append, load, note, undone_by
+
+AT = datetime(2026, 1, 5, tzinfo=UTC)
+
+
+def test_an_erasure_is_noted_without_the_name(tmp_path: Path) -> None:
+    note(tmp_path, "ana@example.org", AT)
+    note(tmp_path, "bo", AT + timedelta(days=1))
+    assert b"ana" not in (tmp_path / FILE).read_bytes()
+    assert [(erasure.at, len(erasure.unit), erasure.undone) for erasure in load(tmp_path)] == [
+        (AT, 16, False),
+        (AT + timedelta(days=1), 16, False),
+    ]
+
+
+def test_a_line_that_a_kill_cut_short_is_passed_over(tmp_path: Path) -> None:
+    assert load(tmp_path) == []
+    append(tmp_path, [])
+    assert not (tmp_path / FILE).exists()
+    note(tmp_path, "ana", AT)
+    with (tmp_path / FILE).open("ab") as file:
+        file.write(b'{"at":"2026-01')
+    assert len(load(tmp_path)) == 1
+
+
+def test_what_the_backup_does_not_know_is_undone_until_the_user_is_erased_again() -> None:
+    early, late = Erasure(at=AT, unit="a" * 16), Erasure(at=AT + timedelta(days=3), unit="b" * 16)
+    restored_at = AT + timedelta(days=5)
+    undone = undone_by([early, late], [early], restored_at)
+    assert undone == [Erasure(at=restored_at, unit="b" * 16, undone=True)]
+    # A backup of what was restored knows the erasure and that it is undone: restoring that one says so again.
+    assert [e.unit for e in undone_by([], [early, *undone], restored_at)] == ["b" * 16]
+    again = Erasure(at=AT + timedelta(days=6), unit="b" * 16)
+    assert undone_by([], [early, *undone, again], restored_at) == []
+    assert undone_by([early, *undone, again], [early, *undone, again], restored_at) == []
