@@ -1,7 +1,7 @@
 """How many extra calls of model servers one worker allows itself. Pure but for the time it is told.
 
-The first call of a request is always free; each further one (a fallback after a failure or a doubtful answer) is extra. Extra
-calls are at most a fifth of the model's requests of the last ten seconds, and three are always allowed: when every model server
+The first call of a request is always free, and so is the one after a doubtful answer; one after a failure is extra. Extra calls
+are at most a fifth of the model's requests of the last ten seconds, and three are always allowed: when every model server
 is ill, falling over must not double the load on them.
 """
 

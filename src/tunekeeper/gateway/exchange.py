@@ -72,9 +72,10 @@ class Exchange(Ending):
         else:
             self._try_next()
 
-    def _try_next(self) -> None:
+    def _try_next(self, *, free: bool = False) -> None:
+        """On to the next candidate. `free`: whether the retry budget has no say, as after a doubtful answer."""
         gateway, candidates, now = self._gateway, self._plan.candidates, self._gateway.now()
-        spare = len(candidates) == 1 or gateway.retries.left(self._plan.route.model, now)
+        spare = free or len(candidates) == 1 or gateway.retries.left(self._plan.route.model, now)
         if self._asked and not spare:
             self._attempts += [
                 Attempt(slot=target.slot, error="budget_spent") for target, _ in candidates[self._next : self._next + 1]
@@ -87,7 +88,7 @@ class Exchange(Ending):
         if number == len(candidates):
             self._give_up()
             return
-        if self._asked:
+        if self._asked and not free:
             gateway.retries.spend(self._plan.route.model, now)
         self._asked = True
         self._attempt(*candidates[number], now)
@@ -134,10 +135,9 @@ class Exchange(Ending):
         return probe[0]
 
     def _may_fall(self) -> bool:
-        """Whether an answer that was given may still be asked for elsewhere: somebody is well, and an extra call is left."""
-        gateway, now = self._gateway, self._gateway.now()
-        well = willing(self._plan.candidates, self._next, gateway.health, now)
-        return well and gateway.retries.left(self._plan.route.model, now)
+        """Whether an answer that was given may still be asked for elsewhere. The retry budget has no say: it keeps ill servers
+        from being asked twice as often, and a floor is what somebody chose to pay for with each doubtful answer."""
+        return willing(self._plan.candidates, self._next, self._gateway.health, self._gateway.now())
 
     def _keep(self, kept: Kept) -> None:
         """Keep an answer under the floor, and ask the next candidate."""
@@ -145,7 +145,7 @@ class Exchange(Ending):
         self._gateway.health.succeeded(self._target.slot)
         self._kept = better(self._kept, kept)
         self._request = self._stream = None
-        self._try_next()
+        self._try_next(free=True)
 
     def _judged(self, watch: Watch, forward: bytes, stream: Stream) -> bytes | None:
         """What of a stream goes to the client now; None: it is kept, and somebody else is asked."""
@@ -258,7 +258,7 @@ class Exchange(Ending):
         if watch is not None and watch.strips and self._may_fall():
             # It may be the log-probabilities that it refuses, and it was not the client who asked for them.
             self._note("upstream_rejected")
-            self._try_next()
+            self._try_next(free=True)
             return
         self._answered("upstream_rejected")
         told = envelope(verdict)
