@@ -8,11 +8,8 @@ plain DuckDB finds its rows in one more Parquet file, SQLite in its one table.
 from __future__ import annotations
 
 import sqlite3
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -243,15 +240,6 @@ class Lite:
         return self.connection.execute("SELECT * FROM log WHERE request_id = ?", (id,)).fetchone()
 
 
-def _median_ms(calls: Sequence[Callable[[], Any]]) -> float:
-    taken = []
-    for call in calls:
-        start = time.perf_counter()
-        call()
-        taken.append(1000 * (time.perf_counter() - start))
-    return statistics.median(taken)
-
-
 def asking(made: Made, folder: Path, repeats: int, rounds: int) -> Rounds:
     """Every way of asking in every round. Raises SystemExit when they disagree: a wrong answer has no speed."""
     log, duck, lite = Log(made.root, ManualClock(made.now)), Duck(made), Lite(made, folder / "log.db")
@@ -268,20 +256,20 @@ def asking(made: Made, folder: Path, repeats: int, rounds: int) -> Rounds:
 
     def warm() -> dict[str, float]:
         fresh = Log(made.root, ManualClock(made.now))
-        cold = _median_ms([lambda: fresh.load(chosen[0])])
+        cold = bench.median_ms([lambda: fresh.load(chosen[0])])
         return {
             "cold_ms": cold,
-            "day_ms": _median_ms([ours] * repeats),
-            "one_ms": _median_ms([partial(log.load, id) for id in chosen]),
-            "hot_one_ms": _median_ms([partial(log.load, id) for id in made.hot_ids[:repeats]]),
+            "day_ms": bench.median_ms([ours] * repeats),
+            "one_ms": bench.median_ms([partial(log.load, id) for id in chosen]),
+            "hot_one_ms": bench.median_ms([partial(log.load, id) for id in made.hot_ids[:repeats]]),
         }
 
     def peer(other: Duck | Lite) -> bench.Contender:
         def once() -> dict[str, float]:
             few = max(1, repeats // 5)  # they take seconds
             return {
-                "day_ms": _median_ms([other.day] * few),
-                "one_ms": _median_ms([partial(other.one, id) for id in chosen[:few]]),
+                "day_ms": bench.median_ms([other.day] * few),
+                "one_ms": bench.median_ms([partial(other.one, id) for id in chosen[:few]]),
             }
 
         return once

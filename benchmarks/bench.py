@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,3 +160,13 @@ def report(name: str, rounds: int, figures: Sequence[Figure], folder: Path) -> P
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"written to {path}")
     return path
+
+
+def median_ms(calls: Sequence[Callable[[], Any]]) -> float:
+    """Median milliseconds of calls, each made once, in order."""
+    taken = []
+    for call in calls:
+        start = time.perf_counter()
+        call()
+        taken.append(1000 * (time.perf_counter() - start))
+    return statistics.median(taken)

@@ -10,7 +10,6 @@ import json
 import os
 import random
 import sqlite3
-import statistics
 import string
 import sys
 import tempfile
@@ -248,24 +247,18 @@ def asking(log: Log, plain: Path, ids: list[str], repeats: int, rounds: int) -> 
         raise SystemExit("the log and plain DuckDB give different requests: no figure")
 
     def ours() -> dict[str, float]:
-        return {"day_ms": _median_ms([ours_day] * repeats), "one_ms": _median_ms([partial(log.load, id) for id in chosen])}
+        return {
+            "day_ms": bench.median_ms([ours_day] * repeats),
+            "one_ms": bench.median_ms([partial(log.load, id) for id in chosen]),
+        }
 
     def duck() -> dict[str, float]:
         return {
-            "day_ms": _median_ms([theirs_day] * repeats),
-            "one_ms": _median_ms([partial(theirs_one, id) for id in chosen]),
+            "day_ms": bench.median_ms([theirs_day] * repeats),
+            "one_ms": bench.median_ms([partial(theirs_one, id) for id in chosen]),
         }
 
     return bench.interleave({"ours": ours, "duckdb": duck}, rounds)
-
-
-def _median_ms(calls: list[Callable[[], Any]]) -> float:
-    taken = []
-    for call in calls:
-        start = time.perf_counter()
-        call()
-        taken.append(1000 * (time.perf_counter() - start))
-    return statistics.median(taken)
 
 
 def figures(append: Rounds, ask: Rounds, ingest: float, rows: int) -> list[Figure]:

@@ -6,8 +6,11 @@ import json
 import socket
 from typing import Any
 
+import pytest
+
 from tests.gateway.conftest import until
 from tunekeeper.core.nouns.serving import FallbackEntry, Timeouts
+from tunekeeper.gateway.options import Options
 
 MODEL = "support-desk"
 TEXT = "word " * 40
@@ -50,3 +53,53 @@ def test_a_kept_stream_that_is_not_whole_when_time_is_up_is_no_answer(bench: Any
     assert (response.status_code, response.json()["error"]["code"]) == (504, "upstream_timeout")
     until(lambda: bench.a.counts.aborted == 1)
     assert bench.record(response)["attempts"][-1]["error"] == "upstream_timeout"
+
+
+def test_tokens_have_a_price(bench: Any) -> None:
+    bench.publish(slot={"price_in": 2.0, "price_out": 10.0})
+    record = bench.record(bench.chat("hi there"))
+    assert record["cost_usd"] == pytest.approx((5 * 2 + 4 * 10) / 1e6)
+
+
+def test_confidence_is_noted_where_the_server_gives_log_probabilities(bench: Any) -> None:
+    assert bench.record(bench.chat(logprobs=True))["confidence"] == pytest.approx(0.9048, abs=1e-4)
+    assert "confidence" not in bench.record(bench.chat())
+
+
+def test_partial_text_of_a_running_stream_is_noted(bench: Any) -> None:
+    bench.a.default = "drip:0.25"
+    response = bench.chat("one two three four five six", stream=True)
+    partial = [p for p in bench.records(1, "P") if p["request_id"] == response.headers["x-tunekeeper-request-id"]]
+    assert partial[0]["request"]["stream"] is True
+    assert "".join(p["text"] for p in partial).startswith("you said: one")
+
+
+def test_secrets_are_taken_out_before_they_are_written(make_bench: Any) -> None:
+    bench = make_bench(Options(redact=("key", "card", "email")))
+    response = bench.chat("my card is 4111 1111 1111 1111, mail ann@example.com", metadata={"note": "bob@example.com"})
+    assert "4111 1111" in response.text, "the model server saw the text as it was"
+    record = json.dumps(bench.record(response))
+    assert "4111" not in record
+    assert "@example.com" not in record
+    assert "[CARD]" in record
+
+
+def test_bodies_can_be_left_out_of_the_log(make_bench: Any) -> None:
+    bench = make_bench(Options(log_bodies=False))
+    record = bench.record(bench.chat())
+    assert "request" not in record
+    assert "response" not in record
+    assert record["prompt_tokens"] == 5
+
+
+def test_power_durability_answers_as_well(make_bench: Any) -> None:
+    bench = make_bench(Options(durability="power"))
+    assert [bench.chat(f"n {i}").status_code for i in range(5)] == [200] * 5
+    assert len(bench.records(5)) == 5
+
+
+def test_every_answer_has_exactly_one_record_and_one_opening(bench: Any) -> None:
+    bench.a.script.extend(["ok", "500", "ok"])
+    ids = [bench.chat(str(i), stream=i % 2 == 0).headers["x-tunekeeper-request-id"] for i in range(12)]
+    assert sorted(r["request_id"] for r in bench.records(12)) == sorted(ids)
+    assert sorted(r["request_id"] for r in bench.records(12, "O")) == sorted(ids)
