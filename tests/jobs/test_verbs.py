@@ -126,6 +126,31 @@ def test_a_job_that_was_killed_is_tried_again_and_leaves_nothing_running(ws: Wor
     assert starts(job) == 2
 
 
+@pytest.mark.parametrize("moment", ["write_json", "subprocess"])
+def test_an_attempt_whose_starter_was_killed_before_it_began_is_begun_and_counts_once(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*args: object, **named: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "tunekeeper.jobs.folder.write_json" if moment == "write_json" else "tunekeeper.jobs.start.subprocess.run", die
+        )
+        with pytest.raises(Killed):
+            jobs.ensure(ws, KIND + "mark", {})
+    with ws.state.read() as tx:
+        (row,) = find_jobs(tx)
+    assert (row.state, row.attempt) == ("running", 1)
+    job = jobs.look(ws, row.id)
+    (job.work / "go").touch()
+    assert jobs.wait(ws, job.id).output == {"attempt": 1}
+    assert (starts(job), jobs.look(ws, row.id).attempt) == (1, 1)
+
+
 def test_what_a_killed_wrapper_leaves_running_is_ended_before_the_next_attempt(ws: Workspace) -> None:
     job = jobs.ensure(ws, KIND + "family", {})
     pids = until_told(ws, job)["pids"]

@@ -1,6 +1,6 @@
 """The work folder of one job: who holds it, what it was told, what it says, how it ended. Standard library only.
 
-`lock` held: alive · `task.json` what to do · `child.json` who does it · `progress.jsonl` · `output.log` · `answer.json` what the
+`lock` held: alive · `task.json` what to do · `started` its wrapper was let go · `child.json` who does it · `progress.jsonl` · `output.log` · `answer.json` what the
 child returned or why it failed · `exit.json` renamed into place last: the attempt has ended · `files/` the result.
 """
 
@@ -63,6 +63,17 @@ def read_exit(folder: Path, attempt: int) -> Exit | None:
     """How this attempt ended; None while it has not, or when it died without a word."""
     value = read_json(folder / "exit.json")
     return None if value is None or value.get("attempt") != attempt else Exit(**value)
+
+
+def was_started(folder: Path, attempt: int) -> bool:
+    """Whether a wrapper was let go for this attempt; False when whoever recorded the attempt died before it could.
+
+    The one who starts it says so afterwards, the wrapper at once: either word counts.
+    """
+    task = read_json(folder / "task.json")
+    if task is None or task.get("attempt") != attempt:
+        return False
+    return (folder / "started").exists() or (folder / "wrapper.json").exists()
 
 
 def take(folder: Path) -> int | None:

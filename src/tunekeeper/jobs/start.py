@@ -24,7 +24,7 @@ def start(root: Path, folder: Path, row: JobRow, config: Config, lock: int) -> N
     """Start the wrapper of one attempt. `lock`: the folder's lock, which the wrapper inherits already held; the caller closes
     its own copy. Between two attempts nothing of the old one is left running."""
     folders.end_group(folder)
-    for stale in ("exit.json", "answer.json", "child.json", "wrapper.json"):
+    for stale in ("exit.json", "answer.json", "child.json", "wrapper.json", "started"):
         (folder / stale).unlink(missing_ok=True)
     (folder / "files").mkdir(exist_ok=True)
     task = {"id": row.id, "kind": row.kind, "input": row.input, "root": str(root), "attempt": row.attempt, "timeout": row.timeout}
@@ -42,6 +42,7 @@ def start(root: Path, folder: Path, row: JobRow, config: Config, lock: int) -> N
             pass_fds=(lock,),
             check=True,
         )
+    (folder / "started").touch()
 
 
 def environment(row: JobRow, config: Config, ours: Mapping[str, str]) -> dict[str, str]:

@@ -185,6 +185,10 @@ def _next(ws: Workspace, row: JobRow, folder: Path, config: Config, lock: int) -
     ended = folders.read_exit(folder, row.attempt)
     if ended is not None and not ended.died:
         return _save(ws, closed(row, ended, folders.last_words(folder)))
+    if row.attempt and not folders.was_started(folder, row.attempt):
+        # Whoever recorded this attempt died before it began: it is begun now, and counts once.
+        start(ws.root, folder, row, config, lock)
+        return row
     if row.attempt >= config.attempts:
         words = folders.last_words(folder) or "it said nothing"
         return _save(ws, replace(row, state="failed", error=f"died {row.attempt} times; last: {words}"))
