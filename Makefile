@@ -1,5 +1,5 @@
 # Everything a newcomer or a machine runs. Each target makes .venv first when it is missing or older than the lock files.
-.PHONY: init check format test test-gpu torture bench docs demo lock
+.PHONY: init check format test test-gpu torture bench bench-peers docs demo lock
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3.11
@@ -41,10 +41,13 @@ test-gpu: .venv/.made  ## the tests that need a GPU
 torture: .venv/.made  ## the journeys that kill, starve and corrupt, with their whole figures; NAME=T18 picks one
 	TORTURE=1 $(BIN)/python -m pytest -s tests/journeys $(if $(NAME),-k $(NAME)) $(ARGS)
 
-BENCHMARKS := $(filter-out __init__ bench traffic,$(basename $(notdir $(wildcard benchmarks/*.py))))
+BENCHMARKS := $(filter-out __init__ bench sustained traffic,$(basename $(notdir $(wildcard benchmarks/*.py))))
 bench: .venv/.made  ## one benchmark beside its peers; NAME=gateway ARGS="--quick"
 	$(if $(filter $(NAME),$(BENCHMARKS)),,$(error no benchmark named '$(NAME)'; known: $(BENCHMARKS) (make bench NAME=gateway)))
 	$(BIN)/python -m benchmarks.$(NAME) $(ARGS)
+
+bench-peers: .venv/.made  ## the gateways that ours is measured beside, each in an environment of its own; ARGS="envoy litellm"
+	$(BIN)/python -m benchmarks.peers $(ARGS)
 
 docs: .venv/.made  ## write docs/reference from the code
 	$(BIN)/python -m tunekeeper.cli.reference docs/reference

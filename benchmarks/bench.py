@@ -43,6 +43,8 @@ class Figure:
     """Which way is better."""
     peer: str | None = None
     """Who it was compared with; None for a figure that stands alone."""
+    spread: tuple[float, float] | None = None
+    """Lowest and highest of the rounds whose median `value` is; None for what was measured once."""
 
     @property
     def holds(self) -> bool | None:
@@ -61,7 +63,32 @@ class Figure:
             "direction": self.direction,
             "holds": self.holds,
             "peer": self.peer,
+            **({} if self.spread is None else {"spread": list(self.spread)}),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Middle:
+    """Median of some rounds, and how far they lie apart."""
+
+    value: float
+    """Median."""
+    low: float
+    """Lowest."""
+    high: float
+    """Highest."""
+
+
+def middle(values: Sequence[float]) -> Middle | None:
+    """Median, lowest and highest; None of nothing."""
+    return Middle(statistics.median(values), min(values), max(values)) if values else None
+
+
+def figure(id: str, found: Middle | None, unit: str, **more: Any) -> Figure:
+    """A figure with its spread; `more` as of `Figure`. `found` None: it was not measured."""
+    if found is None:
+        return Figure(id=id, value=None, unit=unit, **more)
+    return Figure(id=id, value=found.value, unit=unit, spread=(found.low, found.high), **more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +99,29 @@ class Rounds:
 
     def median(self, contender: str, quantity: str) -> float | None:
         """Median over the rounds; None when the contender did not take part."""
-        return self._middle(lambda one: one[contender][quantity], contender)
+        return _value(self.over(lambda one: one[contender][quantity]))
 
     def ratio(self, contender: str, peer: str, quantity: str) -> float | None:
         """Median of `contender / peer`, each taken inside one round; None when either did not take part."""
-        return self._middle(lambda one: one[contender][quantity] / one[peer][quantity], contender, peer)
+        return _value(self.over(lambda one: one[contender][quantity] / one[peer][quantity]))
 
     def difference(self, contender: str, floor: str, quantity: str) -> float | None:
         """Median of `contender - floor`, each taken inside one round; None when either did not take part."""
-        return self._middle(lambda one: one[contender][quantity] - one[floor][quantity], contender, floor)
+        return _value(self.over(lambda one: one[contender][quantity] - one[floor][quantity]))
 
-    def _middle(self, of: Callable[[Mapping[str, Sample]], float], *needed: str) -> float | None:
-        whole = [one for one in self.samples if all(name in one for name in needed)]
-        return statistics.median(of(one) for one in whole) if whole else None
+    def over(self, of: Callable[[Mapping[str, Sample]], float]) -> Middle | None:
+        """Median and spread of `of` over the rounds in which all that it asks for was measured; None when there is none."""
+        found = []
+        for one in self.samples:
+            try:
+                found.append(of(one))
+            except (KeyError, ZeroDivisionError):
+                continue  # a contender, or one of its quantities, that this round does not have
+        return middle(found)
+
+
+def _value(found: Middle | None) -> float | None:
+    return None if found is None else found.value
 
 
 def interleave(contenders: Mapping[str, Contender], rounds: int) -> Rounds:
@@ -138,25 +175,34 @@ def _cpu_model() -> str:
 
 def table(figures: Sequence[Figure]) -> str:
     """The figures as aligned text."""
-    rows = [("figure", "value", "unit", "goal", "holds", "peer"), *(_cells(figure) for figure in figures)]
+    rows = [("figure", "value", "spread", "unit", "goal", "holds", "peer"), *(_cells(figure) for figure in figures)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
 def _cells(figure: Figure) -> tuple[str, ...]:
-    value = NOT_MEASURED if figure.value is None else f"{figure.value:,.4g}" if figure.value < 1000 else f"{figure.value:,.0f}"
+    value = NOT_MEASURED if figure.value is None else _number(figure.value)
+    spread = "" if figure.spread is None else " to ".join(map(_number, figure.spread))
     sign = "≤" if figure.direction == "lower" else "≥"
     goal = "" if figure.goal is None else f"{sign} {figure.goal:g}"
     holds = {None: "", True: "yes", False: "no"}[figure.holds]
-    return figure.id, value, figure.unit, goal, holds, figure.peer or ""
+    return figure.id, value, spread, figure.unit, goal, holds, figure.peer or ""
 
 
-def report(name: str, rounds: int, figures: Sequence[Figure], folder: Path) -> Path:
-    """Print the table and write `folder`/`name`.json; returns that file."""
+def _number(value: float) -> str:
+    return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def report(name: str, rounds: int, figures: Sequence[Figure], folder: Path, missing: Mapping[str, str] | None = None) -> Path:
+    """Print the table and write `folder`/`name`.json; returns that file. `missing`: peer → why it was not measured."""
     print(table(figures))
+    for peer, why in (missing or {}).items():
+        print(f"{peer}: {NOT_MEASURED}: {why}")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     content = {"machine": machine(), "rounds": rounds, "figures": [figure.as_json() for figure in figures]}
+    if missing:
+        content["missing"] = dict(missing)
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"written to {path}")
     return path

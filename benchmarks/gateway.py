@@ -1,278 +1,364 @@
-"""The gateway with keys, sticky routing, redaction and whole-body logging on, beside nginx and beside the model server itself.
+"""The gateway with keys, limits, sticky routing, redaction, metrics and whole-body logging on, beside other gateways.
 
-Client, model server and contender are processes of their own on loopback; one worker each. The bare model server is the floor:
-what is added to it is the contender's.
+Client and model server share one core, a contender with all its processes has another. The bare model server is the floor: what
+is added to it is the contender's.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import psutil
 
 from benchmarks import bench
-from benchmarks.bench import Figure, Rounds
+from benchmarks.bench import Figure, Middle, Rounds, figure
+from benchmarks.peers import ours, starters
+from benchmarks.peers.contender import (
+    REPOSITORY,
+    Contender,
+    Cores,
+    NotMeasured,
+    bound,
+    child,
+    cpu_seconds,
+    first_line,
+    own_cpu_seconds,
+    settled_cpu_seconds,
+)
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-KEY = "a-key-of-the-benchmark-and-of-nothing-else"
 CONNECTIONS = 32
 SETTLE_SECONDS = 6.0
 """How long the contenders run before the first round: what starts once, the keeper of the log among it, is no request's cost."""
-UNSTARTED = (("litellm", 100.0), ("portkey", 30.0), ("tensorzero", 3.0))
-"""Peers that this program cannot start, with how many times their rate ours should be."""
-
-SERVE = """\
-models:
-  desk:
-    assign_by: user
-    slots: {{a: {{endpoint: "{upstream}/v1", model: m}}, b: {{endpoint: "{upstream}/v1", model: n}}}}
-    route: {{a: 9000, b: 1000}}
-"""
-NGINX = """\
-daemon off;
-worker_processes 1;
-pid {folder}/nginx.pid;
-error_log stderr error;
-events {{ worker_connections 2048; }}
-http {{
-  access_log off;
-  client_body_temp_path {folder}/body;
-  proxy_temp_path {folder}/proxy;
-  keepalive_requests 1000000000;
-  upstream model {{ server {upstream}; keepalive 256; keepalive_requests 1000000000; }}
-  server {{
-    listen 127.0.0.1:{port};
-    location / {{
-      proxy_pass http://model;
-      proxy_http_version 1.1;
-      proxy_set_header Connection "";
-      proxy_buffering off;
-    }}
-  }}
-}}
-"""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Contender:
-    """Something that answers chat requests."""
-
-    url: str
-    """Where, without `/v1`."""
-    pid: int | None = None
-    """Root of its process tree; None for the floor, whose cost is nobody's."""
-    workers: tuple[int, ...] = ()
-    """Processes on the request path."""
-    ready_seconds: float = 0.0
-    """From start to the first moment it can answer."""
+STREAMS_AT_ONCE = 1000
+QUICK_ROUNDS = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Amount:
-    """How much is asked of a contender in one round."""
+    """How long a contender is asked in one round, in seconds."""
 
-    requests: int
-    """Requests on each of the 32 connections."""
-    lonely: int
-    """Requests at one connection."""
-    streams: int
-    """Streams on each of the 32 connections."""
-
-
-@contextmanager
-def _process(command: list[str], **environ: str) -> Iterator[subprocess.Popen[str]]:
-    """A child whose first output line can be read; ended at the end."""
-    given = {**os.environ, **environ}
-    with subprocess.Popen(command, cwd=REPOSITORY, env=given, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()
-            try:
-                process.wait(40)
-            except subprocess.TimeoutExpired:
-                process.kill()
+    many: float
+    """At 32 connections."""
+    lonely: float
+    """At one connection."""
+    streams: float
+    """Streams at 32 connections."""
+    warm: float = 0.5
+    """Before them, at 32 connections, uncounted."""
 
 
-def _said(process: subprocess.Popen[str]) -> dict[str, object]:
-    """The first line a child says. Raises SystemExit when it says nothing."""
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if not line:
-        raise SystemExit(f"a process of the benchmark did not start: {process.args!r}")
-    found: dict[str, object] = json.loads(line)
-    return found
+FULL = Amount(many=4.0, lonely=2.0, streams=2.0)
+QUICK = Amount(many=1.0, lonely=0.5, streams=0.5, warm=0.2)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Traffic:
+    """The clients' and the model server's side."""
+
+    pid: int
+    """The model server."""
+    cores: frozenset[int] | None
+    """Where both run."""
 
 
 @contextmanager
-def upstream() -> Iterator[Contender]:
+def upstream(cores: Cores) -> Iterator[Contender]:
     """The model server, which is also the floor."""
-    with _process([sys.executable, "-m", "benchmarks.traffic", "upstream"]) as process:
-        yield Contender(url=str(_said(process)["listening"]))
+    with child([sys.executable, "-m", "benchmarks.traffic", "upstream"], cores.traffic) as process:
+        yield Contender(url=str(first_line(process)["listening"]), workers=(process.pid,))
 
 
-@contextmanager
-def ours(folder: Path, upstream_url: str) -> Iterator[Contender]:
-    """`tunekeeper serve` with one worker, two slots and a key."""
-    file = folder / "gateway.yaml"
-    file.write_text(SERVE.format(upstream=upstream_url))
-    command = [sys.executable, "-m", "tunekeeper", "serve", "--config", str(file), "--port", "0", "--data", str(folder / "data")]
-    start = time.perf_counter()
-    with _process(command, TUNEKEEPER_GATEWAY_KEY=KEY) as process:
-        ready = _said(process)
-        seconds = time.perf_counter() - start
-        workers = ready["workers"]
-        assert isinstance(workers, list)
-        yield Contender(url=str(ready["url"]), pid=process.pid, workers=tuple(workers), ready_seconds=seconds)
-
-
-@contextmanager
-def nginx(folder: Path, upstream_url: str) -> Iterator[Contender | None]:
-    """nginx with `proxy_pass` and kept connections; None where it is not installed."""
-    program = shutil.which("nginx") or shutil.which(
-        "nginx", path="/usr/sbin:/usr/local/sbin"
-    )  # Debian keeps it off a user's PATH
-    if program is None:
-        yield None
-        return
-    port = _free_port()
-    file = folder / "nginx.conf"
-    file.write_text(NGINX.format(folder=folder, upstream=upstream_url.removeprefix("http://"), port=port))
-    with _process([program, "-p", str(folder), "-c", str(file)]) as process:
-        _wait_for(port)
-        yield Contender(url=f"http://127.0.0.1:{port}", pid=process.pid)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_for(port: int) -> None:
-    end = time.monotonic() + 10
-    while time.monotonic() < end:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.02)
-    raise SystemExit(f"nothing listens on port {port}")
-
-
-def cpu_seconds(pid: int) -> float:
-    """CPU time that a process and all its descendants have used."""
-    root = psutil.Process(pid)
-    total = 0.0
-    for process in (root, *root.children(recursive=True)):
-        try:
-            times = process.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += times.user + times.system
-    return total
-
-
-def load(url: str, connections: int, count: int, *words: str) -> dict[str, float]:
-    """Ask `count` times on each connection from another process. Raises SystemExit when any answer was not 200: a gateway that
+def load(contender: Contender, traffic: Traffic, connections: int, seconds: float, *words: str) -> dict[str, float]:
+    """Ask for `seconds` on each connection from another process. Raises NotMeasured when any answer was not 200: a gateway that
     fails fast is not a fast gateway."""
-    command = [sys.executable, "-m", "benchmarks.traffic", "load", "--url", url, "--key", KEY, *words]
-    command += ["--connections", str(connections), "--requests", str(count)]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=600, check=True)
+    command = [sys.executable, "-m", "benchmarks.traffic", "load", "--url", contender.url, *contender.dialect.words(), *words]
+    command += ["--connections", str(connections), "--seconds", str(seconds)]
+    with bound(traffic.cores):
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=600, check=False)
+    if done.returncode:
+        raise NotMeasured(f"the clients failed: {done.stderr.strip().splitlines()[-1:]}")
     found: dict[str, float] = json.loads(done.stdout)
-    if found["errors"]:
-        raise SystemExit(f"{found['errors']:.0f} of {found['requests']:.0f} requests to {url} failed: no figure")
+    if found["errors"] or not found["requests"]:
+        raise NotMeasured(
+            f"{found['errors']:.0f} of its requests failed, {found['requests']:.0f} ended {' '.join(words)}".strip()
+        )
     return found
 
 
-def measure(contender: Contender, amount: Amount) -> dict[str, float]:
-    """One round of one contender: rate, CPU per request in microseconds, medians in milliseconds."""
-    load(contender.url, CONNECTIONS, 5)
-    before = cpu_seconds(contender.pid) if contender.pid else 0.0
-    many = load(contender.url, CONNECTIONS, amount.requests)
-    used = cpu_seconds(contender.pid) - before if contender.pid else 0.0
-    alone = load(contender.url, 1, amount.lonely)
-    streams = load(contender.url, CONNECTIONS, amount.streams, "--stream")
-    return {
-        "rate": many["rate"],
-        "cpu_us": 1e6 * used / many["requests"],
-        "alone_ms": alone["median_ms"],
-        "first_chunk_ms": streams["first_chunk_ms"],
-    }
+class Turn:
+    """The turns of one contender."""
+
+    def __init__(self, contender: Contender, traffic: Traffic, amount: Amount) -> None:
+        self.contender = contender
+        self.traffic = traffic
+        self.amount = amount
+        self.answered = 0
+        """Requests that it answered."""
+        self.lost: str | None = None
+        """Why it was not measured whole."""
+
+    def __call__(self) -> dict[str, float]:
+        """One round: rate, CPU per request in microseconds, medians in milliseconds. What cannot be measured is left out."""
+        if self.lost is not None:
+            return {}
+        sample: dict[str, float] = {}
+        try:
+            self._ask(CONNECTIONS, self.amount.warm)
+            self._many(sample)
+            sample["alone_ms"] = self._ask(1, self.amount.lonely)["median_ms"]
+            sample["first_chunk_ms"] = self._ask(CONNECTIONS, self.amount.streams, "--stream")["first_chunk_ms"]
+        except NotMeasured as error:
+            self.lost = str(error)
+        return sample
+
+    def _ask(self, connections: int, seconds: float, *words: str) -> dict[str, float]:
+        found = load(self.contender, self.traffic, connections, seconds, *words)
+        self.answered += int(found["requests"])
+        return found
+
+    def _many(self, sample: dict[str, float]) -> None:
+        model_server = psutil.Process(self.traffic.pid)
+        served = own_cpu_seconds(model_server)
+        before = cpu_seconds(self.contender.pid) if self.contender.pid else 0.0
+        workers = self._workers()
+        found = self._ask(CONNECTIONS, self.amount.many)
+        busy = own_cpu_seconds(model_server) - served + found["cpu_seconds"]
+        sample["rate"] = found["rate"]
+        sample["traffic_us"] = 1e6 * busy / found["requests"]
+        sample["traffic_share"] = busy / found["seconds"]
+        if self.contender.pid is not None:
+            sample["worker_us"] = 1e6 * (self._workers() - workers) / found["requests"]
+            sample["cpu_us"] = 1e6 * (settled_cpu_seconds(self.contender.pid) - before) / found["requests"]
+
+    def _workers(self) -> float:
+        return sum(own_cpu_seconds(psutil.Process(pid)) for pid in self.contender.workers)
 
 
-def figures(rounds: Rounds, ready: float, idle_mb: float) -> list[Figure]:
-    """The table: ours beside nginx, and what ours adds to the floor."""
-    added = rounds.difference("ours", "direct", "alone_ms")
-    added_nginx = rounds.difference("nginx", "direct", "alone_ms")
-    ours_first = rounds.difference("ours", "direct", "first_chunk_ms")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Own:
+    """What only ours is asked: starts and memory."""
+
+    ready: Middle | None = None
+    """Seconds from start to first answer."""
+    ready_cpu: Middle | None = None
+    """CPU seconds of the tree until then."""
+    idle_mb: Middle | None = None
+    """Memory of a worker that has answered one request."""
+    streaming_mb: float | None = None
+    """Most memory of the worker while 1,000 streams are open."""
+    again: float | None = None
+    """The same in a second wave of streams, by the first one's."""
+    unlike: float | None = None
+    """How far the number of records in the log is from the number of answers, either way."""
+
+
+def starts(folder: Path, contender: Contender, times: int) -> Own:
+    """Start ours `times` times over the same data directory, on whatever cores it finds."""
+    seconds, used, resident = [], [], []
+    for _ in range(times):
+        with ours.running(folder / "gateway.yaml", folder / "data", contender.dialect, None) as one:
+            assert one.pid is not None
+            seconds.append(one.ready_seconds)
+            used.append(cpu_seconds(one.pid))
+            resident.append(max(memory_mb(pid) for pid in one.workers))
+    return Own(ready=bench.middle(seconds), ready_cpu=bench.middle(used), idle_mb=bench.middle(resident))
+
+
+def memory_mb(pid: int) -> float:
+    """Resident memory of one process in MB."""
+    return float(psutil.Process(pid).memory_info().rss) / 1e6
+
+
+def crowd(contender: Contender, traffic: Traffic) -> tuple[float, int]:
+    """Most memory of a worker in MB while 1,000 slow streams are open, and how many requests were answered. Raises NotMeasured
+    when fewer were open at once."""
+    most, over = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.05):
+            most[0] = max(most[0], *(memory_mb(pid) for pid in contender.workers))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        found = load(contender, traffic, STREAMS_AT_ONCE, 0.1, "--stream", "--slow")
+    finally:
+        over.set()
+        watching.join()
+    if found["most_open"] < STREAMS_AT_ONCE:
+        raise NotMeasured(f"only {found['most_open']:.0f} of {STREAMS_AT_ONCE} streams were open at once")
+    return most[0], int(found["requests"])
+
+
+def per_peer(rounds: Rounds, peer: str, rate: float | None) -> list[Figure]:
+    """Ours beside one peer, and what that peer did."""
+
+    def ratio(quantity: str) -> Middle | None:
+        return rounds.over(lambda one: one["ours"][quantity] / one[peer][quantity])
+
+    def added(one: Mapping[str, bench.Sample]) -> float:
+        mine = one["ours"]["alone_ms"] - one["direct"]["alone_ms"]
+        return mine / (one[peer]["alone_ms"] - one["direct"]["alone_ms"])
+
+    later = rounds.over(lambda one: one["ours"]["first_chunk_ms"] - one[peer]["first_chunk_ms"])
+    goals = {"cpu": 3.0, "added": 2.0, "later": 1.0} if peer == "nginx" else {}
     return [
-        Figure(id="rate", value=rounds.median("ours", "rate"), unit="requests/s", direction="higher"),
-        Figure(id="rate_nginx", value=rounds.median("nginx", "rate"), unit="requests/s", direction="higher", peer="nginx"),
-        Figure(id="rate_to_floor", value=rounds.ratio("ours", "direct", "rate"), unit="x", direction="higher", peer="direct"),
-        Figure(id="rate_to_nginx", value=rounds.ratio("ours", "nginx", "rate"), unit="x", direction="higher", peer="nginx"),
-        *(
-            Figure(id=f"rate_to_{peer}", value=None, unit="x", goal=goal, direction="higher", peer=peer)
-            for peer, goal in UNSTARTED
-        ),
-        Figure(id="cpu_per_request", value=rounds.median("ours", "cpu_us"), unit="us"),
-        Figure(id="cpu_to_nginx", value=rounds.ratio("ours", "nginx", "cpu_us"), unit="x", goal=3.0, peer="nginx"),
-        Figure(id="added_latency", value=added, unit="ms", peer="direct"),
-        Figure(id="added_latency_to_nginx", value=_divided(added, added_nginx), unit="x", goal=2.0, peer="nginx"),
-        Figure(id="first_chunk", value=rounds.median("ours", "first_chunk_ms"), unit="ms"),
-        Figure(id="first_chunk_added", value=ours_first, unit="ms", peer="direct"),
-        Figure(
-            id="first_chunk_over_nginx",
-            value=rounds.difference("ours", "nginx", "first_chunk_ms"),
-            unit="ms",
-            goal=1.0,
-            peer="nginx",
-        ),
-        Figure(id="ready", value=ready, unit="s", goal=1.0),
-        Figure(id="memory_idle", value=idle_mb, unit="MB", goal=80.0),
+        figure(f"rate_{peer}", rounds.over(lambda one: one[peer]["rate"]), "requests/s", direction="higher", peer=peer),
+        figure(f"cpu_{peer}", rounds.over(lambda one: one[peer]["cpu_us"]), "us", peer=peer),
+        figure(f"rate_to_{peer}", ratio("rate"), "x", goal=rate, direction="higher", peer=peer),
+        figure(f"cpu_to_{peer}", ratio("cpu_us"), "x", goal=goals.get("cpu"), peer=peer),
+        figure(f"added_latency_to_{peer}", rounds.over(added), "x", goal=goals.get("added"), peer=peer),
+        figure(f"first_chunk_over_{peer}", later, "ms", goal=goals.get("later"), peer=peer),
     ]
 
 
-def _divided(value: float | None, by: float | None) -> float | None:
-    return None if value is None or not by else value / by
+def figures(rounds: Rounds, own: Own) -> list[Figure]:
+    """The table: ours, then ours beside each peer. A peer that is not there keeps its lines, not measured."""
+
+    def of(name: str, quantity: str) -> Middle | None:
+        return rounds.over(lambda one: one[name][quantity])
+
+    def over_floor(quantity: str) -> Middle | None:
+        return rounds.over(lambda one: one["ours"][quantity] - one["direct"][quantity])
+
+    floor = rounds.over(lambda one: one["ours"]["rate"] / one["direct"]["rate"])
+    pair = rounds.over(lambda one: one["ours2"]["cpu_us"] / one["ours"]["cpu_us"])
+    share = rounds.over(lambda one: one["ours"]["traffic_us"] / one["ours"]["cpu_us"])
+    return [
+        figure("rate", of("ours", "rate"), "requests/s", direction="higher"),
+        figure("rate_to_floor", floor, "x", direction="higher", peer="direct"),
+        figure("cpu_per_request", of("ours", "cpu_us"), "us"),
+        figure("cpu_of_worker", of("ours", "worker_us"), "us"),
+        figure("cpu_two_workers", pair, "x", goal=1.1, peer="one worker"),
+        figure("rate_two_workers", of("ours2", "rate"), "requests/s", direction="higher"),
+        figure("added_latency", over_floor("alone_ms"), "ms", peer="direct"),
+        figure("first_chunk", of("ours", "first_chunk_ms"), "ms"),
+        figure("first_chunk_added", over_floor("first_chunk_ms"), "ms", peer="direct"),
+        *(one for name, peer in starters.ALL.items() for one in per_peer(rounds, name, peer.rate)),
+        figure("ready", own.ready, "s", goal=1.0),
+        figure("ready_cpu", own.ready_cpu, "s"),
+        figure("memory_idle", own.idle_mb, "MB", goal=80.0),
+        Figure(id="memory_1000_streams", value=own.streaming_mb, unit="MB"),
+        Figure(id="memory_1000_streams_again", value=own.again, unit="x", goal=1.1),
+        Figure(id="log_unlike_answers", value=own.unlike, unit="requests", goal=0.0),
+        figure("traffic_to_ours", share, "x", goal=1.0),
+        figure("traffic_core_ours", of("ours", "traffic_share"), "cores"),
+        figure("traffic_core_nginx", of("nginx", "traffic_share"), "cores"),
+    ]
+
+
+class Field:
+    """All contenders of one run, started one after another and ended with `stack`."""
+
+    def __init__(self, stack: ExitStack, folder: Path, cores: Cores) -> None:
+        self.stack = stack
+        self.folder = folder
+        self.cores = cores
+        self.missing: dict[str, str] = {}
+        """Contender → why it was not measured."""
+        self.floor = stack.enter_context(upstream(cores))
+        self.traffic = Traffic(pid=self.floor.workers[0], cores=cores.traffic)
+        self.own = stack.enter_context(ours.ours(folder / "ours", self.floor.url, cores))
+        ours.prove(self.own, folder / "ours" / "data")
+        pair = stack.enter_context(ours.ours(folder / "ours2", self.floor.url, cores, 2))
+        self.taking = {"direct": replace(self.floor, dialect=self.own.dialect), "ours": self.own, "ours2": pair}
+
+    def join(self, wanted: list[str]) -> None:
+        """Start the peers that are there."""
+        for name, peer in starters.ALL.items():
+            if name not in wanted:
+                self.missing[name] = "not among --peers"
+                continue
+            (self.folder / name).mkdir()
+            try:
+                self.taking[name] = self.stack.enter_context(peer.start(self.folder / name, self.floor.url, self.cores))
+            except NotMeasured as error:
+                self.missing[name] = str(error)
+
+    def run(self, amount: Amount, rounds: int) -> tuple[Rounds, Own]:
+        """Everything, in the order that disturbs least: rounds, then starts, then the crowd of streams."""
+        turns = {name: Turn(one, self.traffic, amount) for name, one in self.taking.items()}
+        time.sleep(SETTLE_SECONDS)
+        found = bench.interleave({name: partial(_said, name, turn) for name, turn in turns.items()}, rounds)
+        lost = {name: turn.lost for name, turn in turns.items() if turn.lost is not None}
+        if "ours" in lost:
+            raise NotMeasured(f"ours: {lost['ours']}")
+        self.missing |= lost
+        fresh = self.folder / "fresh"
+        with ours.ours(fresh, self.floor.url, self.cores) as made:
+            pass
+        own = self._crowded(starts(fresh, made, rounds), turns["ours"].answered)
+        return without(found, lost), own
+
+    def _crowded(self, own: Own, answered: int) -> Own:
+        """`own` with what two waves of 1,000 streams showed. `answered`: requests before them."""
+        try:
+            first, one = crowd(self.own, self.traffic)
+            second, two = crowd(self.own, self.traffic)
+            # The first answer of a start and the one of `prove` come on top; what was refused has no record.
+            told = answered + one + two + 2
+            unlike = abs(told - ours.logged(self.folder / "ours" / "data"))
+        except NotMeasured as error:
+            self.missing[f"{STREAMS_AT_ONCE} streams"] = str(error)
+            return own
+        if unlike:
+            print(f"log: {told} answers, records: {ours.endings(self.folder / 'ours' / 'data')}", file=sys.stderr)
+        return replace(own, streaming_mb=first, again=second / first, unlike=float(unlike))
+
+
+def without(rounds: Rounds, names: Collection[str]) -> Rounds:
+    """The rounds without the contenders `names`: one that failed once has no median."""
+    return Rounds([{name: one for name, one in sample.items() if name not in names} for sample in rounds.samples])
+
+
+def _said(name: str, turn: Turn) -> dict[str, float]:
+    """A turn, with a word on stderr of who it was."""
+    sample = turn()
+    known = ", ".join(f"{key} {value:,.4g}" for key, value in sample.items() if key in ("rate", "cpu_us", "alone_ms"))
+    print(f"{name}: {known or turn.lost}", file=sys.stderr, flush=True)
+    return sample
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = bench.parser(__doc__, rounds=5)
+    parser.add_argument("--peers", default=",".join(starters.ALL), help="which of them, with commas; default all")
+    parser.add_argument("--seconds", type=float, default=FULL.many, help=f"at 32 connections, a round; default {FULL.many:g}")
+    return parser
 
 
 def main() -> int:
     """Run it; returns the exit code."""
-    parser = bench.parser(__doc__, rounds=3)
-    parser.add_argument("--requests", type=int, default=2000, help="requests on each of the 32 connections, a round")
+    parser = _parser()
     given = parser.parse_args()
-    amount = Amount(requests=given.requests, lonely=2000, streams=50)
-    if given.quick:
-        amount = Amount(requests=100, lonely=200, streams=5)
+    wanted = [name for name in given.peers.split(",") if name]
+    unknown = [name for name in wanted if name not in starters.ALL]
+    if unknown:
+        parser.error(f"no peer is called {unknown[0]!r}; known: {', '.join(starters.ALL)}")
+    amount = QUICK if given.quick else replace(FULL, many=given.seconds)
+    count = min(given.rounds, QUICK_ROUNDS) if given.quick else given.rounds
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # so that the children end with us
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tunekeeper-bench-")))
-        floor = stack.enter_context(upstream())
-        own = stack.enter_context(ours(folder, floor.url))
-        idle_mb = max(psutil.Process(pid).memory_info().rss for pid in own.workers) / 1e6
-        taking = {"direct": floor, "ours": own}
-        peer = stack.enter_context(nginx(folder, floor.url))
-        if peer is not None:
-            taking["nginx"] = peer
-        runs: dict[str, bench.Contender] = {name: partial(measure, one, amount) for name, one in taking.items()}
-        for one in taking.values():
-            load(one.url, CONNECTIONS, 5)
-        time.sleep(SETTLE_SECONDS)
-        rounds = bench.interleave(runs, given.rounds)
-    bench.report("gateway", given.rounds, figures(rounds, own.ready_seconds, idle_mb), given.results)
+    try:
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tunekeeper-bench-")))
+            field = Field(stack, folder, Cores.of_machine())
+            field.join(wanted)
+            rounds, own = field.run(amount, count)
+    except NotMeasured as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    bench.report("gateway", count, figures(rounds, own), given.results, field.missing)
     return 0
 
 

@@ -26,7 +26,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks import bench
+from benchmarks import bench, sustained
 from benchmarks.bench import Figure, Rounds
 from tunekeeper.core.clock import ManualClock
 from tunekeeper.core.ids import request_id
@@ -40,22 +40,26 @@ MODEL = "support-desk"
 FLUSHES = (8, 64)
 PROMISED_ROWS = 10_000_000
 """Rows at which the goals of asking are meant; with fewer, the figures are shown without a goal."""
+PROMISED_RATE = 5_000
+"""Records a second that are appended while the keeper works and somebody asks."""
 COLUMNS = ("request_id", "timestamp", "model_id", "version", "variant", "purpose", "status", "latency_ms")
 
 Record = dict[str, Any]
 
 
 class Source:
-    """Records of about 2 kB as the gateway gives them to the spool, the same for the same seed, spread evenly over one day."""
+    """Records of about 2 kB as the gateway gives them to the spool, the same for the same seed, spread evenly over one day or
+    `span`."""
 
-    def __init__(self, rows: int, seed: int = 1) -> None:
+    def __init__(self, rows: int, seed: int = 1, span: timedelta = timedelta(days=1)) -> None:
         self.rows = rows
+        self.span = span
         self.chance = random.Random(seed)
         self.pool = "".join(self.chance.choices(string.ascii_lowercase + "     ", k=1_000_000))
 
     def __iter__(self) -> Iterator[Record]:
         for number in range(self.rows):
-            yield self._one(number, DAY + timedelta(days=1) * number / self.rows)
+            yield self._one(number, DAY + self.span * number / self.rows)
 
     def _text(self) -> str:
         start = self.chance.randrange(len(self.pool) - 800)
@@ -83,7 +87,7 @@ class Source:
         }
 
 
-def _rate(rows: int, work: Callable[[], None]) -> dict[str, float]:
+def _rate(rows: int, work: Callable[[], object]) -> dict[str, float]:
     start = time.perf_counter()
     cpu = time.process_time()
     work()
@@ -157,6 +161,34 @@ def appending(folder: Path, rows: int, rounds: int) -> Rounds:
     ways = {"spool": append_spool, "write": append_write, "sqlite": append_sqlite}
     runs = {f"{name}_{flush}": run(append, flush) for flush in FLUSHES for name, append in ways.items()}
     return bench.interleave(runs, rounds)
+
+
+def compacting(folder: Path, rows: int, rounds: int) -> Rounds:
+    """Microseconds of CPU for a record of sealed segments, openings beside endings as a gateway writes them."""
+    records = list(Source(rows, span=timedelta(minutes=1)))
+    opening = ("request_id", "timestamp", "model_id", "version", "variant", "purpose")
+
+    def once() -> dict[str, float]:
+        place = folder / "compacted"
+        spool = Spool(place, "bench", ManualClock(DAY))
+        for record in records:
+            spool.opened({name: record[name] for name in opening})
+            spool.ended(record)
+            if spool.pending >= 64:
+                spool.flush()
+        spool.close()
+        found = _rate(rows, partial(compact, place))
+        _remove(place)
+        return found
+
+    once()  # what loads libraries is not what a record costs
+    return bench.interleave({"compact": once}, rounds)
+
+
+def beside(folder: Path, rows: int) -> Rounds:
+    """One run of appending at the promised rate beside the keeper and a reader."""
+    records = list(Source(rows, span=timedelta(minutes=1)))
+    return Rounds([{"sustained": sustained.run(folder / "sustained", records, PROMISED_RATE)}])
 
 
 def _remove(folder: Path) -> None:
@@ -261,6 +293,20 @@ def asking(log: Log, plain: Path, ids: list[str], repeats: int, rounds: int) -> 
     return bench.interleave({"ours": ours, "duckdb": duck}, rounds)
 
 
+def keeping(compacted: Rounds, ran: Rounds) -> list[Figure]:
+    """What compaction costs, and what writer, keeper and reader reach beside each other."""
+    quantities = ("rate", "lag_s", "keeper_us", "ask_ms")
+    rate, lag, keeper, ask = (ran.median("sustained", quantity) for quantity in quantities)
+    nearly = 0.98 * PROMISED_RATE  # a paced writer is never faster than its pace
+    return [
+        Figure(id="compact_cpu", value=compacted.median("compact", "cpu_us"), unit="us", goal=25),
+        Figure(id="append_beside_readers", value=rate, unit="records/s", goal=nearly, direction="higher"),
+        Figure(id="keeper_behind", value=lag, unit="s", goal=5),
+        Figure(id="keeper_cpu_beside_readers", value=keeper, unit="us"),
+        Figure(id="window_beside_writers", value=ask, unit="ms"),
+    ]
+
+
 def figures(append: Rounds, ask: Rounds, ingest: float, rows: int) -> list[Figure]:
     """The table. The goals of asking stand where there are as many rows as they were set for."""
     found = []
@@ -307,10 +353,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="tunekeeper-bench-") as name:
         folder = Path(name)
         append = appending(folder, appended, given.rounds)
+        kept = keeping(compacting(folder, appended, given.rounds), beside(folder, min(rows, 50_000)))
         log, plain, ids, seconds = fill(folder, rows)
         ask = asking(log, plain, ids, repeats, given.rounds)
     print(f"{rows:,} rows")
-    bench.report("log", given.rounds, figures(append, ask, rows / seconds, rows), given.results)
+    bench.report("log", given.rounds, [*figures(append, ask, rows / seconds, rows), *kept], given.results)
     return 0
 
 

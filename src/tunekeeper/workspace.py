@@ -1,7 +1,7 @@
 """The data directory, each part opened on first use.
 
-Importing this file costs the standard library only; SQLAlchemy comes with the first use of `control` or `state`, DuckDB with
-the log. Nothing here reads configuration, so that going back works with a broken `tunekeeper.yaml`.
+Importing this file costs the standard library only; SQLAlchemy comes with the first use of `control` or `state` (making new ones
+needs none), DuckDB with the log. Nothing here reads configuration, so that going back works with a broken `tunekeeper.yaml`.
 """
 
 from __future__ import annotations
@@ -138,8 +138,7 @@ def open_workspace(
         raise NotFound(f"no workspace at {root}", fix="tunekeeper init DIR, or name the project with --dir")
     workspace = Workspace(root, project=project, clock=clock or _clock(root), database_url=database_url, entropy=entropy)
     if create:
-        workspace.control.upgrade()
-        workspace.state.upgrade()
+        _upgrade(workspace, root if database_url is None else None)
     return workspace
 
 
@@ -163,6 +162,19 @@ def compress_clock(root: Path, *, start: datetime, factor: float) -> CompressedC
     from tunekeeper.store.clockfile import create_clock
 
     return create_clock(root.absolute(), start=start, factor=factor)
+
+
+def _upgrade(workspace: Workspace, root: Path | None) -> None:
+    """Bring both databases to this release's schema. Files (`root`) that stand there with it, or that nobody made yet, need no
+    database library."""
+    from tunekeeper.store import snapshot
+
+    for name in ("control", "state"):
+        path = root / f"{name}.db" if root is not None else None
+        if path is not None and (snapshot.version(path, name) == snapshot.HEAD[name] or snapshot.create(path, name)):
+            continue
+        database = workspace.control if name == "control" else workspace.state
+        database.upgrade()
 
 
 def _make(root: Path) -> None:

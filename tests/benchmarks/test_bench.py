@@ -35,6 +35,20 @@ def test_a_peer_that_did_not_take_part_gives_no_number():
     assert rounds.median("nginx", "ms") is None
 
 
+def test_a_figure_says_how_far_the_rounds_lie_apart_and_leaves_out_those_without_it():
+    rounds = Rounds([{"a": {"ms": 3.0}}, {"a": {"ms": 1.0}}, {"a": {}}, {"b": {"ms": 9.0}}, {"a": {"ms": 2.5}}])
+    one = bench.figure("ms", rounds.over(lambda sample: sample["a"]["ms"]), "ms", goal=2.0)
+    assert (one.value, one.spread, one.holds) == (2.5, (1.0, 3.0), False)
+    assert one.as_json()["spread"] == [1.0, 3.0]
+    none = bench.figure("ms", rounds.over(lambda sample: sample["c"]["ms"]), "ms", goal=2.0)
+    assert (none.value, none.spread, none.holds) == (None, None, None)
+    assert "spread" not in none.as_json()
+
+
+def test_what_was_measured_by_nothing_is_no_ratio():
+    assert Rounds([{"a": {"us": 1.0}, "b": {"us": 0.0}}]).ratio("a", "b", "us") is None
+
+
 def test_a_benchmark_without_rounds_is_refused(capsys):
     with pytest.raises(ValueError, match="at least one round"):
         interleave({"a": dict}, 0)
@@ -60,17 +74,19 @@ def test_a_goal_holds_in_its_direction_and_says_nothing_without_a_value(value, g
 
 def test_the_result_names_the_machine_the_rounds_and_every_figure_also_those_not_measured(tmp_path, capsys):
     figures = [
-        Figure(id="rate", value=12345.6, unit="requests/s", goal=5000, direction="higher"),
+        Figure(id="rate", value=12345.6, unit="requests/s", goal=5000, direction="higher", spread=(9000.4, 23456.0)),
         Figure(id="cpu_to_nginx", value=None, unit="x", goal=3.0, peer="nginx"),
     ]
-    path = bench.report("gateway", 5, figures, tmp_path / "results")
+    path = bench.report("gateway", 5, figures, tmp_path / "results", {"nginx": "install it"})
     found = json.loads(path.read_text())
     assert path.name == "gateway.json"
-    assert (set(found), found["rounds"]) == ({"machine", "rounds", "figures"}, 5)
+    assert (set(found), found["rounds"]) == ({"machine", "rounds", "figures", "missing"}, 5)
+    assert found["missing"] == {"nginx": "install it"}
     assert found["machine"]["cores"] >= 1
     missing = {"goal": 3.0, "direction": "lower", "holds": None, "peer": "nginx"}
     assert found["figures"][1] == {"id": "cpu_to_nginx", "value": "not measured", "unit": "x", **missing}
     assert found["figures"][0]["holds"] is True
     printed = capsys.readouterr().out.splitlines()
-    assert printed[1].split() == ["rate", "12,346", "requests/s", "≥", "5000", "yes"]
+    assert printed[1].split() == ["rate", "12,346", "9,000", "to", "23,456", "requests/s", "≥", "5000", "yes"]
+    assert printed[3] == "nginx: not measured: install it"
     assert printed[2].split() == ["cpu_to_nginx", "not", "measured", "x", "≤", "3", "nginx"]

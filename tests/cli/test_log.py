@@ -70,7 +70,7 @@ def test_a_dry_run_changes_nothing(run: Run, old: Path) -> None:
     assert run("import", str(old), "--dry-run")[:2] == (0, f"{old}: 5 inferences\n")
     assert run("ls")[1] == ""
     run("import", str(old))
-    assert run("erase", "--user", "u1", "--dry-run")[:2] == (0, "would erase 2 requests\n")
+    assert run("erase", "--user", "u1", "--dry-run")[:2] == (0, "would erase 2 requests\nyours to edit: old.jsonl, 2 rows\n")
     assert len(run("ls")[1].splitlines()) == 5
 
 
@@ -116,3 +116,47 @@ def test_an_erasure_reaches_the_copies_and_says_how_many(old: Path, tmp_path: Pa
     assert [path for path in data if b"ticket 4 of mallory" in path.read_bytes()] == []
     again = tell("log", "erase", "--user", "u1", "--json", *where).json
     assert (again["requests"], set(again["copies"].values())) == (0, {0})
+
+
+def test_an_erasure_names_files_and_backups_that_only_people_may_change(
+    old: Path, tmp_path: Path, tell: Callable[..., Any]
+) -> None:
+    shop = tmp_path / "shop"
+    assert tell("init", shop, "--model", "support-desk").code == 0
+    where = ("--dir", shop)
+    rows = tmp_path / "rows.jsonl"
+    talks = [
+        {
+            "messages": [
+                {"role": "user", "content": f"ticket {n} {random.Random(n).random()}"},
+                {"role": "assistant", "content": f"answer {n}"},
+            ],
+            "metadata": {"id": f"abc-{n}"},
+        }
+        for n in range(40)
+    ]
+    rows.write_text("".join(json.dumps(talk) + "\n" for talk in talks))
+    assert tell("log", "import", old, *where).code == 0
+    assert tell("data", "import", rows, "--model", "support-desk", *where).code == 0
+    assert tell("data", "freeze", "--model", "support-desk", *where).code == 0
+    for format, name in (("openai", "rows.jsonl"), ("sharegpt", "talks.jsonl"), ("parquet", "rows.parquet")):
+        out = ("--format", format, "--out", shop / "exports" / name)
+        assert tell("data", "export", "latest", "--model", "support-desk", *out, *where).code == 0
+    nobody = tell("log", "erase", "--user", "stranger", "--json", *where).json
+    assert (nobody["files"], nobody["backups"]) == ([], [])
+    (tmp_path / "kept").mkdir()
+    first = tell("backup", "--out", tmp_path / "kept", "--json", *where).json["file"]
+    files = [{"path": f"exports/{name}", "rows": 2, "why": ""} for name in ("rows.jsonl", "rows.parquet", "talks.jsonl")]
+    tried = tell("log", "erase", "--user", "u1", "--dry-run", "--json", *where).json
+    assert (tried["files"], [each["file"] for each in tried["backups"]]) == (files, [first])
+    said = tell("log", "erase", "--user", "u1", *where).out.splitlines()
+    assert said[2:5] == [f"yours to edit: {each['path']}, 2 rows" for each in files]
+    assert said[5].startswith(f"yours to delete: backup {first} of 20")
+    tell("backup", "--out", tmp_path / "kept" / "clean.tar.zst", *where)
+    again = tell("log", "erase", "--user", "u1", "--json", *where).json
+    assert (again["requests"], again["files"], [each["file"] for each in again["backups"]]) == (0, files, [first])
+    Path(first).unlink()
+    for path in (shop / "exports").iterdir():
+        path.unlink()
+    last = tell("log", "erase", "--user", "u1", "--json", *where).json
+    assert (last["files"], [(each["file"], each["found"]) for each in last["backups"]]) == ([], [(first, False)])

@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 
 from tests.rollout.conftest import new_desk
-from tunekeeper.rollout.moves import promote
+from tunekeeper.core.nouns.serving import FallbackEntry
+from tunekeeper.rollout.moves import promote, seed_routes
+from tunekeeper.rollout.routes import RouteSeed
 from tunekeeper.testing.desk import MODEL
 
 __all__ = ["new_desk"]
@@ -25,6 +27,20 @@ def test_a_route_is_shown_with_slots_roles_and_who_set_it(tell, desk):
     lines = tell("route", "show", MODEL, "--dir", desk.folder).out.splitlines()
     assert lines[0] == f"desk: route version {told.json['route_version']}, set by ana: to green"
     assert [line.split()[:3] for line in lines[-2:]] == [["blue", "v1.0", "previous"], ["green", "v1.1", "champion"]]
+
+
+def test_a_route_says_who_is_asked_next_and_who_gets_copies(tell, desk):
+    fallback = (FallbackEntry(slot="blue", system="Be brief."),)
+    seed = RouteSeed(
+        model=MODEL, weights={}, block=None, fallback=fallback, shadow="blue", shadow_share=250, confidence_floor=0.4
+    )
+    seed_routes(desk.ws, [seed], by="ana")
+    told = tell("route", "show", MODEL, "--dir", desk.folder, "--json").json
+    assert [(each["slot"], each["system"]) for each in told["fallback"]] == [("blue", "Be brief.")]
+    assert (told["shadow"], told["confidence_floor"], told["assign_by"]) == ({"slot": "blue", "share": 250}, 0.4, "user")
+    assert (told["timeouts"]["connect"], told["durability"], told["shares"]) == (2, None, {"green": 10_000})
+    lines = tell("route", "show", MODEL, "--dir", desk.folder).out.splitlines()
+    assert lines[-2:] == ["then: blue, also under a confidence of 0.4", "copies: blue 2.5 %"]
 
 
 def test_weights_are_set_and_printed_in_the_contract_s_shape(tell, desk):

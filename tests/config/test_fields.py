@@ -71,7 +71,7 @@ def test_unknown_keys_are_found_at_any_depth(text, place):
         ("s:\n  rank: 1.5\n", "m.yaml:2: s.rank: expected int, got float"),
         ("s:\n  name: 5\n", "m.yaml:2: s.name: expected str, got int (fix: put the value in quotes)"),
         ("s:\n  name: yes\n", "m.yaml:2: s.name: expected str, got bool (fix: put the value in quotes)"),
-        ("s:\n  mode: c\n", "m.yaml:2: s.mode: invalid enum value 'c'"),
+        ("s:\n  mode: c\n", "m.yaml:2: s.mode: invalid enum value 'c' (fix: known: a, b)"),
         ("s:\n  steps:\n    - percent: 5\n    - percent: x\n", "m.yaml:4: s.steps[1].percent: expected float, got str"),
         ("s:\n  inner: {}\n", "m.yaml:2: s.inner: object missing required field percent"),
         ("s: [1]\n", "m.yaml:1: s: expected keys and values, got list"),

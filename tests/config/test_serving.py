@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tunekeeper.config.project import LogConfig
-from tunekeeper.config.serving import ServeFallback, load_routing_file, load_serve_file
+from tunekeeper.config.serving import load_routing_file, load_serve_file
+from tunekeeper.config.slots import ServeFallback
 from tunekeeper.core.errors import ConfigError
 
 WHOLE = """\
@@ -63,6 +64,11 @@ def test_how_long_the_log_is_kept_is_said_for_each_gateway(tmp_path):
     assert "log.days is 0; it must lie above 0" in refused(tmp_path, WHOLE + "log: {days: 0}\n")
 
 
+def test_probes_are_asked_for(tmp_path):
+    assert load_serve_file(put(tmp_path, WHOLE)).probe_seconds == 0
+    assert load_serve_file(put(tmp_path, WHOLE + "probe_seconds: 30\n")).probe_seconds == 30
+
+
 def test_one_slot_needs_no_route(tmp_path):
     file = load_serve_file(put(tmp_path, "models: {m: {slots: {only: {endpoint: 'h:1'}}}}\n"))
     assert file.models["m"].weights() == {"only": 10_000}
@@ -92,6 +98,7 @@ def test_only_a_change_of_the_route_block_changes_its_digest(tmp_path):
         ("floor: 0.4", "floor: .nan", "confidence_floor nan is not above 0"),
         ("fallback: [b, {slot: a, system: S, messages: [{role: user, content: hi}]}]", "", "without a fallback does nothing"),
         ("body_mb: 2", "body_mb: 0", "must be positive"),
+        ("durability: power", "probe_seconds: -1", ":1: probe_seconds is -1; write 0 or more seconds"),
         ("durability: power", "durabilty: power", "unknown key 'durabilty' (fix: write 'durability')"),
     ],
 )

@@ -6,14 +6,14 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 import tunekeeper
+from tests.patience import until
 from tunekeeper.processes import locks
 from tunekeeper.testing.desk import Desk, open_desk
 
@@ -31,13 +31,6 @@ def worker(desk: Desk, seconds: float) -> Iterator[subprocess.Popen[str]]:
         child.communicate()
 
 
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
-
-
 def test_a_worker_ends_some_time_after_its_supervisor_and_lets_the_next_one_lead(tmp_path: Path) -> None:
     desk = open_desk(tmp_path / "left")
     supervisor = locks.take(desk.ws.root / "run" / "supervisor.lock")
@@ -47,7 +40,7 @@ def test_a_worker_ends_some_time_after_its_supervisor_and_lets_the_next_one_lead
         with pytest.raises(subprocess.TimeoutExpired):
             child.wait(0.6)
         os.close(supervisor)
-        assert child.wait(10) == 0
+        assert child.wait(60) == 0
         assert child.stderr is not None
         said = [json.loads(line) for line in child.stderr]
     assert said[-1] == {"event": "unsupervised", "seconds": 0.4}

@@ -68,7 +68,7 @@ def test_lying_numbers_are_refused_at_once(file: Path, tmp_path: Path, at: int, 
     with pytest.raises(ArtifactError, match=why):
         read_gguf(path)
 
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10
 
 
 def test_flipped_bits_of_the_tensor_table_are_refused_or_leave_the_places_right(file: Path, tmp_path: Path) -> None:

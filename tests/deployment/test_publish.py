@@ -49,7 +49,7 @@ def test_a_full_disk_of_the_system_leaves_nothing(tmp_path: Path) -> None:
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
         "with whole_or_absent(Path(sys.argv[1])) as part:\n    part.write_bytes(bytes(10000))\n"
     )
-    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "f.bin")], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-B", "-c", script, str(tmp_path / "f.bin")], capture_output=True, text=True)
 
     assert done.returncode != 0
     assert list(tmp_path.iterdir()) == []

@@ -78,7 +78,7 @@ def test_a_huge_header_is_refused_without_reading_it(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="more than the allowed"):
         read_header(path)
 
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10
 
 
 def test_a_truncated_file_is_refused_at_every_length(tmp_path: Path) -> None:

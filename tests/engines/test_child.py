@@ -42,7 +42,7 @@ def is_held(path: Path) -> bool:
         return False
 
 
-def wait_until(happened: object, seconds: float = 5.0) -> bool:
+def wait_until(happened: object, seconds: float = 60.0) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if happened():  # type: ignore[operator]
@@ -60,7 +60,7 @@ def test_a_supervised_child_holds_its_lock_and_a_second_one_is_refused(tmp_path:
         assert is_held(lock_path(slot, tmp_path))
         assert json.loads(lock_path(slot, tmp_path).read_text()) == report
         assert report["pid"] == child.pid
-        second = subprocess.run(command, capture_output=True, text=True, timeout=20)
+        second = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert (second.returncode, "already serves this slot" in second.stderr) == (4, True)
     finally:
         end(child)
@@ -81,10 +81,12 @@ def test_without_its_parent_a_supervised_child_lives_on_and_another_ends(tmp_pat
     parent.kill()
     parent.wait()
 
-    gone = wait_until(lambda: not healthy(address, engine="fake"), 1.5 if supervised else 8.0)
-    assert gone is not supervised
     if supervised:
+        time.sleep(1.0)  # twice as long as another one needs to see it
+        assert wait_until(lambda: healthy(address, engine="fake"))
         os.kill(child, signal.SIGKILL)
+    else:
+        assert wait_until(lambda: not healthy(address, engine="fake"))
     parent.communicate()
 
 
@@ -94,7 +96,7 @@ def test_a_taken_port_is_refused_or_another_is_chosen(tmp_path: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         strict = [sys.executable, "-m", "tunekeeper.engines.fake_server", "--port", str(port)]
-        done = subprocess.run(strict, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(strict, capture_output=True, text=True, timeout=60)
         assert (done.returncode, f"port {port}" in done.stderr) == (4, True)
 
         slot = Slot(id="s", model="m", engine="fake", endpoint=f"http://127.0.0.1:{port}/v1")

@@ -50,7 +50,7 @@ def raw() -> Iterator[tuple[str, list[bytes]]]:
                 read_request(connection)
                 answer = answers.pop(0) if answers else b""
                 if answer == b"HANG":
-                    stop.wait(3)
+                    stop.wait(60)
                 else:
                     connection.sendall(answer)
 
@@ -95,7 +95,7 @@ def test_a_silent_server_is_left_when_the_time_is_up(raw: tuple[str, list[bytes]
     with pytest.raises(UpstreamUnavailable, match="TimeoutError"):
         ChatClient(raw[0], "m", total=0.3).chat([{"role": "user", "content": "hi"}], max_tokens=1)
 
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 30
 
 
 def test_absent_counts_are_none(raw: tuple[str, list[bytes]]) -> None:

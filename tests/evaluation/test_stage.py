@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.evaluation.conftest import MODEL, TASK, rule
+from tests.patience import PATIENCE
 from tunekeeper.core.nouns.deployment import Artifact
 from tunekeeper.core.nouns.retraining import Answer, Cycle, Done, Stop, Wait
 from tunekeeper.core.nouns.serving import Slot
@@ -27,7 +28,7 @@ def cycle(ws: Workspace, artifact: Artifact) -> Cycle:
     return Cycle(id="cyc_1", model=MODEL, number=1, why="test", records=records, created=ws.clock.utc())
 
 
-def until_answered(ws: Workspace, trip: Cycle, seconds: float = 30.0) -> Answer:
+def until_answered(ws: Workspace, trip: Cycle, seconds: float = PATIENCE) -> Answer:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         answer = poke(ws, TASK, Config(), trip)
@@ -86,10 +87,10 @@ def test_few_cases_hold_the_cycle_as_inconclusive(ws: Workspace, export: Export,
 
 def test_a_killed_exam_goes_on_where_it_was(ws: Workspace, export: Export, write_suite: Suite) -> None:
     write_suite(60)
-    trip = cycle(ws, export("v1.1", {**rule(60), "delay_ms": 30}))
+    trip = cycle(ws, export("v1.1", {**rule(60), "delay_ms": 100}))
     assert isinstance(poke(ws, TASK, Config(), trip), Wait)
     answers = None
-    end = time.monotonic() + 20
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         answers = next(ws.root.rglob("answers.jsonl"), None)
         if answers is not None and answers.read_bytes().count(b"\n") >= 8:

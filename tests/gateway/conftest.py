@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import msgspec
 import pytest
 import uvloop
 
+from tests.patience import PATIENCE, until
 from tunekeeper.core.clock import SystemClock
 from tunekeeper.core.nouns.serving import ApiKey, Route, RouteTable, Share, Slot
 from tunekeeper.gateway.auth import hash_key
@@ -58,11 +58,12 @@ class Bench:
         self._ready = threading.Event()
         self._stop: asyncio.Event | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self.http = httpx.Client(timeout=20, verify=False)  # making a TLS context for each request costs more than the request
+        # Making a TLS context for each request costs more than the request.
+        self.http = httpx.Client(timeout=PATIENCE, verify=False)
 
     def start(self) -> Bench:
         self._thread.start()
-        assert self._ready.wait(10), "the gateway did not start"
+        assert self._ready.wait(PATIENCE), "the gateway did not start"
         return self
 
     def _run(self) -> None:
@@ -90,16 +91,25 @@ class Bench:
         self._ready.set()
         await self._stop.wait()
         server.close()
-        await self.gateway.drain()
+        if await self._is_used():
+            await self.gateway.drain()
         await self.gateway.close()
         await self.a.close()
         await self.b.close()
+
+    async def _is_used(self) -> bool:
+        """Whether anything is left to drain once the clients of a test that is over have hung up."""
+        for _ in range(20):
+            if not self.gateway.active and not self.gateway.connections:
+                return False
+            await asyncio.sleep(0.001)
+        return True
 
     def stop(self) -> None:
         self.http.close()
         if self._thread.is_alive() and self._stop is not None:
             self.loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join(20)
+            self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
 
     def publish(self, *, keys: tuple[ApiKey, ...] = (), slot: dict[str, Any] | None = None, **route: Any) -> int:
@@ -138,7 +148,7 @@ class Bench:
     def get(self, path: str, key: str | None = None) -> httpx.Response:
         return self.http.get(self.url + path, headers={"authorization": f"Bearer {key}"} if key else None)
 
-    def raw(self, data: bytes, *, wait: float = 5.0) -> bytes:
+    def raw(self, data: bytes, *, wait: float = PATIENCE) -> bytes:
         """Send bytes, return everything that comes back until the gateway closes or falls silent for `wait`."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=wait) as sock:
             sock.sendall(data)
@@ -162,14 +172,6 @@ class Bench:
         found = [r for r in lines_of(self.root, "E") if r["request_id"] == wanted]
         assert len(found) == 1
         return found[0]
-
-
-def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    """Wait for something another thread or process does."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.005)
 
 
 @pytest.fixture

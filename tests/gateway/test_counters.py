@@ -91,7 +91,7 @@ def test_what_a_killed_worker_counted_stays_counted_but_for_what_it_had_under_wa
         mine = crew("w1")
         crew.living.add("w9")
         os.kill(other.pid, signal.SIGKILL)
-        other.wait(10)
+        other.wait(60)
     whole = Used(requests=5, tokens=10, spent=77, running=4)
     assert mine.used("key_a", MONTH, NOW) == whole
     mine.forget_dead("key_a", NOW)

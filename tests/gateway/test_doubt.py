@@ -9,7 +9,7 @@ import httpx
 import openai
 import pytest
 
-from tests.gateway.conftest import until
+from tests.patience import until
 from tunekeeper.core.nouns.serving import FallbackEntry, Timeouts
 from tunekeeper.gateway.budget import LEAST
 from tunekeeper.gateway.doubt import FIRST_TOKENS, Watch, doubtful, probing, without_probabilities
@@ -158,7 +158,7 @@ def test_a_client_that_asked_for_log_probabilities_keeps_them(bench: Any, stream
 def test_the_official_client_streams_over_a_floor(bench: Any) -> None:
     bench.publish(fallback=FALL_TO_B, confidence_floor=0.5)
     bench.a.script.extend(["unsure", "ok"])
-    with openai.OpenAI(base_url=bench.url + "/v1", api_key="unused", max_retries=0, timeout=20) as ai:
+    with openai.OpenAI(base_url=bench.url + "/v1", api_key="unused", max_retries=0, timeout=60) as ai:
         for _ in range(2):
             chunks = list(ai.completions.create(model=MODEL, prompt=TEXT, stream=True))
             assert "".join(c.choices[0].text for c in chunks) == f"you said: {TEXT}"
@@ -181,7 +181,7 @@ def test_without_a_floor_nothing_is_asked_for_and_nothing_changes(bench: Any) ->
 @pytest.mark.parametrize("how", ["500", "hang", "cut", "close"])
 @pytest.mark.parametrize("stream", [False, True])
 def test_when_the_fallback_fails_the_doubtful_answer_is_better_than_an_error(bench: Any, how: str, stream: bool) -> None:
-    bench.publish(fallback=FALL_TO_B, confidence_floor=0.5, timeouts=Timeouts(first_token=0.2))
+    bench.publish(fallback=FALL_TO_B, confidence_floor=0.5, timeouts=Timeouts(first_token=1.0))
     bench.a.script.append("unsure")
     bench.b.script.append("garbage_body" if how == "cut" and stream else how)
     response = bench.chat(TEXT, stream=stream)
@@ -229,14 +229,39 @@ def test_of_two_doubtful_answers_the_less_doubtful_one_is_given(bench: Any) -> N
     ]
 
 
-def test_a_server_that_refuses_log_probabilities_costs_a_fallback_and_not_the_answer(bench: Any) -> None:
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_server_that_refuses_log_probabilities_is_asked_without_and_keeps_its_users(bench: Any, stream: bool) -> None:
     bench.publish(fallback=FALL_TO_B, confidence_floor=0.5)
-    bench.a.script.append("400")
+    bench.a.default = "no_logprobs"
+    first = bench.chat(TEXT, stream=stream)
+    assert (first.status_code, first.headers["x-tunekeeper-slot"]) == (200, "a")
+    assert [(each["slot"], each["error"]) for each in bench.record(first)["attempts"]] == [
+        ("a", "upstream_rejected"),
+        ("a", None),
+    ]
+    second = bench.chat(TEXT, stream=stream)
+    assert [(each["slot"], each["error"]) for each in bench.record(second)["attempts"]] == [("a", None)]
+    assert (bench.a.counts.requests, bench.b.counts.requests) == (3, 0)
+    assert not any("logprobs" in body for body in list(bench.a.bodies)[1:])
+
+
+def test_one_that_refuses_them_and_fails_without_them_falls_back_as_ever(bench: Any) -> None:
+    bench.publish(fallback=FALL_TO_B, confidence_floor=0.5)
+    bench.a.script.extend(["400", "503"])
     response = bench.chat(TEXT)
     assert (response.status_code, response.headers["x-tunekeeper-slot"]) == (200, "b")
-    bench.a.script.append("400")
-    bench.b.script.append("400")
-    assert bench.chat(TEXT).json()["error"]["code"] == "upstream_rejected", "the client's own mistake is still told"
+    bench.a.script.append("unsure")
+    assert bench.chat(TEXT).headers["x-tunekeeper-slot"] == "b", "it never answered without, so it is judged on"
+
+
+def test_the_client_s_own_mistake_is_told_once_the_server_has_said_it_twice(bench: Any) -> None:
+    bench.publish(fallback=FALL_TO_B, confidence_floor=0.5)
+    bench.a.script.extend(["400", "400"])
+    response = bench.chat(TEXT)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "upstream_rejected")
+    assert bench.b.counts.requests == 0
+    bench.a.script.append("unsure")
+    assert bench.chat(TEXT).headers["x-tunekeeper-slot"] == "b"
 
 
 def test_every_doubtful_answer_is_asked_for_again_however_many_there_are(bench: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.conftest import until
+from tests.patience import until
 from tunekeeper.core.nouns.serving import FallbackEntry, Timeouts
 from tunekeeper.gateway.options import Options
 

@@ -16,7 +16,7 @@ KEY = b"k" * 32
 
 
 def say(bench: Any, **fields: Any) -> httpx.Response:
-    return bench.http.post(bench.url + "/v1/feedback", json=fields, timeout=20)
+    return bench.http.post(bench.url + "/v1/feedback", json=fields, timeout=60)
 
 
 def answered(bench: Any) -> str:
@@ -51,7 +51,8 @@ def test_an_id_we_did_not_make_is_refused_unseen(bench: Any, forged: Any) -> Non
     assert bench.records(0, "F") == []
 
 
-def test_a_bodys_id_is_asked_of_the_keeper(bench: Any) -> None:
+def test_a_bodys_id_is_asked_of_the_keeper(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tunekeeper.gateway.lookup.SECONDS", 60.0)
     mine = answered(bench)
     known = {"one": {mine}, "two": {mine, "req_other"}}
     server = LookupServer(bench.root, lambda body_id: known.get(body_id, set()))

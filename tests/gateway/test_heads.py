@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tunekeeper.gateway.heads import Head, answer_head, check, chunk
+from tunekeeper.gateway.heads import Head, Heads, answer_head, check, chunk
 
 
 def head(version: str = "1.1", **headers: bytes) -> Head:
@@ -83,3 +83,47 @@ def test_header_texts_are_stripped_and_empty_is_absent() -> None:
     assert head(host=b" x ").text(b"host") == "x"
     assert head(host=b" ").text(b"host") is None
     assert head().text(b"host") is None
+
+
+HEAD = b"POST /x HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\n"
+
+
+def posted(version: str = "1.1", **headers: bytes) -> Head:
+    made = head(version, host=b"h", **{"content_length": b"2", **headers})
+    made.method = b"POST"
+    return made
+
+
+def test_a_head_that_was_parsed_is_known_again_with_its_length() -> None:
+    heads, parsed = Heads(), posted()
+    heads.learn(HEAD + b"{}", parsed)
+    assert heads.get(HEAD) is parsed
+    assert parsed.length == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "parsed"),
+    [
+        (HEAD + b"{}", posted(transfer_encoding=b"chunked")),
+        (HEAD + b"{}", posted(expect=b"100-continue")),
+        (HEAD + b"{}", posted(content_encoding=b"identity")),
+        (HEAD + b"{}", posted(version="1.0")),
+        (HEAD + b"{}GET", posted()),
+        (HEAD + b"{", posted()),
+        (b"\r\n" + HEAD + b"{}", posted()),
+        (b"\r\n\r\n" + HEAD + b"{}", posted()),
+        (HEAD.replace(b"host: h", b"host: h\r\nx-long: " + b"y" * 5000) + b"{}", posted()),
+        (b"GET /x HTTP/1.1\r\nhost: h\r\n\r\n", head(host=b"h")),
+    ],
+)
+def test_heads_that_say_more_than_a_length_are_not_kept(data: bytes, parsed: Head) -> None:
+    heads = Heads()
+    heads.learn(data, parsed)
+    assert heads._known == {}
+
+
+def test_no_more_heads_are_kept_than_there_is_room_for() -> None:
+    heads = Heads()
+    for number in range(3 * Heads.MOST):
+        heads.learn(HEAD.replace(b"/x", b"/%d" % number) + b"{}", posted())
+    assert 0 < len(heads._known) <= Heads.MOST

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tunekeeper.gateway.health import FAILURES, LONGEST_REST, LONGEST_WAIT, Health
+from tunekeeper.gateway.health import FAILURES, LONGEST_REST, LONGEST_WAIT, REFUSAL_SECONDS, Health
 
 
 def test_five_failures_in_a_row_eject_a_slot_for_a_while() -> None:
@@ -70,3 +70,13 @@ def test_a_single_failure_makes_a_slot_shaky_until_it_answers() -> None:
     assert not health.resting("a", 0.0)
     health.succeeded("a")
     assert not health.shaky("a")
+
+
+def test_that_a_slot_refuses_log_probabilities_is_forgotten_in_time() -> None:
+    health = Health()
+    assert not health.refuses_probabilities("a", 0.0)
+    health.refused_probabilities("a", 0.0)
+    assert health.refuses_probabilities("a", REFUSAL_SECONDS - 1)
+    assert not health.refuses_probabilities("b", 1.0)
+    assert not health.refuses_probabilities("a", REFUSAL_SECONDS)
+    assert health.calm

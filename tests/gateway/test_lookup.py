@@ -6,6 +6,9 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tunekeeper.gateway import lookup
 from tunekeeper.gateway.lookup import KeeperAway, look_up
 from tunekeeper.store.log.lookups import Answer, LookupServer
 
@@ -15,12 +18,13 @@ def ask(root: Path, body_id: str) -> Any:
         loop = asyncio.get_running_loop()
         heard: asyncio.Future[Any] = loop.create_future()
         look_up(root, body_id, loop, heard.set_result)
-        return await asyncio.wait_for(heard, 5)
+        return await asyncio.wait_for(heard, 60)
 
     return asyncio.run(main())
 
 
-def test_the_keepers_answer_comes_back(tmp_path: Path) -> None:
+def test_the_keepers_answer_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookup, "SECONDS", 60.0)
     server = LookupServer(tmp_path, lambda body_id: {f"req_{body_id}"})
     server.start()
     try:
@@ -57,7 +61,7 @@ def test_no_keeper_and_a_silent_keeper_count_as_away(tmp_path: Path) -> None:
         loop = asyncio.get_running_loop()
         heard: asyncio.Future[Any] = loop.create_future()
         look_up(tmp_path, "x", loop, heard.set_result)
-        answer = await asyncio.wait_for(heard, 5)
+        answer = await asyncio.wait_for(heard, 60)
         server.close()
         return answer
 

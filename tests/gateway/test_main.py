@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.patience import until
 from tunekeeper.core.errors import PortInUse
 from tunekeeper.core.nouns.serving import Route, RouteTable, Share, Slot
 from tunekeeper.gateway.main import bind
@@ -52,6 +53,8 @@ class Processes:
         if limit_kb is not None:
             command = ["bash", "-c", f'ulimit -f {limit_kb}; exec "$0" "$@"', *command]
         environment = {**os.environ, "PYTHONPATH": SOURCE}
+        if limit_kb is not None:
+            environment["PYTHONDONTWRITEBYTECODE"] = "1"  # half of a .pyc would break every later import
         child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, pass_fds=fds, env=environment)
         self.children.append(child)
         assert child.stdout is not None
@@ -77,14 +80,18 @@ class Processes:
 
     def chat(self, client: httpx.Client, text: str = "x", **more: Any) -> httpx.Response:
         body = {"model": MODEL, "messages": [{"role": "user", "content": text}], **more}
-        return client.post(f"{self.url}/v1/chat/completions", json=body, timeout=10)
+        return client.post(f"{self.url}/v1/chat/completions", json=body, timeout=60)
+
+    def lines(self, kind: str = "E") -> list[dict[str, Any]]:
+        """The lines of a kind, in the spool as it lies on disk."""
+        found: list[dict[str, Any]] = []
+        for path in sorted((self.root / "spool").glob("*.jsonl")):
+            found += [json.loads(line.json) for line in scan(path.read_bytes()).lines if line.kind == kind]
+        return found
 
     def logged(self, kind: str = "E") -> list[str]:
-        """Request ids of a kind of line, in the spool as it lies on disk."""
-        ids = []
-        for path in sorted((self.root / "spool").glob("*.jsonl")):
-            ids += [json.loads(line.json)["request_id"] for line in scan(path.read_bytes()).lines if line.kind == kind]
-        return ids
+        """Request ids of the lines of a kind."""
+        return [line["request_id"] for line in self.lines(kind)]
 
     def close(self) -> None:
         self.listening.close()
@@ -116,7 +123,7 @@ class Client(threading.Thread):
         self.stop = threading.Event()
 
     def run(self) -> None:
-        with httpx.Client(verify=False) as client:
+        with httpx.Client(verify=False, timeout=60) as client:
             while not self.stop.is_set():
                 stream = self.rng.random() < 0.5
                 try:
@@ -138,19 +145,21 @@ def test_an_answered_request_is_logged_once_however_the_gateway_is_killed(proces
         client.start()
     ready = []
     for _ in range(4):
-        time.sleep(rng.uniform(0.3, 0.7))
+        enough = 15 + sum(len(client.answered) for client in clients)
+        until(lambda: sum(len(client.answered) for client in clients) >= enough)  # noqa: B023
+        time.sleep(rng.uniform(0, 0.2))
         worker.send_signal(signal.SIGKILL)
         worker.wait()
         began = time.monotonic()
         worker = processes.worker()
         ready.append(time.monotonic() - began)
-    time.sleep(0.3)
+    until(lambda: sum(len(client.answered) for client in clients) >= enough + 15)
     for client in clients:
         client.stop.set()
     for client in clients:
-        client.join(10)
+        client.join(60)
     worker.terminate()
-    assert worker.wait(10) == 0
+    assert worker.wait(60) == 0
     answered = [id for client in clients for id in client.answered]
     logged = processes.logged()
     print(f"seed {seed}: {len(answered)} answered, {len(logged)} logged, ready again in {max(ready):.2f} s")
@@ -165,38 +174,36 @@ def test_a_drained_worker_loses_nothing_while_another_takes_over(processes: Proc
     workers = [processes.worker("w0"), processes.worker("w1")]
     client.start()
     for turn in range(3):
-        time.sleep(0.2)
+        enough = len(client.answered) + 5
+        until(lambda: len(client.answered) >= enough)  # noqa: B023
         workers[turn % 2].terminate()
-        assert workers[turn % 2].wait(10) == 0
+        assert workers[turn % 2].wait(60) == 0
         workers[turn % 2] = processes.worker(f"w{turn % 2}")
     client.stop.set()
-    client.join(10)
+    client.join(60)
     assert client.broken == 0, "no connection was refused or reset"
     assert client.statuses == {200}
     for worker in workers:
         worker.terminate()
-        assert worker.wait(10) == 0
+        assert worker.wait(60) == 0
     assert sorted(client.answered) == sorted(processes.logged())
 
 
 def test_two_workers_are_scraped_as_one(processes: Processes) -> None:
     processes.worker("w0")
     processes.worker("w1")
-    with httpx.Client(verify=False) as client:
+    with httpx.Client(verify=False, timeout=60) as client:
         for _ in range(20):
-            with httpx.Client(verify=False) as fresh:
+            with httpx.Client(verify=False, timeout=60) as fresh:
                 assert processes.chat(fresh).status_code == 200
         wanted = 'model_inference_requests_total{model_id="support-desk",variant="champion",status="ok"} 20'
-        end = time.monotonic() + 6
-        while wanted not in (text := client.get(processes.url + "/metrics").text):
-            assert time.monotonic() < end, text
-            time.sleep(0.1)
+        until(lambda: wanted in client.get(processes.url + "/metrics").text)
 
 
 def test_a_full_disk_is_a_503_and_nothing_is_answered_unlogged(processes: Processes) -> None:
     processes.worker("w0", limit_kb=64)
     refused, answered = [], []
-    with httpx.Client(verify=False) as client:
+    with httpx.Client(verify=False, timeout=60) as client:
         for number in range(300):
             stream = number % 2 == 0
             got = processes.chat(client, "y" * 2000, stream=stream)
@@ -214,14 +221,16 @@ def test_a_full_disk_is_a_503_and_nothing_is_answered_unlogged(processes: Proces
         (503, "log_unavailable", "1")
     }
     assert set(answered) <= set(processes.logged())
-    assert not {r.headers["x-tunekeeper-request-id"] for r in refused} & set(processes.logged())
+    # What was refused is owed to the log and may be in it by now: as what it was.
+    told = {line["request_id"]: line["status"] for line in processes.lines()}
+    assert {told.get(r.headers["x-tunekeeper-request-id"], "error") for r in refused} == {"error"}
 
 
 def test_options_and_keys_reach_the_worker(processes: Processes, tmp_path: Path) -> None:
     path = tmp_path / "gateway.json"
     write_options(path, Options(require_key=True))
     processes.worker("w0", "--options", str(path))
-    with httpx.Client(verify=False) as client:
+    with httpx.Client(verify=False, timeout=60) as client:
         assert processes.chat(client).status_code == 401
 
 
@@ -230,7 +239,7 @@ def run_main(*arguments: str) -> tuple[int, str]:
         [sys.executable, "-m", "tunekeeper.gateway.main", *arguments],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         env={**os.environ, "PYTHONPATH": SOURCE},
         check=False,
     )

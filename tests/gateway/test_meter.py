@@ -14,7 +14,7 @@ from typing import Any
 import openai
 import pytest
 
-from tests.gateway.conftest import until
+from tests.patience import until
 from tunekeeper.core.clock import ManualClock
 from tunekeeper.core.nouns.serving import ApiKey
 from tunekeeper.gateway.counters import FILE, FOLDER
@@ -111,7 +111,7 @@ def test_requests_under_way_are_bounded_and_given_back_however_they_end(bench: A
     bench.a.default = "drip:0.05"
     body = json.dumps({"model": MODEL, "stream": True, "messages": [{"role": "user", "content": "word " * 200}]}).encode()
     head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer k\r\ncontent-length: %d\r\n\r\n" % len(body)
-    with socket.create_connection(("127.0.0.1", bench.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", bench.port), timeout=60) as sock:
         sock.sendall(head + body)
         heard = b""
         while heard.count(b"data:") < 3:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from tunekeeper.core.nouns.serving import Timeouts
@@ -39,15 +38,19 @@ def test_every_request_is_copied_at_full_share_and_the_counter_agrees_with_the_l
 
 
 def test_a_shadow_that_fails_or_hangs_is_logged_and_delays_nobody(bench: Any) -> None:
-    bench.publish(shadow="b", shadow_share=10_000, timeouts=Timeouts(connect=0.1, first_token=0.2))
-    bench.b.script.extend(["500", "hang", "garbage", "400"])
-    for number in range(4):
-        began = time.monotonic()
+    bench.publish(shadow="b", shadow_share=10_000)
+    bench.b.script.extend(["500", "garbage", "400"])
+    for number in range(3):
         assert bench.chat(str(number)).status_code == 200
-        assert time.monotonic() - began < 1
-    bench.records(8)
-    errors = {r["error"] for r in bench.records(8) if r["purpose"] == "shadow"}
-    assert errors == {"upstream_error", "upstream_timeout", "upstream_garbage", "upstream_rejected"}
+    assert {r["error"] for r in bench.records(6) if r["purpose"] == "shadow"} == {
+        "upstream_error",
+        "upstream_garbage",
+        "upstream_rejected",
+    }
+    bench.publish(shadow="b", shadow_share=10_000, timeouts=Timeouts(first_token=1.0))
+    bench.b.script.append("hang")
+    assert bench.chat().status_code == 200
+    assert bench.records(8)[-1]["error"] == "upstream_timeout", "the answer, logged before, was not held up by its copy"
 
 
 def test_copies_beyond_the_budget_are_dropped_and_counted(make_bench: Any) -> None:
@@ -75,3 +78,19 @@ def test_no_copies_are_sent_while_the_disk_is_nearly_full(bench: Any) -> None:
     bench.gateway.recorder.level = Level.NO_SHADOW
     assert bench.chat().status_code == 200
     assert (bench.gateway.mirror.sent, bench.gateway.mirror.dropped) == (0, 1)
+
+
+def test_copies_share_a_bounded_room_and_give_it_back(make_bench: Any) -> None:
+    bench = make_bench(Options(limits=Limits(shadow_mb=0.1, drain_seconds=0.2)))
+    bench.publish(shadow="b", shadow_share=10_000)
+    bench.b.answer = lambda body: "x" * 50_000
+    for number in range(3):
+        assert bench.chat(str(number)).status_code == 200
+        bench.records(2 * number + 2)
+    assert [r["error"] for r in bench.records(6) if r["purpose"] == "shadow"] == ["overloaded"] * 3
+    assert bench.gateway.mirror.held == 0
+    bench.b.answer = lambda body: "short"
+    assert bench.chat("y" * 60_000).status_code == 200
+    assert (bench.gateway.mirror.sent, bench.gateway.mirror.dropped) == (3, 1), "a request that does not fit is not copied"
+    assert bench.chat("y" * 1_000).status_code == 200
+    assert [r["status"] for r in bench.records(9) if r["purpose"] == "shadow"][-1] == "ok"

@@ -17,6 +17,7 @@ def test_what_was_written_is_read_and_only_the_owner_may(tmp_path: Path) -> None
     options = options_of(Config(durability="power", limits=Limits(body_mb=1.5), redact=()), require_key=True, static_key="ab")
     write_options(path, options)
     assert load_options(path) == options
+    assert options.probe_seconds == Config().probe_seconds == 60
     assert path.stat().st_mode & 0o077 == 0
 
 
@@ -44,3 +45,8 @@ def test_a_wrong_file_is_named_with_its_field(tmp_path: Path, text: str, named: 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.json"):
         load_options(tmp_path / "none.json")
+
+
+def test_a_time_before_a_probe_cannot_be_negative() -> None:
+    with pytest.raises(ConfigError, match=r"gateway.probe_seconds is -1; write 0 or more seconds"):
+        Config(probe_seconds=-1)

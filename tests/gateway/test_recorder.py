@@ -125,7 +125,7 @@ def test_power_lets_go_only_after_the_sync(tmp_path: Path) -> None:
         await asyncio.sleep(0)
         assert not first.heard, "written, but not yet synced"
         recorder.ended(ended(2), second)
-        for _ in range(200):
+        for _ in range(12_000):
             await asyncio.sleep(0.005)
             if first.heard and second.heard:
                 break
@@ -141,7 +141,7 @@ def test_a_failed_sync_acknowledges_nothing(tmp_path: Path) -> None:
         spool.broken_sync = True
         recorder.set_power()
         recorder.ended(ended(1), tail, power=True)
-        for _ in range(200):
+        for _ in range(12_000):
             await asyncio.sleep(0.005)
             if tail.heard:
                 break

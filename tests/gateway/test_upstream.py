@@ -42,8 +42,9 @@ class Heard:
 class Server:
     """Answers each request on a connection with the next bytes of its script; None closes without a word."""
 
-    def __init__(self, *script: bytes | None, close: bool = False, delay: float = 0.0) -> None:
+    def __init__(self, *script: bytes | None, close: bool = False, delay: float = 0.0, piece: int = 7) -> None:
         self.script = list(script)
+        self.piece = piece
         self.delay = delay
         self.close_after = close
         self.connections = 0
@@ -61,8 +62,8 @@ class Server:
             if answer is None:
                 break
             await asyncio.sleep(self.delay)
-            for at in range(0, len(answer), 7):
-                writer.write(answer[at : at + 7])
+            for at in range(0, len(answer), self.piece):
+                writer.write(answer[at : at + self.piece])
                 await writer.drain()
             if self.close_after:
                 break
@@ -79,7 +80,7 @@ def exchange(server: Server, times: int = 1, limit: int = 1 << 20) -> tuple[list
         for _ in range(times):
             heard.append(Heard())
             pools.to(address).send(REQUEST, heard[-1])
-            await asyncio.wait_for(heard[-1].ended.wait(), 5)
+            await asyncio.wait_for(heard[-1].ended.wait(), 60)
             await asyncio.sleep(0.01)
         pools.close()
         listening.close()
@@ -103,6 +104,25 @@ def test_a_whole_answer_is_handed_over_and_the_connection_kept() -> None:
     assert heard[0].calls[1][1][b"content-type"] == b"application/json"
     assert heard[0].calls[-1] == "end"
     assert server.connections == 1
+
+
+def test_a_head_that_is_known_again_frames_as_it_did_the_first_time() -> None:
+    empty = GOOD.replace(b"length: 5", b"length: 0").removesuffix(b"hello")
+    script = [GOOD, GOOD.replace(b"hello", b"world"), GOOD.replace(b"200 OK", b"429 No"), GOOD, empty, empty, GOOD]
+    server = Server(*script, piece=1 << 20)
+    heard, _ = exchange(server, len(script))
+    assert [h.body for h in heard] == [b"hello", b"world", b"hello", b"hello", b"", b"", b"hello"]
+    assert [h.calls[1][0] for h in heard] == [200, 200, 429, 200, 200, 200, 200]
+    assert all(h.calls[-1] == "end" for h in heard)
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("broken", [GOOD + b"HTTP/1.1 200 OK\r\n\r\n", GOOD[:-1]])
+def test_a_known_head_with_another_amount_behind_it_is_read_by_the_parser(broken: bytes) -> None:
+    server = Server(GOOD, broken, close=False, piece=1 << 20)
+    heard, _ = exchange(server, 2)
+    assert heard[0].body == b"hello"
+    assert heard[1].calls[-1] == ("end" if len(broken) > len(GOOD) else "upstream_truncated")
 
 
 def test_chunked_answers_and_interim_heads_are_read() -> None:

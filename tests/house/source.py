@@ -11,7 +11,7 @@ from pathlib import Path
 PACKAGE = "tunekeeper"
 LAYERS = {
     **dict.fromkeys(("core", "stats"), 0),
-    **dict.fromkeys(("store", "settings"), 1),
+    "store": 1,
     "workspace": 2,
     **dict.fromkeys(("jobs", "engines", "text", "scoring", "notify"), 3),
     **dict.fromkeys(("data", "training", "evaluation", "deployment", "rollout", "gateway", "monitoring"), 4),

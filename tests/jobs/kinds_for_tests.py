@@ -27,7 +27,7 @@ def mark(input: dict[str, Any], context: JobContext) -> dict[str, Any]:
     with (context.work / "starts").open("a") as file:
         file.write(f"{os.getpid()}\n")
     context.progress(0.5, pid=os.getpid())
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while not (context.work / "go").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     return {"attempt": context.attempt}

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tests.patience import PATIENCE
 from tunekeeper import jobs, training
 from tunekeeper.config import ModelConfig, load_project
 from tunekeeper.core.ids import new_id
@@ -136,7 +137,7 @@ class Loop:
             observe_slot(self.ws, slot.id, "ready", endpoint=endpoint, digest=slot.digest)
             self.loaded[slot.id] = slot.digest
 
-    def until(self, id: str, reached: Callable[[Cycle], bool], seconds: float = 30.0) -> Cycle:
+    def until(self, id: str, reached: Callable[[Cycle], bool], seconds: float = PATIENCE) -> Cycle:
         """Rounds of worker and supervisor in real time, until the cycle is so far (or closed)."""
         end = time.monotonic() + seconds
         while True:

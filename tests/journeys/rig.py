@@ -10,10 +10,11 @@ import asyncio
 import itertools
 import json
 import os
+import resource
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,19 +23,24 @@ from urllib.parse import urlsplit
 import psutil
 
 from tests.outside.conftest import Gateway, Upstream, call, write_yaml
+from tunekeeper.processes import ending
 
 MODEL = "desk"
 WHOLE = os.environ.get("TORTURE") == "1"
 """Whether the whole figures are asked for (`make torture`), not those of each run of the suite."""
 
 
-SECONDS = 2700 if WHOLE else 120
+SECONDS = 2700 if WHOLE else 300
 """How long one of these tests may take: a limit for `pytest.mark.timeout`."""
 
 
+SHARE = float(os.environ.get("TORTURE_SHARE", "1"))
+"""Which part of the whole figures is asked for."""
+
+
 def figure(often: int, whole: int) -> int:
-    """A count: `often` in `make test`, `whole` in `make torture`."""
-    return whole if WHOLE else often
+    """A count: `often` in `make test`; `whole` in `make torture`, or the part of it that TORTURE_SHARE says, but not less."""
+    return max(often, int(whole * SHARE)) if WHOLE else often
 
 
 def say(name: str, seed: int | None = None, **figures: Any) -> None:
@@ -182,7 +188,7 @@ async def load(
     await asyncio.gather(*(client(number) for number in range(clients)))
 
 
-async def eventually(condition: Callable[[], Any] | Callable[[], Awaitable[Any]], seconds: float = 20.0) -> Any:
+async def eventually(condition: Callable[[], Any] | Callable[[], Awaitable[Any]], seconds: float = 60.0) -> Any:
     """What `condition` gives once it is true."""
     end = time.monotonic() + seconds
     while True:
@@ -209,12 +215,12 @@ class Rig:
         return self.gateway.url
 
     def worker(self) -> psutil.Process | None:
-        """The first gateway worker that lives now."""
-        mine = psutil.Process(self.gateway.running.process.pid)
-        for child in mine.children():
-            with suppress(psutil.Error):
-                if "tunekeeper.gateway.main" in " ".join(child.cmdline()):
-                    return child
+        """The first gateway worker that lives now: not a spare that waits to be one."""
+        pid = ending.running(self.data).get("gateway-w1")
+        if pid in (None, self.gateway.running.process.pid):  # who starts a child holds its lock for a moment
+            return None
+        with suppress(psutil.NoSuchProcess):
+            return psutil.Process(pid)
         return None
 
     def another(self, pid: int) -> bool:
@@ -234,7 +240,13 @@ class Rig:
 
 @contextmanager
 def rig(
-    folder: Path, *, workers: int = 1, limits: dict[str, Any] | None = None, answer: str | None = None, **model: Any
+    folder: Path,
+    *,
+    workers: int = 1,
+    limits: dict[str, Any] | None = None,
+    log: dict[str, Any] | None = None,
+    answer: str | None = None,
+    **model: Any,
 ) -> Iterator[Rig]:
     """A running gateway with model `desk` on slots `a` (all traffic) and `b`."""
     servers = [Upstream(*(() if answer is None else ("--answer", answer))) for _ in range(2)]
@@ -242,7 +254,7 @@ def rig(
         name: {"engine": "openai", "endpoint": f"{each.url}/v1", "model": name} for name, each in zip("ab", servers, strict=True)
     }
     spec = {"slots": slots, "route": {"a": 10000}, **model}
-    file = write_yaml(folder / "gateway.yaml", {"limits": limits or {}, "models": {MODEL: spec}})
+    file = write_yaml(folder / "gateway.yaml", {"limits": limits or {}, "log": log or {}, "models": {MODEL: spec}})
     gateway = None
     try:
         gateway = Gateway("--config", file, "--data", folder / "data", "--workers", str(workers), "--json")
@@ -253,3 +265,51 @@ def rig(
                 gateway.running.stop(seconds=60)
         for each in servers:
             each.running.stop()
+
+
+def many_files() -> None:
+    """Let this process hold as many connections as the system allows it: some systems begin with 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+@dataclass(slots=True)
+class Watched:
+    """What a process held while it was watched, beyond what it held before."""
+
+    before: int
+    most: int = 0
+    stalls: list[float] = field(default_factory=list)
+    """Seconds that each readiness probe took meanwhile."""
+
+    @property
+    def grown_mb(self) -> float:
+        return max(0, self.most - self.before) / 1e6
+
+
+@asynccontextmanager
+async def watched(run: Rig, *, probe: bool = True) -> AsyncIterator[Watched]:
+    """Watch the memory of the gateway's worker, and ask its readiness probe again and again on one kept connection."""
+    worker = await eventually(run.worker)
+    seen, over = Watched(worker.memory_info().rss), asyncio.Event()
+
+    async def look() -> None:
+        wire = Wire(run.url)
+        while not over.is_set():
+            seen.most = max(seen.most, worker.memory_info().rss)
+            if probe:
+                began = time.monotonic()
+                await wire.send(b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n")
+                status, heads = await wire.head()
+                await wire.body(heads, lambda _: None)
+                assert status == 200
+                seen.stalls.append(time.monotonic() - began)
+            await asyncio.sleep(0.01)
+        wire.close()
+
+    task = asyncio.create_task(look())
+    try:
+        yield seen
+    finally:
+        over.set()
+        await task

@@ -13,7 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.gateway.conftest import MODEL, Bench, until
+from tests.gateway.conftest import MODEL, Bench
+from tests.patience import until
 from tunekeeper.core.nouns.serving import Slot
 from tunekeeper.gateway.options import Options
 from tunekeeper.monitoring.watchdog import check_room
@@ -71,7 +72,7 @@ def storm(desk: Desk, seconds_over: Callable[[], bool]) -> tuple[set[str], list[
     refused: list[httpx.Response] = []
 
     def client() -> None:
-        with httpx.Client(timeout=20, verify=False) as http:
+        with httpx.Client(timeout=60, verify=False) as http:
             while not seconds_over():
                 body = {"model": MODEL, "messages": [{"role": "user", "content": "x" * 3000}]}
                 heard = http.post(f"{desk.url}/v1/chat/completions", json=body)
@@ -102,19 +103,19 @@ def test_a_disk_that_runs_full_loses_nothing_lets_a_rollback_through_and_recover
         assert check_room(ws, MODEL) is None
 
         fill(small, leave=12 * MB)
-        until(lambda: disk_says(desk) == "low", 30)
-        until(lambda: reserved(ws.root), 30)
+        until(lambda: disk_says(desk) == "low")
+        until(lambda: reserved(ws.root))
         alert = check_room(ws, MODEL)
         assert alert is not None
         assert "full" in alert.reason
         fill(small, leave=6 * MB)
-        until(lambda: disk_says(desk) == "no_bodies", 30)
+        until(lambda: disk_says(desk) == "no_bodies")
         lean = desk.record(desk.chat())
         answered.add(lean["request_id"])
         assert lean["bodies_off"] == "disk"
         assert not lean.keys() & {"request", "response"}
         fill(small, leave=3 * MB)
-        until(lambda: disk_says(desk) == "no_shadow", 30)
+        until(lambda: disk_says(desk) == "no_shadow")
 
         fill(small, leave=0)
         met: list[float] = []
@@ -134,15 +135,15 @@ def test_a_disk_that_runs_full_loses_nothing_lets_a_rollback_through_and_recover
 
         before = published_generation(ws.root)
         move = rollback(ws, MODEL, by="ana")
-        assert (move.before, move.after, move.pending) == ("v1.1", "v1.0", ())
+        assert (move.before, move.after) == ("v1.1", "v1.0")
         assert published_generation(ws.root) != before
         assert not reserved(ws.root), "that is what it was laid by for"
 
         (small / "ballast").unlink()
         began = time.monotonic()
-        until(lambda: desk.chat().status_code == 200, 50)
+        until(lambda: desk.chat().status_code == 200)
         print(f"served again {time.monotonic() - began:.1f} s after room returned")
-        until(lambda: desk.get("/readyz").status_code == 200, 50)
+        until(lambda: desk.get("/readyz").status_code == 200)
         last = desk.chat()
         answered.add(last.headers["x-tunekeeper-request-id"])
         assert last.headers["x-tunekeeper-slot"] == "a"

@@ -77,13 +77,21 @@ def test_nothing_measured_is_none_and_never_zero() -> None:
     found = measured([])
     assert found["requests"].value == 0
     assert {name: number.value for name, number in found.items() if name != "requests"} == dict.fromkeys(
-        ("error_rate", "edit_rate", "thumbs_down_rate", "format", "accuracy", "latency_p95")
+        ("error_rate", "edit_rate", "thumbs_down_rate", "format", "accuracy", "latency_p95", "confidence")
     )
 
 
 def test_the_95th_percentile_is_a_measured_value() -> None:
     found = measured([served(f"r{n}", latency_ms=float(n)) for n in range(1, 101)])["latency_p95"]
     assert (found.value, found.n, found.low) == (96.0, 100, None)
+
+
+def test_confidence_is_the_mean_of_the_answers_that_have_one_and_names_the_least_sure() -> None:
+    inferences = [served(f"r{n}", confidence=0.5 + n / 10) for n in (3, 1, 2)]
+    found = measured([*inferences, served("r8"), served("r9", status="error", confidence=0.0)])["confidence"]
+    assert (found.value, found.n, found.detail) == (pytest.approx(0.7), 3, {"requests": ["r1", "r2", "r3"]})
+    assert (found.low, found.high) == (pytest.approx(0.7 - 1.96 * 0.1 / 3**0.5), pytest.approx(0.7 + 1.96 * 0.1 / 3**0.5))
+    assert measured([served("r1", confidence=0.5)])["confidence"].low is None
 
 
 def review(verdict: Any, state: Any = "done") -> ReviewItem:

@@ -11,7 +11,7 @@ from tunekeeper.monitoring.rules import Finding, look, reason_to_retrain, rules_
 
 T0 = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 CONFIG = Config(min_samples=30, min_reviewed=20, limits=Limits(latency_floor_ms=0.0))
-RULES = {rule.signal: rule for rule in rules_of(CONFIG, {"latency_p95": 100.0})}
+RULES = {rule.signal: rule for rule in rules_of(CONFIG, {"latency_p95": 100.0, "confidence": 0.8})}
 
 
 def test_a_p95_that_nobody_notices_is_no_alarm_whatever_its_ratio() -> None:
@@ -45,6 +45,9 @@ def finding(name: str, value: float | None, n: int = 100, **bounds: Any) -> Find
         ("vocabulary_drift", 0.06, 30, "yes"),
         ("input_drift", 0.11, 30, "yes"),
         ("input_drift", 0.09, 30, "no"),
+        ("confidence", 0.719, 30, "yes"),
+        ("confidence", 0.721, 30, "no"),
+        ("confidence", 0.1, 29, "unknown"),
         ("latency_p95", 201.0, 30, "yes"),
         ("latency_p95", 200.0, 30, "no"),
     ],

@@ -14,13 +14,14 @@ from tokenizers import Tokenizer
 from tunekeeper.core.ids import digest_file
 from tunekeeper.core.nouns.serving import Slot
 from tunekeeper.core.nouns.training import Version
-from tunekeeper.monitoring.tokens import cost, fill_tokens
+from tunekeeper.monitoring.tokens import cost, fill_more, fill_tokens
 from tunekeeper.rollout.moves import promote
 from tunekeeper.store.ledgers.versions import save_version
 from tunekeeper.store.log import Log, segments
 from tunekeeper.store.log.compact import compact
 from tunekeeper.store.log.merge import merge
 from tunekeeper.testing.desk import MODEL, Desk
+from tunekeeper.workspace import open_workspace
 
 BASE = Path(__file__).parents[2] / "examples" / "support_desk" / "base"
 
@@ -174,3 +175,24 @@ def test_a_cost_needs_a_price_and_every_count_that_is_priced() -> None:
     assert cost(replace(slot, price_out=None), 100, None) == pytest.approx(0.0002)
     assert cost(replace(slot, price_in=None, price_out=None), 100, 10) is None
     assert cost(None, 100, 10) is None
+
+
+def test_a_worker_that_was_away_for_days_goes_on_where_the_one_before_it_ended(priced: Desk) -> None:
+    ask(priced)
+    assert fill_more(priced.ws, MODEL).written == 1
+    priced.clock.advance(3600)
+    id = ask(priced)
+    priced.clock.advance(3 * 86_400)
+    fresh = open_workspace(priced.ws.root, project=priced.ws.project, clock=priced.clock)
+    assert fill_tokens(fresh, MODEL).looked == 0, "who knows no place looks a day back"
+    assert (fill_more(fresh, MODEL).written, counts(priced, id)) == (1, expected(priced, id))
+    later = fill_more(fresh, MODEL)
+    assert (later.looked, later.upto) == (0, priced.clock.utc() - timedelta(minutes=15))
+
+
+@pytest.mark.parametrize("place", ["", "yesterday", "2026-01-05T09:00:00", "9999-01-01T00:00:00+00:00"])
+def test_a_place_that_is_broken_or_in_the_future_loses_nothing(priced: Desk, place: str) -> None:
+    priced.ws.path("run").mkdir(exist_ok=True)
+    priced.ws.path("run", f"counted-{MODEL}").write_text(place)
+    id = ask(priced)
+    assert (fill_more(priced.ws, MODEL).written, counts(priced, id)) == (1, expected(priced, id))

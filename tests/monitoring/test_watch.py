@@ -188,3 +188,24 @@ def test_a_worker_whose_lease_is_gone_saves_nothing(desk: Desk) -> None:
     with pytest.raises(LeaseLost):
         watch(desk.ws, MODEL, CONFIG, FORMAT, lease=lease)
     assert signals(desk, "requests") == []
+
+
+def test_a_model_that_becomes_a_tenth_less_sure_of_its_answers_than_on_day_one_is_an_alert(desk: Desk) -> None:
+    answers = desk.rules()
+
+    def a_day(confidence: float) -> tuple[str, ...]:
+        for _ in range(80):
+            desk.ask(desk.world.ticket(desk.rng), answers, confidence=confidence)
+            desk.clock.advance(DAY / 80)
+        desk.spool.flush()
+        return tuple(each.rule.id for each in watch(desk.ws, MODEL, CONFIG, FORMAT) if each.holds == "yes")
+
+    assert a_day(0.8) == ()
+    assert a_day(0.73) == ()
+    assert a_day(0.6) == ("MON-04",)
+    (fired,) = alerts(desk)
+    assert fired.reason.startswith("confidence is 0.")
+    assert fired.reason.endswith("line 0.720")
+    assert a_day(0.8) == ()
+    a_day(0.8)
+    assert [each.state for each in alerts(desk)] == ["resolved"]

@@ -7,9 +7,19 @@ import pytest
 
 from tunekeeper.core.nouns.monitoring import Alert
 from tunekeeper.monitoring.config import Config
-from tunekeeper.monitoring.watchdog import ROOM_RULE, RULE, check_room, check_silence, shortage, silence
+from tunekeeper.monitoring.watchdog import (
+    FILE_RULE,
+    ROOM_RULE,
+    RULE,
+    check_room,
+    check_routing,
+    check_silence,
+    shortage,
+    silence,
+)
 from tunekeeper.store.ledgers.alerts import find_alerts
 from tunekeeper.store.ledgers.outbox import find_messages
+from tunekeeper.store.refusedfile import accept, refuse
 from tunekeeper.store.reserve import lay_by
 from tunekeeper.store.space import Level, Space
 from tunekeeper.testing.desk import FORMAT, MODEL, Desk
@@ -89,6 +99,21 @@ def test_a_filling_disk_fires_once_says_what_is_given_up_and_ends_with_room(desk
         assert [message.subject for message in find_messages(tx)] == [f"{MODEL}: the disk is filling up"]
     free[0] = 30 << 20
     assert check_room(desk.ws, MODEL, measure=disk) is None
+    assert [(each.id, each.state) for each in alerts(desk)] == [(fired.id, "resolved")]
+
+
+def test_a_routing_file_that_is_not_obeyed_fires_once_and_ends_when_it_is(desk: Desk) -> None:
+    assert check_routing(desk.ws, MODEL) is None
+    refuse(desk.ws.root, "/etc/routing.yaml", "routing.yaml:1: active_slot is missing", desk.clock.utc())
+    fired = check_routing(desk.ws, MODEL)
+    assert fired is not None
+    assert (fired.rule, fired.severity) == (FILE_RULE, "critical")
+    assert fired.reason.startswith("routing.yaml:1: active_slot is missing; the routes of before stay in force since 2026-")
+    assert check_routing(desk.ws, MODEL) == fired
+    with desk.ws.state.read() as tx:
+        assert [message.subject for message in find_messages(tx)] == [f"{MODEL}: the routing file is not obeyed"]
+    accept(desk.ws.root)
+    assert check_routing(desk.ws, MODEL) is None
     assert [(each.id, each.state) for each in alerts(desk)] == [(fired.id, "resolved")]
 
 

@@ -60,7 +60,7 @@ def test_a_message_arrives_signed_so_that_the_receiver_can_tell_who_sent_it(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPS_SECRET", "s3cret")
-    Webhook(url=receiver.url, secret_env="OPS_SECRET", now=lambda: 1700000000.7).send(MESSAGE)
+    Webhook(url=receiver.url, secret_env="OPS_SECRET", timeout=60, now=lambda: 1700000000.7).send(MESSAGE)
     [(path, headers, body)] = receiver.seen
     expected = hmac.new(b"s3cret", b"1700000000." + body, hashlib.sha256).hexdigest()
     assert headers["x-tunekeeper-signature"] == f"t=1700000000,v1={expected}"
@@ -80,7 +80,7 @@ def test_a_message_arrives_signed_so_that_the_receiver_can_tell_who_sent_it(
 def test_an_answer_that_is_no_success_says_whether_to_try_again(receiver: Receiver, status: int, permanent: bool) -> None:
     receiver.status = status
     with pytest.raises(NotSent, match=str(status)) as caught:
-        Webhook(url=receiver.url).send(MESSAGE)
+        Webhook(url=receiver.url, timeout=60).send(MESSAGE)
     assert caught.value.permanent is permanent
     assert len(receiver.seen) == 1
 

@@ -82,10 +82,11 @@ def call(*words: str | Path) -> Outcome:
 
 def full(kilobytes: int, *words: str | Path) -> Outcome:
     """Run a command that may write no file above a size: what a full disk or a quota looks like, without one."""
-    return run(*words, "--json", prefix=(sys.executable, "-c", LIMITED, str(kilobytes)))
+    # Python would leave half of a .pyc behind, which breaks every later import.
+    return run(*words, "--json", prefix=(sys.executable, "-c", LIMITED, str(kilobytes)), PYTHONDONTWRITEBYTECODE="1")
 
 
-def until(condition: Callable[[], Any], seconds: float = 15.0) -> Any:
+def until(condition: Callable[[], Any], seconds: float = SECONDS) -> Any:
     """What `condition` gives once it is true."""
     end = time.monotonic() + seconds
     while not (found := condition()):
@@ -116,7 +117,7 @@ class Running:
     def _hear(self) -> None:
         self.said.extend(self.process.stderr or ())
 
-    def event(self, name: str, seconds: float = 30.0) -> dict[str, Any]:
+    def event(self, name: str, seconds: float = SECONDS) -> dict[str, Any]:
         """The next event called `name`; everything on stdout must be a JSON line."""
         end = time.monotonic() + seconds
         while True:
@@ -127,13 +128,13 @@ class Running:
             if self.seen[-1].get("event") == name:
                 return self.seen[-1]
 
-    def stop(self, by: signal.Signals = signal.SIGTERM, seconds: float = 20.0) -> int:
+    def stop(self, by: signal.Signals = signal.SIGTERM, seconds: float = SECONDS) -> int:
         """End it; its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(by)
         code = self.process.wait(seconds)
         for thread in self._threads:
-            thread.join(5)
+            thread.join(SECONDS)
         for pipe in (self.process.stdout, self.process.stderr):
             assert pipe is not None
             pipe.close()
@@ -145,15 +146,15 @@ class Upstream:
 
     def __init__(self, *words: str) -> None:
         self.running = Running("--port", "0", *words, module="tunekeeper.testing.upstream")
-        self.url: str = json.loads(self.running.lines.get(timeout=20))["listening"]
+        self.url: str = json.loads(self.running.lines.get(timeout=SECONDS))["listening"]
 
     def order(self, **what: Any) -> None:
         """Script what comes next."""
-        httpx.post(f"{self.url}/control", json=what, timeout=10).raise_for_status()
+        httpx.post(f"{self.url}/control", json=what, timeout=SECONDS).raise_for_status()
 
     def seen(self) -> dict[str, Any]:
         """What it counted, and the last bodies."""
-        found: dict[str, Any] = httpx.get(f"{self.url}/control", timeout=10).json()
+        found: dict[str, Any] = httpx.get(f"{self.url}/control", timeout=SECONDS).json()
         return found
 
 
@@ -168,7 +169,7 @@ class Gateway:
     def post(self, path: str, body: Any, key: str | None = None, **headers: str) -> httpx.Response:
         if key:
             headers["authorization"] = f"Bearer {key}"
-        return httpx.post(self.url + path, json=body, headers=headers, timeout=20)
+        return httpx.post(self.url + path, json=body, headers=headers, timeout=SECONDS)
 
     def ask(self, model: str, text: str = "hello", key: str | None = None, **body: Any) -> httpx.Response:
         whole = {"model": model, "messages": [{"role": "user", "content": text}], **body}
@@ -179,7 +180,7 @@ class Gateway:
         return str(self.ask(model, **body).json()["choices"][0]["message"]["content"])
 
     def get(self, path: str, key: str | None = None) -> httpx.Response:
-        return httpx.get(self.url + path, headers={"authorization": f"Bearer {key}"} if key else {}, timeout=20)
+        return httpx.get(self.url + path, headers={"authorization": f"Bearer {key}"} if key else {}, timeout=SECONDS)
 
 
 @pytest.fixture(scope="module")

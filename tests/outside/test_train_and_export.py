@@ -37,7 +37,10 @@ def test_a_plain_peft_folder_comes_out_of_training(trained: Path, checkpoints: P
     said = json.loads((trained / "said.json").read_text())
     assert set(said) >= {"run", "version", "state", "seconds", "cpu_seconds", "tokens_per_second", "loss", "adapter"}
     assert (said["state"], said["adapter"]) == ("done", str(trained / "lora"))
-    assert json.loads((trained / "lora" / "adapter_config.json").read_text())["peft_type"] == "LORA"
+    settings = json.loads((trained / "lora" / "adapter_config.json").read_text())
+    assert (settings["r"], settings["peft_type"]) == (4, "LORA")
+    assert (trained / "lora" / "adapter_model.safetensors").stat().st_size > 10_000
+    assert sorted(p.name for p in trained.iterdir()) == ["lora", "recipe.yaml", "rows.jsonl", "said.json"]
     seen = call("export", "inspect", trained / "lora", "--base", checkpoints / "llama", "--json").json
     assert (seen["kind"], seen["fits"], seen["proven"]) == ("adapter", True, True)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import time
@@ -30,7 +31,7 @@ def started(tmp_path: Path) -> Iterator[Child]:
 
 
 def until_it_says(child: Child, text: str) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while text not in child.last_words() and time.monotonic() < end:
         time.sleep(0.01)
     assert text in child.last_words()
@@ -49,7 +50,7 @@ def test_a_child_of_a_dead_supervisor_is_adopted_and_can_be_stopped(started: Chi
     assert heir.pid == started.pid
     assert heir.alive()
     heir.signal(signal.SIGTERM)
-    assert started.wait(5)  # reaped by its real parent
+    assert started.wait(60)  # reaped by its real parent
     assert not heir.alive()
     assert not Child(plan=started.plan).adopt()
 
@@ -74,6 +75,9 @@ def test_delays_double_up_to_the_last_and_begin_anew_after_a_good_life(tmp_path:
     assert delays[-1] == LAST_DELAY
     impatient = Child(plan=replace(plan(tmp_path), longest=1.0))
     assert [impatient.died(now) for now in range(10)][-1] == 1.0
+    prompt = Child(plan=replace(plan(tmp_path), longest=1.0, at_once=True))
+    assert [prompt.died(now) for now in range(4)] == [0.0, 2 * FIRST_DELAY, 4 * FIRST_DELAY, 1.0]
+    assert prompt.died(now=200.0) == 0.0
     child.started = 100.0
     assert child.died(now=200.0) == FIRST_DELAY
 
@@ -81,8 +85,24 @@ def test_delays_double_up_to_the_last_and_begin_anew_after_a_good_life(tmp_path:
 def test_the_last_line_of_the_log_is_what_a_child_had_to_say(tmp_path: Path):
     child = Child(plan=plan(tmp_path, "import sys; print('first'); sys.exit('error: port 1 is taken')"))
     child.start(dict(os.environ))
-    assert child.wait(10)
+    assert child.wait(60)
     assert child.last_words() == "error: port 1 is taken"
+
+
+def test_its_handle_tells_of_its_end_and_one_that_is_not_ours_has_none(started: Child):
+    handle = started.handle()
+    assert handle is not None
+    ends = select.poll()
+    ends.register(handle, select.POLLIN)
+    assert ends.poll(0) == []
+    heir = Child(plan=started.plan)
+    assert heir.adopt()
+    assert heir.handle() is None
+    started.signal(signal.SIGKILL)
+    assert ends.poll(20_000) != []
+    os.close(handle)
+    assert not started.alive()
+    assert started.handle() is None
 
 
 def test_a_command_that_cannot_be_run_leaves_no_lock(tmp_path: Path):

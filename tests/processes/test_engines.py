@@ -33,7 +33,7 @@ class House:
             return load_slot(tx, "desk-blue")
 
     def until(self, true: Callable[[Slot], bool]) -> Slot:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while not true(slot := self.slot()):
             assert time.monotonic() < end, f"it stays {slot.observed}: {slot.reason}"
             self.engines.reconcile()

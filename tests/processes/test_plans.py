@@ -8,23 +8,25 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 
 from tunekeeper.config.serving import load_serve_file
 from tunekeeper.core.clock import ManualClock
 from tunekeeper.processes import ending
 from tunekeeper.processes.plans import keeper_plan
+from tunekeeper.store.ledgers.alerts import find_alerts
 from tunekeeper.store.log import Log, Spool
 from tunekeeper.store.log.bodyids import Index
 from tunekeeper.store.log.partitions import hours
-from tunekeeper.workspace import compress_clock
+from tunekeeper.workspace import compress_clock, open_workspace
 
 FILE = """\
 models:
@@ -56,7 +58,7 @@ def cli(*words: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
         finally:
             if process.poll() is None:
                 process.terminate()
-            process.wait(20)
+            process.wait(60)
 
 
 def event(process: subprocess.Popen[str], name: str) -> dict[str, Any]:
@@ -71,7 +73,7 @@ def event(process: subprocess.Popen[str], name: str) -> dict[str, Any]:
 def version(url: str, key: str | None = None) -> tuple[int, str | None]:
     """Status of one chat request, and which version answered."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
     body = json.dumps({"model": "desk", "messages": [{"role": "user", "content": "hi"}]})
     head = {"content-type": "application/json", **({"authorization": f"Bearer {key}"} if key else {})}
     connection.request("POST", "/v1/chat/completions", body, head)
@@ -81,11 +83,26 @@ def version(url: str, key: str | None = None) -> tuple[int, str | None]:
     return answer.status, answer.headers.get("x-tunekeeper-version")
 
 
-def wait_for(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.05)
+def get(url: str, path: str) -> str:
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+    connection.request("GET", path)
+    text = connection.getresponse().read().decode()
+    connection.close()
+    return text
+
+
+def ready(url: str) -> str | None:
+    """What `/readyz` says of the routing file."""
+    said: dict[str, Any] = json.loads(get(url, "/readyz"))
+    assert said["ready"] is True
+    return said.get("routing")
+
+
+def alerts(folder: Path) -> list[dict[str, Any]]:
+    """The alerts that fire in the data directory beside the file."""
+    with open_workspace(folder / ".tunekeeper").state.read() as tx:
+        return [msgspec.to_builtins(alert) for alert in find_alerts(tx, model="desk", state="firing")]
 
 
 def test_serve_answers_survives_the_death_of_workers_and_of_its_supervisor_and_drains(tmp_path, upstream):
@@ -101,7 +118,7 @@ def test_serve_answers_survives_the_death_of_workers_and_of_its_supervisor_and_d
         assert version(url) == (200, "m")
         event(first, "restarted")
         first.kill()
-        first.wait(10)
+        first.wait(60)
     root = tmp_path / ".tunekeeper"
     left = ending.running(root)
     assert set(left) == {"gateway-w1", "gateway-w2", "keeper", "socket"}
@@ -112,7 +129,7 @@ def test_serve_answers_survives_the_death_of_workers_and_of_its_supervisor_and_d
         assert again["workers"] == [left["gateway-w1"], left["gateway-w2"]]
         second.send_signal(signal.SIGTERM)
         event(second, "stopped")
-        assert second.wait(20) == 0
+        assert second.wait(60) == 0
     assert ending.running(root) == {}
 
 
@@ -153,7 +170,7 @@ def test_a_second_gateway_on_the_same_port_says_so_in_one_line(tmp_path, upstrea
     with cli("serve", "--config", str(tmp_path / "one" / "g.yaml"), "--port", "0") as first:
         port = urlsplit(event(first, "ready")["url"]).port
         with cli("serve", "--config", str(tmp_path / "two" / "g.yaml"), "--port", str(port)) as second:
-            assert second.wait(20) == 4
+            assert second.wait(60) == 4
             assert second.stderr is not None
             said = second.stderr.read()
     assert said == f"error: port {port} on 127.0.0.1 is in use (fix: choose another with --port, or 0 for a free one)\n"
@@ -161,17 +178,19 @@ def test_a_second_gateway_on_the_same_port_says_so_in_one_line(tmp_path, upstrea
 
 
 def test_an_address_that_others_reach_needs_a_key(tmp_path, upstream):
-    (tmp_path / "g.yaml").write_text(FILE.format(upstream=upstream))
+    (tmp_path / "g.yaml").write_text(FILE.format(upstream=upstream) + "probe_seconds: 30\n")
     words = ("serve", "--config", str(tmp_path / "g.yaml"), "--port", "0", "--host", "0.0.0.0")
     with cli(*words) as process:
-        assert process.wait(20) == 2
+        assert process.wait(60) == 2
         assert process.stderr is not None
         assert "there is no key (fix: tunekeeper key create" in process.stderr.read()
     with cli(*words, TUNEKEEPER_GATEWAY_KEY="s3cret") as process:
         url = event(process, "ready")["url"].replace("0.0.0.0", "127.0.0.1")
         assert version(url)[0] == 401
         assert version(url, "s3cret") == (200, "m")
-    assert "s3cret" not in (tmp_path / ".tunekeeper" / "run" / "gateway.json").read_text()
+    told = (tmp_path / ".tunekeeper" / "run" / "gateway.json").read_text()
+    assert "s3cret" not in told
+    assert json.loads(told)["probe_seconds"] == 30
 
 
 def test_the_two_slot_file_alone_decides_and_is_read_again_when_it_changes(tmp_path, upstream):
@@ -183,9 +202,28 @@ def test_the_two_slot_file_alone_decides_and_is_read_again_when_it_changes(tmp_p
         path.write_text(TWO_SLOTS.format(active="green", upstream=upstream))
         event(process, "reloaded")
         assert version(url) == (200, "n")
+        assert (ready(url), alerts(tmp_path)) == (None, [])
         path.write_text(TWO_SLOTS.format(active="red", upstream=upstream))
         assert "'red', which is no slot" in event(process, "not_reloaded")["why"]
         assert version(url) == (200, "n")
+        assert str(ready(url)).endswith("model_routing.yaml:1: active_slot is 'red', which is no slot of this file")
+        assert "\ntunekeeper_routing_file_refused 1\n" in get(url, "/metrics")
+        (fired,) = alerts(tmp_path)
+        assert (fired["model"], fired["rule"], fired["state"]) == ("desk", "BG-04", "firing")
+        assert "'red', which is no slot of this file; the routes of before stay in force since" in fired["reason"]
+        path.unlink()
+        assert "cannot be read" in event(process, "not_reloaded")["why"]
+        assert version(url) == (200, "n")
+        path.write_text(TWO_SLOTS.format(active="blue", upstream=upstream))
+        event(process, "reloaded")
+        assert version(url) == (200, "m")
+        assert (ready(url), alerts(tmp_path)) == (None, [])
+        assert "\ntunekeeper_routing_file_refused 0\n" in get(url, "/metrics")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert process.stderr is not None
+        assert "error: " in (said := process.stderr.read())
+        assert said.count("the routes of before stay") == 2
 
 
 def test_up_without_a_worker_asks_for_a_key_from_the_start(tmp_path):
@@ -196,4 +234,4 @@ def test_up_without_a_worker_asks_for_a_key_from_the_start(tmp_path):
         assert set(ending.running(tmp_path / ".tunekeeper")) == {"supervisor", "gateway-w1", "keeper", "socket"}
         process.send_signal(signal.SIGINT)
         event(process, "stopped")
-        assert process.wait(20) == 130
+        assert process.wait(60) == 130

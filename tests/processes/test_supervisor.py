@@ -5,13 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.patience import until
 from tunekeeper.core.errors import Busy
 from tunekeeper.processes import ending, locks
 from tunekeeper.processes.children import Plan
@@ -40,13 +39,6 @@ def plan(root: Path, name: str, code: str = SLEEPER) -> Plan:
     return Plan(name=name, command=(sys.executable, "-c", code), lock=root / "run" / f"child-{name}.lock")
 
 
-def wait_for(true: Callable[[], Any], seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.02)
-
-
 def test_a_dead_child_is_started_again_and_the_event_says_why(tmp_path: Path):
     events: list[dict[str, Any]] = []
     supervisor = Supervisor(tmp_path, os.environ, events.append)
@@ -55,7 +47,7 @@ def test_a_dead_child_is_started_again_and_the_event_says_why(tmp_path: Path):
         first = child.pid
         assert first is not None
         os.kill(first, signal.SIGKILL)
-        wait_for(lambda: (supervisor.tick(), child.pid not in (first, None) and child.alive())[1])
+        until(lambda: (supervisor.tick(), child.pid not in (first, None) and child.alive())[1])
     died, restarted = [event for event in events if event["event"] in ("died", "restarted")]
     assert (died["name"], died["why"], restarted["pid"] != first) == ("keeper", "killed by SIGKILL", True)
     assert not locks.held(child.plan.lock)
@@ -97,7 +89,7 @@ def test_a_signal_ends_the_children_and_the_exit_code_tells_which(tmp_path: Path
     for number, code in ((signal.SIGTERM, 0), (signal.SIGINT, 130)):
         process = spawn(tmp_path)
         process.send_signal(number)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
         assert process.returncode == code
         assert ending.running(tmp_path) == {}
 
@@ -106,7 +98,7 @@ def test_children_outlive_a_killed_supervisor_and_the_next_one_adopts_them(tmp_p
     first = spawn(tmp_path)
     before = ending.running(tmp_path)
     first.kill()
-    first.communicate(timeout=20)
+    first.communicate(timeout=60)
     assert {name: pid for name, pid in before.items() if name != "supervisor"} == ending.running(tmp_path)
     events: list[dict[str, Any]] = []
     supervisor = Supervisor(tmp_path, os.environ, events.append)
@@ -120,12 +112,12 @@ def test_children_outlive_a_killed_supervisor_and_the_next_one_adopts_them(tmp_p
 def test_down_ends_what_a_killed_supervisor_left_and_a_living_one_too(tmp_path: Path):
     first = spawn(tmp_path)
     first.kill()
-    first.communicate(timeout=20)
+    first.communicate(timeout=60)
     assert [each["name"] for each in ending.down(tmp_path)] == ["gateway-w1", "keeper"]
     second = spawn(tmp_path)
     ended = ending.down(tmp_path)
     assert (ended[0]["name"], ended[0]["killed"]) == ("supervisor", False)
-    second.communicate(timeout=20)
+    second.communicate(timeout=60)
     assert second.returncode == 0
     assert ending.down(tmp_path) == []
 

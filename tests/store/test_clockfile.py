@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from tests.patience import until
 from tunekeeper.core.errors import NotFound, UserError
 from tunekeeper.store import clockfile
 from tunekeeper.store.clockfile import CompressedClock, create_clock
@@ -47,14 +47,15 @@ def test_two_processes_read_the_same_compressed_time(tmp_path: Path, spawn: Spaw
     assert ask(reader)[0] == ask(reader)[0] == mine.steady()
 
 
-def test_an_hour_passes_in_a_second_and_real_time_does_not_care(tmp_path: Path) -> None:
+def test_an_hour_passes_in_a_second_and_real_time_does_not_care(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clockfile, "GRACE", 60.0)
     clock = create_clock(tmp_path, start=START, factor=HOUR)
     clock.heartbeat()
-    steady, real = clock.steady(), clock.real()
+    before, steady, after = clock.real(), clock.steady(), clock.real()
     clock.sleep(0.1)
-    passed = clock.real() - real
-    assert 0.1 <= passed < 1.0
-    assert clock.steady() - steady == pytest.approx(passed * HOUR, rel=0.05)
+    early, hurried, late = clock.real(), clock.steady(), clock.real()
+    assert early - after >= 0.1
+    assert 0.99 * (early - after) * HOUR <= hurried - steady <= 1.01 * (late - before) * HOUR
     assert clock.utc() - START >= timedelta(minutes=6)
 
 
@@ -109,8 +110,7 @@ def test_a_beating_clock_outlives_its_grace_and_stops_with_its_block(tmp_path: P
     monkeypatch.setattr(clockfile, "GRACE", 0.6)
     clock = create_clock(tmp_path, start=START, factor=1.0)
     with clock.beating():
-        time.sleep(1.0)
-        assert clock.steady() > 0.9
+        until(lambda: clock.steady() > 0.9)  # without a beat it would stand still at 0.6
     monkeypatch.setattr(clockfile, "GRACE", 0.0)
     assert clock.steady() == clock.steady()
 
@@ -124,7 +124,7 @@ def test_a_clock_that_is_there_is_never_set_back(tmp_path: Path) -> None:
 def test_a_workspace_without_a_clock_file_runs_on_the_machines_time(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         CompressedClock(tmp_path)
-    assert abs(create_workspace(tmp_path).clock.utc() - datetime.now(UTC)) < timedelta(seconds=5)
+    assert abs(create_workspace(tmp_path).clock.utc() - datetime.now(UTC)) < timedelta(seconds=60)
 
 
 @pytest.mark.parametrize("factor", [-1.0, float("inf"), float("nan")])

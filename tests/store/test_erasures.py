@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tunekeeper.store.erasures import FILE, Erasure, append, load, note, undone_by
+from tunekeeper.store.erasures import FILE, Erasure, append, ended, held_until, load, note, undone_by
 
 AT = datetime(2026, 1, 5, tzinfo=UTC)
 
@@ -17,6 +17,18 @@ def test_an_erasure_is_noted_without_the_name(tmp_path: Path) -> None:
     assert [(erasure.at, len(erasure.unit), erasure.undone) for erasure in load(tmp_path)] == [
         (AT, 16, False),
         (AT + timedelta(days=1), 16, False),
+    ]
+
+
+def test_a_backup_may_hold_a_user_until_the_last_erasure_that_found_something(tmp_path: Path) -> None:
+    note(tmp_path, "ana", AT)
+    assert held_until(tmp_path, "ana") is None
+    ended(tmp_path, "ana", AT + timedelta(hours=1), 3)
+    ended(tmp_path, "ana", AT + timedelta(days=2), 0)
+    ended(tmp_path, "bo", AT + timedelta(days=3), 1)
+    assert held_until(tmp_path, "ana") == AT + timedelta(hours=1)
+    assert undone_by(load(tmp_path), [], AT) == [
+        Erasure(at=AT, unit=unit, undone=True) for unit in sorted({each.unit for each in load(tmp_path)})
     ]
 
 

@@ -4,12 +4,13 @@ import fcntl
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tunekeeper.core.clock import ManualClock
-from tunekeeper.store.flocks import LOOKS, Supervision, held
+from tunekeeper.store.flocks import LOOKS, Supervision, held, seize
 
 
 @contextmanager
@@ -89,3 +90,23 @@ def test_a_process_that_stood_still_looks_before_it_gives_up(tmp_path: Path, clo
         assert not supervision.lost()
         clock.advance(3600)  # stopped, or the machine slept
         assert not supervision.lost()
+
+
+def test_a_lock_is_taken_though_others_look_at_it_and_not_from_a_holder(tmp_path: Path) -> None:
+    path = tmp_path / "x.lock"
+    handles = [os.open(path, os.O_RDWR | os.O_CREAT, 0o600) for _ in range(3)]
+    looker, taker, late = handles
+    fcntl.flock(looker, fcntl.LOCK_SH)
+    got: list[bool] = []
+    thread = threading.Thread(target=lambda: got.append(seize(taker)))
+    thread.start()
+    thread.join(0.2)
+    assert got == [], "somebody looks, for as long as a busy machine lets him"
+    fcntl.flock(looker, fcntl.LOCK_UN)
+    thread.join(60)
+    assert got == [True]
+    assert not seize(late)
+    assert held(path)
+    for handle in handles:
+        os.close(handle)
+    assert not held(path)

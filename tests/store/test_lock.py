@@ -56,10 +56,10 @@ def test_the_lock_of_a_killed_holder_is_free(tmp_path: Path) -> None:
 def test_a_holder_that_runs_too_long_is_killed_by_who_may(tmp_path: Path) -> None:
     child = start(tmp_path / "x.lock")
     began = time.monotonic()
-    with exclusive(tmp_path / "x.lock", break_after=0.1, wait=10) as broken:
+    with exclusive(tmp_path / "x.lock", break_after=0.1, wait=60) as broken:
         assert [victim.pid for victim in broken] == [child.pid]
-    assert 0.9 <= time.monotonic() - began < 3
-    assert child.wait(5) == -9
+    assert 0.9 <= time.monotonic() - began < 30
+    assert child.wait(60) == -9
     child.communicate()
 
 
@@ -70,11 +70,11 @@ def test_a_process_never_kills_itself_for_a_lock_of_its_own(tmp_path: Path) -> N
     def hold() -> None:
         with exclusive(path):
             inside.set()
-            done.wait(10)
+            done.wait(60)
 
     thread = threading.Thread(target=hold)
     thread.start()
-    inside.wait(10)
+    inside.wait(60)
     time.sleep(1.05)
     with pytest.raises(Busy), exclusive(path, break_after=0.0, wait=0.05):
         raise AssertionError("two holders")

@@ -3,12 +3,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from tunekeeper.core.clock import ManualClock
 from tunekeeper.core.nouns.serving import ApiKey, Route
 from tunekeeper.store.ledgers.keys import load_key, save_key
 from tunekeeper.store.ledgers.routes import save_route
 from tunekeeper.store.published import PublishedReader, published_generation
-from tunekeeper.store.publishing import publish_newest
+from tunekeeper.store.publishing import main, publish_newest
 from tunekeeper.workspace import Workspace, open_workspace
 
 
@@ -46,3 +48,13 @@ def test_revoking_the_last_key_does_not_open_the_gateway(tmp_path: Path) -> None
     publish_newest(ws.control, ws.root, by="test")
     table = PublishedReader(ws.root).current()
     assert (table.keys, table.asks_key) == ((), True)
+
+
+def test_the_command_publishes_what_is_committed_or_says_why_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ws = workspace(tmp_path)
+    with ws.control.write(by="test") as tx:
+        saved = save_route(tx, Route(model="desk"))
+    assert main(["--root", str(ws.root)]) == 0
+    assert published_generation(ws.root) == saved.generation
+    assert main(["--root", str(tmp_path / "nowhere")]) == 2
+    assert capsys.readouterr().err.startswith("error: control.db does not exist")

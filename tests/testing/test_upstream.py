@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+import uvloop
 
 from tunekeeper.testing.upstream import BEHAVIOURS, FakeUpstream, main
 
@@ -24,7 +25,7 @@ def with_fake(work: Callable[[FakeUpstream, httpx.AsyncClient], Awaitable[Any]])
     async def run() -> Any:
         fake = FakeUpstream()
         url = await fake.start()
-        async with httpx.AsyncClient(base_url=url, verify=False, timeout=5) as client:
+        async with httpx.AsyncClient(base_url=url, verify=False, timeout=60) as client:
             got = await work(fake, client)
         await fake.close()
         return got
@@ -89,7 +90,7 @@ def test_streams_end_early_fail_or_stall_as_told() -> None:
         assert "usage" not in bare
         fake.script.append("hang_body")
         with pytest.raises(httpx.ReadTimeout):
-            await client.post("/v1/chat/completions", json={**CHAT, "stream": True}, timeout=0.1)
+            await client.post("/v1/chat/completions", json={**CHAT, "stream": True}, timeout=httpx.Timeout(60, read=0.5))
 
     with_fake(work)
 
@@ -98,14 +99,34 @@ def test_a_client_that_leaves_is_counted() -> None:
     async def work(fake: FakeUpstream, client: httpx.AsyncClient) -> None:
         fake.script.append("hang")
         with pytest.raises(httpx.ReadTimeout):
-            await client.post("/v1/chat/completions", json=CHAT, timeout=0.1)
-        for _ in range(100):
+            await client.post("/v1/chat/completions", json=CHAT, timeout=httpx.Timeout(60, read=0.5))
+        for _ in range(6000):
             if fake.counts.aborted:
                 break
             await asyncio.sleep(0.01)
         assert (fake.counts.aborted, fake.counts.active, fake.counts.answered) == (1, 0, 0)
 
     with_fake(work)
+
+
+def test_a_client_that_leaves_between_two_pieces_is_counted_and_is_no_fault() -> None:
+    async def main() -> tuple[bool, int]:
+        fake, kept = FakeUpstream(), asyncio.get_running_loop().create_future()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.transport.abort()
+            await asyncio.sleep(0)
+            kept.set_result(await fake._watched(reader, fake._stream("drip", 0.0, "/v1/completions", CHAT, writer)))
+
+        listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+        _, writer = await asyncio.open_connection(*listening.sockets[0].getsockname())
+        found = await asyncio.wait_for(kept, 60), fake.counts.aborted
+        writer.close()
+        listening.close()
+        return found
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(main()) == (False, 1)
 
 
 def test_it_is_scripted_and_read_from_outside() -> None:
@@ -125,7 +146,7 @@ def test_the_command_prints_where_it_listens_and_ends_on_sigterm() -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": SOURCE}) as child:
         assert child.stdout is not None
         url = json.loads(child.stdout.readline())["listening"]
-        with httpx.Client(verify=False) as client:
+        with httpx.Client(verify=False, timeout=60) as client:
             assert client.post(url + "/v1/chat/completions", json=CHAT).status_code == 500
             assert "yes" in client.post(url + "/v1/chat/completions", json=CHAT).text
         child.terminate()

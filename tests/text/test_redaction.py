@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tunekeeper.core.errors import ConfigError
-from tunekeeper.text.redaction import _FINDERS, KINDS, Redactor, is_card, is_iban
+from tunekeeper.text.redaction import _FINDERS, KINDS, MOST_RUNS, Redactor, is_card, is_iban
 
 SENTENCES = (
     "please write to {} about it",
@@ -282,6 +282,14 @@ def test_time_grows_with_the_length_whatever_the_text(piece: str) -> None:
 
     seconds(1000)
     assert seconds(80_000) < 20 * seconds(10_000) + 0.15
+
+
+def test_of_thousands_of_long_numbers_the_last_are_taken_for_cards_unseen() -> None:
+    redactor, card, other = Redactor(("card",)), "4111 1111 1111 1111", "4111 1111 1111 1112"
+    few, counts = redactor.redact(" x ".join([card, other] * 900))
+    assert (counts, few.count(other)) == ({"card": 900}, 900)
+    many, counts = redactor.redact(" x ".join([card, other] * 2_000))
+    assert (counts, many.count(card), many.count(other)) == ({"card": 3_000}, 0, MOST_RUNS // 2)
 
 
 @pytest.mark.parametrize(("number", "valid"), [("378282246310005", True), ("378282246310006", False), ("0" * 16, False)])

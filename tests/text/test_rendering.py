@@ -87,7 +87,7 @@ def test_a_hostile_or_broken_template_is_stopped_at_once(template: str) -> None:
     with pytest.raises(ArtifactError, match="chat template"):
         shown(template)
 
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("template", ["{{ raise_exception.__globals__ }}", "{{ messages.__doc__ }}", "{{ ''.__class__ }}"])

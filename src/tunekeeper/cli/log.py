@@ -12,6 +12,8 @@ from tunekeeper.cli import frame
 from tunekeeper.core.errors import UserError
 
 if TYPE_CHECKING:
+    from tunekeeper.data.leftovers import Leftover
+    from tunekeeper.store.madebackups import Holding
     from tunekeeper.workspace import Workspace
 
 app = frame.group("The inference log: list, verify, import, erase.")
@@ -88,26 +90,49 @@ def erase(
 ) -> int:
     """Erase every request of a user and every copy of it: log, datasets, drafts, reviews, incidents, exams, transcripts.
 
+    What it may not change it names: files of the project folder with rows of theirs, and backups made before.
+
     Example: tunekeeper log erase --user u-4711
     """
     if not user:
         raise UserError("--user is empty", fix="name the user as the requests do")
     ws = frame.workspace(dir, data)
-    copies = _erase_copies(ws, user, dry_run=dry_run)
-    report = {**ws.log.erase(user, dry_run=dry_run), "copies": copies, "dry_run": dry_run}
+    copies, files = _erase_copies(ws, user, dry_run=dry_run)
+    erased = ws.log.erase(user, dry_run=dry_run)
+    backups = _backups(ws, user, erased["requests"] + sum(copies.values()), dry_run=dry_run)
+    report = {**erased, "copies": copies, "files": files, "backups": backups, "dry_run": dry_run}
     verb = "would erase" if dry_run else "erased"
     found = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in copies.items() if count)
-    return frame.emit(
-        report, json, [f"{verb} {report['requests']} requests", *([f"and of their copies: {found}"] if found else [])]
-    )
+    lines = [f"{verb} {erased['requests']} requests", *([f"and of their copies: {found}"] if found else [])]
+    lines += [f"yours to edit: {each.path}, {each.why or f'{each.rows} rows'}" for each in files]
+    lines += [f"yours to delete: backup {each.file} of {each.at:%Y-%m-%d %H:%M}{_moved(each)}" for each in backups]
+    return frame.emit(report, json, lines)
 
 
-def _erase_copies(ws: Workspace, user: str, *, dry_run: bool) -> dict[str, int]:
-    """Copies go before the log, which alone knows whose they are: whatever was killed is found again by the same command."""
+def _moved(backup: Holding) -> str:
+    return "" if backup.found else ", which is no longer there: wherever it went"
+
+
+def _backups(ws: Workspace, user: str, found: int, *, dry_run: bool) -> list[Holding]:
+    """Backups that may hold the user: those made until the newest erasure that found something, this one included."""
+    from tunekeeper.store import erasures, madebackups
+
+    now = ws.clock.utc()
+    if dry_run and found:
+        return madebackups.made_until(ws.root, now)
+    if not dry_run:
+        erasures.ended(ws.root, user, now, found)
+    return madebackups.made_until(ws.root, erasures.held_until(ws.root, user))
+
+
+def _erase_copies(ws: Workspace, user: str, *, dry_run: bool) -> tuple[dict[str, int], list[Leftover]]:
+    """Copies go before the log, which alone knows whose they are: whatever was killed is found again by the same command. Returns
+    what went, and the files of the project that are not ours to change."""
     if not (ws.root / "state.db").exists():
-        return {}  # a gateway alone keeps nothing but its log
+        return {}, []  # a gateway alone keeps nothing but its log
     from tunekeeper.data.erase import erase_data
-    from tunekeeper.evaluation.erase import erase_exams
+    from tunekeeper.data.leftovers import leftovers
+    from tunekeeper.evaluation.erase import erase_exams, erased_cases
     from tunekeeper.rollout.erase import erase_cases
     from tunekeeper.training.erase import erase_transcripts
 
@@ -117,4 +142,6 @@ def _erase_copies(ws: Workspace, user: str, *, dry_run: bool) -> dict[str, int]:
     exams = erase_exams(ws, requests, names, dry_run=dry_run)
     transcripts = erase_transcripts(ws, requests, rows.rows, dry_run=dry_run)
     cases = erase_cases(ws, requests, dry_run=dry_run).cases
-    return {**rows.counts, "incident_cases": cases, **exams, "transcripts": transcripts}
+    counts = {**rows.counts, "incident_cases": cases, **exams, "transcripts": transcripts}
+    known = {*requests, *names, *(id for ids in rows.rows.values() for id in ids), *erased_cases(ws)}
+    return counts, [] if ws.project is None else leftovers(ws.project, known, user, apart=ws.root)

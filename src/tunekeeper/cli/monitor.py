@@ -44,6 +44,7 @@ def alerts(
     model: frame.Model,
     all: Annotated[bool, typer.Option("--all", help="Resolved ones too.")] = False,
     dir: frame.Dir = None,
+    data: frame.Data = None,
     json: frame.Json = False,
 ) -> int:
     """List alerts that fire, with the numbers behind them.
@@ -52,7 +53,7 @@ def alerts(
     """
     from tunekeeper.store.ledgers.alerts import find_alerts
 
-    with frame.workspace(dir).state.read() as tx:
+    with frame.workspace(dir, data).state.read() as tx:
         found = find_alerts(tx, model=model, state=None if all else "firing")
     lines = [f"{each.state.upper()} {each.rule} since {each.since:%Y-%m-%d %H:%M}: {each.reason}" for each in found]
     return frame.emit(found, json, lines or ["nothing fires"])

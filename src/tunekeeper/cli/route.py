@@ -44,13 +44,25 @@ def show(model: Name, dir: frame.Dir = None, data: frame.Data = None, json: fram
         "challenger": route.challenger and _short(model, route.challenger),
         "static": route.static,
         "shares": {_short(model, share.slot): share.weight for share in route.shares},
+        "fallback": [dataclasses.replace(entry, slot=_short(model, entry.slot)) for entry in route.fallback],
+        "shadow": {"slot": _short(model, route.shadow), "share": route.shadow_share} if route.shadow else None,
+        "assign_by": route.assign_by,
+        "timeouts": route.timeouts,
+        "confidence_floor": route.confidence_floor,
+        "durability": route.durability,
         "by": route.by,
         "reason": route.reason,
         "since": route.created,
         "slots": [dataclasses.replace(slot, id=_short(model, name)) for name, slot in slots.items()],
     }
     head = f"{model}: route version {route.generation}, set by {route.by}: {route.reason}"
-    return frame.emit(value, json, [head, *frame.table(rows, ["slot", "version", "role", "%", "state", "endpoint"])])
+    lines = [head, *frame.table(rows, ["slot", "version", "role", "%", "state", "endpoint"])]
+    if route.fallback:
+        floor = "" if route.confidence_floor is None else f", also under a confidence of {route.confidence_floor:g}"
+        lines.append(f"then: {', '.join(_short(model, entry.slot) for entry in route.fallback)}{floor}")
+    if route.shadow:
+        lines.append(f"copies: {_short(model, route.shadow)} {route.shadow_share / 100:g} %")
+    return frame.emit(value, json, lines)
 
 
 @app.command("set")

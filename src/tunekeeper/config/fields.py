@@ -8,7 +8,7 @@ import re
 import types
 import typing
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -31,11 +31,33 @@ def build(kind: type[T], values: Any, file: YamlFile, keys: Keys = ()) -> T:
     except TunekeeperError as error:  # a section's own check of its values
         raise ConfigError(f"{file.at(keys)}: {error.message}", fix=error.fix) from None
     except msgspec.ValidationError as error:
-        match = _WHERE.match(str(error))
-        path = (match["path"] if match else "") or ""
-        here = (*keys, *steps(path))
-        what = (match["what"] if match else str(error)).replace("`", "")
-        raise ConfigError(f"{file.at(here)}: {dotted(here)}: {_lower(what)}", fix=_quote(what)) from None
+        what, here, inner = _located(error, kind, values, keys)
+        raise ConfigError(f"{file.at(here)}: {dotted(here)}: {_lower(what)}", fix=_quote(what) or _near(inner, what)) from None
+
+
+def _located(error: msgspec.ValidationError, kind: Any, values: Any, keys: Keys) -> tuple[str, Keys, Any]:
+    """What is wrong, where, and the type that stands there: msgspec does not name the keys of a mapping, so that the part that it
+    refuses is looked for."""
+    for inner, value, inside in _inside(kind, values, keys):
+        try:
+            msgspec.convert(value, inner, strict=True)
+        except msgspec.ValidationError as deeper:
+            return _located(deeper, inner, value, inside)
+        except TunekeeperError:
+            continue  # that part's own check, which was not what was refused
+    match = _WHERE.match(str(error))
+    path = (match["path"] if match else "") or ""
+    return (match["what"] if match else str(error)).replace("`", ""), (*keys, *steps(path)), kind
+
+
+def _near(kind: Any, what: str) -> str | None:
+    """For a word that is none of those that may stand there: the nearest of them, or all."""
+    words = [word for option in _options(kind) if typing.get_origin(option) is Literal for word in typing.get_args(option)]
+    given = re.fullmatch(r"Invalid enum value '(.*)'", what)
+    if given is None or not words:
+        return None
+    near = difflib.get_close_matches(given[1], words, 1)
+    return f"write {near[0]!r}" if near else f"known: {', '.join(map(str, words))}"
 
 
 def refuse_unknown(kind: Any, values: Any, file: YamlFile, keys: Keys) -> None:

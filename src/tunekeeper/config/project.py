@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunekeeper.config.fields import build, dotted, leaves, unknown_key
+from tunekeeper.config.slots import Serving, checked_section
 from tunekeeper.config.yamlfile import Keys, YamlFile, parse_scalar, read_yaml
 from tunekeeper.core.errors import ConfigError, NotFound
 from tunekeeper.core.nouns.retraining import Model
@@ -23,9 +24,13 @@ if TYPE_CHECKING:
 
 PROJECT_FILE = "tunekeeper.yaml"
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-ROOMS = ("data", "training", "evaluation", "deployment", "rollout", "monitoring", "retraining")
-"""Rooms with a section in models/<name>.yaml."""
-SECTIONS = Registry("section", {room: f"tunekeeper.{room}.config:Config" for room in (*ROOMS, "gateway", "notify")})
+ROOMS = ("data", "training", "evaluation", "deployment", "serving", "rollout", "monitoring", "retraining")
+"""Sections of models/<name>.yaml, by the room that reads them; `serving` is read by whatever commits routes."""
+SECTIONS = Registry(
+    "section",
+    {room: f"tunekeeper.{room}.config:Config" for room in (*ROOMS, "gateway", "notify") if room != "serving"}
+    | {"serving": "tunekeeper.config.slots:Serving"},
+)
 MODEL_KEYS = {
     "model": "name",
     "client": "client",
@@ -192,6 +197,8 @@ def load_model(path: Path, *, name: str | None = None, sections: Mapping[str, ty
     if not 1 <= task.level <= 4:
         raise ConfigError(f"{file.at(('level',))}: level: {task.level} is not a maturity level", fix="write 1, 2, 3 or 4")
     parts: dict[str, Any] = {room: build(_kind(room, sections), _section(file, room), file, (room,)) for room in ROOMS}
+    if isinstance(parts["serving"], Serving):
+        parts["serving"] = checked_section(stem, parts["serving"], file, ("serving",))
     return ModelConfig(task=task, sections=parts, file=file)
 
 

@@ -54,6 +54,40 @@ def checked(body: str, key: bytes) -> str:
     return f"req_{body}{hmac.digest(key, body.encode(), 'sha256').hex()[:4]}"
 
 
+class RequestIds:
+    """As `request_id`, for one who makes thousands a second: random bytes are fetched in bulk, the key is prepared once."""
+
+    _CHARACTERS = ALPHABET.encode() * 8
+    """Byte → a character, each of the 32 as often as any other."""
+
+    def __init__(self, key: bytes, entropy: Entropy = os.urandom) -> None:
+        """`key`: at most 64 bytes. `entropy`: bytes wanted → random bytes."""
+        block = key.ljust(64, b"\0")  # RFC 2104: the two halves of HMAC-SHA-256, up to where the message begins
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+        self._entropy = entropy
+        self._ms = -1
+        self._time = ""
+        self._random = ""
+        self._at = 0
+
+    def new(self, ms: int) -> str:
+        """A new request id; `ms`: milliseconds since 1970, UTC."""
+        if ms != self._ms:
+            self._ms = ms
+            self._time = _PAIRS[ms >> 40 & 1023] + _PAIRS[ms >> 30 & 1023] + _PAIRS[ms >> 20 & 1023]
+            self._time += _PAIRS[ms >> 10 & 1023] + _PAIRS[ms & 1023]
+        at = self._at
+        if at == len(self._random):
+            self._random, at = self._entropy(4096).translate(self._CHARACTERS).decode(), 0
+        self._at = at + 16
+        body = self._time + self._random[at : at + 16]
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(body.encode())
+        outer.update(inner.digest())
+        return f"req_{body}{outer.hexdigest()[:4]}"
+
+
 def is_request_id(text: str, key: bytes) -> bool:
     """Whether `text` is a request id made with `key`."""
     match = _REQUEST.fullmatch(text)

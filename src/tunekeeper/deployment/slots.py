@@ -146,14 +146,15 @@ def reload(ws: Workspace, slot_id: str, *, by: str = "deployment") -> Slot:
     return saved
 
 
-def declare_slots(ws: Workspace, slots: Sequence[Slot]) -> list[Slot]:
-    """Make the slots of a configuration file (`serve --config`) what the ledger says; unchanged ones stay untouched.
+def declare_slots(ws: Workspace, slots: Sequence[Slot], *, vouched: bool = True) -> list[Slot]:
+    """Make the slots of a configuration file what the ledger says; unchanged ones stay untouched.
 
-    Outside endpoints are taken at their word: they count as ready, and as gated, since nobody here judges them.
+    Outside endpoints are taken at their word: they count as ready. `vouched`: and as gated, as those of `serve --config`, which
+    nobody here judges; False leaves that to the slots (endpoints of a project, whose versions sit exams).
     """
     with ws.control.write(by="serve") as tx:
         known = {slot.id: slot for slot in find_slots(tx)}
-        saved = [_declared(known.get(slot.id), slot) for slot in slots]
+        saved = [_declared(known.get(slot.id), replace(slot, gated=vouched or slot.gated)) for slot in slots]
         changed = any(known.get(slot.id) != slot for slot in saved)
         saved = [slot if known.get(slot.id) == slot else save_slot(tx, slot) for slot in saved]
     if changed:
@@ -162,7 +163,7 @@ def declare_slots(ws: Workspace, slots: Sequence[Slot]) -> list[Slot]:
 
 
 def _declared(before: Slot | None, wanted: Slot) -> Slot:
-    wanted = replace(wanted, gated=True, observed=wanted.observed if wanted.files else "ready")
+    wanted = replace(wanted, observed=wanted.observed if wanted.files else "ready")
     return wanted if before is None else replace(wanted, created=before.created, rev=before.rev, **_seen(before, wanted))
 
 

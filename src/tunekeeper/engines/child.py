@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import os
 import socket
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tunekeeper.core.errors import Busy, PortInUse, TunekeeperError
+from tunekeeper.store.flocks import seize
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
@@ -34,11 +34,9 @@ def hold_lock(path: Path | None) -> int | None:
         return None
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    if not seize(handle):
         os.close(handle)
-        raise Busy(f"{path}: another server already serves this slot") from error
+        raise Busy(f"{path}: another server already serves this slot")
     os.ftruncate(handle, 0)
     return handle
 

@@ -52,6 +52,12 @@ def erase_exams(ws: Workspace, requests: Set[str], names: Set[str], *, dry_run: 
     return counts
 
 
+def erased_cases(ws: Workspace) -> set[str]:
+    """Ids of the cases of locked suites whose text was erased, now or before: files may still hold them."""
+    with ws.state.read() as tx:
+        return {case.id for suite in find_suite_locks(tx) for case in suite.cases if case == _tombstone(case)}
+
+
 def _belongs(case: Case, requests: Set[str], names: Set[str]) -> bool:
     return case.id in names or case.id in requests or case.source.rpartition(":")[2] in requests
 

@@ -31,6 +31,8 @@ class Caller:
     """Whether it may say why it calls (`x-tunekeeper-purpose`): a key of scope admin, or no keys asked."""
     models: tuple[str, ...] = ()
     """Models it may call; empty: all."""
+    expires: datetime | None = None
+    """When the key stops working; None: never."""
 
     def may_call(self, model: str) -> bool:
         """Whether this caller may call `model`."""
@@ -95,4 +97,4 @@ def judge(
         return Refusal("key_expired", "the key has expired")
     if scope not in found.scopes and "admin" not in found.scopes:
         return Refusal("scope_missing", f"the key lacks the scope {scope}")
-    return Caller(found.id, trusted="admin" in found.scopes, models=found.models)
+    return Caller(found.id, trusted="admin" in found.scopes, models=found.models, expires=found.expires)

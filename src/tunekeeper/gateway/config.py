@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tunekeeper.core.errors import ConfigError
 from tunekeeper.gateway.limits import Limits
 
 Durability = Literal["process", "power"]
@@ -24,7 +26,14 @@ class Config:
     """`process`: an answered request survives the death of our processes; `power`: of the machine (one fdatasync an answer)."""
     log_bodies: bool = True
     """Whether requests and answers are kept whole beside their numbers."""
+    probe_seconds: float = 60.0
+    """Seconds of silence after which a slot whose upstream takes no key is asked for one token, and a sixth of them for any slot
+    whose last answer failed; 0: never."""
     redact: tuple[str, ...] = ("key", "card")
     """Kinds of secrets taken out of bodies before they are written (names of `text/redaction.py`)."""
     limits: Limits = field(default_factory=Limits)
     """What one client may cost."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probe_seconds < math.inf:
+            raise ConfigError(f"gateway.probe_seconds is {self.probe_seconds:g}; write 0 or more seconds")

@@ -104,15 +104,20 @@ class Counters:
 
     def ended(self, key_id: str, period: int, now: Moment, *, tokens: int, spent: int) -> None:
         """One less under way, and what it used. `spent`: thousand-millionths of a USD."""
-        at = self._cell(key_id, now)
-        running = self._view[at + _RUNNING]
-        self._view[at + _RUNNING] = max(0, running - 1)
-        self._add(at + _TOKENS, now.minute, tokens)
-        self.spend(key_id, period, now, spent)
+        at, view = self._cell(key_id, now), self._view
+        if view[at + _RUNNING]:
+            view[at + _RUNNING] -= 1
+        if tokens:
+            self._add(at + _TOKENS, now.minute, tokens)
+        if spent:
+            self._spend(at, period, spent)
 
     def spend(self, key_id: str, period: int, now: Moment, spent: int) -> None:
         """Charge a key's budget of `period`."""
-        view, at = self._view, self._cell(key_id, now)
+        self._spend(self._cell(key_id, now), period, spent)
+
+    def _spend(self, at: int, period: int, spent: int) -> None:
+        view = self._view
         if view[at + _PERIOD] != period:
             view[at + _SPENT] = 0  # before its period is named, so that nobody reads the old sum under the new one
             view[at + _PERIOD] = period
@@ -131,7 +136,9 @@ class Counters:
 
     def _add(self, at: int, minute: int, count: int) -> None:
         at += minute & 1  # even and odd minutes have a word each, so that the last one's count outlives the turn
-        self._view[at] = minute << 32 | min(_count(self._view[at], minute) + count, _MASK)
+        word = self._view[at]
+        before = word & _MASK if word >> 32 == minute else 0
+        self._view[at] = minute << 32 | min(before + count, _MASK)
 
     # ---- rows ----
 
@@ -239,11 +246,6 @@ class Counters:
     def _unmap(self) -> None:
         self._view.release()
         self._map.close()
-
-
-def _count(word: int, minute: int) -> int:
-    """The count in a word, when it is that minute's."""
-    return word & _MASK if word >> 32 == minute else 0
 
 
 def _order(mark: int) -> Iterator[int]:

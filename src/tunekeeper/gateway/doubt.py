@@ -2,7 +2,8 @@
 
 Log-probabilities are asked for where the client did not, and taken out again. A plain answer is judged whole, a stream by its
 first tokens, before the client sees any of it. What is under the floor is kept while a fallback is asked: better than an error.
-A server that gives no log-probabilities cannot be judged; its answer goes on.
+A server that gives no log-probabilities cannot be judged; its answer goes on. One that refuses a request for their sake is
+asked again without, and for a while without at once.
 """
 
 from __future__ import annotations

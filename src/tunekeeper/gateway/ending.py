@@ -9,7 +9,8 @@ from tunekeeper.core.nouns.serving import Attempt
 from tunekeeper.gateway.doubt import Kept
 from tunekeeper.gateway.outgoing import Outgoing
 from tunekeeper.gateway.planning import Plan
-from tunekeeper.gateway.record import Record, spent
+from tunekeeper.gateway.record import Record, Tried, describe, spent
+from tunekeeper.gateway.recorder import Opened
 from tunekeeper.gateway.refusals import Refusal
 from tunekeeper.gateway.streaming import Stream
 from tunekeeper.gateway.upstream import Request
@@ -23,8 +24,8 @@ class Ending:
     """What is known of one request, and its end. `Exchange` adds how it comes to one, and the client's side."""
 
     __slots__ = (
-        "_attempt_began", "_attempts", "_call", "_gateway", "_kept", "_noted", "_out", "_plan", "_raw", "_reply", "_request",
-        "_started", "_state", "_stream", "_target", "_variant", "record",
+        "_attempt_began", "_attempts", "_call", "_gateway", "_kept", "_noted", "_opened", "_out", "_plan", "_raw", "_reply",
+        "_request",         "_started", "_state", "_stream", "_target", "_variant", "record",
     )  # fmt: skip
 
     _out: Outgoing
@@ -37,7 +38,7 @@ class Ending:
         self.record = record
         self._plan = plan
         self._started = started
-        self._attempts: list[Attempt] = []
+        self._attempts: list[Attempt | Tried] = []
         self._noted = False
         self._request: Request | None = None
         self._target = plan.candidates[0][0]
@@ -45,8 +46,14 @@ class Ending:
         self._attempt_began = started
         self._stream: Stream | None = None
         self._kept: Kept | None = None
+        self._opened: Opened | None = None
         self._reply: tuple[int, bytes, bytes] | None = None
         self._state = "running"
+
+    @property
+    def slot(self) -> str:
+        """Name of the slot that is asked."""
+        return self._target.slot
 
     # ---- the record ----
 
@@ -54,7 +61,7 @@ class Ending:
         if self._noted:
             return  # a kept answer was noted when it was kept
         ms = round((self._gateway.now() - self._attempt_began) * 1000, 3)
-        self._attempts.append(Attempt(slot=self._target.slot, error=error, ms=ms, confidence=confidence))
+        self._attempts.append(Tried(self._target.slot, error, ms, confidence))
 
     def _claim(self) -> None:
         """Note who answers."""
@@ -62,6 +69,10 @@ class Ending:
             self._let_go()
         record, target = self.record, self._target
         record["slot"] = target.slot
+        first, variant = self._plan.candidates[0]
+        if target is first and self._variant == variant:
+            return  # as it was opened
+        self._opened = None
         if target.version is not None:
             record["version"] = target.version
         else:
@@ -71,14 +82,12 @@ class Ending:
 
     def _log_answer(self, answer: Answered) -> None:
         choice = answer.choices[0] if answer.choices else None
-        self._gateway.describe(
-            self.record, answer.id, choice.finish_reason if choice else None, choice.logprobs if choice else None
-        )
+        describe(self.record, answer.id, choice.finish_reason if choice else None, choice.logprobs if choice else None)
         spent(self.record, answer.usage, self._target)
 
     def _log_stream(self, stream: Stream) -> None:
         fold = stream.fold
-        self._gateway.describe(self.record, fold.id, fold.finish_reason, None)
+        describe(self.record, fold.id, fold.finish_reason, None)
         confidence = fold.confidence()
         if confidence is not None:
             self.record["confidence"] = confidence
@@ -99,11 +108,12 @@ class Ending:
         self._state = "ended"
         gateway, record = self._gateway, self.record
         gateway.active.discard(self)
-        self._let_go()
+        if self._kept is not None:
+            self._let_go()
         record["attempts"] = self._attempts
         record["status"] = status
         record["http_status"] = http
-        record["latency_ms"] = self._ms()
+        record["latency_ms"] = round((gateway.now() - self._started) * 1000, 3)
         if status == "ok" and "ttft_ms" not in record:
             record["ttft_ms"] = record["latency_ms"]
         if error is not None:
@@ -115,8 +125,9 @@ class Ending:
         if kept is not None:
             record["response"] = kept
         self._reply = (http, body, extra)
-        gateway.meter.ended(record, self._stream, self._target)
-        gateway.recorder.ended(record, self, power=self._plan.power)
+        if "key_id" in record:
+            gateway.meter.ended(record, self._stream, self._target)
+        gateway.recorder.ended(record, self, power=self._plan.power, opened=self._opened)
 
     def logged(self, error: OutsideError | None) -> None:
         """The record is durable: release what was held. `error`: it is not, and nobody is answered unlogged."""
@@ -128,14 +139,16 @@ class Ending:
         if self._reply is None:
             return
         self._state = "over"
+        out = self._out
+        del self._out  # it names this one: what both hold must not wait for the collector of cycles
         self._gateway.metrics.count(self.record)
-        if not self._out.here:
+        if not out.here:
             return  # the client left before its record was written
         http, body, extra = self._reply
-        if self._out.begun or (self._call.stream and self.record["status"] == "ok"):
-            self._out.end(body)
+        if out.begun or (self._call.stream and self.record["status"] == "ok"):
+            out.end(body)
         else:
-            self._out.reply(http, body, extra)
+            out.reply(http, body, extra)
 
     def _unlogged(self) -> None:
         self._state = "over"

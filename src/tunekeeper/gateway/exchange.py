@@ -35,8 +35,8 @@ class Exchange(Ending):
     """One accepted request."""
 
     __slots__ = (
-        "_asked", "_head", "_next", "_partial_begun", "_pieces", "_refusal", "_status", "_total_due", "_watch", "due",
-        "partial_due",
+        "_asked", "_head", "_next", "_partial_begun", "_pieces", "_refusal", "_status", "_total_due", "_unwatched", "_watch",
+        "due", "partial_due",
     )  # fmt: skip
 
     def __init__(
@@ -52,6 +52,7 @@ class Exchange(Ending):
         self._head: dict[bytes, bytes] = {}
         self._pieces: list[bytes] = []
         self._watch: Watch | None = None
+        self._unwatched: str | None = None
         self._refusal = Refusal("slot_unavailable", "no model server is loaded for this model", retry_after="1")
         self.due = self._total_due
         self.partial_due = started + 1.0
@@ -63,12 +64,12 @@ class Exchange(Ending):
         """Note the request as opened and ask the first candidate."""
         gateway, candidates = self._gateway, self._plan.candidates
         gateway.active.add(self)
-        gateway.recorder.opened(dict(self.record), self)
+        self._opened = gateway.recorder.opened(self.record, self)
         if len(candidates) > 1:
             gateway.retries.asked(self._plan.route.model, self._started)
         if gateway.health.calm and candidates[0][0].address is not None:  # nearly always: nothing to weigh
             self._next, self._asked = 1, True
-            self._attempt(*candidates[0], gateway.now())
+            self._attempt(*candidates[0], self._started)
         else:
             self._try_next()
 
@@ -98,13 +99,14 @@ class Exchange(Ending):
         self._attempt_began, self._noted = now, False
         self._status, self._head, self._pieces = 0, {}, []
         self._stream = self._watch = None
-        self._gateway.health.trying(target.slot, now)
-        self._wait(self._plan.route.timeouts.connect)
-        floor = self._plan.route.confidence_floor
-        body = upstream_body(self._call if floor is None else self._watched(floor), target.splice)
-        data = target.request(PATHS[self._call.endpoint], self.record["request_id"], body)
+        gateway, route, call = self._gateway, self._plan.route, self._call
+        gateway.health.trying(target.slot, now)
+        self.due = min(self._total_due, now + route.timeouts.connect)
+        floor = route.confidence_floor
+        body = upstream_body(call if floor is None else self._watched(floor), target.splice)
+        data = target.request(PATHS[call.endpoint], self.record["request_id"], body)
         assert target.address is not None  # `following` passes over targets without one
-        self._request = self._gateway.pools.to(target.address).send(data, self)
+        self._request = gateway.pools.to(target.address).send(data, self)
 
     def _wait(self, seconds: float) -> None:
         self.due = min(self._total_due, self._gateway.now() + seconds)
@@ -127,8 +129,11 @@ class Exchange(Ending):
     # ---- answers that their own server doubts ----
 
     def _watched(self, floor: float) -> Call:
-        """What to send when a fallback is left for an answer under the floor: it asks for log-probabilities."""
-        probe = probing(self._call) if reachable(self._plan.candidates, self._next) else None
+        """What to send when a fallback is left for an answer under the floor: it asks for log-probabilities, but of a slot that
+        refuses them."""
+        slot, health = self._target.slot, self._gateway.health
+        refuses = self._unwatched == slot or health.refuses_probabilities(slot, self._attempt_began)
+        probe = probing(self._call) if not refuses and reachable(self._plan.candidates, self._next) else None
         if probe is None:
             return self._call
         self._watch = Watch(floor, strips=probe[1])
@@ -176,7 +181,7 @@ class Exchange(Ending):
 
     def upstream_sent(self) -> None:
         """The request is out: the first token is waited for."""
-        self._wait(self._plan.route.timeouts.first_token)
+        self.due = min(self._total_due, self._gateway.now() + self._plan.route.timeouts.first_token)
 
     def upstream_head(self, status: int, headers: dict[bytes, bytes]) -> None:
         """The answer begins."""
@@ -186,7 +191,7 @@ class Exchange(Ending):
 
     def upstream_body(self, data: bytes) -> None:
         """A piece of the answer."""
-        self._wait(self._plan.route.timeouts.between_tokens)
+        self.due = min(self._total_due, self._gateway.now() + self._plan.route.timeouts.between_tokens)
         if self._stream is None:
             self._pieces.append(data)
             return
@@ -239,7 +244,8 @@ class Exchange(Ending):
         self._end_stream("truncated", code, refusal.event())
 
     def _plain_end(self) -> None:
-        body = b"".join(self._pieces)
+        pieces = self._pieces
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         verdict = judge(self._status, self._head, body, self._call.endpoint)
         if isinstance(verdict, Good) and self._call.stream:
             verdict = Failed(Refusal("upstream_garbage", "the model server did not stream though it was asked to"))
@@ -255,10 +261,11 @@ class Exchange(Ending):
                 return
             self._whole(verdict.answer, body)
             return
-        if watch is not None and watch.strips and self._may_fall():
-            # It may be the log-probabilities that it refuses, and it was not the client who asked for them.
+        if watch is not None and watch.strips:
+            # It may be the log-probabilities that it refuses, and it was not the client who asked for them: ask without.
             self._note("upstream_rejected")
-            self._try_next(free=True)
+            self._unwatched = self._target.slot
+            self._attempt(self._target, self._variant, self._gateway.now())
             return
         self._answered("upstream_rejected")
         told = envelope(verdict)
@@ -271,6 +278,8 @@ class Exchange(Ending):
 
     def _answered(self, error: str | None) -> None:
         self._note(error)
+        if error is None and self._unwatched == self._target.slot:
+            self._gateway.health.refused_probabilities(self._target.slot, self._gateway.now())
         self._gateway.health.succeeded(self._target.slot)
         self._claim()
 
@@ -290,6 +299,8 @@ class Exchange(Ending):
             self._claim()
             self.record["ttft_ms"] = self._ms()
         self._note(None)
+        if self._unwatched == self._target.slot:
+            self._gateway.health.refused_probabilities(self._target.slot, self._gateway.now())
         self._gateway.health.succeeded(self._target.slot)
         self._log_stream(stream)
         self._finish("ok", 200, stream.last, None)
@@ -344,6 +355,9 @@ class Exchange(Ending):
         if stream is not None and stream.done:
             self._stream_whole()
             return
+        if self._request is not None:
+            # A link can go down without telling anybody: each connection that is kept over it would cost one more request.
+            self._request.pool.close()
         self._abort()
         what = "did not answer in time" if now < self._total_due else "took longer than this request may"
         refusal = Refusal("upstream_timeout", f"the model server {what}")

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import msgspec
 
 from tunekeeper.core.ids import is_request_id
-from tunekeeper.core.nouns.serving import Route
+from tunekeeper.core.nouns.serving import Route, RouteTable
 from tunekeeper.gateway import feedback
 from tunekeeper.gateway.auth import ANYONE, Caller, judge, presented
 from tunekeeper.gateway.exchange import Exchange
@@ -25,6 +25,7 @@ from tunekeeper.gateway.server import Connection
 from tunekeeper.gateway.tables import Obeyed
 from tunekeeper.gateway.wire import Call, parse_call
 from tunekeeper.store.published import RouteUnavailable
+from tunekeeper.store.refusedfile import refused
 
 if TYPE_CHECKING:
     from tunekeeper.gateway.worker import Gateway
@@ -32,6 +33,29 @@ if TYPE_CHECKING:
 PURPOSES = ("exam", "probe", "drill", "replay")
 CLIENT_ID = re.compile(r"[\x21-\x7e]{1,128}")
 MODELS = b"/v1/models/"
+
+
+@dataclass(slots=True)
+class Facts:
+    """What a head says under one table; kept with heads that are known again, and then worked out once for many requests."""
+
+    obeyed: Obeyed
+    """The table that counts for it."""
+    caller: Caller
+    """Who calls."""
+    echo: bytes = b""
+    """Header line with the client's own id, for refusals, which have no record and so no id of ours."""
+    client_id: str | None = None
+    """The client's own id."""
+    purpose: str = "user"
+    """Why it calls; only a trusted caller is believed."""
+    parent: str | None = None
+    """Request that it belongs to, as a trusted caller says."""
+    segments: dict[str, str] | None = None
+    """Segments that headers name, without secrets; None: the body is asked too."""
+
+
+Handler = Callable[["Gateway", Connection, Head, bytes, Facts], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +66,7 @@ class Endpoint:
     """The one method it answers."""
     scope: str | None
     """Scope a key needs; None: open."""
-    call: Callable[[Gateway, Connection, Head, bytes, Caller, Obeyed], None]
+    call: Handler
     """What it does. May raise RefusedError."""
 
 
@@ -56,7 +80,7 @@ def handle(gateway: Gateway, conn: Connection, head: Head, body: bytes) -> None:
         conn.refuse(Refusal("method_not_allowed", "this path does not take that method", allow=endpoint.method.decode()))
         return
     if endpoint.scope is None:
-        endpoint.call(gateway, conn, head, body, ANYONE, NOTHING)
+        endpoint.call(gateway, conn, head, body, NOTHING)
         return
     try:
         obeyed = gateway.obeyed()
@@ -65,29 +89,54 @@ def handle(gateway: Gateway, conn: Connection, head: Head, body: bytes) -> None:
             Refusal("route_unavailable", "the routes cannot be read; they are tried again with each request", retry_after="1")
         )
         return
+    facts: Facts | None = head.facts
+    if (
+        facts is None
+        or facts.obeyed is not obeyed
+        or (facts.caller.expires is not None and facts.caller.expires <= gateway.clock.utc())
+    ):
+        found = _facts(gateway, head, endpoint.scope, obeyed)
+        if isinstance(found, Refusal):
+            conn.refuse(found, _echo(_client_id(head)))
+            return
+        facts = head.facts = found
+    key_id = facts.caller.key_id
+    if (
+        key_id is not None and key_id in gateway.meter.keys and endpoint.method == b"POST"
+    ):  # only keys with limits cost anything here
+        stopped = gateway.meter.admit(key_id, infers=endpoint.scope == "infer")
+        if stopped is not None:
+            conn.refuse(stopped[0], stopped[1] + facts.echo)
+            return
+    try:
+        endpoint.call(gateway, conn, head, body, facts)
+    except RefusedError as refused:
+        conn.refuse(refused.refusal, facts.echo)
+
+
+def _facts(gateway: Gateway, head: Head, scope: str, obeyed: Obeyed) -> Facts | Refusal:
     options = gateway.options
-    required = options.require_key or options.static_key is not None or obeyed.asks_key
     caller = judge(
         presented(head.text(b"authorization")),
-        endpoint.scope,
+        scope,
         keys=obeyed.keys,
         static=options.static_key,
-        required=required,
+        required=options.require_key or options.static_key is not None or obeyed.asks_key,
         pepper=gateway.pepper,
         now=gateway.clock.utc,
     )
     if isinstance(caller, Refusal):
-        conn.refuse(caller, _echoed(head))
-        return
-    if caller.key_id in gateway.meter.keys and endpoint.method == b"POST":  # only keys with limits cost anything here
-        stopped = gateway.meter.admit(caller.key_id, infers=endpoint.scope == "infer")
-        if stopped is not None:
-            conn.refuse(stopped[0], stopped[1] + _echoed(head))
-            return
-    try:
-        endpoint.call(gateway, conn, head, body, caller, obeyed)
-    except RefusedError as refused:
-        conn.refuse(refused.refusal, _echoed(head))
+        return caller
+    facts = Facts(obeyed, caller, client_id=_client_id(head))
+    facts.echo = _echo(facts.client_id)
+    if caller.trusted:
+        purpose = head.text(b"x-tunekeeper-purpose")
+        facts.purpose = purpose if purpose in PURPOSES else "user"
+        parent = head.text(b"x-tunekeeper-parent")
+        facts.parent = parent if parent is not None and is_request_id(parent, gateway.request_key) else None
+    segments = segments_of(head.headers, None)
+    facts.segments = gateway.bodies.value(segments) if segments else segments
+    return facts
 
 
 def _client_id(head: Head) -> str | None:
@@ -95,74 +144,68 @@ def _client_id(head: Head) -> str | None:
     return found if found is not None and CLIENT_ID.fullmatch(found) else None
 
 
-def _echoed(head: Head) -> bytes:
-    """The client's own id beside a refusal, which has no record and so none of ours."""
-    found = _client_id(head)
-    return f"x-request-id: {found}\r\n".encode("latin-1") if found is not None else b""
+def _echo(client_id: str | None) -> bytes:
+    return f"x-request-id: {client_id}\r\n".encode("latin-1") if client_id is not None else b""
 
 
 # ---- inference ----
 
 
-def _infer(endpoint: str) -> Callable[[Gateway, Connection, Head, bytes, Caller, Obeyed], None]:
-    def run(gateway: Gateway, conn: Connection, head: Head, body: bytes, caller: Caller, obeyed: Obeyed) -> None:
-        started = gateway.now()
-        call = parse_call(body, endpoint, gateway.options.limits)
+def _infer(endpoint: str) -> Handler:
+    def run(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts: Facts) -> None:
+        started, obeyed, caller = gateway.now(), facts.obeyed, facts.caller
+        call = parse_call(body, endpoint, gateway.limits)
         asked = asked_for(call.model)
         route = obeyed.table.routes.get(asked.model)
         if route is None:
             raise RefusedError(Refusal("model_not_found", f"no model is called {call.model[:128]!r} here", "model"))
-        if not caller.may_call(asked.model):
+        if caller.models and asked.model not in caller.models:
             raise RefusedError(Refusal("model_forbidden", "the key may not call this model", "model"))
-        record = _record(gateway, head, caller, call, route)
+        record = _record(gateway, head, facts, call, route)
         choice, unit = _choice(obeyed, route, asked, head, call, caller, record)
         assigned(record, choice, unit)
         plan = plan_of(obeyed, route, choice, gateway.options.durability, pinned=asked.pin is not None)
         first = plan.candidates[0][0]
         if first.version is not None:
             record["version"] = first.version
-        gateway.meter.begun(record)
+        if caller.key_id is not None:
+            gateway.meter.begun(record)
         Exchange(gateway, conn, call, body, record, plan, started).begin()
-        if asked.pin is None and record["purpose"] == "user" and shadowed(route, record["request_id"]):
-            target = obeyed.targets.get(route.shadow or "")
+        if route.shadow is not None and asked.pin is None and facts.purpose == "user" and shadowed(route, record["request_id"]):
+            target = obeyed.targets.get(route.shadow)
             if target is not None:
                 gateway.mirror.offer(call, body, record, target, route.timeouts)
 
     return run
 
 
-def _record(gateway: Gateway, head: Head, caller: Caller, call: Call, route: Route) -> Record:
+def _record(gateway: Gateway, head: Head, facts: Facts, call: Call, route: Route) -> Record:
+    now = gateway.clock.utc()
     record: Record = {
-        "request_id": gateway.new_request_id(),
-        "timestamp": gateway.clock.utc(),
+        "request_id": gateway.ids.new(int(now.timestamp() * 1000)),
+        "timestamp": now,
         "model_id": route.model,
         "endpoint": call.endpoint,
         "route_version": route.generation,
-        "purpose": _purpose(head, caller),
+        "purpose": facts.purpose,
         "stream": call.stream,
     }
-    client_id = _client_id(head)
-    if client_id is not None:
-        record["client_request_id"] = client_id
+    if facts.client_id is not None:
+        record["client_request_id"] = facts.client_id
     if route.rollout is not None:
         record["rollout"] = route.rollout
-    if caller.key_id is not None:
-        record["key_id"] = caller.key_id
-    parent = head.text(b"x-tunekeeper-parent")
-    if parent is not None and caller.trusted and is_request_id(parent, gateway.request_key):
-        record["parent_id"] = parent
-    segments = segments_of(head.headers, call.metadata)
-    if segments:
-        record["segments"] = gateway.bodies.value(segments)
+    if facts.caller.key_id is not None:
+        record["key_id"] = facts.caller.key_id
+    if facts.parent is not None:
+        record["parent_id"] = facts.parent
     if call.metadata:
+        segments = segments_of(head.headers, call.metadata)
+        if segments:
+            record["segments"] = gateway.bodies.value(segments)
         record["metadata"] = gateway.bodies.value(call.metadata)
+    elif facts.segments:
+        record["segments"] = facts.segments
     return record
-
-
-def _purpose(head: Head, caller: Caller) -> str:
-    """Why a trusted caller says it calls; anybody else is a user, whatever they say."""
-    purpose = head.text(b"x-tunekeeper-purpose")
-    return purpose if purpose in PURPOSES and caller.trusted else "user"
 
 
 def _choice(
@@ -187,12 +230,14 @@ def _choice(
 # ---- the rest ----
 
 
-def _models(gateway: Gateway, conn: Connection, head: Head, body: bytes, caller: Caller, obeyed: Obeyed) -> None:
+def _models(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts: Facts) -> None:
+    caller, obeyed = facts.caller, facts.obeyed
     names = [name for name in sorted(obeyed.table.routes) if caller.may_call(name)]
     conn.reply(200, msgspec.json.encode({"object": "list", "data": [_model(obeyed, name) for name in names]}))
 
 
-def _one_model(gateway: Gateway, conn: Connection, head: Head, body: bytes, caller: Caller, obeyed: Obeyed) -> None:
+def _one_model(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts: Facts) -> None:
+    caller, obeyed = facts.caller, facts.obeyed
     name = unquote(head.path[len(MODELS) :].decode("latin-1"))
     asked = asked_for(name)
     route = obeyed.table.routes.get(asked.model)
@@ -210,35 +255,33 @@ def _model(obeyed: Obeyed, name: str) -> dict[str, object]:
     return {"id": name, "object": "model", "created": int(created.timestamp()) if created else 0, "owned_by": "tunekeeper"}
 
 
-def _feedback(gateway: Gateway, conn: Connection, head: Head, body: bytes, caller: Caller, obeyed: Obeyed) -> None:
+def _feedback(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts: Facts) -> None:
     feedback.accept(gateway, conn, head, body)
 
 
-def _metrics(gateway: Gateway, conn: Connection, head: Head, body: bytes, caller: Caller, obeyed: Obeyed) -> None:
-    conn.reply(200, gateway.metrics.text(obeyed.table), content_type=CONTENT_TYPE)
+def _metrics(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts: Facts) -> None:
+    conn.reply(200, gateway.metrics.text(facts.obeyed.table), content_type=CONTENT_TYPE)
 
 
-def _live(gateway: Gateway, conn: Connection, head: Head, body: bytes, caller: Caller, obeyed: Obeyed) -> None:
+def _live(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts: Facts) -> None:
     conn.reply(200, b'{"live":true}')
 
 
-def _ready(gateway: Gateway, conn: Connection, head: Head, body: bytes, caller: Caller, obeyed: Obeyed) -> None:
+def _ready(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts: Facts) -> None:
     why = gateway.ready
     said: dict[str, object] = {"ready": why is None}
     if why is not None:
         said["why"] = why
     if gateway.recorder.level:
         said["disk"] = gateway.recorder.level.word
+    note = refused(gateway.root)
+    if note is not None:
+        said["routing"] = note.why  # the routes of before stay in force: it is ready all the same
     conn.reply(200 if why is None else 503, msgspec.json.encode(said))
 
 
-def _nothing() -> Obeyed:
-    from tunekeeper.core.nouns.serving import RouteTable
-
-    return Obeyed(RouteTable(generation=0), {})
-
-
-NOTHING = _nothing()
+NOTHING = Facts(Obeyed(RouteTable(generation=0), {}), ANYONE)
+"""For what is open to everybody."""
 MODEL = Endpoint(b"GET", "infer", _one_model)
 ENDPOINTS = {
     b"/v1/chat/completions": Endpoint(b"POST", "infer", _infer("chat.completions")),

@@ -36,6 +36,8 @@ class Limits:
     """Largest answer a model server may give, in MiB."""
     shadow_concurrent: int = 16
     """Most shadow copies under way in one worker; more are dropped and counted."""
+    shadow_mb: float = 8.0
+    """Memory of one worker for its shadow copies together, in MiB: a copy costs twice its request and three times its answer."""
     drain_seconds: float = 30.0
     """How long a stopping worker lets running answers finish."""
 
@@ -54,6 +56,11 @@ class Limits:
     def head_bytes(self) -> int:
         """Largest request head in bytes."""
         return int(self.headers_kb * 1024)
+
+    @property
+    def shadow_bytes(self) -> int:
+        """Memory for shadow copies in bytes."""
+        return int(self.shadow_mb * 1024 * 1024)
 
     @property
     def answer_bytes(self) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from tunekeeper.core.nouns.serving import RouteTable
+from tunekeeper.store.refusedfile import refused
 
 BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0)
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -119,6 +120,8 @@ class Metrics:
         # All workers write to the same disk: the one that is asked speaks for it.
         lines += _family("tunekeeper_disk_level", "gauge", "Room for the log: 0 enough, 1 low, 2 no bodies, 3 no shadow, 4 full.")
         lines.append(_line("tunekeeper_disk_level", (), [], self.disk_level))
+        lines += _family("tunekeeper_routing_file_refused", "gauge", "1 while the file of serve --routing cannot be obeyed.")
+        lines.append(_line("tunekeeper_routing_file_refused", (), [], refused(self._folder.parent) is not None))
         return ("\n".join(lines) + "\n").encode()
 
 

@@ -1,7 +1,8 @@
 """Shadow copies: the same request to the shadow slot, its answer logged and shown to nobody.
 
-Copies have their own connections and their own budget; one too many is dropped and counted. A copy starts after its user's
-request was sent and is bounded by the same deadlines, so it can neither delay nor change a user's answer.
+Copies have their own connections and their own budget, in number and in bytes; one too many is dropped and counted, and one whose
+answer grows beyond the room ends as `overloaded`. A copy starts after its user's request was sent and is bounded by the same
+deadlines, so it can neither delay nor change a user's answer.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from tunekeeper.core.errors import OutsideError
 from tunekeeper.core.nouns.serving import Attempt, Timeouts
 from tunekeeper.gateway.exchange import PATHS
 from tunekeeper.gateway.outcome import Good, Rejected, judge
-from tunekeeper.gateway.record import Record, spent
+from tunekeeper.gateway.record import Record, describe, spent
 from tunekeeper.gateway.tables import Target
 from tunekeeper.gateway.upstream import Request
 from tunekeeper.gateway.wire import Call, upstream_body
@@ -25,6 +26,8 @@ SHARED = (
     "timestamp", "model_id", "endpoint", "route_version", "rollout", "unit_kind", "unit", "bucket", "key_id", "segments",
     "metadata",
 )  # fmt: skip
+REQUEST_COPIES, ANSWER_COPIES = 2, 3
+"""How often a request lies in memory while its copy is under way, and an answer when it ends: as it came, whole, as a line."""
 
 
 class Mirror:
@@ -33,6 +36,7 @@ class Mirror:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self.running = 0
+        self.held = 0
         self.sent = 0
         self.dropped = 0
         self.logged = 0
@@ -40,11 +44,13 @@ class Mirror:
     def offer(self, call: Call, raw: bytes, record: Record, target: Target, timeouts: Timeouts) -> None:
         """Copy a request that is on its way to its user's slot, when the budget and the room on the disk allow."""
         gateway = self._gateway
-        busy = self.running >= gateway.options.limits.shadow_concurrent
+        limits, cost = gateway.options.limits, REQUEST_COPIES * len(raw)
+        busy = self.running >= limits.shadow_concurrent or self.held + cost > limits.shadow_bytes
         if target.address is None or busy or gateway.recorder.level >= Level.NO_SHADOW:
             self.dropped += 1
             return
         self.running += 1
+        self.held += cost
         self.sent += 1
         copy = Copy(self, gateway, call, raw, record, target, timeouts)
         gateway.loop.call_soon(copy.begin)
@@ -57,6 +63,7 @@ class Copy:
         "_call",
         "_gateway",
         "_head",
+        "_held",
         "_mirror",
         "_over",
         "_pieces",
@@ -81,6 +88,7 @@ class Copy:
         self._raw = raw
         self._target = target
         self._timeouts = timeouts
+        self._held = REQUEST_COPIES * len(raw)
         self._pieces: list[bytes] = []
         self._request: Request | None = None
         self._status = 0
@@ -107,6 +115,11 @@ class Copy:
         data = target.request(PATHS[self._call.endpoint], self.record["request_id"], upstream_body(self._call, target.splice))
         self._request = gateway.shadow_pools.to(target.address).send(data, self)
 
+    @property
+    def slot(self) -> str:
+        """Name of the slot that is asked."""
+        return self._target.slot
+
     def upstream_sent(self) -> None:
         """Nothing to do: one deadline covers a copy."""
 
@@ -115,7 +128,13 @@ class Copy:
         self._status, self._head = status, headers
 
     def upstream_body(self, data: bytes) -> None:
-        """A piece of the answer."""
+        """A piece of the answer, unless there is no room for it."""
+        mirror, cost = self._mirror, ANSWER_COPIES * len(data)
+        if mirror.held + cost > self._gateway.options.limits.shadow_bytes:
+            self.stop("overloaded")
+            return
+        mirror.held += cost
+        self._held += cost
         self._pieces.append(data)
 
     def upstream_end(self) -> None:
@@ -124,9 +143,8 @@ class Copy:
         verdict = judge(self._status, self._head, body, self._call.endpoint)
         if isinstance(verdict, Good):
             choice = verdict.answer.choices[0] if verdict.answer.choices else None
-            self._gateway.describe(
-                self.record, verdict.answer.id, choice.finish_reason if choice else None, choice.logprobs if choice else None
-            )
+            finish_reason, logprobs = (choice.finish_reason, choice.logprobs) if choice else (None, None)
+            describe(self.record, verdict.answer.id, finish_reason, logprobs)
             spent(self.record, verdict.answer.usage, self._target)
             self._finish("ok", None, body)
             return
@@ -163,6 +181,7 @@ class Copy:
         gateway, record = self._gateway, self.record
         gateway.active.discard(self)
         self._mirror.running -= 1
+        self._mirror.held -= self._held
         ms = round((gateway.now() - self._started) * 1000, 3)
         record |= {"status": status, "latency_ms": ms, "attempts": [Attempt(slot=self._target.slot, error=error, ms=ms)]}
         if error is not None:
@@ -175,4 +194,6 @@ class Copy:
             kept = gateway.bodies.kept(body) if body is not None else None
             if kept is not None:
                 record[name] = kept
+        # A copy and its request name each other: what they hold must not wait for the collector of cycles.
+        self._request, self._pieces, self._raw = None, [], b""
         gateway.recorder.ended(record, self)

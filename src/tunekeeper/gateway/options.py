@@ -28,6 +28,8 @@ class Options:
     """As `Config.redact`."""
     log_bodies: bool = True
     """As `Config.log_bodies`."""
+    probe_seconds: float = 0.0
+    """As `Config.probe_seconds`; off unless a supervisor says otherwise."""
 
 
 def load_options(path: Path | None) -> Options:
@@ -53,6 +55,7 @@ def options_of(config: Config, *, require_key: bool, static_key: str | None = No
         static_key=static_key,
         redact=config.redact,
         log_bodies=config.log_bodies,
+        probe_seconds=config.probe_seconds,
     )
 
 

@@ -26,12 +26,17 @@ class Plan:
 
 
 def plan_of(obeyed: Obeyed, route: Route, choice: Choice, durability: Durability, *, pinned: bool) -> Plan:
-    """The assigned slot, then the route's fallbacks. `durability`: the gateway's own, where the route says nothing. `pinned`: the
-    slot was asked for by name, so no other may answer in its place."""
-    first = obeyed.targets[choice.slot]
-    others = () if pinned else obeyed.fallbacks.get(route.model, ())
-    rest = [(target, "fallback") for target in others if target.fallback or target.slot != choice.slot]
-    return Plan(route, ((first, choice.variant), *rest), (route.durability or durability) == "power")
+    """The assigned slot, then the route's fallbacks; worked out once for each table. `durability`: the gateway's own, where the
+    route says nothing. `pinned`: the slot was asked for by name, so no other may answer in its place."""
+    kind = (route.model, choice.slot, choice.variant, pinned)
+    plan = obeyed.plans.get(kind)
+    if plan is None:
+        first = obeyed.targets[choice.slot]
+        others = () if pinned else obeyed.fallbacks.get(route.model, ())
+        rest = [(target, "fallback") for target in others if target.fallback or target.slot != choice.slot]
+        plan = Plan(route, ((first, choice.variant), *rest), (route.durability or durability) == "power")
+        obeyed.plans[kind] = plan
+    return plan
 
 
 def reachable(candidates: tuple[Candidate, ...], start: int) -> bool:

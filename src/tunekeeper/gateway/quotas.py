@@ -8,9 +8,10 @@ limit around the turn of a minute. Tokens and cost are known only when an answer
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
+
+import msgspec
 
 from tunekeeper.core.nouns.serving import ApiKey
 from tunekeeper.gateway.refusals import Refusal
@@ -21,8 +22,7 @@ NANO = 1_000_000_000
 """Costs are counted in whole thousand-millionths of a USD."""
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(msgspec.Struct, frozen=True, gc=False):
     """One moment, as counters are kept."""
 
     minute: int
@@ -37,8 +37,7 @@ class Moment:
         return self.utc.toordinal() if kind == "day" else self.utc.year * 12 + self.utc.month
 
 
-@dataclass(frozen=True, slots=True)
-class Used:
+class Used(msgspec.Struct, frozen=True, gc=False):
     """What all workers together counted of one key."""
 
     last_requests: int = 0
@@ -64,7 +63,7 @@ def limited(key: ApiKey) -> bool:
 def moment(real: float, utc: datetime) -> Moment:
     """`real`: real seconds, the same for every worker of a machine. `utc`: the workspace's time."""
     minute, within = divmod(real, MINUTE)
-    return Moment(int(minute), within / MINUTE, utc.astimezone(UTC))
+    return Moment(int(minute), within / MINUTE, utc if utc.tzinfo is UTC else utc.astimezone(UTC))
 
 
 def starts(kind: Literal["day", "month"], utc: datetime) -> tuple[datetime, datetime]:

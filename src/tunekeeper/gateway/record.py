@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 
+from tunekeeper.gateway.fold import confidence_of
 from tunekeeper.gateway.heads import SEGMENT
 from tunekeeper.gateway.routing import Choice, Unit
 from tunekeeper.gateway.tables import Target
-from tunekeeper.gateway.wire import Usage
+from tunekeeper.gateway.wire import Probabilities, Usage
 from tunekeeper.text.redaction import Redactor
 
 Record = dict[str, Any]
@@ -31,6 +32,26 @@ def assigned(record: Record, choice: Choice, unit: Unit | None) -> None:
     if unit is not None:
         record["unit_kind"] = unit.kind
         record["unit"] = unit.digest
+
+
+class Tried(msgspec.Struct, gc=False):
+    """An Attempt as it is written: one is made for each request, and this costs a tenth of it."""
+
+    slot: str
+    error: str | None
+    ms: float
+    confidence: float | None
+
+
+def describe(record: Record, body_id: str | None, finish_reason: str | None, found: Probabilities | None) -> None:
+    """Note what an answer said of itself."""
+    if body_id:
+        record["body_id"] = body_id[:256]
+    if finish_reason:
+        record["finish_reason"] = finish_reason
+    confidence = confidence_of(found) if found is not None else None
+    if confidence is not None:
+        record["confidence"] = confidence
 
 
 def spent(record: Record, usage: Usage | None, target: Target) -> None:
@@ -73,7 +94,7 @@ class Bodies:
         """A body that msgspec has already parsed, as it may be written: untouched where nothing in it could be a secret."""
         if not self._keep:
             return None
-        if self._redactor is None or not self._redactor.may_hold(body):
+        if self._redactor is None or self._redactor.hints(body) is None:
             return msgspec.Raw(body)
         try:
             value = msgspec.json.decode(body)

@@ -9,6 +9,7 @@ is left to it and everything goes on by itself when room returns.
 from __future__ import annotations
 
 import asyncio
+from itertools import islice
 from typing import Any, Protocol
 
 from tunekeeper.core.errors import DiskFull, OutsideError
@@ -19,6 +20,8 @@ from tunekeeper.store.space import Level
 OWED = 10_000
 """Most endings kept to be written once the disk has room again."""
 ROOM = "free disk space"
+Opened = tuple[bytes, int]
+"""The fields of an opened request as they were written, and how many they are."""
 
 
 class Waiting(Protocol):
@@ -47,11 +50,12 @@ class Recorder:
         self._owed: list[dict[str, Any]] = []
         self.failure: str | None = None
 
-    def opened(self, fields: dict[str, Any], waiting: Waiting) -> None:
+    def opened(self, fields: dict[str, Any], waiting: Waiting) -> Opened:
         """A request is about to be dialled; `waiting` hears only of a failure."""
-        self._spool.opened(fields)
+        told = self._spool.opened(fields)
         self._opened.append(waiting)
         self._plan()
+        return told, len(fields)
 
     def partial(self, request_id: str, text: str, request: bytes | None) -> None:
         """Text of a running stream since the last call."""
@@ -60,14 +64,22 @@ class Recorder:
         self._spool.partial(request_id, text, request)
         self._plan()
 
-    def ended(self, record: dict[str, Any], waiting: Waiting | None, *, power: bool = False) -> None:
-        """A request ended; `waiting` goes on when that is written. `power`: and synced. While room is short the bodies are taken
-        out of `record`, and it says why."""
+    def ended(
+        self, record: dict[str, Any], waiting: Waiting | None, *, power: bool = False, opened: Opened | None = None
+    ) -> None:
+        """A request ended; `waiting` goes on when that is written. `power`: and synced. `opened`: what `opened` gave for the same
+        record, as long as those fields still say the same: they are written once for both lines. While room is short the bodies
+        are taken out of `record`, and it says why."""
         if self.level >= Level.NO_BODIES and ("request" in record or "response" in record):
             record.pop("request", None)
             record.pop("response", None)
             record["bodies_off"] = "disk"
-        self._spool.ended(record, awaited=power and waiting is not None)
+        awaited = power and waiting is not None
+        if opened is None:
+            self._spool.ended(record, awaited=awaited)
+        else:
+            told, known = opened
+            self._spool.ended(dict(islice(record.items(), known, None)), awaited=awaited, told=told)
         if waiting is not None:
             self._held.append(waiting)
         self._power = self._power or power

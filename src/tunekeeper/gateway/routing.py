@@ -7,9 +7,10 @@ every restart, and raising a slot's weight only ever adds buckets to it (`rollou
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
+import msgspec
 import xxhash
 
 from tunekeeper.core.nouns.serving import Route, RouteTable, Variant
@@ -18,8 +19,7 @@ BUCKETS = 10_000
 ALIASES: tuple[Variant, ...] = ("champion", "challenger", "previous", "shadow")
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(msgspec.Struct, frozen=True, gc=False):
     """What an assignment is keyed on."""
 
     kind: str
@@ -33,8 +33,7 @@ class Unit:
         return xxhash.xxh3_64_hexdigest(self.key.encode("utf-8", "surrogatepass"))
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True, gc=False):
     """The slot that a request is assigned to, and why."""
 
     slot: str
@@ -47,8 +46,7 @@ class Choice:
     """Ten-thousandths the slot had; None for a slot asked for by name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True, gc=False):
     """A model name as a client writes it."""
 
     model: str
@@ -60,20 +58,32 @@ class Asked:
 def unit_of(headers: Mapping[bytes, bytes], body: Mapping[str, Any], assign_by: str, key_id: str | None, request_id: str) -> Unit:
     """The unit of a request: the one `assign_by` names, else the first present of header x-tunekeeper-unit, metadata.user_id,
     user, session header and API key; else the request itself. `body`: its `user` (text) and `metadata` (mapping), where given."""
-    metadata = body.get("metadata") or {}
-    found = {
-        "unit": _text(headers.get(b"x-tunekeeper-unit")),
-        "user": _scalar(metadata.get("user_id")) or _scalar(body.get("user")),
-        "session": _text(headers.get(b"x-session-id")) or _text(headers.get(b"x-litellm-session-id")),
-        "key": key_id,
-        "tenant": _text(headers.get(b"x-tunekeeper-tenant")) or _scalar(metadata.get("tenant_id")),
-        "request": request_id,
-    }
-    for kind in (assign_by, "unit", "user", "session", "key"):
-        key = found.get(kind)
+    if assign_by == "request":
+        return Unit("request", request_id)
+    key = _key_of(assign_by, headers, body, key_id)
+    if key:
+        return Unit(assign_by, key)
+    for kind in ("unit", "user", "session", "key"):
+        key = _key_of(kind, headers, body, key_id)
         if key:
             return Unit(kind, key)
     return Unit("request", request_id)
+
+
+def _key_of(kind: str, headers: Mapping[bytes, bytes], body: Mapping[str, Any], key_id: str | None) -> str | None:
+    if kind == "user":
+        metadata = body.get("metadata")
+        return (_scalar(metadata.get("user_id")) if metadata else None) or _scalar(body.get("user"))
+    if kind == "unit":
+        return _text(headers.get(b"x-tunekeeper-unit"))
+    if kind == "session":
+        return _text(headers.get(b"x-session-id")) or _text(headers.get(b"x-litellm-session-id"))
+    if kind == "key":
+        return key_id
+    if kind == "tenant":
+        metadata = body.get("metadata")
+        return _text(headers.get(b"x-tunekeeper-tenant")) or (_scalar(metadata.get("tenant_id")) if metadata else None)
+    return None
 
 
 def _text(value: bytes | None) -> str | None:
@@ -97,7 +107,8 @@ def choose(route: Route, unit: Unit) -> Choice | None:
     for share in route.shares:
         for low, high in share.ranges:
             if low <= bucket < high:
-                return Choice(share.slot, share.variant, bucket, share.weight)
+                weight = high - low if len(share.ranges) == 1 else share.weight
+                return Choice(share.slot, share.variant, bucket, weight)
     return None
 
 
@@ -108,6 +119,7 @@ def shadowed(route: Route, request_id: str) -> bool:
     return bucket_of(route.salt, Unit("shadow", request_id)) < route.shadow_share
 
 
+@lru_cache(maxsize=1024)
 def asked_for(name: str) -> Asked:
     """`support-desk`, `support-desk@champion` or `support-desk@v1.0-…` taken apart."""
     model, at, pin = name.partition("@")

@@ -15,7 +15,7 @@ from typing import Protocol, cast
 
 import httptools
 
-from tunekeeper.gateway.heads import KEPT, ONCE, SEGMENT, Head, answer_head, check
+from tunekeeper.gateway.heads import END, KEPT, ONCE, SEGMENT, Head, Heads, answer_head, check
 from tunekeeper.gateway.limits import Limits
 from tunekeeper.gateway.refusals import Refusal, RefusedError
 
@@ -23,6 +23,9 @@ JSON = b"application/json"
 LINGER_SECONDS = 2.0
 """How long a refused client's remaining bytes are read away, so that it can read why before its connection is reset."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+MOST_PIECES = 100_000
+"""Header lines and chunks of one request together: a body of one-byte chunks would cost the loop seconds, not its few
+megabytes."""
 IDLE_GRACE = 1.0
 """Seconds that a stopping worker waits for the next request of a kept connection."""
 OWN_DESCRIPTORS = 48
@@ -46,6 +49,7 @@ class House(Protocol):
 
     limits: Limits
     draining: bool
+    heads: Heads
 
     def now(self) -> float:
         """Real seconds."""
@@ -101,6 +105,13 @@ class Connection(asyncio.Protocol):
             self._closing = True  # the answer under way still goes out, and says that the connection ends
             return
         try:
+            if self._waiting_head:
+                end = data.find(END) + 4
+                head = self._house.heads.get(data[:end])
+                if head is not None and head.length == len(data) - end:
+                    self.head = head
+                    self._house.handle(self, head, data[end:])
+                    return
             self._take(data)
         except Exception:  # noqa: BLE001
             # Our own fault: it must not take other requests with it, and must not go unseen.
@@ -111,6 +122,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         running, self.running = self.running, None
         self._closing = True
+        del self._parser  # it names this connection: what both hold must not wait for the collector of cycles
         self._house.left(self)
         if running is not None:
             running.client_gone()
@@ -182,13 +194,14 @@ class Connection(asyncio.Protocol):
         if self._complete:
             return
         self._size += len(data)
+        self._length += 1  # header lines were counted before; each further piece costs as much as one
         if not self._body:
             self._body = data
         elif isinstance(self._body, bytearray):
             self._body += data
         else:  # a body of tiny chunks must not cost an object each
             self._body = bytearray(self._body) + data
-        if self._size > self._house.limits.body_bytes:
+        if self._size > self._house.limits.body_bytes or self._length > MOST_PIECES:
             self._stop(_too_large(self._house.limits))
 
     def on_message_complete(self) -> None:
@@ -251,6 +264,8 @@ class Connection(asyncio.Protocol):
                 return
             self._closing = True  # what follows a whole request is broken: answer that request, then close
         if self._complete:
+            if not headed and not self._closing and not self._retold and self._raw == 0:
+                self._house.heads.learn(data, self._head)
             self._dispatch()
             return
         if self._headed and (not headed or self._size != size):
@@ -318,6 +333,7 @@ class Connection(asyncio.Protocol):
 
     def _linger(self) -> None:
         self._closing = True
+        self._body = b""
         self.due = self._house.now() + LINGER_SECONDS
         if self.transport.can_write_eof():
             self.transport.write_eof()

@@ -7,7 +7,8 @@ lines say together (WHATWG HTML, section 9.2.6).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 DONE = b"[DONE]"
 MAX_EVENT = 4 * 1024 * 1024
@@ -19,8 +20,7 @@ class EventTooLargeError(ValueError):
     """An event grew beyond its bound before it ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One event."""
 
     raw: bytes
@@ -41,6 +41,8 @@ class Events:
 
     def feed(self, piece: bytes) -> list[Event]:
         """The events that `piece` completes. Raises EventTooLargeError."""
+        if not self._rest and len(piece) <= self.limit and _is_line(piece):
+            return [Event(piece, piece[6:-2])]  # nearly every piece is one event of one line
         data = self._rest + piece if self._rest else piece
         events: list[Event] = []
         at = 0
@@ -61,6 +63,12 @@ class Events:
     def rest(self) -> bytes:
         """Bytes of an event that has not ended."""
         return self._rest
+
+
+def _is_line(piece: bytes) -> bool:
+    """Whether this is one event of one line."""
+    one = piece.find(b"\n") == len(piece) - 2 and piece.endswith(b"\n\n")
+    return one and piece.startswith(b"data: ") and b"\r" not in piece
 
 
 def _event(raw: bytes) -> Event:

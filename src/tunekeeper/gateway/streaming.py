@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from tunekeeper.gateway.fold import Fold, parse_chunk
 from tunekeeper.gateway.refusals import Refusal
@@ -13,8 +13,7 @@ DONE_EVENT = b"data: [DONE]\n\n"
 NO_USAGE = b',"usage":null'
 
 
-@dataclass(slots=True)
-class Step:
+class Step(msgspec.Struct, gc=False):
     """What one piece of upstream bytes leads to."""
 
     forward: bytes
@@ -50,7 +49,7 @@ class Stream:
             failed, told = self._take(event, out)
             if failed is not None:
                 return Step(b"".join(out), failed, told)
-        return Step(b"".join(out))
+        return Step(out[0] if len(out) == 1 else b"".join(out))
 
     def _take(self, event: Event, out: list[bytes]) -> tuple[Refusal | None, bool]:
         data = event.data
@@ -66,7 +65,7 @@ class Stream:
         chunk = parse_chunk(data)
         if chunk is None:
             return Refusal("upstream_garbage", "the model server sent an event that is no chunk"), False
-        if bytes(chunk.error) != bytes(NULL):
+        if chunk.error != NULL:
             out.append(event.raw)
             return Refusal("upstream_error", f"the model server failed: {error_message(data) or 'no reason given'}"), True
         self.fold.add(chunk)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import msgspec
@@ -14,11 +15,13 @@ from tunekeeper.core.nouns.serving import ApiKey, FallbackEntry, Route, RouteTab
 from tunekeeper.gateway.wire import Splice, splice_of
 from tunekeeper.store.published import PublishedReader, RouteUnavailable, WorkerSlot
 
+if TYPE_CHECKING:
+    from tunekeeper.gateway.planning import Plan
+
 __all__ = ["Address", "Obeyed", "RouteUnavailable", "Tables", "Target"]
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(msgspec.Struct, frozen=True, gc=False):
     """Where a model server listens."""
 
     host: str
@@ -117,7 +120,7 @@ def _address(endpoint: str | None) -> tuple[Address | None, bytes]:
 class Obeyed:
     """One table with everything derived from it."""
 
-    __slots__ = ("asks_key", "fallbacks", "keys", "power", "table", "targets")
+    __slots__ = ("asks_key", "fallbacks", "keys", "plans", "power", "table", "targets")
 
     def __init__(self, table: RouteTable, environment: Mapping[str, str]) -> None:
         """`environment`: where upstream keys are looked up, read once at start."""
@@ -127,6 +130,7 @@ class Obeyed:
             name: self._fallbacks(route, environment) for name, route in table.routes.items()
         }
         self.keys: dict[str, ApiKey] = {key.hash: key for key in table.keys if not key.revoked}
+        self.plans: dict[tuple[str, str, str | None, bool], Plan] = {}
         self.asks_key = table.asks_key or bool(table.keys)
         self.power = any(route.durability == "power" for route in table.routes.values())
 
@@ -141,6 +145,8 @@ class Tables:
     def __init__(self, root: Path, slot: WorkerSlot, environment: Mapping[str, str]) -> None:
         """`slot`: taken before this first read, so that a barrier waits for us from now on."""
         self._reader = PublishedReader(root)
+        self.number = self._reader.number
+        """Cell 0 holds the number of the table that counts now: looking costs no call."""
         self._slot = slot
         self._environment = dict(environment)
         self._obeyed = Obeyed(RouteTable(generation=-1), {})

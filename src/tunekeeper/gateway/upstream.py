@@ -9,13 +9,17 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 import httptools
 
 from tunekeeper.gateway.tables import Address
 
 KEPT_IDLE = 256
+KNOWN = 512
+"""Answer heads that are known again by their bytes, at most; a longer one than KNOWN_BYTES is not worth it."""
+KNOWN_BYTES = 2048
+END = b"\r\n\r\n"
 _WANTED = frozenset((b"content-type", b"retry-after", b"content-length", b"transfer-encoding"))
 
 
@@ -77,6 +81,14 @@ class Request:
             self.sink.upstream_failed(code, message)
 
 
+class Known(NamedTuple):
+    """An answer's head that llhttp has parsed: equal bytes mean the same. Only such as leave the connection open."""
+
+    status: int
+    headers: dict[bytes, bytes]
+    length: int
+
+
 class Pool:
     """The connections to one address."""
 
@@ -86,12 +98,16 @@ class Pool:
         self.loop = loop
         self.answer_bytes = answer_bytes
         self.idle: list[Connection] = []
+        self.known: dict[bytes, Known] = {}
         self._tls = ssl.create_default_context() if address.tls else None
 
     def send(self, data: bytes, sink: Sink) -> Request:
         """Send the bytes of one request; the answer goes to `sink`."""
         request = Request(self, data, sink)
-        self.dispatch(request)
+        if self.idle and not self.idle[-1].transport.is_closing():  # nearly always
+            self.idle.pop().begin(request, kept=True)
+        else:
+            self.dispatch(request)
         return request
 
     def dispatch(self, request: Request) -> None:
@@ -175,11 +191,10 @@ class Connection(asyncio.Protocol):
         """Send a request; `kept`: whether the connection has served before."""
         self._request = request
         self._kept = kept
-        self._parser = httptools.HttpResponseParser(self)
+        self._size = 0
+        self._headed = self._ended = False
         self._headers: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
-        self._headed = self._ended = self._interim = self._bare = self._reusable = False
-        self._size = 0
         request.connection = self
         self.transport.write(request.data)
         request.sink.upstream_sent()
@@ -231,6 +246,15 @@ class Connection(asyncio.Protocol):
             self._lose()
             return
         first = self._size == 0
+        if first:
+            end = data.find(END) + len(END)
+            known = self._pool.known.get(data[:end])
+            if known is not None and known.length == len(data) - end <= self._pool.answer_bytes:
+                self._whole(request, known, data[end:])
+                return
+            request.data = b""  # it is never sent again from here on, and a stream may last
+            self._parser = httptools.HttpResponseParser(self)
+            self._interim = self._bare = self._reusable = False
         self._size += len(data)
         headed = self._headed
         broken = self._feed(data)
@@ -245,12 +269,35 @@ class Connection(asyncio.Protocol):
         if request.done:
             return
         if self._ended:
+            if first and not broken and self._reusable:
+                self._learn(data)
             self._finish(request, reusable=not broken and self._reusable)
             return
         if broken:
             what = "something that is not HTTP" if first and not self._headed else "a broken answer"
             self._fail(request, "upstream_garbage", f"the model server sent {what}")
             return
+
+    def _whole(self, request: Request, known: Known, body: bytes) -> None:
+        """A whole answer in one piece, whose head was parsed before."""
+        sink = request.sink
+        sink.upstream_head(known.status, known.headers)
+        if body:
+            sink.upstream_body(body)
+        if not request.done:
+            self._finish(request, reusable=True)
+
+    def _learn(self, data: bytes) -> None:
+        """Keep the head of an answer that came in one piece and was parsed as one message."""
+        end = data.find(END) + len(END)
+        length = self._headers.get(b"content-length")
+        if length is None or b"transfer-encoding" in self._headers or int(length) != len(data) - end or end > KNOWN_BYTES:
+            return
+        if not data.startswith(b"HTTP/") or self._parser.get_status_code() in (204, 304):
+            return
+        if len(self._pool.known) >= KNOWN:
+            self._pool.known.clear()  # the server's usual ones are back with their next answer
+        self._pool.known[data[:end]] = Known(self._parser.get_status_code(), self._headers, int(length))
 
     def _feed(self, data: bytes) -> bool:
         try:

@@ -7,6 +7,7 @@ sent on, so that the model server cannot read another model name than the one th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -21,8 +22,11 @@ _FLAG = msgspec.json.Decoder(bool | None).decode
 _OBJECT = msgspec.json.Decoder(dict[str, Any] | None).decode
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _ENCODE = msgspec.json.Encoder().encode
+_NOT_OPENING = bytes(sorted(set(range(256)) - set(b"[{")))
 _BRACKETS_ONLY = bytes(sorted(set(range(256)) - set(b"[]{}")))
 MAX_NAME = 256
+_MAX_RAW_NAME = 12 * MAX_NAME + 2
+"""A character takes twelve bytes at most, as two escapes; what is longer is not worth remembering."""
 NEEDED = {"chat.completions": "messages", "completions": "prompt", "embeddings": "input"}
 NULL = msgspec.Raw(b"null")
 TRUE = msgspec.Raw(b"true")
@@ -89,7 +93,7 @@ def parse_fields(body: bytes, depth: int) -> Fields:
         raise RefusedError(Refusal("invalid_json", "the body is not UTF-8")) from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise RefusedError(Refusal("invalid_json", f"the body is not JSON: {str(error)[:120]}")) from error
-    if body.count(b"[") + body.count(b"{") > depth and _deeper_than(body, depth):
+    if len(body.translate(None, _NOT_OPENING)) > depth and _deeper_than(body, depth):
         raise RefusedError(Refusal("invalid_json", f"the body is nested deeper than {depth} levels"))
     return fields
 
@@ -114,30 +118,40 @@ def _without_leaves(brackets: bytes) -> bytes:
 def parse_call(body: bytes, endpoint: str, limits: Limits) -> Call:
     """A request body as a Call. Raises RefusedError with `invalid_json` or `invalid_value`, naming the field."""
     fields = parse_fields(body, limits.depth)
-    model = _field(fields, "model", _TEXT, "a string")
-    if model is None or not 0 < len(model) <= MAX_NAME:
+    found = fields.get("model")
+    model = _name(bytes(found)) if found is not None and len(bytes(found)) <= _MAX_RAW_NAME else ""
+    if not 0 < len(model) <= MAX_NAME:
         raise RefusedError(Refusal("invalid_value", "field model must name a model", "model"))
     call = Call(endpoint, fields, model)
     needed = NEEDED[endpoint]
-    if needed not in fields or bytes(fields[needed]) == b"null":
+    content = fields.get(needed)
+    if content is None or bytes(content) == b"null":
         raise RefusedError(Refusal("invalid_value", f"field {needed} is missing", needed))
-    if endpoint == "chat.completions":
-        _check_messages(bytes(fields["messages"]), limits)
-    call.stream = bool(_field(fields, "stream", _FLAG, "true or false")) and endpoint != "embeddings"
-    if "stream_options" in fields:
-        options = _field(fields, "stream_options", _OBJECT, "an object")
+    if needed == "messages":
+        _check_messages(bytes(content), limits)
+    found = fields.get("stream")
+    if found is not None and bytes(found) != b"false":
+        call.stream = bool(_decoded(found, "stream", _FLAG, "true or false")) and endpoint != "embeddings"
+    found = fields.get("stream_options")
+    if found is not None:
+        options = _decoded(found, "stream_options", _OBJECT, "an object")
         call.usage = bool((options or {}).get("include_usage"))
-    if "user" in fields and bytes(fields["user"]) != b"null":
-        call.user = _field(fields, "user", _TEXT, "a string")
-    if "metadata" in fields:
-        call.metadata = _field(fields, "metadata", _OBJECT, "an object")
+    found = fields.get("user")
+    if found is not None and bytes(found) != b"null":
+        call.user = _decoded(found, "user", _TEXT, "a string")
+    found = fields.get("metadata")
+    if found is not None:
+        call.metadata = _decoded(found, "metadata", _OBJECT, "an object")
     return call
 
 
-def _field(fields: Fields, name: str, decode: Any, kind: str) -> Any:
-    raw = fields.get(name)
-    if raw is None:
-        return None
+@lru_cache(maxsize=1024)
+def _name(raw: bytes) -> str:
+    """A model name, of which there are few."""
+    return str(_decoded(raw, "model", _TEXT, "a string"))
+
+
+def _decoded(raw: msgspec.Raw | bytes, name: str, decode: Any, kind: str) -> Any:
     try:
         return decode(raw)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -145,7 +159,7 @@ def _field(fields: Fields, name: str, decode: Any, kind: str) -> Any:
 
 
 def _check_messages(raw: bytes, limits: Limits) -> None:
-    if raw[:1] != b"[" or raw[1:-1].strip() == b"":
+    if raw[:1] != b"[" or (not raw[1:9].strip(b" \t\r\n]") and raw[1:-1].strip() == b""):
         raise RefusedError(Refusal("invalid_value", "field messages must be a list with at least one message", "messages"))
     # One character and a comma are the least that an entry costs: a shorter list cannot hold too many.
     if len(raw) > 2 * limits.messages and len(_RAWS(raw)) > limits.messages:
@@ -229,7 +243,7 @@ def error_message(body: bytes) -> str | None:
     """The message inside an error envelope, at most 300 characters; None when there is none."""
     try:
         error = msgspec.json.decode(body).get("error")
-    except (msgspec.DecodeError, AttributeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, AttributeError, RecursionError):
         return None
     message = error.get("message") if isinstance(error, dict) else error
     return message[:300] if isinstance(message, str) and message else None

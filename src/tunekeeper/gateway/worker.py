@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from tunekeeper.core.clock import Clock
-from tunekeeper.core.ids import request_id
+from tunekeeper.core.ids import RequestIds
 from tunekeeper.gateway.budget import RetryBudget
-from tunekeeper.gateway.fold import confidence_of
 from tunekeeper.gateway.handlers import handle
-from tunekeeper.gateway.heads import Head
+from tunekeeper.gateway.heads import Head, Heads
 from tunekeeper.gateway.health import Health
 from tunekeeper.gateway.limits import Limits, address_of
 from tunekeeper.gateway.meter import Meter
 from tunekeeper.gateway.metrics import Metrics
 from tunekeeper.gateway.mirror import Mirror
 from tunekeeper.gateway.options import Options
+from tunekeeper.gateway.prober import Prober
 from tunekeeper.gateway.record import Bodies, Record
 from tunekeeper.gateway.recorder import Recorder
 from tunekeeper.gateway.refusals import Refusal
 from tunekeeper.gateway.server import SPARE_CONNECTIONS, Connection, room
 from tunekeeper.gateway.tables import Obeyed, Tables
 from tunekeeper.gateway.upstream import Pools
-from tunekeeper.gateway.wire import Probabilities
 from tunekeeper.store.log.spool import Spool
 from tunekeeper.store.published import RouteUnavailable, WorkerSlot
 from tunekeeper.store.reserve import Room
@@ -51,6 +50,10 @@ class Active(Protocol):
     """Something with a deadline."""
 
     due: float
+
+    @property
+    def slot(self) -> str:
+        """Name of the slot that is asked."""
 
     def expired(self, now: float) -> None:
         """`due` has passed."""
@@ -82,11 +85,15 @@ class Gateway:
         self.options = options
         self.limits: Limits = options.limits
         self.clock = clock
+        self.now = clock.real
         self.request_key = request_key
+        self.ids = RequestIds(request_key)
+        self.heads = Heads()
         self.pepper = pepper
         self.loop = asyncio.get_running_loop()
         self.slot = WorkerSlot(root, name)
         self.tables = Tables(root, self.slot, environment)
+        self._published = self.tables.number
         self.spool = Spool(root, f"gateway-{name}", clock, power=options.durability == "power")
         self.recorder = Recorder(self.spool, self.loop, Room(root))
         self.pools = Pools(self.loop, options.limits.answer_bytes)
@@ -96,6 +103,9 @@ class Gateway:
         self.retries = RetryBudget()
         self.metrics = Metrics(root / "run", name)
         self.mirror = Mirror(self)
+        self.handle: Callable[[Connection, Head, bytes], None] = partial(handle, self)
+        """Answer one whole request."""
+        self.prober = Prober(self)
         self.active: set[Active] = set()
         self.meter = Meter(root, name, clock)
         self.connections: dict[Connection, str] = {}
@@ -113,13 +123,9 @@ class Gateway:
 
     # ---- what requests ask for ----
 
-    def now(self) -> float:
-        """Real seconds."""
-        return self.clock.real()
-
     def new_request_id(self) -> str:
         """A fresh request id with its keyed check."""
-        return request_id(self.clock.utc(), self.request_key)
+        return self.ids.new(int(self.clock.utc().timestamp() * 1000))
 
     def admit(self, connection: Connection) -> Refusal | None:
         """Count a new connection; why it cannot stay, when there are too many: of all, or of its address."""
@@ -148,14 +154,13 @@ class Gateway:
         if not self.addresses[address]:
             del self.addresses[address]
 
-    def handle(self, connection: Connection, head: Head, body: bytes) -> None:
-        """Answer one whole request."""
-        handle(self, connection, head, body)
-
     def obeyed(self) -> Obeyed:
         """The table that counts now. Raises RouteUnavailable."""
+        seen = self._seen
+        if seen is not None and self._published[0] == seen.table.generation:
+            return seen
         obeyed = self.tables.now()
-        if obeyed is not self._seen:
+        if obeyed is not seen:
             self._seen = obeyed
             self.meter.obey(obeyed.keys.values())
             wanted = {target.address for target in obeyed.targets.values() if target.address is not None}
@@ -172,16 +177,6 @@ class Gateway:
         head = ids.encode("latin-1", "replace")
         head += _identity(get("version"), get("variant"), get("slot"), get("route_version"), record["model_id"])
         return head + self.meter.headers(record.get("key_id")) if self.meter.keys else head
-
-    def describe(self, record: Record, body_id: str | None, finish_reason: str | None, found: Probabilities | None) -> None:
-        """Note what an answer said of itself."""
-        if body_id:
-            record["body_id"] = body_id[:256]
-        if finish_reason:
-            record["finish_reason"] = finish_reason
-        confidence = confidence_of(found)
-        if confidence is not None:
-            record["confidence"] = confidence
 
     def clean(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Feedback fields without secrets."""
@@ -220,6 +215,7 @@ class Gateway:
         if now - self._beat >= 1.0:
             self._beat = now
             self.recorder.tick()
+            self.prober.look(self._seen, now)
             self._save_metrics()
 
     def _save_metrics(self) -> None:

@@ -1,7 +1,8 @@
 """The work folder of one job: who holds it, what it was told, what it says, how it ended. Standard library only.
 
-`lock` held: alive · `task.json` what to do · `started` its wrapper was let go · `child.json` who does it · `progress.jsonl` · `output.log` · `answer.json` what the
-child returned or why it failed · `exit.json` renamed into place last: the attempt has ended · `files/` the result.
+`lock` held: alive · `task.json` what to do · `started` its wrapper was let go · `child.json` who does it · `progress.jsonl` ·
+`output.log` · `answer.json` what the child returned or why it failed · `exit.json` renamed into place last: the attempt has
+ended · `files/` the result.
 """
 
 from __future__ import annotations

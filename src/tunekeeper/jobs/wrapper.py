@@ -23,6 +23,8 @@ from typing import Any, BinaryIO
 from tunekeeper.jobs.folder import Exit, process, read_json, write_json
 
 _PIECE = 1 << 16
+EXPENDABLE = 500
+"""The kernel's mark of what to end first where memory runs out, of at most 1000; others have 0."""
 
 
 class Told(BaseException):
@@ -65,7 +67,15 @@ def _start(folder: Path) -> subprocess.Popen[bytes]:
         command, cwd=folder / "files", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, process_group=0
     )
     write_json(folder / "child.json", process(child.pid))
+    _expendable(child.pid)
     return child
+
+
+def _expendable(pid: int) -> None:
+    """Where memory runs out, the kernel ends a job before a gateway or a model server. What started by a job has its mark too."""
+    mark = Path(f"/proc/{pid}/oom_score_adj")
+    with suppress(OSError):
+        mark.write_text(str(max(EXPENDABLE, int(mark.read_text()))))
 
 
 def _follow(child: subprocess.Popen[bytes], folder: Path, task: dict[str, Any], start: float) -> bool:

@@ -19,6 +19,8 @@ class Limits:
     """Share of answers that users edit above which an alert fires (MON-03)."""
     error_rate: float = 0.02
     """Share of failed requests above which an alert fires (RBK-13)."""
+    confidence_drop: float = 0.1
+    """Part of day one's mean token probability, 0 to 1, that may be lost before an alert fires (MON-04)."""
     latency_ratio: float = 2.0
     """p95 latency over the baseline's above which an alert fires (MON-05)."""
     latency_floor_ms: float = 250.0

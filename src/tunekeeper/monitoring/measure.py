@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -68,6 +69,7 @@ def numbers(window: Window, format_spec: Mapping[str, Any], features: Mapping[st
         _compliance(ill_formed, len(answered)),
         accuracy(window.reviews),
         _p95([each.latency_ms for each in answered if each.latency_ms is not None]),
+        confidence(answered),
     ]
     if features is not None:
         texts = [each.question for each in served]
@@ -84,6 +86,20 @@ def accuracy(reviews: Sequence[ReviewItem]) -> Number:
     low, high = wilson(len(good), len(judged))
     bad = [each.request_id for each in judged if each.verdict != "good"][:SAMPLES_KEPT]
     return Number(name="accuracy", value=len(good) / len(judged), low=low, high=high, n=len(judged), detail={"requests": bad})
+
+
+def confidence(answered: Sequence[Inference]) -> Number:
+    """Mean token probability, 0 to 1, of the answers whose model server gave it, with the interval of a mean (MON-04)."""
+    known = sorted((each.confidence, each.request_id) for each in answered if each.confidence is not None)
+    if not known:
+        return Number(name="confidence", value=None)
+    values = [value for value, _ in known]
+    mean = math.fsum(values) / len(values)
+    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / max(1, len(values) - 1))
+    half = 1.96 * spread / math.sqrt(len(values))
+    detail = {"requests": [id for _, id in known[:SAMPLES_KEPT]]}
+    low, high = (max(0.0, mean - half), min(1.0, mean + half)) if len(values) > 1 else (None, None)
+    return Number(name="confidence", value=mean, low=low, high=high, n=len(values), detail=detail)
 
 
 def vocabulary_drift(texts: Sequence[str], features: Mapping[str, Any]) -> Number:

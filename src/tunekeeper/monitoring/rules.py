@@ -72,18 +72,20 @@ def rules_of(config: Config, baseline: Mapping[str, float]) -> tuple[Rule, ...]:
         Rule(id="DRIFT-06", signal="vocabulary_drift", direction="above", limit=terms, enough=config.min_samples),
         Rule(id="DRIFT-01", signal="input_drift", direction="above", limit=distance, enough=config.min_samples, unit=""),
     )
+    return (*fixed, *_relative(config, baseline))
+
+
+def _relative(config: Config, baseline: Mapping[str, float]) -> list[Rule]:
+    limits, found = config.limits, []
+    sure = baseline.get("confidence")
+    if sure:
+        line = (1 - limits.confidence_drop) * sure
+        found.append(Rule(id="MON-04", signal="confidence", direction="below", limit=line, enough=config.min_samples, unit=""))
     p95 = baseline.get("latency_p95")
-    if not p95:
-        return fixed
-    slow = Rule(
-        id="MON-05",
-        signal="latency_p95",
-        direction="above",
-        limit=max(limits.latency_ratio * p95, limits.latency_floor_ms),
-        enough=config.min_samples,
-        unit="ms",
-    )
-    return (*fixed, slow)
+    if p95:
+        line = max(limits.latency_ratio * p95, limits.latency_floor_ms)
+        found.append(Rule(id="MON-05", signal="latency_p95", direction="above", limit=line, enough=config.min_samples, unit="ms"))
+    return found
 
 
 def look(rule: Rule, signal: Signal | None) -> Finding:

@@ -29,7 +29,7 @@ ANSWERED = ("ok", "truncated", "cancelled", "interrupted")
 SETTLE = timedelta(minutes=15)
 """How long a request may run: records come with the time of their beginning, so the newest ones are looked for again."""
 REACH = timedelta(days=1)
-"""How far back the first pass of a process looks."""
+"""How far back a pass looks that knows of none before."""
 SECONDS = 0.5
 """Real seconds of one pass."""
 Body = dict[str, Any]
@@ -104,6 +104,28 @@ def fill_tokens(ws: Workspace, model: str, *, since: datetime | None = None, lim
         last = found[looked - 1].timestamp
         upto = min(settled, last if last > start else last + timedelta(microseconds=1))
     return Filled(looked=looked, written=len(counted), upto=upto)
+
+
+def fill_more(ws: Workspace, model: str) -> Filled:
+    """`fill_tokens` from where the last pass ended, whoever made it: the place is kept in `run/`, and moved after the counts are
+    written. A place that is lost costs a look a day back. Raises DiskFull."""
+    path = ws.path("run", f"counted-{model}")
+    filled = fill_tokens(ws, model, since=_place(path, ws.clock.utc() - SETTLE))
+    if filled.upto is not None:
+        hidden = path.with_suffix(".new")
+        hidden.parent.mkdir(parents=True, exist_ok=True)
+        hidden.write_text(filled.upto.isoformat(), "utf-8")
+        hidden.replace(path)
+    return filled
+
+
+def _place(path: Path, newest: datetime) -> datetime | None:
+    """What an earlier pass left, `newest` at most: a clock may have been set back."""
+    try:
+        found = datetime.fromisoformat(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return min(found, newest) if found.tzinfo is not None else None
 
 
 def cost(slot: Slot | None, prompt: int | None, completion: int | None) -> float | None:

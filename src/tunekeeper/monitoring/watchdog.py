@@ -1,5 +1,5 @@
-"""Silence is noticed: an alert when nothing is heard of a live model (FIX-17, ALRT-05), and a filling disk before the log stops
-(T03). Pure decision, thin edge."""
+"""What no window of requests can show: silence of a live model (FIX-17, ALRT-05), a filling disk before the log stops (T03), a
+routing file that is not obeyed (BG-04). Pure decision, thin edge."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from tunekeeper.notify import queue
 from tunekeeper.store.database import Lease
 from tunekeeper.store.ledgers.alerts import find_alerts, save_alert
 from tunekeeper.store.ledgers.promotions import find_promotions
+from tunekeeper.store.refusedfile import RefusedFile, refused
 from tunekeeper.store.reserve import Measure, reserved
 from tunekeeper.store.space import Level, Space, level_of, measure
 from tunekeeper.workspace import Workspace
 
 RULE = "FIX-17"
 ROOM_RULE = "T03"
+FILE_RULE = "BG-04"
 
 
 def silence(last_request: datetime | None, live_since: datetime | None, now: datetime, hours: float) -> str | None:
@@ -64,6 +66,18 @@ def check_room(ws: Workspace, model: str, *, lease: Lease | None = None, measure
     if level is not Level.OK:
         level = level_of(space, level, reserved=reserved(ws.root))
     return _set(ws, model, ROOM_RULE, shortage(space, level), f"{model}: the disk is filling up", lease)
+
+
+def disobeyed(note: RefusedFile | None) -> str | None:
+    """One sentence about a routing file whose routes are not in force; None when they are."""
+    if note is None:
+        return None
+    return f"{note.why}; the routes of before stay in force since {note.since:%Y-%m-%d %H:%M}"
+
+
+def check_routing(ws: Workspace, model: str, *, lease: Lease | None = None) -> Alert | None:
+    """Fire or resolve the alert of a routing file that cannot be obeyed (`serve --routing`); returns it while it fires."""
+    return _set(ws, model, FILE_RULE, disobeyed(refused(ws.root)), f"{model}: the routing file is not obeyed", lease)
 
 
 def _set(ws: Workspace, model: str, rule: str, reason: str | None, subject: str, lease: Lease | None) -> Alert | None:

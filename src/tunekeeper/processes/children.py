@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import IO
 
 from tunekeeper.processes import locks
+from tunekeeper.processes.warm import Spare
 
 QUIET = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 """Without these, OpenMP threads spin on a busy machine and slow everything twentyfold."""
 FIRST_DELAY, LAST_DELAY, GOOD_LIFE = 0.2, 30.0, 60.0
 """Seconds before the first restart, at most, and of life after which the delays begin anew."""
 LOG_BYTES = 1_000_000
+WORDS = 3
+"""Words of the command line of a Python module before its arguments: the interpreter, `-m`, the module."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +41,8 @@ class Plan:
     """Seconds between SIGTERM and SIGKILL."""
     longest: float = LAST_DELAY
     """Most seconds before it is started again, however often it has died."""
+    at_once: bool = False
+    """Whether it is started again without delay after its first death in a row."""
 
 
 @dataclass(slots=True)
@@ -66,8 +71,9 @@ class Child:
         self.pid = locks.holder(self.plan.lock)
         return True
 
-    def start(self, environ: dict[str, str], now: float | None = None) -> None:
-        """Start it. Raises OSError when the command cannot be run, FileExistsError while another process holds its lock."""
+    def start(self, environ: dict[str, str], now: float | None = None, spare: Spare | None = None) -> None:
+        """Start it; `spare`: a process that waits to become it, in place of a new one. Raises OSError when the command cannot be
+        run, FileExistsError while another process holds its lock."""
         now = time.monotonic() if now is None else now
         handle = None if self.plan.takes_lock else locks.take(self.plan.lock)
         if handle is None and not self.plan.takes_lock:
@@ -76,15 +82,7 @@ class Child:
         self.log = self.plan.lock.parent / "logs" / f"{self.plan.name}.log"
         try:
             with _open_log(self.log) as output:
-                self.process = subprocess.Popen(
-                    self.plan.command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    pass_fds=fds,
-                    env={**environ, **QUIET},
-                    start_new_session=True,  # Ctrl-C in the terminal is ours to pass on, in order
-                )
+                self.process = self._process(output, fds, {**environ, **QUIET}, spare)
             self.pid, self.started = self.process.pid, now
             if handle is not None:
                 locks.write_holder(handle, self.process.pid)
@@ -92,16 +90,46 @@ class Child:
             if handle is not None:
                 os.close(handle)  # the child's copy keeps the lock
 
+    def _process(
+        self, output: IO[bytes], fds: tuple[int, ...], environ: dict[str, str], spare: Spare | None
+    ) -> subprocess.Popen[bytes]:
+        if spare is not None:
+            handles = {1: output.fileno(), 2: output.fileno(), **{each: each for each in fds}}
+            try:
+                return spare.become(self.plan.command[WORDS:], environ, handles)
+            except OSError:
+                spare.drop()
+        return subprocess.Popen(
+            self.plan.command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=fds,
+            env=environ,
+            start_new_session=True,  # Ctrl-C in the terminal is ours to pass on, in order
+        )
+
     def alive(self) -> bool:
         """Whether it runs. Reaps it when it ended."""
         if self.process is not None:
             return self.process.poll() is None
         return locks.held(self.plan.lock)
 
+    def handle(self) -> int | None:
+        """A descriptor that becomes readable when it ends, to be closed by the caller; None where this system has none, or the
+        process is not our own."""
+        if self.pid is None or self.process is None or self.process.returncode is not None:
+            return None
+        with contextlib.suppress(OSError):
+            return os.pidfd_open(self.process.pid)
+        return None
+
     def died(self, now: float) -> float:
         """Note a death; returns the seconds to wait before it may start again."""
         self.failures = 1 if now - self.started > GOOD_LIFE else self.failures + 1
         delay: float = min(self.plan.longest, FIRST_DELAY * 2.0 ** (self.failures - 1))
+        if self.plan.at_once and self.failures == 1:
+            delay = 0.0
         self.due, self.pid = now + delay, None
         return delay
 

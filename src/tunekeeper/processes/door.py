@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from tunekeeper.core import errors
@@ -16,9 +17,10 @@ from tunekeeper.processes.children import Child, Plan
 from tunekeeper.processes.supervisor import Supervisor
 from tunekeeper.store import published
 
-READY_SECONDS = 30.0
-LONGEST_WITHOUT_GATEWAY = 1.0
-"""Seconds: a gateway that died often still comes back soon, for users wait in the backlog meanwhile."""
+READY_SECONDS = 60.0
+"""Of real time, which a machine that starts many things at once may need."""
+LONGEST_WITHOUT_GATEWAY = 0.25
+"""Seconds before a gateway that died is started again, however often it has: users wait in the backlog meanwhile."""
 
 
 class Door:
@@ -73,10 +75,8 @@ class Door:
             )
             grace = options.limits.drain_seconds + 5.0
             lock = self.run / f"child-gateway-{name}.lock"
-            plan = Plan(
-                name=f"gateway-{name}", command=command, lock=lock, fds=(handle,), grace=grace, longest=LONGEST_WITHOUT_GATEWAY
-            )
-            self.supervisor.ensure(plan)
+            plan = Plan(name=f"gateway-{name}", command=command, lock=lock, fds=(handle,), grace=grace)
+            self.supervisor.ensure(replace(plan, longest=LONGEST_WITHOUT_GATEWAY, at_once=True))
         holder = sockets.holder_command(self.run, self.socket)
         self.supervisor.ensure(Plan(name="socket", command=holder, lock=self.run / "child-socket.lock", fds=(handle,)))
 
@@ -86,8 +86,8 @@ class Door:
         port = self.socket.getsockname()[1]
         return f"http://[{self.host}]:{port}" if ":" in self.host else f"http://{self.host}:{port}"
 
-    def wait_ready(self) -> None:
-        """Return when every worker obeys the published routes, and say so. Raises what a worker that ended said."""
+    def wait_obeyed(self) -> None:
+        """Return when every worker obeys the published routes. Raises what a worker that ended said."""
         generation = published.PublishedReader(self.root).generation()
         end = time.monotonic() + READY_SECONDS
         children = [self.supervisor.children[f"gateway-{name}"] for name in self.names]
@@ -100,8 +100,11 @@ class Door:
                     raise _why(child)
             if time.monotonic() > end:
                 raise OurFault(f"no gateway worker answered within {READY_SECONDS:.0f} s", fix=f"look into {self.run / 'logs'}")
-            time.sleep(0.02)
-        pids = [child.pid for child in children]
+            time.sleep(0.005)
+
+    def say_ready(self) -> None:
+        """Say where the gateway answers, and which processes do."""
+        pids = [self.supervisor.children[f"gateway-{name}"].pid for name in self.names]
         self.supervisor.say({"event": "ready", "url": self.url, "pid": os.getpid(), "workers": pids})
 
 

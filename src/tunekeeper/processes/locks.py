@@ -6,24 +6,24 @@ A lock belongs to the open file, not to the process: a child that inherits the d
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tunekeeper.store.flocks import held
+from tunekeeper.store.flocks import held, seize
 
 __all__ = ["held", "holder", "take", "write_holder"]
+ON_ITS_WAY = 10.0
+"""Longest, in seconds, that a lock is waited for which was handed to a process that lives and has not taken it yet."""
 
 
 def take(path: Path) -> int | None:
     """Take the lock of `path` (made when missing); the open descriptor, or None when somebody holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not seize(handle):
         os.close(handle)
         return None
     return handle
@@ -36,14 +36,21 @@ def write_holder(handle: int, pid: int) -> None:
 
 
 def holder(path: Path) -> int | None:
-    """Process id of who has the locked file open: the noted one when it does, else found by looking at ours. None when nobody."""
-    if not held(path):
-        return None
+    """Process id of who has the locked file open: the noted one when it does, else found by looking at ours. None when nobody.
+
+    A lock that was handed to a spare is held by nobody's hand until that one has done its imports: it is waited for.
+    """
     target = os.path.realpath(path)
-    noted = _noted(path)
-    if noted is not None and _has_open(noted, target):
-        return noted
-    return next((pid for pid in _own_processes() if pid != os.getpid() and _has_open(pid, target)), None)
+    end = time.monotonic() + ON_ITS_WAY
+    while held(path):
+        noted = _noted(path)
+        if noted is not None and _has_open(noted, target):
+            return noted
+        found = next((pid for pid in _own_processes() if pid != os.getpid() and _has_open(pid, target)), None)
+        if found is not None or noted is None or noted not in _own_processes() or time.monotonic() > end:
+            return found
+        time.sleep(0.02)
+    return None
 
 
 def _noted(path: Path) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import os
@@ -12,21 +13,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunekeeper.config import ProjectConfig, ServeFile, environment, load_project
-from tunekeeper.config.project import LogConfig
 from tunekeeper.core import errors
 from tunekeeper.core.errors import ConfigError, OurFault, TunekeeperError
-from tunekeeper.gateway.options import Options, options_of
-from tunekeeper.processes.children import Plan
-from tunekeeper.processes.door import Door
+from tunekeeper.processes import seeded
+from tunekeeper.processes.children import QUIET, Plan
 from tunekeeper.processes.supervisor import Say, Supervisor
-from tunekeeper.store import published
+from tunekeeper.processes.warm import Nursery, Spare
 
 if TYPE_CHECKING:
+    from tunekeeper.config import ProjectConfig, ServeFile
+    from tunekeeper.config.project import LogConfig
+    from tunekeeper.gateway.options import Options
+    from tunekeeper.processes.engines import Engines
     from tunekeeper.workspace import Workspace
 
 OWNER_GONE = 5.0
 """Real seconds without a heartbeat after which the owner of a clock's pace is gone."""
+GONE_LOOKS = 8
+"""Looks, a quarter of a second apart, after which a routing file that is not there counts as gone."""
+GATEWAY = "tunekeeper.gateway.main"
+"""Module of a gateway worker."""
+SEED = "tunekeeper.processes.seed"
+"""Module of the child that commits what a file says."""
+SEED_WORKS_WITH = ("tunekeeper.deployment.slots", "tunekeeper.rollout.moves", "tunekeeper.workspace")
+"""What it loads when it works."""
+SEED_SECONDS = 120.0
+"""Longest that committing may take, another writer's turn included."""
 GATEWAY_KEY = "TUNEKEEPER_GATEWAY_KEY"
 """Variable with a key that the gateway takes besides those of the workspace."""
 
@@ -64,56 +76,132 @@ def up(project: Path, *, say: Say, flags: Mapping[str, Any] | None = None) -> in
 
     Raises ConfigError, PortInUse, Busy before anything is started. `flags` as of `load_project`.
     """
-    config = load_project(project, flags=flags)
-    from tunekeeper.processes.engines import Engines
-    from tunekeeper.rollout.moves import publish_newest
+    with _gateways() as spares:
+        spares.keep(1)  # it imports while we read: nothing is started by it
+        from tunekeeper.config import load_project
+
+        return _up(project, load_project(project, flags=flags), say, spares)
+
+
+def _up(project: Path, config: ProjectConfig, say: Say, spares: Nursery) -> int:
+    from tunekeeper.config import environment
+    from tunekeeper.gateway.options import options_of
+    from tunekeeper.processes.converge import Converge
+    from tunekeeper.processes.door import Door
     from tunekeeper.workspace import create_workspace
 
+    spares.keep(_early(config.gateway.workers))
     environ = environment(project, os.environ)
     ws = create_workspace(project / ".tunekeeper", project=project)
-    supervisor = Supervisor(ws.root, _for_children(environ), say)
-    models = Engines(ws, supervisor)
+    supervisor = Supervisor(ws.root, _for_children(environ), say, spares)
+    models = _Models(ws, supervisor)
     with supervisor.at_work(then=models.stop), Door(supervisor, ws.root, config.gateway.host, config.gateway.port) as door:
-        publish_newest(ws)
+        _commit(ws, config)
         door.open(options_of(config.gateway, require_key=True, static_key=_static_key(ws, environ)), config.gateway.workers)
+        door.wait_obeyed()
         supervisor.ensure(keeper_plan(ws.root, config.log))
         if config.worker.enabled:
             supervisor.ensure(_worker_plan(ws, project, config))
-        supervisor.chores += [(0.5, heartbeat(ws.root)), (0.5, models.reconcile)]
-        door.wait_ready()
+        supervisor.chores += [(0.5, heartbeat(ws.root)), (0.5, models.reconcile), (0.5, Converge(ws.root))]
+        door.say_ready()
         return supervisor.run()
+
+
+def _commit(ws: Workspace, config: ProjectConfig) -> None:
+    """Commit and publish what the project's files say about who answers, unless the store is known to say it."""
+    wish = {name: (each.sections.get("serving"), each.sections.get("rollout")) for name, each in config.models.items()}
+    if seeded.holds(ws.root, wish):
+        return
+    from tunekeeper.processes.seed import commit_project
+    from tunekeeper.rollout.moves import publish_newest
+
+    publish_newest(ws)
+    if commit_project(ws, config.models):
+        seeded.note(ws.root, wish)
+
+
+class _Models:
+    """The model servers of a project, looked after from the first look on: the database library is loaded by then, not before
+    the gateway is ready."""
+
+    def __init__(self, ws: Workspace, supervisor: Supervisor) -> None:
+        self._ws = ws
+        self._supervisor = supervisor
+        self._engines: Engines | None = None
+
+    def reconcile(self) -> None:
+        if self._engines is None:
+            from tunekeeper.processes.engines import Engines
+
+            self._engines = Engines(self._ws, self._supervisor)
+        self._engines.reconcile()
+
+    def stop(self) -> None:
+        if self._engines is not None:
+            self._engines.stop()
 
 
 def serve(asked: Serving, *, say: Say) -> int:
     """Run the gateway alone until SIGTERM or Ctrl-C; returns the exit code. Raises as `up`."""
+    root = (asked.data or asked.file.parent / ".tunekeeper").absolute()
+    with Nursery(SEED, *SEED_WORKS_WITH, environ=os.environ, heard=True) as seeding, _gateways() as spares:
+        # They import while we read: nothing is started by it. First the one that has the longest way.
+        seeding.keep(0 if asked.config and seeded.noted(root) else 1)
+        spares.keep(_early(asked.workers))
+        return _serve(asked, root, say, seeding, spares)
+
+
+def _serve(asked: Serving, root: Path, say: Say, seeding: Nursery, spares: Nursery) -> int:
+    from tunekeeper.config import environment
     from tunekeeper.config.serving import load_routing_file, load_serve_file
+    from tunekeeper.processes.converge import Converge
+    from tunekeeper.processes.door import Door
+    from tunekeeper.workspace import create_workspace
 
     file = load_serve_file(asked.file) if asked.config else load_routing_file(asked.file, asked.model or "")
-    root = (asked.data or asked.file.parent / ".tunekeeper").absolute()
     environ = environment(asked.file.parent, os.environ)
-    supervisor = Supervisor(root, _for_children(environ), say)
+    supervisor = Supervisor(root, _for_children(environ), say, spares)
     with supervisor.at_work(), Door(supervisor, root, asked.host, asked.port) as door:
-        _seed(root, asked)
-        door.open(_serving_options(file, root, asked.host, environ), asked.workers)
+        ws = create_workspace(root)
+        if asked.routing or not seeded.holds(root, file):
+            _seed(root, asked, seeding.take())
+        seeding.keep(0)
+        door.open(_serving_options(file, ws, asked.host, environ), asked.workers)
+        door.wait_obeyed()
         supervisor.ensure(keeper_plan(root, file.log))
-        supervisor.chores.append((0.5, heartbeat(root)))
+        supervisor.chores += [(0.5, heartbeat(root)), (0.5, Converge(root))]
         if asked.routing:
             supervisor.chores.append((0.25, _Watch(asked.file, lambda: _seed(root, asked), say)))
-        door.wait_ready()
+        door.say_ready()
         return supervisor.run()
 
 
-def _serving_options(file: ServeFile, root: Path, host: str, environ: Mapping[str, str]) -> Options:
-    """What the workers of `serve` obey. Raises ConfigError for an address that others reach while there is no key."""
-    from tunekeeper.workspace import open_workspace
+def _early(workers: int) -> int:
+    """How many gateway workers import beforehand: more than there are processors would only be in one another's way."""
+    return min(workers, len(os.sched_getaffinity(0)))
 
-    key = _static_key(open_workspace(root), environ)
+
+def _gateways() -> Nursery:
+    """No spare yet of gateway workers."""
+    return Nursery(GATEWAY, "uvloop", environ={**_for_children(os.environ), **QUIET})
+
+
+def _serving_options(file: ServeFile, ws: Workspace, host: str, environ: Mapping[str, str]) -> Options:
+    """What the workers of `serve` obey. Raises ConfigError for an address that others reach while there is no key."""
+    from tunekeeper.gateway.options import Options
+
+    key = _static_key(ws, environ)
     reachable = not _is_loopback(host)
-    if reachable and key is None and not _has_keys(root):
-        fix = f"tunekeeper key create --data {root}, or set {GATEWAY_KEY}, or listen on 127.0.0.1"
+    if reachable and key is None and not _has_keys(ws.root):
+        fix = f"tunekeeper key create --data {ws.root}, or set {GATEWAY_KEY}, or listen on 127.0.0.1"
         raise ConfigError(f"{host} can be reached from outside and there is no key", fix=fix)
     return Options(
-        durability=file.durability, limits=file.limits, require_key=reachable, static_key=key, log_bodies=file.log_bodies
+        durability=file.durability,
+        limits=file.limits,
+        require_key=reachable,
+        static_key=key,
+        log_bodies=file.log_bodies,
+        probe_seconds=file.probe_seconds,
     )
 
 
@@ -125,10 +213,13 @@ class _Watch:
         self.act = act
         self.say = say
         self.seen = self._stamp()
+        self.missed = 0
 
     def __call__(self) -> None:
         stamp = self._stamp()
-        if stamp == self.seen or stamp is None:
+        self.missed = self.missed + 1 if stamp is None else 0
+        # An editor may take a file away for a moment while it writes: only one that stays away has changed.
+        if stamp == self.seen or 0 < self.missed < GONE_LOOKS:
             return
         self.seen = stamp
         try:
@@ -136,6 +227,7 @@ class _Watch:
             self.say({"event": "reloaded", "file": str(self.path)})
         except TunekeeperError as error:
             self.say({"event": "not_reloaded", "file": str(self.path), "why": str(error)})
+            print(f"error: {error}; the routes of before stay", file=sys.stderr, flush=True)
 
     def _stamp(self) -> tuple[int, int, int] | None:
         try:
@@ -161,19 +253,36 @@ def _worker_plan(ws: Workspace, project: Path, config: ProjectConfig) -> Plan:
     return Plan(name="worker", command=command, lock=ws.root / "run" / "child-worker.lock", grace=10.0)
 
 
-def _seed(root: Path, asked: Serving) -> None:
-    """Commit what the file says, in a child. Raises what it raised."""
+def _seed(root: Path, asked: Serving, spare: Spare | None = None) -> None:
+    """Commit what the file says, in a child: `spare`, or a new one. Raises what it raised."""
     source = ("--config", str(asked.file)) if asked.config else ("--routing", str(asked.file), "--as", asked.model or "")
-    command = [sys.executable, "-m", "tunekeeper.processes.seed", "--root", str(root), *source]
-    ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
-    if ended.returncode == 0:
+    code, said = _ended(spare, ("--root", str(root), *source))
+    if code == 0:
         return
-    last = ended.stderr.strip().splitlines()[-1] if ended.stderr.strip() else ""
+    last = said.strip().splitlines()[-1] if said.strip() else ""
     try:
         said = json.loads(last)
         raise getattr(errors, said["kind"], OurFault)(said["message"], fix=said["fix"])
     except (ValueError, KeyError):
-        raise OurFault(f"the routes could not be set: {last or f'exit {ended.returncode}'}") from None
+        raise OurFault(f"the routes could not be set: {last or f'exit {code}'}") from None
+
+
+def _ended(spare: Spare | None, words: tuple[str, ...]) -> tuple[int, str]:
+    """Exit code and stderr of the seeding child."""
+    process = None
+    if spare is not None:
+        with contextlib.suppress(OSError):
+            process = spare.become(words, os.environ, {})
+    if process is None:
+        nothing, command = subprocess.DEVNULL, (sys.executable, "-m", SEED, *words)
+        process = subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=subprocess.PIPE)
+    with process:
+        try:
+            _, said = process.communicate(timeout=SEED_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise OurFault(f"the routes could not be set within {SEED_SECONDS:.0f} s", fix="tunekeeper down") from None
+    return process.returncode, said.decode(errors="replace")
 
 
 def heartbeat(root: Path) -> Callable[[], None]:
@@ -214,6 +323,8 @@ def _for_children(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _has_keys(root: Path) -> bool:
+    from tunekeeper.store import published
+
     return bool(published.PublishedReader(root).current().keys)
 
 

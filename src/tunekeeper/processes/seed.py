@@ -1,5 +1,5 @@
-"""What a serve file says, committed: slots declared, first routes published. A short child of `serve`, so that it stays small
-itself.
+"""What files say about who answers, committed: slots declared, first routes published. For `serve` as a short child, so that it
+stays small itself; `up` calls it.
 
 `python -m tunekeeper.processes.seed --root ROOT (--config FILE | --routing FILE --as MODEL)`
 """
@@ -9,83 +9,64 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
-from tunekeeper.config.serving import ServeFile, ServeModel, load_routing_file, load_serve_file
+from tunekeeper.config.serving import load_routing_file, load_serve_file
+from tunekeeper.config.wishes import ids_of, project_seeds, project_slots, seeds_of, slots_of
 from tunekeeper.core.errors import TunekeeperError
-from tunekeeper.core.nouns.serving import FallbackEntry, Slot
-from tunekeeper.rollout.routes import RouteSeed
+from tunekeeper.processes import seeded
+from tunekeeper.store import refusedfile
+
+if TYPE_CHECKING:
+    from tunekeeper.config.project import ModelConfig
+    from tunekeeper.workspace import Workspace
 
 BY = "serve"
+PROJECT = "up"
 
 
-def ids_of(file: ServeFile, held: Mapping[str, str] | None = None) -> dict[tuple[str, str], str]:
-    """(model, slot of the file) → workspace-wide id: the file's own name; `<model>/<name>` where another model has that name.
+def commit_project(ws: Workspace, models: Mapping[str, ModelConfig]) -> bool:
+    """Commit and publish what the `serving:` sections of a project say, where the ledgers say otherwise. Returns whether nothing
+    is left to do while neither changes: False while a drill is under way. Raises StoreDamaged, DiskFull, Busy."""
+    from tunekeeper.deployment.slots import declare_slots
+    from tunekeeper.rollout.drill import REASON, unfinished
+    from tunekeeper.rollout.moves import seed_routes
 
-    `held`: id → model of the slots that are committed already. They keep their ids, so that putting a model into the file, or
-    moving one, never points a committed route at another model's endpoint.
-    """
-    held = held or {}
-    pairs = [(model, name) for model, entry in file.models.items() for name in entry.slots]
-    ids = {pair: id for pair in pairs for id in (pair[1], "/".join(pair)) if held.get(id) == pair[0]}
-    for model, name in pairs:
-        if (model, name) not in ids:
-            taken = name in held or name in ids.values()
-            ids[model, name] = f"{model}/{name}" if taken else name
-    return ids
-
-
-def slots_of(file: ServeFile, ids: Mapping[tuple[str, str], str]) -> list[Slot]:
-    """The slots a file names, with their `ids`."""
-    return [
-        Slot(
-            id=ids[model, name],
-            model=model,
-            version=each.version or each.model or name,
-            engine=each.engine,
-            endpoint=each.endpoint,
-            upstream_model=each.model,
-            system=each.system,
-            api_key_env=each.api_key_env,
-            price_in=each.price_in,
-            price_out=each.price_out,
-            observed="ready",
-            gated=True,  # who writes the file vouches for what it names; gates belong to projects
-        )
-        for model, entry in file.models.items()
-        for name, each in entry.slots.items()
-    ]
+    slots = project_slots(models)
+    if slots:
+        declare_slots(ws, slots, vouched=False)
+    for model in models:
+        unfinished(ws, model, by=PROJECT)  # a drill that was killed ends before its route is written over
+    return all(route.reason != REASON for route in seed_routes(ws, project_seeds(models), by=PROJECT))
 
 
-def seeds_of(file: ServeFile, ids: Mapping[tuple[str, str], str]) -> list[RouteSeed]:
-    """The first routes a file asks for."""
-    return [_seed(model, entry, entry.durability or file.durability, ids) for model, entry in file.models.items()]
+def _disobey(options: argparse.Namespace, error: TunekeeperError) -> None:
+    """The routing file cannot be obeyed: noted for the gateway, and an alert. What cannot be written down is said on stderr as it
+    is anyway."""
+    from tunekeeper.workspace import open_workspace
+
+    with suppress(TunekeeperError, OSError):
+        ws = open_workspace(options.root)
+        refusedfile.refuse(ws.root, str(options.routing), error.message, ws.clock.utc())
+        _tell(ws, [options.model])
 
 
-def _seed(
-    model: str, entry: ServeModel, durability: Literal["process", "power"], ids: Mapping[tuple[str, str], str]
-) -> RouteSeed:
-    fallback = tuple(
-        FallbackEntry(slot=ids[model, each])
-        if isinstance(each, str)
-        else FallbackEntry(slot=ids[model, each.slot], system=each.system, messages=each.messages)
-        for each in entry.fallback
-    )
-    return RouteSeed(
-        model=model,
-        weights={ids[model, name]: weight for name, weight in entry.weights().items() if weight},
-        block=entry.block(),
-        assign_by=entry.assign_by,
-        fallback=fallback,
-        shadow=ids[model, entry.shadow.slot] if entry.shadow else None,
-        shadow_share=entry.shadow.share if entry.shadow else 0,
-        timeouts=entry.timeouts,
-        confidence_floor=entry.confidence_floor,
-        durability=durability,
-        static=entry.static,
-    )
+def _obey(ws: Workspace, models: Iterable[str], *, routing: bool) -> None:
+    """What the file says is in force, also where an earlier one could not be obeyed. `routing`: it is one that is read again, so
+    that an alert may have outlived its note."""
+    if routing or refusedfile.refused(ws.root) is not None:
+        refusedfile.accept(ws.root)
+        _tell(ws, models)
+
+
+def _tell(ws: Workspace, models: Iterable[str]) -> None:
+    from tunekeeper.monitoring.watchdog import check_routing
+
+    for model in models:
+        check_routing(ws, model)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -111,7 +92,12 @@ def main(argv: list[str] | None = None) -> int:
         seed_routes(ws, seeds_of(file, ids), by=BY)
         with ws.control.read() as tx:
             generation = load_route_table(tx).generation
+        _obey(ws, file.models, routing=options.routing is not None)
+        if not options.routing:
+            seeded.note(ws.root, file)
     except TunekeeperError as error:
+        if options.routing:
+            _disobey(options, error)
         kind = type(error).__name__
         print(json.dumps({"kind": kind, "message": error.message, "fix": error.fix}), file=sys.stderr)
         return error.exit_code

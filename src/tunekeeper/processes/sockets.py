@@ -43,7 +43,7 @@ def bind(host: str, port: int, backlog: int = 1024) -> socket.socket:
 def recover(run: Path) -> socket.socket | None:
     """The socket that a living holder keeps; None when there is no holder."""
     asking = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    asking.settimeout(2.0)
+    asking.settimeout(10.0)  # a holder on a busy machine; one that is gone refuses at once
     folder = os.open(run, os.O_RDONLY | os.O_DIRECTORY)
     try:
         asking.connect(f"/proc/self/fd/{folder}/{HOLDER}.sock")  # a path of any depth fits the kernel's 108 bytes

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,21 +14,27 @@ from typing import Any
 
 from tunekeeper.core.errors import Busy
 from tunekeeper.processes import locks
-from tunekeeper.processes.children import Child, Plan
+from tunekeeper.processes.children import WORDS, Child, Plan
+from tunekeeper.processes.warm import Nursery, Spare
 
 Say = Callable[[dict[str, Any]], None]
 """Where an event goes: a mapping with `event` and what belongs to it."""
 Chore = tuple[float, Callable[[], None]]
 """Real seconds between two runs, and what to do."""
 PAUSE = 0.1
+"""Seconds between two looks at the children, at most."""
+SPARE_AFTER = 1.0
+"""Seconds after the start before a spare is made: what starts may have the processor for itself."""
 
 
 class Supervisor:
     """Keeps a set of children alive. Its own life is the flock of `run/supervisor.lock`."""
 
-    def __init__(self, root: Path, environ: Mapping[str, str], say: Say) -> None:
-        """`root`: the data directory. `environ`: what children get. Raises Busy when another supervisor works there."""
+    def __init__(self, root: Path, environ: Mapping[str, str], say: Say, nursery: Nursery | None = None) -> None:
+        """`root`: the data directory. `environ`: what children get. `nursery`: spares for children that run its module; while
+        `run` looks one waits, so that who died is back soon. Raises Busy when another supervisor works there."""
         self.run_folder = root / "run"
+        self.nursery = nursery
         self.environ = dict(environ)
         self.say = say
         self.children: dict[str, Child] = {}
@@ -48,8 +56,13 @@ class Supervisor:
             self.say({"event": "adopted", "name": plan.name, "pid": child.pid})
             return child
         if not child.alive():
-            child.start(self.environ)
+            child.start(self.environ, spare=self._spare(plan))
         return child
+
+    def _spare(self, plan: Plan) -> Spare | None:
+        nursery = self.nursery
+        fits = nursery is not None and plan.command[:WORDS] == (sys.executable, "-m", nursery.module)
+        return nursery.take() if nursery is not None and fits else None
 
     def drop(self, name: str) -> None:
         """Stop a child and forget it."""
@@ -80,7 +93,7 @@ class Supervisor:
         if now < child.due:
             return
         try:
-            child.start(self.environ)
+            child.start(self.environ, spare=self._spare(child.plan))
         except OSError as error:
             child.died(now)
             self.say({"event": "cannot_start", "name": child.plan.name, "why": str(error)})
@@ -89,11 +102,28 @@ class Supervisor:
 
     def run(self) -> int:
         """Tick until SIGTERM or Ctrl-C; returns the exit code (0, or 130 after Ctrl-C)."""
+        spare_due = time.monotonic() + SPARE_AFTER
         while not self._stops:
             self.tick()
-            time.sleep(PAUSE)
+            if self.nursery is not None and time.monotonic() >= spare_due:
+                self.nursery.keep(1)
+            self._pause()
         self.say({"event": "stopping"})
         return 130 if self._stops[0] == signal.SIGINT else 0
+
+    def _pause(self) -> None:
+        """Wait for the next look: until a child ends or is due, PAUSE at most."""
+        now = time.monotonic()
+        dues = [child.due - now for child in self.children.values() if child.pid is None and child.due > 0.0]
+        handles = [handle for child in self.children.values() if (handle := child.handle()) is not None]
+        ends = select.poll()
+        for handle in handles:
+            ends.register(handle, select.POLLIN)
+        try:
+            ends.poll(max(1.0, min([PAUSE, *dues]) * 1000.0))
+        finally:
+            for handle in handles:
+                os.close(handle)
 
     def stop(self) -> None:
         """End the children in the order they were planned; a second signal ends the patience with all of them."""

@@ -15,7 +15,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -26,9 +26,9 @@ from tunekeeper.core.errors import Busy, Conflict, LeaseLost, TunekeeperError
 from tunekeeper.core.nouns.monitoring import Trigger
 from tunekeeper.core.nouns.retraining import Cycle
 from tunekeeper.data import review
-from tunekeeper.monitoring.tokens import fill_tokens
+from tunekeeper.monitoring.tokens import fill_more
 from tunekeeper.monitoring.watch import watch
-from tunekeeper.monitoring.watchdog import check_room, check_silence
+from tunekeeper.monitoring.watchdog import check_room, check_routing, check_silence
 from tunekeeper.notify import deliver
 from tunekeeper.retraining.cycle import STAGES, Stage, open_cycle, step
 from tunekeeper.retraining.policy import Facts, choose
@@ -69,8 +69,8 @@ class Worker:
     """The stages of a cycle, in order."""
     listened: dict[str, float] = field(default_factory=dict)
     """Model → real seconds when silence was last looked for."""
-    counted: dict[str, tuple[float, datetime | None]] = field(default_factory=dict)
-    """Model → real seconds when tokens were last counted, and from where the next pass looks."""
+    counted: dict[str, float] = field(default_factory=dict)
+    """Model → real seconds when tokens were last counted."""
 
     def tick(self) -> bool:
         """One round over everything that is due. Returns False while another worker holds the lease."""
@@ -137,17 +137,17 @@ class Worker:
         if self.ws.clock.real() - self.listened.get(name, -SILENCE_SECONDS) >= SILENCE_SECONDS:
             self.listened[name] = self.ws.clock.real()
             check_room(self.ws, name, lease=self.leases["state"])
+            check_routing(self.ws, name, lease=self.leases["state"])
             check_silence(self.ws, name, section, lease=self.leases["state"])
         self._consider(name, config)
 
     def _count(self, name: str) -> None:
         """Fill in the tokens that model servers did not count, a little at a time."""
-        at, since = self.counted.get(name, (-COUNT_SECONDS, None))
-        if self.ws.clock.real() - at < COUNT_SECONDS:
+        if self.ws.clock.real() - self.counted.get(name, -COUNT_SECONDS) < COUNT_SECONDS:
             return
-        self.counted[name] = (self.ws.clock.real(), since)
-        filled = fill_tokens(self.ws, name, since=since)
-        self.counted[name] = (self.ws.clock.real(), filled.upto)
+        self.counted[name] = self.ws.clock.real()
+        filled = fill_more(self.ws, name)
+        self.counted[name] = self.ws.clock.real()
         if filled.written:
             self.say({"event": "counted", "model": name, "records": filled.written})
 

@@ -153,9 +153,7 @@ def set_route(
         slots = {slot.id: slot for slot in find_slots(tx, model=model)}
         for slot in weights:
             _may_serve(slot, slots, model, override)
-        for rollout in find_rollouts(tx, model=model, state=("loading", "running")):
-            verdict = Verdict(outcome="inconclusive", reasons=(f"route set by {by}",), subject=rollout.version)
-            save_rollout(tx, replace(rollout, state="stopped", due=None, verdict=verdict))
+        _end_rollouts(tx, model, f"route set by {by}")
         # Who was champion stays it while anything is left to it, however little: `rollback` then goes back there.
         kept = route.champion if weights.get(route.champion or "", 0) > 0 else None
         champion = kept or heaviest(weights)
@@ -195,6 +193,8 @@ def seed_routes(ws: Workspace, seeds: Sequence[RouteSeed], *, by: str) -> list[R
         for seed in seeds:
             current = find_route(tx, seed.model)
             wanted = seeded(current, seed, _salt(ws))
+            if wanted is not None and current is not None and wanted.shares != current.shares:
+                _end_rollouts(tx, seed.model, "route set by the configuration file")
             routes.append(
                 save_route(tx, replace(wanted, by=by, reason="configuration file", created=None)) if wanted else current
             )
@@ -224,6 +224,13 @@ def _committed(tx: Write, model: str) -> Route:
     if route.static is not None:
         raise UserError(f"the route of {model} is static: the file {route.static} alone decides", fix=f"edit {route.static}")
     return route
+
+
+def _end_rollouts(tx: Write, model: str, why: str) -> None:
+    """A person's word about the shares ends what a rollout was doing with them."""
+    for rollout in find_rollouts(tx, model=model, state=("loading", "running")):
+        verdict = Verdict(outcome="inconclusive", reasons=(why,), subject=rollout.version)
+        save_rollout(tx, replace(rollout, state="stopped", due=None, verdict=verdict))
 
 
 def _may_serve(name: str, slots: Mapping[str, Slot], model: str, override: str | None) -> None:

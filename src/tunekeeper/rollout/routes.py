@@ -17,9 +17,9 @@ class RouteSeed:
     model: str
     """The model."""
     weights: Mapping[str, int]
-    """Slot → ten-thousandths, together 10,000."""
-    block: str
-    """Digest of the file's `route` block alone: only its change moves traffic again."""
+    """Slot → ten-thousandths, together 10,000; empty where the file leaves the shares to rollouts."""
+    block: str | None
+    """Digest of the file's `route` block alone: only its change moves traffic again. None: it has none."""
     assign_by: str = "user"
     """What assignment sticks to."""
     fallback: tuple[FallbackEntry, ...] = ()
@@ -61,18 +61,23 @@ def all_to(route: Route, slot: str, *, salt: str) -> Route:
 def seeded(current: Route | None, seed: RouteSeed, salt: str) -> Route | None:
     """The route a configuration file asks for; None when what is committed says the same already.
 
-    The committed shares win over the file's, unless the file's `route` block itself changed since it was applied.
+    The committed shares win over the file's, unless the file's `route` block itself changed since it was applied. A seed without
+    weights leaves them alone; while nobody has a share, what it says waits in a route without any. What assignment sticks to does
+    not change under a rollout, whose evidence is counted by it.
     """
-    if current is None or current.seed != seed.block or seed.static is not None:
+    base = current if current is not None else Route(model=seed.model, salt=salt if seed.weights else "")
+    wanted = base
+    if seed.weights and (current is None or current.seed != seed.block or seed.static is not None):
         champion = heaviest(seed.weights)
         others = {slot: weight for slot, weight in seed.weights.items() if slot != champion}
-        base = current if current is not None else Route(model=seed.model, salt=salt)
-        wanted = with_weights(base, others, champion, next(iter(others), None))
-    else:
-        wanted = current
+        moved = with_weights(base, others, champion, next(iter(others), None))
+        wanted = replace(moved, rollout=None, previous=base.previous if base.champion in (None, champion) else base.champion)
+    assign_by = seed.assign_by if wanted.rollout is None else wanted.assign_by
+    if current is None and not seed.weights:
+        base = replace(base, assign_by=assign_by)  # by itself no reason for a row: each rollout sets it as it begins
     wanted = replace(
         wanted,
-        assign_by=seed.assign_by,
+        assign_by=assign_by,
         fallback=seed.fallback,
         shadow=seed.shadow,
         shadow_share=seed.shadow_share,
@@ -82,7 +87,7 @@ def seeded(current: Route | None, seed: RouteSeed, salt: str) -> Route | None:
         static=seed.static,
         seed=seed.block,
     )
-    return None if wanted == current else wanted
+    return None if wanted == base else wanted
 
 
 def heaviest(weights: Mapping[str, int]) -> str:

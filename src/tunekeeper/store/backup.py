@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tunekeeper.core.clock import Clock
 from tunekeeper.core.errors import Busy, DiskFull, NotFound, UserError
-from tunekeeper.store import archive, lock, sqlite
+from tunekeeper.store import archive, lock, madebackups, sqlite
 from tunekeeper.store.archive import SUFFIX, Contents, Header, Writer
 from tunekeeper.store.database import Database
 from tunekeeper.store.flocks import held
@@ -82,6 +82,7 @@ def create(root: Path, out: Path, clock: Clock, *, product: str, databases: bool
                 file.flush()
                 os.fsync(file.fileno())
                 size = os.fstat(file.fileno()).st_size
+                madebackups.note(root, out, clock.utc())
                 os.rename(part, out)
         except BaseException:
             part.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """One database: `control` (what gateways and rollback need) or `state` (everything else). SQLite here, PostgreSQL by URL.
 
-Opening reads the schema's number and nothing more; only `create` and `upgrade` migrate, and only they import Alembic.
+Opening reads the schema's number and nothing more; only `upgrade` migrates, and it imports Alembic only where there is an older
+schema.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 
 from tunekeeper.core.clock import Clock
 from tunekeeper.core.errors import Busy, DiskFull, NotFound, OurFault, OutsideError, TunekeeperError, UserError
-from tunekeeper.store import leases, lock, schema, sqlite
+from tunekeeper.store import leases, lock, schema, snapshot, sqlite
 from tunekeeper.store.leases import Lease
 from tunekeeper.store.transactions import Name, Read, Write, append_audit
 
@@ -116,10 +117,11 @@ class Database:
     def upgrade(self) -> Path | None:
         """Create the tables, or bring them to this release's schema. An existing file is copied first: returns that copy's
         path, None where nothing was copied. Raises UserError when the database is of a newer release."""
-        if self.version() == schema.HEAD[self.name]:
+        found = self.version()
+        if found == schema.HEAD[self.name]:
             return None
-        if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+        if found is None and self.path is not None and snapshot.create(self.path, self.name):
+            return None
         from tunekeeper.store import migrate
 
         with self._alone(120.0, None), self._translated():

@@ -28,12 +28,31 @@ class Erasure:
     """16 hex digits: xxh3_64 of the user's name."""
     undone: bool = False
     """Whether this line says that a restored backup may have brought the user back."""
+    found: int = 0
+    """Of a line that says an erasure has ended: the requests, and copies of them, that it erased. Backups made until then hold
+    them."""
 
 
 def note(root: Path, user: str, at: datetime) -> None:
     """Write down, before it begins, that `user` is erased. Raises OSError."""
-    unit = xxhash.xxh3_64_hexdigest(user.encode("utf-8", "replace"))
-    append(root, [Erasure(at=at, unit=unit)])
+    append(root, [Erasure(at=at, unit=unit_of(user))])
+
+
+def ended(root: Path, user: str, at: datetime, found: int) -> None:
+    """Write down that an erasure of `user` has ended that `found` something. Raises OSError."""
+    if found:
+        append(root, [Erasure(at=at, unit=unit_of(user), found=found)])
+
+
+def held_until(root: Path, user: str) -> datetime | None:
+    """When the last erasure of `user` that found something ended: a backup made until then may hold the user. None: never."""
+    unit = unit_of(user)
+    return max((each.at for each in load(root) if each.unit == unit and each.found), default=None)
+
+
+def unit_of(user: str) -> str:
+    """The digest by which the list and the log know a user."""
+    return xxhash.xxh3_64_hexdigest(user.encode("utf-8", "replace"))
 
 
 def append(root: Path, erasures: Iterable[Erasure]) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 UNSUPERVISED_SECONDS = 600.0
 """Real seconds that worker and keeper go on without a supervisor."""
 LOOKS = 20
 """How often a supervisor is looked for within that time. Seldom on purpose: a look at a lock that is free borrows it for some
-microseconds, in which a supervisor that starts just then would take it for held."""
+microseconds, for which a supervisor that starts just then has to wait."""
 
 
 def held(path: Path) -> bool:
@@ -27,6 +29,21 @@ def held(path: Path) -> bool:
         return True
     finally:
         os.close(handle)
+
+
+def seize(handle: int) -> bool:
+    """Take the flock of an open file for oneself; False when another process has it. Who only looks (`held`) borrows a free lock
+    for a moment, however long a busy machine makes that: lookers share it, so that they are told from a holder and waited for."""
+    while True:
+        with suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        fcntl.flock(handle, fcntl.LOCK_UN)
+        time.sleep(0.001)
 
 
 class Supervision:

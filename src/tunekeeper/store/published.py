@@ -116,26 +116,26 @@ class PublishedReader:
     def __init__(self, root: Path) -> None:
         self.folder = root / "routes"
         self._cells = Cells(self.folder / "generation")
-        self._number = self._cells.view
+        self.number = self._cells.view
         self._table = RouteTable(generation=0)
 
     def generation(self) -> int:
         """The number of the table that counts now; 0 while nothing was ever published. Reads memory: no system call."""
-        return self._number[0]
+        return self.number[0]
 
     def current(self) -> RouteTable:
         """The table that counts now, loaded again only when its number changed; an empty one of generation 0 while nothing
         was published. Raises RouteUnavailable when its file is missing, torn or damaged; the next call tries again."""
-        if self._number[0] == self._table.generation:
+        if self.number[0] == self._table.generation:
             return self._table
         for _ in range(5):
-            number = self._number[0]
+            number = self.number[0]
             try:
                 self._table = load(self.folder / str(number), number) if number else RouteTable(generation=0)
                 return self._table
             except FileNotFoundError:
                 continue  # three more were published between the look at the number and the open
-        raise RouteUnavailable(f"{self.folder / str(self._number[0])} is missing", fix=_AGAIN)
+        raise RouteUnavailable(f"{self.folder / str(self.number[0])} is missing", fix=_AGAIN)
 
     def close(self) -> None:
         """Unmap the number."""

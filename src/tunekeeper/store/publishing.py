@@ -1,9 +1,17 @@
-"""From the committed table to the published one: what is newest in `control.db` is what gateways obey."""
+"""From the committed table to the published one: what is newest in `control.db` is what gateways obey.
+
+`python -m tunekeeper.store.publishing --root ROOT` does it in a process of its own, for a supervisor that loads no database.
+"""
 
 from __future__ import annotations
 
+import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from tunekeeper.core.clock import SystemClock
+from tunekeeper.core.errors import OK, TunekeeperError
 from tunekeeper.store.database import Database
 from tunekeeper.store.generation import current_generation
 from tunekeeper.store.ledgers.routes import load_route_table
@@ -22,3 +30,20 @@ def publish_newest(control: Database, root: Path, *, by: str, break_after: float
         table = load_route_table(tx)
         publish(root, table)
     return table.generation
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Publish what is committed in a data directory; returns the exit code. Errors are one line on stderr."""
+    parser = argparse.ArgumentParser(prog="tunekeeper.store.publishing")
+    parser.add_argument("--root", type=Path, required=True, help="the data directory")
+    root = parser.parse_args(arguments).root
+    try:
+        publish_newest(Database(root / "control.db", "control", SystemClock()), root, by="publish")
+    except TunekeeperError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

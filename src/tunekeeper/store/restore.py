@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tunekeeper.core.errors import ArtifactError, Busy, DiskFull, OutsideError, UserError
-from tunekeeper.store import archive, erasures, schema, sqlite
+from tunekeeper.store import archive, erasures, madebackups, schema, sqlite
 from tunekeeper.store.archive import Caps, Contents, Header
 from tunekeeper.store.erasures import Erasure
 from tunekeeper.store.flocks import held
@@ -64,6 +64,7 @@ def restore(
         contents = archive.read(file, begin=_accept, sink=_Folder(fresh), caps=caps)
         undone = erasures.undone_by(erasures.load(target), erasures.load(fresh), at)
         erasures.append(fresh, undone)
+        madebackups.carry_over(target, fresh)
         _finish(fresh)
         aside = _move_aside(target, at) if filled else None
         try:

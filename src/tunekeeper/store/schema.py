@@ -10,14 +10,11 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-HEAD = {"control": "0001", "state": "0001"}
-"""Newest migration of each database: what this release can read and write."""
+from tunekeeper.store import snapshot
 
-CONTROL_LEDGERS = ("routes", "slots", "rollouts", "approvals", "incidents", "promotions", "keys")
-STATE_LEDGERS = (
-    *("datasets", "reviews", "runs", "versions", "artifacts", "exams", "scores", "suite_locks"),
-    *("signals", "baselines", "alerts", "triggers", "cycles", "jobs"),
-)
+HEAD = dict(snapshot.HEAD)
+"""Newest migration of each database: what this release can read and write."""
+CONTROL_LEDGERS, STATE_LEDGERS = snapshot.LEDGERS["control"], snapshot.LEDGERS["state"]
 
 _METADATA = {"control": sa.MetaData(), "state": sa.MetaData()}
 _NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")

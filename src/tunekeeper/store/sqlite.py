@@ -12,16 +12,17 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import sqlalchemy as sa
+
+from tunekeeper.store.snapshot import address, prepare
 
 _BUSY_SECONDS = 10.0
 
 
 def writer(path: Path, *, create: bool = False) -> sa.Engine:
     """An engine for read-write connections; to be used under the file's lock only. `create`: make the file when missing."""
-    return _engine(path, "rwc" if create else "rw", "BEGIN IMMEDIATE", _prepare)
+    return _engine(path, "rwc" if create else "rw", "BEGIN IMMEDIATE", prepare)
 
 
 def reader(path: Path) -> sa.Engine:
@@ -45,7 +46,7 @@ def backup(path: Path, target: Path) -> None:
     """Copy a database to `target`, whole or not at all; under the lock. `target` must not exist."""
     part = target.with_name(target.name + ".part")
     part.unlink(missing_ok=True)
-    with closing(sqlite3.connect(_address(path, "ro"), uri=True)) as source, closing(sqlite3.connect(part)) as copy:
+    with closing(sqlite3.connect(address(path, "ro"), uri=True)) as source, closing(sqlite3.connect(part)) as copy:
         source.backup(copy)
     os.replace(part, target)
     sync_folder(target.parent)
@@ -60,20 +61,10 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _address(path: Path, mode: str) -> str:
-    return f"file:{quote(str(path))}?mode={mode}"
-
-
-def _prepare(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA wal_autocheckpoint=0")
-
-
 def _engine(path: Path, mode: str, begin: str, prepare: Callable[[sqlite3.Connection], None]) -> sa.Engine:
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(
-            _address(path, mode), uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            address(path, mode), uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         prepare(connection)
         return connection

@@ -9,7 +9,8 @@ Behaviours (each takes an optional `:SECONDS`): `ok` · `500` · `503` · `400` 
 head) · `hang_body` (head, then nothing) · `slow` (first token late) · `drip` (each token late) · `early_end` (clean end without
 finish_reason and `[DONE]`) · `cut` (connection dropped in the middle) · `garbage` (bytes that are not HTTP) · `garbage_body` (200
 that is not JSON) · `wrong_length` · `error_in_200` · `error_in_stream` · `close` (dropped without a byte) · `no_usage` · `unsure`
-(tokens of probability 0.1 where log-probabilities are asked for, else 0.9) · `unsure_drip` (each token late as well).
+(tokens of probability 0.1 where log-probabilities are asked for, else 0.9) · `unsure_drip` (each token late as well) ·
+`no_logprobs` (400 where log-probabilities are asked for).
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ BEHAVIOURS = (
     "no_usage",
     "unsure",
     "unsure_drip",
+    "no_logprobs",
 )
 SURE, UNSURE = -0.1, -2.3
 """Log-probability of each token."""
@@ -169,6 +171,8 @@ class FakeUpstream:
     async def _behave(self, path: str, body: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
         name, _, seconds = (self.script.popleft() if self.script else self.default).partition(":")
         delay = float(seconds) if seconds else 0.05
+        if name == "no_logprobs":
+            name = "400" if body.get("logprobs") else "ok"
         if name in STATUSES:
             error = {"error": {"message": STATUSES[name], "type": "server_error", "param": None, "code": None}}
             return await self._json(writer, int(name), error, b"retry-after: 7\r\n" if name == "429" else b"")
@@ -186,16 +190,14 @@ class FakeUpstream:
         if name == "hang":
             await asyncio.sleep(HANG)
         if name == "garbage":
-            writer.write(b"\x16\x03\x01 this is not HTTP \x00\xff\r\n\r\n")
-            await writer.drain()
+            await _put(writer, b"\x16\x03\x01 this is not HTTP \x00\xff\r\n\r\n")
         return False
 
     async def _plain(self, name: str, path: str, body: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
         if name == "error_in_200":
             return await self._json(writer, 200, {"error": {"message": "out of memory", "type": "server_error", "code": None}})
         if name == "garbage_body":
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n<html>no!")
-            await writer.drain()
+            await _put(writer, b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n<html>no!")
             return False
         logprob = UNSURE if name.startswith("unsure") else SURE
         answer = json.dumps(
@@ -204,15 +206,13 @@ class FakeUpstream:
         if name not in ("hang_body", "wrong_length", "early_end", "cut"):
             return await self._send(writer, 200, answer)
         head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % (len(answer) + 10)
-        writer.write(head + (b"" if name == "hang_body" else answer[: len(answer) // 2]))
-        await writer.drain()
+        await _put(writer, head + (b"" if name == "hang_body" else answer[: len(answer) // 2]))
         if name == "hang_body":
             await asyncio.sleep(HANG)
         return False
 
     async def _stream(self, name: str, delay: float, path: str, body: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
-        await writer.drain()
+        await _put(writer, b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
         if name == "hang_body":
             await asyncio.sleep(HANG)
         logprob = UNSURE if name.startswith("unsure") else SURE
@@ -224,18 +224,16 @@ class FakeUpstream:
         if name == "error_in_200":
             events = []
         for event in events:
-            writer.write(b"%x\r\n%s\r\n" % (len(event), event))
-            await writer.drain()
+            await _put(writer, b"%x\r\n%s\r\n" % (len(event), event))
             if name.endswith("drip") or self.delay:
                 await asyncio.sleep(delay if name.endswith("drip") else self.delay)
         if name in ("error_in_stream", "error_in_200"):
             error = b'data: {"error":{"message":"out of memory","type":"server_error","code":500}}\n\n'
-            writer.write(b"%x\r\n%s\r\n" % (len(error), error))
+            await _put(writer, b"%x\r\n%s\r\n" % (len(error), error))
         if name in ("cut", "wrong_length"):
             writer.transport.abort()
             return False
-        writer.write(b"0\r\n\r\n")
-        await writer.drain()
+        await _put(writer, b"0\r\n\r\n")
         return True
 
     async def _control(self, method: str, raw: bytes, writer: asyncio.StreamWriter) -> bool:
@@ -261,9 +259,16 @@ class FakeUpstream:
 
     async def _send(self, writer: asyncio.StreamWriter, status: int, body: bytes, extra: bytes = b"") -> bool:
         head = b"HTTP/1.1 %d X\r\ncontent-type: application/json\r\n%scontent-length: %d\r\n\r\n" % (status, extra, len(body))
-        writer.write(head + body)
-        await writer.drain()
+        await _put(writer, head + body)
         return True
+
+
+async def _put(writer: asyncio.StreamWriter, data: bytes) -> None:
+    """Write. A client may have gone since the last piece, which the event loop tells as RuntimeError or not at all."""
+    if writer.transport.is_closing():
+        raise ConnectionResetError("the client went away")
+    writer.write(data)
+    await writer.drain()
 
 
 async def _gone(reader: asyncio.StreamReader) -> None:

@@ -7,11 +7,23 @@ random part, in random order, torn, with zeros where nothing arrived; names that
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Protocol
 
+import msgspec
+
+from tunekeeper.core.clock import ManualClock
+from tunekeeper.core.errors import OutsideError
+from tunekeeper.core.ids import request_id
+from tunekeeper.store.log import Spool, segments
+from tunekeeper.store.log.lines import scan
 from tunekeeper.store.log.segments import Disk
+
+Record = Callable[..., dict[str, Any]]
 
 
 class _File:
@@ -83,18 +95,101 @@ class PowerDisk(Disk):
         folder.mkdir(parents=True)
         for file in self.all:
             if file.named or rng.random() < 0.5:
-                (folder / file.name).write_bytes(_survived(file, rng))
+                (folder / file.name).write_bytes(survived(file, rng))
 
 
-def _survived(file: _File, rng: random.Random) -> bytes:
+class Sheet(Protocol):
+    """What is known of one file's content."""
+
+    durable: bytes | bytearray
+    pending: list[tuple[str, int, bytes]]
+
+
+def survived(file: Sheet, rng: random.Random) -> bytes:
+    """What a cut leaves of a file: some of what no sync covered, in any order, torn (but never a write called `whole`)."""
     content = bytearray(file.durable)
     arrived = [each for each in file.pending if rng.random() < 0.6]
     rng.shuffle(arrived)
     for kind, at, data in arrived:
-        if kind == "cut":
-            del content[at:]
-            continue
-        part = data[: rng.randrange(len(data) + 1)] if rng.random() < 0.5 else data
-        content.extend(b"\0" * (at + len(part) - len(content)))
-        content[at : at + len(part)] = part
+        torn = kind == "write" and rng.random() < 0.5
+        change(content, kind, at, data[: rng.randrange(len(data) + 1)] if torn else data)
     return bytes(content)
+
+
+def change(content: bytearray, kind: str, at: int, data: bytes) -> None:
+    """Write `data` at a place, or with `cut` drop what is after it."""
+    if kind == "cut":
+        del content[at:]
+        return
+    content.extend(b"\0" * (at + len(data) - len(content)))
+    content[at : at + len(data)] = data
+
+
+class Ledger:
+    """What an outside client knows: what was written, and what it was told is durable."""
+
+    def __init__(self) -> None:
+        self.written: dict[str, bytes] = {}
+        self.acknowledged: set[str] = set()
+        self.refused: set[str] = set()
+
+
+def serve(spool: Spool, clock: ManualClock, record: Record, rng: random.Random, ticks: int) -> Ledger:
+    """Some ticks of a gateway: records are flushed, mostly synced, and acknowledged only after that."""
+    ledger = Ledger()
+    waiting: list[str] = []
+    for _ in range(ticks):
+        for _ in range(rng.randrange(1, 4)):
+            made = record(request=msgspec.json.encode({"text": "x" * rng.randrange(400)}))
+            ledger.written[made["request_id"]] = made["request"]
+            waiting.append(made["request_id"])
+            spool.opened({name: made[name] for name in ("request_id", "timestamp", "model_id")})
+            spool.ended(made, awaited=True)
+        spool.flush()
+        clock.advance(rng.choice((0.0, 0.01, 2.0)))
+        if rng.random() < 0.25:
+            continue
+        try:
+            spool.sync()
+            ledger.acknowledged.update(waiting)
+        except OutsideError:
+            ledger.refused.update(waiting)
+        waiting = []
+    return ledger
+
+
+def recovered(root: Path) -> dict[str, bytes]:
+    """Request id → body of every record that recovery takes for good, straight from the lines."""
+    found = {}
+    for segment in segments.list_segments(root):
+        for line in scan(segment.path.read_bytes()).lines:
+            if line.kind == "E":
+                said = msgspec.json.decode(line.json, type=dict[str, msgspec.Raw])
+                found[msgspec.json.decode(said["request_id"], type=str)] = bytes(said["request"])
+    return found
+
+
+def cut_once(root: Path, image: Path, clock: ManualClock, record: Record, seed: int) -> tuple[Ledger, dict[str, bytes]]:
+    """One life of a spool under `root`, cut off by the power: what an outsider knows, and what is recovered from `image`, where
+    everything acknowledged must be and nothing damaged may."""
+    rng, disk = random.Random(seed), PowerDisk()
+    spool = Spool(root, "gateway-0", clock, power=True, max_bytes=3000, disk=disk)
+    ledger = serve(spool, clock, record, rng, rng.randrange(3, 14))
+    disk.image(image, rng)
+    spool.close()
+    found = recovered(image)
+    assert ledger.acknowledged <= found.keys(), seed
+    assert all(ledger.written[id] == body for id, body in found.items()), seed
+    return ledger, found
+
+
+def numbered(clock: ManualClock) -> Record:
+    """Records as the gateway gives them to the spool, the n-th about question n."""
+    numbers = itertools.count()
+
+    def make(**fields: Any) -> dict[str, Any]:
+        n = next(numbers)
+        made = request_id(clock.utc(), b"k" * 32, lambda size: n.to_bytes(size, "big"))
+        return {"request_id": made, "timestamp": clock.utc(), "model_id": "support-desk", **fields}
+
+    return make

@@ -42,7 +42,7 @@ def running(root: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         child.communicate()
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20) -> bool:
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> bool:
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
         time.sleep(0.02)
@@ -60,14 +60,14 @@ def test_a_keeper_compacts_answers_lookups_stays_alone_and_ends(root: Path, cloc
         assert wait_for(lambda: (root / "run" / "keeper.sock").exists())
         spool.ended(new)
         spool.flush()
-        assert ask(root, "new") == [new["request_id"]]
+        assert ask(root, "new", 60) == [new["request_id"]]
         second = subprocess.run(
             [sys.executable, "-m", "tunekeeper.store.log.keeper", "--root", str(root), "--once"], capture_output=True, text=True
         )
         assert second.returncode == 4
         assert second.stderr.startswith("a keeper already works on")
         child.send_signal(signal.SIGTERM)
-        assert child.wait(10) == 0
+        assert child.wait(60) == 0
     assert not (root / "run" / "keeper.sock").exists()
     assert not segments.is_held(root / "run" / "keeper.lock")
     spool.close()
@@ -116,7 +116,7 @@ def test_a_socket_of_a_deep_folder_works(tmp_path: Path, clock: ManualClock) -> 
     deep = tmp_path / ("d" * 90) / ("e" * 90)
     with running(deep):
         assert wait_for(lambda: (deep / "run" / "keeper.sock").exists())
-        assert ask(deep, "x") == []
+        assert ask(deep, "x", 60) == []
     assert len(str(deep)) > 108
 
 
@@ -130,7 +130,7 @@ def test_a_keeper_ends_some_time_after_its_supervisor_and_one_without_any_goes_o
         with pytest.raises(subprocess.TimeoutExpired):
             child.wait(0.6)
         os.close(supervisor)
-        assert child.wait(10) == 0
+        assert child.wait(60) == 0
         assert child.stderr is not None
         assert child.stderr.read() == "keeper: no supervisor for too long, ends\n"
         assert not (left / "run" / "keeper.sock").exists()

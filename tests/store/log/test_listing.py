@@ -74,3 +74,24 @@ def test_only_files_whose_ids_overlap_are_grouped_and_the_range_holds_every_shar
     assert found.files == (a, b, c)
     assert (found.low, found.high) == ("f", "k")
     assert clusters([apart, a]) == clusters([]) == []
+
+
+def test_files_found_together_with_their_footers_follow_every_change(tmp_path: Path) -> None:
+    folder = tmp_path / "log" / "metrics" / "2026-01-05T09" / "desk"
+    first = write_table(folder, "a.parquet", "metrics", table("a", "c"))
+    write_table(folder.parent / "other", "b.parquet", "metrics", table("b"))
+    aged(folder, folder.parent, folder.parent.parent, folder.parent / "other")
+    listing = Listing(tmp_path)
+
+    def found(model: str | None) -> list[tuple[str, str]]:
+        return [(one.low, one.high) for one in listing.found("metrics", None, None, model)]
+
+    for _ in range(2):
+        assert (found("desk"), found(None)) == ([("a", "c")], [("a", "c"), ("b", "b")])
+    write_table(folder, "a.parquet", "metrics", table("a", "b"))
+    assert found("desk") == [("a", "b")]
+    aged(folder)
+    assert found("desk") == found("desk") == [("a", "b")]
+    first.unlink()
+    assert found("desk") == []
+    assert listing.found("tokens", None, None, None) == []

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tunekeeper.core.errors import OutsideError
+from tunekeeper.store.log import lookups
 from tunekeeper.store.log.lookups import AT_ONCE, LookupServer, ask
 
 
@@ -28,7 +30,7 @@ def server(tmp_path: Path) -> Iterator[LookupServer]:
 
 def say(server: LookupServer, data: bytes) -> bytes:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
-        caller.settimeout(5)
+        caller.settimeout(60)
         caller.connect(str(server.path))
         caller.sendall(data)
         return caller.makefile("rb").readline()
@@ -36,7 +38,7 @@ def say(server: LookupServer, data: bytes) -> bytes:
 
 @pytest.mark.parametrize(("body_id", "found"), [("one", ["req_1"]), ("two", ["req_1", "req_2"]), ("none", [])])
 def test_a_lookup_says_one_several_or_none(server: LookupServer, tmp_path: Path, body_id: str, found: list[str]) -> None:
-    assert ask(tmp_path, body_id) == found
+    assert ask(tmp_path, body_id, 60) == found
 
 
 @pytest.mark.parametrize("line", [b"{}\n", b"x" * 10_000 + b"\n", b'{"body_id": 3}\n', b"\xff\n"])
@@ -46,7 +48,7 @@ def test_what_is_no_question_gets_an_error_line(server: LookupServer, line: byte
 
 def test_a_failure_of_the_index_is_said(server: LookupServer, tmp_path: Path) -> None:
     with pytest.raises(OutsideError, match="Input/output error"):
-        ask(tmp_path, "broken")
+        ask(tmp_path, "broken", 60)
 
 
 def test_an_absent_keeper_is_one_clear_error(tmp_path: Path) -> None:
@@ -54,7 +56,10 @@ def test_an_absent_keeper_is_one_clear_error(tmp_path: Path) -> None:
         ask(tmp_path, "x")
 
 
-def test_callers_beyond_the_limit_are_told_so_and_the_others_still_answered(server: LookupServer, tmp_path: Path) -> None:
+def test_callers_beyond_the_limit_are_told_so_and_the_others_still_answered(
+    server: LookupServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookups._Handler, "timeout", 60.0)  # those who came first keep their places
     callers = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) for _ in range(AT_ONCE)]
     try:
         for caller in callers:
@@ -62,7 +67,33 @@ def test_callers_beyond_the_limit_are_told_so_and_the_others_still_answered(serv
             caller.sendall(b'{"body_id":"one"}\n')
             assert json.loads(caller.makefile("rb").readline())["request_ids"] == ["req_1"]
         with pytest.raises(OutsideError, match="busy"):
-            ask(tmp_path, "one")
+            ask(tmp_path, "one", 60)
     finally:
         for caller in callers:
             caller.close()
+
+
+def test_who_is_told_busy_before_it_asked_still_hears_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run").mkdir()
+    hung_up = threading.Event()
+
+    def question(body_id: str) -> dict[str, str]:
+        assert hung_up.wait(60)
+        return {"body_id": body_id}
+
+    monkeypatch.setattr(lookups, "Question", question)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(tmp_path / "run" / lookups.SOCKET))
+        listener.listen()
+
+        def busy() -> None:
+            caller, _ = listener.accept()
+            caller.sendall(b'{"error":"busy"}\n')
+            caller.close()
+            hung_up.set()
+
+        thread = threading.Thread(target=busy)
+        thread.start()
+        with pytest.raises(OutsideError, match="busy"):
+            ask(tmp_path, "one", 60)
+        thread.join()

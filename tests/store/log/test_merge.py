@@ -12,7 +12,7 @@ import pytest
 from tunekeeper.core.clock import ManualClock
 from tunekeeper.store.log import Log, Spool, segments
 from tunekeeper.store.log.compact import compact
-from tunekeeper.store.log.merge import AT_MOST, merge, retain
+from tunekeeper.store.log.merge import AT_MOST, LARGE, chosen, merge, retain
 
 Record = Callable[..., dict[str, Any]]
 
@@ -110,3 +110,26 @@ def test_ids_that_merging_drops_are_still_reported_as_written_twice(root: Path, 
             merge(root, clock.utc() + timedelta(hours=2))
         assert len(parquet(root)) == 1
         assert len(Log(root, clock).find()) == written + 1
+
+
+def test_while_an_hour_runs_no_large_file_is_written_anew_for_a_few_small_ones() -> None:
+    small = {f"s{n}": 20_000 for n in range(AT_MOST - 1)}
+    assert chosen(small | {"merged": 1 << 20}, AT_MOST) == []
+    assert chosen(small | {"last": 30_000, "merged": 1 << 20}, AT_MOST) == sorted([*small, "last"])
+    assert chosen(small | {"merged": 1 << 20}, 2) == sorted([*small, "merged"])
+
+
+def test_what_is_merged_at_once_fits_in_memory_and_rows_are_never_written_more_often_than_there_are_sizes() -> None:
+    assert chosen({"a": LARGE, "b": 1000}, 2) == []
+    assert len(chosen({f"{n}": LARGE - 1 for n in range(5)}, 2)) == 2
+    files: dict[str, int] = {}
+    written: dict[str, int] = {}
+    for n in range(3_000):
+        files[f"{n}"] = 50_000
+        written[f"{n}"] = 0
+        if some := chosen(files, AT_MOST):
+            whole = sum(files.pop(name) for name in some)
+            files[f"merged-{n}"] = whole
+            written[f"merged-{n}"] = 1 + max(written[name] for name in some)
+    assert max(written.values()) <= 4
+    assert len([size for size in files.values() if size < 10_000_000]) < 60

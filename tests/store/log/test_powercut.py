@@ -4,66 +4,17 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 
-from tests.store.log.powercut import PowerDisk
+from tests.store.log.powercut import PowerDisk, Record, cut_once, recovered, serve
 from tunekeeper.core.clock import ManualClock
 from tunekeeper.core.errors import OutsideError
 from tunekeeper.store.log import Log, Spool, segments
 from tunekeeper.store.log.compact import compact
-from tunekeeper.store.log.lines import scan
 
-Record = Callable[..., dict[str, Any]]
 SEEDS = 200
-
-
-class Ledger:
-    """What an outside client knows: what was written, and what it was told is durable."""
-
-    def __init__(self) -> None:
-        self.written: dict[str, bytes] = {}
-        self.acknowledged: set[str] = set()
-        self.refused: set[str] = set()
-
-
-def serve(spool: Spool, clock: ManualClock, record: Record, rng: random.Random, ticks: int) -> Ledger:
-    """Some ticks of a gateway: records are flushed, mostly synced, and acknowledged only after that."""
-    ledger = Ledger()
-    waiting: list[str] = []
-    for _ in range(ticks):
-        for _ in range(rng.randrange(1, 4)):
-            made = record(request=msgspec.json.encode({"text": "x" * rng.randrange(400)}))
-            ledger.written[made["request_id"]] = made["request"]
-            waiting.append(made["request_id"])
-            spool.opened({name: made[name] for name in ("request_id", "timestamp", "model_id")})
-            spool.ended(made, awaited=True)
-        spool.flush()
-        clock.advance(rng.choice((0.0, 0.01, 2.0)))
-        if rng.random() < 0.25:
-            continue
-        try:
-            spool.sync()
-            ledger.acknowledged.update(waiting)
-        except OutsideError:
-            ledger.refused.update(waiting)
-        waiting = []
-    return ledger
-
-
-def recovered(root: Path) -> dict[str, bytes]:
-    """Request id → body of every record that recovery takes for good, straight from the lines."""
-    found = {}
-    for segment in segments.list_segments(root):
-        for line in scan(segment.path.read_bytes()).lines:
-            if line.kind == "E":
-                said = msgspec.json.decode(line.json, type=dict[str, msgspec.Raw])
-                found[msgspec.json.decode(said["request_id"], type=str)] = bytes(said["request"])
-    return found
 
 
 def test_a_power_cut_loses_nothing_acknowledged_and_returns_nothing_damaged(
@@ -71,16 +22,8 @@ def test_a_power_cut_loses_nothing_acknowledged_and_returns_nothing_damaged(
 ) -> None:
     cut_off = 0
     for seed in range(SEEDS):
-        rng = random.Random(seed)
-        disk = PowerDisk()
-        spool = Spool(root / str(seed), "gateway-0", clock, power=True, max_bytes=3000, disk=disk)
-        ledger = serve(spool, clock, record, rng, rng.randrange(3, 14))
         image = tmp_path / f"image-{seed}"
-        disk.image(image, rng)
-        spool.close()
-        found = recovered(image)
-        assert ledger.acknowledged <= found.keys(), seed
-        assert all(ledger.written[id] == body for id, body in found.items()), seed
+        ledger, found = cut_once(root / str(seed), image, clock, record, seed)
         cut_off += len(ledger.written) - len(found)
         if seed % 25 == 0:
             with segments.maintenance(image):

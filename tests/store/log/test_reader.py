@@ -209,6 +209,25 @@ def test_token_counts_filled_in_later_appear_and_never_replace_the_servers(
     spool.close()
 
 
+def test_a_score_that_was_given_later_is_the_quality_of_the_request(
+    root: Path, clock: ManualClock, record: Record, settle: Callable[[], None]
+) -> None:
+    spool, log = Spool(root, "gateway-0", clock), Log(root, clock)
+    scored, own, silent = record(), record(quality_score=0.25), record()
+    write(spool, scored, own, silent)
+    for n, (about, value) in enumerate([(scored, 0.5), (scored, 0.75), (own, 1)]):
+        clock.advance(3600)
+        given = {"id": f"fb_{n}", "request_id": about["request_id"], "timestamp": clock.utc(), "kind": "score", "value": value}
+        spool.feedback(given)
+    spool.flush()
+    spool.seal()
+    settle()
+    expected = {scored["request_id"]: 0.75, own["request_id"]: 0.25, silent["request_id"]: None}
+    assert {one.request_id: one.quality_score for one in log.find()} == expected
+    assert {id: log.load(id).quality_score for id in expected} == expected
+    spool.close()
+
+
 def test_a_damaged_parquet_file_is_one_clear_error(root: Path, clock: ManualClock, record: Record) -> None:
     spool, log = Spool(root, "gateway-0", clock), Log(root, clock)
     write(spool, record())

@@ -13,7 +13,7 @@ from typing import Any
 _HOMES = {
     "Log": "tunekeeper.store.log.reader",
     "Spool": "tunekeeper.store.log.spool",
-    "WindowRow": "tunekeeper.store.log.query",
+    "WindowRow": "tunekeeper.store.log.windows",
 }
 __all__ = ["Log", "Spool", "WindowRow"]
 

@@ -25,9 +25,14 @@ def _shape() -> Any:
     return np.dtype([("hash", "<u8"), ("id", f"S{WIDTH}")])
 
 
-def _packed(body_id: str, request_id: str) -> bytes:
-    digest = xxhash.xxh3_64_intdigest(body_id.encode("utf-8", "replace"))
-    return digest.to_bytes(8, "little") + request_id.encode().ljust(WIDTH, b"\0")
+def _packed(pairs: Iterable[tuple[str, str]]) -> bytes:
+    import numpy as np
+
+    fitting = [(body_id, id) for body_id, request_id in pairs if len(id := request_id.encode()) <= WIDTH]
+    rows = np.empty(len(fitting), dtype=_shape())
+    rows["hash"] = np.array([xxhash.xxh3_64_intdigest(body_id.encode("utf-8", "replace")) for body_id, _ in fitting], dtype="<u8")
+    rows["id"] = np.array([id for _, id in fitting], dtype=f"S{WIDTH}")
+    return rows.tobytes()
 
 
 class Index:
@@ -39,7 +44,7 @@ class Index:
     def add(self, hour: str, pairs: Iterable[tuple[str, str]]) -> None:
         """Append (body id, request id) pairs of an hour. Pairs added twice count once. A request id longer than 40 bytes (an
         imported one) is left out: it was never answered by a gateway of ours."""
-        data = b"".join(_packed(body_id, request_id) for body_id, request_id in pairs if len(request_id.encode()) <= WIDTH)
+        data = _packed(pairs)
         if not data:
             return
         self.folder.mkdir(parents=True, exist_ok=True)

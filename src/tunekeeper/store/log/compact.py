@@ -14,13 +14,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tunekeeper.store.log import columns, partitions, segments
+from tunekeeper.store.log import bulk, columns, partitions, segments
 from tunekeeper.store.log.bodyids import Index
 from tunekeeper.store.log.lines import Line, scan
+from tunekeeper.store.log.records import decode
 from tunekeeper.store.log.segments import Segment
-from tunekeeper.store.log.tail import Content, Opened, read_lines
+from tunekeeper.store.log.tail import Opened, read_lines
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _ORPHAN_SECONDS = 60
 
@@ -63,46 +67,79 @@ def compact(root: Path) -> Compacted:
 
 
 def _compact_one(root: Path, segment: Segment) -> Compacted:
-    found = scan(segment.path.read_bytes())
-    content = read_lines(found.lines)
-    records = [record for _, record in content.ended]
-    origins = [f"{segment.stem}:{line.start}" for line, _ in content.ended]
-    _write_inferences(root, segment.stem, records, origins)
-    _write_statements(root, segment, content)
+    found = bulk.read(segment.path.read_bytes())
+    at = found.places(b"E")
+    ended = bulk.endings([found.jsons[i] for i in at], [found.starts[i] for i in at], segment.stem)
+    written = len(ended.metrics)
+    _write_inferences(root, segment.stem, ended.metrics, ended.bodies)
+    unreadable = ended.unreadable + _write_statements(root, segment, found)
     older = [s for s in _carried(root, segment.writer) if s.number < segment.number]
     carry = segment.path.with_suffix(".open")
-    still_open = _still_open([*(_open_lines(older[-1].path) if older else []), *content.open])
+    before = bulk.read(older[-1].path.read_bytes()) if older else None
+    ids = set(ended.metrics["request_id"].to_pylist())
+    still_open, odd = _still_open([*([before] if before else []), found], ids)
     if still_open or older:
-        partitions.write_whole(carry, b"".join(line.json + b"\n" for line, _ in still_open))
-    corrupt = found.corrupt + content.unreadable
-    if corrupt or len({record.request_id for record in records}) < len(records):
+        partitions.write_whole(carry, b"".join(json + b"\n" for json in still_open))
+    corrupt = found.corrupt + unreadable + odd
+    if corrupt or len(ids) < written:
         _keep_aside(segment.path)
     segment.path.unlink()
     for carried in older:
         carried.path.unlink(missing_ok=True)
     if not still_open:
         carry.unlink(missing_ok=True)
-    return Compacted(segments=1, records=len(records), corrupt=corrupt)
+    return Compacted(segments=1, records=written, corrupt=corrupt)
 
 
-def _write_inferences(root: Path, stem: str, records: list[Any], origins: list[str]) -> None:
+def _write_inferences(root: Path, stem: str, metrics: pa.Table, bodies: pa.Table) -> None:
     """Bodies before metrics: a request that a query finds has its bodies."""
-    groups: dict[tuple[str, str], dict[str, tuple[Any, str]]] = defaultdict(dict)
-    for record, origin in zip(records, origins, strict=True):
-        key = (columns.hour_of(record.timestamp), partitions.model_folder(record.model_id))
-        groups[key].setdefault(record.request_id, (record, origin))
-    for (hour, model), rows in groups.items():
-        ordered = [rows[id] for id in sorted(rows)]
-        some = [record for record, _ in ordered]
-        name = f"{stem}.parquet"
-        partitions.write_table(root / "log" / "bodies" / hour / model, name, "bodies", columns.bodies_table(some))
-        table = columns.metrics_table(some, [origin for _, origin in ordered])
-        partitions.write_table(root / "log" / "metrics" / hour / model, name, "metrics", table)
-        Index(root).add(hour, [(record.body_id, record.request_id) for record in some if record.body_id is not None])
+    name = f"{stem}.parquet"
+    for (hour, model), rows in _groups(metrics).items():
+        some = _taken(metrics, rows)
+        partitions.write_table(root / "log" / "bodies" / hour / model, name, "bodies", _taken(bodies, rows))
+        partitions.write_table(root / "log" / "metrics" / hour / model, name, "metrics", some)
+        pairs = zip(some["body_id"].to_pylist(), some["request_id"].to_pylist(), strict=True)
+        Index(root).add(hour, [(body_id, id) for body_id, id in pairs if body_id is not None])
 
 
-def _write_statements(root: Path, segment: Segment, content: Content) -> None:
-    """Feedback by the hour it arrived in, token counts by the segment's."""
+def _taken(table: pa.Table, rows: pa.Array) -> pa.Table:
+    """These rows of a table; the table itself where they are all of it in order, as they mostly are."""
+    import pyarrow.compute as pc
+
+    whole = len(rows) == len(table) and pc.all(pc.less(rows[:-1], rows[1:])).as_py()
+    return table if whole else table.take(rows)
+
+
+def _groups(metrics: pa.Table) -> dict[tuple[str, str], pa.Array]:
+    """Hour and model folder → the places of their rows by request id, the first one of each id."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if len(metrics) == 0:
+        return {}
+    hours = pc.floor_temporal(metrics["timestamp"], unit="hour").combine_chunks().dictionary_encode()
+    models = metrics["model_id"].combine_chunks().dictionary_encode()
+    folders = [partitions.model_folder(model) for model in models.dictionary.to_pylist()]
+    order = pc.sort_indices(metrics, sort_keys=[("request_id", "ascending")])  # stable: of one id, the first line comes first
+    ids = metrics["request_id"].take(order)
+    groups: dict[tuple[str, str], Any] = {}
+    for h, hour in enumerate(hours.dictionary.to_pylist()):
+        for folder in sorted(set(folders)):
+            chosen = [m for m, one in enumerate(folders) if one == folder]
+            inside = (hours.indices.to_numpy() == h) & np.isin(models.indices.to_numpy(), chosen)
+            places = np.flatnonzero(inside[order.to_numpy()])
+            if len(places):
+                some = ids.take(pa.array(places)).combine_chunks()
+                fresh = np.concatenate([[True], pc.not_equal(some[1:], some[:-1]).to_numpy(zero_copy_only=False)])
+                groups[columns.hour_of(hour), folder] = order.take(pa.array(places[fresh]))
+    return groups
+
+
+def _write_statements(root: Path, segment: Segment, found: bulk.Stretch) -> int:
+    """Feedback by the hour it arrived in, token counts by the segment's. Returns how many lines of those and of unknown kinds
+    hold no record of ours."""
+    content = read_lines(found.line(place) for place, kind in enumerate(found.kinds) if kind not in b"OPEX")
     by_hour: dict[str, list[tuple[Line, Any]]] = defaultdict(list)
     for line, record in content.feedback:
         by_hour[columns.hour_of(record.timestamp)].append((line, record))
@@ -115,6 +152,7 @@ def _write_statements(root: Path, segment: Segment, content: Content) -> None:
         origins = [f"{segment.stem}:{line.start}" for line, _ in content.tokens]
         table = columns.tokens_table([record for _, record in content.tokens], origins)
         partitions.write_table(root / "log" / "tokens" / hour / "_", name, "tokens", table)
+    return content.unreadable
 
 
 def _carried(root: Path, writer: str) -> list[Segment]:
@@ -125,10 +163,24 @@ def _open_lines(path: Path) -> list[tuple[Line, Any]]:
     return read_lines(scan(path.read_bytes()).lines).open
 
 
-def _still_open(lines: Iterable[tuple[Line, Any]]) -> list[tuple[Line, Any]]:
-    lines = list(lines)
-    ended = {record.request_id for line, record in lines if line.kind == "E"}
-    return [(line, record) for line, record in lines if line.kind != "E" and record.request_id not in ended]
+def _still_open(stretches: Iterable[bulk.Stretch], ended: set[str]) -> tuple[list[bytes], int]:
+    """The lines of requests that are open after these, and how many lines hold no record of ours. An opening whose ending is
+    there needs no look at more than its id: the ending is complete in itself."""
+    still: list[bytes] = []
+    odd = 0
+    plain = {id.encode() for id in ended}
+    for found in stretches:
+        for place in found.places(b"OP"):
+            if bulk.id_bytes(found.jsons[place]) in plain:
+                continue
+            named = bulk.name(found.jsons[place])
+            if named is not None and named[0] in ended:
+                continue
+            if decode(found.line(place)) is None:
+                odd += 1
+            else:
+                still.append(found.jsons[place])
+    return still, odd
 
 
 def _bury(root: Path, writer: str) -> Compacted:
@@ -139,7 +191,8 @@ def _bury(root: Path, writer: str) -> Compacted:
         opened.take(line.kind, record)
     records = opened.interrupted()
     if records:
-        _write_inferences(root, f"{carried[-1].stem}-open", records, [f"open:{record.request_id}" for record in records])
+        metrics = columns.metrics_table(records, [f"open:{record.request_id}" for record in records])
+        _write_inferences(root, f"{carried[-1].stem}-open", metrics, columns.bodies_table(records))
     for segment in carried:
         segment.path.unlink(missing_ok=True)
     (root / "spool" / f"{writer}.lock").unlink(missing_ok=True)

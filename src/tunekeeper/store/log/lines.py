@@ -22,51 +22,57 @@ MAX_DEPTH = 200
 
 _VALIDATE = msgspec.json.Decoder(msgspec.Raw).decode
 _ENCODE = msgspec.json.Encoder().encode
+_NOT_OPENING = bytes(sorted(set(range(256)) - set(b"[{")))
 _NO_BRACKETS = bytes(sorted(set(range(256)) - set(b'[]{}"')))
 
 Body = bytes | msgspec.Raw | None
 
 
 def encode(kind: str, fields: Mapping[str, Any], request: Body = None, response: Body = None) -> bytes:
-    """One line with its newline. Bodies are embedded byte for byte, raw newlines as spaces; what is not safe JSON in UTF-8
-    (a lone surrogate, another encoding, no JSON at all) goes base64 into `request64` or `response64`. A body given as
-    `msgspec.Raw` was already validated by msgspec. None-valued fields are left out by the caller."""
-    record: dict[str, Any] = {"k": kind, **fields}
-    if request is not None:
-        _embed(record, "request", request)
-    if response is not None:
-        _embed(record, "response", response)
+    """One line with its newline: `members` and `assemble` in one. None-valued fields are left out by the caller."""
+    return assemble(kind, members(fields), request, response)
+
+
+def members(fields: Mapping[str, Any]) -> bytes:
+    """The fields as members of a JSON object, without its braces."""
     try:
-        rest = _ENCODE(record)[1:]
+        return _ENCODE(fields)[1:-1]
     except UnicodeEncodeError:
-        rest = _ENCODE(_without_surrogates(record))[1:]
+        return _ENCODE(_without_surrogates(fields))[1:-1]
+
+
+def assemble(kind: str, told: bytes, request: Body = None, response: Body = None) -> bytes:
+    """One line with its newline. `told`: members, without braces. Bodies are embedded byte for byte, raw newlines as spaces; what
+    is not safe JSON in UTF-8 (a lone surrogate, another encoding, no JSON at all) goes base64 into `request64` or `response64`. A
+    body given as `msgspec.Raw` was already validated by msgspec."""
+    parts = [b'"k":"', kind.encode(), b'",' if told else b'"', told]
+    for name, body in ((b"request", request), (b"response", response)):
+        if body is None:
+            continue
+        safe = _safe(body)
+        if safe is not None:
+            parts += (b',"', name, b'":', safe)
+        else:
+            parts += (b',"', name, b'64":"', base64.b64encode(bytes(body)), b'"')
+    parts.append(b"}")
+    rest = b"".join(parts)
     if b"\n" in rest:
         rest = rest.replace(b"\n", b" ")
     if MARK in rest:
         # A client's own object could look like a line of ours after a torn write; one insignificant space makes that impossible.
         rest = rest.replace(MARK, b'{ "c":"')
-    return b"".join((MARK, xxhash.xxh3_64_hexdigest(rest).encode(), b'",', rest, b"\n"))
+    return b'%s%s",%s\n' % (MARK, xxhash.xxh3_64_hexdigest(rest).encode(), rest)
 
 
-def _embed(record: dict[str, Any], name: str, body: bytes | msgspec.Raw) -> None:
-    safe = _safe(body)
-    if safe is not None:
-        record[name] = safe
-        return
-    record.pop(name, None)
-    record[name + "64"] = base64.b64encode(bytes(body)).decode()
-
-
-def _safe(body: bytes | msgspec.Raw) -> msgspec.Raw | None:
+def _safe(body: bytes | msgspec.Raw) -> bytes | None:
     """The body ready to be embedded, or None when it would break the line for some reader."""
     try:
-        raw = body if isinstance(body, msgspec.Raw) else _VALIDATE(body)
-        data = bytes(raw)
+        data = bytes(body if isinstance(body, msgspec.Raw) else _VALIDATE(body))
         if not data.isascii():
             data.decode()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return None if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _depth(data) > MAX_DEPTH else raw
+    return None if len(data.translate(None, _NOT_OPENING)) > MAX_DEPTH and _depth(data) > MAX_DEPTH else data
 
 
 def _depth(data: bytes) -> int:

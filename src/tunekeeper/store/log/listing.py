@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import time
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -56,6 +57,8 @@ class Listing:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._folders: dict[str, tuple[int, tuple[str, ...]]] = {}
+        self._inside: dict[str, tuple[int, list[Stored]]] = {}
+        self._hours: dict[tuple[str, str], tuple[tuple[str, ...], list[str], list[str]]] = {}
         self._footers: dict[str, Stored] = {}
 
     def files(self, kind: str, since: datetime | None, until: datetime | None, model: str | None = None) -> list[str]:
@@ -66,6 +69,32 @@ class Listing:
         """The files of statements (feedback, tokens), which lie beside the models', from `since` on."""
         return self._files(kind, since, None, partitions.model_folder(None))
 
+    def found(self, kind: str, since: datetime | None, until: datetime | None, model: str | None) -> list[Stored]:
+        """The files of `files`, or, for statements, those of `shared`, as `stored` gives them. Of a folder that did not change
+        since it was remembered, no file is looked at."""
+        folder = partitions.model_folder(model) if model is not None or kind in partitions.STATEMENTS else None
+        found: list[Stored] = []
+        for place in self._places(kind, since, until, folder):
+            known = self._inside.get(place)
+            if known is not None:
+                try:
+                    if os.stat(place).st_mtime_ns == known[0]:  # files come and go by renaming, which their folder shows
+                        found += known[1]
+                        continue
+                except FileNotFoundError:
+                    del self._inside[place]
+                    continue
+            found += self._look(place)
+        return found
+
+    def _look(self, place: str) -> list[Stored]:
+        names = self._listed(place, partitions.visible)
+        found = self.stored([f"{place}/{name}" for name in names])
+        remembered = self._folders.get(place)
+        if remembered is not None and remembered[1] is names:
+            self._inside[place] = (remembered[0], found)
+        return found
+
     def stored(self, paths: Iterable[str]) -> list[Stored]:
         """What the footers of these files say; files without rows are left out. Raises OSError for a file that is gone and
         pyarrow.ArrowInvalid for one that is damaged."""
@@ -73,14 +102,24 @@ class Listing:
         return [one for one in found if one.low <= one.high]
 
     def _files(self, kind: str, since: datetime | None, until: datetime | None, folder: str | None) -> list[str]:
+        places = self._places(kind, since, until, folder)
+        return [f"{place}/{name}" for place in places for name in self._listed(place, partitions.visible)]
+
+    def _places(self, kind: str, since: datetime | None, until: datetime | None, folder: str | None) -> list[str]:
         top = f"{self.root}/log/{kind}"
-        found: list[str] = []
-        for hour in partitions.within(self._listed(top, partitions.names), since, until):
-            names = [folder] if folder is not None else self._listed(f"{top}/{hour}", partitions.names)
-            for name in names:
-                place = f"{top}/{hour}/{name}"
-                found.extend(f"{place}/{file}" for file in self._listed(place, partitions.visible))
-        return found
+        listed = self._listed(top, partitions.names)
+        if folder is None:
+            return [
+                f"{top}/{hour}/{name}"
+                for hour in partitions.within(listed, since, until)
+                for name in self._listed(f"{top}/{hour}", partitions.names)
+            ]
+        known = self._hours.get((kind, folder))
+        if known is None or known[0] is not listed:
+            hours = partitions.within(listed, None, None)
+            known = self._hours[kind, folder] = (listed, hours, [f"{top}/{hour}/{folder}" for hour in hours])
+        low, high = partitions.bounds(since, until)
+        return known[2][bisect_left(known[1], low) : bisect_right(known[1], high)]
 
     def _listed(self, folder: str, read: Callable[[Path], list[str]]) -> tuple[str, ...]:
         try:
@@ -107,16 +146,18 @@ class Listing:
 
 
 def _read_footer(path: str, stamp: tuple[int, int, int]) -> Stored:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
-        footer, names = file.metadata, tuple(file.schema_arrow.names)
+    with pa.OSFile(path) as file:  # two thirds of the time of `ParquetFile`, and a reader begins with hundreds of these
+        footer = pq.read_metadata(file)
+    names = footer.schema.to_arrow_schema().names
     place = footer.schema.names.index("request_id") if "request_id" in footer.schema.names else 0
     ranges = [footer.row_group(n).column(place).statistics for n in range(footer.num_row_groups) if footer.row_group(n).num_rows]
     known = all(one is not None and one.has_min_max for one in ranges)
     low = min((one.min for one in ranges), default=_LAST) if known else ""
     high = max((one.max for one in ranges), default="") if known else _LAST
-    return Stored(path=path, stamp=stamp, low=low, high=high, columns=names)
+    return Stored(path=path, stamp=stamp, low=low, high=high, columns=tuple(names))
 
 
 def clusters(files: Sequence[Stored]) -> list[Cluster]:

@@ -9,6 +9,7 @@ import socket
 import socketserver
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -43,7 +44,8 @@ def ask(root: Path, body_id: str, timeout: float = SECONDS) -> list[str]:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as caller, short_address(path) as address:
             caller.settimeout(timeout)
             caller.connect(address)
-            caller.sendall(msgspec.json.encode(Question(body_id)) + b"\n")
+            with suppress(BrokenPipeError):  # a busy keeper says so and hangs up, maybe before it is asked
+                caller.sendall(msgspec.json.encode(Question(body_id)) + b"\n")
             with caller.makefile("rb") as replies:
                 answer = msgspec.json.decode(replies.readline(1 << 20), type=Answer)
     except (OSError, msgspec.DecodeError) as error:

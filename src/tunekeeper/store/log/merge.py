@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 AT_MOST = 12
 """Small files of one hour that are left alone while the hour runs."""
+TIER_BITS = 4
+"""Files are of about one size when their sizes in bytes are written with as many groups of so many bits."""
 LARGE = 16 << 20
 """Bytes from which a file is no longer merged: what is merged at once has to fit in memory."""
 SETTLED = timedelta(minutes=2)
@@ -77,13 +79,8 @@ def _finish(folder: Path) -> None:
 
 def _merge_folder(folder: Path, kind: str, spooled: set[str], least: int) -> int:
     names = [name for name in partitions.visible(folder) if name.removesuffix(".parquet") not in spooled]
-    small, size = [], 0
-    for name in names:
-        bytes_here = (folder / name).stat().st_size
-        if bytes_here < LARGE and size + bytes_here < 2 * LARGE:
-            small.append(name)
-            size += bytes_here
-    if len(small) < least:
+    small = chosen({name: (folder / name).stat().st_size for name in names}, least)
+    if not small:
         return 0
     target = f"merged-{xxhash.xxh3_64_hexdigest(' '.join(small).encode())}.parquet"
     journal = Journal(target=target, sources=tuple(small))
@@ -93,24 +90,42 @@ def _merge_folder(folder: Path, kind: str, spooled: set[str], least: int) -> int
     return len(small)
 
 
+def chosen(sizes: dict[str, int], least: int) -> list[str]:
+    """The files to merge now, of name → bytes, the smallest; at least `least` of them, or none. While an hour runs (`least`
+    over 2) only files of about one size are merged with each other: a large one is not written anew for every few small ones."""
+    tiers: dict[int, list[str]] = {}
+    totals: dict[int, int] = {}
+    for size, name in sorted((size, name) for name, size in sizes.items() if size < LARGE):
+        tier = size.bit_length() // TIER_BITS if least > 2 else 0
+        if totals.get(tier, 0) + size < 2 * LARGE:
+            tiers.setdefault(tier, []).append(name)
+            totals[tier] = totals.get(tier, 0) + size
+    return next((sorted(names) for names in tiers.values() if len(names) >= least), [])
+
+
 def _joined(folder: Path, names: list[str], kind: str) -> pa.Table:
-    """The rows of several files in order of request id (time), each id once for metrics and bodies, each statement once. How
-    often an id of metrics was written again stays with the file, since `log verify` can no longer see it."""
+    """The rows of several files in order of request id (statements: of their own id), each id once. How often an id of metrics
+    was written again stays with the file, since `log verify` can no longer see it."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     tables = [pq.read_table(folder / name, partitioning=None) for name in names]
-    whole = pa.concat_tables(tables, promote_options="default")
+    again = sum(partitions.doubles(table.schema) for table in tables)
     key = "id" if kind == "feedback" else "request_id"
+    whole = pa.concat_tables(tables, promote_options="default").combine_chunks()
+    order = pc.sort_indices(whole[key])
+    ids = whole[key].take(order)
+    if not pc.any(pc.equal(ids[1:], ids[:-1])).as_py():
+        kept = whole if pc.all(pc.less(order[:-1], order[1:])).as_py() else whole.take(order)
+        return kept.replace_schema_metadata(partitions.doubles_note(again))
     numbered = whole.append_column("_row", pa.array(range(len(whole)), pa.int64()))
     found = numbered.group_by(key).aggregate(
         [("_row", "min"), ("origin", "count_distinct")] if kind == "metrics" else [("_row", "min")]
     )
-    kept = whole.take(found["_row_min"].combine_chunks()).sort_by(key)
-    again = sum(partitions.doubles(table.schema) for table in tables)
     if kind == "metrics":
-        again += pc.sum(found["origin_count_distinct"]).as_py() - len(found) if len(found) else 0
+        again += pc.sum(found["origin_count_distinct"]).as_py() - len(found)
+    kept = whole.take(found["_row_min"].combine_chunks()).sort_by(key)
     return kept.replace_schema_metadata(partitions.doubles_note(again))
 
 

@@ -24,7 +24,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 KINDS = ("metrics", "bodies", "feedback", "tokens")
-ROW_GROUP = {"metrics": 65536, "bodies": 4096, "feedback": 65536, "tokens": 65536}
+STATEMENTS = ("feedback", "tokens")
+"""Kinds of what is said about requests later; they lie beside the models'."""
+ROW_GROUP = {"metrics": 8192, "bodies": 1024, "feedback": 8192, "tokens": 8192}
+"""Rows of a group: one request is looked up by reading a group of each kind, bodies being a thousand times as large."""
+DIFFERENT = frozenset(
+    ("request_id", "origin", "body_id", "timestamp", "latency_ms", "ttft_ms", "client_request_id", "parent_id", "request",
+     "response", "request64", "response64", "id", "attempts", "metadata", "value", "confidence")
+)  # fmt: skip
+"""Columns whose values rarely come twice: a dictionary of them costs time and room."""
+RANGED = frozenset(("request_id", "timestamp", "model_id", "version", "variant", "rollout", "purpose", "status", "id"))
+"""Columns whose least and greatest value are kept for each group of rows, for what is asked by them."""
 _DOUBLES = b"tunekeeper.doubles"
 _INSTANT = timedelta(microseconds=1)
 _HOUR = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}")
@@ -65,9 +75,13 @@ def hours(root: Path, kind: str) -> list[str]:
 
 def within(found: Iterable[str], since: datetime | None, until: datetime | None) -> list[str]:
     """Of these folder names the hours that can hold rows of `[since, until)`, oldest first."""
-    low = "" if since is None else hour_of(since)
-    high = None if until is None else hour_of(until - _INSTANT)
-    return sorted(name for name in found if name >= low and (high is None or name <= high) and _HOUR.fullmatch(name))
+    low, high = bounds(since, until)
+    return sorted(name for name in found if low <= name <= high and _HOUR.fullmatch(name))
+
+
+def bounds(since: datetime | None, until: datetime | None) -> tuple[str, str]:
+    """The names of the first and the last hour that can hold rows of `[since, until)`."""
+    return "" if since is None else hour_of(since), "~" if until is None else hour_of(until - _INSTANT)
 
 
 def names(folder: Path) -> list[str]:
@@ -123,7 +137,15 @@ def write_table(folder: Path, name: str, kind: str, table: pa.Table) -> Path:
 
     folder.mkdir(parents=True, exist_ok=True)
     hidden = folder / f".{name}.new"
-    pq.write_table(table, hidden, compression="zstd", row_group_size=ROW_GROUP[kind], write_page_checksum=True)
+    pq.write_table(
+        table,
+        hidden,
+        compression="zstd",
+        row_group_size=ROW_GROUP[kind],
+        write_page_checksum=True,
+        use_dictionary=[column for column in table.column_names if column not in DIFFERENT],
+        write_statistics=[column for column in table.column_names if column in RANGED],
+    )
     path = folder / name
     settle(hidden, path)
     return path

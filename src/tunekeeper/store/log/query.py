@@ -5,19 +5,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tunekeeper.core.errors import OurFault, UserError
-from tunekeeper.store.log import columns
+from tunekeeper.core.errors import OurFault
+from tunekeeper.store.log import columns, pick
 from tunekeeper.store.log.listing import Cluster, Listing, Stored
 from tunekeeper.store.log.plan import DOUBLED, joined
 from tunekeeper.store.log.records import METRIC_TYPES
-from tunekeeper.store.log.statements import Kept, once
+from tunekeeper.store.log.statements import Kept, between, completed, of, once
 from tunekeeper.store.log.tail import Hot, Tail, id_range
+from tunekeeper.store.log.told import Told
+from tunekeeper.store.log.windows import Question, WindowRow, rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,14 +28,19 @@ T = TypeVar("T")
 _TRIES = 6
 _REMEMBERED = 4096
 _KEPT_BYTES = 64 << 20
-"""How much of what was read of feedback and token counts is kept for the next question."""
+"""How much of what was read of feedback and token counts is kept, and of the rows that they speak of."""
+_LATER = {"request_id": "string", "prompt_tokens": "int64", "completion_tokens": "int64", "cost_usd": "double"}
+_LATER |= {"quality_score": "double"}
+"""What one row needs for `completed`."""
 _COUNTED = (
     "SELECT r.* REPLACE (coalesce(r.prompt_tokens, c.prompt_tokens) AS prompt_tokens, "
     "coalesce(r.completion_tokens, c.completion_tokens) AS completion_tokens, coalesce(r.cost_usd, c.cost_usd) AS cost_usd) "
     "FROM joined r LEFT JOIN counts c USING (request_id)"
 )
-_AMONG = "WHERE request_id BETWEEN $low AND $high AND request_id IN (SELECT unnest($ids))"
-_COUNTS = ("prompt_tokens", "completion_tokens", "cost_usd")
+_BODIES = (
+    "SELECT request_id, request, response, request64, response64 FROM read_parquet($files, union_by_name = true) "
+    "WHERE request_id BETWEEN $low AND $high AND request_id IN (SELECT unnest($ids))"
+)
 _CONDITIONS = {
     "model": "model_id = $model",
     "since": "timestamp >= $since",
@@ -52,97 +59,6 @@ _ORDERS = {
     "newest": " ORDER BY timestamp DESC, request_id DESC",
     "shuffled": " ORDER BY md5(request_id || $seed)",
 }
-_KEYS = {
-    **{
-        name: "CAST(" + name + " AS VARCHAR)"
-        for name in (
-            "model_id",
-            "version",
-            "variant",
-            "endpoint",
-            "slot_assigned",
-            "slot",
-            "route_version",
-            "unit_kind",
-            "unit",
-            "rollout",
-            "purpose",
-            "key_id",
-            "stream",
-            "status",
-            "http_status",
-            "error",
-            "finish_reason",
-        )
-    },
-    "hour": "date_trunc('hour', timestamp)",
-}
-_SEGMENTS = tuple("segments[$segment" + str(place) + "]" for place in range(8))
-_NUMBERS = (
-    ", count(*) AS requests"
-    ", count(*) FILTER (status IN ('error', 'truncated')) AS errors"
-    ", count(*) FILTER (status = 'cancelled') AS cancelled"
-    ", count(*) FILTER (status = 'interrupted') AS interrupted"
-    ", quantile_cont(latency_ms, [0.5, 0.95, 0.99]) AS quantiles"
-    ", CAST(sum(prompt_tokens) AS BIGINT) AS prompt_tokens, CAST(sum(completion_tokens) AS BIGINT) AS completion_tokens"
-    ", sum(cost_usd) AS cost_usd"
-)
-_STATED = (
-    ", count(*) FILTER (edited) AS edits"
-    ", count(*) FILTER (corrected) AS corrections"
-    ", count(*) FILTER (thumb = '\"up\"') AS thumbs_up"
-    ", count(*) FILTER (thumb = '\"down\"') AS thumbs_down"
-)
-"""Of requests on which something was said."""
-_SAID = (
-    "SELECT request_id, bool_or(kind = 'edit') AS edited, bool_or(kind = 'correction') AS corrected, "
-    "arg_max(value, timestamp) FILTER (kind = 'thumb') AS thumb FROM statements GROUP BY request_id"
-)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WindowRow:
-    """What happened in one group of a window."""
-
-    key: dict[str, str | None] = field(default_factory=dict)
-    """What was grouped by → this group's value; empty when nothing was."""
-    requests: int = 0
-    """Requests accepted in the window."""
-    errors: int = 0
-    """Of them, ended as error or truncated."""
-    cancelled: int = 0
-    """Of them, ended by the client."""
-    interrupted: int = 0
-    """Of them, ended by the death of their gateway."""
-    edits: int = 0
-    """Of them, edited by the user at least once."""
-    corrections: int = 0
-    """Of them, corrected by a reviewer at least once."""
-    thumbs_up: int = 0
-    """Of them, those whose last thumb is up."""
-    thumbs_down: int = 0
-    """Of them, those whose last thumb is down."""
-    p50_ms: float | None = None
-    """Median latency in milliseconds; None where nothing was measured."""
-    p95_ms: float | None = None
-    """95th percentile of the latency, ms."""
-    p99_ms: float | None = None
-    """99th percentile of the latency, ms."""
-    prompt_tokens: int | None = None
-    """Sum over the requests that have a count; None when none has."""
-    completion_tokens: int | None = None
-    """As `prompt_tokens`, of the answers."""
-    cost_usd: float | None = None
-    """Sum over the requests that have a cost; None when none has."""
-
-
-def group_key(name: str, place: int) -> str:
-    """The SQL of one thing to group by: a field, `hour` or `segment:<name>`. Raises UserError for anything else."""
-    if name.startswith("segment:") and place < len(_SEGMENTS):
-        return _SEGMENTS[place]
-    if name not in _KEYS:
-        raise UserError(f"the log cannot be grouped by {name!r}", fix="one of " + ", ".join([*_KEYS, "segment:NAME"]))
-    return _KEYS[name]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -199,6 +115,7 @@ class Reader:
         self.tail = Tail(root)
         self._listing = Listing(root)
         self._statements = Kept(_KEPT_BYTES)
+        self._told = Told(_KEPT_BYTES)
         self._doubled: dict[tuple[Any, ...], bool] = {}
         self._lock = threading.Lock()
         self._connection: Any = None
@@ -217,36 +134,50 @@ class Reader:
     def one(self, request_id: str, since: datetime | None, until: datetime | None) -> tuple[list[dict[str, Any]], Hot]:
         """The row of one request accepted in `[since, until)`, or none, and the view of the tail it was looked for in. What the
         tail holds is found in it whenever it was accepted."""
-        hot = self.tail.read()
-        row = hot.row(request_id)
-        if len(row) == 0:
-            table, hot = self.rows(Filter(request_id=request_id, since=since, until=until))
-            return table.to_pylist()[:1], hot
-        (found,) = row.to_pylist()
-        counted = self._retried(lambda _: self._counts(hot, since, (request_id,))).to_pylist()
-        for counts in counted:
-            found |= {name: counts[name] for name in _COUNTS if found[name] is None}
-        return [found], hot
+        import pyarrow as pa
+
+        def ask(_: Any) -> tuple[list[dict[str, Any]], Hot]:
+            hot = self.tail.read()  # before the Parquet files are listed: what is compacted in between is seen twice, never not
+            found = hot.row(request_id).to_pylist() if request_id in hot else []
+            if not found:
+                near = [one for one in self._files(since, until, None) if one.overlaps(request_id, request_id)]
+                found = sorted(pick.rows((one.path for one in near), request_id), key=lambda row: str(row["origin"]))[:1]
+                found = [row for row in found if _within(row["timestamp"], since, until)]
+            if not found:
+                return [], hot
+            ids = (request_id,)
+            kept = pa.table({name: pa.array([found[0].get(name)], pa.type_for_alias(kind)) for name, kind in _LATER.items()})
+            (later,) = completed(kept, self._counts(hot, since, ids), self._said(hot, since, ids)).to_pylist()
+            return [found[0] | later], hot
+
+        return self._retried(ask)
 
     def window(self, wanted: Filter, by: Sequence[str]) -> list[WindowRow]:
         """Counts, rates' numerators and latencies of a window, grouped."""
         where, parameters = wanted.conditions()
-        keys = [group_key(name, place) for place, name in enumerate(by)]
-        names = ["key" + str(place) for place in range(len(by))]
-        segments = {"segment" + str(i): name.removeprefix("segment:") for i, name in enumerate(by) if name.startswith("segment:")}
-        chosen = "".join(", " + key + " AS " + name for key, name in zip(keys, names, strict=True))
-        grouped = " GROUP BY " + ", ".join(names) + " ORDER BY " + ", ".join(names) if names else ""
-        select = "SELECT 0 AS nothing" + chosen + _NUMBERS
-        stated = select + _STATED + " FROM rows LEFT JOIN said USING (request_id)" + where + grouped
-        table, _ = self._ask(select + " FROM rows" + where + grouped, wanted, parameters | segments, stated=stated)
-        return [_window_row(row, by) for row in table.to_pylist() if row["requests"]]
+        question = Question(by=tuple(by), where=where)
+        asked = question.all()
+        parameters |= question.parameters
+
+        def ask(connection: Any) -> list[WindowRow]:
+            hot = self.tail.read()  # before the Parquet files are listed: what is compacted in between is seen twice, never not
+            files, tail, _ = self._near(wanted, hot)
+            connection.register("hot", tail)
+            source, places = joined(files, id_range(tail), partial(self._is_doubled, connection))
+            view = "WITH rows AS (" + source + ") "
+            counted = connection.sql(view + asked, params=parameters | places).to_arrow_table()
+            later = None
+            if self._register_told(connection, hot, wanted.since, files, tail):
+                later = connection.sql(question.later(), params=parameters).to_arrow_table()
+            return rows(counted, later, by)
+
+        return self._retried(ask)
 
     def statements(self, since: datetime | None) -> pa.Table:
         """All feedback given from `since` on, each once, oldest first."""
 
-        def ask(connection: Any) -> pa.Table:
-            self._register_statements(connection, self.tail.read(), since)
-            return connection.sql("SELECT * FROM statements ORDER BY timestamp, id").to_arrow_table()
+        def ask(_: Any) -> pa.Table:
+            return self._said(self.tail.read(), since).sort_by([("timestamp", "ascending"), ("id", "ascending")])
 
         return self._retried(ask)
 
@@ -254,37 +185,50 @@ class Reader:
         """Request and response bytes of these ids from the Parquet files that `files` lists."""
         if not ids:
             return {}
-        sql = "SELECT request_id, request, response, request64, response64 FROM read_parquet($files, union_by_name = true) " + (
-            "WHERE request_id = $id" if len(ids) == 1 else _AMONG
-        )
+        one = ids[0] if len(ids) == 1 else None
 
-        def ask(connection: Any) -> pa.Table | None:
+        def ask(connection: Any) -> list[dict[str, Any]]:
             paths = [str(path) for path in files()]
-            many = {"ids": list(ids), "low": min(ids), "high": max(ids)}
-            parameters = {"files": paths} | ({"id": ids[0]} if len(ids) == 1 else many)
-            return connection.sql(sql, params=parameters).to_arrow_table() if paths else None
+            if one is not None:
+                return pick.rows((each.path for each in self._listing.stored(paths) if each.overlaps(one, one)), one)
+            parameters = {"files": paths, "ids": list(ids), "low": min(ids), "high": max(ids)}
+            return connection.sql(_BODIES, params=parameters).to_arrow_table().to_pylist() if paths else []
 
-        table = self._retried(ask)
-        rows = [] if table is None else table.to_pylist()
-        return {r["request_id"]: (_body(r["request"], r["request64"]), _body(r["response"], r["response64"])) for r in rows}
+        found = self._retried(ask)
+        return {r["request_id"]: (_body(r["request"], r["request64"]), _body(r["response"], r["response64"])) for r in found}
 
-    def _ask(self, sql: str, wanted: Filter, parameters: dict[str, Any], *, stated: str | None = None) -> tuple[pa.Table, Hot]:
-        """Answer `sql` over the view `rows`, or `stated` over `rows` and `said` where there is feedback."""
+    def _ask(self, sql: str, wanted: Filter, parameters: dict[str, Any]) -> tuple[pa.Table, Hot]:
+        """Answer `sql` over the view `rows`, with the counts and scores that came later."""
 
         def ask(connection: Any) -> tuple[pa.Table, Hot]:
             hot = self.tail.read()  # before the Parquet files are listed: what is compacted in between is seen twice, never not
             files, tail, ids = self._near(wanted, hot)
             connection.register("hot", tail)
             source, places = joined(files, id_range(tail), partial(self._is_doubled, connection))
-            views = "WITH joined AS (" + source + "), rows AS ("
-            views += (_COUNTED if self._register_counts(connection, hot, wanted.since, ids) else "SELECT * FROM joined") + ")"
-            chosen = sql
-            if stated is not None and self._register_statements(connection, hot, wanted.since):
-                views += ", said AS (" + _SAID + ")"
-                chosen = stated
-            return connection.sql(views + " " + chosen, params=parameters | places).to_arrow_table(), hot
+            counts = self._counts(hot, wanted.since, ids)
+            view = "WITH rows AS (" + source + ") "
+            if wanted.uncounted is not None:  # what is not asked for by its counts gets them afterwards, row by row
+                connection.register("counts", counts)
+                view = "WITH joined AS (" + source + "), rows AS (" + _COUNTED + ") "
+            found = connection.sql(view + sql, params=parameters | places).to_arrow_table()
+            return completed(found, counts, self._said(hot, wanted.since, ids)), hot
 
         return self._retried(ask)
+
+    def _register_told(self, connection: Any, hot: Hot, since: datetime | None, files: Sequence[Stored], tail: pa.Table) -> int:
+        """Make known what was said and counted later about requests of these files and the tail, and their rows; returns how many
+        rows."""
+        span = _span(files, tail)
+        if span is None:
+            return 0
+        said, counts = between(self._said(hot, since), *span), between(self._counts(hot, since, None), *span)
+        ids = sorted({*said["request_id"].to_pylist(), *counts["request_id"].to_pylist()})
+        if not ids:
+            return 0
+        told = once([of(tail, ids), self._told.rows(connection, files, ids)], "request_id")
+        for name, table in (("statements", said), ("counts", counts), ("told", told)):
+            connection.register(name, table)
+        return len(told)
 
     def _near(self, wanted: Filter, hot: Hot) -> tuple[list[Stored], pa.Table, tuple[str, ...] | None]:
         """The files and the part of the tail that can hold what is wanted, and the ids that are asked for by name. A request
@@ -296,10 +240,13 @@ class Reader:
                 return [], tail, ids
         else:
             tail = hot.metrics
-        found = self._listing.stored(self._listing.files("metrics", wanted.since, wanted.until, wanted.model))
+        found = self._files(wanted.since, wanted.until, wanted.model)
         if ids is None:
             return found, tail, None
         return [one for one in found if ids and one.overlaps(min(ids), max(ids))], tail, ids
+
+    def _files(self, since: datetime | None, until: datetime | None, model: str | None) -> list[Stored]:
+        return self._listing.found("metrics", since, until, model)
 
     def _is_doubled(self, connection: Any, cluster: Cluster) -> bool:
         """Whether an id stands twice in these files; looked up once for the same files."""
@@ -311,16 +258,9 @@ class Reader:
             self._doubled[key] = bool(connection.execute(DOUBLED, given).fetchall()[0][0])
         return self._doubled[key]
 
-    def _register_statements(self, connection: Any, hot: Hot, since: datetime | None) -> int:
+    def _said(self, hot: Hot, since: datetime | None, ids: tuple[str, ...] | None = None) -> pa.Table:
         fresh = columns.feedback_table(list(hot.feedback.values()), ["hot"] * len(hot.feedback))
-        table = self._stored("feedback", fresh, since, "id")
-        connection.register("statements", table)
-        return len(table)
-
-    def _register_counts(self, connection: Any, hot: Hot, since: datetime | None, ids: tuple[str, ...] | None) -> int:
-        table = self._counts(hot, since, ids)
-        connection.register("counts", table)
-        return len(table)
+        return self._stored("feedback", fresh, since, "id", ids)
 
     def _counts(self, hot: Hot, since: datetime | None, ids: tuple[str, ...] | None) -> pa.Table:
         fresh = columns.tokens_table(list(hot.tokens.values()), ["hot"] * len(hot.tokens))
@@ -331,10 +271,13 @@ class Reader:
     ) -> pa.Table:
         """Statements of one kind from the tail and from Parquet, on these requests or all, each key once; what was said later
         than a request lies in its own, later hour."""
-        paths = self._listing.shared(kind, since)
-        if ids is not None:
-            found = self._listing.stored(paths) if ids else []
-            paths = [one.path for one in found if one.overlaps(min(ids), max(ids))]
+        if ids is None:
+            paths = self._listing.shared(kind, since)
+        elif ids:
+            low, high = min(ids), max(ids)
+            paths = [one.path for one in self._listing.found(kind, since, None, None) if one.low <= high and low <= one.high]
+        else:
+            paths = []
         return once([fresh, self._statements.read(paths, columns.schema(kind))], key, ids)
 
     def _retried(self, ask: Callable[[Any], T]) -> T:
@@ -363,15 +306,16 @@ def _connect() -> Any:
     return connection
 
 
-def _window_row(row: dict[str, Any], by: Sequence[str]) -> WindowRow:
-    key = {name: _text(row["key" + str(place)]) for place, name in enumerate(by)}
-    p50, p95, p99 = row["quantiles"] or (None, None, None)
-    counts = {name: value for name, value in row.items() if name in WindowRow.__dataclass_fields__}
-    return WindowRow(key=key, p50_ms=p50, p95_ms=p95, p99_ms=p99, **counts)
+def _within(moment: datetime, since: datetime | None, until: datetime | None) -> bool:
+    low, high = _parameter(since), _parameter(until)
+    return (low is None or moment >= low) and (high is None or moment < high)
 
 
-def _text(value: Any) -> str | None:
-    return value.isoformat()[:13] if isinstance(value, datetime) else value
+def _span(files: Sequence[Stored], tail: pa.Table) -> tuple[str, str] | None:
+    """The lowest and the highest request id that can be in these files and the tail; None when there is none."""
+    hot = id_range(tail)
+    ranges = [(one.low, one.high) for one in files] + ([] if hot is None else [hot])
+    return (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
 
 
 def _body(text: str | None, data: bytes | None) -> bytes | None:

@@ -12,8 +12,9 @@ from tunekeeper.core.errors import NotFound
 from tunekeeper.core.ids import time_of
 from tunekeeper.core.nouns.serving import Feedback, Inference
 from tunekeeper.store.log import columns, partitions
-from tunekeeper.store.log.query import Filter, Reader, WindowRow
+from tunekeeper.store.log.query import Filter, Reader
 from tunekeeper.store.log.records import METRIC_TYPES, inference
+from tunekeeper.store.log.windows import WindowRow
 
 if TYPE_CHECKING:
     from tunekeeper.store.log.tail import Hot

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunekeeper.store.flocks import held as is_held
+from tunekeeper.store.flocks import seize
 
 __all__ = [
     "Disk", "Segment", "by_writer", "create_locked", "hold", "is_alive", "is_held", "list_segments", "maintenance", "open_chain",
@@ -138,11 +139,9 @@ def hold(path: Path) -> int:
     """Take the flock of a lock file, made where it is missing; returns the descriptor that holds it until it is closed. Raises
     BlockingIOError when another process holds it."""
     fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not seize(fd):
         os.close(fd)
-        raise
+        raise BlockingIOError(f"{path} is held")
     return fd
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunekeeper.core.nouns.serving import Feedback
-from tunekeeper.store.log import columns, segments
+from tunekeeper.store.log import bulk, columns, segments
 from tunekeeper.store.log.lines import Line, scan
 from tunekeeper.store.log.records import Partial, Tokens, body_bytes, decode, interrupted
 from tunekeeper.store.log.segments import Segment
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 Bodies = tuple[bytes | None, bytes | None]
 State = tuple[tuple[tuple[Path, int], ...], frozenset[str]]
+_ENDED = ord("E")
 _PIECES = 16
 """Pieces that a segment may be in memory before they are made one."""
 
@@ -81,46 +83,75 @@ def read_lines(lines: Iterable[Line]) -> Content:
     return content
 
 
+class _Part:
+    """Endings of one segment whose metrics are decoded when somebody asks for them."""
+
+    def __init__(self, jsons: list[bytes], starts: list[int], stem: str) -> None:
+        self._lines: tuple[list[bytes], list[int], str] | None = (jsons, starts, stem)
+        self._table: pa.Table | None = None
+
+    def table(self) -> pa.Table:
+        lines = self._lines
+        if self._table is None and lines is not None:
+            self._table = bulk.endings(*lines, bodies=False).metrics
+            self._lines = None
+        return self._table
+
+    @classmethod
+    def of(cls, parts: list[_Part]) -> _Part:
+        """Several as one."""
+        import pyarrow as pa
+
+        whole = cls([], [], "")
+        whole._table = pa.concat_tables([part.table() for part in parts]).combine_chunks()
+        return whole
+
+
 @dataclass(kw_only=True, slots=True)
 class _Known:
     """What is remembered of one segment."""
 
     offset: int = 0
-    metrics: list[Any] = field(default_factory=list)
+    parts: list[_Part] = field(default_factory=list)
     places: dict[str, tuple[Path, int, int]] = field(default_factory=dict)
     body_ids: dict[str, set[str]] = field(default_factory=dict)
     feedback: dict[str, Any] = field(default_factory=dict)
     tokens: dict[str, Tokens] = field(default_factory=dict)
-    open: list[tuple[str, Any]] = field(default_factory=list)
+    ended: set[str] = field(default_factory=set)
+    open: dict[str, list[Line]] = field(default_factory=dict)
 
-    def take(self, path: Path, stem: str, base: int, content: Content) -> None:
-        first = {record.request_id: (line, record) for line, record in reversed(content.ended)}
-        fresh = [pair for id, pair in first.items() if id not in self.places]
+    def take(self, segment: Segment, base: int, found: bulk.Stretch) -> None:
+        """Follow the lines of a stretch that begins at `base`."""
+        fresh: list[int] = []
+        for place, kind in enumerate(found.kinds):
+            named = bulk.name(found.jsons[place]) if kind in b"OPE" else None
+            if named is None:
+                continue
+            request_id, body_id = named
+            if kind != _ENDED:
+                self.open.setdefault(request_id, []).append(found.line(place))
+                continue
+            self.open.pop(request_id, None)
+            self.ended.add(request_id)
+            if request_id in self.places:
+                continue
+            self.places[request_id] = (segment.path, base + found.starts[place], base + found.ends[place])
+            if body_id is not None:
+                self.body_ids.setdefault(body_id, set()).add(request_id)
+            fresh.append(place)
         if fresh:
-            origins = [f"{stem}:{base + line.start}" for line, _ in fresh]
-            self.metrics.append(columns.metrics_table([record for _, record in fresh], origins))
-            if len(self.metrics) > _PIECES:
-                self.metrics = [_one_piece(self.metrics)]
-        for line, record in fresh:
-            self.places[record.request_id] = (path, base + line.start, base + line.end)
-            if record.body_id is not None:
-                self.body_ids.setdefault(record.body_id, set()).add(record.request_id)
+            self.parts.append(_Part([found.jsons[i] for i in fresh], [base + found.starts[i] for i in fresh], segment.stem))
+        if len(self.parts) > _PIECES:
+            self.parts = [_Part.of(self.parts)]
+        content = read_lines(found.line(place) for place in found.places(b"FT"))
         self.feedback.update((record.id, record) for _, record in content.feedback)
         self.tokens.update((record.request_id, record) for _, record in content.tokens)
-        self.open.extend((line.kind, record if line.kind != "E" else _Id(record.request_id)) for line, record in content.open)
 
 
-@dataclass(frozen=True, slots=True)
-class _Id:
-    request_id: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Hot:
     """One moment's view of the tail."""
 
-    metrics: pa.Table
-    """One row per request id, interrupted ones included."""
     feedback: dict[str, Feedback]
     """Feedback id → feedback."""
     tokens: dict[str, Tokens]
@@ -129,20 +160,40 @@ class Hot:
     """Request id → the bytes of its line."""
     interrupted: dict[str, Any]
     """Request id → record of a request whose gateway died."""
+    parts: tuple[tuple[_Part, frozenset[str]], ...]
+    """What `metrics` is made of, and the ids in each piece that another one holds already."""
+
+    @cached_property
+    def metrics(self) -> pa.Table:
+        """One row per request id, interrupted ones included; decoded when it is first asked for."""
+        import pyarrow as pa
+
+        lost = columns.metrics_table(list(self.interrupted.values()), [f"open:{id}" for id in self.interrupted])
+        return pa.concat_tables([*(_without(part.table(), doubled) for part, doubled in self.parts), lost])
+
+    def __contains__(self, request_id: str) -> bool:
+        return request_id in self.places or request_id in self.interrupted
 
     def row(self, request_id: str) -> pa.Table:
-        """The one row of this request, or none."""
-        import pyarrow.compute as pc
-
-        if request_id not in self.places and request_id not in self.interrupted:
-            return self.metrics.schema.empty_table()
-        return self.metrics.filter(pc.equal(self.metrics["request_id"], request_id))
+        """The one row of this request, or none. Only its own line is decoded."""
+        if request_id in self.interrupted:
+            return columns.metrics_table([self.interrupted[request_id]], [f"open:{request_id}"])
+        record = self._record(request_id)
+        if record is None:
+            return columns.schema("metrics").empty_table()
+        path, start, _ = self.places[request_id]
+        return columns.metrics_table([record], [f"{path.name.rsplit('.', 1)[0]}:{start}"])
 
     def bodies(self, request_id: str) -> Bodies | None:
         """Request and response bytes; None when the tail does not hold this request (any more)."""
         if request_id in self.interrupted:
             record = self.interrupted[request_id]
             return body_bytes(record, "request"), body_bytes(record, "response")
+        record = self._record(request_id)
+        return None if record is None else (body_bytes(record, "request"), body_bytes(record, "response"))
+
+    def _record(self, request_id: str) -> Any | None:
+        """The record of an ended request; None when the tail does not hold it (any more)."""
         place = self.places.get(request_id)
         if place is None:
             return None
@@ -153,8 +204,7 @@ class Hot:
                 lines = scan(file.read(end - start)).lines
         except FileNotFoundError:
             return None
-        record = decode(lines[0]) if lines else None
-        return None if record is None else (body_bytes(record, "request"), body_bytes(record, "response"))
+        return decode(lines[0]) if lines else None
 
 
 class Tail:
@@ -206,8 +256,8 @@ class Tail:
         except FileNotFoundError:
             del self._known[segment.path]
             return
-        found = scan(data, growing=True)
-        known.take(segment.path, segment.stem, known.offset, read_lines(found.lines))
+        found = bulk.read(data, growing=True)
+        known.take(segment, known.offset, found)
         known.offset += found.consumed
 
     def _view(self, groups: dict[str, list[Segment]], dead: set[str]) -> Hot:
@@ -217,25 +267,22 @@ class Tail:
         return self._last[1]
 
     def _join(self, groups: dict[str, list[Segment]], dead: set[str]) -> Hot:
-        import pyarrow as pa
-
         places: dict[str, tuple[Path, int, int]] = {}
         feedback: dict[str, Feedback] = {}
         tokens: dict[str, Tokens] = {}
-        tables = [columns.schema("metrics").empty_table()]
+        parts: list[tuple[_Part, frozenset[str]]] = []
         for known in self._known.values():
-            doubled = set() if places.keys().isdisjoint(known.places) else known.places.keys() & places.keys()
-            tables.extend(_without(table, doubled) for table in known.metrics)
-            places.update({id: place for id, place in known.places.items() if id not in doubled} if doubled else known.places)
+            apart = places.keys().isdisjoint(known.places)
+            doubled = frozenset() if apart else frozenset(known.places.keys() & places.keys())
+            parts.extend((part, doubled) for part in known.parts)
+            places.update(known.places if apart else {id: one for id, one in known.places.items() if id not in doubled})
             feedback.update(known.feedback)
             tokens.update(known.tokens)
         lost = {
             id: r for writer in sorted(dead) for id, r in self._interrupted(writer, groups[writer]).items() if id not in places
         }
         self._buried = {writer: found for writer, found in self._buried.items() if writer in dead}
-        if lost:
-            tables.append(columns.metrics_table(list(lost.values()), [f"open:{id}" for id in lost]))
-        return Hot(metrics=pa.concat_tables(tables), feedback=feedback, tokens=tokens, places=places, interrupted=lost)
+        return Hot(feedback=feedback, tokens=tokens, places=places, interrupted=lost, parts=tuple(parts))
 
     def _interrupted(self, writer: str, group: list[Segment]) -> dict[str, Any]:
         """What a dead writer left open, by request id; worked out once for the same files."""
@@ -243,27 +290,26 @@ class Tail:
         state = tuple((path, known.offset) for path, known in chain)
         found = self._buried.get(writer)
         if found is None or found[0] != state:
-            opened = Opened()
+            still: dict[str, list[Line]] = {}
             for _, known in chain:
-                for kind, record in known.open:
-                    opened.take(kind, record)
+                for id in known.ended:
+                    still.pop(id, None)
+                for id, lines in known.open.items():
+                    still.setdefault(id, []).extend(lines)
+            opened = Opened()
+            for line, record in read_lines(line for lines in still.values() for line in lines).open:
+                opened.take(line.kind, record)
             found = self._buried[writer] = (state, {record.request_id: record for record in opened.interrupted()})
         return found[1]
 
 
-def _without(table: Any, ids: set[str]) -> Any:
+def _without(table: pa.Table, ids: frozenset[str]) -> pa.Table:
     if not ids:
         return table
     import pyarrow as pa
     import pyarrow.compute as pc
 
     return table.filter(pc.invert(pc.is_in(table["request_id"], value_set=pa.array(sorted(ids), pa.string()))))
-
-
-def _one_piece(tables: list[pa.Table]) -> pa.Table:
-    import pyarrow as pa
-
-    return pa.concat_tables(tables).combine_chunks()
 
 
 def id_range(table: pa.Table) -> tuple[str, str] | None:

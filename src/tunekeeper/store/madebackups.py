@@ -1,0 +1,87 @@
+"""Which backups were made of a data directory, so that an erasure can name those that still hold the user.
+
+`backups.jsonl` in the data directory, one line a backup, written before the file gets its name: one that is not in the list does
+not exist, one that is may have been moved since.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+FILE = "backups.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MadeBackup:
+    """One line of the list."""
+
+    at: datetime
+    """When the copy was begun, UTC, in workspace time."""
+    file: str
+    """Where it was written to, an absolute path."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Holding:
+    """A backup made before an erasure."""
+
+    file: str
+    """Where it was written to."""
+    at: datetime
+    """When it was made."""
+    found: bool
+    """Whether it still lies there; False: moved or deleted since, which only its owner knows."""
+
+
+def note(root: Path, file: Path, at: datetime) -> None:
+    """Write down, before it appears, that `file` is a backup of `root`. Raises OSError."""
+    _append(root, [MadeBackup(at=at, file=str(file.absolute()))])
+
+
+def load(root: Path) -> list[MadeBackup]:
+    """The list in order; a last line that a kill cut short is passed over."""
+    try:
+        lines = (root / FILE).read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            found.append(msgspec.json.decode(line, type=MadeBackup))
+        except msgspec.DecodeError:
+            continue
+    return found
+
+
+def carry_over(before: Path, restored: Path) -> None:
+    """Add to the list of a restored data directory what that of the directory before it knows besides. Raises OSError."""
+    known = set(load(restored))
+    _append(restored, [each for each in load(before) if each not in known])
+
+
+def made_until(root: Path, moment: datetime | None) -> list[Holding]:
+    """The backups made until `moment`, each file once; none without a moment. Whether a file is there is looked up now."""
+    if moment is None:
+        return []
+    newest = {each.file: each.at for each in load(root) if each.at <= moment}
+    return [Holding(file=file, at=at, found=os.path.exists(file)) for file, at in sorted(newest.items())]
+
+
+def _append(root: Path, made: Iterable[MadeBackup]) -> None:
+    data = b"".join(msgspec.json.encode(each) + b"\n" for each in made)
+    if not data:
+        return
+    handle = os.open(root / FILE, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        end = os.fstat(handle).st_size
+        torn = end > 0 and os.pread(handle, 1, end - 1) != b"\n"
+        os.write(handle, b"\n" * torn + data)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
