@@ -331,6 +331,19 @@ def test_extra_calls_of_an_ill_server_stay_within_the_retry_budget_and_no_answer
     assert bench.a.counts.requests + bench.b.counts.requests - asked <= extra_calls_allowed(asked, time.monotonic() - began)
 
 
+def test_who_waits_for_a_server_that_has_just_failed_has_its_extra_call_put_aside(bench: Any) -> None:
+    bench.publish(fallback=FALL_TO_B, timeouts=Timeouts(first_token=ENOUGH))
+    bench.a.script.extend(["500", "hang"])
+    assert bench.chat().headers["x-tunekeeper-slot"] == "b"
+    with ThreadPoolExecutor(1) as users:
+        waiting = users.submit(bench.chat)
+        until(lambda: bench.a.counts.requests == 2)
+        while bench.gateway.retries.spend(MODEL, bench.gateway.now()):
+            continue  # others have used up what was left
+        response = waiting.result(60)
+    assert (response.status_code, response.headers["x-tunekeeper-slot"]) == (200, "b")
+
+
 def test_when_every_server_is_ill_each_request_soon_costs_one_call(bench: Any) -> None:
     asked = 60
     bench.publish(fallback=FALL_TO_B)

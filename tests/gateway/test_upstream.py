@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from typing import Any
 
 import pytest
+import uvloop
 
 from tunekeeper.gateway.tables import Address
 from tunekeeper.gateway.upstream import Pools
@@ -234,3 +237,29 @@ def test_connections_to_addresses_nobody_names_any_more_are_dropped() -> None:
         return kept
 
     assert asyncio.run(main()) == 1
+
+
+def test_the_kernel_watches_over_connections_to_model_servers() -> None:
+    async def main() -> list[int]:
+        server = Server(GOOD, GOOD)  # and it waits for another
+        listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+        pools, heard = Pools(asyncio.get_running_loop(), 1 << 20), Heard()
+        pool = pools.to(Address("127.0.0.1", listening.sockets[0].getsockname()[1], tls=False))
+        pool.send(REQUEST, heard)
+        await asyncio.wait_for(heard.ended.wait(), 60)
+        found = pool.idle[0].transport.get_extra_info("socket")
+        with socket.socket(fileno=os.dup(found.fileno())) as same:
+            options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
+            told = [same.getsockopt(socket.IPPROTO_TCP, option) for option in options]
+            told.append(same.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+        pools.close()
+        listening.close()
+        for writer in server.writers:
+            writer.close()
+        await asyncio.sleep(0.01)
+        return told
+
+    idle, every, times, unheard, on = uvloop.run(main())
+    assert on == 1
+    assert idle + every * times <= 10
+    assert unheard == 10_000

@@ -35,8 +35,8 @@ class Exchange(Ending):
     """One accepted request."""
 
     __slots__ = (
-        "_asked", "_head", "_next", "_partial_begun", "_pieces", "_refusal", "_status", "_total_due", "_unwatched", "_watch",
-        "due", "partial_due",
+        "_asked", "_head", "_next", "_partial_begun", "_pieces", "_refusal", "_reserved", "_status", "_total_due", "_unwatched",
+        "_watch", "due", "partial_due",
     )  # fmt: skip
 
     def __init__(
@@ -47,7 +47,7 @@ class Exchange(Ending):
         self._out = Outgoing(gateway, conn, self, record)
         self._total_due = started + plan.route.timeouts.total
         self._next = 0
-        self._asked = False
+        self._asked = self._reserved = False
         self._status = 0
         self._head: dict[bytes, bytes] = {}
         self._pieces: list[bytes] = []
@@ -76,7 +76,7 @@ class Exchange(Ending):
     def _try_next(self, *, free: bool = False) -> None:
         """On to the next candidate. `free`: whether the retry budget has no say, as after a doubtful answer."""
         gateway, candidates, now = self._gateway, self._plan.candidates, self._gateway.now()
-        spare = free or len(candidates) == 1 or gateway.retries.left(self._plan.route.model, now)
+        spare = free or self._reserved or len(candidates) == 1 or gateway.retries.left(self._plan.route.model, now)
         if self._asked and not spare:
             self._attempts += [
                 Attempt(slot=target.slot, error="budget_spent") for target, _ in candidates[self._next : self._next + 1]
@@ -89,7 +89,13 @@ class Exchange(Ending):
         if number == len(candidates):
             self._give_up()
             return
-        if self._asked and not free:
+        if not self._asked:
+            # Who is asked although it has just failed will probably need another: its call is put aside before the wait.
+            shaky = number + 1 < len(candidates) and gateway.health.shaky(candidates[number][0].slot)
+            self._reserved = shaky and gateway.retries.spend(self._plan.route.model, now)
+        elif self._reserved:
+            self._reserved = False
+        elif not free:
             gateway.retries.spend(self._plan.route.model, now)
         self._asked = True
         self._attempt(*candidates[number], now)

@@ -7,6 +7,8 @@ ever sent twice. An answer that breaks HTTP, ends early or grows beyond its boun
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import ssl
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, cast
@@ -16,6 +18,8 @@ import httptools
 from tunekeeper.gateway.tables import Address
 
 KEPT_IDLE = 256
+DEAD_LINK = 10
+"""Seconds after which a connection counts as lost whose other end neither takes bytes nor answers the kernel's own questions."""
 KNOWN = 512
 """Answer heads that are known again by their bytes, at most; a longer one than KNOWN_BYTES is not worth it."""
 KNOWN_BYTES = 2048
@@ -159,6 +163,19 @@ class Pool:
         self.idle.clear()
 
 
+def watched(transport: asyncio.BaseTransport) -> None:
+    """Have the kernel notice within `DEAD_LINK` seconds that the other machine, or the way to it, is gone without a word."""
+    found = transport.get_extra_info("socket")
+    if found is None or found.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    with socket.socket(fileno=os.dup(found.fileno())) as same:
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        same.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, DEAD_LINK - 2 * DEAD_LINK // 5)
+        same.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, DEAD_LINK // 5)
+        same.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2)
+        same.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * DEAD_LINK)
+
+
 class Connection(asyncio.Protocol):
     """One connection to a model server. Parser callbacks only note what they saw; it is acted on after each feed."""
 
@@ -186,6 +203,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        watched(transport)
 
     def begin(self, request: Request, *, kept: bool) -> None:
         """Send a request; `kept`: whether the connection has served before."""

@@ -212,14 +212,16 @@ class _Watch:
         self.path = path
         self.act = act
         self.say = say
-        self.seen = self._stamp()
+        self.seen = self.last = self._stamp()
         self.missed = 0
 
     def __call__(self) -> None:
         stamp = self._stamp()
         self.missed = self.missed + 1 if stamp is None else 0
-        # An editor may take a file away for a moment while it writes: only one that stays away has changed.
-        if stamp == self.seen or 0 < self.missed < GONE_LOOKS:
+        steady, self.last = stamp == self.last, stamp
+        # An editor may take a file away for a moment while it writes: only one that stays away has changed. Half a file may be a
+        # whole one of another meaning: it is read when it has stood still between two looks.
+        if stamp == self.seen or not steady or 0 < self.missed < GONE_LOOKS:
             return
         self.seen = stamp
         try:
