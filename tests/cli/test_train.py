@@ -92,7 +92,7 @@ def test_preview_of_a_dataset_row_marks_what_is_learned(project: Path, capsys: p
 def test_a_plan_and_a_dry_run_say_the_same_and_start_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ["--model", "support-desk", "--dataset", "d1", "--dir", str(project)]
     code, plan = answer(capsys, "plan", *where)
-    assert code == 0
+    assert code == 0, plan
     assert (plan["rows"], plan["steps"], plan["seconds"]) == (2, 4, None)
     assert answer(capsys, "run", *where, "--dry-run") == (0, plan)
     assert len(answer(capsys, "ls", "--dir", str(project))[1]["runs"]) == 1

@@ -101,7 +101,8 @@ def test_a_target_that_is_not_empty_is_refused_and_with_force_moved_aside(made: 
     done = restore(made.file, ws.root, AT, force=True)
     assert done.aside is not None
     assert {name: value for name, value in sums(done.aside).items() if name in before} == before
-    assert sums(ws.root) == inside(made.file)
+    assert sums(ws.root).items() - inside(made.file).items() == {("backups.jsonl", sums(done.aside)["backups.jsonl"])}
+    assert inside(made.file).items() <= sums(ws.root).items(), "all of the backup, and the list of backups that were made since"
     again = restore(made.file, ws.root, AT, force=True)
     assert again.aside not in (None, done.aside)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import time
 from datetime import datetime
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from tunekeeper.core.errors import ArtifactError
-from tunekeeper.text.rendering import render
+from tunekeeper.text.rendering import SECONDS, render
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
@@ -97,3 +98,26 @@ def test_hidden_attributes_are_simply_not_there(template: str) -> None:
 
 def test_text_that_looks_like_a_template_stays_text() -> None:
     assert "{{7*7}}{% raw %}" in shown(CHATML, [{"role": "user", "content": "{{7*7}}{% raw %}"}])
+
+
+@pytest.mark.parametrize("searched", [True, False])
+def test_time_that_python_itself_spends_searching_for_garbage_is_not_the_templates(searched: bool) -> None:
+    def busy() -> str:
+        if searched:
+            gc.collect()
+        end = time.thread_time() + 1.2 * SECONDS
+        while time.thread_time() < end:
+            continue
+        return "!"
+
+    template = "{{ busy() }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
+
+    if searched:
+        assert shown(template, special={"busy": busy}) == "!hi"
+        return
+    gc.disable()
+    try:
+        with pytest.raises(ArtifactError, match="longer than"):
+            shown(template, special={"busy": busy})
+    finally:
+        gc.enable()
