@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.patience import until
 from tunekeeper.gateway.limits import Limits
 from tunekeeper.gateway.options import Options
 from tunekeeper.gateway.server import room
@@ -165,7 +166,9 @@ def test_a_known_head_is_judged_anew_under_every_table(bench: Any) -> None:
         for _ in range(2):
             sock.sendall(request)
             assert status_of(whole(sock)) == 200
+        assert len(bench.gateway.heads._known) == 1
         bench.publish(keys=(bench.key("two", models=("another",)),))
+        until(lambda: not bench.gateway.heads._known)  # nothing keeps the old table alive
         sock.sendall(request)
         assert status_of(whole(sock)) == 401
         sock.sendall(request.replace(b"Bearer one", b"Bearer two"))

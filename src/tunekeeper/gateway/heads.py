@@ -102,6 +102,10 @@ class Heads:
         self._known: dict[bytes, Head] = {}
         self.get = self._known.get
 
+    def forget(self) -> None:
+        """Begin anew: what is kept with heads names the table they were judged under, and an old one should not stay for them."""
+        self._known.clear()
+
     def learn(self, data: bytes, head: Head) -> None:
         """`data`: one whole request, which llhttp parsed in one piece as one message; `head`: what it found in it."""
         end = data.find(END) + len(END)

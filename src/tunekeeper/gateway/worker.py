@@ -162,6 +162,7 @@ class Gateway:
         obeyed = self.tables.now()
         if obeyed is not seen:
             self._seen = obeyed
+            self.heads.forget()
             self.meter.obey(obeyed.keys.values())
             wanted = {target.address for target in obeyed.targets.values() if target.address is not None}
             self.pools.prune(wanted)
