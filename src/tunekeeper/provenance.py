@@ -16,6 +16,7 @@ from tunekeeper.core.errors import NotFound
 from tunekeeper.core.nouns.data import DatasetVersion
 from tunekeeper.core.nouns.serving import Inference
 from tunekeeper.core.nouns.training import TrainingRun, Version
+from tunekeeper.monitoring.flags import Flags
 from tunekeeper.store.ledgers.artifacts import find_artifacts, load_artifact
 from tunekeeper.store.ledgers.cycles import load_cycle
 from tunekeeper.store.ledgers.datasets import load_dataset
@@ -91,10 +92,11 @@ def _from_state(ws: Workspace, tx: Read, id: str) -> Iterator[Link]:
 
 
 def _request(ws: Workspace, id: str) -> Iterator[Link]:
-    inference = ws.log.load(id)
+    inference = Flags(ws).on(ws.log.load(id))
     ms = f", {inference.latency_ms:.0f} ms" if inference.latency_ms is not None else ""
+    drift = f", {' and '.join(inference.drift_flags)}" if inference.drift_flags else ""
     said = f": {answer_of(inference)!r}" if answer_of(inference) else ""
-    summary = f"{inference.timestamp:%Y-%m-%d %H:%M:%S} {inference.model_id}, {inference.status}{ms}{said}"
+    summary = f"{inference.timestamp:%Y-%m-%d %H:%M:%S} {inference.model_id}, {inference.status}{ms}{drift}{said}"
     yield Link(kind="request", id=id, summary=summary, record=inference)
     for each in ws.log.feedback(request_ids=[id]):
         yield Link(kind="feedback", id=each.id, summary=f"{each.kind} {each.value!r} by {each.by or 'unknown'}", record=each)

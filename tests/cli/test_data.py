@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,10 +79,31 @@ def test_check_ls_and_export_answer_in_their_shapes(run: Callable[..., Answer], 
     assert written["rows"] == len(out.read_text().splitlines()) == 12
 
 
+def test_a_dry_run_prints_files_columns_and_reasons_and_standard_input_is_a_dash(
+    run: Callable[..., Answer], table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["data", "import", str(table), "--model", "desk", "--dry-run", "--dir", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "would add 12 of 14 rows; the draft of desk holds 12",
+        "tickets.csv: 14 rows (13 columns): 12 new, 1 broken, 1 exact_duplicate",
+        "  columns: --map user=ticket --map assistant=answer --map id=id --map created=created --map category=category",
+        "dropped: 1 broken, 1 exact_duplicate",
+        "  tickets.csv:14: broken: 4 cells, the header has 5 columns",
+        "  tickets.csv:15: exact_duplicate: the same conversation",
+        "next: the same without --dry-run",
+    ]
+    assert run("data", "ls", "--model", "desk")[1]["examples"] == 0
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(table.read_bytes())))
+    _, done = run("data", "import", "-", "--model", "desk", "--map", "user=ticket")
+    assert (done["added"], done["files"][0]["file"], done["files"][0]["columns"]["user"]) == (12, "stdin", "ticket")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("import", "{t}", "--model", "desk", "--map", "user=body"), "no column 'body' for 'user'; columns are: id, created"),
+        (("import", "{t}", "--model", "desk", "--map", "user=tiket"), "did you mean 'ticket'?"),
+        (("import", "{t}", "--model", "desk", "--map", "usr=ticket"), "no field is called 'usr'"),
         (("import", "{t}", "--model", "desk", "--map", "user"), "--map user: not ROLE=COLUMN"),
         (("import", "{t}.gone", "--model", "desk"), "no such file"),
         (("freeze", "--model", "desk"), "desk has no draft"),

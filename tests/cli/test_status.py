@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
+
 from tunekeeper.core.nouns.serving import Slot
 from tunekeeper.deployment.slots import declare_slots
+from tunekeeper.notify.follower import place_path
 from tunekeeper.rollout.moves import rollback, seed_routes, set_route
 from tunekeeper.rollout.routes import RouteSeed
 from tunekeeper.workspace import open_workspace
@@ -42,3 +45,17 @@ def test_history_needs_no_configuration(tell, project):
     (project / "tunekeeper.yaml").write_text("broken: [")
     assert tell("history", "support-desk", "--dir", project).code == 0
     assert tell("status", "--dir", project).code == 2
+
+
+def test_a_sink_that_takes_no_records_is_named(tell, project):
+    serve_two(project)
+    with (project / "tunekeeper.yaml").open("a") as file:
+        file.write("log: {sinks: [{kind: datadog, name: dd}, {kind: stdout}]}\n")
+    assert tell("status", "--dir", project, "--json").json["sinks_away"] == {}
+    place = {"front": "2026-01-05T09:00:00Z", "error": "intake: 503 busy", "since": "2026-01-05T09:30:00Z"}
+    path = place_path(project / ".tunekeeper", "dd")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(place))
+    assert tell("status", "--dir", project, "--json").json["sinks_away"] == {"dd": "intake: 503 busy, since 2026-01-05 09:30"}
+    last = tell("status", "--dir", project).out.splitlines()[-1]
+    assert last == "sink dd takes no records: intake: 503 busy, since 2026-01-05 09:30"

@@ -6,8 +6,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tunekeeper.core.errors import DataError
 from tunekeeper.core.nouns.data import Example
-from tunekeeper.data.balance import recency, side_bias, stale_vocabulary, synthetic_only, topics
+from tunekeeper.data.balance import (
+    mix,
+    recency,
+    refuse_synthetic_only,
+    side_bias,
+    stale_vocabulary,
+    synthetic_only,
+    synthetic_share,
+    topics,
+)
 from tunekeeper.data.config import Config
 
 MakeExample = Callable[..., Example]
@@ -47,3 +57,25 @@ def test_sides_with_other_topics_are_told(row: MakeExample) -> None:
     assert side_bias(skewed) == "topic 'bug': 71% apart between train and eval"
     assert side_bias(fair) is None
     assert topics(rows[:101]) == {"bug": 100, "billing": 1}
+
+
+@pytest.mark.parametrize(("made_up", "real", "told"), [(6, 4, True), (5, 5, False), (3, 0, False), (0, 0, False)])
+def test_too_many_synthetic_rows_among_real_ones_are_a_finding(row: MakeExample, made_up: int, real: int, told: bool) -> None:
+    rows = [row(f"s{i}", "x", synthetic=True) for i in range(made_up)] + [row(f"r{i}", "x") for i in range(real)]
+    found = [f.detail for f in synthetic_share(rows, Config())]
+    assert found == (["6 of 10 rows (60%) are synthetic; 50% are allowed"] if told else [])
+    assert synthetic_share(rows, Config(synthetic_share=1.0)) == []
+
+
+def test_a_set_without_a_real_row_is_refused(row: MakeExample) -> None:
+    with pytest.raises(DataError, match="desk: all 1 rows are synthetic"):
+        refuse_synthetic_only("desk", [row("a", "b", synthetic=True)])
+    refuse_synthetic_only("desk", [row("a", "b"), row("c", "d", synthetic=True)])
+    refuse_synthetic_only("desk", [])
+
+
+def test_the_mix_counts_ages_and_synthetic_rows(row: MakeExample) -> None:
+    rows = [row("a", "x", created="2026-01-31"), row("b", "x", created="2026-01-02"), row("c", "x", created="2026-01-01")]
+    found = mix([*rows, row("d", "x", synthetic=True)], Config())
+    assert (found.examples, found.dated, found.recent, found.synthetic) == (4, 3, 2, 1)
+    assert (mix([], Config()).recent, mix([], Config()).dated) == (0, 0)

@@ -90,7 +90,7 @@ def test_personal_data_that_slipped_in_is_found(ws: Workspace, task: Model, draf
 
 def test_lengths_are_measured_with_the_given_counter(ws: Workspace, task: Model, draft: Any) -> None:
     draft(n=5)
-    assert checks.check(ws, task, Config(), context=10, count=lambda text: 5).counts == {"too_long": 5}
+    assert checks.check(ws, task, Config(), context=10, count=lambda example: 11).counts == {"too_long": 5}
     assert checks.check(ws, task, Config(), context=1000).counts == {}
 
 
@@ -130,3 +130,14 @@ def test_a_suite_in_yaml_is_read_for_its_cases(tmp_path: Path) -> None:
     lines += ["  - {id: c1, category: bug, messages: [{role: user, content: It broke}], expected: bug}"]
     path.write_text("\n".join(lines) + "\n")
     assert [(e.id, e.metadata) for e in checks.read_held(path)] == [("c1", {"category": "bug"})]
+
+
+def test_each_kind_is_summed_up_with_its_rows_and_how_many_are_out(ws: Workspace, task: Model, draft: Any) -> None:
+    no = "I'm sorry, but I can't help with that."
+    draft((chat("Is Nimbus up?", no, id="r1"), chat("Is Nimbus down?", no, id="r2"), chat("Does Nimbus sync?", "Yes", id="n")))
+    found = checks.check(ws, task, Config(glossary={"Nimbus": "Lumen"}))
+    assert [(k.kind, k.count, k.dropped, k.ids) for k in found.kinds] == [
+        ("refusal", 2, 2, ("r1", "r2")),
+        ("stale_vocabulary", 1, 0, ("n",)),
+    ]
+    assert (found.mix.examples, found.mix.synthetic) == (31, 0)

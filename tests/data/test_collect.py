@@ -142,3 +142,12 @@ def test_rows_imported_by_hand_are_enough_to_go_on(ws: Workspace, task: Model, p
 def test_while_somebody_changes_the_draft_it_waits(ws: Workspace, task: Model, parent: DatasetVersion) -> None:
     with drafts.locked(ws, "desk"):
         assert isinstance(data.poke(ws, task, SECTION, CYCLE), Wait)
+
+
+def test_a_cycle_does_not_begin_with_synthetic_rows_alone(ws: Workspace, task: Model, row: MakeExample) -> None:
+    rows = [row(f"Question {i} that nobody asked", BUG, synthetic=True) for i in range(10)]
+    drafts.save_draft(ws, "desk", versions.reassigned(ws, "desk", rows, [], SECTION))
+    answer = data.poke(ws, task, SECTION, CYCLE)
+    assert isinstance(answer, Stop)
+    assert answer.why.startswith("desk: all 10 rows are synthetic")
+    assert versions.latest(ws, "desk") is None

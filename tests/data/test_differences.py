@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import drafts
 from tunekeeper.data.config import Config
-from tunekeeper.data.differences import as_text, compare, word_changes
+from tunekeeper.data.differences import as_text, compare, word_changes, word_pieces
 from tunekeeper.workspace import Workspace
 
 MakeExample = Callable[..., Example]
@@ -43,6 +44,25 @@ def test_topics_and_new_words_tell_where_the_set_went(row: MakeExample) -> None:
 
 def test_a_change_of_text_is_shown_word_by_word() -> None:
     assert word_changes("we ship on Monday", "we ship late on Friday") == "we ship {+late+} on [-Monday-]{+Friday+}"
+    assert word_changes("a b", "a b") == "a b"
+    assert (word_changes("", "x"), word_changes("x", ""), word_changes("", "")) == ("{+x+}", "[-x-]", "")
+    assert word_changes("a a", "a a a") == "a a {+a+}"
+
+
+def test_the_pieces_of_a_change_put_together_are_both_texts() -> None:
+    rng = random.Random(3)
+    for _ in range(300):
+        before, after = (" ".join(rng.choices("abc", k=rng.randint(0, 9))) for _ in range(2))
+        pieces = word_pieces(before, after)
+        assert " ".join(old for old, _ in pieces if old) == before
+        assert " ".join(new for _, new in pieces if new) == after
+
+
+def test_long_texts_that_differ_all_over_count_as_replaced_between_what_they_share() -> None:
+    before, after = (" ".join(["start", *(f"{letter}{i}" for i in range(2100)), "end"]) for letter in "xy")
+    [start, middle, end] = word_pieces(before, after)
+    assert (start, end) == (("start", "start"), ("end", "end"))
+    assert (middle[0].count(" "), middle[1].count(" ")) == (2099, 2099)
 
 
 def test_versions_are_compared_by_name_and_the_text_names_the_rows(ws: Workspace, task: Model, row: MakeExample) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tunekeeper import data
+from tunekeeper.core.clock import ManualClock
 from tunekeeper.core.errors import DataError, NotFound, UserError
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
@@ -96,10 +97,56 @@ def test_a_hugging_face_folder_has_a_card_that_names_its_files(ws: Workspace, ro
     assert front["size_categories"] == ["n<1K"]
 
 
-def test_the_same_version_gives_the_same_bytes(ws: Workspace, rows: list[Example], tmp_path: Path) -> None:
-    for name in ("x", "y"):
-        export(ws, "desk/d1", "openai", "all", tmp_path / name)
-    assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
+def test_the_card_tells_the_version_its_digest_and_what_is_in_it(
+    ws: Workspace, task: Model, rows: list[Example], row: MakeExample, tmp_path: Path
+) -> None:
+    drafts.save_draft(ws, "desk", [*rows, row("d?", "6", id="d", source="inference:req_1", category="a|b\nc")])
+    version = data.freeze(ws, task, Config(), note="one more")
+    export(ws, version.id, "hf", "all", tmp_path / "hf")
+    card = (tmp_path / "hf" / "README.md").read_text("utf-8").splitlines()
+    assert "# desk/d2" in card
+    assert f"Digest `{version.digest}`" in card
+    assert f"Version desk/d2, frozen {ws.clock.utc():%Y-%m-%d}, grown from desk/d1: one more" in card
+    assert [line for line in card if line.startswith("| ") and "Rows" not in line] == [
+        "| train | 3 |",
+        "| test | 1 |",
+        "| none | 2 |",
+        "| a b c | 1 |",
+        "| bug | 1 |",
+        "| file | 3 |",
+        "| inference | 1 |",
+    ]
+
+
+def test_one_side_alone_is_a_layout_that_names_one_file(ws: Workspace, rows: list[Example], tmp_path: Path) -> None:
+    import yaml
+
+    export(ws, "draft", "hf", "train", tmp_path / "hf", model="desk")
+    assert sorted(path.name for path in (tmp_path / "hf" / "data").iterdir()) == ["train.jsonl"]
+    text = (tmp_path / "hf" / "README.md").read_text("utf-8")
+    assert text.startswith("---\n")
+    front = yaml.safe_load(text.split("---\n")[1])
+    assert front["configs"] == [
+        {"config_name": "default", "data_files": [{"split": "train", "path": "data/train.jsonl"}]},
+    ]
+    assert "# Draft" in text.splitlines()
+
+
+def _bytes(path: Path) -> dict[str, bytes]:
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return {str(file.relative_to(path)): file.read_bytes() for file in files if file.is_file()}
+
+
+@pytest.mark.parametrize("format", ["openai", "sharegpt", "alpaca", "dpo", "parquet", "hf"])
+def test_the_same_version_gives_the_same_bytes_today_and_tomorrow(
+    ws: Workspace, clock: ManualClock, rows: list[Example], tmp_path: Path, format: str
+) -> None:
+    export(ws, "desk/d1", format, "all", tmp_path / "x")
+    clock.advance(86_400)
+    export(ws, "desk/d1", format, "all", tmp_path / "y")
+    assert _bytes(tmp_path / "x") == _bytes(tmp_path / "y")
+    export(ws, "desk/d1", format, "all", tmp_path / "x")
+    assert _bytes(tmp_path / "x") == _bytes(tmp_path / "y")
 
 
 def test_calls_of_tools_have_no_place_in_alpaca_and_one_in_sharegpt(

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import random
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 from tunekeeper.core.errors import DataError
 from tunekeeper.data import formats
-from tunekeeper.data.formats import read_rows
+from tunekeeper.data.formats import read_rows, read_stdin
 
 GOOD = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}
 Write = Callable[[str, Any], Path]
@@ -75,6 +77,9 @@ def test_a_nested_bomb_and_a_row_of_ten_thousand_messages_are_refused(write: Wri
         ("rows.json", b'{"messages": ', "not JSON at column"),
         ("rows.json", b'"text"', "one list of rows, not str"),
         ("rows.xml", b"<a/>", "no reader for '.xml'"),
+        ("rows.xlsx", b"PK\x03\x04", "rows.xlsx: a spreadsheet is not read"),
+        ("rows.json", b'[{"a": 1}, {"b"', "not JSON: the list does not end, row 2 is cut off"),
+        ("rows.json", b"[1] [2]", "not JSON: text after the end of the list"),
         ("rows.csv", b"foo,bar\n1,2\n", r"no column for 'user' .*columns are: foo, bar"),
     ],
 )
@@ -123,3 +128,67 @@ def test_a_mapping_applies_to_json_rows_as_well(write: Write) -> None:
     found = list(read_rows(path, {"user": "q", "assistant": "a"}))
     assert found[0].conversation is not None
     assert found[1].broken == "no column 'a' for 'assistant'; columns are: q"
+
+
+def test_a_list_is_read_row_by_row_wherever_the_pieces_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(7)
+    path = tmp_path / "rows.json"
+    odd = ["a,]b", 'q"\\', "é\\", "]}{[", "line\nend"]
+    for piece in (1, 3, 64):
+        monkeypatch.setattr(formats, "_PIECE", piece)
+        said = [rng.choice(odd) + str(number) for number in range(8)]
+        rows = [{"prompt": text, "answer": text, "more": [[1, {"x": text}], None]} for text in said]
+        path.write_text(json.dumps(rows, indent=rng.choice([None, 2]), ensure_ascii=piece == 3))
+        found = list(read_rows(path))
+        assert [row.conversation.messages[0]["content"] for row in found if row.conversation] == said
+
+
+def test_a_list_with_a_giant_row_is_refused_without_being_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "LINE_LIMIT", 1 << 20)
+    path = tmp_path / "rows.json"
+    with path.open("wb") as file:
+        file.write(b"[" + json.dumps(GOOD).encode() + b', {"prompt": "')
+        for _ in range(40):
+            file.write(b"x" * (1 << 20))
+        file.write(b'"}]')
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"rows\.json: row 2 is longer than 1 MB"):
+        list(read_rows(path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 12 << 20
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(GOOD) + "\n" + json.dumps(GOOD) + "\n",
+        json.dumps([GOOD, GOOD]),
+        json.dumps([GOOD, GOOD], indent=1),
+        json.dumps({"object": "list", "data": [GOOD, GOOD]}, indent=1),
+        "\ufeffprompt;answer\nHi;Hello\nHi;Hello\n",
+    ],
+)
+def test_standard_input_is_read_by_how_it_begins(text: str) -> None:
+    found = list(read_stdin(io.BytesIO(text.encode())))
+    assert [row.file for row in found] == ["stdin", "stdin"]
+    assert [row.conversation.messages[-1]["content"] for row in found if row.conversation] == ["Hello", "Hello"]
+
+
+def test_standard_input_that_is_empty_or_endless_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match="stdin: the file is empty"):
+        list(read_stdin(io.BytesIO(b"")))
+    monkeypatch.setattr(formats, "STDIN_LIMIT", 1000)
+    with pytest.raises(DataError, match="stdin: more than"):
+        list(read_stdin(io.BytesIO(b"x" * 2000)))
+
+
+def test_a_table_of_exports_holds_json_in_its_cells(tmp_path: Path) -> None:
+    path = tmp_path / "observations.csv"
+    asked = json.dumps([{"role": "user", "content": "Hi"}]).replace('"', '""')
+    path.write_text(f'id,traceId,type,input,output\no1,t1,GENERATION,"{asked}",Hello\no2,t2,SPAN,x,y\n')
+    first, second = read_rows(path)
+    assert first.conversation is not None
+    assert [m["content"] for m in first.conversation.messages] == ["Hi", "Hello"]
+    assert first.conversation.metadata == {"id": "o1", "request_id": "t1"}
+    assert second.broken == "a SPAN of Langfuse, not a generation"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -179,3 +180,67 @@ def test_two_imports_at_once_wait_for_each_other_and_a_model_name_cannot_leave_t
 def test_a_share_that_makes_no_sense_is_refused(ws: Workspace, task: Model, write: Write) -> None:
     with pytest.raises(ConfigError, match=r"models/desk\.yaml: data\.eval_share is 0\.9"):
         load(ws, task, write("rows.jsonl", [chat("A?", "1")]), Config(eval_share=0.9))
+
+
+def test_the_report_of_a_dry_run_names_format_columns_and_what_would_be_dropped_per_file(
+    ws: Workspace, task: Model, write: Write, tmp_path: Path
+) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text(CSV + "1,2026-01-02,bug,Where is it?,=SUM(A1)\n2,2026-01-02,bug,Why?,- one (two)\n3,x\n")
+    sharegpt = {"conversations": [{"from": "human", "value": "How?"}, {"from": "gpt", "value": "So."}]}
+    lines = write("rows.jsonl", [chat("Where is it?", "=SUM(A1)"), sharegpt, "nonsense"])
+    report = data.import_files(ws, task, Config(), [table, lines], dry_run=True)
+    first, second = report.files
+    assert (first.file, first.rows, first.formats, first.added, first.formulas) == ("t.csv", 3, {"columns": 2}, 2, 1)
+    columns = {"user": "ticket", "assistant": "answer", "id": "id", "created": "created", "category": "category"}
+    assert (first.columns, first.dropped) == (columns, {"broken": 1})
+    assert (second.file, second.rows, second.formats) == ("rows.jsonl", 3, {"openai": 1, "sharegpt": 1})
+    assert (second.columns, second.added, second.dropped) == ({}, 1, {"exact_duplicate": 1, "broken": 1})
+    assert report.left_out == (
+        "t.csv:4: broken: 2 cells, the header has 5 columns",
+        "rows.jsonl:1: exact_duplicate: the same conversation",
+        "rows.jsonl:3: broken: not JSON at column 1: Expecting value",
+    )
+    assert (drafts.load_draft(ws, "desk"), drafts.load_findings(ws, "desk")) == ([], [])
+
+
+def test_an_export_keeps_its_request_ids_and_dates_and_importing_it_twice_adds_nothing(
+    ws: Workspace, task: Model, write: Write
+) -> None:
+    asked = [{"role": "user", "content": "Call +47 22 12 34 56"}]
+    row = {"id": "4111111111111111", "traceId": "4111111111111111", "startTime": "2026-01-02T03:04:05Z", "type": "GENERATION"}
+    path = write("langfuse.jsonl", [row | {"input": asked, "output": {"role": "assistant", "content": "Done"}}])
+    assert load(ws, task, path).added == 1
+    again = load(ws, task, path)
+    assert (again.added, again.files[0].dropped, again.examples) == (0, {"already_there": 1}, 1)
+    [example] = drafts.load_draft(ws, "desk")
+    assert example.source == "file:langfuse.jsonl:1"
+    assert example.metadata == {"id": row["id"], "request_id": row["id"], "created": row["startTime"]}
+    assert example.messages[1]["content"] == "Call [PHONE]"
+
+
+def test_standard_input_is_imported_once(ws: Workspace, task: Model) -> None:
+    text = json.dumps(chat("How?", "So.")).encode()
+    for added in (1, 0):
+        report = data.import_files(ws, task, Config(), [Path("-")], stdin=io.BytesIO(text))
+        assert (report.added, report.files[0].file) == (added, "stdin")
+    assert drafts.load_draft(ws, "desk")[0].source == "file:stdin:1"
+    with pytest.raises(DataError, match="no standard input"):
+        data.import_files(ws, task, Config(), [Path("-")])
+
+
+def test_a_file_that_breaks_off_half_way_leaves_the_draft_as_it_was(
+    ws: Workspace, task: Model, write: Write, tmp_path: Path
+) -> None:
+    load(ws, task, write("rows.jsonl", [chat("How?", "So.")]))
+    before = sorted((p, p.read_bytes()) for p in (ws.root / "data").rglob("*") if p.is_file())
+    cut = tmp_path / "cut.json"
+    cut.write_text(json.dumps([chat(f"Question {n}?", f"Answer {n}.") for n in range(50)])[:-20])
+    with pytest.raises(DataError, match=r"cut\.json: not JSON: the list does not end, row 50 is cut off"):
+        data.import_files(ws, task, Config(), [write("more.jsonl", [chat("Why?", "Because.")]), cut])
+    assert sorted((p, p.read_bytes()) for p in (ws.root / "data").rglob("*") if p.is_file()) == before
+
+
+def test_a_field_that_no_row_has_is_refused_before_anything_is_read(ws: Workspace, task: Model, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no field is called 'usr'"):
+        load(ws, task, tmp_path / "gone.csv", mapping={"usr": "ticket"})

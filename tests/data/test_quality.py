@@ -106,3 +106,85 @@ def test_only_a_certain_truncation_is_dropped(row: MakeExample) -> None:
 def test_a_long_text_that_begins_like_a_refusal_is_none() -> None:
     assert refusal("I cannot help with that. " + "But here is how it goes. " * 40) == ""
     assert maybe_truncated("") == ""
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        ("[INST] triage this [/INST] bug", "template_leak"),
+        ("<|start_header_id|>assistant<|end_header_id|> bug", "template_leak"),
+        ("<｜Assistant｜>bug", "template_leak"),
+        ("bug<｜end▁of▁sentence｜>", "template_leak"),
+        ("<start_of_turn>model\nbug", "template_leak"),
+    ],
+)
+def test_the_templates_of_every_usual_family_are_known(row: MakeExample, answer: str, kind: str) -> None:
+    assert kinds(row("The parcel has not arrived.", answer)) == [kind]
+
+
+@pytest.mark.parametrize("answer", ["use a <| b |> c in F#", "x <|> y parses either", "if a<|b", "5 < 6 | 7 > 3", "arr[INSTALL]"])
+def test_signs_that_only_resemble_a_template_are_left_alone(row: MakeExample, answer: str) -> None:
+    assert kinds(row("The parcel has not arrived.", answer)) == []
+
+
+def test_the_refusals_of_other_languages_are_configured(row: MakeExample) -> None:
+    german = row("a?", "Leider  KANN ich dabei nicht helfen.")
+    assert kinds(german) == []
+    assert [f.kind for f in examine(german, Config(refusal_phrases=("leider kann ich", " ")))] == ["refusal"]
+    assert refusal("I am glad. Leider kann ich nicht.", ("leider kann ich",)) == ""
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("finish_reason", "length"), ("stop_reason", "max_tokens"), ("finish_reason", "MAX_TOKENS")]
+)
+def test_an_answer_that_the_server_cut_is_certainly_truncated(row: MakeExample, key: str, value: str) -> None:
+    cut = row("a?", "The parcel is", **{key: value})
+    found = examine(cut, Config())
+    assert [f.detail for f in found] == [f"the server stopped it: {key} is {value}"]
+    assert dropped_for(found[0], Config(), cut)
+    assert examine(row("a?", "The parcel is", finish_reason="stop"), Config()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "example"),
+    [
+        ("too_long", ("word " * 50, "yes")),
+        ("answer_equals_prompt", ("the same", "The same.")),
+        ("mojibake", ("a?", "The cafÃ© is open")),
+        ("template_leak", ("a?", "<|im_end|> yes")),
+    ],
+)
+def test_each_kind_is_dropped_or_only_told_as_the_model_file_says(row: MakeExample, kind: str, example: tuple[str, str]) -> None:
+    made = row(*example)
+    (found,) = examine(made, Config(), context=40)
+    assert found.kind == kind
+    flagging: dict[str, Any] = {kind: "flag"}
+    assert [dropped_for(found, section, made) for section in (Config(), Config(**flagging))] == [True, False]
+
+
+def test_what_somebody_brought_a_row_back_in_spite_of_is_not_said_again(row: MakeExample) -> None:
+    text = "I cannot help with that. <|im_end|>"
+    assert kinds(row("a?", text)) == ["refusal", "template_leak"]
+    assert kinds(row("a?", text, readmitted={"refusal": "2026-01-01T00:00:00+00:00"})) == ["template_leak"]
+    assert kinds(row("a?", text, readmitted="yes")) == ["refusal", "template_leak"], (
+        "a column of that name is no decision of ours"
+    )
+
+
+def test_another_language_is_told_where_some_are_wanted(row: MakeExample) -> None:
+    german = row("Das Paket ist nicht da und ich warte seit Montag. Wo ist es?", '{"category": "der die das und ist nicht"}')
+    assert kinds(german) == []
+    (found,) = examine(german, Config(languages=("en", "fr")))
+    assert (found.kind, found.detail) == ("language", "the prompt seems to be de; en, fr is wanted")
+    assert examine(german, Config(languages=("de",))) == []
+    assert [dropped_for(found, section, german) for section in (Config(), Config(language="drop"))] == [False, True]
+    assert examine(row("Wo?", "bug"), Config(languages=("en",))) == [], "too little to tell"
+
+
+def test_bad_words_are_those_of_the_model_file(row: MakeExample) -> None:
+    rude = row("Your DARN parcel, darn it", "We are sorry for the delay.")
+    assert kinds(rude) == []
+    (found,) = examine(rude, Config(bad_words=("darn", "heck")))
+    assert (found.kind, found.detail) == ("profanity", "bad words: DARN, darn")
+    assert [dropped_for(found, section, rude) for section in (Config(), Config(profanity="drop"))] == [False, True]
+    assert examine(row("A darning needle", "bug"), Config(bad_words=("darn",))) == []

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from tunekeeper.core.errors import DataError
-from tunekeeper.data.rows import Unreadable, flat_row, parse_row, resolve_columns
+from tunekeeper.core.errors import DataError, UserError
+from tunekeeper.data.rows import Unreadable, check_mapping, depth_of, flat_row, parse_json, parse_row, resolve_columns
 
 TALK = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 
@@ -61,6 +62,8 @@ def test_metadata_and_other_keys_of_a_chat_row_are_kept() -> None:
         ({"messages": "none"}, "`messages` must be a list"),
         ({"conversations": [{"from": "alien", "value": "x"}]}, "no role is called 'alien'"),
         ({"instruction": "a", "output": "b", "history": ["x"]}, "`history` must be a list of pairs"),
+        ({"instruction": "a", "output": "b", "history": 3}, "`history` must be a list of pairs"),
+        ({"input": ["a"], "preferred_output": TALK}, "must be lists of messages"),
         ({"messages": TALK, "weight": 7}, "`weight` must be a number from 0 to 1, not 7"),
         ({"foo": "a", "bar": "b"}, "no column for 'user' .*columns are: foo, bar"),
     ],
@@ -92,3 +95,85 @@ def test_several_answer_columns_become_one_json_answer() -> None:
     found = flat_row(row, columns)
     assert found.messages[-1]["content"] == '{"category": "bug", "priority": "low"}'
     assert found.metadata == {"id": "7", "created": "2026-01-01", "category": "bug"}
+
+
+def test_sharegpt_calls_and_observations_become_tool_calls_with_their_answers() -> None:
+    turns = [
+        {"from": "human", "value": "Rain?"},
+        {"from": "function_call", "value": '{"name": "weather", "arguments": {"city": "Oslo"}}'},
+        {"from": "function_call", "value": '{"name": "weather", "arguments": "{}"}'},
+        {"from": "observation", "value": "dry"},
+        {"from": "observation", "value": "wet"},
+        {"from": "gpt", "value": "Dry in Oslo"},
+    ]
+    tool = {"name": "weather", "description": "", "parameters": {"type": "object"}}
+    found = parse_row({"conversations": turns, "tools": json.dumps([tool])}, {})
+    assert [(m["role"], m["content"], m.get("tool_call_id")) for m in found.messages] == [
+        ("user", "Rain?", None),
+        ("assistant", None, None),
+        ("tool", "dry", "call_1"),
+        ("tool", "wet", "call_2"),
+        ("assistant", "Dry in Oslo", None),
+    ]
+    assert [(c["id"], c["function"]) for c in found.messages[1]["tool_calls"]] == [
+        ("call_1", {"name": "weather", "arguments": '{"city": "Oslo"}'}),
+        ("call_2", {"name": "weather", "arguments": "{}"}),
+    ]
+    assert found.tools == ({"type": "function", "function": tool},)
+
+
+def test_a_call_that_is_no_json_stays_text() -> None:
+    turns = [{"from": "human", "value": "Rain?"}, {"from": "function_call", "value": "weather(Oslo)"}]
+    assert spoken({"conversations": turns})[-1] == ("assistant", "weather(Oslo)")
+
+
+def test_an_openpipe_row_keeps_the_rejected_answer() -> None:
+    row = {"messages": TALK, "split": "TRAIN", "rejected_message": {"role": "assistant", "content": "Go away"}}
+    found = parse_row(row, {})
+    assert (found.shape, found.metadata) == ("openpipe", {"rejected": "Go away"})
+
+
+def test_a_mapping_for_a_table_leaves_rows_with_a_shape_of_their_own_alone() -> None:
+    assert parse_row({"messages": TALK}, {"user": "ticket"}).shape == "openai"
+    assert parse_row({"instruction": "Hi", "output": "Hello"}, {"user": "instruction"}).shape == "columns"
+
+
+def test_a_wrong_name_gives_the_near_one() -> None:
+    with pytest.raises(DataError, match=r"no column 'tiket' for 'user', did you mean 'Ticket'\?") as caught:
+        resolve_columns(["Ticket", "Reply"], {"user": "tiket"}, "t.csv")
+    assert caught.value.fix == "--map user=Ticket"
+    with pytest.raises(UserError, match="no field is called 'asistant'; fields are: user, assistant") as wrong:
+        check_mapping({"user": "a", "asistant": "b"})
+    assert wrong.value.fix == "--map assistant=b"
+
+
+def test_who_edited_a_row_and_when_is_kept_under_one_name() -> None:
+    row = {"prompt": "Hi", "answer": "Hello", "edited_by": "ana", "reviewed_at": "2026-01-02", "request_id": "r1"}
+    found = flat_row(row, resolve_columns(list(row), {}, "t.csv"))
+    assert found.metadata == {"said_by": "ana", "said_at": "2026-01-02", "request_id": "r1", "id": "r1"}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[" * 65 + "]" * 65, "nested more than 64 deep"),
+        ('{"a": "\\ud800"}', "half of a surrogate pair"),
+        ('{"a": 123456789012345678901234567890}', "an integer of 30 digits"),
+        ('{"a": "\x00"}', "a NUL character at column 8"),
+    ],
+)
+def test_json_that_could_not_be_written_again_is_refused(text: str, reason: str) -> None:
+    with pytest.raises(Unreadable, match=reason):
+        parse_json(text)
+
+
+def test_a_string_that_never_ends_is_read_once() -> None:
+    counted = depth_of("[" * 65 + '"' + '\\"' * 200_000)
+    assert counted == 65
+    assert depth_of("[" * 65 + '"' + "\\") == 65
+    assert depth_of('["' + '\\"[' * 100 + '"]') == 1
+
+
+def test_escapes_and_the_largest_integers_are_read() -> None:
+    value = {"a": "\U0001f600 [[", "b": [2**64 - 1, -(2**63)]}
+    assert parse_json(json.dumps(value)) == value

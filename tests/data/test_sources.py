@@ -53,6 +53,7 @@ def test_a_correction_carries_the_whole_provenance_and_no_personal_data() -> Non
         "created": AT.isoformat(),
         "said_as": "edit",
         "said_by": "ana",
+        "said_at": AT.isoformat(),
         "version": "v1",
         "rejected": "served",
     }

@@ -88,7 +88,10 @@ def test_a_version_is_found_by_every_name_it_has(ws: Workspace, task: Model, fil
 def test_warnings_stand_in_the_report(ws: Workspace, task: Model, row: MakeExample) -> None:
     rows = [row(f"q{i}", "x", synthetic=True, category="bug") for i in range(10)]
     drafts.save_draft(ws, "desk", versions.reassigned(ws, "desk", rows, [], SECTION))
-    version = data.freeze(ws, task, SECTION, report={"cycle": "cyc_1"})
+    with pytest.raises(DataError, match="all 10 rows are synthetic") as caught:
+        data.freeze(ws, task, SECTION)
+    assert "--force" in str(caught.value.fix)
+    version = data.freeze(ws, task, SECTION, report={"cycle": "cyc_1"}, force=True)
     assert version.report["warnings"] == ["all 10 rows are synthetic; none shows real traffic"]
     assert (version.report["topics"], version.report["cycle"]) == ({"bug": 10}, "cyc_1")
 

@@ -110,3 +110,10 @@ def test_a_command_that_cannot_be_run_leaves_no_lock(tmp_path: Path):
     with pytest.raises(OSError, match="none"):
         child.start(dict(os.environ))
     assert not locks.held(child.plan.lock)
+
+
+def test_a_child_that_speaks_for_itself_keeps_our_standard_output(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    child = Child(plan=replace(plan(tmp_path, "import sys\nprint('out')\nprint('err', file=sys.stderr)"), stdout=True))
+    child.start(dict(os.environ))
+    assert child.wait(60)
+    assert (capfd.readouterr().out, child.last_words()) == ("out\n", "err")

@@ -18,10 +18,12 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
+from tests.patience import until
 from tunekeeper.config.serving import load_serve_file
-from tunekeeper.core.clock import ManualClock
+from tunekeeper.core.clock import ManualClock, SystemClock
+from tunekeeper.notify.follower import load_place, place_path
 from tunekeeper.processes import ending
-from tunekeeper.processes.plans import keeper_plan
+from tunekeeper.processes.plans import follower_plan, keeper_plan
 from tunekeeper.store.ledgers.alerts import find_alerts
 from tunekeeper.store.log import Log, Spool
 from tunekeeper.store.log.bodyids import Index
@@ -131,6 +133,32 @@ def test_serve_answers_survives_the_death_of_workers_and_of_its_supervisor_and_d
         event(second, "stopped")
         assert second.wait(60) == 0
     assert ending.running(root) == {}
+
+
+def test_the_follower_pushes_where_the_file_says(tmp_path):
+    """From the lines of YAML to the lines on stdout and in a file: the very command that the supervisor starts."""
+    sinks = "log: {sinks: [{kind: stdout}, {kind: file, path: out/all.jsonl}]}\n"
+    (tmp_path / "g.yaml").write_text(FILE.format(upstream="http://127.0.0.1:9") + sinks)
+    root, clock = tmp_path / "data", SystemClock()
+    spool = Spool(root, "gateway-0", clock)
+    for number, hours_ago in enumerate((3, 1)):
+        then = clock.utc() - timedelta(hours=hours_ago)
+        spool.ended({"request_id": f"r{number}", "timestamp": then, "model_id": "desk"})
+    spool.close()
+    for name in ("stdout", "file"):  # an earlier follower came as far as two hours ago
+        place_path(root, name).parent.mkdir(parents=True, exist_ok=True)
+        place_path(root, name).write_text(json.dumps({"front": (clock.utc() - timedelta(hours=2)).isoformat()}))
+    plan = follower_plan(root, tmp_path, load_serve_file(tmp_path / "g.yaml").log)
+    assert plan.stdout
+    with subprocess.Popen((*plan.command, "--slack", "0"), stdout=subprocess.PIPE, text=True) as process:
+        try:
+            until(lambda: all((place := load_place(root, name)) and place.pushed for name in ("stdout", "file")))
+        finally:
+            process.terminate()
+        out = process.stdout.read()
+    assert process.returncode == 0
+    assert [json.loads(line)["request_id"] for line in out.splitlines()] == ["r1"]
+    assert (tmp_path / "out" / "all.jsonl").read_text() == out
 
 
 def test_the_keeper_drops_what_the_file_says_by_the_clock_of_the_workspace(tmp_path):

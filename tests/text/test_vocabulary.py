@@ -45,3 +45,16 @@ def test_a_glossary_finds_whole_words_in_any_case_and_the_longest_first() -> Non
 def test_a_glossary_with_signs_of_expressions_is_taken_by_the_letter() -> None:
     assert Glossary({"C++ (old)": "C++23"}).rewrite("use C++ (old) here, not C++") == "use C++23 here, not C++"
     assert Glossary({}).rewrite("as it is") == "as it is"
+
+
+def test_a_new_term_that_holds_the_old_one_is_written_once() -> None:
+    glossary = Glossary({"Nimbus": "Nimbus Pro"})
+    once = glossary.rewrite("nimbus is slow, Nimbus  Pro is not")
+    assert once == "Nimbus Pro is slow, Nimbus  Pro is not"
+    assert (glossary.find(once), glossary.rewrite(once)) == ([], once)
+
+
+def test_what_was_renamed_twice_gets_its_last_name_and_a_circle_ends() -> None:
+    assert Glossary({"Box": "Crate", "Crate": "Parcel"}).rewrite("a box, a crate") == "a Parcel, a Parcel"
+    assert Glossary({"Box": "Crate", "Crate": "Box"}).rewrite("a box") == "a Crate"
+    assert Glossary({"Box": "box"}).rewrite("a BOX") == "a box"

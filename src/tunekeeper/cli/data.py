@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunekeeper.cli import frame
+from tunekeeper.cli import datachecks, dataversions, frame
 
 if TYPE_CHECKING:
-    from tunekeeper.config.project import ModelConfig
     from tunekeeper.core.nouns.data import DatasetVersion
+    from tunekeeper.data.imports import FileReport
 
 app = frame.group("Import, check, freeze and compare training data.")
 
@@ -22,9 +21,9 @@ Out = Annotated[Path, typer.Option("--out", help="Where to write.")]
 
 @app.command("import")
 def import_(
-    files: Annotated[list[Path], typer.Argument(help="JSONL, JSON, CSV or TSV files.")],
+    files: Annotated[list[Path], typer.Argument(help="JSONL, JSON, CSV, TSV or Parquet; a dataset folder; - for stdin.")],
     model: frame.Model,
-    map: Annotated[list[str] | None, typer.Option("--map", help="role=column, e.g. user=ticket; several columns: a,b.")] = None,
+    map: Annotated[list[str] | None, typer.Option("--map", help="field=COLUMN, e.g. user=ticket; several columns: a,b.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="The files become the whole draft.")] = False,
     dry_run: frame.DryRun = False,
     dir: frame.Dir = None,
@@ -34,6 +33,8 @@ def import_(
 
     Example: tunekeeper data import tickets.csv --model support-desk --map user=ticket --map assistant=answer
     """
+    import sys
+
     from tunekeeper import data
     from tunekeeper.core.errors import UserError
 
@@ -43,66 +44,37 @@ def import_(
     ws, project = frame.project(dir)
     config = project.model(model)
     mapping = {role.strip(): column.strip() for role, _, column in (pair.partition("=") for pair in map or ())}
-    done = data.import_files(ws, config.task, config.sections["data"], files, mapping=mapping, replace=replace, dry_run=dry_run)
+    options: dict[str, Any] = {"mapping": mapping, "replace": replace, "dry_run": dry_run}
+    done = data.import_files(ws, config.task, config.sections["data"], files, stdin=getattr(sys.stdin, "buffer", None), **options)
     verb = "would add" if dry_run else "added"
     lines = [f"{verb} {done.added} of {done.rows} rows; the draft of {model} holds {done.examples}"]
     for label, counted in (("dropped", done.dropped), ("flagged", done.flagged), ("redacted", done.redacted)):
         lines += [f"{label}: {', '.join(f'{n} {kind}' for kind, n in counted.items())}"] if counted else []
-    lines += [f"  {where}" for where in done.broken]
+    lines += [f"  {where}" for where in (done.left_out if dry_run else done.broken)]
+    lines[1:1] = [line for file in done.files for line in _file_lines(file)]
     lines += [f"each row with its reason: {done.report}"] if done.report else []
-    return frame.emit(done, json, [*lines, f"next: tunekeeper data freeze --model {model}"])
+    following = "the same without --dry-run" if dry_run else f"tunekeeper data freeze --model {model}"
+    return frame.emit(done, json, [*lines, f"next: {following}"])
 
 
-@app.command("check")
-def check(
-    model: frame.Model,
-    against: Annotated[Path | None, typer.Option("--against", help="Suite or evaluation file: leaks and coverage.")] = None,
-    glossary: Annotated[Path | None, typer.Option("--glossary", help="YAML, JSON or CSV: old term, new term.")] = None,
-    context: Annotated[int | None, typer.Option("--context", min=1, help="Tokens that fit.")] = None,
-    only: Annotated[str | None, typer.Option("--only", help="Report this kind alone.")] = None,
-    dir: frame.Dir = None,
-    json: frame.Json = False,
-) -> int:
-    """Say everything that is wrong with the draft of a model.
-
-    Example: tunekeeper data check --model support-desk --against suites/core.yaml
-    """
-    from tunekeeper.data import checks
-
-    ws, project = frame.project(dir)
-    config = project.model(model)
-    found = checks.check(
-        ws,
-        config.task,
-        config.sections["data"],
-        against=against,
-        glossary=checks.read_glossary(glossary) if glossary is not None else None,
-        context=context,
-        only=only,
-        count=_counter(project.folder, config),
-    )
-    lines = [f"{found.examples} rows: " + (", ".join(f"{n} {kind}" for kind, n in found.counts.items()) or "nothing is wrong")]
-    rows = [(f.kind, f.id, f"{f.file}:{f.line}" if f.file else None, f.of, f.topic, f.detail) for f in found.findings]
-    return frame.emit(
-        found, json, [*lines, *(frame.table(rows, ("kind", "id", "where", "of", "topic", "detail")) if rows else [])]
-    )
-
-
-def _counter(folder: Path, config: ModelConfig) -> Callable[[str], int] | None:
-    """A token counter with the base's own tokenizer; None where the base has none here (lengths are then estimated)."""
-    from tunekeeper.text.tokenizers import read_tokenizer
-
-    base = folder / config.task.base
-    if not config.task.base or not (base / "tokenizer.json").is_file():
-        return None
-    tokenizer = read_tokenizer(base)
-    return lambda text: len(tokenizer.encode(text))
+def _file_lines(file: FileReport) -> list[str]:
+    """What an import says about one file: its shapes, the columns that were read, and what comes in."""
+    shapes = ", ".join(f"{n} {name}" for name, n in file.formats.items()) or "none readable"
+    dropped = "".join(f", {n} {kind}" for kind, n in file.dropped.items())
+    lines = [f"{file.file}: {file.rows} rows ({shapes}): {file.added} new{dropped}"]
+    if file.columns:
+        lines.append("  columns: " + " ".join(f"--map {role}={column}" for role, column in file.columns.items()))
+    if file.formulas:
+        lines.append(f"  begin as a spreadsheet formula, kept as plain text: {file.formulas}")
+    return lines
 
 
 @app.command("freeze")
 def freeze(
     model: frame.Model,
     note: Annotated[str, typer.Option("--note", help="Why.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Also when every row is synthetic.")] = False,
+    by: dataversions.By = "data",
     dry_run: frame.DryRun = False,
     dir: frame.Dir = None,
     json: frame.Json = False,
@@ -126,7 +98,7 @@ def freeze(
             else f"would freeze {draft.train} rows to learn from, {draft.eval} held out"
         )
         return frame.emit({"dry_run": True, "same_as": draft.parent if same else None, "examples": draft.examples}, json, line)
-    version = data.freeze(ws, config.task, config.sections["data"], note=note)
+    version = data.freeze(ws, config.task, config.sections["data"], note=note, force=force, by=by)
     lines = [f"{version.id} {version.digest}: {version.train} rows to learn from, {version.eval} held out"]
     lines += [f"warning: {warning}" for warning in version.report.get("warnings", ())]
     return frame.emit(_version(version), json, [*lines, f"next: tunekeeper train run --model {model} --dataset {version.id}"])
@@ -141,6 +113,7 @@ def _version(version: DatasetVersion) -> dict[str, Any]:
 def diff(
     a: Annotated[str, typer.Argument(help="Version, e.g. support-desk/d1.")],
     b: Annotated[str, typer.Argument(help="Version to compare it with.")],
+    html: Annotated[Path | None, typer.Option("--html", help="Also write it to this file, as one page.")] = None,
     model: OptionalModel = None,
     dir: frame.Dir = None,
     json: frame.Json = False,
@@ -150,9 +123,11 @@ def diff(
     Example: tunekeeper data diff support-desk/d1 support-desk/d2
     """
     from tunekeeper.data.differences import as_text, diff
+    from tunekeeper.data.diffpage import write_page
 
-    found = diff(frame.workspace(dir), a, b, model=model)
-    return frame.emit(found, json, lambda: as_text(found))
+    ws = frame.workspace(dir)
+    found = diff(ws, a, b, model=model) if html is None else write_page(ws, a, b, html, model=model)
+    return frame.emit(found, json, lambda: [*as_text(found), *([f"page: {html}"] if html is not None else [])])
 
 
 @app.command("export")
@@ -182,33 +157,27 @@ def log(model: frame.Model, dir: frame.Dir = None, json: frame.Json = False) -> 
 
     Example: tunekeeper data log --model support-desk
     """
-    from tunekeeper.data import versions
+    from tunekeeper.data import tags, versions
     from tunekeeper.data.erase import erased_examples
 
     ws = frame.workspace(dir)
-    found = [(v, erased_examples(ws, v)) for v in versions.log(ws, model)]
+    found = [(v, erased_examples(ws, v), tags.tags_of(ws, v)) for v in versions.log(ws, model)]
     rows = [
-        (v.id, f"{v.created:%Y-%m-%d %H:%M}" if v.created else None, v.train, v.eval, erased or None, v.digest[7:19], v.note)
-        for v, erased in found
+        (
+            v.id,
+            f"{v.created:%Y-%m-%d %H:%M}" if v.created else None,
+            v.train,
+            v.eval,
+            erased or None,
+            v.digest[7:19],
+            " ".join(named) or None,
+            v.note,
+        )
+        for v, erased, named in found
     ]
-    names = ("version", "created", "train", "eval", "erased", "digest", "note")
+    names = ("version", "created", "train", "eval", "erased", "digest", "tags", "note")
     text = frame.table(rows, names) if rows else ["no version yet"]
-    return frame.emit({"versions": [{**_version(v), "erased": erased} for v, erased in found]}, json, text)
-
-
-@app.command("ls")
-def ls(model: frame.Model, dir: frame.Dir = None, json: frame.Json = False) -> int:
-    """Say what the draft of a model holds.
-
-    Example: tunekeeper data ls --model support-desk
-    """
-    from tunekeeper.data import versions
-
-    found = versions.ls(frame.workspace(dir), model)
-    state = "changed since" if found.changed and found.parent else "the same as" if found.parent else "never frozen"
-    lines = [f"{found.examples} rows ({found.train} to learn from, {found.eval} held out), {state} {found.parent or ''}".rstrip()]
-    rows = [(topic, n) for topic, n in found.topics.items()]
-    return frame.emit(found, json, [*lines, *(frame.table(rows, ("topic", "rows")) if rows else [])])
+    return frame.emit({"versions": [{**_version(v), "erased": erased, "tags": named} for v, erased, named in found]}, json, text)
 
 
 @app.command("checkout")
@@ -232,3 +201,7 @@ def checkout(
     answer = {"version": found.id, "digest": found.digest, "paths": [str(path) for path in paths], "erased": erased}
     note = f" ({erased} of its {found.examples} examples were erased)" if erased else ""
     return frame.emit(answer, json, f"{found.id}: {', '.join(str(path) for path in paths)}{note}")
+
+
+app.registered_commands.extend(datachecks.app.registered_commands)
+app.registered_commands.extend(dataversions.app.registered_commands)

@@ -36,10 +36,13 @@ def list_(
 
     Example: tunekeeper log ls --since 24h --model support-desk
     """
+    from tunekeeper.monitoring.flags import Flags
+
     del json  # the answer is JSON either way, and every command takes the option
     ws = frame.workspace(dir, data)
+    flags = Flags(ws)
     for inference in ws.log.each(model=model, since=frame.moment(since, ws.clock), until=frame.moment(until, ws.clock)):
-        sys.stdout.write(frame.to_json(inference) + "\n")
+        sys.stdout.write(frame.to_json(flags.on(inference)) + "\n")
     sys.stdout.flush()
     return 0
 

@@ -19,6 +19,7 @@ def status(
 
     Example: tunekeeper status
     """
+    from tunekeeper.notify.follower import away
     from tunekeeper.overview import overview
     from tunekeeper.processes import ending
 
@@ -28,8 +29,10 @@ def status(
     found = [each for each in overview(ws, list(config.models)) if model in (None, each.model)]
     found.sort(key=lambda each: (each.state not in ("alert", "incident"), each.model))
     running = ending.running(ws.root)
-    document = {"project": config.name, "running": running, "models": found}
-    return frame.emit(document, json, lambda: _lines(found, running))
+    sinks = away(ws.root, [each.label for each in config.log.sinks])
+    document = {"project": config.name, "running": running, "models": found, "sinks_away": sinks}
+    waiting = [f"sink {name} takes no records: {why}" for name, why in sinks.items()]
+    return frame.emit(document, json, lambda: [*_lines(found, running), *waiting])
 
 
 def _lines(found: list[ModelStatus], running: dict[str, int]) -> list[str]:

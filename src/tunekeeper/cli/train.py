@@ -181,17 +181,10 @@ def _run_folder(checkpoint: Path, data: Path | None, recipe: Path | None, out: P
 
 
 def _dataset(ws: Workspace, model: str, name: str) -> DatasetVersion:
-    """A dataset version by id, by `d2`, or `latest`. Raises NotFound."""
-    from tunekeeper.core.errors import NotFound
-    from tunekeeper.store.ledgers.datasets import find_datasets, load_dataset
+    """A dataset version by id, by `d2`, by its tag, or `latest`. Raises NotFound."""
+    from tunekeeper.data.versions import resolve
 
-    with ws.state.read() as tx:
-        if name != "latest":
-            return load_dataset(tx, name if "/" in name else f"{model}/{name}")
-        newest = find_datasets(tx, model=model, newest_first=True, limit=1)
-    if not newest:
-        raise NotFound(f"no dataset of {model} was frozen yet", fix=f"tunekeeper data freeze --model {model}")
-    return newest[0]
+    return resolve(ws, name, model)
 
 
 def _shape(run: TrainingRun) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from tunekeeper.config.yamlfile import Keys, YamlFile, parse_scalar, read_yaml
 from tunekeeper.core.errors import ConfigError, NotFound
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.core.registry import Registry
+from tunekeeper.notify.sinkconfig import SinkConfig, doubled
 
 if TYPE_CHECKING:
     from tunekeeper.gateway.config import Config as GatewayConfig
@@ -59,12 +60,14 @@ class WorkerConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogConfig:
-    """The `log:` section of tunekeeper.yaml and of the file of `serve`: how long the inference log is kept."""
+    """The `log:` section of tunekeeper.yaml and of the file of `serve`: how long the log is kept, and who else gets it."""
 
     days: float | None = 395.0
     """Days that records, the feedback on them and their numbers are kept: thirteen months; null: for ever."""
     body_days: float | None = 30.0
     """Days that the text of requests and answers is kept, at most `days`; null: as long as the records."""
+    sinks: tuple[SinkConfig, ...] = ()
+    """Places that every finished inference is pushed to, e.g. `[{kind: stdout}, {kind: datadog, tags: ['env:live']}]`."""
 
     def __post_init__(self) -> None:
         for name, value in (("days", self.days), ("body_days", self.body_days)):
@@ -72,6 +75,9 @@ class LogConfig:
                 raise ConfigError(f"log.{name} is {value:g}; it must lie above 0 and be at most 36,500 days, or null")
         if self.days is not None and self.body_days is not None and self.body_days > self.days:
             raise ConfigError(f"log.body_days is {self.body_days:g}, longer than the {self.days:g} days of the records")
+        twice = doubled(self.sinks)
+        if twice is not None:
+            raise ConfigError(f"log.sinks: two are called {twice!r}", fix="give one of them a name:")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

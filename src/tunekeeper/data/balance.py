@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
+from tunekeeper.core.errors import DataError
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.data.config import Config
 from tunekeeper.data.examples import created_of, topic_of
@@ -14,6 +16,22 @@ from tunekeeper.text.fingerprints import answer_of, prompt_of
 from tunekeeper.text.vocabulary import Glossary
 
 _SYNTHETIC = ("synthetic", "generated", "augmented")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mix:
+    """Where the rows of a set come from in time, and from whom."""
+
+    examples: int
+    """Rows."""
+    dated: int
+    """Rows with a date."""
+    recent: int
+    """Dated rows from the recent days before the newest."""
+    recent_days: float
+    """How many days those are."""
+    synthetic: int
+    """Rows that a machine made up."""
 
 
 def is_synthetic(example: Example) -> bool:
@@ -29,6 +47,34 @@ def synthetic_only(examples: Sequence[Example]) -> list[Finding]:
     if not examples or not all(map(is_synthetic, examples)):
         return []
     return [Finding(kind="synthetic_only", detail=f"all {len(examples)} rows are synthetic; none shows real traffic")]
+
+
+def synthetic_share(examples: Sequence[Example], section: Config) -> list[Finding]:
+    """One finding when more than the allowed part of the rows is made up, but not all of them."""
+    made_up = sum(map(is_synthetic, examples))
+    if made_up == len(examples) or made_up <= section.synthetic_share * len(examples):
+        return []
+    share = f"{made_up} of {len(examples)} rows ({made_up / len(examples):.0%}) are synthetic"
+    return [Finding(kind="synthetic_share", detail=f"{share}; {section.synthetic_share:.0%} are allowed")]
+
+
+def refuse_synthetic_only(model: str, examples: Sequence[Example]) -> None:
+    """Raise DataError when every row is made up: a model that learns from no real row is not what its users need."""
+    for found in synthetic_only(examples):
+        raise DataError(f"{model}: {found.detail}", fix="import real rows, or freeze them all the same with --force")
+
+
+def mix(examples: Sequence[Example], section: Config) -> Mix:
+    """How old the rows are and how many a machine made up."""
+    dates = [date for date in (created_of(e.metadata) for e in examples) if date is not None]
+    start = max(dates) - timedelta(days=section.recent_days) if dates else None
+    return Mix(
+        examples=len(examples),
+        dated=len(dates),
+        recent=sum(date > start for date in dates) if start is not None else 0,
+        recent_days=section.recent_days,
+        synthetic=sum(map(is_synthetic, examples)),
+    )
 
 
 def recency(examples: Sequence[Example], section: Config) -> list[Finding]:

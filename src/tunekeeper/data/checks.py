@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +20,25 @@ from tunekeeper.text.fingerprints import text_of
 from tunekeeper.text.redaction import Redactor
 from tunekeeper.workspace import Workspace
 
+SHOWN = 5
+"""Rows that the summary of a kind names; the findings name them all."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KindReport:
+    """One kind of trouble in a check."""
+
+    kind: str
+    """What is wrong."""
+    count: int
+    """Findings."""
+    dropped: int
+    """Those among them whose row is not in the draft: an import or `--drop` left it out."""
+    ids: tuple[str, ...]
+    """The first rows, by id, or by `file:line` where they have none."""
+    detail: str
+    """What was said about the first."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckReport:
@@ -33,6 +52,10 @@ class CheckReport:
     """Rows that were looked at."""
     quality: float | None
     """Part of those rows with nothing wrong, 0 to 1; None without rows."""
+    kinds: tuple[KindReport, ...]
+    """The same by kind, most frequent first."""
+    mix: balance.Mix
+    """How old the rows are, and how many a machine made up."""
 
 
 def check(
@@ -54,7 +77,8 @@ def check(
     if only is not None and only not in KINDS:
         raise UserError(f"no kind of finding is called {only!r}", fix=f"choose from {', '.join(KINDS)}")
     examples = drafts.load_draft(ws, task.name) or versions.newest_examples(ws, task.name)
-    kept = [drafts.to_finding(row) for row in drafts.load_findings(ws, task.name)]
+    lines = drafts.load_findings(ws, task.name)
+    kept = [drafts.to_finding(row) for row in lines]
     if not examples and not kept:
         raise DataError(f"{task.name} has no draft and no dataset", fix=f"tunekeeper data import FILE --model {task.name}")
     section = replace(section, glossary={**section.glossary, **(glossary or {})})
@@ -63,7 +87,8 @@ def check(
         held = read_held(against)
         found += coverage.leaks(examples, held, section.near_duplicate, where=against.name)
         found += coverage.uncovered(examples, held, section.uncovered_share, where=against.name)
-    return _report(examples, found, only)
+    out = {drafts.to_finding(row) for row in lines if row.get("action") == "dropped"}
+    return _report(examples, found, only, out, balance.mix(examples, section))
 
 
 def inspect(
@@ -81,7 +106,9 @@ def inspect(
     found += balance.stale_vocabulary(examples, section.glossary)
     train, held = [e for e in examples if e.split == "train"], [e for e in examples if e.split == "eval"]
     found += coverage.leaks(train, held, section.near_duplicate, where="the held-out side")
-    return found + balance.synthetic_only(examples) + balance.recency(examples, section)
+    return (
+        found + balance.synthetic_only(examples) + balance.synthetic_share(examples, section) + balance.recency(examples, section)
+    )
 
 
 def personal(example: Example, redactor: Redactor) -> list[Finding]:
@@ -117,11 +144,32 @@ def read_held(path: Path) -> list[Example]:
     return [make_example(row.conversation, source=f"file:{row.file}:{row.line}") for row in rows if row.conversation is not None]
 
 
-def _report(examples: Sequence[Example], found: list[Finding], only: str | None) -> CheckReport:
+def _report(
+    examples: Sequence[Example], found: list[Finding], only: str | None, out: Set[Finding], mix: balance.Mix
+) -> CheckReport:
     shown = tuple(f for f in dict.fromkeys(found) if only is None or f.kind == only)
     live = {e.id for e in examples}
-    score = quality_score(len(examples), (f for f in found if f.id in live))
-    return CheckReport(findings=shown, counts=counts(shown), examples=len(examples), quality=score)
+    score = quality_score(len(examples), (f for f in found if f.id in live and f not in out))
+    return CheckReport(
+        findings=shown, counts=counts(shown), examples=len(examples), quality=score, kinds=by_kind(shown, out), mix=mix
+    )
+
+
+def by_kind(found: Sequence[Finding], out: Set[Finding]) -> tuple[KindReport, ...]:
+    """Findings summed up by kind, most frequent first. `out`: those whose row is not in the draft."""
+    groups: dict[str, list[Finding]] = {kind: [] for kind in counts(found)}
+    for each in found:
+        groups[each.kind].append(each)
+    return tuple(
+        KindReport(
+            kind=kind,
+            count=len(group),
+            dropped=sum(f in out for f in group),
+            ids=tuple(dict.fromkeys(f.id or f"{f.file}:{f.line}" for f in group if f.id or f.file))[:SHOWN],
+            detail=group[0].detail,
+        )
+        for kind, group in groups.items()
+    )
 
 
 def read_glossary(path: Path) -> dict[str, str]:

@@ -10,7 +10,7 @@ from tunekeeper.core.errors import Busy, DataError, NotFound
 from tunekeeper.core.nouns.data import DatasetVersion, Example
 from tunekeeper.core.nouns.retraining import Answer, Cycle, Done, Model, Stop, Wait
 from tunekeeper.core.nouns.serving import Inference
-from tunekeeper.data import drafts, versions
+from tunekeeper.data import balance, drafts, versions
 from tunekeeper.data.config import Config
 from tunekeeper.data.differences import compare
 from tunekeeper.data.merge import Merge, Recent, merge
@@ -44,7 +44,8 @@ class Collected:
 def poke(ws: Workspace, task: Model, section: Config, cycle: Cycle) -> Answer:
     """Do the data stage of `cycle`, or say that it is done already.
 
-    `Done(dataset id)`; `Stop` inconclusive when there is too little to learn from; `Wait` while somebody changes the draft.
+    `Done(dataset id)`; `Stop` when no row is real, inconclusive when there is too little to learn from; `Wait` while somebody
+    changes the draft.
     """
     fixed = cycle.options.get("dataset")
     try:
@@ -68,6 +69,7 @@ def _collect_locked(ws: Workspace, task: Model, section: Config, cycle: Cycle) -
     if not old:
         return Stop(why=f"{task.name} has no data yet (fix: tunekeeper data import FILE --model {task.name})")
     if parent is None:
+        balance.refuse_synthetic_only(task.name, old)
         first = versions.freeze_locked(ws, task.name, old, section, note=cycle.why, by="data", report={"cycle": cycle.id})
         return Done(record=first.id, note=f"{first.id}, {first.examples} rows, the first version")
     before = list(versions.read_examples(ws, parent))

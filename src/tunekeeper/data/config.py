@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+Language = Literal[
+    "ar", "da", "de", "el", "en", "es", "fr", "he", "hi", "it", "ja", "ko", "nl", "pl", "pt", "ru", "sv", "th", "uk", "zh"
+]
 OnTrouble = Literal["drop", "flag"]
 
 
@@ -29,14 +32,34 @@ class Config:
     of the majority, else none of them (`drop`), or keep all and only report them (`flag`)."""
     refusals: OnTrouble = "drop"
     """What an import does with answers that only refuse."""
+    refusal_phrases: tuple[str, ...] = ()
+    """Beginnings that make an answer a refusal, besides the usual English ones; case and runs of white space do not count."""
     truncated: OnTrouble = "drop"
     """What an import does with answers that end in the middle."""
+    too_long: OnTrouble = "drop"
+    """What an import does with rows above `max_tokens` or `max_chars`."""
+    answer_equals_prompt: OnTrouble = "drop"
+    """What an import does with answers that repeat the prompt."""
+    mojibake: OnTrouble = "drop"
+    """What an import does with rows whose characters were damaged on the way."""
+    template_leak: OnTrouble = "drop"
+    """What an import does with rows that hold pieces of a chat template, such as `<|im_start|>` or `[INST]`."""
+    languages: tuple[Language, ...] = ()
+    """Languages that prompts and answers may be in, e.g. `[en, de]`; empty: any. Told by script and little words, where sure."""
+    language: OnTrouble = "flag"
+    """What an import does with rows in another language."""
+    bad_words: tuple[str, ...] = ()
+    """Words that no row should hold, in any case; empty: not looked at."""
+    profanity: OnTrouble = "flag"
+    """What an import does with rows that hold one of them."""
     glossary: dict[str, str] = field(default_factory=dict)
     """Old term → new term: renamed products, obsolete words."""
     recent_days: float = 30.0
     """Days before the newest row that count as recent."""
     recent_share: float = 0.5
     """Largest part of rows from the recent days, 0 to 1, among rows that have a date older and newer."""
+    synthetic_share: float = 0.5
+    """Largest part of rows that a machine made up, 0 to 1; a set without a single real row is frozen only when it is forced."""
     uncovered_share: float = 0.01
     """Smallest part of rows, 0 to 1, that makes a topic one the other side must cover."""
     min_corrections: int = 20

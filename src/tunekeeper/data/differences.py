@@ -15,6 +15,9 @@ from tunekeeper.text.fingerprints import answer_of, prompt_of
 from tunekeeper.text.vocabulary import document_frequency
 from tunekeeper.workspace import Workspace
 
+MOST_PAIRS = 4_000_000
+"""Pairs of words up to which two texts are compared word by word."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Edit:
@@ -62,7 +65,7 @@ def compare(a: Sequence[Example], b: Sequence[Example]) -> Difference:
     renamed = _same_question(removed, added)
     pairs += renamed
     gone, come = {before.id for before, _ in renamed}, {after.id for _, after in renamed}
-    edited = [pair for pair in pairs if _content(pair[0]) != _content(pair[1])]
+    edited = [pair for pair in pairs if not same_content(*pair)]
     moved = [before.id for before, after in pairs if before.split != after.split]
     added_ids = tuple(e.id for e in added if e.id not in come)
     removed_ids = tuple(e.id for e in removed if e.id not in gone)
@@ -78,8 +81,9 @@ def compare(a: Sequence[Example], b: Sequence[Example]) -> Difference:
     )
 
 
-def _content(example: Example) -> tuple[str, tuple[dict[str, Any], ...], float]:
-    return example.fingerprint, example.tools, example.weight
+def same_content(a: Example, b: Example) -> bool:
+    """Whether two rows say the same, with the same tools and weight; side, source and metadata do not count."""
+    return (a.fingerprint, a.tools, a.weight) == (b.fingerprint, b.tools, b.weight)
 
 
 def _same_question(removed: Sequence[Example], added: Sequence[Example]) -> list[tuple[Example, Example]]:
@@ -105,19 +109,34 @@ def _new_words(a: Sequence[Example], b: Sequence[Example]) -> tuple[str, ...]:
     return tuple(sorted(found, key=lambda w: (-fresh[w], w))[:20])
 
 
-def word_changes(before: str, after: str) -> str:
-    """The change of a text word by word, as `[-old-]{+new+}` between the words that stay."""
+def word_pieces(before: str, after: str) -> list[tuple[str, str]]:
+    """The change of a text word by word: pairs of words taken out and words put in, equal where they stay.
+
+    Texts that are long and differ all over (more than four million pairs of words between their common beginning and end) count
+    as replaced from there to there.
+    """
     import difflib
 
     a, b = before.split(), after.split()
-    pieces: list[str] = []
-    for kind, i, j, k, m in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
-        if kind == "equal":
-            pieces += a[i:j]
-            continue
-        gone = f"[-{' '.join(a[i:j])}-]" if j > i else ""
-        come = f"{{+{' '.join(b[k:m])}+}}" if m > k else ""
-        pieces.append(gone + come)
+    start = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    most = min(len(a), len(b)) - start
+    end = next((i for i in range(most) if a[-1 - i] != b[-1 - i]), most)
+    old, new = a[start : len(a) - end], b[start : len(b) - end]
+    pieces = [(" ".join(a[:start]), " ".join(a[:start]))]
+    if len(old) * len(new) > MOST_PAIRS:
+        pieces.append((" ".join(old), " ".join(new)))
+    else:
+        codes = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+        pieces += [(" ".join(old[i:j]), " ".join(new[k:m])) for _, i, j, k, m in codes]
+    tail = " ".join(a[len(a) - end :]) if end else ""
+    return [pair for pair in (*pieces, (tail, tail)) if any(pair)]
+
+
+def word_changes(before: str, after: str) -> str:
+    """The change of a text word by word, as `[-old-]{+new+}` between the words that stay."""
+    pieces = []
+    for old, new in word_pieces(before, after):
+        pieces.append(old if old == new else (f"[-{old}-]" if old else "") + (f"{{+{new}+}}" if new else ""))
     return " ".join(pieces)
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import orjson
 
 from tunekeeper.core.errors import DataError, MissingExtra, UserError
-from tunekeeper.core.nouns.data import Example
+from tunekeeper.core.nouns.data import DatasetVersion, Example
 from tunekeeper.data import drafts
+from tunekeeper.data.balance import topics
 from tunekeeper.data.versions import read_examples, resolve
 from tunekeeper.text.fingerprints import answer_of, text_of
 from tunekeeper.workspace import Workspace
@@ -30,17 +33,17 @@ def export(ws: Workspace, name: str, format: str, split: str, out: Path, *, mode
         raise UserError(f"no format is called {format!r}", fix=f"--format {'|'.join(FORMATS)}")
     if split not in ("train", "eval", "all"):
         raise UserError(f"no split is called {split!r}", fix="--split train|eval|all")
-    examples = [e for e in _rows(ws, name, model) if split in ("all", e.split)]
+    version = None if name == "draft" else resolve(ws, name, model)
+    rows = _draft(ws, model) if version is None else read_examples(ws, version)
+    examples = [e for e in rows if split in ("all", e.split)]
     if not examples:
         raise DataError(
             f"{name} has no rows on the {split} side", fix=f"tunekeeper data ls --model {model or name.split('/')[0]}"
         )
-    return FORMATS[format](examples, out)
+    return _hf(examples, out, version) if format == "hf" else FORMATS[format](examples, out)
 
 
-def _rows(ws: Workspace, name: str, model: str | None) -> list[Example]:
-    if name != "draft":
-        return list(read_examples(ws, resolve(ws, name, model)))
+def _draft(ws: Workspace, model: str | None) -> list[Example]:
     if model is None:
         raise UserError("which model's draft?", fix="add --model MODEL")
     return drafts.load_draft(ws, model)
@@ -145,24 +148,47 @@ def _text(value: Any) -> str:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
 
 
-def _hf(examples: Sequence[Example], out: Path) -> int:
-    """The layout of a Hugging Face dataset: `data/<split>.jsonl` and a card that names them."""
+def _hf(examples: Sequence[Example], out: Path, version: DatasetVersion | None = None) -> int:
+    """The layout of a Hugging Face dataset: `data/<split>.jsonl` and a card that names them and the version."""
     names = {"train": "train", "eval": "test"}
-    present = [side for side in names if any(e.split == side for e in examples)]
-    for side in present:
-        rows = (orjson.dumps(openai_row(e), option=orjson.OPT_APPEND_NEWLINE) for e in examples if e.split == side)
-        drafts.write_whole(out / "data" / f"{names[side]}.jsonl", rows)
-    drafts.write_whole(out / "README.md", [_card(examples, [names[side] for side in present]).encode()])
+    counts = {names[side]: sum(e.split == side for e in examples) for side in names}
+    for side, name in names.items():
+        if counts[name]:
+            rows = (orjson.dumps(openai_row(e), option=orjson.OPT_APPEND_NEWLINE) for e in examples if e.split == side)
+            drafts.write_whole(out / "data" / f"{name}.jsonl", rows)
+    present = {name: n for name, n in counts.items() if n}
+    drafts.write_whole(out / "README.md", [_card(examples, present, version).encode()])
     return len(examples)
 
 
-def _card(examples: Sequence[Example], splits: Iterable[str]) -> str:
+def _card(examples: Sequence[Example], splits: Mapping[str, int], version: DatasetVersion | None) -> str:
+    """The dataset card. Nothing in it depends on when or where it was written, so that the same version gives the same card."""
     sizes = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
     size = next((name for limit, name in sizes if len(examples) < limit), "n>1M")
     files = "".join(f"      - split: {split}\n        path: data/{split}.jsonl\n" for split in splits)
     front = f"task_categories:\n  - text-generation\nsize_categories:\n  - {size}\n"
     front += f"configs:\n  - config_name: default\n    data_files:\n{files}"
-    return f"---\n{front}---\n\n{len(examples)} conversations in OpenAI chat form, one a line, provenance under `metadata`.\n"
+    lines = [f"# {'Draft' if version is None else version.id}", ""]
+    lines += [f"{len(examples)} conversations in OpenAI chat form, one a line, provenance under `metadata`."]
+    if version is not None:
+        made = f", frozen {version.created:%Y-%m-%d}" if version.created else ""
+        grown = f", grown from {version.parent}" if version.parent else ""
+        lines += [
+            "",
+            f"Version {version.id}{made}{grown}: {' '.join(version.note.split()) or 'no note'}",
+            "",
+            f"Digest `{version.digest}`",
+        ]
+    lines += _counted("Split", dict(splits)) + _counted("Topic", topics(examples))
+    lines += _counted("Source", dict(Counter(e.source.partition(":")[0] or "unknown" for e in examples)))
+    return f"---\n{front}---\n\n" + "\n".join(lines) + "\n"
+
+
+def _counted(title: str, counts: Mapping[str, int]) -> list[str]:
+    """A table of names and rows, most rows first."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    cells = [(re.sub(r"[|\r\n]+", " ", name) or "none", n) for name, n in ordered]
+    return ["", f"| {title} | Rows |", "|---|---:|", *(f"| {name} | {n} |" for name, n in cells)]
 
 
 FORMATS: dict[str, Callable[[Sequence[Example], Path], int]] = {

@@ -22,11 +22,14 @@ Kind = Literal[
     "mojibake",
     "template_leak",
     "stale_vocabulary",
+    "language",
+    "profanity",
     "broken",
     "pii",
     "leak",
     "uncovered",
     "synthetic_only",
+    "synthetic_share",
     "recency",
 ]
 KINDS: tuple[str, ...] = Kind.__args__  # type: ignore[attr-defined]
@@ -64,6 +67,16 @@ def finding(kind: Kind, example: Example, detail: str, *, of: str | None = None,
     """A finding about one example."""
     file, line = place_of(example.source)
     return Finding(kind=kind, id=example.id, file=file, line=line, of=of, topic=topic, detail=detail)
+
+
+def row_of(example: Example) -> dict[str, Any]:
+    """What is kept of a row that is dropped, so that it can be brought back as it was."""
+    row: dict[str, Any] = {"messages": example.messages, "metadata": example.metadata, "source": example.source}
+    if example.tools:
+        row["tools"] = example.tools
+    if example.weight != 1.0:
+        row["weight"] = example.weight
+    return row
 
 
 def counts(findings: Iterable[Finding]) -> dict[str, int]:

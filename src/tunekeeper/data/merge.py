@@ -10,12 +10,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.data.config import Config
 from tunekeeper.data.examples import answer_key, comparable, question_key
 from tunekeeper.data.sources import Correction
+from tunekeeper.data.terms import renamed
 from tunekeeper.text.fingerprints import fingerprint, prompt_of, text_of
 from tunekeeper.text.vocabulary import Glossary, content_words, jaccard
 
@@ -122,17 +122,6 @@ def _rehearsed(example: Example, share: float) -> bool:
 def _rewritten(example: Example, glossary: Glossary, rewritten: list[str]) -> Example:
     if not any(glossary.find(text_of(m.get("content"))) for m in example.messages):
         return example
-    messages = tuple({**m, "content": _renamed(m.get("content"), glossary)} for m in example.messages)
+    messages = tuple({**m, "content": renamed(m.get("content"), glossary)} for m in example.messages)
     rewritten.append(example.id)
     return replace(example, messages=messages, fingerprint=fingerprint(messages, example.tools))
-
-
-def _renamed(content: Any, glossary: Glossary) -> Any:
-    if isinstance(content, str):
-        return glossary.rewrite(content)
-    if isinstance(content, list):
-        return [
-            {**p, "text": glossary.rewrite(p["text"])} if isinstance(p, dict) and isinstance(p.get("text"), str) else p
-            for p in content
-        ]
-    return content

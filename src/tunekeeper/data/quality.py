@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.data.config import Config
 from tunekeeper.data.examples import parsed
 from tunekeeper.data.findings import Finding, finding
+from tunekeeper.data.language import language_of
 from tunekeeper.text.fingerprints import answer_of, normalise, prompt_of, text_of
+from tunekeeper.text.vocabulary import Glossary
 
-CountTokens = Callable[[str], int]
+CountTokens = Callable[[Example], int]
+"""Tokens of a whole conversation, as the model will read it."""
+
+READMITTED = "readmitted"
+"""Key of an example's metadata: kind of finding → when somebody brought the row back in spite of it."""
 
 _CP1252 = "€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"
 _MOJIBAKE = re.compile(
@@ -25,7 +32,7 @@ _MOJIBAKE = re.compile(
     + "][ÐÑ]"
 )
 _TEMPLATE = re.compile(
-    r"<\|[a-z_]{2,24}\|>|\[/?INST\]|<</?SYS>>|</?s>(?=\s|\Z)|<(?:start|end)_of_turn>|<(?:bos|eos|pad|unk)>"
+    r"<[|｜][A-Za-z][\w▁]{1,40}[|｜]>|\[/?INST\]|<</?SYS>>|</?s>(?=\s|\Z)|<(?:start|end)_of_turn>|<(?:bos|eos|pad|unk)>"
     r"|\{\{\s{0,4}[\w.]{1,64}\s{0,4}\}\}|\{%\s"
     r"|^#{2,3} (?:Instruction|Response|Human|Assistant):",
     re.MULTILINE,
@@ -44,7 +51,10 @@ _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 
 def examine(example: Example, section: Config, *, context: int | None = None, count: CountTokens | None = None) -> list[Finding]:
-    """Everything that is wrong with one row. `context`: tokens allowed, measured with `count`, else at 4 characters each."""
+    """Everything that is wrong with one row, but what somebody brought it back in spite of (`data readmit`).
+
+    `context`: tokens allowed, measured with `count`, else at 4 characters each.
+    """
     roles = bad_roles(example.messages)
     if roles:
         return [finding("bad_roles", example, roles)]
@@ -56,11 +66,15 @@ def examine(example: Example, section: Config, *, context: int | None = None, co
         ("answer_equals_prompt", "the answer repeats the prompt" if answer and normalise(answer) == normalise(prompt) else ""),
         ("too_long", too_long(example, section, context or section.max_tokens, count)),
         ("truncated", truncated(answer, example.metadata) or maybe_truncated(answer)),
-        ("refusal", refusal(answer)),
+        ("refusal", refusal(answer, section.refusal_phrases)),
         ("mojibake", _first(_MOJIBAKE, f"{prompt}\n{answer}", "damaged characters")),
         ("template_leak", _first(_TEMPLATE, f"{prompt}\n{answer}", "a piece of a chat template")),
+        ("language", foreign(prompt, answer, section.languages)),
+        ("profanity", profane(f"{prompt}\n{answer}", section.bad_words)),
     ]
-    return [finding(kind, example, detail) for kind, detail in found if detail]  # type: ignore[arg-type]
+    known = example.metadata.get(READMITTED)
+    wanted = known if isinstance(known, dict) else {}
+    return [finding(kind, example, detail) for kind, detail in found if detail and kind not in wanted]  # type: ignore[arg-type]
 
 
 def dropped_for(found: Finding, section: Config, example: Example) -> bool:
@@ -69,7 +83,7 @@ def dropped_for(found: Finding, section: Config, example: Example) -> bool:
         return section.refusals == "drop"
     if found.kind == "truncated":
         return section.truncated == "drop" and bool(truncated(answer_of(example.messages), example.metadata))
-    return True
+    return bool(getattr(section, found.kind, "drop") == "drop")
 
 
 def bad_roles(messages: tuple[dict[str, Any], ...]) -> str:
@@ -108,7 +122,7 @@ def too_long(example: Example, section: Config, context: int | None, count: Coun
     texts = [text_of(message.get("content")) for message in example.messages]
     chars = sum(map(len, texts))
     if context is not None:
-        tokens = sum(map(count, texts)) + 4 * len(texts) if count is not None else (chars + 3) // 4 + 4 * len(texts)
+        tokens = count(example) if count is not None else (chars + 3) // 4 + 4 * len(texts)
         about = "" if count is not None else "about "
         return f"{about}{tokens} tokens, {context} fit" if tokens > context else ""
     return f"{chars} characters, {section.max_chars} are allowed" if chars > section.max_chars else ""
@@ -116,8 +130,9 @@ def too_long(example: Example, section: Config, context: int | None, count: Coun
 
 def truncated(answer: str, metadata: dict[str, Any]) -> str:
     """How one knows for certain that the answer ends in the middle; empty when one does not."""
-    if metadata.get("finish_reason") == "length":
-        return "the server stopped it: finish_reason is length"
+    for key in ("finish_reason", "stop_reason"):
+        if str(metadata.get(key, "")).casefold() in ("length", "max_tokens"):
+            return f"the server stopped it: {key} is {metadata[key]}"
     text = answer.strip()
     if text.startswith(("{", "[")) and parsed(text) is None and text.count(text[0]) > text.count("}" if text[0] == "{" else "]"):
         return "the JSON ends before it is closed"
@@ -135,10 +150,37 @@ def maybe_truncated(answer: str) -> str:
     return f"it ends in the middle: … {' '.join(rest.split()[-4:])}" if last.isalpha() or last in ",;:-–(" else ""
 
 
-def refusal(answer: str) -> str:
-    """The words of a refusal that an answer of at most 600 characters begins with; empty when none."""
-    match = _REFUSAL.match(answer.replace("’", "'")) if len(answer) <= 600 else None
-    return f"it begins with {match[0]!r}" if match else ""
+def refusal(answer: str, phrases: Sequence[str] = ()) -> str:
+    """The words of a refusal, or the one of `phrases`, that an answer of at most 600 characters begins with; empty when none."""
+    if len(answer) > 600:
+        return ""
+    match = _REFUSAL.match(answer.replace("’", "'"))
+    if match:
+        return f"it begins with {match[0]!r}"
+    beginning = normalise(answer)
+    return next((f"it begins with {each!r}" for each in phrases if (n := normalise(each)) and beginning.startswith(n)), "")
+
+
+def foreign(prompt: str, answer: str, languages: Sequence[str]) -> str:
+    """Which language prompt or answer seems to be in that is none of `languages`; empty when none, or when it cannot be told."""
+    if not languages:
+        return ""
+    for what, text in (("prompt", prompt), ("answer", "" if parsed(answer) is not None else answer)):
+        found = language_of(text)
+        if found is not None and found not in languages:
+            return f"the {what} seems to be {found}; {', '.join(languages)} is wanted"
+    return ""
+
+
+def profane(text: str, bad_words: Sequence[str]) -> str:
+    """Which of `bad_words` stand in a text, as whole words in any case; empty when none."""
+    found = _glossary(tuple(bad_words)).find(text) if bad_words else []
+    return f"bad words: {', '.join(dict.fromkeys(found))}" if found else ""
+
+
+@lru_cache(maxsize=8)
+def _glossary(terms: tuple[str, ...]) -> Glossary:
+    return Glossary(dict.fromkeys(terms, ""))
 
 
 def _first(pattern: re.Pattern[str], text: str, what: str) -> str:

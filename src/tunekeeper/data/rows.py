@@ -1,17 +1,20 @@
 """Shapes of a row: what the ecosystem writes, turned into chat messages.
 
 OpenAI chat (`messages`), ShareGPT (`conversations`), Alpaca (`instruction`, `output`), preference rows (`input`,
-`preferred_output`), and flat rows with a column per role. A shape is recognised by its keys, row by row.
+`preferred_output`), exports of other tools (data/outside.py), and flat rows with a column per role. A shape is recognised by
+its keys, row by row.
 """
 
 from __future__ import annotations
 
+import difflib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tunekeeper.core.errors import DataError
+from tunekeeper.core.errors import DataError, UserError
 
 SHAREGPT_ROLES = {
     "human": "user",
@@ -31,13 +34,23 @@ ROLE_COLUMNS: dict[str, tuple[str, ...]] = {
     "id": ("id", "row_id", "ticket_id", "request_id", "uuid"),
     "created": ("created", "created_at", "date", "timestamp", "time"),
     "category": ("category", "topic", "intent"),
+    "said_by": ("said_by", "edited_by", "corrected_by", "reviewed_by", "reviewer", "annotator"),
+    "said_at": ("said_at", "edited_at", "corrected_at", "reviewed_at"),
 }
 """Role → column names that are taken for it, in this order, when no mapping says otherwise."""
 MESSAGE_ROLES = ("user", "assistant", "system")
+MAX_DEPTH = 64
+"""Levels of lists and objects in one row."""
+_NESTED = ("messages", "conversations", "tools", "metadata", "history", "input", "output", "request", "response", "choices")
+"""Cells of a table that may hold JSON text."""
 
 
 class Unreadable(DataError):
     """A row that cannot become a conversation. Internal to the room: it ends as a finding of kind `broken`."""
+
+
+class NotJson(Unreadable):
+    """A text that is no JSON."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +65,10 @@ class Conversation:
     """Tool definitions."""
     weight: float = 1.0
     """Sampling weight."""
+    shape: str = ""
+    """Name of the shape it was recognised by: openai, sharegpt, alpaca, preference, columns, or a tool's export."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Role → column, of a flat row."""
 
 
 def resolve_columns(columns: Sequence[str], mapping: Mapping[str, str], where: str) -> dict[str, str]:
@@ -65,8 +82,11 @@ def resolve_columns(columns: Sequence[str], mapping: Mapping[str, str], where: s
     for role, wanted in mapping.items():
         for part in wanted.split(","):
             if part.strip().casefold() not in present:
+                near = [present[name] for name in difflib.get_close_matches(part.strip().casefold(), present, 1)]
+                meant = f", did you mean {near[0]!r}?" if near else ";"
                 raise DataError(
-                    f"{where}: no column {part.strip()!r} for {role!r}; columns are: {there}", fix=f"--map {role}=COLUMN"
+                    f"{where}: no column {part.strip()!r} for {role!r}{meant} columns are: {there}",
+                    fix=f"--map {role}={near[0] if near else 'COLUMN'}",
                 )
         chosen[role] = ",".join(present[part.strip().casefold()] for part in wanted.split(","))
     taken = set(chosen.values())
@@ -84,24 +104,119 @@ def resolve_columns(columns: Sequence[str], mapping: Mapping[str, str], where: s
     return chosen
 
 
+def check_mapping(mapping: Mapping[str, str]) -> None:
+    """Raise UserError for a field that no row has, with the near name."""
+    for role in mapping:
+        if role not in ROLE_COLUMNS:
+            near = difflib.get_close_matches(role, ROLE_COLUMNS, 1)
+            raise UserError(
+                f"no field is called {role!r}; fields are: {', '.join(ROLE_COLUMNS)}",
+                fix=f"--map {near[0] if near else 'user'}={mapping[role]}",
+            )
+
+
 def parse_row(row: Any, mapping: Mapping[str, str]) -> Conversation:
     """A JSON row as a conversation. Raises Unreadable with one sentence."""
     if not isinstance(row, dict):
         raise Unreadable(f"a row must be an object, not {type(row).__name__}")
-    if not mapping:
-        if "messages" in row:
-            return _openai(row)
-        if "conversations" in row:
-            return _sharegpt(row)
-        if "preferred_output" in row:
-            return _preference(row)
-        if "instruction" in row and "output" in row:
-            return _alpaca(row)
+    told = {part.strip() for columns in mapping.values() for part in columns.split(",")}
+    if told.isdisjoint(row):
+        shaped = _shaped(row)
+        if shaped is not None:
+            return shaped
     try:
         columns = resolve_columns([str(key) for key in row], mapping, "row")
     except DataError as error:
         raise Unreadable(error.message.removeprefix("row: ")) from None
     return flat_row(row, columns)
+
+
+def _shaped(row: dict[str, Any]) -> Conversation | None:
+    """The conversation of a row with a shape of its own; None for a flat one."""
+    from tunekeeper.data import outside  # here, since it builds on this module's values
+
+    found = outside.recognise(row)
+    if found is not None:
+        return found[1](row)
+    if "messages" in row:
+        return _openai(unpacked(row, ("messages", "tools", "metadata")))
+    if "conversations" in row:
+        return _sharegpt(unpacked(row, ("conversations", "tools", "metadata")))
+    if "preferred_output" in row:
+        return _preference(row)
+    if "instruction" in row and "output" in row:
+        return _alpaca(row)
+    return None
+
+
+def is_shaped(columns: Sequence[str], mapping: Mapping[str, str]) -> bool:
+    """Whether the header of a table names the fields of a shape: its cells hold JSON text, no column is to be guessed."""
+    from tunekeeper.data import outside
+
+    known = {"messages", "conversations", "preferred_output"} & set(columns)
+    return not mapping and (bool(known) or outside.recognise(dict.fromkeys(columns, "")) is not None)
+
+
+def unpacked(row: Mapping[str, Any], keys: Sequence[str] = _NESTED) -> dict[str, Any]:
+    """The row with lists and objects in place of the JSON text in `keys`; other texts stay. Raises Unreadable for a bomb."""
+    made = dict(row)
+    for key in keys:
+        value = made.get(key)
+        if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+            try:
+                made[key] = parse_json(value)
+            except NotJson:
+                continue
+    return made
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text. Raises Unreadable for a bomb, a NUL or a lone surrogate, NotJson for what is no JSON.
+
+    A number beyond 64 bits is none: no JSON that we write could hold it.
+    """
+    if "\x00" in text:
+        raise Unreadable(f"a NUL character at column {text.index(chr(0)) + 1}")
+    if depth_of(text) > MAX_DEPTH:
+        raise Unreadable(f"lists and objects are nested more than {MAX_DEPTH} deep")
+    try:
+        value = json.loads(text, parse_constant=_no_constant, parse_int=_small_integer)
+        if "\\ud" in text or "\\uD" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        raise NotJson(f"not JSON at column {error.pos + 1}: {error.msg}") from None
+    except UnicodeEncodeError:
+        raise Unreadable("half of a surrogate pair: the text cannot be written as UTF-8") from None
+    except (ValueError, RecursionError) as error:
+        raise NotJson(f"not JSON: {error}") from None
+    return value
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _small_integer(digits: str) -> int:
+    if len(digits) > 20 or not -(1 << 63) <= int(digits) < 1 << 64:
+        raise ValueError(f"an integer of {len(digits)} digits, at most 64 bits are read")
+    return int(digits)
+
+
+# A string without an end matches to the end of the text: every quote inside it would be tried as a beginning otherwise.
+_STRUCTURE = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
+
+
+def depth_of(text: str) -> int:
+    """Deepest nesting outside strings; counted before parsing, so that a bomb is never built."""
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return 0
+    depth = deepest = 0
+    for match in _STRUCTURE.finditer(text):
+        first = match[0][0]
+        if first != '"':
+            depth += 1 if first in "[{" else -1
+            deepest = max(deepest, depth)
+    return deepest
 
 
 def flat_row(row: Mapping[str, Any], columns: Mapping[str, str]) -> Conversation:
@@ -114,13 +229,11 @@ def flat_row(row: Mapping[str, Any], columns: Mapping[str, str]) -> Conversation
                 messages.append({"role": role, "content": value})
     used = {column for role in MESSAGE_ROLES for column in columns.get(role, "").split(",")}
     metadata = {str(key): value for key, value in row.items() if key not in used and key is not None and value not in (None, "")}
-    metadata |= {role: row[columns[role]] for role in ("id", "created", "category") if role in columns and row.get(columns[role])}
-    metadata = {
-        key: value
-        for key, value in metadata.items()
-        if key not in {columns.get(r) for r in ("id", "created")} - {"id", "created"}
-    }
-    return Conversation(messages=tuple(messages), metadata=metadata)
+    named = ("id", "created", "category", "said_by", "said_at")
+    metadata |= {role: row[columns[role]] for role in named if role in columns and row.get(columns[role])}
+    renamed = ({columns.get(role) for role in named if role != "category"} - set(named)) - {"request_id"}
+    metadata = {key: value for key, value in metadata.items() if key not in renamed}
+    return Conversation(messages=tuple(messages), metadata=metadata, shape="columns", columns=columns)
 
 
 def _cell(row: Mapping[str, Any], column: str) -> str:
@@ -137,7 +250,12 @@ def _openai(row: dict[str, Any]) -> Conversation:
     messages = row["messages"]
     if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
         raise Unreadable("`messages` must be a list of objects")
-    return _conversation(row, messages, ("messages",))
+    shape = "openpipe" if row.get("split") in ("TRAIN", "TEST") else "openai"
+    made = _conversation(row, messages, ("messages", "rejected_message"), shape)
+    rejected = row.get("rejected_message")
+    if isinstance(rejected, dict) and rejected.get("content"):
+        made.metadata["rejected"] = rejected["content"]
+    return made
 
 
 def _sharegpt(row: dict[str, Any]) -> Conversation:
@@ -145,47 +263,91 @@ def _sharegpt(row: dict[str, Any]) -> Conversation:
     if not isinstance(turns, list) or not all(isinstance(t, dict) for t in turns):
         raise Unreadable("`conversations` must be a list of objects")
     messages = [{"role": "system", "content": row["system"]}] if row.get("system") else []
+    waiting: list[str] = []
     for turn in turns:
-        role = SHAREGPT_ROLES.get(str(turn.get("from", turn.get("role"))))
+        speaker = str(turn.get("from", turn.get("role")))
+        role = SHAREGPT_ROLES.get(speaker)
         if role is None:
             raise Unreadable(f"no role is called {turn.get('from')!r}; known: {', '.join(SHAREGPT_ROLES)}")
-        messages.append({"role": role, "content": turn.get("value", turn.get("content"))})
-    return _conversation(row, messages, ("conversations", "system"))
+        value = turn.get("value", turn.get("content"))
+        calls = _calls(value, sum(len(m.get("tool_calls", ())) for m in messages)) if speaker == "function_call" else []
+        if calls:
+            waiting += [call["id"] for call in calls]
+            if messages and "tool_calls" in messages[-1]:
+                messages[-1]["tool_calls"] += calls
+            else:
+                messages.append({"role": "assistant", "content": None, "tool_calls": calls})
+        elif role == "tool" and waiting:
+            messages.append({"role": "tool", "tool_call_id": waiting.pop(0), "content": value})
+        else:
+            messages.append({"role": role, "content": value})
+    return _conversation(row, messages, ("conversations", "system"), "sharegpt")
+
+
+def _calls(value: Any, before: int) -> list[dict[str, Any]]:
+    """The tool calls of a `function_call` turn (JSON text of one call or a list of them); none when it is something else."""
+    found = unpacked({"value": value}, ("value",))["value"]
+    calls = found if isinstance(found, list) else [found]
+    if not calls or not all(isinstance(call, dict) and isinstance(call.get("name"), str) for call in calls):
+        return []
+    made = []
+    for number, call in enumerate(calls, before + 1):
+        arguments = call.get("arguments", {})
+        text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+        made.append({"id": f"call_{number}", "type": "function", "function": {"name": call["name"], "arguments": text}})
+    return made
 
 
 def _alpaca(row: dict[str, Any]) -> Conversation:
     messages = [{"role": "system", "content": row["system"]}] if row.get("system") else []
-    for pair in row.get("history") or ():
-        if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise Unreadable("`history` must be a list of pairs of question and answer")
+    history = row.get("history") or ()
+    if not isinstance(history, list | tuple) or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in history):
+        raise Unreadable("`history` must be a list of pairs of question and answer")
+    for pair in history:
         messages += [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}]
-    question = "\n".join(part for part in (row["instruction"], row.get("input")) if part)
+    question = "\n".join(_cell(row, key) for key in ("instruction", "input") if row.get(key))
     messages += [{"role": "user", "content": question}, {"role": "assistant", "content": row["output"]}]
-    return _conversation(row, messages, ("instruction", "input", "output", "system", "history"))
+    return _conversation(row, messages, ("instruction", "input", "output", "system", "history"), "alpaca")
 
 
 def _preference(row: dict[str, Any]) -> Conversation:
     given, good, bad = row.get("input"), row["preferred_output"], row.get("non_preferred_output")
     asked = given.get("messages") if isinstance(given, dict) else given
-    if not isinstance(asked, list) or not isinstance(good, list) or not good:
+    if not (isinstance(asked, list) and isinstance(good, list) and good and all(isinstance(m, dict) for m in (*asked, *good))):
         raise Unreadable("`input.messages` and `preferred_output` must be lists of messages")
     kept = dict(row)
     if isinstance(given, dict) and given.get("tools"):
         kept["tools"] = given["tools"]
-    conversation = _conversation(kept, [*asked, *good], ("input", "preferred_output", "non_preferred_output"))
+    conversation = _conversation(kept, [*asked, *good], ("input", "preferred_output", "non_preferred_output"), "preference")
     if isinstance(bad, list) and bad and isinstance(bad[-1], dict):
         conversation.metadata["rejected"] = bad[-1].get("content")
     return conversation
 
 
-def _conversation(row: dict[str, Any], messages: list[dict[str, Any]], used: tuple[str, ...]) -> Conversation:
+def _conversation(row: dict[str, Any], messages: list[dict[str, Any]], used: tuple[str, ...], shape: str) -> Conversation:
     metadata = row.get("metadata") if isinstance(row.get("metadata"), dict) else {}
     others = {k: v for k, v in row.items() if k not in (*used, "metadata", "tools", "weight", "fingerprint", "source", "split")}
-    tools, weight = row.get("tools") or (), row.get("weight", 1.0)
-    if not isinstance(tools, list | tuple) or not all(isinstance(t, dict) for t in tools):
-        raise Unreadable("`tools` must be a list of objects")
+    weight = row.get("weight", 1.0)
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= 1:
         raise Unreadable(f"`weight` must be a number from 0 to 1, not {weight!r}")
     return Conversation(
-        messages=tuple(messages), metadata={**others, **(metadata or {})}, tools=tuple(tools), weight=float(weight)
+        messages=tuple(messages),
+        metadata={**others, **(metadata or {})},
+        tools=as_tools(row.get("tools") or ()),
+        weight=float(weight),
+        shape=shape,
+    )
+
+
+def as_tools(tools: Any) -> tuple[dict[str, Any], ...]:
+    """Tool definitions in OpenAI form; JSON text and bare functions (`name`, `parameters`) are taken too. Raises Unreadable."""
+    found = unpacked({"tools": tools}, ("tools",))["tools"]
+    if not isinstance(found, list | tuple) or not all(isinstance(tool, dict) for tool in found):
+        raise Unreadable("`tools` must be a list of objects")
+    keys = ("name", "description", "parameters", "strict")
+    return tuple(
+        {"type": "function", "function": {key: tool[key] for key in keys if tool.get(key) is not None}}
+        if "name" in tool and "function" not in tool
+        else tool
+        for tool in found
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,17 @@ from tunekeeper.core.errors import ConfigError, DataError, NotFound, UserError
 from tunekeeper.core.ids import digest_bytes, digest_json
 from tunekeeper.core.nouns.data import DatasetVersion, Example, Split
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import balance, drafts
+from tunekeeper.data import balance, drafts, tags
 from tunekeeper.data.config import Config
 from tunekeeper.data.examples import read_file, to_jsonl
 from tunekeeper.data.split import assign
 from tunekeeper.store.ledgers.datasets import find_datasets, load_dataset, save_dataset
-from tunekeeper.store.transactions import Read
+from tunekeeper.store.transactions import Read, find_audit
 from tunekeeper.text.fingerprints import fingerprint
 from tunekeeper.workspace import Workspace
+
+SIDES: tuple[Split, ...] = ("train", "eval")
+_NUMBER = re.compile(r"d?[0-9]+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,16 +57,26 @@ class _Content:
 
 
 def freeze(
-    ws: Workspace, task: Model, section: Config, *, note: str = "", by: str = "data", report: dict[str, Any] | None = None
+    ws: Workspace,
+    task: Model,
+    section: Config,
+    *,
+    note: str = "",
+    by: str = "data",
+    report: dict[str, Any] | None = None,
+    force: bool = False,
 ) -> DatasetVersion:
     """Freeze the draft of `task` as its next version; an unchanged draft gives the newest version back.
 
-    `report`: more to keep with the version. Raises DataError when the draft is empty or one side of it is.
+    `report`: more to keep with the version. Raises DataError when the draft is empty or one side of it is, and, unless `force`,
+    when no row of it is real.
     """
     with drafts.locked(ws, task.name):
         examples = drafts.load_draft(ws, task.name)
         if not examples:
             raise DataError(f"{task.name} has no draft", fix=f"tunekeeper data import FILE --model {task.name}")
+        if not force:
+            balance.refuse_synthetic_only(task.name, examples)
         return freeze_locked(ws, task.name, examples, section, note=note, by=by, report=report)
 
 
@@ -73,6 +87,15 @@ def freeze_examples(
     but it is never `latest` and nothing grows from it. Raises DataError when one side is empty."""
     rows = [replace(e, fingerprint=fingerprint(e.messages, e.tools)) for e in examples]
     return _save(ws, model, rows, {"topics": balance.topics(rows), "detached": True}, note=note, by=by, parent=parent)
+
+
+def keep_rows(
+    ws: Workspace, model: str, examples: Sequence[Example], *, note: str = "what the draft held", by: str
+) -> DatasetVersion:
+    """Freeze the rows of a draft that is about to hold others: a detached version, of which one side may be empty."""
+    newest = latest(ws, model)
+    report = {"topics": balance.topics(examples), "detached": True, "kept": True}
+    return _save(ws, model, examples, report, note=note, by=by, parent=None if newest is None else newest.id)
 
 
 def freeze_locked(
@@ -86,7 +109,7 @@ def freeze_locked(
     report: dict[str, Any] | None = None,
 ) -> DatasetVersion:
     """`freeze` for a caller that holds the draft's lock and has its rows."""
-    full = {**_report(examples, section), "imports": import_counts(ws, model), **(report or {})}
+    full = {**_report(examples, section), "imports": import_counts(ws, model), **load_origin(ws, model), **(report or {})}
     return _save(ws, model, examples, full, note=note, by=by)
 
 
@@ -102,7 +125,7 @@ def _save(
 ) -> DatasetVersion:
     content = _content(examples)
     for side in ("train", "eval"):
-        if not content.counts[side]:
+        if not content.counts[side] and not report.get("kept"):
             raise DataError(f"{model}: {len(examples)} rows and none of them on the {side} side", fix="import more rows")
     blobs: dict[str, str] = {side: ws.blobs.put_bytes(data) for side, data in content.sides.items()}
     with ws.state.write(by=by) as tx:
@@ -143,8 +166,30 @@ def _content(examples: Sequence[Example]) -> _Content:
     return _Content(sides=sides, counts={side: len(rows) for side, rows in parts.items()}, digest=digest)
 
 
+def digest_of(examples: Sequence[Example]) -> str:
+    """The digest that a version of these rows has: their content, their order and their sides."""
+    return _content(examples).digest
+
+
+def save_origin(ws: Workspace, model: str, origin: Mapping[str, Any]) -> None:
+    """Remember why the draft holds what it holds, until the next version is frozen from it; the caller holds its lock."""
+    newest = latest(ws, model)
+    drafts.write_rows(
+        drafts.folder(ws, model) / "origin.jsonl", [{"since": None if newest is None else newest.id, "origin": origin}]
+    )
+
+
+def load_origin(ws: Workspace, model: str) -> dict[str, Any]:
+    """`origin`: what `save_origin` noted since the newest version was frozen; empty when nothing was."""
+    newest = latest(ws, model)
+    noted = drafts.read_mappings(drafts.folder(ws, model) / "origin.jsonl")
+    since = None if newest is None else newest.id
+    return {"origin": noted[0]["origin"]} if noted and noted[0]["since"] == since else {}
+
+
 def _report(examples: Sequence[Example], section: Config) -> dict[str, Any]:
-    warnings = [f.detail for f in (*balance.synthetic_only(examples), *balance.recency(examples, section))]
+    troubles = balance.synthetic_only(examples) + balance.synthetic_share(examples, section) + balance.recency(examples, section)
+    warnings = [found.detail for found in troubles]
     bias = balance.side_bias(examples)
     return {"topics": balance.topics(examples), "warnings": warnings + ([bias] if bias else [])}
 
@@ -157,6 +202,13 @@ def import_counts(ws: Workspace, model: str) -> dict[str, int]:
     return totals
 
 
+def author_of(ws: Workspace, version: DatasetVersion) -> str | None:
+    """Who froze a version, by the audit rows; None when they do not say."""
+    with ws.state.read() as tx:
+        rows = find_audit(tx, ledger="datasets", id=version.id)
+    return str(rows[-1]["by"]) if rows else None
+
+
 def log(ws: Workspace, model: str) -> list[DatasetVersion]:
     """Every version of `model`, newest first."""
     with ws.state.read() as tx:
@@ -167,6 +219,16 @@ def latest(ws: Workspace, model: str) -> DatasetVersion | None:
     """The newest version of `model` that was frozen from its draft; None when nothing was."""
     with ws.state.read() as tx:
         return _attached(tx, model)
+
+
+def lineage(ws: Workspace, tip: DatasetVersion | None) -> list[DatasetVersion]:
+    """The versions from the first one to `tip`, by parents; empty for None."""
+    known = {each.id: each for each in log(ws, tip.model)} if tip is not None else {}
+    found: list[DatasetVersion] = []
+    while tip is not None:
+        found.append(tip)
+        tip = known.get(tip.parent) if tip.parent is not None else None
+    return found[::-1]
 
 
 def ls(ws: Workspace, model: str) -> DraftSummary:
@@ -188,29 +250,41 @@ def ls(ws: Workspace, model: str) -> DraftSummary:
 
 
 def resolve(ws: Workspace, name: str, model: str | None = None) -> DatasetVersion:
-    """The version that `name` means: its id `<model>/d3`, or with `model` also `d3`, `3` and `latest`.
+    """The version that `name` means: its id `<model>/d3`, `<model>/<tag>`, `<model>/latest`, or with `model` also `d3`, `3`, a
+    tag and `latest`.
 
     Raises NotFound, UserError.
     """
     if "/" not in name and model is None:
         raise UserError(f"which model's {name!r}?", fix=f"write MODEL/{name} or add --model MODEL")
-    if "/" not in name and name == "latest":
-        found = latest(ws, str(model))
+    owner, _, short = name.rpartition("/")
+    owner = owner or str(model)
+    if short == "latest":
+        found = latest(ws, owner)
         if found is None:
-            raise NotFound(f"{model} has no dataset version", fix=f"tunekeeper data freeze --model {model}")
+            raise NotFound(f"{owner} has no dataset version", fix=f"tunekeeper data freeze --model {owner}")
         return found
+    if _NUMBER.fullmatch(short):
+        short = f"d{short.removeprefix('d')}"
+    elif "/" not in owner:
+        short = tags.current(ws, owner).get(short, f"{owner}/{short}").rpartition("/")[2]
     with ws.state.read() as tx:
-        return load_dataset(tx, name if "/" in name else f"{model}/d{name.removeprefix('d')}")
+        return load_dataset(tx, f"{owner}/{short}")
 
 
 def read_examples(ws: Workspace, dataset: DatasetVersion | str, split: Split | None = None) -> Iterator[Example]:
     """The rows of a version, one side or (None) both, train first. Raises NotFound for an unknown version or a missing blob."""
     version = resolve(ws, dataset) if isinstance(dataset, str) else dataset
-    for side in (split,) if split is not None else ("train", "eval"):
-        digest = version.blobs[side]
-        if not ws.blobs.has(digest):
-            raise NotFound(f"blob {digest} of {version.id} is not in this workspace", fix="restore it from a backup")
-        yield from read_file(ws.blobs.path(digest), side)
+    for side in (split,) if split is not None else SIDES:
+        yield from read_file(blob_path(ws, version, side), side)
+
+
+def blob_path(ws: Workspace, version: DatasetVersion, side: Split) -> Path:
+    """The file of one side of a version, JSONL. Raises NotFound when this workspace lacks it."""
+    digest = version.blobs[side]
+    if not ws.blobs.has(digest):
+        raise NotFound(f"blob {digest} of {version.id} is not in this workspace", fix="restore it from a backup")
+    return ws.blobs.path(digest)
 
 
 def newest_examples(ws: Workspace, model: str) -> list[Example]:

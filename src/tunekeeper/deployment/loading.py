@@ -83,7 +83,8 @@ def smoke_prompts(ws: Workspace, task: Model, cycle: Cycle, count: int) -> list[
     """`count` conversations of the model's newest held-out rows without their answers; general ones where there are none."""
     with ws.state.read() as tx:
         known = find_datasets(tx, model=task.name, newest_first=True)
-    dataset = next((d for d in known if d.id == cycle.records.get("data")), known[0] if known else None)
+    newest = next((d for d in known if not d.report.get("detached")), None)
+    dataset = next((d for d in known if d.id == cycle.records.get("data")), newest)
     digest = (dataset.blobs.get("eval") or dataset.blobs.get("train")) if dataset else None
     rows = _rows(ws.blobs.path(digest), count) if digest else []
     system = [{"role": "system", "content": task.system}] if task.system else []

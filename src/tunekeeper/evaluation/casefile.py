@@ -38,7 +38,8 @@ def init_suite(ws: Workspace, task: Model, section: Config, path: Path, most: in
         if each.exists():
             raise UserError(f"{each} exists already", fix="edit it, or name another file with --suite")
     with ws.state.read() as tx:
-        versions = find_datasets(tx, model=task.name, newest_first=True, limit=1)
+        found = find_datasets(tx, model=task.name, newest_first=True)
+    versions = [version for version in found if not version.report.get("detached")]
     if not versions:
         raise NotFound(
             f"model {task.name} has no frozen dataset to take cases from", fix=f"tunekeeper data freeze --model {task.name}"

@@ -11,6 +11,7 @@ from tunekeeper.core.errors import NotFound
 from tunekeeper.core.nouns.monitoring import Alert, Baseline, Signal, Trigger
 from tunekeeper.monitoring.baseline import ensure_baseline
 from tunekeeper.monitoring.config import Config
+from tunekeeper.monitoring.flags import mark
 from tunekeeper.monitoring.measure import Number, Window, numbers
 from tunekeeper.monitoring.rules import Finding, look, reason_to_retrain, rules_of
 from tunekeeper.notify import queue
@@ -51,6 +52,7 @@ def watch(
             save_signal(tx, _signal(model, since, until, segment, each)) for segment, group in measured.items() for each in group
         ]
         findings = _judge(tx, model, config, baseline, signals)
+        mark(tx, [each.signal for each in findings if each.holds == "yes" and each.signal is not None])
         for finding in findings:
             _alert(tx, ws, model, finding)
         _notice(tx, ws, model, config, findings)

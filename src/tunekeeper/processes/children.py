@@ -43,6 +43,8 @@ class Plan:
     """Most seconds before it is started again, however often it has died."""
     at_once: bool = False
     """Whether it is started again without delay after its first death in a row."""
+    stdout: bool = False
+    """Whether its standard output is ours, and only what it says on stderr goes to its log."""
 
 
 @dataclass(slots=True)
@@ -62,7 +64,7 @@ class Child:
     due: float = 0.0
     """Monotonic seconds before which it is not started again."""
     log: Path | None = field(default=None)
-    """Where its stdout and stderr go."""
+    """Where its stderr goes, and its stdout too unless the plan keeps it apart."""
 
     def adopt(self) -> bool:
         """Whether a process of an earlier supervisor holds the lock; then it is ours from now on."""
@@ -102,7 +104,7 @@ class Child:
         return subprocess.Popen(
             self.plan.command,
             stdin=subprocess.DEVNULL,
-            stdout=output,
+            stdout=None if self.plan.stdout else output,
             stderr=output,
             pass_fds=fds,
             env=environ,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tunekeeper.processes import locks
 
-ORDER = ("supervisor", "child-gateway", "child-worker", "child-keeper", "engine", "child-socket")
+ORDER = ("supervisor", "child-gateway", "child-worker", "child-follower", "child-keeper", "engine", "child-socket")
 """Who ends first: the supervisor, which would start the others again; then those that answer requests, while their upstreams
 live.
 """

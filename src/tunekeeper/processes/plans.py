@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import ipaddress
 import json
 import os
@@ -100,6 +101,8 @@ def _up(project: Path, config: ProjectConfig, say: Say, spares: Nursery) -> int:
         door.open(options_of(config.gateway, require_key=True, static_key=_static_key(ws, environ)), config.gateway.workers)
         door.wait_obeyed()
         supervisor.ensure(keeper_plan(ws.root, config.log))
+        if config.log.sinks:
+            supervisor.ensure(follower_plan(ws.root, project, config.log))
         if config.worker.enabled:
             supervisor.ensure(_worker_plan(ws, project, config))
         supervisor.chores += [(0.5, heartbeat(ws.root)), (0.5, models.reconcile), (0.5, Converge(ws.root))]
@@ -169,6 +172,8 @@ def _serve(asked: Serving, root: Path, say: Say, seeding: Nursery, spares: Nurse
         door.open(_serving_options(file, ws, asked.host, environ), asked.workers)
         door.wait_obeyed()
         supervisor.ensure(keeper_plan(root, file.log))
+        if file.log.sinks:
+            supervisor.ensure(follower_plan(root, asked.file.parent, file.log))
         supervisor.chores += [(0.5, heartbeat(root)), (0.5, Converge(root))]
         if asked.routing:
             supervisor.chores.append((0.25, _Watch(asked.file, lambda: _seed(root, asked), say)))
@@ -245,6 +250,15 @@ def keeper_plan(root: Path, log: LogConfig) -> Plan:
     options = [word for option, days in keeping if days is not None for word in (option, f"{days:g}")]
     command = (sys.executable, "-m", "tunekeeper.store.log.keeper", "--root", str(root), *options)
     return Plan(name="keeper", command=command, lock=root / "run" / "child-keeper.lock", grace=10.0)
+
+
+def follower_plan(root: Path, base: Path, log: LogConfig) -> Plan:
+    """The child that pushes finished inferences to the sinks of the `log:` section of a file in `base`."""
+    sinks = json.dumps([dataclasses.asdict(each) for each in log.sinks])
+    where = ("--root", str(root), "--base", str(base))
+    command = (sys.executable, "-m", "tunekeeper.notify.follower", *where, "--sinks", sinks)
+    speaks = any(each.kind == "stdout" for each in log.sinks)
+    return Plan(name="follower", command=command, lock=root / "run" / "child-follower.lock", grace=10.0, stdout=speaks)
 
 
 def _worker_plan(ws: Workspace, project: Path, config: ProjectConfig) -> Plan:

@@ -25,7 +25,7 @@ from tunekeeper.config import ModelConfig, ProjectConfig, load_project
 from tunekeeper.core.errors import Busy, Conflict, LeaseLost, TunekeeperError
 from tunekeeper.core.nouns.monitoring import Trigger
 from tunekeeper.core.nouns.retraining import Cycle
-from tunekeeper.data import review
+from tunekeeper.data import review, versions
 from tunekeeper.monitoring.tokens import fill_more
 from tunekeeper.monitoring.watch import watch
 from tunekeeper.monitoring.watchdog import check_room, check_routing, check_silence
@@ -39,7 +39,6 @@ from tunekeeper.store.database import Lease
 from tunekeeper.store.flocks import UNSUPERVISED_SECONDS, Supervision
 from tunekeeper.store.leases import boot_id
 from tunekeeper.store.ledgers.cycles import find_cycles
-from tunekeeper.store.ledgers.datasets import find_datasets
 from tunekeeper.store.ledgers.rollouts import find_rollouts
 from tunekeeper.store.ledgers.triggers import find_triggers
 from tunekeeper.workspace import Workspace, open_workspace
@@ -194,10 +193,10 @@ def facts_of(ws: Workspace, config: ModelConfig) -> Facts | None:
         cycles = find_cycles(tx, model=name)
         taken = {each.trigger for each in cycles}
         waiting: list[Trigger] = [each for each in find_triggers(tx, model=name, state="open") if each.id not in taken]
-        newest = find_datasets(tx, model=name, newest_first=True, limit=1)
     if not waiting:
         return None
-    since = newest[0].created if newest else None
+    newest = versions.latest(ws, name)
+    since = None if newest is None else newest.created
     corrections = ws.log.feedback(model=name, since=since, kind=("edit", "correction", "label"))
     return Facts(
         trigger=waiting[0],

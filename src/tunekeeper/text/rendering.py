@@ -84,8 +84,8 @@ def _joined(pieces: Iterator[str], room: int) -> str:
 
 
 class _Deadline:
-    """`SECONDS` of this thread, from now on. Python's search for garbage, which in a large process takes as long and may fall upon
-    whoever is at work, gives them anew, a few times at most."""
+    """`SECONDS` of this thread, from now on. Python's search for garbage, which in a large process takes as long and may fall
+    upon whoever is at work, gives them anew, a few times at most."""
 
     def __init__(self) -> None:
         self._until = time.thread_time() + SECONDS

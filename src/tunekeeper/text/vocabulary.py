@@ -46,26 +46,42 @@ def jaccard(a: frozenset[str], b: frozenset[str]) -> float:
     return both / union if union else 0.0
 
 
+def _folded(term: str) -> str:
+    return " ".join(term.casefold().split())
+
+
+def _last(new: str, renames: Mapping[str, str]) -> str:
+    """The name at the end of a chain of renames; `new` itself where the chain is a circle."""
+    last, seen = new, set()
+    while (key := _folded(last)) in renames and key not in seen:
+        seen.add(key)
+        last = renames[key]
+    return new if _folded(last) in renames else last
+
+
 class Glossary:
     """Terms that were renamed: finds the old ones as whole words, in any case, and writes the new ones."""
 
     def __init__(self, renames: Mapping[str, str]) -> None:
-        """`renames`: old term → new term. The longest old term wins where two overlap."""
-        self.renames = {old.casefold(): new for old, new in renames.items() if old.strip()}
-        terms = sorted(self.renames, key=len, reverse=True)
+        """`renames`: old term → new term. The longest old term wins where two overlap; one that was renamed twice becomes the
+        last of its names; one inside its own new term (`Box` → `Box Pro`) is left alone there."""
+        known = {_folded(old): new for old, new in renames.items() if old.strip()}
+        self.renames = {old: _last(new, known) for old, new in known.items()}
+        terms = sorted({*self.renames, *(_folded(new) for new in self.renames.values() if new.strip())}, key=len, reverse=True)
         joined = "|".join(re.escape(term).replace(r"\ ", r"\s+") for term in terms)
         self._pattern = re.compile(rf"(?<!\w)(?:{joined})(?!\w)", re.IGNORECASE) if terms else None
 
     def find(self, text: str) -> list[str]:
         """The old terms in `text`, as written there, in order."""
-        return [] if self._pattern is None else [match[0] for match in self._pattern.finditer(text)]
+        found = () if self._pattern is None else (match[0] for match in self._pattern.finditer(text))
+        return [term for term in found if term != self._new(term)]
 
     def rewrite(self, text: str) -> str:
         """The text with every old term replaced by its new one."""
         return text if self._pattern is None else self._pattern.sub(lambda match: self._new(match[0]), text)
 
     def _new(self, written: str) -> str:
-        return self.renames.get(" ".join(written.casefold().split()), written)
+        return self.renames.get(_folded(written), written)
 
     def suggestions(self, text: str) -> list[tuple[str, str]]:
         """(old term as written, new term), each pair once."""

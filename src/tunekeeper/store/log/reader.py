@@ -161,6 +161,11 @@ class Log:
 
         return requests_of(self.root, user)
 
+    def unended(self) -> set[str] | None:
+        """Ids of requests that were accepted and will still end: ask before `find`, and what is in neither does not exist.
+        None where the spool changed under every look; ask again."""
+        return self._reader.tail.unended()
+
     def known(self, request_ids: Sequence[str]) -> set[str]:
         """Which of these ids the log holds."""
         found: set[str] = set()

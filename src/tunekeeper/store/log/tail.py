@@ -23,6 +23,7 @@ State = tuple[tuple[tuple[Path, int], ...], frozenset[str]]
 _ENDED = ord("E")
 _PIECES = 16
 """Pieces that a segment may be in memory before they are made one."""
+_LOOKS = 6
 
 
 @dataclass(kw_only=True, slots=True)
@@ -223,6 +224,24 @@ class Tail:
         with self._lock:
             groups, dead = self._refresh()
             return self._view(groups, dead)
+
+    def unended(self) -> set[str] | None:
+        """Ids of requests that were opened and will still end, for their writer lives; None where the spool changed under every
+        look."""
+        with self._lock:
+            for _ in range(_LOOKS):
+                groups, dead = self._refresh()
+                alive = [group for writer, group in groups.items() if writer not in dead]
+                if all(segment.path in self._known for group in alive for segment in group):
+                    return {id for group in alive for id in self._open_of(group)}
+            return None
+
+    def _open_of(self, group: list[Segment]) -> set[str]:
+        still: set[str] = set()
+        for segment in segments.open_chain(group):
+            known = self._known[segment.path]
+            still = (still - known.ended) | known.open.keys()
+        return still
 
     def find_body_id(self, body_id: str) -> set[str]:
         """Request ids in the tail whose answer carried this `id`."""

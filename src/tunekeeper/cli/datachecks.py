@@ -1,0 +1,147 @@
+"""Commands about what is wrong with a draft, which `tunekeeper data` carries: check, ls, readmit."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tunekeeper.cli import frame
+
+if TYPE_CHECKING:
+    from tunekeeper.config.project import ModelConfig
+    from tunekeeper.data.checks import CheckReport
+    from tunekeeper.data.lengths import Limits
+    from tunekeeper.data.mending import Mended
+
+app = frame.group("Check and mend the draft of a model.")
+SHOWN = 50
+"""Findings and dropped rows that a table shows; `--json` has them all."""
+
+
+@app.command("check")
+def check(
+    model: frame.Model,
+    against: Annotated[Path | None, typer.Option("--against", help="Suite or evaluation file: leaks and coverage.")] = None,
+    glossary: Annotated[Path | None, typer.Option("--glossary", help="YAML, JSON or CSV: old term, new term.")] = None,
+    context: Annotated[int | None, typer.Option("--context", min=1, help="Tokens that fit; else what the base reads.")] = None,
+    only: Annotated[str | None, typer.Option("--only", help="Report this kind alone.")] = None,
+    rewrite: Annotated[bool, typer.Option("--rewrite", help="First write the glossary's new terms into the draft.")] = False,
+    drop: Annotated[bool, typer.Option("--drop", help="First take out of the draft what the model file drops.")] = False,
+    dry_run: frame.DryRun = False,
+    dir: frame.Dir = None,
+    json: frame.Json = False,
+) -> int:
+    """Say everything that is wrong with the draft of a model; with --rewrite and --drop, mend it before.
+
+    Example: tunekeeper data check --model support-desk --against suites/core.yaml
+    """
+    from tunekeeper.core.errors import UserError
+    from tunekeeper.data import checks, mending
+
+    ws, project = frame.project(dir)
+    config = project.model(model)
+    section, limits = config.sections["data"], _limits(project.folder, config)
+    section = dataclasses.replace(section, glossary={**section.glossary, **(checks.read_glossary(glossary) if glossary else {})})
+    fits = context or section.max_tokens or limits.context
+    if rewrite and not section.glossary:
+        raise UserError(f"no glossary for {model}", fix="name a file with --glossary, or write data.glossary in the model file")
+    mended: dict[str, Mended] = {}
+    if rewrite:
+        mended["rewrite"] = mending.rewrite_terms(ws, config.task, section, dry_run=dry_run)
+    if drop:
+        mended["drop"] = mending.drop_bad(ws, config.task, section, context=fits, count=limits.count, dry_run=dry_run)
+    found = checks.check(ws, config.task, section, against=against, context=fits, only=only, count=limits.count)
+    answer = {each.name: getattr(found, each.name) for each in dataclasses.fields(found)} | {"mended": mended, "dry_run": dry_run}
+    would = "would have " if dry_run else ""
+    lines = [f"{would}rewritten {len(done.changed)} rows{_left(done)}" for name, done in mended.items() if name == "rewrite"]
+    lines += [f"{would}dropped {sum(done.dropped.values())} rows{_left(done)}" for name, done in mended.items() if name == "drop"]
+    return frame.emit(answer, json, lambda: [*lines, *_told(found, only)])
+
+
+def _left(done: Mended) -> str:
+    reasons = ", ".join(f"{n} {kind}" for kind, n in done.dropped.items())
+    return f" ({reasons})" if reasons else ""
+
+
+def _told(found: CheckReport, only: str | None) -> list[str]:
+    nothing = f"no {only}" if only else "nothing is wrong"
+    lines = [f"{found.examples} rows: " + (", ".join(f"{n} {kind}" for kind, n in found.counts.items()) or nothing)]
+    if found.quality is not None:
+        lines += [f"quality {found.quality:.1%}: rows about which nothing at all is said"]
+    mix = found.mix
+    if mix.dated:
+        lines += [f"{mix.recent} of {mix.dated} dated rows are from the last {mix.recent_days:g} days before the newest"]
+    if mix.synthetic:
+        lines += [f"{mix.synthetic} of {mix.examples} rows are synthetic"]
+    if found.kinds:
+        kinds = [(k.kind, k.count, k.dropped, ", ".join(k.ids)) for k in found.kinds]
+        lines += frame.table(kinds, ("kind", "rows", "dropped", "such as"))
+        rows = [(f.kind, f.id, f"{f.file}:{f.line}" if f.file else None, f.of, f.topic, f.detail) for f in found.findings[:SHOWN]]
+        lines += ["", *frame.table(rows, ("kind", "id", "where", "of", "topic", "detail"))]
+    return lines + _more(len(found.findings))
+
+
+def _more(rows: int) -> list[str]:
+    return [f"… and {rows - SHOWN} more: --json names them all"] if rows > SHOWN else []
+
+
+def _limits(folder: Path, config: ModelConfig) -> Limits:
+    """What the base can read; nothing known where the model file names none that lies here (lengths are then estimated)."""
+    from tunekeeper.data.lengths import Limits, limits_of
+
+    return limits_of(folder / config.task.base) if config.task.base else Limits(context=None, count=None)
+
+
+@app.command("ls")
+def ls(
+    model: frame.Model,
+    dropped: Annotated[bool, typer.Option("--dropped", help="Also each row that was left out, with its reason.")] = False,
+    dir: frame.Dir = None,
+    json: frame.Json = False,
+) -> int:
+    """Say what the draft of a model holds.
+
+    Example: tunekeeper data ls --model support-desk --dropped
+    """
+    from tunekeeper.data import drafts, mending, versions
+
+    ws = frame.workspace(dir)
+    found = versions.ls(ws, model)
+    state = "changed since" if found.changed and found.parent else "the same as" if found.parent else "never frozen"
+    lines = [f"{found.examples} rows ({found.train} to learn from, {found.eval} held out), {state} {found.parent or ''}".rstrip()]
+    answer: dict[str, Any] = {each.name: getattr(found, each.name) for each in dataclasses.fields(found)}
+    lines += frame.table(list(found.topics.items()), ("topic", "rows")) if found.topics else []
+    if dropped:
+        out = mending.dropped_lines(drafts.load_findings(ws, model))
+        answer["dropped_rows"] = out
+        rows = [(r["kind"], r["id"], f"{r['file']}:{r['line']}" if r["file"] else None, r["detail"]) for r in out[:SHOWN]]
+        lines += (
+            ["", *frame.table(rows, ("dropped for", "id", "where", "detail")), *_more(len(out))] if out else ["", "none dropped"]
+        )
+    return frame.emit(answer, json, lines)
+
+
+@app.command("readmit")
+def readmit(
+    model: frame.Model,
+    rows: Annotated[list[str] | None, typer.Argument(help="Dropped rows: their ids, or file:line.")] = None,
+    reason: Annotated[str | None, typer.Option("--reason", help="Rows dropped for this kind; without ROWS all of them.")] = None,
+    dry_run: frame.DryRun = False,
+    dir: frame.Dir = None,
+    json: frame.Json = False,
+) -> int:
+    """Bring rows that were dropped back into the draft of a model; nothing drops them for the same reason again.
+
+    Example: tunekeeper data readmit T-1042 tickets.csv:17 --model support-desk
+    """
+    from tunekeeper.data import mending
+
+    ws, project = frame.project(dir)
+    config = project.model(model)
+    done = mending.readmit(ws, config.task, config.sections["data"], rows or (), reason=reason, dry_run=dry_run)
+    verb = "would bring back" if dry_run else "brought back"
+    line = f"{verb} {len(done.changed)} rows: {', '.join(done.changed) or 'the draft has them already'}"
+    return frame.emit(done, json, [line, f"the draft of {model} holds {done.examples}"])

@@ -1,0 +1,217 @@
+"""Rows of Parquet and Arrow files, and the files of a Hugging Face dataset that lies in a folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import Any
+
+from tunekeeper.core.errors import DataError, MissingExtra
+
+GROUP_LIMIT = 1 << 30
+"""Bytes of one row group after unpacking; a Parquet file with a larger one is refused before it is read."""
+VALUES_LIMIT = 1 << 26
+"""Values of one column in one row group."""
+READ_AT_ONCE = 16_384
+"""Rows read from Parquet at a time, each text once; fewer make the reader build its list of texts too often."""
+BATCH = 256
+"""Rows turned into Python objects at a time, fewer where they are large."""
+ROW_LIMIT = 4 << 20
+"""Bytes of one row after unpacking; a larger one is left out without being built."""
+_DAMAGE = (OSError, ValueError, TypeError, LookupError, RuntimeError, MemoryError)
+"""What pyarrow's errors are made of."""
+NumberedRow = tuple[int, dict[str, Any] | None]
+"""A row's number from 1 and its cells that hold something; None for a row above the limit."""
+SUFFIXES = (".parquet", ".arrow", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+"""Kinds of files taken from a dataset folder, the first kind that is there."""
+_NOT_ROWS = ("state.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json")
+
+
+def read_parquet(path: Path) -> tuple[list[str], Iterator[NumberedRow]]:
+    """Columns and rows of a Parquet file, each row with its number from 1. Raises DataError, MissingExtra."""
+    parquet = _pyarrow("parquet")
+    try:
+        file = parquet.ParquetFile(path, memory_map=True)
+        _refuse_bomb(path, file.metadata)
+        leaves = [file.schema.column(i) for i in range(len(file.schema))]
+        texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+        # As dictionaries: a value that a file names a million times is held once, so a small file cannot swell in memory.
+        file = parquet.ParquetFile(path, memory_map=True, read_dictionary=texts)
+    except _DAMAGE as error:
+        raise DataError(f"{path.name}: not readable as Parquet: {_line(error)}") from None
+    return list(file.schema_arrow.names), _numbered(path, file.iter_batches(batch_size=READ_AT_ONCE))
+
+
+def _refuse_bomb(path: Path, metadata: Any) -> None:
+    for group in range(metadata.num_row_groups):
+        columns = [metadata.row_group(group).column(i) for i in range(metadata.num_columns)]
+        if max((column.num_values for column in columns), default=0) > VALUES_LIMIT:
+            raise DataError(f"{path.name}: row group {group + 1} has a column of more than {VALUES_LIMIT} values")
+        size = sum(column.total_uncompressed_size for column in columns)
+        if size > GROUP_LIMIT:
+            raise DataError(
+                f"{path.name}: row group {group + 1} unpacks to {size >> 20} MB, at most {GROUP_LIMIT >> 20} MB are read at once",
+                fix="write it with smaller row groups, or as .jsonl",
+            )
+
+
+def read_arrow(path: Path) -> tuple[list[str], Iterator[NumberedRow]]:
+    """Columns and rows of an Arrow file (stream or file format), each row with its number from 1.
+
+    Raises DataError, MissingExtra.
+    """
+    arrow = _pyarrow("")
+    ipc = _pyarrow("ipc")
+    try:
+        mapped = arrow.memory_map(str(path))
+        if mapped.read(6) == b"ARROW1":
+            reader = ipc.open_file(mapped)
+            batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
+        else:
+            mapped.seek(0)
+            reader = ipc.open_stream(mapped)
+            batches = iter(reader)
+    except _DAMAGE as error:
+        raise DataError(f"{path.name}: not readable as Arrow: {_line(error)}") from None
+    return list(reader.schema.names), _numbered(path, batches)
+
+
+def _numbered(path: Path, batches: Iterator[Any]) -> Iterator[NumberedRow]:
+    number = 0
+    try:
+        for batch in batches:
+            batch.validate(full=True)  # offsets and indices of a damaged file lead outside its memory
+            for start in range(0, batch.num_rows, BATCH):
+                for piece in _pieces(batch.slice(start, BATCH)):
+                    large = piece.num_rows == 1 and unpacked_size(piece) > ROW_LIMIT
+                    rows = [None] if large else _as_rows(piece)
+                    for row in rows:
+                        number += 1
+                        yield number, None if row is None else {k: _plain(v) for k, v in row.items() if v is not None}
+    except _DAMAGE as error:
+        raise DataError(f"{path.name}: damaged after row {number}: {_line(error)}") from None
+
+
+def _pieces(batch: Any) -> Iterator[Any]:
+    """The batch in parts that may become Python objects at once."""
+    if batch.num_rows <= 1 or unpacked_size(batch) <= ROW_LIMIT:
+        yield batch
+        return
+    half = batch.num_rows // 2
+    yield from _pieces(batch.slice(0, half))
+    yield from _pieces(batch.slice(half))
+
+
+def _as_rows(piece: Any) -> list[dict[str, Any]]:
+    arrow = _pyarrow("")
+    plain = arrow.schema([arrow.field(field.name, _plain_type(field.type)) for field in piece.schema])
+    return list((piece if plain.equals(piece.schema) else piece.cast(plain)).to_pylist())
+
+
+def _plain_type(kind: Any) -> Any:
+    """The type without dictionaries, which turn into Python objects ten times as slowly."""
+    arrow = _pyarrow("")
+    if arrow.types.is_dictionary(kind):
+        return kind.value_type
+    if arrow.types.is_list(kind):
+        return arrow.list_(_plain_type(kind.value_type))
+    if arrow.types.is_struct(kind):
+        return arrow.struct([arrow.field(field.name, _plain_type(field.type)) for field in kind])
+    return kind
+
+
+def unpacked_size(array: Any) -> int:
+    """Bytes of an Arrow batch or array as Python will hold them: a value that many cells share counts in each of them."""
+    types, compute = _pyarrow("types"), _pyarrow("compute")
+    if not hasattr(array, "type"):
+        return sum(unpacked_size(column) for column in array.columns)
+    if types.is_dictionary(array.type):
+        lengths = compute.take(compute.binary_length(array.dictionary), array.indices)
+        return int(compute.sum(lengths).as_py() or 0)
+    if types.is_list(array.type) or types.is_large_list(array.type):
+        return unpacked_size(array.flatten())
+    if types.is_struct(array.type):
+        return sum(unpacked_size(field) for field in array.flatten())
+    return int(array.nbytes)
+
+
+def _plain(value: Any) -> Any:
+    """A cell as JSON knows it; fields of structs that hold nothing are left out, since a column fills every row up with them."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return str(value)
+
+
+def shards(folder: Path) -> list[Path]:
+    """The files with rows of a dataset folder, in order: what `save_to_disk` of Hugging Face wrote, or a copy of its repository.
+
+    Raises DataError for a folder with neither, and for a state that names a file outside its folder.
+    """
+    if (folder / "dataset_dict.json").is_file():
+        splits = _json(folder / "dataset_dict.json").get("splits")
+        names = _names(folder, splits, "dataset_dict.json")
+        return [shard for name in names for shard in shards(folder / name)]
+    if (folder / "state.json").is_file():
+        listed = _json(folder / "state.json").get("_data_files")
+        files = [item.get("filename") for item in listed if isinstance(item, dict)] if isinstance(listed, list) else None
+        return [_there(folder / name) for name in _names(folder, files, "state.json")]
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path, folder))
+    for suffix in SUFFIXES:
+        chosen = [path for path in found if path.suffix.casefold() == suffix]
+        if chosen:
+            return chosen
+    raise DataError(f"{folder.name}: no file with rows in this folder", fix=f"give a folder with {', '.join(SUFFIXES[:3])}")
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    parts = path.relative_to(folder).parts
+    return any(part.startswith((".", "cache-")) for part in parts) or path.name in _NOT_ROWS
+
+
+def _names(folder: Path, names: Any, file: str) -> list[str]:
+    if not isinstance(names, list) or not names:
+        raise DataError(f"{folder.name}/{file}: names no files", fix="save the dataset again with save_to_disk")
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name:
+            raise DataError(f"{folder.name}/{file}: {name!r} is no file of this folder")
+    return names
+
+
+def _there(path: Path) -> Path:
+    if not path.is_file():
+        raise DataError(f"{path.parent.name}/{path.name}: named by state.json, but no such file")
+    return path
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            value = json.loads(file.read(16 << 20))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path.parent.name}/{path.name}: {_line(error)}") from None
+    return value if isinstance(value, dict) else {}
+
+
+def _pyarrow(part: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(f"pyarrow.{part}" if part else "pyarrow")
+    except ImportError:
+        raise MissingExtra("pyarrow is not installed", fix="pip install pyarrow") from None
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,245 @@
+"""Exports of other tools, recognised by the keys of a row and turned into conversations.
+
+* OpenAI stored completions: `chat.completion` objects of `GET /v1/chat/completions`, with what
+  `GET /v1/chat/completions/{id}/messages` returns under `messages` (the list itself holds no prompts).
+* OpenPipe request logs: `input` is the chat request, `output` the chat completion, `tags`.
+* TensorZero inferences and datapoints: `input` of `system` and `messages` made of content blocks, `output` a list of blocks
+  (chat functions) or `raw` and `parsed` (JSON functions), either as JSON or as the text ClickHouse stores.
+* Langfuse observations and traces: `input`, `output`, `traceId` or (blob export) `trace_id`.
+* A request with its response: `request` and `response` in the OpenAI chat dialect, as gateways and proxies log them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tunekeeper.data.rows import Conversation, Unreadable, as_tools, unpacked
+
+_MESSAGE_KEYS = ("role", "content", "name", "tool_calls", "tool_call_id")
+_TRACE_KEYS = ("sessionId", "htmlPath", "bookmarked", "projectId", "project_id")
+_SILENT = ("SPAN", "EVENT", "EMBEDDING", "RETRIEVER", "TOOL", "EVALUATOR", "GUARDRAIL")
+"""Types of Langfuse observations that are no answer of a model."""
+
+
+def recognise(row: Mapping[str, Any]) -> tuple[str, Callable[[dict[str, Any]], Conversation]] | None:
+    """The export's name and its reader, by the row's keys; None for a row of no known tool."""
+    if row.get("object") == "chat.completion" and "choices" in row:
+        return "openai-stored", _stored
+    if "request" in row and "response" in row:
+        return "request-log", _request_log
+    if "input" not in row or "output" not in row:
+        return None
+    if "function_name" in row and any(key in row for key in ("variant_name", "episode_id", "dataset_name")):
+        return "tensorzero", _tensorzero
+    if "traceId" in row or "trace_id" in row or any(key in row for key in _TRACE_KEYS):
+        return "langfuse", _langfuse
+    if isinstance(row["input"], dict) and "messages" in row["input"]:
+        return "openpipe-log", _openpipe
+    return None
+
+
+def rows_of(document: Any) -> list[Any] | None:
+    """The rows of a `.json` document: a list, the page of a list API (`data`), the generations of a Langfuse trace; else None."""
+    if isinstance(document, list):
+        return document
+    if not isinstance(document, dict):
+        return None
+    if isinstance(document.get("data"), list) and ("meta" in document or document.get("object") == "list"):
+        return list(document["data"])
+    if isinstance(document.get("observations"), list) and "input" in document:
+        context = {key: document[key] for key in ("sessionId", "userId") if document.get(key)}
+        seen = [o for o in document["observations"] if isinstance(o, dict) and str(o.get("type")).upper() not in _SILENT]
+        return [context | o for o in seen] or [document]
+    return [document]
+
+
+def _stored(row: dict[str, Any]) -> Conversation:
+    asked = row.get("messages") or row.get("input") or _inner(row.get("request"), "messages")
+    if isinstance(asked, dict):
+        asked = asked.get("data")
+    if not asked:
+        raise Unreadable(
+            f"stored completion {row.get('id')} comes without its messages: "
+            "add what GET /v1/chat/completions/{id}/messages returns as `messages`"
+        )
+    metadata = {**_mapping(row.get("metadata")), "model": row.get("model"), "request_id": row.get("request_id")}
+    return _made(
+        "openai-stored",
+        _asked(asked),
+        row,
+        metadata=metadata | {"id": row.get("id"), "created": row.get("created")},
+        tools=row.get("tools"),
+    )
+
+
+def _request_log(row: dict[str, Any]) -> Conversation:
+    row = unpacked(row, ("request", "response"))
+    asked = _inner(row["request"], "messages")
+    if not asked:
+        raise Unreadable("`request` holds no messages")
+    response = _mapping(row["response"])
+    metadata = {"id": row.get("request_id") or row.get("id") or response.get("id"), "model": response.get("model")}
+    metadata |= {"request_id": row.get("request_id"), "created": row.get("timestamp") or response.get("created")}
+    return _made("request-log", _asked(asked), response, metadata=metadata, tools=_inner(row["request"], "tools"))
+
+
+def _openpipe(row: dict[str, Any]) -> Conversation:
+    response = _mapping(row["output"])
+    metadata = {**_mapping(row.get("tags")), "id": row.get("id") or response.get("id"), "request_id": response.get("id")}
+    metadata |= {"model": response.get("model") or row["input"].get("model")}
+    metadata |= {"created": row.get("requestedAt") or response.get("created")}
+    return _made("openpipe-log", _asked(row["input"]["messages"]), response, metadata=metadata, tools=row["input"].get("tools"))
+
+
+def _langfuse(row: dict[str, Any]) -> Conversation:
+    kind = str(row.get("type") or "").upper()
+    if kind in _SILENT:
+        raise Unreadable(f"a {kind} of Langfuse, not a generation")
+    row = unpacked(row, ("input", "output", "metadata"))
+    if row["output"] in (None, "", [], {}):
+        raise Unreadable("a Langfuse row without an output")
+    metadata = _mapping(row.get("metadata")) | _renamed(
+        row,
+        id=("id",),
+        request_id=("traceId", "trace_id"),
+        created=("startTime", "start_time", "timestamp"),
+        model=("model", "providedModelName", "provided_model_name"),
+        session_id=("sessionId", "session_id"),
+        user_id=("userId", "user_id"),
+        name=("name",),
+    )
+    given = row["input"]
+    tools = given.get("tools") if isinstance(given, dict) else None
+    return _made("langfuse", _asked(given), row["output"], metadata=metadata, tools=tools)
+
+
+def _tensorzero(row: dict[str, Any]) -> Conversation:
+    row = unpacked(row, ("input", "output", "tool_params", "tags"))
+    given, said = _mapping(row["input"]), row["output"]
+    if said in (None, "", [], {}):
+        raise Unreadable("a TensorZero row without an output")
+    messages: list[dict[str, Any]] = []
+    if given.get("system"):
+        messages.append({"role": "system", "content": _as_text(given["system"])})
+    for message in _list_of_objects(given.get("messages"), "`input.messages`"):
+        messages += _from_blocks(str(message.get("role")), message.get("content"))
+    if isinstance(said, dict):
+        raw = said.get("raw")
+        answer = [{"role": "assistant", "content": raw if isinstance(raw, str) else _as_text(said.get("parsed"))}]
+    else:
+        answer = _from_blocks("assistant", said)
+    metadata = _mapping(row.get("tags")) | _renamed(
+        row,
+        id=("inference_id", "id"),
+        request_id=("inference_id", "source_inference_id", "id"),
+        created=("timestamp", "created_at"),
+        conversation_id=("episode_id",),
+        function=("function_name",),
+        variant=("variant_name",),
+    )
+    rejected = row.get("dispreferred_outputs")
+    if isinstance(rejected, list) and rejected:
+        [other, *_] = _from_blocks("assistant", unpacked({"o": rejected[0]}, ("o",))["o"])
+        metadata["rejected"] = other.get("content")
+    params = _mapping(row.get("tool_params"))
+    tools = params.get("tools_available") or params.get("additional_tools")
+    return Conversation(
+        messages=(*messages, *answer), metadata=_present(metadata), tools=as_tools(tools or ()), shape="tensorzero"
+    )
+
+
+def _from_blocks(role: str, content: Any) -> list[dict[str, Any]]:
+    """The chat messages of TensorZero's content blocks: texts, calls of tools, results of tools (a message of their own)."""
+    if isinstance(content, str):
+        return [{"role": role, "content": content}]
+    texts, calls, results = [], [], []
+    for block in _list_of_objects(content, "a message's content"):
+        kind = block.get("type")
+        if kind == "tool_call":
+            function = {"name": block.get("name") or block.get("raw_name")}
+            function["arguments"] = _as_text(block.get("raw_arguments") or block.get("arguments") or {})
+            calls.append({"id": block.get("id"), "type": "function", "function": function})
+        elif kind == "tool_result":
+            results.append({"role": "tool", "tool_call_id": block.get("id"), "content": _as_text(block.get("result"))})
+        elif kind in ("text", "raw_text", "template"):
+            texts.append(_as_text(next((block[key] for key in ("text", "value", "arguments") if key in block), "")))
+        elif kind not in ("thought", "unknown"):
+            raise Unreadable(f"a content block of type {kind!r} has no place in a text conversation")
+    made = results
+    if texts or calls or not results:
+        message: dict[str, Any] = {"role": role, "content": "\n".join(texts) if texts or not calls else None}
+        made = [*results, message | ({"tool_calls": calls} if calls else {})]
+    return made
+
+
+def _made(shape: str, asked: list[dict[str, Any]], said: Any, *, metadata: Mapping[str, Any], tools: Any) -> Conversation:
+    answer, finish = _answer(said)
+    kept = _present({**metadata, "finish_reason": finish if finish not in (None, "stop", "tool_calls") else None})
+    return Conversation(messages=(*asked, answer), metadata=kept, tools=as_tools(tools or ()), shape=shape)
+
+
+def _asked(value: Any) -> list[dict[str, Any]]:
+    """The messages of a prompt: a list of messages, a request with `messages`, one message, or plain text."""
+    if isinstance(value, dict) and "messages" in value:
+        value = value["messages"]
+    if isinstance(value, dict) and "role" in value:
+        value = [value]
+    if isinstance(value, list) and value and all(isinstance(m, dict) and "role" in m for m in value):
+        return [_message(m) for m in value]
+    if value in (None, "", [], {}):
+        raise Unreadable("the row's input is empty")
+    return [{"role": "user", "content": _as_text(value)}]
+
+
+def _answer(value: Any) -> tuple[dict[str, Any], Any]:
+    """The assistant's message of a response, and why it ended."""
+    finish = None
+    if isinstance(value, dict) and isinstance(value.get("choices"), list) and value["choices"]:
+        choice = _mapping(value["choices"][0])
+        finish, value = choice.get("finish_reason"), choice.get("message")
+    elif isinstance(value, dict) and "error" in value:
+        raise Unreadable("the request failed: its output is an error")
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, dict) and ("content" in value or "tool_calls" in value):
+        return _message({**value, "role": "assistant"}), finish
+    if value in (None, "", [], {}):
+        raise Unreadable("the row's output is empty")
+    return {"role": "assistant", "content": _as_text(value)}, finish
+
+
+def _message(message: Mapping[str, Any]) -> dict[str, Any]:
+    """What a conversation keeps of a message; absent fields are left out, a missing content is None."""
+    kept = {key: message[key] for key in _MESSAGE_KEYS if message.get(key) is not None and message[key] != []}
+    if not isinstance(kept.get("role"), str):
+        raise Unreadable(f"a message without a role: its keys are {', '.join(map(str, message))}")
+    return {"role": kept.pop("role"), "content": kept.pop("content", None), **kept}
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return dict(value) if isinstance(value, dict) else {}
+
+
+def _inner(value: Any, key: str) -> Any:
+    return value.get(key) if isinstance(value, dict) else None
+
+
+def _renamed(row: Mapping[str, Any], **names: tuple[str, ...]) -> dict[str, Any]:
+    """Our name → the first of the row's names that holds something."""
+    return {ours: next((row[key] for key in theirs if row.get(key) not in (None, "")), None) for ours, theirs in names.items()}
+
+
+def _present(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {str(key): value for key, value in metadata.items() if value not in (None, "")}
+
+
+def _list_of_objects(value: Any, name: str) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise Unreadable(f"{name} must be a list of objects")
+    return value

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import json
+import tracemalloc
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tunekeeper.core.errors import DataError
+from tunekeeper.data import columnar
+from tunekeeper.data.formats import RawRow, read_rows
+
+TALK = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+SPOKEN = [("user", "Hi"), ("assistant", "Hello")]
+
+
+def spoken(row: RawRow) -> list[tuple[str, Any]]:
+    assert row.conversation is not None, row.broken
+    return [(m["role"], m["content"]) for m in row.conversation.messages]
+
+
+def parquet(path: Path, columns: dict[str, Any], **options: Any) -> Path:
+    pq.write_table(pa.table(columns), path, **options)
+    return path
+
+
+def arrow(path: Path, rows: list[dict[str, Any]], *, stream: bool = True) -> Path:
+    table = pa.Table.from_pylist(rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (pa.ipc.new_stream if stream else pa.ipc.new_file)(str(path), table.schema) as writer:
+        writer.write_table(table)
+    return path
+
+
+def test_flat_parquet_is_read_by_its_columns(tmp_path: Path) -> None:
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    path = parquet(tmp_path / "t.parquet", {"ticket": ["Hi", "Yo"], "reply": ["Hello", None], "date": [at, at]})
+    first, second = read_rows(path)
+    assert (spoken(first), first.line, first.conversation.metadata["created"]) == (SPOKEN, 1, at.isoformat())
+    assert first.conversation.columns == {"user": "ticket", "assistant": "reply", "created": "date"}
+    assert spoken(second) == [("user", "Yo"), ("assistant", "")]
+    [mapped, _] = read_rows(path, {"user": "reply", "assistant": "ticket"})
+    assert spoken(mapped) == [("user", "Hello"), ("assistant", "Hi")]
+    with pytest.raises(DataError, match="did you mean 'ticket'"):
+        list(read_rows(path, {"user": "tickets"}))
+
+
+def test_nested_messages_and_messages_as_json_text_read_alike(tmp_path: Path) -> None:
+    call = [{"role": "user", "content": "Hi", "name": "ana"}, {"role": "assistant", "content": "Hello", "name": None}]
+    [nested] = read_rows(parquet(tmp_path / "n.parquet", {"messages": [call]}))
+    assert nested.conversation.messages == ({"role": "user", "content": "Hi", "name": "ana"}, TALK[1])
+    [text] = read_rows(parquet(tmp_path / "t.parquet", {"messages": [json.dumps(TALK)], "metadata": ['{"id": "a"}']}))
+    assert (spoken(text), text.conversation.metadata) == (SPOKEN, {"id": "a"})
+    [wrong] = read_rows(parquet(tmp_path / "w.parquet", {"messages": ["[" * 100]}))
+    assert wrong.broken == "lists and objects are nested more than 64 deep"
+
+
+def test_a_small_file_that_unpacks_to_much_is_not_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(columnar, "ROW_LIMIT", 1 << 20)
+    half, many = "x" * (600 << 10), [{"role": "user", "content": "y" * 10_000}] * 10_000
+    wide = parquet(tmp_path / "wide.parquet", {"prompt": [half] * 60, "answer": ["y"] * 60}, compression="zstd")
+    deep = parquet(tmp_path / "deep.parquet", {"messages": [many, TALK]}, compression="zstd")
+    assert wide.stat().st_size + deep.stat().st_size < 100_000
+    tracemalloc.start()
+    counted = sum(row.conversation is not None for row in read_rows(wide))
+    first, second = read_rows(deep)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (counted, first.broken, spoken(second)) == (60, "the row is longer than 1 MB", SPOKEN)
+    assert peak < 8 << 20
+    monkeypatch.setattr(columnar, "GROUP_LIMIT", 1 << 19)
+    with pytest.raises(DataError, match=r"wide\.parquet: row group 1 unpacks to \d+ MB, at most"):
+        list(read_rows(wide))
+
+
+@pytest.mark.parametrize("name", ["x.parquet", "x.arrow"])
+def test_damage_is_one_line_that_names_the_file(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"PAR1" + b"\x00" * 200)
+    with pytest.raises(DataError, match=f"{name}: not readable as") as caught:
+        list(read_rows(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_save_to_disk_wrote_is_read_shard_by_shard(tmp_path: Path) -> None:
+    root = tmp_path / "helpdesk"
+    for split, names in {"train": ["data-00000-of-00002.arrow", "data-00001-of-00002.arrow"], "test": ["data.arrow"]}.items():
+        for name in names:
+            arrow(root / split / name, [{"messages": TALK}])
+        (root / split / "state.json").write_text(json.dumps({"_data_files": [{"filename": name} for name in names]}))
+        (root / split / "dataset_info.json").write_text("{}")
+        arrow(root / split / "cache-abc.arrow", [{"messages": TALK}])
+    (root / "dataset_dict.json").write_text(json.dumps({"splits": ["train", "test"]}))
+    found = list(read_rows(root))
+    assert [(row.file, row.line) for row in found] == [
+        ("helpdesk/train/data-00000-of-00002.arrow", 1),
+        ("helpdesk/train/data-00001-of-00002.arrow", 1),
+        ("helpdesk/test/data.arrow", 1),
+    ]
+    assert all(spoken(row) == SPOKEN for row in found)
+
+
+def test_a_copy_of_a_repository_is_read_by_its_parquet_or_else_its_lines(tmp_path: Path) -> None:
+    root = tmp_path / "repo"
+    (root / "data").mkdir(parents=True)
+    (root / ".cache").mkdir()
+    (root / "README.md").write_text("card")
+    (root / "dataset_infos.json").write_text("{}")
+    (root / ".cache" / "x.jsonl").write_text("no")
+    (root / "data" / "train.jsonl").write_text(json.dumps({"messages": TALK}) + "\n")
+    assert [row.file for row in read_rows(root)] == ["repo/data/train.jsonl"]
+    for number in (1, 0):
+        parquet(root / "data" / f"train-0000{number}.parquet", {"prompt": ["Hi"], "completion": ["Hello"]})
+    assert [row.file for row in read_rows(root)] == ["repo/data/train-00000.parquet", "repo/data/train-00001.parquet"]
+
+
+def test_an_arrow_file_in_the_file_format_is_read_as_well(tmp_path: Path) -> None:
+    [row] = read_rows(arrow(tmp_path / "a.arrow", [{"messages": TALK}], stream=False))
+    assert spoken(row) == SPOKEN
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "set: no file with rows"),
+        ({"state.json": {"_data_files": [{"filename": "../../secret.arrow"}]}}, "is no file of this folder"),
+        ({"state.json": {"_data_files": [{"filename": "gone.arrow"}]}}, "set/gone.arrow: named by state.json, but no such file"),
+        ({"state.json": {}}, "set/state.json: names no files"),
+        ({"dataset_dict.json": {"splits": ["train"]}}, "train: no such folder"),
+    ],
+)
+def test_a_folder_that_is_no_dataset_is_refused(tmp_path: Path, files: dict[str, Any], message: str) -> None:
+    root = tmp_path / "set"
+    root.mkdir()
+    for name, content in files.items():
+        (root / name).write_text(json.dumps(content))
+    with pytest.raises(DataError, match=message):
+        list(read_rows(root))

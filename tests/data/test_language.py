@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+
+from tunekeeper.data.language import KNOWN, language_of
+
+TEXTS = {
+    "en": "The parcel is not here and we have to wait for it. Can you please tell me what happened?",
+    "de": "Das Paket ist nicht da und ich warte seit Montag. Können Sie mir bitte sagen, wo es ist?",
+    "fr": "Le colis n'est pas arrivé et je ne sais pas où il est. Pouvez-vous me dire ce qui se passe dans votre dépôt ?",
+    "es": "El paquete no ha llegado y no sé dónde está. ¿Me puede decir lo que pasa con mi pedido, por favor?",
+    "it": "Il pacco non è arrivato e non so dove sia. Mi può dire che cosa è successo con il mio ordine, per favore?",
+    "pt": "A encomenda não chegou e eu não sei onde está. Você pode me dizer o que aconteceu com o meu pedido?",
+    "nl": "Het pakket is er niet en ik weet niet waar het is. Kunt u mij zeggen wat er met mijn bestelling is?",
+    "sv": "Paketet har inte kommit och jag vet inte var det är. Kan ni säga vad som har hänt med min beställning?",
+    "da": "Pakken er ikke kommet, og jeg ved ikke, hvor den er. Kan I sige mig, hvad der er sket med min ordre af i går?",
+    "pl": "Paczka nie przyszła i nie wiem, gdzie jest. Czy mogą mi państwo powiedzieć, co się z nią stało i jak to możliwe?",
+    "ru": "Посылка не пришла, и я не знаю, где она.",
+    "uk": "Посилка не прийшла, і я не знаю, де вона.",
+    "el": "Το δέμα δεν έφτασε.",
+    "ar": "لم يصل الطرد بعد",
+    "he": "החבילה לא הגיעה",
+    "hi": "पैकेज नहीं आया",
+    "th": "พัสดุยังไม่มาถึง",
+    "ja": "荷物がまだ届いていません。",
+    "zh": "包裹还没有到。",
+    "ko": "소포가 아직 도착하지 않았습니다.",
+}
+
+
+@pytest.mark.parametrize("code", KNOWN)
+def test_a_plain_sentence_of_each_known_language_is_told(code: str) -> None:
+    assert language_of(TEXTS[code]) == code
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "42 %", "Yes", "OK thanks", '{"category": "bug"}', "SELECT id FROM rows", "Ana Leo Olga Jon", "Kubernetes nginx curl"],
+)
+def test_of_too_little_nothing_is_said(text: str) -> None:
+    assert language_of(text) is None
+
+
+def test_a_foreign_name_in_a_text_changes_nothing() -> None:
+    assert language_of(TEXTS["en"] + " It was sold as 東京 in Wien.") == "en"
+
+
+@pytest.mark.parametrize(
+    "text", ["A slot without a price costs nothing, as a rule", "A budget is a calendar day, as we do no other"]
+)
+def test_english_with_the_little_words_of_others_is_not_taken_for_them(text: str) -> None:
+    assert language_of(text) in ("en", None)

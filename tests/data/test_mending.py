@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunekeeper import data
+from tunekeeper.core.errors import DataError, NotFound, UserError
+from tunekeeper.core.nouns.data import Example
+from tunekeeper.core.nouns.retraining import Model
+from tunekeeper.data import checks, drafts, mending
+from tunekeeper.data.config import Config
+from tunekeeper.workspace import Workspace
+
+MakeExample = Callable[..., Example]
+Write = Callable[[str, Iterable[Any]], Path]
+NO = "I'm sorry, but I can't help with that."
+SECTION = Config(glossary={"Nimbus": "Lumen"})
+
+
+def chat(prompt: str, answer: str, **metadata: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}], "metadata": metadata}
+
+
+@pytest.fixture
+def file(ws: Workspace, task: Model, write: Write, tickets: Callable[..., list[tuple[str, str]]]) -> Path:
+    """A file, imported: twelve good rows t0 to t11 and five with something to say about."""
+    rows = [chat(text, answer, id=f"t{i}") for i, (text, answer) in enumerate(tickets(12))]
+    rows += [
+        chat("Is Nimbus down today or only for our office?", "bug", id="old"),
+        chat("Could you read my poem about the sea?", NO, id="no"),
+        {
+            **chat("What is the weather like where you are?", NO, id="tool"),
+            "tools": [{"type": "function", "function": {"name": "w"}}],
+        },
+        chat("", "bug", id="blank"),
+        "{broken",
+    ]
+    path = write("rows.jsonl", rows)
+    data.import_files(ws, task, SECTION, [path])
+    return path
+
+
+def state(ws: Workspace) -> tuple[list[str], list[tuple[str, str | None]]]:
+    """Ids in the draft, and (reason, id) of what was dropped."""
+    lines = mending.dropped_lines(drafts.load_findings(ws, "desk"))
+    return [e.id for e in drafts.load_draft(ws, "desk")], [(line["kind"], line["id"]) for line in lines]
+
+
+def texts(example: Example) -> list[Any]:
+    return [m["content"] for m in example.messages[1:]]
+
+
+def test_old_terms_are_written_anew_and_the_same_file_brings_nothing_back(ws: Workspace, task: Model, file: Path) -> None:
+    before = state(ws)
+    tried = mending.rewrite_terms(ws, task, SECTION, dry_run=True)
+    assert (tried.changed, tried.examples, state(ws)) == (("old",), 13, before)
+    assert checks.check(ws, task, SECTION).counts["stale_vocabulary"] == 1
+    done = mending.rewrite_terms(ws, task, SECTION)
+    assert done == tried
+    found = next(e for e in drafts.load_draft(ws, "desk") if e.id == "old")
+    assert texts(found) == ["Is Lumen down today or only for our office?", "bug"]
+    assert found.metadata["rewritten"][0]["terms"] == {"Nimbus": "Lumen"}
+    assert "stale_vocabulary" not in checks.check(ws, task, SECTION).counts
+    assert mending.rewrite_terms(ws, task, SECTION).changed == ()
+    again = data.import_files(ws, task, SECTION, [file])
+    assert (again.added, again.replaced, again.dropped["already_there"]) == (0, 0, 13)
+    assert state(ws)[0] == before[0]
+
+
+def test_a_row_that_becomes_the_same_as_another_leaves_with_that_reason(ws: Workspace, task: Model, row: MakeExample) -> None:
+    rows = [row("Nimbus down?", "bug", id="a"), row("nimbus down?", "bug", id="b"), row("Lumen down?", "bug", id="c")]
+    drafts.save_draft(ws, "desk", [*rows, row("Nimbus up?", "no bug", id="d")])
+    done = mending.rewrite_terms(ws, task, SECTION)
+    assert (done.changed, done.dropped, done.examples) == (("d",), {"exact_duplicate": 2}, 2)
+    lines = drafts.load_findings(ws, "desk")
+    assert [(line["id"], line["of"], line["row"]["messages"][1]["content"]) for line in lines] == [
+        ("a", "c", "Nimbus down?"),
+        ("b", "c", "nimbus down?"),
+    ]
+    back = mending.readmit(ws, task, SECTION, ["a"])
+    assert (back.changed, state(ws)[1]) == (("a",), [("exact_duplicate", "b")])
+
+
+def test_what_the_configuration_of_today_drops_leaves_the_draft_and_is_kept(ws: Workspace, task: Model, file: Path) -> None:
+    strict = Config(refusal_phrases=("bug",), max_tokens=40)
+    before = state(ws)
+    tried = mending.drop_bad(ws, task, strict, context=40, count=lambda e: 41 if e.id == "t3" else 1, dry_run=True)
+    assert (tried.dropped, state(ws)) == ({"too_long": 1, "refusal": 1}, before)
+    mending.drop_bad(ws, task, strict, context=40, count=lambda e: 41 if e.id == "t3" else 1)
+    ids, dropped = state(ws)
+    assert ids == [id for id in before[0] if id not in ("t3", "old")]
+    assert dropped == [*before[1], ("too_long", "t3"), ("refusal", "old")]
+    assert mending.drop_bad(ws, task, Config()).dropped == {}
+
+
+def test_a_dropped_row_comes_back_as_it_was_and_no_import_drops_it_again(ws: Workspace, task: Model, file: Path) -> None:
+    ids, dropped = state(ws)
+    assert dropped == [("refusal", "no"), ("refusal", "tool"), ("empty", "blank"), ("broken", None)]
+    tried = mending.readmit(ws, task, SECTION, ["no", "rows.jsonl:15"], dry_run=True)
+    assert (tried.changed, state(ws)) == (("no", "tool"), (ids, dropped))
+    done = mending.readmit(ws, task, SECTION, ["no", "rows.jsonl:15"])
+    assert (done, state(ws)) == (tried, ([*ids, "no", "tool"], dropped[2:]))
+    found = {e.id: e for e in drafts.load_draft(ws, "desk")}
+    assert (texts(found["no"])[1], found["no"].source) == (NO, "file:rows.jsonl:14")
+    assert list(found["no"].metadata["readmitted"]) == ["refusal"]
+    assert [tool["function"]["name"] for tool in found["tool"].tools] == ["w"]
+    again = data.import_files(ws, task, SECTION, [file])
+    assert (again.added, again.dropped) == (0, {"already_there": 15, "empty": 1, "broken": 1})
+    assert mending.drop_bad(ws, task, SECTION).dropped == {}
+    assert "refusal" not in checks.check(ws, task, SECTION).counts
+
+
+def test_all_rows_of_a_reason_come_back_at_once(ws: Workspace, task: Model, file: Path) -> None:
+    assert mending.readmit(ws, task, SECTION, [], reason="refusal").changed == ("no", "tool")
+    with pytest.raises(NotFound, match="no row of desk that was dropped as refusal can be brought back"):
+        mending.readmit(ws, task, SECTION, [], reason="refusal")
+    with pytest.raises(NotFound, match="dropped as empty"):
+        mending.readmit(ws, task, SECTION, [], reason="empty")
+
+
+def test_of_contradicting_answers_both_can_stand_again_each_with_its_own_id(ws: Workspace, task: Model, write: Write) -> None:
+    rows = [chat(f"Where is parcel number {i} of today?", "bug", id=f"p{i}") for i in range(4)]
+    newer, older = chat("Which?", "red", id="x", created="2026-02-01"), chat("Which?", "blue", id="x", created="2026-01-01")
+    data.import_files(ws, task, SECTION, [write("a.jsonl", [*rows, newer, older])])
+    assert state(ws)[1] == [("contradiction", "x")]
+    assert mending.readmit(ws, task, SECTION, ["x"]).changed == ("x#2",)
+    held = {e.id: texts(e)[1] for e in drafts.load_draft(ws, "desk")}
+    assert (held["x"], held["x#2"]) == ("red", "blue")
+    assert checks.check(ws, task, SECTION, only="contradiction").counts == {"contradiction": 2}
+
+
+@pytest.mark.parametrize(
+    ("names", "reason", "error", "message"),
+    [
+        (["gone"], None, NotFound, "no dropped row of desk is called gone"),
+        (["no"], "empty", NotFound, "no dropped row of desk is called no"),
+        ([], None, UserError, "which rows"),
+        (["no"], "odd", UserError, "no kind of finding is called 'odd'"),
+        (["blank"], None, DataError, "blank: nobody can learn from it as it is"),
+        (["rows.jsonl:17"], None, DataError, r"rows\.jsonl:17: nobody can learn"),
+    ],
+)
+def test_a_row_that_cannot_come_back_is_named_with_what_to_do(
+    ws: Workspace, task: Model, file: Path, names: list[str], reason: str | None, error: type[Exception], message: str
+) -> None:
+    before = state(ws)
+    with pytest.raises(error, match=message) as caught:
+        mending.readmit(ws, task, SECTION, names, reason=reason)
+    assert getattr(caught.value, "fix", None)
+    assert state(ws) == before
+
+
+def test_one_id_for_two_dropped_rows_is_asked_about(ws: Workspace, task: Model, file: Path, write: Write) -> None:
+    data.import_files(
+        ws, task, SECTION, [write("more.jsonl", [chat("A good row of its own", "bug"), chat("Sing!", NO, id="no")])]
+    )
+    with pytest.raises(DataError, match=r"2 dropped rows are called no: more\.jsonl:2, rows\.jsonl:14"):
+        mending.readmit(ws, task, SECTION, ["no"])
+    assert mending.readmit(ws, task, SECTION, ["more.jsonl:2"]).changed == ("no",)
+    assert mending.readmit(ws, task, SECTION, ["rows.jsonl:14"]).changed == ("no#2",)
+
+
+def test_without_a_draft_there_is_nothing_to_mend(ws: Workspace, task: Model) -> None:
+    with pytest.raises(DataError, match="desk has no draft"):
+        mending.rewrite_terms(ws, task, SECTION)
+    with pytest.raises(DataError, match="desk has no draft"):
+        mending.drop_bad(ws, task, SECTION)

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tunekeeper import data
+from tunekeeper.core.errors import UserError
+from tunekeeper.core.nouns.data import DatasetVersion, Example
+from tunekeeper.core.nouns.retraining import Model
+from tunekeeper.data import drafts, versions
+from tunekeeper.data.config import Config
+from tunekeeper.data.differences import compare
+from tunekeeper.data.revert import revert
+from tunekeeper.data.threeway import common_parent, merge_rows, merge_versions
+from tunekeeper.workspace import Workspace
+
+Make = Callable[[str, str], Example]
+
+
+@pytest.fixture
+def q(row: Any) -> Make:
+    """`q(id, answer)`: a row with that answer."""
+    return lambda id, answer: row(f"what is {id}?", answer, id=id)
+
+
+def answers(rows: Sequence[Example]) -> dict[str, str]:
+    return {row.id: str(row.messages[-1]["content"]) for row in rows}
+
+
+def test_what_one_side_changed_is_taken_and_what_both_changed_alike_is_taken_once(q: Make) -> None:
+    base = [q(id, "old") for id in ("same", "ours", "theirs", "gone_a", "gone_b", "gone_both", "alike")]
+    a = [q("same", "old"), q("ours", "A"), q("theirs", "old"), q("gone_b", "old"), q("alike", "new"), q("new_a", "1")]
+    b = [q("same", "old"), q("ours", "old"), q("theirs", "B"), q("gone_a", "old"), q("alike", "new"), q("new_b", "2")]
+    merged = merge_rows(base, a, b)
+    assert merged.conflicts == ()
+    assert answers(merged.rows) == {"same": "old", "ours": "A", "theirs": "B", "alike": "new", "new_a": "1", "new_b": "2"}
+    assert [row.id for row in merged.rows] == ["same", "ours", "theirs", "alike", "new_a", "new_b"]
+    assert merged.counts == {"from_a": 3, "from_b": 3, "both": 2, "conflicts": 0}
+
+
+def test_what_both_changed_differently_is_a_conflict_with_all_three_texts(q: Make) -> None:
+    base = [q("edited", "old"), q("cut_b", "old"), q("cut_a", "old")]
+    a = [q("edited", "A"), q("cut_b", "A"), q("new", "A")]
+    b = [q("edited", "B"), q("cut_a", "B"), q("new", "B")]
+    merged = merge_rows(base, a, b)
+    assert [(c.id, c.why) for c in merged.conflicts] == [
+        ("edited", "edited differently"),
+        ("cut_b", "edited in a, removed in b"),
+        ("new", "added differently"),
+        ("cut_a", "removed in a, edited in b"),
+    ]
+    first = merged.conflicts[0]
+    assert [answers([row]) for row in (first.base, first.a, first.b) if row] == [{"edited": t} for t in ("old", "A", "B")]
+    assert merged.rows == ()
+    assert answers(merge_rows(base, a, b, prefer="a").rows) == {"edited": "A", "cut_b": "A", "new": "A"}
+    assert answers(merge_rows(base, a, b, prefer="b").rows) == {"edited": "B", "cut_a": "B", "new": "B"}
+
+
+def test_an_edit_on_one_side_and_a_move_on_the_other_are_both_kept(q: Make) -> None:
+    moved = replace(q("x", "old"), split="eval")
+    for a, b in ((q("x", "new"), moved), (moved, q("x", "new"))):
+        [row] = merge_rows([q("x", "old")], [a], [b]).rows
+        assert (answers([row]), row.split) == ({"x": "new"}, "eval")
+    back = merge_rows([moved], [q("x", "old")], [moved]).rows
+    assert [row.split for row in back] == ["train"]
+    both_new = merge_rows([], [q("x", "old")], [moved]).rows
+    assert [row.split for row in both_new] == ["eval"]
+
+
+def test_an_edited_row_that_is_named_by_its_content_is_one_row(row: Any) -> None:
+    base, a, b = row("Where?", "here"), row("Where?", "there"), row("Where?", "gone")
+    assert answers(merge_rows([base], [a], [base]).rows) == {a.id: "there"}
+    assert [c.why for c in merge_rows([base], [a], [b]).conflicts] == ["edited differently"]
+
+
+def test_merging_is_the_same_both_ways_round_and_with_itself_changes_nothing(q: Make) -> None:
+    base = [q(str(i), "old") for i in range(12)]
+    a = [q(str(i), "A" if i % 4 == 0 else "old") for i in range(10)]
+    b = [q(str(i), "B" if i % 4 == 1 else "old") for i in range(1, 13)]
+    one, other = merge_rows(base, a, b), merge_rows(base, b, a)
+    assert answers(one.rows) == answers(other.rows)
+    assert {c.id for c in one.conflicts} == {c.id for c in other.conflicts} == {"0"}
+    assert merge_rows(base, a, a).rows == tuple(a)
+    assert merge_rows(base, base, b).rows == tuple(b)
+
+
+@pytest.fixture
+def fork(ws: Workspace, task: Model, q: Make) -> tuple[DatasetVersion, DatasetVersion]:
+    """desk/d3 and a kept draft desk/d2, both grown from desk/d1."""
+    base = [replace(q("e", "old"), split="eval"), q("t", "old"), q("u", "old")]
+    drafts.save_draft(ws, "desk", base)
+    first = data.freeze(ws, task, Config())
+    drafts.save_draft(ws, "desk", [base[0], q("t", "mine"), base[2]])
+    revert(ws, first.id)
+    drafts.save_draft(ws, "desk", [*base, q("new", "theirs")])
+    return data.freeze(ws, task, Config()), versions.resolve(ws, "desk/d2")
+
+
+def test_two_versions_are_merged_against_their_parent_into_the_draft(
+    ws: Workspace, task: Model, fork: tuple[DatasetVersion, DatasetVersion]
+) -> None:
+    done = merge_versions(ws, "desk/d3", "desk/d2", by="ana")
+    assert (done.base, done.conflicts, done.counts["from_a"], done.counts["from_b"]) == ("desk/d1", (), 1, 1)
+    assert done.draft is not None
+    assert done.draft.kept == "desk/d3"
+    assert answers(drafts.load_draft(ws, "desk")) == {"e": "old", "t": "mine", "u": "old", "new": "theirs"}
+    frozen = data.freeze(ws, task, Config())
+    assert (frozen.report["origin"]["merged"], frozen.report["origin"]["by"]) == ("desk/d3 + desk/d2", "ana")
+    found = compare(list(versions.read_examples(ws, "desk/d3")), list(versions.read_examples(ws, frozen)))
+    assert [edit.id for edit in found.edited] == ["t"]
+
+
+def test_a_conflict_and_a_dry_run_write_nothing(
+    ws: Workspace, task: Model, q: Make, fork: tuple[DatasetVersion, DatasetVersion]
+) -> None:
+    drafts.save_draft(ws, "desk", [replace(q("e", "old"), split="eval"), q("t", "yours"), q("u", "old")])
+    data.freeze(ws, task, Config())
+    folder = drafts.folder(ws, "desk")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    done = merge_versions(ws, "d4", "d2", model="desk")
+    assert [c.id for c in done.conflicts] == ["t"]
+    assert done.draft is None
+    assert merge_versions(ws, "d4", "d2", model="desk", prefer="b", dry_run=True).draft is None
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert len(versions.log(ws, "desk")) == 4
+    merge_versions(ws, "d4", "d2", model="desk", prefer="b")
+    assert answers(drafts.load_draft(ws, "desk"))["t"] == "mine"
+
+
+def test_versions_of_two_models_are_not_merged(ws: Workspace, q: Make, fork: tuple[DatasetVersion, DatasetVersion]) -> None:
+    drafts.save_draft(ws, "other", [replace(q("e", "x"), split="eval"), q("t", "x")])
+    data.freeze(ws, Model(name="other"), Config())
+    with pytest.raises(UserError, match="of two models"):
+        merge_versions(ws, "desk/d1", "other/d1")
+
+
+def test_the_common_parent_is_the_newest_shared_one() -> None:
+    parents = {"d1": None, "d2": "d1", "d3": "d2", "d4": "d2", "d5": "d4", "d9": None}
+    known = {
+        id: DatasetVersion(id=id, model="m", number=int(id[1:]), digest=id, examples=2, train=1, eval=1, parent=parent)
+        for id, parent in parents.items()
+    }
+    for a, b, expected in (("d3", "d5", "d2"), ("d5", "d3", "d2"), ("d5", "d4", "d4"), ("d5", "d5", "d5")):
+        found = common_parent(known[a], known[b], known)
+        assert found is not None
+        assert found.id == expected
+    assert common_parent(known["d9"], known["d5"], known) is None
