@@ -255,14 +255,16 @@ def rig(
     }
     spec = {"slots": slots, "route": {"a": 10000}, **model}
     file = write_yaml(folder / "gateway.yaml", {"limits": limits or {}, "log": log or {}, "models": {MODEL: spec}})
-    gateway = None
+    run = None
     try:
-        gateway = Gateway("--config", file, "--data", folder / "data", "--workers", str(workers), "--json")
-        yield Rig(gateway, *servers, folder / "data")
+        run = Rig(
+            Gateway("--config", file, "--data", folder / "data", "--workers", str(workers), "--json"), *servers, folder / "data"
+        )
+        yield run
     finally:
-        if gateway is not None:
+        if run is not None:  # its gateway may be another one by now
             with suppress(psutil.NoSuchProcess):
-                gateway.running.stop(seconds=60)
+                run.gateway.running.stop(seconds=60)
         for each in servers:
             each.running.stop()
 
