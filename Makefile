@@ -32,8 +32,9 @@ format: .venv/.made  ## put the source in its form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: .venv/.made  ## all tests; ARGS="tests/gateway -x"
-	$(BIN)/python -m pytest -m "not gpu" $(ARGS)
+# Two at a time, each file in one process: its fixtures are made once, and what waits for a child leaves a core to the other.
+test: .venv/.made  ## all tests; ARGS="tests/gateway -x -n 0"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu" $(ARGS)
 
 test-gpu: .venv/.made  ## the tests that need a GPU
 	$(BIN)/python -m pytest -m gpu $(ARGS)
@@ -41,7 +42,7 @@ test-gpu: .venv/.made  ## the tests that need a GPU
 torture: .venv/.made  ## the journeys that kill, starve and corrupt, with their whole figures; NAME=T18 picks one
 	TORTURE=1 $(BIN)/python -m pytest -s tests/journeys $(if $(NAME),-k $(NAME)) $(ARGS)
 
-BENCHMARKS := $(filter-out __init__ bench sustained traffic,$(basename $(notdir $(wildcard benchmarks/*.py))))
+BENCHMARKS := $(filter-out __init__ bench near sustained traffic,$(basename $(notdir $(wildcard benchmarks/*.py))))
 bench: .venv/.made  ## one benchmark beside its peers; NAME=gateway ARGS="--quick"
 	$(if $(filter $(NAME),$(BENCHMARKS)),,$(error no benchmark named '$(NAME)'; known: $(BENCHMARKS) (make bench NAME=gateway)))
 	$(BIN)/python -m benchmarks.$(NAME) $(ARGS)

@@ -35,12 +35,12 @@ def ws(tmp_path: Path) -> Workspace:
     """One version that was learned, exported, examined, and one that was only declared."""
     workspace = create_workspace(tmp_path / "data", clock=ManualClock(AT))
     rows = [row("e1", "my invoice is wrong", "ann"), row("e2", "the parcel is late", "bob"), row("e3", "invoice twice", "ann")]
-    blob = workspace.blobs.put_bytes("".join(json.dumps(each) + "\n" for each in rows).encode())
+    manifest = workspace.rows.put({"train": [json.dumps(each).encode() + b"\n" for each in rows]})
     with workspace.state.write(by="test") as tx:
         save_dataset(
             tx,
             DatasetVersion(
-                id="desk/d1", model="desk", number=1, digest="sha256:d", examples=3, train=3, eval=0, blobs={"train": blob}
+                id="desk/d1", model="desk", number=1, digest="sha256:d", examples=3, train=3, eval=0, manifest=manifest
             ),
         )
         run = TrainingRun(

@@ -17,17 +17,19 @@ PACKAGES = {
     "litellm": "litellm[proxy]==1.106.2",
 }
 """Peer → the package it is, with the version that was measured last."""
+TOOLS = {"dvc": "dvc==3.67.1", "near": "datasketch==2.0.0 gaoya==0.2.2 orjson==3.13.0 xxhash==4.1.0"}
+"""Peers of other benchmarks, made when they are named."""
 NPM = ("portkey",)
 MARK = ".made"
 
 
 def commands(name: str, folder: Path) -> list[list[str]]:
     """What makes the environment of `name` in `folder`."""
-    package = PACKAGES[name]
+    package = (PACKAGES | TOOLS)[name]
     if name in NPM:
         quiet = ["--no-audit", "--no-fund", "--no-save", "--ignore-scripts", "--loglevel", "error"]
         return [["npm", "install", "--prefix", str(folder), *quiet, package]]
-    install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", package]
+    install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *package.split()]
     return [[sys.executable, "-m", "venv", str(folder)], install]
 
 
@@ -36,28 +38,28 @@ def make(name: str, root: Path) -> str:
     CalledProcessError."""
     folder = root / name
     mark = folder / MARK
-    if mark.exists() and mark.read_text() == PACKAGES[name]:
+    if mark.exists() and mark.read_text() == (PACKAGES | TOOLS)[name]:
         return "is there"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for command in commands(name, folder):
         subprocess.run(command, check=True)
-    mark.write_text(PACKAGES[name])
+    mark.write_text((PACKAGES | TOOLS)[name])
     return "made"
 
 
 def main() -> int:
     """The command line; returns the exit code, 1 when one could not be made."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(PACKAGES)}; default: all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(PACKAGES | TOOLS)}; default: the gateways")
     given = parser.parse_args()
-    unknown = [name for name in given.names if name not in PACKAGES]
+    unknown = [name for name in given.names if name not in PACKAGES | TOOLS]
     if unknown:
-        parser.error(f"no peer is called {unknown[0]!r}; known: {', '.join(PACKAGES)}")
+        parser.error(f"no peer is called {unknown[0]!r}; known: {', '.join(PACKAGES | TOOLS)}")
     failed = 0
     for name in given.names or PACKAGES:
         try:
-            print(f"{name}: {PACKAGES[name]} {make(name, PEERS)}", flush=True)
+            print(f"{name}: {(PACKAGES | TOOLS)[name]} {make(name, PEERS)}", flush=True)
         except (OSError, subprocess.CalledProcessError) as error:
             failed += 1
             print(f"error: {name}: {error}", file=sys.stderr, flush=True)

@@ -9,6 +9,7 @@ from typing import Literal
 from tunekeeper.core.nouns.retraining import Cycle
 from tunekeeper.core.nouns.rollout import Incident, Rollout
 from tunekeeper.core.nouns.serving import Route, RouteTable
+from tunekeeper.data.collection import history
 from tunekeeper.store.ledgers.alerts import find_alerts
 from tunekeeper.store.ledgers.cycles import find_cycles
 from tunekeeper.store.ledgers.incidents import find_incidents
@@ -71,6 +72,8 @@ class ModelStatus:
     """How many of them failed."""
     edits: int = 0
     """How many of their answers were edited."""
+    collected: str = ""
+    """When people's words were last collected into the draft, and what came of it; empty: never."""
 
 
 def overview(ws: Workspace, models: list[str]) -> list[ModelStatus]:
@@ -114,6 +117,14 @@ def _status(ws: Workspace, model: str, table: RouteTable, rollouts: list[Rollout
         requests=sum(row.requests for row in rows),
         errors=sum(row.errors for row in rows),
         edits=sum(row.edits for row in rows),
+        collected=_collected(ws, model),
+    )
+
+
+def _collected(ws: Workspace, model: str) -> str:
+    last = history(ws, model)[-1:]
+    return "".join(
+        f"{run['at'][:16].replace('T', ' ')} by {run['by']}: {'; '.join([run['told'], *run['alarms']])}" for run in last
     )
 
 

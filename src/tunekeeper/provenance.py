@@ -214,11 +214,9 @@ def _find_version(tx: Read, model: str, name: str) -> Version | None:
 
 
 def _rows(ws: Workspace, dataset: DatasetVersion) -> list[dict[str, Any]]:
-    digest = dataset.blobs.get("train")
-    if digest is None or not ws.blobs.has(digest):
+    if dataset.manifest is None or not ws.rows.has(dataset.manifest):
         return []
-    with ws.blobs.path(digest).open("rb") as file:
-        return [json.loads(line) for line in file if line.strip()]
+    return [json.loads(line) for line in ws.rows.lines(dataset.manifest, "train")]
 
 
 def _text(message: dict[str, Any]) -> str:

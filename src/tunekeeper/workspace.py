@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tunekeeper.store.clockfile import CompressedClock
     from tunekeeper.store.database import Database
     from tunekeeper.store.log import Log
+    from tunekeeper.store.rows import Rows
     from tunekeeper.store.transactions import Name
 
 _FOLDERS = ("blobs", "spool", "log", "routes", "run", "work", "secrets", "ids")
@@ -58,10 +59,17 @@ class Workspace:
 
     @cached_property
     def blobs(self) -> Blobs:
-        """Datasets, adapters, artifacts, transcripts, by digest."""
+        """Adapters, artifacts, transcripts, packs of rows, by digest."""
         from tunekeeper.store.blobs import Blobs
 
         return Blobs(self.path("blobs"))
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The rows of dataset versions, each stored once."""
+        from tunekeeper.store.rows import Rows
+
+        return Rows(self.blobs, self.path("work", "rows"))
 
     @cached_property
     def log(self) -> Log:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.data import planted_faults as planted
 from tunekeeper.cli.app import main
 
 BASE = Path(__file__).parents[2] / "examples" / "support_desk" / "base"
@@ -126,7 +127,7 @@ def test_the_text_sums_up_by_kind_before_it_names_rows(
     assert lines[:4] == [
         "dropped 1 rows (1 too_long)",
         "13 rows: 1 refusal, 1 too_long, 1 stale_vocabulary",
-        "quality 92.3%: rows about which nothing at all is said",
+        "quality 0.98: 92% of the rows are clean, 0 score below 0.5",
         "12 of 12 dated rows are from the last 30 days before the newest",
     ]
     assert [line.split()[:3] for line in lines[5:8]] == [
@@ -136,3 +137,114 @@ def test_the_text_sums_up_by_kind_before_it_names_rows(
     ]
     assert main(["data", "ls", "--dropped", "--model", "desk", "--dir", str(project)]) == 0
     assert "rows.jsonl:15" in capsys.readouterr().out
+
+
+QUESTIONS = (
+    "Why is the {} of floor {} so {}?",
+    "Can somebody look at the {} on floor {}? It is {}.",
+    "Our {} in room {} has been {} since May.",
+)
+THINGS = ("lamp", "printer", "door", "heater", "window", "lift", "screen", "phone", "desk", "chair", "camera", "kettle", "clock")
+STATES = ("loud", "slow", "cold", "dark", "wet", "broken", "hot", "dirty", "locked", "empty", "bright")
+EVERYTHING = (
+    "{answer_equals_prompt: flag, truncated: flag, refusals: flag, mojibake: flag, template_leak: flag, contradictions: flag}"
+)
+
+
+def _asked(n: int) -> str:
+    return QUESTIONS[n % 3].format(THINGS[n % 13], n, STATES[n % 11])
+
+
+def _planted() -> tuple[list[dict[str, Any]], dict[str, set[str]], set[str]]:
+    """Rows, kind of fault → ids of the rows that have it, and ids of rows that have none."""
+    faulty = {"refusal": planted.REFUSALS, "truncated": planted.TRUNCATED, "mojibake": planted.MOJIBAKE}
+    faulty |= {"template_leak": planted.TEMPLATES, "empty": planted.EMPTY}
+    clean = [*planted.NO_REFUSALS, *planted.COMPLETE, *planted.REAL_LETTERS, *planted.NO_TEMPLATES, *planted.NOT_EMPTY]
+    rows: list[dict[str, Any]] = []
+    wrong: dict[str, set[str]] = {}
+    for kind, answers in faulty.items():
+        wrong[kind] = {f"{kind}-{i}" for i in range(len(answers))}
+        rows += [chat(_asked(len(rows) + i), answer, id=f"{kind}-{i}") for i, answer in enumerate(answers)]
+    wrong["answer_equals_prompt"] = {f"repeat-{i}" for i in range(len(planted.REPEATS))}
+    rows += [chat(*pair, id=f"repeat-{i}") for i, pair in enumerate(planted.REPEATS)]
+    talks = {"bad_roles": planted.BAD_ROLES, "broken": planted.BAD_WEIGHTS}
+    for kind, all_of_them in talks.items():
+        wrong[kind] = {f"{kind}-{i}" for i in range(len(all_of_them))}
+        rows += [{"messages": talk, "metadata": {"id": f"{kind}-{i}"}} for i, talk in enumerate(all_of_them)]
+    start = len(rows)
+    rows += [chat(_asked(start + i), answer, id=f"clean-{i}") for i, answer in enumerate(clean)]
+    rows += [chat(*pair, id=f"clean-r{i}") for i, pair in enumerate(planted.NO_REPEATS)]
+    rows += [{"messages": talk, "metadata": {"id": f"clean-t{i}"}} for i, talk in enumerate(planted.GOOD_ROLES)]
+    return rows, wrong, {row["metadata"]["id"] for row in rows[start:]}
+
+
+def test_of_hundreds_of_planted_faults_every_one_is_found_and_nothing_else(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "models" / "desk.yaml").write_text(f"model: desk\nbase: base\ndata: {EVERYTHING}\n")
+    rows, wrong, clean = _planted()
+    (project / "hostile.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ("--model", "desk", "--dir", str(project), "--json")
+    assert main(["data", "import", str(project / "hostile.jsonl"), *words]) == 0
+    done = json.loads(capsys.readouterr().out)
+    assert done["dropped"] == {"bad_roles": 14, "empty": 12, "broken": 3}
+    assert main(["data", "check", *words]) == 0
+    found = json.loads(capsys.readouterr().out)
+    told: dict[str, set[str]] = {}
+    for each in found["findings"]:
+        told.setdefault(each["kind"], set()).add(each["id"])
+    assert {kind: ids - told[kind] for kind, ids in wrong.items() if ids - told[kind]} == {}
+    assert {kind: len(ids) for kind, ids in wrong.items()} == {
+        "refusal": 89,
+        "truncated": 36,
+        "mojibake": 52,
+        "template_leak": 58,
+        "empty": 12,
+        "answer_equals_prompt": 7,
+        "bad_roles": 14,
+        "broken": 3,
+    }
+    assert {kind: ids & clean for kind, ids in told.items() if kind in wrong and ids & clean} == {}
+    assert len(clean) == 241
+
+
+def test_answers_that_are_not_in_the_models_format_are_told_with_their_place(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    schema = "{type: object, required: [category], properties: {category: {enum: [bug, bill]}, tags: {items: {type: string}}}}"
+    text = f"model: desk\nbase: base\nformat: {{kind: schema, schema: {schema}}}\ndata: {{format: %s}}\n"
+    (project / "models" / "desk.yaml").write_text(text % "flag")
+    answers = (
+        '{"category": "bug"}',
+        '{"category": "bug", "tags": ["a", 3]}',
+        '{"tags": []}',
+        "bug",
+        '{"category": "bill", "x": 1}',
+    )
+    rows = [chat(_asked(i), answer, id=f"f{i}") for i, answer in enumerate(answers)]
+    (project / "formed.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ("--model", "desk", "--dir", str(project), "--json")
+    assert main(["data", "import", str(project / "formed.jsonl"), *words]) == 0
+    assert json.loads(capsys.readouterr().out)["flagged"] == {"format": 3}
+    assert main(["data", "check", "--only", "format", *words]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(f["id"], f["detail"]) for f in found["findings"]] == [
+        ("f1", "$.tags[1]: is 3, not of type string"),
+        ("f2", "$.category: is missing"),
+        ("f3", "not JSON: Expecting value: line 1 column 1 (char 0)"),
+    ]
+    (project / "models" / "desk.yaml").write_text(text % "drop")
+    assert main(["data", "import", str(project / "formed.jsonl"), "--replace", *words]) == 0
+    assert json.loads(capsys.readouterr().out)["dropped"] == {"format": 3}
+
+
+def test_the_quality_of_the_data_stands_in_the_log_and_beside_the_version(
+    run: Callable[..., Answer], project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("check")
+    assert run("freeze")[0] == 0
+    capsys.readouterr()
+    assert main(["data", "show", "desk/d1", "--dir", str(project)]) == 0
+    assert "quality   0.94 (86% clean, 0 low): 1 stale_vocabulary, 1 too_long" in capsys.readouterr().out.splitlines()
+    assert main(["data", "log", "--model", "desk", "--dir", str(project)]) == 0
+    assert "0.94" in capsys.readouterr().out

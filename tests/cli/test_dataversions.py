@@ -72,7 +72,7 @@ def test_show_says_everything_about_a_version(run: Run, freeze: Callable[..., st
     assert (found["author"], found["detached"], found["note"]) == ("ana", False, "")
     assert found["digest"].startswith("sha256:")
     assert found["created"]
-    assert set(found["blobs"]) == {"train", "eval"}
+    assert found["manifest"].startswith("sha256:")
     assert {"topics", "imports", "warnings"} <= set(found["report"])
     _, lines = run("data", "show", "desk/d2", text=True)
     assert lines[0] == "desk/d2: 11 rows to learn from, 1 held out"

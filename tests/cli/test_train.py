@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tunekeeper.cli.app import main
 from tunekeeper.core.nouns.data import DatasetVersion
 from tunekeeper.core.nouns.training import TrainingRun
 from tunekeeper.store.ledgers.datasets import save_dataset
-from tunekeeper.store.ledgers.runs import save_run
+from tunekeeper.store.ledgers.runs import load_run, save_run
 from tunekeeper.workspace import create_workspace
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "support_desk"
@@ -32,7 +33,7 @@ def project(tmp_path: Path) -> Path:
     folder = tmp_path / "project"
     shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("data", "rebuild.py"))
     ws = create_workspace(folder / ".tunekeeper", project=folder)
-    blob = ws.blobs.put_bytes((json.dumps(ROW) + "\n").encode() * 2)
+    manifest = ws.rows.put({"train": [json.dumps(ROW).encode() + b"\n"] * 2})
     dataset = DatasetVersion(
         id="support-desk/d1",
         model="support-desk",
@@ -41,7 +42,8 @@ def project(tmp_path: Path) -> Path:
         examples=2,
         train=2,
         eval=0,
-        blobs={"train": blob},
+        manifest=manifest,
+        report={"quality": {"score": 0.91, "clean": 0.9, "low": 1, "rows": 2, "of": 2, "kinds": {"refusal": 1}}},
     )
     run = TrainingRun(
         id="run_1",
@@ -94,15 +96,22 @@ def test_a_plan_and_a_dry_run_say_the_same_and_start_nothing(project: Path, caps
     code, plan = answer(capsys, "plan", *where)
     assert code == 0, plan
     assert (plan["rows"], plan["steps"], plan["seconds"]) == (2, 4, None)
-    assert answer(capsys, "run", *where, "--dry-run") == (0, plan)
+    code, dry = answer(capsys, "run", *where, "--dry-run")
+    assert (code, dry | {"free_bytes": 0}) == (0, plan | {"free_bytes": 0}), "what is free changes all the time"
     assert len(answer(capsys, "ls", "--dir", str(project))[1]["runs"]) == 1
 
 
 def test_ls_and_show_read_the_ledger(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert answer(capsys, "ls", "--dir", str(project))[1]["runs"][0]["id"] == "run_1"
     assert answer(capsys, "show", "run_1", "--dir", str(project))[1]["ended"] == "the loss became nan"
+    assert answer(capsys, "ls", "--dir", str(project))[1]["runs"][0]["data_quality"] == 0.91
+    assert answer(capsys, "show", "run_1", "--dir", str(project))[1]["data_quality"]["kinds"] == {"refusal": 1}
+    assert main(["train", "ls", "--dir", str(project)]) == 0
+    assert "0.91" in capsys.readouterr().out
     assert main(["train", "show", "run_1", "--dir", str(project)]) == 0
-    assert "run_1 failed: the loss became nan" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "data quality 0.91 (90% clean, 1 low): 1 refusal" in told
+    assert "run_1 failed: the loss became nan" in told
     code, refused = answer(capsys, "show", "run_9", "--dir", str(project))
     assert code == 2
     assert refused["error"]["fix"] == "tunekeeper train ls"
@@ -128,3 +137,37 @@ def test_a_recipe_file_with_an_unknown_key_is_refused_with_the_near_name(
     code, refused = answer(capsys, "plan", *where, "--recipe", str(tmp_path / "r.yaml"))
     assert code == 2
     assert refused["error"]["fix"] == "write 'epochs'"
+
+
+def another(project: Path, **changes: Any) -> None:
+    """A second run beside the first."""
+    ws = create_workspace(project / ".tunekeeper", project=project)
+    with ws.state.read() as tx:
+        first = load_run(tx, "run_1")
+    with ws.state.write(by="test") as tx:
+        save_run(tx, replace(first, id="run_2", rev=0, **changes))
+
+
+def test_two_runs_are_compared_with_what_went_in_and_what_came_out(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    another(project, recipe={"rank": 16}, state="done", final_loss=0.25)
+    words = ["compare", "run_1", "run_2", "--dir", str(project)]
+    code, found = answer(capsys, *words)
+    assert code == 0
+    assert found["comparison"]["changes"] == [{"what": "recipe.rank", "a": 8, "b": 16}]
+    assert found["comparison"]["outcome"] == {"final_loss": [None, 0.25]}
+    assert found["data"] is None
+    assert main(["train", *words]) == 0
+    told = capsys.readouterr().out
+    assert "recipe.rank: 8 → 16" in told
+    assert "only recipe.rank differs" in told
+
+
+def test_a_run_that_has_ended_cannot_be_cancelled_nor_one_without_adapter_done_again(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "cancel", "run_1", "--dir", str(project)]) == 2
+    assert "run_1 has ended already: failed (fix: tunekeeper train show run_1)" in capsys.readouterr().err
+    assert main(["train", "reproduce", "run_1", "--dir", str(project)]) == 2
+    assert "run_1 has no adapter to compare with" in capsys.readouterr().err
+    assert main(["train", "reproduce", "support-desk@v9", "--dir", str(project)]) == 2
+    assert "no version of support-desk called" in capsys.readouterr().err

@@ -9,10 +9,12 @@ import pytest
 from tunekeeper.core.errors import DataError
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.data.balance import (
+    imbalance,
     mix,
     recency,
     refuse_synthetic_only,
     side_bias,
+    spread,
     stale_vocabulary,
     synthetic_only,
     synthetic_share,
@@ -79,3 +81,40 @@ def test_the_mix_counts_ages_and_synthetic_rows(row: MakeExample) -> None:
     found = mix([*rows, row("d", "x", synthetic=True)], Config())
     assert (found.examples, found.dated, found.recent, found.synthetic) == (4, 3, 2, 1)
     assert (mix([], Config()).recent, mix([], Config()).dated) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("answers", "field", "labels"),
+    [
+        (['{"note": "n%d", "category": "bug"}', '{"note": "m%d", "category": "bill"}'], "category", {"bug": 15, "bill": 15}),
+        (["bug", "bug", "bill"], "answer", {"bug": 20, "bill": 10}),
+        (['{"urgent": true}', '{"urgent": false}'], "urgent", {"true": 15, "false": 15}),
+        (["A long answer number %d."], None, {}),
+        (['{"note": "n%d"}'], None, {}),
+    ],
+)
+def test_labels_are_what_few_different_answers_say(
+    row: MakeExample, answers: list[str], field: str | None, labels: dict[str, int]
+) -> None:
+    given = [answers[i % len(answers)] for i in range(30)]
+    rows = [row(f"q{i}?", text % i if "%" in text else text) for i, text in enumerate(given)]
+    found = spread(rows)
+    assert (found.field, found.labels) == (field, labels)
+
+
+def test_a_label_that_hardly_any_row_teaches_is_told_and_one_that_nearly_all_do(row: MakeExample) -> None:
+    def set_of(**labels: int) -> list[Example]:
+        return [row(f"{name} {i}?", f'{{"category": "{name}"}}') for name, n in labels.items() for i in range(n)]
+
+    def told(rows: list[Example], section: Config = Config()) -> list[str]:
+        return [f.detail for f in imbalance(spread(rows), len(rows), section)]
+
+    assert told(set_of(bug=90, bill=6, rare=4)) == [
+        "label 'bug' has 90 of 100 rows (90%); 80% are allowed",
+        "label 'rare' has 4 of 100 rows; 5 are the least to learn it from",
+    ]
+    assert told(set_of(bug=60, bill=40)) == []
+    assert told(set_of(bug=46, rare=3)) == [], "too few rows to judge"
+    assert told(set_of(bug=90, bill=10), Config(label_share=0.95)) == []
+    topics_only = [row(f"q{i}?", f"Answer number {i}.", category="a" if i else "b") for i in range(60)]
+    assert told(topics_only)[0].startswith("topic 'a' has 59 of 60 rows")

@@ -34,7 +34,7 @@ def draft(ws: Workspace, task: Model, write: Write, tickets: Tickets) -> Callabl
 def test_a_clean_draft_has_no_findings_and_full_quality(ws: Workspace, task: Model, draft: Any) -> None:
     draft()
     found = checks.check(ws, task, Config())
-    assert (found.findings, found.examples, found.quality) == ((), 30, 1.0)
+    assert (found.findings, found.examples, found.quality, found.clean, found.scores) == ((), 30, 1.0, 1.0, {})
 
 
 def test_what_an_import_dropped_is_told_again_beside_what_is_still_wrong(ws: Workspace, task: Model, draft: Any) -> None:
@@ -46,7 +46,8 @@ def test_what_an_import_dropped_is_told_again_beside_what_is_still_wrong(ws: Wor
         ("truncated", "n", "rows.jsonl", 32, None),
         ("stale_vocabulary", "n", "rows.jsonl", 32, "Nimbus Mail"),
     ]
-    assert found.quality == pytest.approx(30 / 31)
+    assert (found.clean, found.low, found.scores) == (pytest.approx(30 / 31, abs=1e-4), 1, {"n": 0.21})
+    assert found.quality == pytest.approx((30 + 0.21) / 31, abs=1e-4)
     assert [f.kind for f in checks.check(ws, task, Config(), only="broken").findings] == ["broken"]
 
 
@@ -80,6 +81,31 @@ def test_an_eval_row_that_also_stands_in_train_is_a_leak(ws: Workspace, task: Mo
     drafts.save_draft(ws, "desk", [*rows, twin])
     found = checks.check(ws, task, Config(), only="leak").findings
     assert [f.of for f in found] == ["twin"]
+
+
+def test_the_strongest_way_in_which_a_row_is_known_to_the_other_side_is_told(
+    ws: Workspace, task: Model, write: Write, tickets: Tickets
+) -> None:
+    texts = [text for text, _ in tickets(40)]
+    mine: list[dict[str, Any]] = [{"id": f"t{i}", "conversation_id": f"c{i}", "user_id": f"u{i}"} for i in range(40)]
+    mine[7]["user_id"] = "anonymous"
+    near = "Since Monday the courier of your partner in Oslo has not come to our office with the two parcels that I ordered"
+    texts[9] = near
+    data.import_files(ws, task, Config(), [write("rows.jsonl", [chat(t, "x", **m) for t, m in zip(texts, mine, strict=True)])])
+    held = [
+        chat(texts[1] + "!", "y", id="h1", user_id="u1"),
+        chat("Something else entirely about the weather", "y", id="h2", conversation_id="c2", user_id="u2"),
+        chat(near.replace("two parcels", "parcels"), "y", id="h3"),
+        chat("A third thing that nobody ever asked us", "y", id="h4", user_id="u5"),
+        chat("A fourth thing that nobody ever asked us", "y", id="h5", user_id="anonymous"),
+    ]
+    found = checks.check(ws, task, Config(), against=write("held.jsonl", held), only="leak").findings
+    assert [(f.id, f.of, f.topic) for f in found] == [
+        ("t1", "h1", "exact"),
+        ("t2", "h2", "conversation"),
+        ("t5", "h4", "user"),
+        ("t9", "h3", "near"),
+    ]
 
 
 def test_personal_data_that_slipped_in_is_found(ws: Workspace, task: Model, draft: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tunekeeper import data
 from tunekeeper.core.nouns.data import DatasetVersion, Example
 from tunekeeper.core.nouns.retraining import Cycle, Done, Model, Stop, Wait
-from tunekeeper.data import collect, drafts, review, versions
+from tunekeeper.data import collect, drafts, gathering, review, versions
 from tunekeeper.data.config import Config
 from tunekeeper.store.database import Database
 from tunekeeper.workspace import Workspace
@@ -151,3 +151,36 @@ def test_a_cycle_does_not_begin_with_synthetic_rows_alone(ws: Workspace, task: M
     assert isinstance(answer, Stop)
     assert answer.why.startswith("desk: all 10 rows are synthetic")
     assert versions.latest(ws, "desk") is None
+
+
+def test_what_was_collected_before_is_no_edit_by_hand_and_is_counted_apart(
+    ws: Workspace, task: Model, changed: list[str]
+) -> None:
+    gathering.collect(ws, task, SECTION)
+    assert len(drafts.load_draft(ws, "desk")) == 60 + 12
+    answer = data.poke(ws, task, Config(min_corrections=13), CYCLE)
+    assert answer == Stop(why="12 corrections since desk/d1, 13 are needed", outcome="inconclusive")
+    answer = data.poke(ws, task, SECTION, CYCLE)
+    assert isinstance(answer, Done)
+    assert answer.note.startswith("42 rows: 30 outdated, 12 collected before; against desk/d1: 12 added, 30 removed")
+    assert data.poke(ws, task, SECTION, CYCLE) == answer
+
+
+def test_a_cycle_leaves_out_what_a_check_refuses_and_what_is_beyond_one_users_share(
+    ws: Workspace, task: Model, parent: DatasetVersion, traffic: Any
+) -> None:
+    for i in range(8):
+        traffic.ask(f"Odd thing number {i} of mine", "odd", edit=f"answer {i}", unit_kind="user", unit="one")
+    traffic.ask("Sing for me", "odd", edit="I'm sorry, but I can't help with that.", unit_kind="user", unit="two")
+    answer = data.poke(ws, task, Config(min_corrections=5, collect_per_user=6), CYCLE)
+    assert isinstance(answer, Done)
+    assert answer.note.startswith("66 rows: 6 corrections, 3 left out; against desk/d1: 6 added")
+
+
+def test_one_user_who_corrects_an_answer_over_and_over_does_not_make_it_outdated(
+    ws: Workspace, task: Model, parent: DatasetVersion, traffic: Any
+) -> None:
+    for i in range(20):
+        traffic.ask(f"Screen {i} of my lamp stays blank after update {i}", BUG, edit=f"buy {i}", unit_kind="user", unit="one")
+    found = collect.gather(ws, task, Config(collect_per_user=2), parent.created, draft=drafts.load_draft(ws, "desk"))
+    assert (found.changed, found.left_out, sum(each.corrected for each in found.recent)) == (2, 18, 2)

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import dataclasses
+import random
 from collections.abc import Callable
 
 import pytest
 
 from tunekeeper.core.nouns.data import Example
+from tunekeeper.data.checks import inspect
+from tunekeeper.data.config import Config
 from tunekeeper.data.contradictions import believed, contradicting_groups, contradictions
 
 MakeExample = Callable[..., Example]
@@ -40,3 +44,86 @@ def test_the_newest_answer_is_believed_then_that_of_more_than_half(
     counted = {e.fingerprint: votes.get(str(e.messages[-1]["content"]), 1) for e in group}
     found = believed(group, counted)
     assert found == (None if expected is None else expected.rstrip("!"))
+
+
+LONG = (
+    "I bought a Pixel Pad from your shop in Oslo last week and since this morning the screen stays black whenever the charger"
+    " is plugged in, although I tried two other cables, so please tell me what I should do about it before the weekend"
+)
+BUG, BILLING = '{"category": "bug"}', '{"category": "billing"}'
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "answers"),
+    [
+        ("Where is my parcel?", "hello, where is my parcel please", ("It left today.", "We lost it.")),
+        ("The screen is black", "My screen is BLACK!!", (BUG, BILLING)),
+        ("Charged twice for order 44110", "I was charged twice for order 90217", (BUG, BILLING)),
+        (LONG, LONG.replace("morning", "mornin").replace("cables", "cabels"), ("Bring it in.", "Wait a day.")),
+        (LONG, LONG.replace("although", "even though"), (BUG, BILLING)),
+        (LONG, "Good evening! " + LONG, (BUG, BILLING)),
+    ],
+)
+def test_nearly_the_same_question_with_another_answer_is_shown_beside_it(
+    row: MakeExample, one: str, other: str, answers: tuple[str, str]
+) -> None:
+    rows = [row(one, answers[0], id="a"), row("Something else entirely?", BUG, id="x"), row(other, answers[1], id="b")]
+    found = contradictions(rows, 0.85)
+    assert [(f.id, f.of) for f in found] == [("a", "b"), ("b", "a")]
+    assert all(part[:40] in found[0].detail for part in (answers[0], answers[1], other))
+    assert contradictions(rows) == []
+    assert contradictions([rows[0], row(other, answers[0], id="b")], 0.85) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "answers"),
+    [
+        ("Where is order 44110?", "Where is order 90217?", ("Order 44110 left today.", "Order 90217 is at the border by now.")),
+        ("What is 2 plus 3?", "What is 2 plus 4?", ("five", "six")),
+        ("It works now", "It does not work now", (BUG, BILLING)),
+        (LONG, LONG.replace("stays black", "no longer stays black"), (BUG, BILLING)),
+        (LONG, LONG.replace("Pixel Pad", "Nimbus Box"), ("Press the button of the Pad.", "Turn the Box off and on again.")),
+        ("Move me from Basic to Pro", "Move me from Pro to Basic", ("upgrade", "downgrade")),
+        ("Where is my parcel?", "hello, where is my parcel please", ("It left today.", "it left today")),
+    ],
+)
+def test_another_question_may_have_another_answer(row: MakeExample, one: str, other: str, answers: tuple[str, str]) -> None:
+    assert contradictions([row(one, answers[0], id="a"), row(other, answers[1], id="b")], 0.85) == []
+
+
+def test_questions_under_other_instructions_do_not_contradict(row: MakeExample) -> None:
+    strict = dataclasses.replace(
+        row("hi, where is it", BILLING, id="b"), messages=({"role": "user", "content": "hi, where is it"},)
+    )
+    answered = dataclasses.replace(strict, messages=(*strict.messages, {"role": "assistant", "content": BILLING}))
+    assert contradictions([row("Where is it?", BUG, id="a"), answered], 0.85) == []
+
+
+def test_a_form_that_many_fill_in_is_no_contradiction(row: MakeExample) -> None:
+    rng = random.Random(4)
+    names = [
+        f"{a}{b}" for a in ("mar", "jo", "al", "el", "ka", "ste", "vi", "no") for b in ("ia", "han", "ice", "ena", "rin", "fan")
+    ]
+    labels = ["shipped", "lost", "at the border"]
+    rows = [row(f"Status of order {rng.randrange(10**6, 10**7)}?", rng.choice(labels), id=f"o{i}") for i in range(60)]
+    rows += [row(LONG.replace("Pixel Pad", name), rng.choice((BUG, BILLING)), id=name) for name in names]
+    rows += [row(f"{LONG} Yours, {name}", f"Dear {name}, {rng.choice(labels)}.", id=f"y{name}") for name in names]
+    assert contradictions(rows, 0.85) == []
+
+
+def test_a_slip_among_many_that_fill_in_a_form_alike_is_one(row: MakeExample) -> None:
+    rows = [row(f"I was charged twice for order {10_000 + i}", BILLING, id=f"o{i}") for i in range(20)]
+    slip = row("I was charged twice for order 77777", BUG, id="slip")
+    found = contradictions([*rows[:9], slip, *rows[9:]], 0.85)
+    assert next(f for f in found if f.id == "slip").of == "o0"
+    assert {f.of for f in found if f.id != "slip"} == {"slip"}
+
+
+def test_a_row_is_told_of_once(row: MakeExample) -> None:
+    rows = [row("Where?", "here", id="a"), row("where", "there", id="b"), row("Hello, where please", "nowhere", id="c")]
+    assert [(f.id, f.of) for f in contradictions(rows, 0.85)] == [("a", "b"), ("b", "a"), ("c", "a")]
+
+
+def test_a_check_of_the_draft_shows_them(row: MakeExample) -> None:
+    rows = [row("Where is my parcel?", BUG, id="a"), row("Hello, where is my parcel please", BILLING, id="b")]
+    assert {(f.id, f.of) for f in inspect(rows, Config()) if f.kind == "contradiction"} == {("a", "b"), ("b", "a")}

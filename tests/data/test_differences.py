@@ -13,6 +13,7 @@ from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import drafts
 from tunekeeper.data.config import Config
 from tunekeeper.data.differences import as_text, compare, word_changes, word_pieces
+from tunekeeper.data.erase import erase_data
 from tunekeeper.workspace import Workspace
 
 MakeExample = Callable[..., Example]
@@ -80,3 +81,47 @@ def test_versions_are_compared_by_name_and_the_text_names_the_rows(ws: Workspace
     ]
     with pytest.raises(NotFound):
         data.diff(ws, "desk/d1", "desk/d9")
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_versions_differ_as_their_rows_do(ws: Workspace, task: Model, row: MakeExample, seed: int) -> None:
+    rng = random.Random(seed)
+
+    def some(n: int, word: str) -> Example:
+        named = {"id": f"t{n}"} if rng.random() < 0.5 else {}
+        made = row(f"{word} question {n}", rng.choice(("yes", "no")), category=rng.choice(("bug", "refund")), **named)
+        return replace(made, split=rng.choice(("train", "eval")))
+
+    a = [some(n, "plain") for n in range(120)]
+    b = [e for e in a if rng.random() < 0.9]
+    b = [replace(e, split="eval") if rng.random() < 0.1 else e for e in b]
+    b = [row(e.messages[1]["content"], "edited", id=e.id if e.id[0] == "t" else None) if rng.random() < 0.1 else e for e in b]
+    b += [some(n, "lumen") for n in range(200, 220)]
+    b.sort(key=lambda e: rng.random() if seed == 3 else 0.0)
+    for rows in (a, b):
+        drafts.save_draft(ws, "desk", rows)
+        data.freeze(ws, task, Config(), force=True)
+    found, expected = data.diff(ws, "desk/d1", "desk/d2"), compare(a, b)
+    assert (found.counts, found.topics, found.new_words) == (expected.counts, expected.topics, expected.new_words)
+    assert "lumen" in found.new_words
+    assert (set(found.added), set(found.removed), set(found.moved)) == tuple(
+        map(set, (expected.added, expected.removed, expected.moved))
+    )
+    assert sorted(e.id for e in found.edited) == sorted(e.id for e in expected.edited)
+
+
+def test_a_word_that_a_row_of_both_uses_is_not_new_and_erased_rows_are_in_neither(
+    ws: Workspace, task: Model, row: MakeExample
+) -> None:
+    rows = [row(f"old {n}", "x", id=f"t{n}", user_id=f"u{n}") for n in range(6)]
+    rows += [replace(row("the Lümen again", "x", id="held", user_id="u9"), split="eval")]
+    drafts.save_draft(ws, "desk", rows)
+    data.freeze(ws, task, Config())
+    drafts.save_draft(ws, "desk", [*rows[1:], *(row(f"lümen flux {n}", "x", id=f"n{n}") for n in range(3))])
+    data.freeze(ws, task, Config())
+    assert data.diff(ws, "desk/d1", "desk/d2").new_words == ("flux",)
+    erase_data(ws, set(), "u0")
+    erase_data(ws, set(), "u3")
+    found = data.diff(ws, "desk/d1", "desk/d2")
+    assert found.counts == {"added": 3, "removed": 0, "edited": 0, "moved": 0, "unchanged": 5}
+    assert found.topics == {"none": (5, 8)}

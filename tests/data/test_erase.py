@@ -7,6 +7,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+import zstandard
 
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
@@ -20,6 +21,7 @@ from tunekeeper.data.rows import Conversation
 from tunekeeper.workspace import Workspace
 
 THEIRS = "req_01theirs"
+FRAME = b"\x28\xb5\x2f\xfd"
 MODEL = "desk"
 
 
@@ -54,16 +56,25 @@ def secrets(ws: Workspace) -> list[str]:
 
 
 def _read(path: Path) -> bytes:
-    return b"" if ".db" in path.name else path.read_bytes()
+    """The bytes of a file and of everything in it that is compressed."""
+    data = b"" if ".db" in path.name else path.read_bytes()
+    plain = [data]
+    for part in data.split(FRAME)[1:]:
+        plain.append(zstandard.ZstdDecompressor().decompressobj().decompress(FRAME + part))
+    return b"".join(plain)
 
 
 def test_the_text_goes_from_every_copy_and_each_is_counted(ws: Workspace, frozen: str) -> None:
     expected = {"examples": 2, "drafts": 2, "reports": 1, "reviews": 1}
-    assert erase_data(ws, {THEIRS}, "mallory", dry_run=True).counts == expected
+    manifest = versions.resolve(ws, frozen).manifest or ""
+    learned = ws.rows.file(manifest, "train")
+    dry = erase_data(ws, {THEIRS}, "mallory", dry_run=True)
+    assert (dry.counts, dry.names) == (expected, {f"{frozen}:{THEIRS}", f"{frozen}:r9"})
     assert len(secrets(ws)) == 4
     done = erase_data(ws, {THEIRS}, "mallory")
     assert done.counts == expected
     assert secrets(ws) == []
+    assert learned.read_bytes() == b"".join(ws.rows.lines(manifest, "train"))
     assert done.names == {f"{frozen}:{THEIRS}", f"{frozen}:r9"}
     assert [(item.verdict, item.answer) for item in review.find(ws, MODEL) if item.request_id == THEIRS] == [("excluded", None)]
     again = erase_data(ws, {THEIRS}, "mallory")

@@ -137,7 +137,7 @@ def _bytes(path: Path) -> dict[str, bytes]:
     return {str(file.relative_to(path)): file.read_bytes() for file in files if file.is_file()}
 
 
-@pytest.mark.parametrize("format", ["openai", "sharegpt", "alpaca", "dpo", "parquet", "hf"])
+@pytest.mark.parametrize("format", ["openai", "sharegpt", "alpaca", "dpo", "csv", "csv-excel", "parquet", "hf"])
 def test_the_same_version_gives_the_same_bytes_today_and_tomorrow(
     ws: Workspace, clock: ManualClock, rows: list[Example], tmp_path: Path, format: str
 ) -> None:
@@ -188,3 +188,74 @@ def test_a_wrong_word_is_named(
 ) -> None:
     with pytest.raises(error, match=message):
         export(ws, name, format, split, tmp_path / "o", model=model)
+
+
+def test_a_hugging_face_folder_is_read_by_the_reader_that_its_library_uses(
+    ws: Workspace, task: Model, row: MakeExample, tmp_path: Path
+) -> None:
+    import pyarrow.json as pj
+
+    tools = [({"type": "function", "function": {"name": "look", "parameters": {"x": kind}}},) for kind in (1, "a", [None])]
+    made = [row(f"q{i}?", "a", id=f"r{i}", created=kind, extra=kind) for i, kind in enumerate((1, "2026-01-01", [None]))]
+    drafts.save_draft(ws, "desk", [replace(e, tools=t) for e, t in zip(made, tools, strict=True)])
+    export(ws, "draft", "hf", "all", tmp_path / "hf", model="desk")
+    found = pj.read_json(tmp_path / "hf" / "data" / "train.jsonl").to_pylist()
+    assert [[m["content"] for m in r["messages"]] for r in found] == [[SYSTEM, f"q{i}?", "a"] for i in range(3)]
+    assert [json.loads(r["metadata"])["extra"] for r in found] == [1, "2026-01-01", [None]]
+    other = create_workspace(tmp_path / "other")
+    data.import_files(other, task, Config(), [tmp_path / "hf"])
+    assert {e.id: e.tools for e in drafts.load_draft(other, "desk")} == {f"r{i}": tools[i] for i in range(3)}
+
+
+def test_a_folder_gets_a_file_per_side_and_the_entries_that_llama_factory_reads(
+    ws: Workspace, rows: list[Example], tmp_path: Path
+) -> None:
+    (tmp_path / "dataset_info.json").write_text('{"mine": {"file_name": "mine.json"}}')
+    assert export(ws, "desk/d1", "sharegpt", "all", tmp_path) == 3
+    info = json.loads((tmp_path / "dataset_info.json").read_text())
+    assert sorted(info) == ["desk_eval", "desk_train", "mine"]
+    for side, n in (("train", 2), ("eval", 1)):
+        entry = info[f"desk_{side}"]
+        found = lines(tmp_path / entry["file_name"])
+        assert len(found) == n
+        turns = found[0][entry["columns"]["messages"]]
+        assert [turn["from"] for turn in turns][:3] == ["system", "human", "gpt"]
+        assert all(isinstance(turn["value"], str) for turn in turns)
+    export(ws, "desk/d1", "alpaca", "train", tmp_path)
+    entry = json.loads((tmp_path / "dataset_info.json").read_text())["desk_train"]
+    assert {"instruction", "output"} <= set(lines(tmp_path / entry["file_name"])[0])
+    assert (entry["formatting"], entry["columns"]["prompt"]) == ("alpaca", "instruction")
+    with pytest.raises(UserError, match="is a folder"):
+        export(ws, "desk/d1", "csv", "all", tmp_path)
+
+
+def test_several_calls_of_a_message_are_one_turn_and_come_back(
+    ws: Workspace, task: Model, row: MakeExample, tmp_path: Path
+) -> None:
+    plain = row("a?", "b", id="t")
+    calls = [{"id": f"c{i}", "type": "function", "function": {"name": "look", "arguments": f'{{"n":{i}}}'}} for i in range(2)]
+    results = [{"role": "tool", "tool_call_id": f"c{i}", "content": f"r{i}"} for i in range(2)]
+    said = {"role": "assistant", "content": None, "tool_calls": calls}
+    drafts.save_draft(ws, "desk", [replace(plain, messages=(*plain.messages[:2], said, *results, plain.messages[2]))])
+    export(ws, "draft", "sharegpt", "all", tmp_path / "o.jsonl", model="desk")
+    turns = lines(tmp_path / "o.jsonl")[0]["conversations"]
+    assert [turn["from"] for turn in turns] == ["system", "human", "function_call", "observation", "observation", "gpt"]
+    assert json.loads(turns[2]["value"]) == [{"name": "look", "arguments": {"n": 0}}, {"name": "look", "arguments": {"n": 1}}]
+    other = create_workspace(tmp_path / "other")
+    done = data.import_files(other, task, Config(), [tmp_path / "o.jsonl"])
+    (back,) = drafts.load_draft(other, "desk")
+    assert (done.added, len(back.messages[2]["tool_calls"]), back.messages[4]["content"]) == (1, 2, "r1")
+
+
+def test_a_large_set_is_written_without_being_held(ws: Workspace, row: MakeExample, tmp_path: Path) -> None:
+    import tracemalloc
+
+    text = "It was late. " * 300
+    drafts.save_draft(ws, "desk", (row(f"question {i}? {text}", f"answer {i}", id=f"r{i}", category="c") for i in range(3000)))
+    whole = (drafts.folder(ws, "desk") / "draft.jsonl").stat().st_size
+    for format in ("openai", "csv", "hf"):
+        tracemalloc.start()
+        assert export(ws, "draft", format, "all", tmp_path / format, model="desk") == 3000
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < whole / 4, format

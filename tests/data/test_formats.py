@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tunekeeper.core.errors import DataError
-from tunekeeper.data import formats
+from tunekeeper.data import formats, tables
 from tunekeeper.data.formats import read_rows, read_stdin
 
 GOOD = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}
@@ -43,7 +43,7 @@ def test_a_byte_order_mark_does_not_matter(write: Write) -> None:
 
 
 def test_a_giant_line_is_skipped_without_being_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "LINE_LIMIT", 1 << 20)
+    monkeypatch.setattr(tables, "LINE_LIMIT", 1 << 20)
     path = tmp_path / "rows.jsonl"
     with path.open("wb") as file:
         for _ in range(40):
@@ -71,13 +71,15 @@ def test_a_nested_bomb_and_a_row_of_ten_thousand_messages_are_refused(write: Wri
     ("name", "content", "message"),
     [
         ("rows.jsonl", b"", "the file is empty"),
-        ("rows.jsonl", gzip.compress(b"x" * 100), "this is gzip data, not text"),
+        ("rows.jsonl", gzip.compress(b"x" * 100, mtime=0), "this is gzip data, not text"),
         ("rows.csv", b"PK\x03\x04zip", "this is a zip archive, not text"),
         ("rows.csv", "prompt,answer\n".encode("utf-16"), "the text is UTF-16"),
         ("rows.json", b'{"messages": ', "not JSON at column"),
         ("rows.json", b'"text"', "one list of rows, not str"),
         ("rows.xml", b"<a/>", "no reader for '.xml'"),
-        ("rows.xlsx", b"PK\x03\x04", "rows.xlsx: a spreadsheet is not read"),
+        ("rows.xlsx", b"PK\x03\x04", "rows.xlsx: not a zip archive, or one that is cut off"),
+        ("rows.xlsx", b"\xd0\xcf\x11\xe0", "rows.xlsx: not an XLSX workbook, or one behind a password"),
+        ("rows.ods", b"PK\x03\x04", "rows.ods: a spreadsheet in .ods is not read"),
         ("rows.json", b'[{"a": 1}, {"b"', "not JSON: the list does not end, row 2 is cut off"),
         ("rows.json", b"[1] [2]", "not JSON: text after the end of the list"),
         ("rows.csv", b"foo,bar\n1,2\n", r"no column for 'user' .*columns are: foo, bar"),
@@ -144,7 +146,7 @@ def test_a_list_is_read_row_by_row_wherever_the_pieces_end(tmp_path: Path, monke
 
 
 def test_a_list_with_a_giant_row_is_refused_without_being_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "LINE_LIMIT", 1 << 20)
+    monkeypatch.setattr(tables, "LINE_LIMIT", 1 << 20)
     path = tmp_path / "rows.json"
     with path.open("wb") as file:
         file.write(b"[" + json.dumps(GOOD).encode() + b', {"prompt": "')

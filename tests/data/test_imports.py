@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import io
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ import pytest
 from tunekeeper import data
 from tunekeeper.core.errors import Busy, ConfigError, DataError, UserError
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import drafts
+from tunekeeper.data import drafts, imports
 from tunekeeper.data.config import Config
 from tunekeeper.workspace import Workspace
 
@@ -244,3 +247,63 @@ def test_a_file_that_breaks_off_half_way_leaves_the_draft_as_it_was(
 def test_a_field_that_no_row_has_is_refused_before_anything_is_read(ws: Workspace, task: Model, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no field is called 'usr'"):
         load(ws, task, tmp_path / "gone.csv", mapping={"usr": "ticket"})
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tunekeeper import data
+from tunekeeper.core.nouns.retraining import Model
+from tunekeeper.data.config import Config
+from tunekeeper.workspace import open_workspace
+
+def show(stage, rows):
+    if stage == sys.argv[3]:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+data.import_files(open_workspace(Path(sys.argv[1])), Model(name="desk"), Config(), [Path(sys.argv[2])], progress=show)
+"""
+
+
+@pytest.mark.parametrize("stage", ["reading", "writing the draft"])
+def test_an_import_that_is_killed_leaves_the_draft_as_it_was_and_nothing_behind(
+    ws: Workspace, task: Model, write: Write, stage: str
+) -> None:
+    load(ws, task, write("old.jsonl", [chat("How?", "So.", id="a")]))
+    before = drafts.load_draft(ws, "desk")
+    more = write("more.jsonl", [chat(f"Question {n} about thing {n * 7}?", f"Answer {n}.", id=f"m{n}") for n in range(600)])
+    done = subprocess.run([sys.executable, "-c", KILLED, str(ws.root), str(more), stage], check=False, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert drafts.load_draft(ws, "desk") == before
+    assert load(ws, task, more).examples == 601
+    assert [path.name for path in ws.path("data").rglob(".*")] == []
+
+
+def test_a_row_that_belongs_to_both_sides_stays_in_and_is_named(ws: Workspace, task: Model, write: Write) -> None:
+    rows = [chat(f"Question {n} about {chr(97 + n)}{n}?", f"Answer {n}.", id=f"t{n}", user_id=n + 1) for n in range(20)]
+    load(ws, task, write("a.jsonl", rows))
+    sides = {e.id: e.split for e in drafts.load_draft(ws, "desk")}
+    held, learnt = (next(n for n in range(20) if sides[f"t{n}"] == side) for side in ("eval", "train"))
+    bridge = chat(f"question {held} about {chr(97 + held)}{held}", f"Answer {held}.", id="bridge", user_id=learnt + 1)
+    report = load(ws, task, write("b.jsonl", [bridge]), Config(contradictions="flag"))
+    assert report.flagged["leak"] == 1
+    [named] = [line for line in reported(report) if line["kind"] == "leak"]
+    assert (named["id"], named["of"] in (f"t{held}", f"t{learnt}")) == ("bridge", True)
+    assert "it belongs to rows on both sides, which stay where they are" in named["detail"]
+    assert {e.id: e.split for e in drafts.load_draft(ws, "desk") if e.id != "bridge"} == sides
+
+
+def test_near_duplicates_of_many_rows_are_found_by_a_process_of_its_own(
+    ws: Workspace, task: Model, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = "Hello team, the parcel with my new camera has not arrived and the tracking page shows nothing at all since Monday"
+    rows = [chat(f"{base} {n}", "So.", id=f"t{n}") for n in range(3)] + [chat("Something else", "So.", id="other")]
+    section = Config(near_duplicate=0.6)
+    small = load(ws, task, write("rows.jsonl", rows), section, dry_run=True)
+    monkeypatch.setattr(imports, "SMALL", 2)
+    found = load(ws, task, write("rows.jsonl", rows), section)
+    assert (found.flagged, found.added) == (small.flagged, 4)
+    assert found.flagged == {"near_duplicate": 2}
+    assert len({e.split for e in drafts.load_draft(ws, "desk") if e.id != "other"}) == 1
+    again = load(ws, task, write("more.jsonl", [chat(f"{base} 9", "So.", id="late")]), section)
+    assert [line["id"] for line in reported(again)] == ["late"]

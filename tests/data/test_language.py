@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from tunekeeper.data.language import KNOWN, language_of
+from tests.data.planted_faults import SWITCHED
+from tunekeeper.core.nouns.data import Example
+from tunekeeper.data.language import KNOWN, language_of, switched
 
 TEXTS = {
     "en": "The parcel is not here and we have to wait for it. Can you please tell me what happened?",
@@ -50,3 +54,16 @@ def test_a_foreign_name_in_a_text_changes_nothing() -> None:
 )
 def test_english_with_the_little_words_of_others_is_not_taken_for_them(text: str) -> None:
     assert language_of(text) in ("en", None)
+
+
+def test_a_row_that_answers_in_another_language_is_told_where_hardly_any_does(row: Callable[..., Example]) -> None:
+    same = [
+        row(f"Where is my parcel number {i}? I have waited for it since May.", f"It is on the way to you, van {i}.")
+        for i in range(40)
+    ]
+    odd = [row(*pair, id=f"odd{i}") for i, pair in enumerate(SWITCHED)]
+    found = switched([*same, *odd])
+    assert [(f.kind, f.id) for f in found] == [("language", f"odd{i}") for i in range(3)]
+    assert found[0].detail == "asked in de, answered in en; 40 of 43 rows are answered in the language they ask in"
+    assert switched([*same[:5], *odd]) == [], "too few to know what is usual"
+    assert switched([*same, *odd * 4]) == [], "a set of translations"

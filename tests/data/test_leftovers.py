@@ -12,7 +12,7 @@ import pytest
 from tunekeeper.data import leftovers as module
 from tunekeeper.data.leftovers import Leftover, leftovers
 
-IDS = {"req_1", "desk/1:abc-4"}
+IDS = {"req_1", "desk/1:abc-4", "-9"}
 
 
 def found(folder: Path) -> list[Leftover]:
@@ -30,6 +30,9 @@ def found(folder: Path) -> list[Leftover]:
         ("suite.yaml", "suite: x\ncases:\n  - {id: req_1, input: hi}\n  - {id: other, input: hi}\n", 1),
         ("source.csv", "id,user,text\n1,u1,hi\n2,u2,u1\nreq_1,u3,x\n", 2),
         ("source.tsv", "id\tuser\n1\tu1\n", 1),
+        ("export.csv", 'id,metadata\n\'-7,"{""user_id"":""u1""}"\n2,"{"\n', 1),
+        ("guarded.csv", "id,user\n'-9,u3\n", 1),
+        ("hf.jsonl", '{"messages": [], "metadata": "{\\"id\\":\\"req_1\\"}"}\n{"metadata": "{"}\n', 1),
         ("words.jsonl", '{"messages": [{"role": "user", "content": "u1 said req_1"}]}\n', 0),
         ("numbers.jsonl", '{"id": 7}\n[1]\n"req_1"\n', 0),
     ],

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +169,14 @@ def test_without_a_draft_there_is_nothing_to_mend(ws: Workspace, task: Model) ->
         mending.rewrite_terms(ws, task, SECTION)
     with pytest.raises(DataError, match="desk has no draft"):
         mending.drop_bad(ws, task, SECTION)
+
+
+def test_what_an_export_wrote_in_place_of_an_answer_can_be_brought_back_where_it_is_meant(row: MakeExample) -> None:
+    placeholder = mending.sifted([row("Which constant is no number?", "NaN", id="n")], Config())
+    assert [(line["kind"], line["id"]) for line in placeholder.lines] == [("empty", "n")]
+    (line,) = mending.chosen(placeholder.lines, ["n"], None, "desk")
+    (back,) = mending.brought_back([line], [], datetime(2026, 1, 1, tzinfo=UTC))
+    assert mending.sifted([back], Config()).lines == ()
+    blank = mending.sifted([row("What?", "", id="e")], Config())
+    with pytest.raises(DataError, match="nobody can learn from it"):
+        mending.chosen(blank.lines, ["e"], None, "desk")

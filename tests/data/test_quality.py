@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.data.config import Config
-from tunekeeper.data.quality import bad_roles, dropped_for, empty, examine, maybe_truncated, refusal, too_long
+from tunekeeper.data.endings import maybe_truncated
+from tunekeeper.data.quality import dropped_for, examine, too_long
+from tunekeeper.data.refusals import refusal
+from tunekeeper.data.roles import bad_roles, empty
 
 MakeExample = Callable[..., Example]
 
@@ -128,10 +132,10 @@ def test_signs_that_only_resemble_a_template_are_left_alone(row: MakeExample, an
 
 
 def test_the_refusals_of_other_languages_are_configured(row: MakeExample) -> None:
-    german = row("a?", "Leider  KANN ich dabei nicht helfen.")
+    german = row("a?", "Damit  BIN ich überfragt.")
     assert kinds(german) == []
-    assert [f.kind for f in examine(german, Config(refusal_phrases=("leider kann ich", " ")))] == ["refusal"]
-    assert refusal("I am glad. Leider kann ich nicht.", ("leider kann ich",)) == ""
+    assert [f.kind for f in examine(german, Config(refusal_phrases=("damit bin ich", " ")))] == ["refusal"]
+    assert refusal("I am glad. Damit bin ich überfragt.", ("damit bin ich",)) == ""
 
 
 @pytest.mark.parametrize(
@@ -188,3 +192,10 @@ def test_bad_words_are_those_of_the_model_file(row: MakeExample) -> None:
     assert (found.kind, found.detail) == ("profanity", "bad words: DARN, darn")
     assert [dropped_for(found, section, rude) for section in (Config(), Config(profanity="drop"))] == [False, True]
     assert examine(row("A darning needle", "bug"), Config(bad_words=("darn",))) == []
+
+
+def test_instructions_are_looked_at_like_the_rest(row: MakeExample) -> None:
+    plain = row("Where is it?", "It is on its way.")
+    for text, kind in (("Be kind to {{ customer }}.", "template_leak"), ("Sei hÃ¶flich.", "mojibake"), ("Be kind.", None)):
+        made = replace(plain, messages=({"role": "system", "content": text}, *plain.messages[1:]))
+        assert kinds(made) == ([kind] if kind else [])

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections import Counter
+from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from tunekeeper.core.errors import NotFound, UserError
-from tunekeeper.data import review
+from tunekeeper.core.nouns.retraining import Model
+from tunekeeper.data import drafts, review, versions
+from tunekeeper.data.config import Config
 from tunekeeper.workspace import Workspace
 
 
@@ -78,11 +83,50 @@ def test_an_unknown_item_and_a_sample_without_a_size_are_refused(ws: Workspace) 
         review.sample(ws, "desk", *window(ws))
 
 
-def test_pace_tells_minutes_each_and_items_an_hour(ws: Workspace) -> None:
-    items = review.enqueue(ws, "desk", ["a", "b", "c", "d"], why="sample")
-    review.judge(ws, items[0].id, "good", by="ana", seconds=60)
-    review.judge(ws, items[1].id, "bad", by="ana", seconds=180)
-    review.judge(ws, items[2].id, "good", by="ana")
-    review.skip(ws, items[3].id, by="ana")
-    assert review.pace(review.find(ws, "desk")) == {"judged": 3, "minutes_each": 2.0, "an_hour": 30.0}
-    assert review.pace([]) == {"judged": 0, "minutes_each": None, "an_hour": None}
+def test_a_sample_says_why_each_was_chosen_and_keeps_clear_of_gold(ws: Workspace, asked: list[str], traffic: Any) -> None:
+    traffic.say(asked[3], "thumb", "down")
+    review.add_gold(ws, "desk", request_id=asked[4], answer="known", by="boss")
+    since, until = window(ws)
+    tried = review.fill(ws, "desk", since, until, 80, dry_run=True)
+    assert review.find(ws, "desk") == []
+    items = review.fill(ws, "desk", since, until, 80, opinions=2)
+    assert {item.id for item in items} == {item.id for item in tried}
+    assert {item.request_id for item in items} == {*asked} - {asked[4]}
+    assert {item.wants for item in items} == {2}
+    told = {item.request_id: (item.why, item.reasons) for item in items}
+    assert told[asked[3]] == (
+        "disagreement",
+        (
+            "the user's feedback contradicts it: thumb down",
+            "stands for 1 of 59 answers: topic bug, length 16 to 31 characters",
+        ),
+    )
+    assert told[asked[59]][1] == ("stands for 2 of 59 answers: topic billing, length 16 to 31 characters",)
+    assert review.fill(ws, "desk", since, until, 5) == []
+
+
+def test_what_the_newest_version_lacks_is_chosen_as_new(ws: Workspace, traffic: Any, row: Any, task: Model) -> None:
+    rows = [row(f"my parcel number {i} has not come yet", "ok") for i in range(12)]
+    drafts.save_draft(ws, "desk", [replace(each, split="train" if i else "eval") for i, each in enumerate(rows)])
+    version = versions.freeze(ws, task, Config())
+    for i in range(9):
+        traffic.ask(f"my parcel number {i} has not come yet", "ok")
+    odd = traffic.ask("please cancel the subscription of our team", "ok")
+    [new] = [i for i in review.fill(ws, "desk", *window(ws), 2) if i.why == "novel"]
+    assert new.request_id == odd
+    assert new.reasons[0] == f"100% of its question's word 3-grams are not in {version.id}"
+
+
+def test_an_item_that_an_older_release_saved_is_read_and_goes_on(ws: Workspace) -> None:
+    body = (
+        '{"schema":1,"id":"rev_old","model":"desk","request_id":"req_a","why":"sample","state":"done","verdict":"edited",'
+        '"answer":"right","by":"ana","seconds":30.0,"created":"2026-01-05T09:00:00Z","done_at":"2026-01-05T09:01:00Z","rev":2}'
+    )
+    [item] = review.enqueue(ws, "desk", ["req_a"], why="sample")
+    with closing(sqlite3.connect(ws.path("state.db"))) as database, database:
+        database.execute("UPDATE reviews SET id = 'rev_old', body = ?, state = 'done', rev = 2 WHERE id = ?", (body, item.id))
+    old = review.get(ws, "rev_old")
+    assert (old.verdict, old.opinions, old.wants, old.kind) == ("edited", (), 1, "answer")
+    assert review.pace([old]).by_reviewer["ana"].minutes_each == 0.5
+    done = review.judge(ws, "rev_old", "edited", answer="right", by="bob")
+    assert (done.state, [o.by for o in done.opinions]) == ("done", ["ana", "bob"])

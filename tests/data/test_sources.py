@@ -50,6 +50,7 @@ def test_a_correction_carries_the_whole_provenance_and_no_personal_data() -> Non
     assert (found.example.id, found.example.source, found.served, found.changed) == (ID, "inference:req_1", "served", True)
     assert found.example.metadata == {
         "id": ID,
+        "request_id": ID,
         "created": AT.isoformat(),
         "said_as": "edit",
         "said_by": "ana",
@@ -112,3 +113,22 @@ def test_the_same_json_in_another_order_is_no_change() -> None:
     [found] = collect(said('{"b": 2, "a": 1}'), of=inference('{"a": 1, "b": 2}'))
     assert not found.changed
     assert served_answer(inference(None)) is None
+
+
+def test_a_praised_answer_becomes_an_example_where_nobody_said_more() -> None:
+    up = said("up", kind="thumb")
+    cut = inference(finish_reason="length", unit_kind="user", unit="4111111111111111", key_id="key_1")
+    [found] = corrections([cut], [], [], system=None, redactor=Redactor(), approved={ID: up})
+    assert (found.changed, found.example.messages[-1]["content"]) == (False, "served")
+    kept = {key: found.example.metadata[key] for key in ("said_as", "said_by", "finish_reason", "user_id", "key_id")}
+    assert kept == {
+        "said_as": "thumb",
+        "said_by": "ana",
+        "finish_reason": "length",
+        "user_id": "u4111111111111111",
+        "key_id": "key_1",
+    }
+    assert found.redacted == {"email": 1}
+    [found] = corrections([cut], [said("right", second=1)], [], system=None, redactor=Redactor(), approved={ID: up})
+    assert found.example.messages[-1]["content"] == "right"
+    assert "finish_reason" not in found.example.metadata

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import random
+import time
 from collections import Counter
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from tunekeeper.core.nouns.data import Example
-from tunekeeper.data.examples import topic_of
-from tunekeeper.data.split import assign
+from tunekeeper.data.examples import GROUP_KEYS, topic_of
+from tunekeeper.data.split import Dealt, Rows, assign, deal, group_number, prompt_number
+from tunekeeper.text.fingerprints import prompt_key
 
 MakeExample = Callable[..., Example]
 Tickets = Callable[..., list[tuple[str, str]]]
@@ -70,3 +74,58 @@ def test_a_new_row_joins_the_side_of_its_group(row: MakeExample) -> None:
 def test_neither_side_of_a_small_set_stays_empty(row: MakeExample, n: int, share: float, held: int) -> None:
     done = assign([row(f"question {i}", "x") for i in range(n)], {}, share, 0.85)
     assert Counter(e.split for e in done)["eval"] == held
+
+
+def test_no_row_ever_changes_side_however_the_set_grows_and_whatever_joins_its_groups(row: MakeExample) -> None:
+    torn = 0
+    for seed in range(40):
+        rng = random.Random(seed)
+        every: list[Example] = []
+        placed: dict[str, str] = {}
+        for _ in range(6):
+            for _ in range(rng.randint(1, 25)):
+                talk = {key: rng.randint(0, 30) for key in ("conversation_id", "user_id") if rng.random() < 0.2}
+                every.append(row(f"question {rng.randint(0, 60)} {rng.choice('ab')}", "x", id=f"r{len(every)}", **talk))
+            rng.shuffle(every)
+            done = sides(assign(every, placed, 0.2, 0.85))  # type: ignore[arg-type]
+            assert {id: done[id] for id in placed} == placed, seed
+            torn += len(deal_of(every, placed).torn)
+            placed = done
+    assert torn > 20, "rows that belong to both sides must have come up"
+
+
+def deal_of(examples: list[Example], placed: dict[str, str]) -> Dealt:
+    rows = Rows(
+        prompts=np.array([prompt_number(prompt_key(e.messages)) for e in examples], dtype=np.uint64),
+        groups=tuple(np.array([group_number(e.metadata.get(key)) for e in examples], dtype=np.uint64) for key in GROUP_KEYS),
+        topics=np.zeros(len(examples), dtype=np.int64),
+        topic_names=("",),
+    )
+    known = np.array([{"train": 0, "eval": 1}.get(placed.get(e.id, ""), -1) for e in examples], dtype=np.int8)
+    return deal(rows, known, (), 0.2)
+
+
+def test_a_new_row_that_joins_groups_of_both_sides_goes_to_the_first_and_is_named(row: MakeExample) -> None:
+    rows = [row("Where is it?", "a", id="held", user_id=1), row("Why so late?", "b", id="learnt", user_id=2)]
+    rows += [row("Where is it", "c", id="bridge", user_id=2), row("Quite another", "d", id="free")]
+    found = deal_of(rows, {"held": "eval", "learnt": "train"})
+    assert found.sides.tolist()[:3] == [1, 0, 1]
+    assert found.torn == ((2, 1),)
+
+
+def test_the_sides_of_many_rows_are_dealt_out_in_little_time_and_memory() -> None:
+    size = 200_000
+    rng = np.random.default_rng(2)
+    rows = Rows(
+        prompts=rng.integers(0, 1 << 62, size, dtype=np.uint64),
+        groups=(rng.integers(0, size // 3, size, dtype=np.uint64),),
+        topics=rng.integers(0, 20, size),
+        topic_names=tuple(f"topic {n:02}" for n in range(20)),
+    )
+    begun = time.process_time()
+    first = deal(rows, np.full(size, -1, dtype=np.int8), (), 0.1)
+    assert time.process_time() - begun < 30
+    assert abs(int(first.sides.sum()) - size // 10) < 200
+    members = np.argsort(rows.groups[0], kind="stable")
+    same = rows.groups[0][members][1:] == rows.groups[0][members][:-1]
+    assert (first.sides[members][1:][same] == first.sides[members][:-1][same])[rows.groups[0][members][1:][same] != 0].all()

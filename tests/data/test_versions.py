@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +11,15 @@ import pytest
 
 from tunekeeper import data
 from tunekeeper.core.errors import ArtifactError, DataError, NotFound, UserError
-from tunekeeper.core.ids import digest_bytes
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import drafts, versions
 from tunekeeper.data.config import Config
-from tunekeeper.workspace import Workspace
+from tunekeeper.data.erase import erase_data, erased_examples
+from tunekeeper.data.examples import encode
+from tunekeeper.store import backup
+from tunekeeper.store.restore import restore
+from tunekeeper.workspace import Workspace, open_workspace
 
 MakeExample = Callable[..., Example]
 SECTION = Config()
@@ -112,9 +117,9 @@ def test_a_checkout_has_the_frozen_bytes_and_overwrites_nothing_else(
 ) -> None:
     version = data.freeze(ws, task, SECTION)
     _, (train, held) = versions.checkout(ws, "desk/d1", tmp_path / "out")
-    assert digest_bytes(train.read_bytes()) == version.blobs["train"]
-    assert digest_bytes(held.read_bytes()) == version.blobs["eval"]
-    versions.checkout(ws, "desk/d1", tmp_path / "out")
+    for path, side in ((train, "train"), (held, "eval")):
+        assert path.read_bytes() == b"".join(encode(e) for e in filled if e.split == side)
+    assert versions.checkout(ws, "desk/d1", tmp_path / "out")[0] == version
     held.write_text("mine")
     with pytest.raises(UserError, match=r"eval\.jsonl exists and is something else"):
         versions.checkout(ws, "desk/d1", tmp_path / "out")
@@ -123,14 +128,16 @@ def test_a_checkout_has_the_frozen_bytes_and_overwrites_nothing_else(
 
 def test_a_damaged_or_missing_blob_is_told(ws: Workspace, task: Model, filled: list[Example], tmp_path: Path) -> None:
     version = data.freeze(ws, task, SECTION)
-    path = ws.blobs.path(version.blobs["train"])
+    (path,) = [ws.blobs.path(pack) for pack in ws.rows.open(version.manifest or "").manifest.packs]
     path.chmod(0o644)
-    path.write_bytes(b"{}\n")
-    with pytest.raises(ArtifactError, match="damaged"):
-        versions.checkout(ws, "desk/d1", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    whole = path.read_bytes()
+    for broken in (b"{}\n", whole[:-1] + bytes([whole[-1] ^ 1]), whole[:200] + bytes([whole[200] ^ 1]) + whole[201:]):
+        path.write_bytes(broken)
+        with pytest.raises(ArtifactError, match="damaged"):
+            versions.checkout(ws, "desk/d1", tmp_path / "out")
+        assert not (tmp_path / "out").exists()
     path.unlink()
-    with pytest.raises(NotFound, match=r"blob sha256:.* of desk/d1 is not in this workspace"):
+    with pytest.raises(NotFound, match=r"blob sha256:.* is not in this workspace"):
         list(versions.read_examples(ws, version))
 
 
@@ -147,3 +154,63 @@ def test_a_detached_version_is_known_by_its_id_and_nothing_grows_from_it(
     drafts.save_draft(ws, "desk", filled[1:])
     third = data.freeze(ws, task, SECTION)
     assert (third.id, third.parent) == ("desk/d3", "desk/d1")
+
+
+def test_versions_share_their_rows_and_an_unchanged_draft_stores_nothing(ws: Workspace, task: Model, row: MakeExample) -> None:
+    rng = random.Random(1)
+    rows = [row(f"q{n} {rng.randbytes(60).hex()}", "x", id=f"t{n}") for n in range(3000)]
+    rows = [replace(e, split="eval" if n % 10 == 0 else "train") for n, e in enumerate(rows)]
+
+    def stored() -> int:
+        return sum(path.stat().st_size for path in ws.path("blobs").rglob("*") if path.is_file())
+
+    drafts.save_draft(ws, "desk", rows)
+    first = data.freeze(ws, task, SECTION)
+    before = stored()
+    assert data.freeze(ws, task, SECTION) == first
+    assert stored() == before
+    drafts.save_draft(ws, "desk", [*rows[:1500], row("new", "x", id="new"), *rows[1501:]])
+    second = data.freeze(ws, task, SECTION)
+    assert stored() - before < before / 50
+    assert [e.id for e in versions.read_examples(ws, second)].count("new") == 1
+    assert [e.id for e in versions.read_examples(ws, first)].count("t1500") == 1
+    moved = [replace(e, split="train") for e in rows[:-10]] + rows[-10:]
+    drafts.save_draft(ws, "desk", moved)
+    third = data.freeze(ws, task, SECTION)
+    assert stored() - before < before / 25, "a row that moves to the other side is not stored again"
+    assert (third.train, third.eval) == (2999, 1)
+
+
+def test_a_draft_that_somebody_wrote_otherwise_is_the_same_version(ws: Workspace, task: Model, filled: list[Example]) -> None:
+    first = data.freeze(ws, task, SECTION)
+    path = drafts.folder(ws, "desk") / "draft.jsonl"
+    path.write_bytes(b"".join(json.dumps(json.loads(line)).encode() + b"\n" for line in path.read_bytes().splitlines()))
+    assert data.freeze(ws, task, SECTION) == first
+    assert not versions.ls(ws, "desk").changed
+
+
+def test_a_backup_carries_the_rows_and_what_was_erased_of_them(
+    ws: Workspace, task: Model, row: MakeExample, tmp_path: Path
+) -> None:
+    rows = [row(f"q{n}", "x", id=f"t{n}", user_id=f"u{n}") for n in range(5)]
+    drafts.save_draft(ws, "desk", [*rows[:4], replace(rows[4], split="eval")])
+    version = data.freeze(ws, task, SECTION)
+    erase_data(ws, set(), "u2")
+    made = backup.create(ws.root, tmp_path / "b.tar.zst", ws.clock, product="1.0")
+    restore(made.file, tmp_path / "again", ws.clock.utc())
+    again = open_workspace(tmp_path / "again", clock=ws.clock)
+    assert [e.id for e in versions.read_examples(again, version.id)] == ["t0", "t1", "t3", "t4"]
+    assert (erased_examples(again, version), again.blobs.damaged()[1]) == (1, [])
+
+
+def test_an_erased_row_that_is_imported_again_makes_a_version_that_has_it(ws: Workspace, task: Model, row: MakeExample) -> None:
+    rows = [row(f"q{n}", "x", id=f"t{n}", user_id=f"u{n}") for n in range(5)]
+    rows = [*rows[:4], replace(rows[4], split="eval")]
+    drafts.save_draft(ws, "desk", rows)
+    first = data.freeze(ws, task, SECTION)
+    erase_data(ws, set(), "u2")
+    drafts.save_draft(ws, "desk", rows)
+    second = data.freeze(ws, task, SECTION)
+    assert (second.digest, second.id) == (first.digest, "desk/d2")
+    assert [e.id for e in versions.read_examples(ws, second)] == [e.id for e in rows]
+    assert data.freeze(ws, task, SECTION) == second

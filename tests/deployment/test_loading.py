@@ -132,11 +132,11 @@ def test_prompts_are_held_out_rows_without_their_answers(tmp_path: Path) -> None
     ws, cycle = world(tmp_path, {})
     assert smoke_prompts(ws, TASK, cycle, 3)[0][0] == {"role": "system", "content": "Answer with JSON."}
     rows = [{"messages": [{"role": "user", "content": f"q{i}"}, {"role": "assistant", "content": "a"}]} for i in range(9)]
-    blob = ws.blobs.put_bytes("".join(json.dumps(row) + "\n" for row in rows).encode())
+    manifest = ws.rows.put({"eval": [json.dumps(row).encode() + b"\n" for row in rows]})
     with ws.state.write(by="test") as tx:
         save_dataset(
             tx,
-            DatasetVersion(id="desk/d1", model="desk", number=1, digest="d", examples=9, train=0, eval=9, blobs={"eval": blob}),
+            DatasetVersion(id="desk/d1", model="desk", number=1, digest="d", examples=9, train=0, eval=9, manifest=manifest),
         )
 
     assert smoke_prompts(ws, TASK, cycle, 3) == [[{"role": "user", "content": f"q{i}"}] for i in range(3)]

@@ -28,9 +28,9 @@ def freeze(ws: Workspace, numbers: range) -> str:
         }
         for i in numbers
     ]
-    blob = ws.blobs.put_bytes("".join(json.dumps(row) + "\n" for row in rows).encode())
+    manifest = ws.rows.put({"eval": [json.dumps(row).encode() + b"\n" for row in rows]})
     version = DatasetVersion(
-        id=f"{MODEL}/d1", model=MODEL, number=1, digest="sha256:d", examples=9, train=0, eval=9, blobs={"eval": blob}
+        id=f"{MODEL}/d1", model=MODEL, number=1, digest="sha256:d", examples=9, train=0, eval=9, manifest=manifest
     )
     with ws.state.write(by="test") as tx:
         return save_dataset(tx, version).id

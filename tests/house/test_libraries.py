@@ -19,7 +19,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "pickle": (),
 }
 """Library → the rooms that may import it."""
-PACKAGES = {"yaml": "pyyaml", "re2": "google-re2"}
+PACKAGES = {"yaml": "pyyaml", "re2": "google-re2", "nacl": "pynacl"}
 """Module → package, where their names differ."""
 
 
@@ -56,7 +56,8 @@ def test_every_library_we_ask_for_is_locked(repository: Path):
     lock = (repository / "requirements.lock").read_text()
     locked = {line.partition("==")[0] for line in lock.splitlines() if "==" in line}
     names = {re.split(r"[\[<>=! ;]", each)[0].lower().replace("_", "-") for each in asked}
-    assert names - locked == {"torch", "bitsandbytes"}, "run make lock"  # their builds differ between machines
+    # The builds of the first two differ between machines; the third brings a language model of the user's own choice.
+    assert names - locked == {"torch", "bitsandbytes", "presidio-analyzer"}, "run make lock"
     assert lock.count("--hash=sha256:") > len(locked) > 50
     assert (repository / "requirements-torch.txt").read_text().split() == ["torch==2.13.0"]
 

@@ -36,6 +36,7 @@ from tunekeeper.store.ledgers.slots import find_slots
 from tunekeeper.testing.desk import MODEL, Desk
 from tunekeeper.training.base import read_base
 from tunekeeper.training.config import Config
+from tunekeeper.training.orders import rows_file
 from tunekeeper.workspace import Workspace
 
 TRAINER = "tunekeeper.testing.trainer:run"
@@ -60,8 +61,8 @@ def learn(ws: Workspace, task: Model, section: Config, cycle: Cycle) -> Answer:
     with ws.state.read() as tx:
         dataset = load_dataset(tx, cycle.records["data"])
     asked = {
-        "train": str(ws.blobs.path(dataset.blobs["train"])),
-        "eval": str(ws.blobs.path(dataset.blobs["eval"])),
+        "train": str(rows_file(ws, dataset, "train")),
+        "eval": str(rows_file(ws, dataset, "eval")),
         "seconds": 0.3,
     }
     job = jobs.ensure(ws, TRAINER, asked, model=task.name)

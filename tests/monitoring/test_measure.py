@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import random
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +19,7 @@ from tunekeeper.monitoring.measure import (
     numbers,
     vocabulary_drift,
 )
+from tunekeeper.stats.intervals import wilson
 from tunekeeper.testing.desk import FORMAT, right
 
 T0 = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
@@ -106,6 +108,20 @@ def test_accuracy_is_the_share_of_reviewed_answers_that_were_good() -> None:
     assert (found.value, found.n) == (0.6, 5)
     assert found.detail == {"requests": ["r_bad", "r_edited"]}
     assert accuracy([review("excluded")]).value is None
+
+
+def test_an_answer_that_was_reviewed_because_of_a_complaint_says_nothing_about_the_others() -> None:
+    complained = [dataclasses.replace(review("bad"), why=why) for why in ("thumb", "escalation", "cap", "incident")]
+    found = accuracy([review("good"), *complained])
+    assert (found.value, found.n) == (1.0, 1)
+
+
+def test_an_answer_that_was_sampled_for_looking_doubtful_counts_only_for_those_it_stands_for() -> None:
+    doubtful = [dataclasses.replace(review("bad"), weight=1.0)] * 10
+    usual = [dataclasses.replace(review("good"), weight=9.0)] * 10
+    found = accuracy([*doubtful, *usual])
+    assert (found.value, found.n) == (0.9, 20)
+    assert (found.low, found.high) == pytest.approx(wilson(0.9 * 12.195, 12.195), abs=1e-4)
 
 
 def test_drift_needs_a_baseline() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import socket
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -25,6 +28,13 @@ class Without(PathFinder):
 
 
 sys.meta_path[:] = [Without if finder is PathFinder else finder for finder in sys.meta_path]
+"""
+
+MEASURED = """\
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[2:]).returncode
+open(sys.argv[1], "w").write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+sys.exit(code)
 """
 
 
@@ -140,6 +150,62 @@ def test_a_broken_line_is_named_by_file_and_number_wherever_lines_are_read(
     assert told.code == 2
     assert "log.jsonl:2:" in told.error
     assert call("log", "ls", "--dir", project).out == ""
+
+
+def test_hostile_rows_are_left_out_in_little_memory_and_named(project: Path, tmp_path: Path) -> None:
+    good = [json.dumps(chat(f"A calm question number {n} between them", "bug")).encode() for n in range(3)]
+    many = json.dumps({"messages": [{"role": "user", "content": "x"}] * 10_000}).encode()
+    with (tmp_path / "rows.jsonl").open("wb") as file:
+        file.write(good[0] + b"\n")
+        file.truncate(file.tell() + (200 << 20))  # a line of 200 MB, of NULs
+        file.seek(0, 2)
+        file.write(b"\n" + b"[" * 1_000_000 + b"\n" + many + b"\n" + good[1] + b"\n" + b'{"prompt": "\xff"}\n' + good[2])
+    words = ("data", "import", tmp_path / "rows.jsonl", "--model", "desk", "--dir", project, "--dry-run")
+    told = run(*words, "--json", prefix=(sys.executable, "-c", MEASURED, str(tmp_path / "memory")))
+    usual = run(
+        *words[:2], project.parent / "rows.jsonl", *words[3:], prefix=(sys.executable, "-c", MEASURED, str(tmp_path / "usual"))
+    )
+    assert (told.code, usual.code) == (0, 0)
+    found = told.json
+    assert (found["rows"], found["added"], found["dropped"]) == (7, 3, {"broken": 4})
+    assert found["left_out"] == [
+        "rows.jsonl:2: broken: the line is longer than 4 MB",
+        "rows.jsonl:3: broken: lists and objects are nested more than 64 deep",
+        "rows.jsonl:4: broken: 10000 messages, at most 2000 are allowed",
+    ]
+    assert int((tmp_path / "memory").read_text()) - int((tmp_path / "usual").read_text()) < 100_000, "kilobytes"
+
+
+def test_packed_and_spreadsheet_bombs_are_refused_in_one_line_and_nothing_is_written(project: Path, tmp_path: Path) -> None:
+    before = files(project)
+    zeros = gzip.compress(bytes(48 << 20), mtime=0)
+    sheet = "<worksheet><sheetData>" + " " * (48 << 20) + "</sheetData></worksheet>"
+    for name, entries in (
+        ("bomb.zip", {"rows.jsonl": bytes(48 << 20)}),
+        ("out.zip", {"../../rows.jsonl": b"{}"}),
+        ("deep.zip", {"inner.zip": b"PK"}),
+        ("bomb.xlsx", {"xl/worksheets/sheet1.xml": sheet}),
+    ):
+        with zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as archive:
+            for entry, content in entries.items():
+                archive.writestr(entry, content)
+    (tmp_path / "bomb.jsonl.gz").write_bytes(zeros)
+    (tmp_path / "wrong.csv").write_bytes(zeros)
+    (tmp_path / "half.jsonl.gz").write_bytes(zeros[:5000])
+    for name, said in {
+        "bomb.zip": "unpacks to more than 200 times its size",
+        "out.zip": "leads out of the archive",
+        "deep.zip": "is an archive inside an archive",
+        "bomb.xlsx": "unpacks to more than 200 times its size",
+        "bomb.jsonl.gz": "unpacks to more than 200 times its size",
+        "wrong.csv": "this is gzip data, not text",
+        "half.jsonl.gz": "not readable as gzip",
+    }.items():
+        told = call("data", "import", tmp_path / name, "--model", "desk", "--dir", project)
+        assert (told.code, told.out) == (2, ""), name
+        assert f"{name}: " in told.error
+        assert said in told.error, name
+    assert files(project) == before
 
 
 # ---- model files ----

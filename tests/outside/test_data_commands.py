@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pyarrow.parquet as parquet
 import pytest
+import zstandard
 
 from tests.outside.conftest import Outcome, call, chat, run, write_lines
 
@@ -154,3 +158,28 @@ def test_every_format_is_written_whole(project: Path, tmp_path: Path, version: s
     refused = data(project, "export", version, "--format", "dpo", "--out", tmp_path / "dpo")
     assert (refused.code, (tmp_path / "dpo").exists()) == (2, False)
     assert "rejected" in refused.error
+
+
+def test_a_workbook_and_a_packed_table_bring_the_same_rows_as_the_table(project: Path, tmp_path: Path) -> None:
+    rows = [[f"X{n}", f"{question(n)} And one more thing about room {n}", answer(n)] for n in range(100, 130)]
+    with (tmp_path / "t.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["id", "ticket", "answer"], *rows])
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress((tmp_path / "t.csv").read_bytes(), mtime=0))
+    (tmp_path / "t.csv.zst").write_bytes(zstandard.compress((tmp_path / "t.csv").read_bytes()))
+    with zipfile.ZipFile(tmp_path / "t.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(tmp_path / "t.csv", "2026/t.csv")
+    book = openpyxl.Workbook()
+    book.worksheets[0].title = "Tickets"
+    for cells in (["id", "ticket", "answer"], *rows):
+        book.worksheets[0].append(cells)
+    book.save(tmp_path / "t.xlsx")
+    for name, source in (
+        ("t.xlsx", "t.xlsx#Tickets"),
+        ("t.csv", "t.csv"),
+        ("t.csv.gz",) * 2,
+        ("t.csv.zst",) * 2,
+        ("t.zip", "t.zip/2026/t.csv"),
+    ):
+        done = data(project, "import", tmp_path / name).json
+        assert (done["rows"], done["files"][0]["file"]) == (30, source)
+        assert (done["added"], done["dropped"]) == ((30, {}) if name == "t.xlsx" else (0, {"already_there": 30}))

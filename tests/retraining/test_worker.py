@@ -18,7 +18,10 @@ from tunekeeper.core.nouns.monitoring import Trigger
 from tunekeeper.core.nouns.retraining import Cycle
 from tunekeeper.core.nouns.training import Version
 from tunekeeper.data import import_files, versions
+from tunekeeper.data.collection import history
+from tunekeeper.data.drafts import load_draft
 from tunekeeper.data.review import find as find_reviews
+from tunekeeper.overview import overview
 from tunekeeper.retraining.cycle import open_cycle
 from tunekeeper.retraining.worker import LEASE, Worker, _owner, facts_of
 from tunekeeper.store.ledgers.cycles import find_cycles
@@ -205,3 +208,27 @@ def test_the_worker_counts_the_tokens_that_a_server_did_not(desk: Desk) -> None:
     found = desk.ws.log.find(model=MODEL)
     assert all((i.prompt_tokens or 0) > 10 and (i.completion_tokens or 0) > 2 for i in found)
     assert [line for line in said if line["event"] == "counted"] == [{"event": "counted", "model": MODEL, "records": 3}]
+
+
+def test_once_a_week_what_users_said_comes_into_the_draft_and_status_says_so(desk: Desk) -> None:
+    frozen(desk)
+    desk.traffic(12, 7 * DAY, desk.faulty({"blue": 1.0}))
+    worker, said = worker_of(desk)
+
+    def collected() -> list[dict[str, Any]]:
+        worker.collecting.clear()  # the desk's clock stands still: it would never look again
+        worker.tick()
+        return [line for line in said if line["event"] == "collected"]
+
+    worker.tick()
+    until(lambda: history(desk.ws, MODEL))
+    assert [line["model"] for line in until(collected)] == [MODEL]
+    [run] = history(desk.ws, MODEL)
+    edited = {each.request_id for each in desk.ws.log.feedback(model=MODEL, kind=("edit",))}
+    assert (set(run["added"]), run["by"], len(versions.log(desk.ws, MODEL))) == (edited, "schedule", 1)
+    assert edited < {each.id for each in load_draft(desk.ws, MODEL)}
+    [status] = [each for each in overview(desk.ws, [MODEL]) if each.model == MODEL]
+    assert status.collected.endswith(f"by schedule: {run['told']}")
+    worker.collecting.clear()
+    worker.tick()
+    assert len(history(desk.ws, MODEL)) == 1, "it is not due again"

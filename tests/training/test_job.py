@@ -82,9 +82,9 @@ def test_a_run_learns_and_leaves_adapter_sidecar_and_curve(trained: tuple[Path, 
 
 
 def test_the_transcript_holds_text_ids_greedy_answers_and_log_probabilities(trained: tuple[Path, dict[str, Any], Local]) -> None:
-    folder, output, _ = trained
-    lines = [json.loads(line) for line in (folder / "work/transcript.jsonl").read_text().splitlines()]
-    assert len(lines) == output["transcribed"] == 4
+    folder, _, _ = trained
+    lines = [json.loads(line) for line in (folder / "work/epochs/2/transcript.jsonl").read_text().splitlines()]
+    assert len(lines) == 4
     for line in lines:
         assert line["rendered"].endswith("<|im_start|>assistant\n")
         assert len(line["answer_ids"]) == len(line["logprobs"])
@@ -115,7 +115,90 @@ def test_a_run_killed_after_an_epoch_resumes_to_the_very_same_adapter(
     assert output["step"] == 12
     name = "adapter/adapter_model.safetensors"
     assert digest_file(work / name) == digest_file(whole / "work" / name)
-    assert (work / "transcript.jsonl").read_bytes() == (whole / "work/transcript.jsonl").read_bytes()
+    assert (work / "epochs/2/transcript.jsonl").read_bytes() == (whole / "work/epochs/2/transcript.jsonl").read_bytes()
+
+
+def test_each_epoch_leaves_its_adapter_its_curve_and_what_it_answers(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    asked = [{"id": f"q{i}", "messages": json.loads(line)["messages"][:-1]} for i, line in enumerate(chat_lines(3))]
+    (tmp_path / "sample.jsonl").write_text("".join(json.dumps(line) + "\n" for line in asked))
+    job.run(order(tmp_path, sample=str(tmp_path / "sample.jsonl")), Local(tmp_path / "work"))
+    adapters = [digest_file(tmp_path / f"work/epochs/{n}/adapter/adapter_model.safetensors") for n in (1, 2)]
+    assert adapters[0] != adapters[1] == digest_file(tmp_path / "work/adapter/adapter_model.safetensors")
+    for epoch in (1, 2):
+        folder = tmp_path / "work/epochs" / str(epoch)
+        answers = [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
+        assert [line["id"] for line in answers] == ["q0", "q1", "q2"]
+        assert len(json.loads((folder / "curve.json").read_text())["eval_loss"]) == epoch
+    assert answers[0]["answer"] == ANSWER
+    assert not list((tmp_path / "work/epochs").glob(".*")), "no epoch is left half-written"
+
+
+def test_training_stops_early_when_the_held_out_loss_no_longer_falls(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    work = order(tmp_path)
+    held = json.loads((tmp_path / "eval.jsonl").read_text().splitlines()[0])
+    held["messages"][-1]["content"] = "zzz qqq 0000"  # what is learned makes this less likely, so its loss rises
+    (tmp_path / "eval.jsonl").write_text(json.dumps(held) + "\n")
+    work["recipe"] |= {"epochs": 6, "patience": 1}
+    output = job.run(work, Local(tmp_path / "work"))
+    assert output["epoch"] < 6
+    assert output["eval_loss"][-1] >= min(output["eval_loss"][:-1])
+
+
+@pytest.mark.parametrize("changes", [{"accumulation": 3}, {"packing": True}, {"checkpointing": True}])
+def test_how_a_step_is_worked_off_does_not_change_what_is_learned(
+    trained: tuple[Path, dict[str, Any], Local], tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    (tmp_path / "work").mkdir()
+    work = order(tmp_path)
+    work["recipe"] |= {**changes, "keep": "last"}
+    output = job.run(work, Local(tmp_path / "work"))
+    _, plain, _ = trained
+    assert output["loss"] == pytest.approx(plain["loss"], rel=0.02, abs=1e-3)
+    assert output["eval_loss"] == pytest.approx(plain["eval_loss"], rel=0.02, abs=1e-3)
+    assert output["tokens"] == plain["tokens"]
+
+
+@pytest.mark.parametrize(("changes", "key"), [({"dora": True}, "use_dora"), ({"rslora": True}, "use_rslora")])
+def test_other_kinds_of_low_rank_adapters_learn_and_say_what_they_are(tmp_path: Path, changes: dict[str, Any], key: str) -> None:
+    (tmp_path / "work").mkdir()
+    work = order(tmp_path)
+    work["recipe"] |= {**changes, "epochs": 1}
+    output = job.run(work, Local(tmp_path / "work"))
+    assert output["loss"][-1] < output["loss"][0]
+    assert json.loads((tmp_path / "work/adapter/adapter_config.json").read_text())[key] is True
+
+
+def test_a_preference_is_learned_from_the_rejected_answer_beside_the_chosen_one(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    work = order(tmp_path, count=24)
+    for name in ("train", "eval"):
+        rows = [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
+        rows = [row | {"metadata": row["metadata"] | {"rejected": '{"category": "other"}'}} for row in rows]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    work["recipe"] |= {"objective": "dpo", "epochs": 2}
+    output = job.run(work, Local(tmp_path / "work"))
+    assert output["rows"] == 24
+    assert output["loss"][0] == pytest.approx(0.6931, abs=0.02), "before the first step neither answer is preferred"
+    assert output["eval_loss"][-1] < 0.55
+
+
+def test_preferences_without_a_rejected_answer_are_refused(tmp_path: Path) -> None:
+    work = order(tmp_path)
+    work["recipe"] |= {"objective": "dpo"}
+    with pytest.raises(DataError, match="none of 48 rows has a rejected answer"):
+        job.run(work, Local(tmp_path))
+
+
+def test_energy_is_the_sum_of_the_packages_and_unknown_where_it_cannot_be_read(tmp_path: Path) -> None:
+    assert job.energy_joules(tmp_path) is None
+    for name, text in (("intel-rapl:0", "1500000\n"), ("intel-rapl:1", "500000\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "energy_uj").write_text(text)
+    assert job.energy_joules(tmp_path) == 2.0
+    (tmp_path / "intel-rapl:1" / "energy_uj").write_text("?")
+    assert job.energy_joules(tmp_path) is None
 
 
 def test_a_continued_run_starts_where_its_parent_ended_and_replays(
@@ -175,7 +258,7 @@ def test_a_checkpoint_without_a_run_of_ours_gets_a_transcript(
     output = job.transcript({**asked, "adapter": str(whole / "work/adapter")}, Local(tmp_path))
     assert output["transcribed"] == 4
     ours = [json.loads(line) for line in (tmp_path / "transcript.jsonl").read_text().splitlines()]
-    theirs = [json.loads(line) for line in (whole / "work/transcript.jsonl").read_text().splitlines()]
+    theirs = [json.loads(line) for line in (whole / "work/epochs/2/transcript.jsonl").read_text().splitlines()]
     assert [line["answer_ids"] for line in ours] == [line["answer_ids"] for line in theirs]
     job.transcript(asked, Local(tmp_path))
     bare = [json.loads(line) for line in (tmp_path / "transcript.jsonl").read_text().splitlines()]

@@ -20,10 +20,10 @@ from tunekeeper.core.nouns.training import Version
 from tunekeeper.store.ledgers.runs import find_runs, load_run
 from tunekeeper.store.ledgers.versions import find_versions, load_version
 from tunekeeper.training import planning
-from tunekeeper.training.verbs import require_extra
+from tunekeeper.training.orders import require_extra
 from tunekeeper.workspace import Workspace
 
-from .conftest import BASE, SMALL
+from .conftest import BASE, SMALL, freeze
 
 
 def cycle_of(dataset: DatasetVersion, **options: object) -> Cycle:
@@ -88,9 +88,8 @@ def _continue_it(ws: Workspace, task: Model, dataset: DatasetVersion, parent: Ve
     assert (plan.cost_usd or 0) > 0
 
 
-def test_a_failed_run_stops_the_cycle_with_its_reason(ws: Workspace, task: Model, dataset: DatasetVersion) -> None:
-    ws.blobs.path(dataset.blobs["train"]).chmod(0o644)
-    ws.blobs.path(dataset.blobs["train"]).write_text("broken\n")
+def test_a_failed_run_stops_the_cycle_with_its_reason(ws: Workspace, task: Model) -> None:
+    dataset = freeze(ws, ["broken\n"], [])
     cycle = cycle_of(dataset)
     assert isinstance(training.poke(ws, task, SMALL, cycle), Wait)
     with ws.state.read() as tx:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunekeeper.cli import datachecks, dataversions, frame
+from tunekeeper.cli import datachecks, datacollect, dataimport, dataqueue, datareveal, datareview, dataversions, frame
 
 if TYPE_CHECKING:
     from tunekeeper.core.nouns.data import DatasetVersion
-    from tunekeeper.data.imports import FileReport
 
 app = frame.group("Import, check, freeze and compare training data.")
 
@@ -19,54 +18,7 @@ OptionalModel = Annotated[str | None, typer.Option("--model", help="Model, where
 Out = Annotated[Path, typer.Option("--out", help="Where to write.")]
 
 
-@app.command("import")
-def import_(
-    files: Annotated[list[Path], typer.Argument(help="JSONL, JSON, CSV, TSV or Parquet; a dataset folder; - for stdin.")],
-    model: frame.Model,
-    map: Annotated[list[str] | None, typer.Option("--map", help="field=COLUMN, e.g. user=ticket; several columns: a,b.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="The files become the whole draft.")] = False,
-    dry_run: frame.DryRun = False,
-    dir: frame.Dir = None,
-    json: frame.Json = False,
-) -> int:
-    """Import rows into the draft of a model.
-
-    Example: tunekeeper data import tickets.csv --model support-desk --map user=ticket --map assistant=answer
-    """
-    import sys
-
-    from tunekeeper import data
-    from tunekeeper.core.errors import UserError
-
-    for pair in map or ():
-        if not all(pair.partition("=")):
-            raise UserError(f"--map {pair}: not ROLE=COLUMN", fix="--map user=ticket")
-    ws, project = frame.project(dir)
-    config = project.model(model)
-    mapping = {role.strip(): column.strip() for role, _, column in (pair.partition("=") for pair in map or ())}
-    options: dict[str, Any] = {"mapping": mapping, "replace": replace, "dry_run": dry_run}
-    done = data.import_files(ws, config.task, config.sections["data"], files, stdin=getattr(sys.stdin, "buffer", None), **options)
-    verb = "would add" if dry_run else "added"
-    lines = [f"{verb} {done.added} of {done.rows} rows; the draft of {model} holds {done.examples}"]
-    for label, counted in (("dropped", done.dropped), ("flagged", done.flagged), ("redacted", done.redacted)):
-        lines += [f"{label}: {', '.join(f'{n} {kind}' for kind, n in counted.items())}"] if counted else []
-    lines += [f"  {where}" for where in (done.left_out if dry_run else done.broken)]
-    lines[1:1] = [line for file in done.files for line in _file_lines(file)]
-    lines += [f"each row with its reason: {done.report}"] if done.report else []
-    following = "the same without --dry-run" if dry_run else f"tunekeeper data freeze --model {model}"
-    return frame.emit(done, json, [*lines, f"next: {following}"])
-
-
-def _file_lines(file: FileReport) -> list[str]:
-    """What an import says about one file: its shapes, the columns that were read, and what comes in."""
-    shapes = ", ".join(f"{n} {name}" for name, n in file.formats.items()) or "none readable"
-    dropped = "".join(f", {n} {kind}" for kind, n in file.dropped.items())
-    lines = [f"{file.file}: {file.rows} rows ({shapes}): {file.added} new{dropped}"]
-    if file.columns:
-        lines.append("  columns: " + " ".join(f"--map {role}={column}" for role, column in file.columns.items()))
-    if file.formulas:
-        lines.append(f"  begin as a spreadsheet formula, kept as plain text: {file.formulas}")
-    return lines
+app.registered_commands.extend(dataimport.app.registered_commands)
 
 
 @app.command("freeze")
@@ -134,7 +86,9 @@ def diff(
 def export(
     version: Annotated[str, typer.Argument(help="Version, or `latest` or `draft` with --model.")],
     out: Out,
-    format: Annotated[str, typer.Option("--format", help="openai, sharegpt, alpaca, dpo, parquet or hf.")] = "openai",
+    format: Annotated[
+        str, typer.Option("--format", help="openai, sharegpt, alpaca, dpo, csv, csv-excel, parquet or hf.")
+    ] = "openai",
     split: Annotated[str, typer.Option("--split", help="train, eval or all.")] = "all",
     model: OptionalModel = None,
     dir: frame.Dir = None,
@@ -169,13 +123,14 @@ def log(model: frame.Model, dir: frame.Dir = None, json: frame.Json = False) -> 
             v.train,
             v.eval,
             erased or None,
+            f"{v.report['quality']['score']:.2f}" if v.report.get("quality") else None,
             v.digest[7:19],
             " ".join(named) or None,
             v.note,
         )
         for v, erased, named in found
     ]
-    names = ("version", "created", "train", "eval", "erased", "digest", "tags", "note")
+    names = ("version", "created", "train", "eval", "erased", "quality", "digest", "tags", "note")
     text = frame.table(rows, names) if rows else ["no version yet"]
     return frame.emit({"versions": [{**_version(v), "erased": erased, "tags": named} for v, erased, named in found]}, json, text)
 
@@ -205,3 +160,7 @@ def checkout(
 
 app.registered_commands.extend(datachecks.app.registered_commands)
 app.registered_commands.extend(dataversions.app.registered_commands)
+app.registered_commands.extend(datareview.app.registered_commands)
+app.add_typer(dataqueue.app, name="queue")
+app.registered_commands.extend(datacollect.app.registered_commands)
+app.registered_commands.extend(datareveal.app.registered_commands)

@@ -53,7 +53,8 @@ def check(
         mended["rewrite"] = mending.rewrite_terms(ws, config.task, section, dry_run=dry_run)
     if drop:
         mended["drop"] = mending.drop_bad(ws, config.task, section, context=fits, count=limits.count, dry_run=dry_run)
-    found = checks.check(ws, config.task, section, against=against, context=fits, only=only, count=limits.count)
+    options: dict[str, Any] = {"against": against, "context": fits, "only": only, "count": limits.count}
+    found = checks.check(ws, config.task, section, **options, remember=not dry_run)
     answer = {each.name: getattr(found, each.name) for each in dataclasses.fields(found)} | {"mended": mended, "dry_run": dry_run}
     would = "would have " if dry_run else ""
     lines = [f"{would}rewritten {len(done.changed)} rows{_left(done)}" for name, done in mended.items() if name == "rewrite"]
@@ -70,12 +71,16 @@ def _told(found: CheckReport, only: str | None) -> list[str]:
     nothing = f"no {only}" if only else "nothing is wrong"
     lines = [f"{found.examples} rows: " + (", ".join(f"{n} {kind}" for kind, n in found.counts.items()) or nothing)]
     if found.quality is not None:
-        lines += [f"quality {found.quality:.1%}: rows about which nothing at all is said"]
+        clean = f"{found.clean:.0%} of the rows are clean, {found.low} score below 0.5"
+        lines += [f"quality {found.quality:.2f}: {clean}"]
+    lines += [f"{found.covered:.1%} of the rows are covered by it"] if found.covered is not None else []
     mix = found.mix
     if mix.dated:
         lines += [f"{mix.recent} of {mix.dated} dated rows are from the last {mix.recent_days:g} days before the newest"]
     if mix.synthetic:
         lines += [f"{mix.synthetic} of {mix.examples} rows are synthetic"]
+    if found.balance.labels:
+        lines += [f"labels ({found.balance.field}): " + ", ".join(f"{n} {label}" for label, n in found.balance.labels.items())]
     if found.kinds:
         kinds = [(k.kind, k.count, k.dropped, ", ".join(k.ids)) for k in found.kinds]
         lines += frame.table(kinds, ("kind", "rows", "dropped", "such as"))

@@ -32,7 +32,7 @@ def show(version: Version, model: OptionalModel = None, dir: frame.Dir = None, j
 
     ws = frame.workspace(dir)
     found = versions.resolve(ws, version, model)
-    keys = ("digest", "parent", "created", "note", "examples", "train", "eval", "blobs", "report")
+    keys = ("digest", "parent", "created", "note", "examples", "train", "eval", "manifest", "report")
     answer: dict[str, Any] = {"version": found.id, "model": found.model, **{key: getattr(found, key) for key in keys}}
     answer |= {
         "author": versions.author_of(ws, found),
@@ -45,6 +45,8 @@ def show(version: Version, model: OptionalModel = None, dir: frame.Dir = None, j
 
 
 def _shown(answer: dict[str, Any]) -> list[str]:
+    from tunekeeper.data.scores import sentence
+
     report, created = answer["report"], answer["created"]
     lines = [f"{answer['version']}: {answer['train']} rows to learn from, {answer['eval']} held out"]
     lines += [f"digest    {answer['digest']}", f"parent    {answer['parent'] or 'none'}"]
@@ -57,6 +59,7 @@ def _shown(answer: dict[str, Any]) -> list[str]:
     lines += ["detached  never `latest`, and nothing grows from it"] if answer["detached"] else []
     lines += [f"origin    {_counts(report['origin'])}"] if report.get("origin") else []
     lines += [f"imports   {_counts(report['imports'])}"] if report.get("imports") else []
+    lines += [f"quality   {sentence(report['quality'])}"] if report.get("quality") else []
     lines += [f"topics    {_counts(report['topics'])}"] if report.get("topics") else []
     return lines + [f"warning: {warning}" for warning in report.get("warnings", ())]
 

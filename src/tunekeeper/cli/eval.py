@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunekeeper.cli import frame
+from tunekeeper.cli import evalcoverage, frame
 
 if TYPE_CHECKING:
     from tunekeeper.evaluation.compare import Comparison
@@ -199,3 +199,6 @@ def _flip_lines(found: Comparison) -> Iterator[str]:
         (word, f.case, f.category, f.reason) for word, flips in (("broken", found.broken), ("fixed", found.fixed)) for f in flips
     ]
     yield from frame.table(rows, ("", "case", "category", "why the wrong one is wrong"))
+
+
+app.registered_commands.extend(evalcoverage.app.registered_commands)

@@ -68,17 +68,18 @@ def import_(
     data: frame.Data = None,
     json: frame.Json = False,
 ) -> int:
-    """Add records of models that were served elsewhere; a record that the log knows is skipped.
+    """Add records of models that were served elsewhere, personal data taken out; a record that the log knows is skipped.
 
     Example: tunekeeper log import old-inferences.jsonl
     """
+    from tunekeeper.data.redacting import clean_inference
     from tunekeeper.store.log.imports import read_file
 
     ws = frame.workspace(dir, data, create=data is not None and not dry_run)
     rows = sum(1 for _ in read_file(file))  # all of it is read before anything is written: a broken line imports nothing
     if dry_run:
         return frame.emit({"rows": rows, "added": 0, "skipped": 0, "dry_run": True}, json, f"{file}: {rows} inferences")
-    added, skipped = ws.log.append_import(read_file(file))
+    added, skipped = ws.log.append_import(map(clean_inference, read_file(file)))
     answer: dict[str, Any] = {"rows": rows, "added": added, "skipped": skipped, "dry_run": False}
     return frame.emit(answer, json, f"added {added} of {rows} inferences, {skipped} were known")
 

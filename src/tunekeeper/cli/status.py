@@ -42,6 +42,7 @@ def _lines(found: list[ModelStatus], running: dict[str, int]) -> list[str]:
         rows = [(s.slot, s.version, s.variant, f"{s.weight / 100:g} %", s.observed) for s in each.shares]
         lines += [f"  {row}" for row in frame.table(rows, ("slot", "version", "role", "traffic", "server"))] if rows else []
         lines.append(f"  last 24 h: {each.requests} requests, {each.errors} failed, {each.edits} edited")
+        lines += [f"  collected {each.collected}"] if each.collected else []
         lines += [f"  alert: {reason}" for reason in each.alerts[1:]]
     lines += [] if found else ["no model yet: write models/NAME.yaml"]
     lines.append(f"running: {', '.join(running)}" if running else "nothing is running: tunekeeper up")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -52,6 +53,7 @@ def run(
         return plan(model=model, dataset=dataset, recipe=recipe, start=start, dir=dir, json=json)
     from tunekeeper import jobs, training
     from tunekeeper.training.recipe import read_changes
+    from tunekeeper.training.verbs import wait
     from tunekeeper.training.versions import find_version
 
     ws, config = frame.project(dir)
@@ -64,12 +66,11 @@ def run(
         with ws.state.read() as tx:
             parent = find_version(tx, model, start)
     begun = training.train(ws, found.task, section, chosen, parent=parent, recipe=changes)
-    if begun.state == "running" and begun.job is not None:
-        jobs.wait(ws, begun.job, frame.progress(f"training {model}"))
-    ended = training.collect(ws, begun, rate_usd_per_hour=section.rate_usd_per_hour)
+    ended = wait(ws, begun, frame.progress(f"training {model}"), rate_usd_per_hour=section.rate_usd_per_hour)
     if ended.state != "done" and ended.job is not None:
         jobs.reraise(jobs.look(ws, ended.job))
-    return frame.emit(_shape(ended), json, lambda: _lines(ended))
+    quality = _quality(ws, ended.dataset)
+    return frame.emit(_shape(ended) | {"data_quality": quality}, json, lambda: _lines(ended, quality))
 
 
 @app.command("plan")
@@ -94,7 +95,7 @@ def plan(
     changes = read_changes(recipe) if recipe else None
     chosen = _dataset(ws, model, dataset)
     value = planning.plan(ws, found.task, section, chosen, continued=start is not None, recipe=changes)
-    return frame.emit(planning.as_json(value), json, lambda: _plan_lines(value))
+    return frame.emit(planning.as_json(value), json, lambda: _plan_lines(value), code=0 if value.fits else 1)
 
 
 @app.command("preview")
@@ -119,11 +120,11 @@ def preview(
         return frame.emit(_preview_shape(shown), json, [shown.rendered])
     if model is None or dataset is None:
         raise UserError("train preview needs --checkpoint and --messages, or --model and --dataset")
+    from tunekeeper.training.orders import base_folder, rows_file
     from tunekeeper.training.rows import read_rows
-    from tunekeeper.training.verbs import base_folder
 
     ws, config = frame.project(dir)
-    rows = read_rows(ws.blobs.path(_dataset(ws, model, dataset).blobs["train"]))
+    rows = read_rows(rows_file(ws, _dataset(ws, model, dataset), "train"))
     if not 1 <= row <= len(rows):
         raise UserError(f"--row {row}: the dataset has rows 1 to {len(rows)}")
     shown = previewing.preview(base_folder(ws, config.model(model).task), rows[row - 1])
@@ -141,9 +142,15 @@ def ls(model: OptionalModel = None, dir: frame.Dir = None, json: frame.Json = Fa
     ws = frame.workspace(dir)
     with ws.state.read() as tx:
         found = find_runs(tx, model=model, newest_first=True)
-    header = ("run", "state", "dataset", "rows", "loss", "seconds", "version")
-    rows = [(r.id, r.state, r.dataset, r.rows, _short(r.final_loss), _short(r.seconds), r.version) for r in found]
-    return frame.emit({"runs": found}, json, lambda: frame.table(rows, header))
+    known = {name: _quality(ws, name) for name in {r.dataset for r in found}}
+    scores = {name: quality["score"] if quality else None for name, quality in known.items()}
+    header = ("run", "state", "dataset", "data quality", "rows", "loss", "seconds", "version")
+    rows = [
+        (r.id, r.state, r.dataset, _short(scores[r.dataset]), r.rows, _short(r.final_loss), _short(r.seconds), r.version)
+        for r in found
+    ]
+    runs = [_fields(r) | {"data_quality": scores[r.dataset]} for r in found]
+    return frame.emit({"runs": runs}, json, lambda: frame.table(rows, header))
 
 
 @app.command("show")
@@ -157,7 +164,96 @@ def show(id: Annotated[str, typer.Argument(help="Run id.")], dir: frame.Dir = No
     ws = frame.workspace(dir)
     with ws.state.read() as tx:
         found = load_run(tx, id)
-    return frame.emit(found, json, lambda: _lines(found))
+    quality = _quality(ws, found.dataset)
+    return frame.emit(_fields(found) | {"data_quality": quality}, json, lambda: _lines(found, quality))
+
+
+@app.command("cancel")
+def cancel(id: Annotated[str, typer.Argument(help="Run id.")], dir: frame.Dir = None, json: frame.Json = False) -> int:
+    """End a run now; the best of the epochs that it has finished becomes a version.
+
+    Example: tunekeeper train cancel run_01KE4GSR…
+    """
+    from tunekeeper.training.verbs import cancel
+
+    ws, config = frame.project(dir)
+    found = _run(ws, id)
+    if found.state != "running":
+        raise UserError(f"{id} has ended already: {found.state}", fix=f"tunekeeper train show {id}")
+    rate = config.model(found.model).sections["training"].rate_usd_per_hour
+    ended = cancel(ws, found, rate_usd_per_hour=rate)
+    return frame.emit(
+        _shape(ended), json, [f"{ended.id}: {ended.ended}", *([f"kept as {ended.version}"] if ended.version else [])]
+    )
+
+
+@app.command("compare")
+def compare(
+    a: Annotated[str, typer.Argument(help="Run id, or a version such as desk@v1.2.")],
+    b: Annotated[str, typer.Argument(help="The run or version to compare it with.")],
+    dir: frame.Dir = None,
+    json: frame.Json = False,
+) -> int:
+    """What went into two runs differently, data included, and what came out.
+
+    Example: tunekeeper train compare support-desk@v1.1 support-desk@v1.2
+    """
+    from tunekeeper.data.differences import as_text, diff
+    from tunekeeper.training.comparing import compare
+
+    ws = frame.workspace(dir)
+    first, second = _run(ws, a), _run(ws, b)
+    found = compare(first, second)
+    data = diff(ws, first.dataset, second.dataset) if first.dataset != second.dataset else None
+    lines = [f"{change.what}: {_told(change.a)} → {_told(change.b)}" for change in found.changes] or [
+        "nothing differs that went in"
+    ]
+    lines += frame.table([(name, _short(x), _short(y)) for name, (x, y) in found.outcome.items()], ("outcome", a, b))
+    lines += found.says
+    return frame.emit({"comparison": found, "data": data}, json, lambda: [*lines, *(as_text(data) if data else [])])
+
+
+@app.command("reproduce")
+def reproduce(
+    id: Annotated[str, typer.Argument(help="Run id, or the version it made.")], dir: frame.Dir = None, json: frame.Json = False
+) -> int:
+    """Train a run again from what is on record and say whether it comes out the same.
+
+    Example: tunekeeper train reproduce support-desk@v1.1
+    """
+    from tunekeeper.training.reproducing import reproduce
+
+    ws, config = frame.project(dir)
+    run = _run(ws, id)
+    found = config.model(run.model)
+    done = reproduce(ws, found.task, found.sections["training"], run, frame.progress(f"training {run.id} again"))
+    lines = [
+        f"{done.verdict}: weights differ by at most {done.largest_difference:.3g}",
+        f"final loss {done.loss[0]:.4f} then, {done.loss[1]:.4f} now",
+    ]
+    lines += [f"{name}: {_told(then)} then, {_told(now)} now" for name, (then, now) in done.machine.items()]
+    return frame.emit(done, json, lines, code=1 if done.verdict == "different" else 0)
+
+
+def _run(ws: Workspace, name: str) -> TrainingRun:
+    """A run by its id, or by the version it made. Raises NotFound."""
+    from tunekeeper.core.errors import NotFound
+    from tunekeeper.store.ledgers.runs import load_run
+    from tunekeeper.training.versions import find_version
+
+    with ws.state.read() as tx:
+        if "@" not in name:
+            return load_run(tx, name)
+        version = find_version(tx, name.partition("@")[0], name)
+        if version.run is None:
+            raise NotFound(f"{version.id} was not trained here", fix="tunekeeper train ls")
+        return load_run(tx, version.run)
+
+
+def _told(value: object) -> str:
+    """A value for people: digests short, nothing as a dash."""
+    text = "–" if value is None else str(value)
+    return text[:19] + "…" if text.startswith("sha256:") else text
 
 
 def _run_folder(checkpoint: Path, data: Path | None, recipe: Path | None, out: Path | None, *, dry_run: bool, json: bool) -> int:
@@ -198,17 +294,41 @@ def _shape(run: TrainingRun) -> dict[str, Any]:
         "tokens_per_second": run.tokens_per_second,
         "loss": run.final_loss,
         "loss_curve": run.loss,
+        "eval_loss": run.eval_loss,
+        "task": run.task,
+        "epoch": run.epoch,
+        "kept": run.kept,
         "adapter": run.adapter,
         "warnings": run.warnings,
     }
 
 
-def _lines(run: TrainingRun) -> Iterator[str]:
+def _fields(run: TrainingRun) -> dict[str, Any]:
+    return {each.name: getattr(run, each.name) for each in dataclasses.fields(run)}
+
+
+def _quality(ws: Workspace, dataset: str) -> dict[str, Any] | None:
+    """How good the data of a run was when it was frozen: the ceiling on what it can learn; None where nobody looked."""
+    from tunekeeper.core.errors import NotFound
+    from tunekeeper.data.versions import resolve
+
+    try:
+        return resolve(ws, dataset).report.get("quality")
+    except (NotFound, UserError):
+        return None
+
+
+def _lines(run: TrainingRun, quality: dict[str, Any] | None) -> Iterator[str]:
+    from tunekeeper.data.scores import sentence
     from tunekeeper.training.verbs import describe
 
     yield describe(run) if run.state == "done" else f"{run.id} {run.state}: {run.ended or 'not ended'}"
     yield f"run {run.id} · recipe {run.recipe_digest[:19]} · base {run.base_digest[:19]} · dataset {run.dataset_digest[:19]}"
+    if quality:
+        yield f"data quality {sentence(quality)}"
     if run.loss:
+        if run.kept:
+            yield run.kept
         yield "loss " + " ".join(f"{value:.3f}" for value in run.loss[:: max(1, len(run.loss) // 12)])
     yield from (f"note: {line}" for line in run.warnings)
 
@@ -218,7 +338,13 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
     yield f"{plan.steps} steps"
     if plan.left_out:
         yield f"{plan.left_out} rows are longer than max_tokens and left out"
-    yield f"{plan.adapter_parameters:,} of {plan.base_parameters:,} parameters, about {plan.memory_bytes / 1e6:,.0f} MB"
+    rests = f"as {plan.memory_runs} earlier runs took" if plan.memory_runs else "by formula; the first run will tell"
+    yield f"{plan.adapter_parameters:,} of {plan.base_parameters:,} parameters, about {plan.memory_bytes / 1e6:,.0f} MB ({rests})"
+    yield f"{plan.device} has {plan.device_bytes / 1e6:,.0f} MB, {plan.free_bytes / 1e6:,.0f} MB of it free"
+    if not plan.fits:
+        yield "it does not fit, and would be refused"
+    if plan.suggestion:
+        yield f"to need less, put into the recipe: {plan.suggestion}"
     if plan.seconds is None:
         yield "time: not known before the first run of this base on this machine"
     else:

@@ -205,6 +205,8 @@ def load_model(path: Path, *, name: str | None = None, sections: Mapping[str, ty
     parts: dict[str, Any] = {room: build(_kind(room, sections), _section(file, room), file, (room,)) for room in ROOMS}
     if isinstance(parts["serving"], Serving):
         parts["serving"] = checked_section(stem, parts["serving"], file, ("serving",))
+    if hasattr(parts["data"], "located"):
+        parts["data"] = parts["data"].located(path.parent.parent)
     return ModelConfig(task=task, sections=parts, file=file)
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from typing import Any
 
 from tunekeeper.core.errors import DataError
 from tunekeeper.core.nouns.data import Example
+from tunekeeper.data import tallies
 from tunekeeper.data.config import Config
-from tunekeeper.data.examples import created_of, topic_of
+from tunekeeper.data.examples import parsed, topic_of
 from tunekeeper.data.findings import Finding, finding
 from tunekeeper.text.fingerprints import answer_of, prompt_of
 from tunekeeper.text.vocabulary import Glossary
-
-_SYNTHETIC = ("synthetic", "generated", "augmented")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,65 +34,137 @@ class Mix:
     """Rows that a machine made up."""
 
 
-def is_synthetic(example: Example) -> bool:
-    """Whether the row's metadata says that a machine made it up."""
-    flag = example.metadata.get("synthetic")
-    if isinstance(flag, str):
-        flag = flag.casefold() in ("true", "yes", "1")
-    return bool(flag) or str(example.metadata.get("source", example.metadata.get("origin", ""))).casefold() in _SYNTHETIC
+LEAST_ROWS = 50
+"""Rows of a set below which its balance is not judged."""
+MOST_LABELS = 50
+"""Different answers above which they are no labels."""
+LONGEST_LABEL = 60
+"""Characters of a label."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Balance:
+    """How the rows of a set are spread."""
+
+    topics: dict[str, int]
+    """Topic → rows, most first; rows without one under `none`."""
+    field: str | None
+    """Field of the JSON answers that is their label; `answer` where the whole answer is one; None where there are no labels."""
+    labels: dict[str, int]
+    """Label → rows, most first."""
+
+
+def spread(examples: Iterable[Example]) -> Balance:
+    """The spread over topics, and over the labels that the answers teach; read once and not held.
+
+    Labels are the first field of the JSON answers that holds one of few values in most rows, else the answers themselves where
+    they are few and short.
+    """
+    rows, objects, counted = 0, 0, Counter[str]()
+    fields: dict[str, _Few] = {}
+    whole = _Few()
+    for example in examples:
+        rows += 1
+        counted[topic_of(example) or "none"] += 1
+        answer = answer_of(example.messages).strip()
+        value = parsed(answer)
+        if isinstance(value, dict):
+            objects += 1
+            for name in value if len(fields) < MOST_LABELS else fields.keys() & value.keys():
+                fields.setdefault(name, _Few()).take(value.get(name))
+        elif answer and "\n" not in answer:
+            whole.take(" ".join(answer.split()))
+    most = min(MOST_LABELS, rows // 5)
+    of_objects = 2 * objects >= rows
+    named = next((name for name, few in fields.items() if few.are_labels(objects, most)), None) if of_objects else None
+    answers = not of_objects and whole.are_labels(rows, most)
+    labels = fields[named].values if named is not None else whole.values if answers else Counter[str]()
+    field = named if named is not None else "answer" if answers else None
+    return Balance(topics=dict(counted.most_common()), field=field, labels=dict(labels.most_common()))
+
+
+@dataclass(slots=True)
+class _Few:
+    """Values that are counted as long as they are few and short enough to be labels."""
+
+    values: Counter[str] = dataclasses.field(default_factory=Counter)
+    taken: int = 0
+    many: bool = False
+
+    def take(self, value: Any) -> None:
+        if self.many or value == "" or not isinstance(value, str | bool | int):
+            return
+        text = str(value).casefold() if isinstance(value, bool) else str(value)
+        self.taken += 1
+        self.values[text] += 1
+        self.many = len(self.values) > MOST_LABELS or len(text) > LONGEST_LABEL
+
+    def are_labels(self, of: int, most: int) -> bool:
+        """Whether at least half of so many answers have one, and they are at most `most`."""
+        return not self.many and 0 < len(self.values) <= most and 2 * self.taken >= of
+
+
+def imbalance(found: Balance, rows: int, section: Config) -> list[Finding]:
+    """A finding for each label, else topic, that has too large a part of so many rows or too few of them (DATA-20)."""
+    if rows < LEAST_ROWS:
+        return []
+    what = "label" if found.labels else "topic"
+    counted = found.labels or {topic: n for topic, n in found.topics.items() if topic != "none"}
+    total = sum(counted.values())
+    made = []
+    for name, n in counted.items() if len(counted) > 1 else ():
+        if n > section.label_share * total:
+            detail = f"{what} {name!r} has {n} of {total} rows ({n / total:.0%}); {section.label_share:.0%} are allowed"
+            made.append(Finding(kind="imbalance", topic=name, detail=detail))
+        elif n < section.label_rows:
+            detail = f"{what} {name!r} has {n} of {total} rows; {section.label_rows} are the least to learn it from"
+            made.append(Finding(kind="imbalance", topic=name, detail=detail))
+    return made
 
 
 def synthetic_only(examples: Sequence[Example]) -> list[Finding]:
     """One finding when every row is made up (DATA-10)."""
-    if not examples or not all(map(is_synthetic, examples)):
-        return []
-    return [Finding(kind="synthetic_only", detail=f"all {len(examples)} rows are synthetic; none shows real traffic")]
+    return tallies.synthetic_only(tallies.of_examples(examples))
 
 
 def synthetic_share(examples: Sequence[Example], section: Config) -> list[Finding]:
     """One finding when more than the allowed part of the rows is made up, but not all of them."""
-    made_up = sum(map(is_synthetic, examples))
-    if made_up == len(examples) or made_up <= section.synthetic_share * len(examples):
-        return []
-    share = f"{made_up} of {len(examples)} rows ({made_up / len(examples):.0%}) are synthetic"
-    return [Finding(kind="synthetic_share", detail=f"{share}; {section.synthetic_share:.0%} are allowed")]
+    return tallies.synthetic_share(tallies.of_examples(examples), section)
 
 
 def refuse_synthetic_only(model: str, examples: Sequence[Example]) -> None:
     """Raise DataError when every row is made up: a model that learns from no real row is not what its users need."""
-    for found in synthetic_only(examples):
+    refuse_made_up(model, tallies.of_examples(examples))
+
+
+def refuse_made_up(model: str, tally: tallies.Tally) -> None:
+    """`refuse_synthetic_only` for rows that were counted."""
+    for found in tallies.synthetic_only(tally):
         raise DataError(f"{model}: {found.detail}", fix="import real rows, or freeze them all the same with --force")
 
 
 def mix(examples: Sequence[Example], section: Config) -> Mix:
     """How old the rows are and how many a machine made up."""
-    dates = [date for date in (created_of(e.metadata) for e in examples) if date is not None]
-    start = max(dates) - timedelta(days=section.recent_days) if dates else None
+    return mix_of(tallies.of_examples(examples), section)
+
+
+def mix_of(tally: tallies.Tally, section: Config) -> Mix:
+    """`mix` for rows that were counted."""
     return Mix(
-        examples=len(examples),
-        dated=len(dates),
-        recent=sum(date > start for date in dates) if start is not None else 0,
+        examples=tally.rows,
+        dated=len(tally.dates),
+        recent=tallies.recent(tally, section),
         recent_days=section.recent_days,
-        synthetic=sum(map(is_synthetic, examples)),
+        synthetic=tally.made_up,
     )
 
 
 def recency(examples: Sequence[Example], section: Config) -> list[Finding]:
     """One finding when the recent days hold more than their share of a set that reaches further back (DATA-24)."""
-    dates = [date for date in (created_of(e.metadata) for e in examples) if date is not None]
-    if not dates:
-        return []
-    newest, span = max(dates), timedelta(days=section.recent_days)
-    recent = sum(date > newest - span for date in dates)
-    if recent == len(dates) or recent <= section.recent_share * len(dates):
-        return []
-    share = recent / len(dates)
-    allowed = f"the last {section.recent_days:g} days; {section.recent_share:.0%} are allowed"
-    detail = f"{recent} of {len(dates)} dated rows ({share:.0%}) are from {allowed}"
-    return [Finding(kind="recency", detail=detail)]
+    return tallies.recency(tallies.of_examples(examples), section)
 
 
-def stale_vocabulary(examples: Sequence[Example], renames: Mapping[str, str]) -> list[Finding]:
+def stale_vocabulary(examples: Iterable[Example], renames: Mapping[str, str]) -> list[Finding]:
     """A finding for each row and each old term of the glossary in it, with the new one (DATA-26)."""
     glossary = Glossary(renames)
     found = []
@@ -111,10 +183,4 @@ def topics(examples: Sequence[Example]) -> dict[str, int]:
 
 def side_bias(examples: Sequence[Example]) -> str | None:
     """One sentence when a topic's share differs by more than 10 points between the sides, 50 held-out rows at least (DATA-25)."""
-    held = [e for e in examples if e.split == "eval"]
-    train = [e for e in examples if e.split == "train"]
-    if len(held) < 50 or not train:
-        return None
-    a, b = topics(train), topics(held)
-    gap, topic = max((abs(a.get(t, 0) / len(train) - b.get(t, 0) / len(held)), t) for t in {*a, *b})
-    return f"topic {topic!r}: {gap:.0%} apart between train and eval" if gap > 0.1 else None
+    return tallies.side_bias(tallies.of_examples(examples))

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from functools import partial
 from typing import Literal
 
 import orjson
 
 from tunekeeper.core.errors import NotFound
-from tunekeeper.core.nouns.data import DatasetVersion, Example, Split
-from tunekeeper.data import drafts, versions
+from tunekeeper.core.nouns.data import DatasetVersion, Example
+from tunekeeper.data import lines, versions
 from tunekeeper.data.differences import same_content, word_changes
 from tunekeeper.data.examples import decode, question_key
+from tunekeeper.data.lines import Line
 from tunekeeper.text.fingerprints import answer_of, prompt_of
 from tunekeeper.workspace import Workspace
 
@@ -66,9 +67,9 @@ def blame(ws: Workspace, id: str, model: str, *, version: str | None = None) -> 
     """
     tip = versions.latest(ws, model) if version is None else versions.resolve(ws, version, model)
     line = versions.lineage(ws, tip)
-    places = [_Place([(side, versions.blob_path(ws, each, side)) for side in versions.SIDES]) for each in line]
+    places = [_Place(partial(versions.read_lines, ws, each)) for each in line]
     if version is None:
-        places.append(_Place([(None, drafts.folder(ws, model) / "draft.jsonl")]))
+        places.append(_Place(partial(lines.of_draft, versions.draft_path(ws, model))))
     states = follow(id, [(place.find, place.asks) for place in places])
     last = next((state for state in reversed(states) if state is not None), None)
     if last is None:
@@ -107,11 +108,11 @@ def follow(id: str, places: Sequence[tuple[Find, Asks]]) -> list[Example | None]
 
 
 class _Place:
-    """Rows as lines of JSONL files, looked through without decoding those that cannot be meant."""
+    """Rows as lines, looked through without decoding those that cannot be meant."""
 
-    def __init__(self, files: Sequence[tuple[Split | None, Path]]) -> None:
-        """`files`: side (None where each line says it) and file; a missing one holds no rows."""
-        self._files = files
+    def __init__(self, read: Callable[[], Iterable[Line]]) -> None:
+        """`read`: gives all of them, each time it is called."""
+        self._read = read
 
     def find(self, id: str) -> Example | None:
         """The row of this name."""
@@ -125,11 +126,7 @@ class _Place:
         return next(rows, None)
 
     def _rows(self, mark: bytes) -> Iterator[Example]:
-        for side, path in self._files:
-            if not path.exists():
-                continue
-            with path.open("rb") as file:
-                yield from (decode(line, side) for line in file if mark in line)
+        return (decode(line, side) for line, side in self._read() if mark in line)
 
 
 def _events(ws: Workspace, places: Sequence[DatasetVersion | None], states: Sequence[Example | None]) -> Iterator[Event]:

@@ -5,16 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tunekeeper.core.errors import DataError, UserError
 from tunekeeper.core.nouns.data import Example
+from tunekeeper.core.nouns.evaluation import Case
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import balance, contradictions, coverage, drafts, duplicates, quality, versions
+from tunekeeper.data import (
+    balance,
+    contradictions,
+    coverage,
+    drafts,
+    duplicates,
+    filerows,
+    language,
+    quality,
+    scores,
+    sides,
+    tallies,
+    usage,
+    versions,
+)
 from tunekeeper.data.config import Config
-from tunekeeper.data.examples import make_example
+from tunekeeper.data.examples import TOPIC_KEYS, make_example, parsed
 from tunekeeper.data.findings import KINDS, Finding, counts, finding
 from tunekeeper.data.formats import read_rows
 from tunekeeper.data.quality import CountTokens
+from tunekeeper.data.redacting import redactor_of
 from tunekeeper.data.rows import Conversation
 from tunekeeper.text.fingerprints import text_of
 from tunekeeper.text.redaction import Redactor
@@ -51,11 +68,21 @@ class CheckReport:
     examples: int
     """Rows that were looked at."""
     quality: float | None
-    """Part of those rows with nothing wrong, 0 to 1; None without rows."""
+    """Score of the set, 0 to 1 (`data/scores.py`); None without rows."""
+    clean: float | None
+    """Part of the rows about which nothing at all is said, 0 to 1; None without rows."""
+    low: int
+    """Rows with a score below 0.5."""
+    scores: dict[str, float]
+    """Id → score of each row that has less than 1, lowest first."""
     kinds: tuple[KindReport, ...]
     """The same by kind, most frequent first."""
     mix: balance.Mix
     """How old the rows are, and how many a machine made up."""
+    balance: balance.Balance
+    """How the rows are spread over topics and over the labels they teach."""
+    covered: float | None = None
+    """Part of the rows, 0 to 1, that the suite or evaluation file covers; None without one."""
 
 
 def check(
@@ -68,47 +95,85 @@ def check(
     context: int | None = None,
     only: str | None = None,
     count: CountTokens | None = None,
+    remember: bool = True,
 ) -> CheckReport:
     """Look at the draft of `task` (where there is none: at its newest version), and at what its imports dropped.
 
     `against`: a suite or evaluation file, for leaks and coverage. `glossary`: old → new term, besides the configured ones.
-    `context`: tokens that fit, measured with `count`. `only`: report this kind alone. Raises DataError, UserError.
+    `context`: tokens that fit, measured with `count`. `only`: report this kind alone. `remember`: note the quality beside the
+    draft, for the version that is frozen from just that. Raises DataError, UserError.
     """
     if only is not None and only not in KINDS:
         raise UserError(f"no kind of finding is called {only!r}", fix=f"choose from {', '.join(KINDS)}")
-    examples = drafts.load_draft(ws, task.name) or versions.newest_examples(ws, task.name)
+    path = versions.draft_path(ws, task.name)
+    state = scores.state_of(path)
+    examples = filerows.rows_of(path) or versions.newest_examples(ws, task.name)
     lines = drafts.load_findings(ws, task.name)
     kept = [drafts.to_finding(row) for row in lines]
     if not examples and not kept:
         raise DataError(f"{task.name} has no draft and no dataset", fix=f"tunekeeper data import FILE --model {task.name}")
     section = replace(section, glossary={**section.glossary, **(glossary or {})})
-    found = [*kept, *inspect(examples, section, context=context, count=count)]
+    spread, tally = balance.spread(examples), tallies.of_examples(examples)
+    found = [*kept, *inspect(examples, section, context=context, count=count, format=task.format)]
+    found += tallies.synthetic_only(tally) + tallies.synthetic_share(tally, section) + tallies.recency(tally, section)
+    found += balance.imbalance(spread, len(examples), section)
+    covered = None
     if against is not None:
         held = read_held(against)
-        found += coverage.leaks(examples, held, section.near_duplicate, where=against.name)
+        covered = usage.coverage_of_usage(usage.asked_of_examples(examples), usage.asked_of_examples(held)).share
+        found += coverage.leaks(examples, held, section.leak_similarity, where=against.name)
         found += coverage.uncovered(examples, held, section.uncovered_share, where=against.name)
     out = {drafts.to_finding(row) for row in lines if row.get("action") == "dropped"}
-    return _report(examples, found, only, out, balance.mix(examples, section))
+    live = _live(examples, found, out)
+    whole = scores.quality_of(examples, live)
+    if whole is not None and state is not None and remember:
+        scores.remember(path, state, whole)
+    shown = tuple(f for f in dict.fromkeys(found) if only is None or f.kind == only)
+    each = sorted(scores.row_scores(examples, live).items(), key=lambda item: item[1])
+    return CheckReport(
+        findings=shown,
+        counts=counts(shown),
+        examples=len(examples),
+        quality=None if whole is None else whole.score,
+        clean=None if whole is None else whole.clean,
+        low=0 if whole is None else whole.low,
+        scores={id: score for id, score in each if score < 1},
+        kinds=by_kind(shown, out),
+        mix=balance.mix_of(tally, section),
+        balance=spread,
+        covered=covered,
+    )
 
 
 def inspect(
-    examples: Sequence[Example], section: Config, *, context: int | None = None, count: CountTokens | None = None
+    examples: Sequence[Example],
+    section: Config,
+    *,
+    context: int | None = None,
+    count: CountTokens | None = None,
+    format: Mapping[str, Any] | None = None,
 ) -> list[Finding]:
-    """Every check that needs the rows alone."""
+    """Every check that needs the rows alone. `format`: of the model's answers."""
     found: list[Finding] = []
-    redactor = Redactor(section.redact)
+    redactor = redactor_of(section)
     for example in examples:
-        found += quality.examine(example, section, context=context, count=count)
+        found += quality.examine(example, section, context=context, count=count, format=format)
         found += personal(example, redactor)
-    found += duplicates.exact_duplicates(examples)
+    found += compared(examples, section)
+    found += language.switched(examples)
+    return found + (balance.stale_vocabulary(examples, section.glossary) if section.glossary else [])
+
+
+def compared(examples: Sequence[Example], section: Config) -> list[Finding]:
+    """What a comparison of the rows with each other finds: duplicates, contradictions, leaks and bias between the sides."""
+    if isinstance(examples, filerows.FileRows):
+        return filerows.compared(examples, section)
+    found = duplicates.exact_duplicates(examples)
     found += duplicates.near_duplicates(examples, section.near_duplicate)
-    found += contradictions.contradictions(examples)
-    found += balance.stale_vocabulary(examples, section.glossary)
+    found += contradictions.contradictions(examples, section.near_duplicate)
     train, held = [e for e in examples if e.split == "train"], [e for e in examples if e.split == "eval"]
-    found += coverage.leaks(train, held, section.near_duplicate, where="the held-out side")
-    return (
-        found + balance.synthetic_only(examples) + balance.synthetic_share(examples, section) + balance.recency(examples, section)
-    )
+    found += coverage.leaks(train, held, section.leak_similarity, where="the held-out side")
+    return found + sides.side_bias(examples)
 
 
 def personal(example: Example, redactor: Redactor) -> list[Finding]:
@@ -120,39 +185,35 @@ def personal(example: Example, redactor: Redactor) -> list[Finding]:
     return [finding("pii", example, ", ".join(f"{kind} {n}" for kind, n in sorted(total.items())))] if total else []
 
 
-def quality_score(rows: int, found: Iterable[Finding]) -> float | None:
-    """Part of `rows` about which no finding speaks, 0 to 1; None without rows."""
-    if rows == 0:
-        return None
-    return max(0.0, 1 - len({f.id for f in found if f.id is not None}) / rows)
-
-
 def read_held(path: Path) -> list[Example]:
     """The rows of a suite (YAML) or of a file of rows, answers not needed. Raises DataError."""
     if path.suffix.casefold() in (".yaml", ".yml"):
         from tunekeeper.scoring.suites import load_suite
 
         suite = load_suite(path)
-        talks = [
-            (c.id, Conversation(messages=c.messages, metadata={"category": c.category} if c.category else {}))
-            for c in suite.cases
-        ]
-        return [make_example(talk, source=f"file:{path.name}", id=id) for id, talk in talks]
+        return [make_example(_talk(case), source=f"file:{path.name}", id=case.id) for case in suite.cases]
     rows = [row for row in read_rows(path) if row.conversation is not None]
     if not rows:
         raise DataError(f"{path.name}: no row can be read", fix="give a suite, or rows with `messages`")
     return [make_example(row.conversation, source=f"file:{row.file}:{row.line}") for row in rows if row.conversation is not None]
 
 
-def _report(
-    examples: Sequence[Example], found: list[Finding], only: str | None, out: Set[Finding], mix: balance.Mix
-) -> CheckReport:
-    shown = tuple(f for f in dict.fromkeys(found) if only is None or f.kind == only)
-    live = {e.id for e in examples}
-    score = quality_score(len(examples), (f for f in found if f.id in live and f not in out))
-    return CheckReport(
-        findings=shown, counts=counts(shown), examples=len(examples), quality=score, kinds=by_kind(shown, out), mix=mix
-    )
+def _live(examples: Sequence[Example], found: Iterable[Finding], out: Set[Finding]) -> list[Finding]:
+    """Findings about rows of the draft and about the whole; what was dropped or redacted is no longer wrong with them."""
+    ids = {e.id for e in examples}
+    return [
+        f
+        for f in found
+        if f not in out and (f.id in ids or f.file is None) and not (f.kind == "pii" and f.detail.startswith("redacted"))
+    ]
+
+
+def _talk(case: Case) -> Conversation:
+    """A case as a row without an answer; its topic is its category, else that of the answer it expects."""
+    expected = parsed(case.expected) if isinstance(case.expected, str) else case.expected
+    named = expected if isinstance(expected, dict) else {}
+    topic = case.category or next((named[key] for key in TOPIC_KEYS if isinstance(named.get(key), str)), "")
+    return Conversation(messages=case.messages, metadata={"category": topic} if topic else {})
 
 
 def by_kind(found: Sequence[Finding], out: Set[Finding]) -> tuple[KindReport, ...]:

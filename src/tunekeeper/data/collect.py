@@ -11,13 +11,16 @@ from tunekeeper.core.nouns.data import DatasetVersion, Example
 from tunekeeper.core.nouns.retraining import Answer, Cycle, Done, Model, Stop, Wait
 from tunekeeper.core.nouns.serving import Inference
 from tunekeeper.data import balance, drafts, versions
+from tunekeeper.data.admission import presentable
+from tunekeeper.data.collection import history
 from tunekeeper.data.config import Config
 from tunekeeper.data.differences import compare
 from tunekeeper.data.merge import Merge, Recent, merge
+from tunekeeper.data.redacting import redactor_of
+from tunekeeper.data.reviewed import preferences
 from tunekeeper.data.sources import CORRECTING, Correction, asked_messages, corrections, served_answer
 from tunekeeper.store.ledgers.reviews import find_reviews
 from tunekeeper.text.fingerprints import prompt_of
-from tunekeeper.text.redaction import Redactor
 from tunekeeper.workspace import Workspace
 
 MOST = 20_000
@@ -34,6 +37,8 @@ class Collected:
     """Right answers, oldest first; some confirm what was served."""
     recent: tuple[Recent, ...]
     """Every answered request, corrected or not."""
+    left_out: int = 0
+    """Corrections that a check refuses, that were dropped before, or that are beyond what one user may give."""
 
     @property
     def changed(self) -> int:
@@ -73,18 +78,33 @@ def _collect_locked(ws: Workspace, task: Model, section: Config, cycle: Cycle) -
         first = versions.freeze_locked(ws, task.name, old, section, note=cycle.why, by="data", report={"cycle": cycle.id})
         return Done(record=first.id, note=f"{first.id}, {first.examples} rows, the first version")
     before = list(versions.read_examples(ws, parent))
-    collected = gather(ws, task, section, parent.created)
-    edited = compare(before, old).counts["unchanged"] != max(len(before), len(old))
+    collected = gather(ws, task, section, parent.created, draft=old)
+    edited = _edited_by_hand(ws, task.name, before, old)
     if collected.changed < section.min_corrections and not edited:
         why = f"{collected.changed} corrections since {parent.id}, {section.min_corrections} are needed"
         return Stop(why=why, outcome="inconclusive")
-    merged = merge(old, collected.corrections, collected.recent, section)
-    version = _freeze_merged(ws, task, section, cycle, parent, before, old, merged)
+    merged = merge(old, collected.corrections, collected.recent, section, at=ws.clock.utc())
+    fresh = {e.id for e in old} - {e.id for e in before}
+    extra = {
+        "collected before": sum(e.id in fresh and e.source.startswith("inference:") for e in old),
+        "left out": collected.left_out,
+    }
+    version = _freeze_merged(ws, task, section, cycle, parent, before, old, merged, extra)
     if version.id == parent.id:
         return Stop(
             why=f"{len(collected.corrections)} corrections since {parent.id} change nothing in it", outcome="inconclusive"
         )
     return Done(record=version.id, note=str(version.report.get("sentence", "")))
+
+
+def _edited_by_hand(ws: Workspace, model: str, before: Sequence[Example], old: Sequence[Example]) -> bool:
+    """Whether the draft differs from its parent by more than what `data collect` did to it: corrections are counted apart."""
+    runs = history(ws, model)
+    came, went = ({id for run in runs for id in run[key]} for key in ("added", "removed"))
+    new = came - {e.id for e in before}
+    theirs = [e for e in before if e.id not in went]
+    ours = [e for e in old if e.id not in new and e.id not in came & went]
+    return compare(theirs, ours).counts["unchanged"] != max(len(theirs), len(ours))
 
 
 def _freeze_merged(
@@ -96,9 +116,10 @@ def _freeze_merged(
     before: Sequence[Example],
     old: Sequence[Example],
     merged: Merge,
+    extra: dict[str, int],
 ) -> DatasetVersion:
     examples = versions.reassigned(ws, task.name, merged.examples, old, section)
-    parts = _remembered(ws, task.name, cycle.id, merged)
+    parts = _remembered(ws, task.name, cycle.id, merged, extra)
     drafts.save_draft(ws, task.name, examples)
     changes = compare(before, examples).counts
     told = ", ".join(f"{n} {name}" for name, n in parts.items() if n)
@@ -109,7 +130,7 @@ def _freeze_merged(
     return versions.freeze_locked(ws, task.name, examples, section, note=cycle.why, by="data", report=report)
 
 
-def _remembered(ws: Workspace, model: str, cycle: str, merged: Merge) -> dict[str, int]:
+def _remembered(ws: Workspace, model: str, cycle: str, merged: Merge, extra: dict[str, int]) -> dict[str, int]:
     """What the merge did, by kind. Noted before the draft is replaced: after a kill, the merge of the new draft does nothing."""
     parts = {
         "corrections": len(merged.added),
@@ -122,23 +143,31 @@ def _remembered(ws: Workspace, model: str, cycle: str, merged: Merge) -> dict[st
     known = drafts.read_mappings(path)
     if not any(parts.values()) and known and known[0]["cycle"] == cycle:
         return dict(known[0]["parts"])
+    parts |= extra
     drafts.write_rows(path, [{"cycle": cycle, "parts": parts}])
     return parts
 
 
-def gather(ws: Workspace, task: Model, section: Config, since: datetime | None) -> Collected:
-    """What people said about answers of `task` since a moment: feedback, reviews, and the traffic they said nothing about."""
+def gather(ws: Workspace, task: Model, section: Config, since: datetime | None, *, draft: Sequence[Example] = ()) -> Collected:
+    """What people said about answers of `task` since a moment: feedback, reviews, and the traffic they said nothing about.
+
+    `draft`: the rows it would join, which count where one user may give so many.
+    """
     traffic = ws.log.find(model=task.name, since=since, limit=MOST, newest_first=True)
     feedback = ws.log.feedback(model=task.name, since=since, kind=CORRECTING)
     with ws.state.read() as tx:
-        done = find_reviews(tx, model=task.name, state="done")
+        done = find_reviews(tx, model=task.name, state=("done", "gold"))
     reviews = [item for item in done if since is None or item.done_at is None or item.done_at >= since]
     said = {f.request_id for f in feedback} | {item.request_id for item in reviews}
     traffic += _older(ws, task.name, said - {i.request_id for i in traffic})
-    found = corrections(traffic, feedback, reviews, system=task.system, redactor=Redactor(section.redact))
-    changed = {c.example.id for c in found if c.changed}
+    found = corrections(traffic, feedback, reviews, system=task.system, redactor=redactor_of(section))
+    found += preferences(reviews, task, section)
+    dropped = drafts.load_findings(ws, task.name)
+    fit = presentable(draft, [c.example for c in found], dropped, section, format=task.format)
+    taken = [c for c in found if c.example.id in fit]
+    changed = {c.example.id for c in taken if c.changed}
     recent = [seen for inference in traffic if (seen := _recent(inference, inference.request_id in changed)) is not None]
-    return Collected(corrections=tuple(found), recent=tuple(recent))
+    return Collected(corrections=tuple(taken), recent=tuple(recent), left_out=len(found) - len(taken))
 
 
 def _older(ws: Workspace, model: str, ids: set[str]) -> list[Inference]:

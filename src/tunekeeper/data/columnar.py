@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tunekeeper.core.errors import DataError, MissingExtra
+from tunekeeper.data import archives, arrowpacked
 
 GROUP_LIMIT = 1 << 30
 """Bytes of one row group after unpacking; a Parquet file with a larger one is refused before it is read."""
@@ -24,40 +25,42 @@ _DAMAGE = (OSError, ValueError, TypeError, LookupError, RuntimeError, MemoryErro
 """What pyarrow's errors are made of."""
 NumberedRow = tuple[int, dict[str, Any] | None]
 """A row's number from 1 and its cells that hold something; None for a row above the limit."""
-SUFFIXES = (".parquet", ".arrow", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+SUFFIXES = (".parquet", ".arrow", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".zst", ".gz", ".xlsx")
 """Kinds of files taken from a dataset folder, the first kind that is there."""
 _NOT_ROWS = ("state.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json")
 
 
-def read_parquet(path: Path) -> tuple[list[str], Iterator[NumberedRow]]:
+def read_parquet(path: Path, name: str) -> tuple[list[str], Iterator[NumberedRow]]:
     """Columns and rows of a Parquet file, each row with its number from 1. Raises DataError, MissingExtra."""
     parquet = _pyarrow("parquet")
     try:
         file = parquet.ParquetFile(path, memory_map=True)
-        _refuse_bomb(path, file.metadata)
+        _refuse_bomb(name, file.metadata)
         leaves = [file.schema.column(i) for i in range(len(file.schema))]
         texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
         # As dictionaries: a value that a file names a million times is held once, so a small file cannot swell in memory.
         file = parquet.ParquetFile(path, memory_map=True, read_dictionary=texts)
     except _DAMAGE as error:
-        raise DataError(f"{path.name}: not readable as Parquet: {_line(error)}") from None
-    return list(file.schema_arrow.names), _numbered(path, file.iter_batches(batch_size=READ_AT_ONCE))
+        raise DataError(f"{name}: not readable as Parquet: {_line(error)}") from None
+    return list(file.schema_arrow.names), _numbered(name, file.iter_batches(batch_size=READ_AT_ONCE))
 
 
-def _refuse_bomb(path: Path, metadata: Any) -> None:
+def _refuse_bomb(name: str, metadata: Any) -> None:
     for group in range(metadata.num_row_groups):
         columns = [metadata.row_group(group).column(i) for i in range(metadata.num_columns)]
         if max((column.num_values for column in columns), default=0) > VALUES_LIMIT:
-            raise DataError(f"{path.name}: row group {group + 1} has a column of more than {VALUES_LIMIT} values")
-        size = sum(column.total_uncompressed_size for column in columns)
-        if size > GROUP_LIMIT:
-            raise DataError(
-                f"{path.name}: row group {group + 1} unpacks to {size >> 20} MB, at most {GROUP_LIMIT >> 20} MB are read at once",
-                fix="write it with smaller row groups, or as .jsonl",
-            )
+            raise DataError(f"{name}: row group {group + 1} has a column of more than {VALUES_LIMIT} values")
+        packed, size = (sum(getattr(c, f"total_{kind}_size") for c in columns) for kind in ("compressed", "uncompressed"))
+        _refuse_large(f"{name}: row group {group + 1}", packed, size, fix="write it with smaller row groups, or as .jsonl")
 
 
-def read_arrow(path: Path) -> tuple[list[str], Iterator[NumberedRow]]:
+def _refuse_large(what: str, packed: int, size: int, fix: str) -> None:
+    archives.refuse_bomb(what, packed, size)
+    if size > GROUP_LIMIT:
+        raise DataError(f"{what} unpacks to {size >> 20} MB, at most {GROUP_LIMIT >> 20} MB are read at once", fix=fix)
+
+
+def read_arrow(path: Path, name: str) -> tuple[list[str], Iterator[NumberedRow]]:
     """Columns and rows of an Arrow file (stream or file format), each row with its number from 1.
 
     Raises DataError, MissingExtra.
@@ -66,19 +69,19 @@ def read_arrow(path: Path) -> tuple[list[str], Iterator[NumberedRow]]:
     ipc = _pyarrow("ipc")
     try:
         mapped = arrow.memory_map(str(path))
-        if mapped.read(6) == b"ARROW1":
-            reader = ipc.open_file(mapped)
-            batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
-        else:
-            mapped.seek(0)
-            reader = ipc.open_stream(mapped)
-            batches = iter(reader)
+        # The file format is the stream format behind eight bytes: read as such, what was looked at is what is read.
+        start = 8 if mapped.read(6) == b"ARROW1" else 0
+        mapped.seek(start)
+        for number, message in enumerate(ipc.MessageReader.open_stream(mapped), 1):
+            arrowpacked.refuse_bomb(f"{name}: batch {number}", message.metadata.to_pybytes(), message.body, GROUP_LIMIT)
+        mapped.seek(start)
+        reader = ipc.open_stream(mapped)
     except _DAMAGE as error:
-        raise DataError(f"{path.name}: not readable as Arrow: {_line(error)}") from None
-    return list(reader.schema.names), _numbered(path, batches)
+        raise DataError(f"{name}: not readable as Arrow: {_line(error)}") from None
+    return list(reader.schema.names), _numbered(name, iter(reader))
 
 
-def _numbered(path: Path, batches: Iterator[Any]) -> Iterator[NumberedRow]:
+def _numbered(name: str, batches: Iterator[Any]) -> Iterator[NumberedRow]:
     number = 0
     try:
         for batch in batches:
@@ -91,7 +94,7 @@ def _numbered(path: Path, batches: Iterator[Any]) -> Iterator[NumberedRow]:
                         number += 1
                         yield number, None if row is None else {k: _plain(v) for k, v in row.items() if v is not None}
     except _DAMAGE as error:
-        raise DataError(f"{path.name}: damaged after row {number}: {_line(error)}") from None
+        raise DataError(f"{name}: damaged after row {number}: {_line(error)}") from None
 
 
 def _pieces(batch: Any) -> Iterator[Any]:

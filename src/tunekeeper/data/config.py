@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 Language = Literal[
@@ -18,7 +19,12 @@ class Config:
     eval_share: float = 0.1
     """Part of the rows that is held out, 0 to 0.5; at least one row as soon as there are two."""
     redact: tuple[str, ...] = ("key", "email", "iban", "card", "ip", "phone")
-    """Kinds of personal data replaced by placeholders before a row is stored; empty: none."""
+    """Kinds of personal data replaced by placeholders before a row is stored; empty: none. `name` as well, with `names`."""
+    names: dict[str, str] = field(default_factory=dict)
+    """How names of persons are found where `redact` has `name`: `{detector: list, file: names.txt}`, `{detector: presidio}`, or
+    a function of your own, `{detector: "package.module:function"}`; docs/privacy.md has their options."""
+    redact_seal: str | None = None
+    """Public key that seals what is redacted into the row, for the holder of the secret key; None keeps nothing."""
     columns: dict[str, str] = field(default_factory=dict)
     """Role → column of a CSV or JSON file, where the names cannot be guessed: `{user: ticket, assistant: answer}`."""
     max_chars: int = 32_000
@@ -48,6 +54,8 @@ class Config:
     """Languages that prompts and answers may be in, e.g. `[en, de]`; empty: any. Told by script and little words, where sure."""
     language: OnTrouble = "flag"
     """What an import does with rows in another language."""
+    format: OnTrouble = "flag"
+    """What an import does with answers that are not in the `format` of the model."""
     bad_words: tuple[str, ...] = ()
     """Words that no row should hold, in any case; empty: not looked at."""
     profanity: OnTrouble = "flag"
@@ -60,8 +68,23 @@ class Config:
     """Largest part of rows from the recent days, 0 to 1, among rows that have a date older and newer."""
     synthetic_share: float = 0.5
     """Largest part of rows that a machine made up, 0 to 1; a set without a single real row is frozen only when it is forced."""
+    leak_similarity: float = 0.7
+    """Jaccard similarity of word 3-grams of two prompts, 0 to 1, from which a row to learn from gives a held-out one away."""
+    label_share: float = 0.8
+    """Largest part of rows, 0 to 1, that may teach one and the same label, or have one topic, among at least 50."""
+    label_rows: int = 5
+    """Rows below which a label or a topic is too rare to be learned, in a set of at least 50."""
     uncovered_share: float = 0.01
     """Smallest part of rows, 0 to 1, that makes a topic one the other side must cover."""
+    collect_every: str = "7d"
+    """How often the worker collects what people said of answers into the draft and the review queue: `12h`, `7d`, or `never`."""
+    collect_sample: int = 20
+    """Answers that nobody said anything about which each collection puts into the review queue; 0: none."""
+    collect_per_user: int = 50
+    """Most rows of the draft that come from the requests of one user or session, where requests name them; what is said about
+    others of theirs waits for a reviewer."""
+    gold_share: float = 0.05
+    """Part of the items a reviewer is given whose right answer is known, 0 to 1, as long as there are some they have not met."""
     min_corrections: int = 20
     """Corrections since the parent dataset below which a cycle has too little to learn from."""
     keep_old: float = 1.0
@@ -70,3 +93,8 @@ class Config:
     """Part of similar recent requests, 0 to 1, whose answer was corrected, from which an old row with that answer is outdated."""
     outdated_similar: float = 0.2
     """Jaccard similarity of content words, 0 to 1, from which a recent request is similar to an old row."""
+
+    def located(self, folder: Path) -> Config:
+        """The same with the files of `names` below `folder`, the project's."""
+        found = {key: str(folder / value) if key in ("file", "config") else value for key, value in self.names.items()}
+        return replace(self, names=found) if self.names else self

@@ -1,14 +1,25 @@
-"""Contradictions: the same question, answered differently; and which answer to believe."""
+"""Contradictions: the same question, or nearly the same, answered differently; and which answer to believe."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 
 from tunekeeper.core.nouns.data import Example
-from tunekeeper.data.examples import answer_key, created_of, question_key
+from tunekeeper.data.duplicates import similar_pairs
+from tunekeeper.data.examples import TOPIC_KEYS, answer_key, comparable, created_of, parsed, question_key
 from tunekeeper.data.findings import Finding, finding
-from tunekeeper.text.fingerprints import answer_of
+from tunekeeper.data.rephrasing import difference, essence, masked, shared
+from tunekeeper.text.fingerprints import answer_of, prompt_of
+from tunekeeper.text.shingles import tokens
+
+FEW = 4
+"""Rows or partners up to which a difference between questions is taken for one of wording; among more it is a form's blank."""
+LOOKED_AT = 0.7
+"""Part of the similarity of near duplicates from which questions are compared word by word: a mistyped word spoils three runs."""
+USUAL = 0.8
+"""Part of the rows of a form, 0 to 1, that must answer alike for the others to contradict them."""
 
 
 def contradicting_groups(examples: Sequence[Example]) -> list[list[Example]]:
@@ -36,9 +47,13 @@ def believed(group: Sequence[Example], votes: Mapping[str, int]) -> str | None:
     return answer if most * 2 > sum(count.values()) else None
 
 
-def contradictions(examples: Sequence[Example]) -> list[Finding]:
-    """A finding for each row whose question another row answers differently, naming the first such row."""
-    return [found for group in contradicting_groups(examples) for found in describe(group, group)]
+def contradictions(examples: Sequence[Example], near: float | None = None) -> list[Finding]:
+    """A finding for each row whose question another row answers differently, naming the first such row.
+
+    `near`: similarity, above 0 to 1, from which texts are near duplicates; None: look at the same questions only.
+    """
+    found = [found for group in contradicting_groups(examples) for found in describe(group, group)]
+    return found if near is None else found + near_contradictions(examples, near, known={f.id for f in found})
 
 
 def describe(rows: Sequence[Example], group: Sequence[Example]) -> list[Finding]:
@@ -50,6 +65,133 @@ def describe(rows: Sequence[Example], group: Sequence[Example]) -> list[Finding]
             detail = f"it answers {_short(answer_of(row.messages))}, {other.id} answers {_short(answer_of(other.messages))}"
             found.append(finding("contradiction", row, detail, of=other.id))
     return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Asked:
+    """A row as near contradictions see it; texts as their hashes, since there may be a million rows."""
+
+    row: Example
+    """The row."""
+    question: int
+    """What it was asked under (system message, tools), and the words of its question that matter."""
+    form: int
+    """The same with identifiers left blank."""
+    answer: int
+    """The words of its answer."""
+    label: str | None
+    """Its answer where that is a label; None where it is a text."""
+
+
+def near_contradictions(examples: Sequence[Example], near: float, known: Set[str | None] = frozenset()) -> list[Finding]:
+    """Findings, for rows not `known`, where nearly the same question has another answer; both sides name each other.
+
+    Nearly the same are questions that differ in fillers or spelling; where the answer is a label, also those that differ in an
+    identifier, or in few words of a long question (half the part that `near` leaves). Where many rows differ in just one place,
+    that place is a blank that the answer may depend on, and nothing is said.
+    """
+    asked = [_asked(e) for e in examples if answer_of(e.messages)]
+    beside: dict[str, _Asked] = {}
+    for group in _grouped(asked, lambda each: each.question):
+        _pair_off(group, lambda each: each.answer, beside)
+    forms = _grouped(asked, lambda each: each.form)
+    for group in forms:
+        labelled = [each for each in group if each.label is not None]
+        if _agree_mostly(labelled):
+            _pair_off(labelled, lambda each: each.label, beside)
+    for one, other in _nearly_asked([group[0] for group in forms], near):
+        if _contradict(one, other, near):
+            beside.setdefault(one.row.id, other)
+            beside.setdefault(other.row.id, one)
+    return [_beside(each.row, beside[each.row.id].row) for each in asked if each.row.id in beside and each.row.id not in known]
+
+
+def _asked(example: Example) -> _Asked:
+    scope, words, answer = _scope(example), _essence(example), answer_of(example.messages)
+    return _Asked(
+        row=example,
+        question=hash((scope, words)),
+        form=hash((scope, masked(words))),
+        answer=hash(tuple(tokens(answer))),
+        label=_label(answer),
+    )
+
+
+def _scope(example: Example) -> tuple[str, str]:
+    system, _, tools = question_key(example).split("\x00", 2)
+    return system, tools
+
+
+def _essence(example: Example) -> tuple[str, ...]:
+    return essence(prompt_of(example.messages))
+
+
+def _grouped(asked: Iterable[_Asked], key: Callable[[_Asked], int]) -> list[list[_Asked]]:
+    groups: dict[int, list[_Asked]] = defaultdict(list)
+    for each in asked:
+        groups[key(each)].append(each)
+    return list(groups.values())
+
+
+def _label(answer: str) -> str | None:
+    """The answer as a label: the topic, or all of a JSON answer of few short values, or up to three words; None for a text."""
+    value = parsed(answer)
+    if isinstance(value, dict):
+        topic = next((value[key] for key in TOPIC_KEYS if isinstance(value.get(key), str)), None)
+        if topic is not None:
+            return " ".join(tokens(topic))
+        return comparable(answer) if all(_is_short(str(each)) for each in value.values()) else None
+    return " ".join(tokens(answer)) if value is None and _is_short(answer) else None
+
+
+def _is_short(text: str) -> bool:
+    return len(text) <= 40 and len(tokens(text)) <= 3 and not any(map(str.isdigit, text))
+
+
+def _pair_off(group: Sequence[_Asked], answer: Callable[[_Asked], Hashable], beside: dict[str, _Asked]) -> None:
+    """Put each row of a group beside the first that answers otherwise, unless it stands beside one."""
+    first = {answer(each): each for each in reversed(group)}
+    if len(first) < 2:
+        return
+    earliest = group[0]
+    second = next(each for each in group if answer(each) != answer(earliest))
+    for each in group:
+        beside.setdefault(each.row.id, earliest if answer(each) != answer(earliest) else second)
+
+
+def _agree_mostly(group: Sequence[_Asked]) -> bool:
+    """Whether a group has one usual answer, so that another is a slip and not what the blank decides."""
+    usual = Counter(each.label for each in group).most_common(1)
+    return len(group) <= FEW or usual[0][1] >= USUAL * len(group)
+
+
+def _nearly_asked(firsts: Sequence[_Asked], near: float) -> Iterator[tuple[_Asked, _Asked]]:
+    """Pairs of questions that are similar as a whole, without those that resemble many others: they fill in a form."""
+    partners: Counter[int] = Counter()
+    pairs = []
+    for i, j, _ in similar_pairs([" ".join(masked(_essence(each.row))) for each in firsts], LOOKED_AT * near):
+        partners.update((i, j))
+        if max(partners[i], partners[j]) <= FEW:
+            pairs.append((i, j))
+    yield from ((firsts[i], firsts[j]) for i, j in pairs if max(partners[i], partners[j]) <= FEW)
+
+
+def _contradict(one: _Asked, other: _Asked, near: float) -> bool:
+    if one.answer == other.answer or _scope(one.row) != _scope(other.row):
+        return False
+    a, b = _essence(one.row), _essence(other.row)
+    if difference(a, b) == "nothing":
+        return True
+    labelled = one.label is not None and other.label is not None and one.label != other.label
+    return labelled and shared(a, b) >= (1 + near) / 2 and difference(masked(a), masked(b)) != "point"
+
+
+def _beside(row: Example, other: Example) -> Finding:
+    detail = (
+        f"it answers {_short(answer_of(row.messages))}; {other.id} is asked nearly the same, {_short(prompt_of(other.messages))},"
+        f" and answers {_short(answer_of(other.messages))}"
+    )
+    return finding("contradiction", row, detail, of=other.id)
 
 
 def _short(text: str) -> str:

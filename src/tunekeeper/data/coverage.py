@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.data.duplicates import similar_pairs
@@ -13,29 +13,73 @@ from tunekeeper.text.fingerprints import prompt_key, prompt_of
 from tunekeeper.text.vocabulary import content_words, document_frequency
 
 MOST_TOPICS = 20
+"""Topics that are named on each side."""
+TALK_KEYS = ("conversation_id", "conversation", "session_id", "thread_id")
+USER_KEYS = ("user_id", "user", "customer_id", "account_id")
+NOBODY = ("", "0", "-1", "none", "null", "unknown", "anonymous", "guest", "n/a", "false", "true")
+"""Values that name no user and no conversation."""
 
 
 def leaks(train: Sequence[Example], held: Sequence[Example], threshold: float, *, where: str) -> list[Finding]:
-    """A finding for each row to learn from whose prompt, nearly or exactly, also stands in `held`, or whose conversation does.
+    """A finding for each row to learn from that `held` knows: by its prompt, exactly or nearly, by its conversation, by its user.
 
-    `where`: what the held rows are, for the reader. `threshold`: Jaccard similarity of prompts, 0 to 1.
+    `where`: what the held rows are, for the reader. `threshold`: Jaccard similarity of prompts, 0 to 1. The strongest reason is
+    told, and named by the finding's topic: exact, conversation, near or user.
     """
-    found: dict[int, Finding] = {}
     exact = {prompt_key(e.messages): e for e in reversed(held)}
-    talks = {str(e.metadata["conversation_id"]): e for e in held if e.metadata.get("conversation_id")}
+    talks, users = _named(held, TALK_KEYS), _named(held, USER_KEYS)
+    near = _nearest(train, held, threshold)
+    found = []
     for place, row in enumerate(train):
-        same = exact.get(prompt_key(row.messages))
-        talk = talks.get(str(row.metadata.get("conversation_id")))
+        same, talk, user = exact.get(prompt_key(row.messages)), _shared(row, talks, TALK_KEYS), _shared(row, users, USER_KEYS)
         if same is not None:
-            found[place] = finding("leak", row, f"the same prompt stands in {where}", of=same.id)
+            found.append(finding("leak", row, f"the same prompt stands in {where}", of=same.id, topic="exact"))
         elif talk is not None:
-            found[place] = finding("leak", row, f"the same conversation stands in {where}", of=talk.id)
-    texts = [prompt_of(e.messages) for e in train] + [prompt_of(e.messages) for e in held]
-    for i, j, similarity in similar_pairs(texts, threshold):
-        if i < len(train) <= j and i not in found:
-            other = held[j - len(train)]
-            found[i] = finding("leak", train[i], f"{similarity:.0%} of the prompt's word 3-grams stand in {where}", of=other.id)
-    return [found[place] for place in sorted(found)]
+            found.append(finding("leak", row, f"the same conversation stands in {where}", of=talk.id, topic="conversation"))
+        elif place in near:
+            similarity, other = near[place]
+            detail = f"{similarity:.0%} of the prompt's word 3-grams stand in {where}"
+            found.append(finding("leak", row, detail, of=held[other].id, topic="near"))
+        elif user is not None:
+            found.append(finding("leak", row, f"the same user stands in {where}", of=user.id, topic="user"))
+    return found
+
+
+def names_of(rows: Iterable[Example]) -> set[tuple[str, str]]:
+    """What may give a held-out row away besides its prompt: (key, value) of the conversations and users of rows."""
+    return {(key, str(e.metadata[key])) for e in rows for key in (*TALK_KEYS, *USER_KEYS) if _tells(e.metadata.get(key))}
+
+
+def _nearest(train: Sequence[Example], held: Sequence[Example], threshold: float) -> dict[int, tuple[float, int]]:
+    """Place of a row to learn from → similarity and place of the held row whose prompt is most like its own.
+
+    Texts with the same words are paired with the first of them only: the others have what the first one has.
+    """
+    texts = [prompt_of(e.messages) for e in held] + [prompt_of(e.messages) for e in train]
+    best: dict[int, tuple[float, int]] = {}
+    same: dict[int, int] = {}
+    for i, j, similarity in similar_pairs(texts, threshold) if held else ():
+        if i < len(held) <= j and similarity > best.get(j, (0.0, 0))[0]:
+            best[j] = (similarity, i)
+        elif i >= len(held) and similarity == 1:
+            same[j] = i
+    best |= {j: best[i] for j, i in same.items() if i in best and j not in best}
+    return {j - len(held): found for j, found in best.items()}
+
+
+def _named(rows: Sequence[Example], keys: Sequence[str]) -> dict[tuple[str, str], Example]:
+    """Key and value → the first row with it."""
+    return {(key, str(e.metadata[key])): e for e in reversed(rows) for key in keys if _tells(e.metadata.get(key))}
+
+
+def _shared(row: Example, named: dict[tuple[str, str], Example], keys: Sequence[str]) -> Example | None:
+    mine = ((key, str(row.metadata[key])) for key in keys if _tells(row.metadata.get(key)))
+    return next((named[each] for each in mine if each in named), None)
+
+
+def _tells(value: object) -> bool:
+    """Whether a value names one conversation or one user: a word for nobody, and what redaction left, names many."""
+    return isinstance(value, str | int) and str(value).strip().casefold() not in NOBODY and not str(value).startswith("[")
 
 
 def uncovered(rows: Sequence[Example], held: Sequence[Example], share: float, *, where: str) -> list[Finding]:

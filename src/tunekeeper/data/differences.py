@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
+from unicodedata import normalize
 
-from tunekeeper.core.nouns.data import Example
+from tunekeeper.core.errors import NotFound
+from tunekeeper.core.nouns.data import DatasetVersion, Example
+from tunekeeper.data import tallies
 from tunekeeper.data.balance import topics
-from tunekeeper.data.examples import question_key
-from tunekeeper.data.versions import read_examples, resolve
+from tunekeeper.data.examples import decode, question_key
+from tunekeeper.data.versions import resolve
+from tunekeeper.store.manifests import Numbers
+from tunekeeper.store.packs import lines_of
+from tunekeeper.store.rowreader import Apart, Reader, apart
 from tunekeeper.text.fingerprints import answer_of, prompt_of
-from tunekeeper.text.vocabulary import document_frequency
+from tunekeeper.text.vocabulary import content_words, document_frequency
 from tunekeeper.workspace import Workspace
 
 MOST_PAIRS = 4_000_000
 """Pairs of words up to which two texts are compared word by word."""
+LOOKED_AT = 50_000
+"""Rows that two versions share in which a word is looked for before it counts as new."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,13 +59,73 @@ class Difference:
     """Words of at least 1 % of B's prompts that none of A's uses, most frequent first."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Changes:
+    """The difference of two versions with the rows that differ."""
+
+    difference: Difference
+    """What changed."""
+    old: tuple[Example, ...]
+    """Rows of A that B does not hold just so, or holds on the other side."""
+    new: tuple[Example, ...]
+    """Rows of B that A does not hold just so."""
+
+
 def diff(ws: Workspace, a: str, b: str, *, model: str | None = None) -> Difference:
     """Compare version `a` with version `b` (ids; with `model` also `d3` or `latest`). Raises NotFound."""
-    return compare(list(read_examples(ws, resolve(ws, a, model))), list(read_examples(ws, resolve(ws, b, model))))
+    return changes(ws, resolve(ws, a, model), resolve(ws, b, model)).difference
+
+
+def changes(ws: Workspace, a: DatasetVersion, b: DatasetVersion) -> Changes:
+    """What changed from `a` to `b`. Which rows differ is decided by the manifests; only those rows are read. Raises NotFound,
+    ArtifactError."""
+    if a.manifest is None or b.manifest is None:
+        raise NotFound(f"{(a if a.manifest is None else b).id} holds no rows")
+    old, new = ws.rows.open(a.manifest), ws.rows.open(b.manifest)
+    parts = apart(old, new)
+    before, after = _examples(old, parts.only_a), _examples(new, parts.only_b)
+    found, crossed = _paired(before, after), _examples(old, parts.moved)
+    moved = (*found.moved, *(example.id for example in crossed))
+    difference = replace(
+        found,
+        moved=moved,
+        counts=found.counts | {"moved": len(moved), "unchanged": found.counts["unchanged"] + len(parts.kept)},
+        topics=_shifts(tallies.of_reader(old).topics, tallies.of_reader(new).topics),
+        new_words=_coming_words(old, parts, before, after, b.examples),
+    )
+    return Changes(difference=difference, old=(*before, *crossed), new=tuple(after))
+
+
+def _examples(reader: Reader, sides: Mapping[str, Numbers]) -> list[Example]:
+    return [decode(line, side) for side, numbers in sides.items() for line in reader.pick(numbers)]
+
+
+def _coming_words(old: Reader, parts: Apart, before: Sequence[Example], after: Sequence[Example], rows: int) -> tuple[str, ...]:
+    """The new words, from the rows that differ: what is frequent in B and in none of A's rows is frequent in those. Of the rows
+    that both hold, `LOOKED_AT` spread evenly are looked at, all where there are no more."""
+    least = max(2, rows // 100)
+    if len(after) < least:
+        return ()
+    asked = {prompt_of(example.messages) for example in before}
+    counts = document_frequency(prompt for example in after if (prompt := prompt_of(example.messages)) not in asked)
+    open_words = {word for word, n in counts.items() if n >= least}
+    for prompt in asked if open_words else ():
+        open_words.difference_update(content_words(prompt))
+    for piece in old.sample(parts.kept, LOOKED_AT) if open_words else ():
+        text = normalize("NFKC", piece.decode("utf-8", "replace")).casefold()
+        seen = {word for word in open_words if word in text}
+        if seen:
+            open_words.difference_update(*(content_words(prompt_of(decode(line).messages)) for line in lines_of(piece)))
+    return tuple(sorted(open_words, key=lambda word: (-counts[word], word))[:20])
 
 
 def compare(a: Sequence[Example], b: Sequence[Example]) -> Difference:
     """The difference of two sets of rows. Rows without a name of their own are the same row when they ask the same."""
+    return replace(_paired(a, b), topics=_shifts(topics(a), topics(b)), new_words=_new_words(a, b))
+
+
+def _paired(a: Sequence[Example], b: Sequence[Example]) -> Difference:
+    """What became of each row."""
     old, new = {e.id: e for e in a}, {e.id: e for e in b}
     pairs = [(old[id], new[id]) for id in new if id in old]
     removed = [e for id, e in old.items() if id not in new]
@@ -76,8 +144,6 @@ def compare(a: Sequence[Example], b: Sequence[Example]) -> Difference:
         edited=tuple(Edit(id=x.id, before=list(x.messages), after=list(y.messages)) for x, y in edited),
         moved=tuple(moved),
         counts=counts | {"unchanged": len(pairs) - len(edited)},
-        topics=_shifts(a, b),
-        new_words=_new_words(a, b),
     )
 
 
@@ -96,8 +162,7 @@ def _same_question(removed: Sequence[Example], added: Sequence[Example]) -> list
     return [(waiting[key].pop(0), e) for e in unnamed if waiting.get(key := question_key(e))]
 
 
-def _shifts(a: Sequence[Example], b: Sequence[Example]) -> dict[str, tuple[int, int]]:
-    before, after = topics(a), topics(b)
+def _shifts(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, tuple[int, int]]:
     return {t: (before.get(t, 0), after.get(t, 0)) for t in {**before, **after} if before.get(t, 0) != after.get(t, 0)}
 
 

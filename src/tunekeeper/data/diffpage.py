@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tunekeeper.core.nouns.data import DatasetVersion, Example
 from tunekeeper.data import drafts
-from tunekeeper.data.differences import Difference, compare, word_pieces
-from tunekeeper.data.versions import read_examples, resolve
+from tunekeeper.data.differences import Changes, Difference, changes, word_pieces
+from tunekeeper.data.versions import resolve
 from tunekeeper.text.fingerprints import answer_of, prompt_of
 from tunekeeper.workspace import Workspace
 
@@ -31,15 +31,15 @@ def write_page(ws: Workspace, a: str, b: str, out: Path, *, model: str | None = 
     The same two versions give the same bytes. Raises NotFound, DiskFull.
     """
     first, second = resolve(ws, a, model), resolve(ws, b, model)
-    old, new = list(read_examples(ws, first)), list(read_examples(ws, second))
-    found = compare(old, new)
-    drafts.write_whole(out, [page(found, first, second, old, new).encode()])
-    return found
+    found = changes(ws, first, second)
+    drafts.write_whole(out, [page(found, first, second).encode()])
+    return found.difference
 
 
-def page(found: Difference, a: DatasetVersion, b: DatasetVersion, old: Sequence[Example], new: Sequence[Example]) -> str:
+def page(changed: Changes, a: DatasetVersion, b: DatasetVersion) -> str:
     """The page of a difference: counts, topics, new words, then rows side by side, at most `MOST` of each kind."""
-    before, after = {e.id: e for e in old}, {e.id: e for e in new}
+    found = changed.difference
+    before, after = {e.id: e for e in changed.old}, {e.id: e for e in changed.new}
     body = [
         f"<h1>{escape(a.id)} → {escape(b.id)}</h1>",
         f"<p>{', '.join(f'{n} {escape(name)}' for name, n in found.counts.items())}</p>",

@@ -46,9 +46,17 @@ def locked(ws: Workspace, model: str, seconds: float = LOCK_SECONDS) -> Iterator
             if ws.clock.real() >= deadline:
                 raise Busy(f"the draft of {model} is being changed by another process", fix="wait for it and repeat the command")
             ws.clock.sleep(0.05)
+        _clear_halves(place)
         yield place
     finally:
         os.close(descriptor)
+
+
+def _clear_halves(place: Path) -> None:
+    """Remove what a writer that was killed left half written; whoever holds the lock is the only writer there is."""
+    for name in ("draft.jsonl", "findings.jsonl"):
+        for half in place.glob(f".{name}.*"):
+            half.unlink(missing_ok=True)
 
 
 def _try_lock(descriptor: int) -> bool:
@@ -66,7 +74,12 @@ def load_draft(ws: Workspace, model: str) -> list[Example]:
 
 def save_draft(ws: Workspace, model: str, examples: Iterable[Example]) -> None:
     """Replace the draft; the caller holds the lock. Raises DiskFull."""
-    write_whole(folder(ws, model) / "draft.jsonl", (encode(example, with_split=True) for example in examples))
+    save_lines(ws, model, (encode(example, with_split=True) for example in examples))
+
+
+def save_lines(ws: Workspace, model: str, lines: Iterable[bytes]) -> None:
+    """Replace the draft by rows as `encode` writes them, with their sides; the caller holds the lock. Raises DiskFull."""
+    write_whole(folder(ws, model) / "draft.jsonl", lines)
 
 
 def load_findings(ws: Workspace, model: str) -> list[dict[str, Any]]:

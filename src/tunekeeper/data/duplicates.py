@@ -1,65 +1,104 @@
-"""Near duplicates: MinHash finds candidates, the exact Jaccard similarity of word 3-grams decides.
+"""Near duplicates and exact ones: rows that say nearly, or just, what an earlier row says.
 
-120 hashes in 20 bands of 6 find a pair of similarity 0.85 with probability above 0.999, one of 0.7 with 0.92.
+Two texts are as similar as the Jaccard similarity of their word 3-grams (`text/shingles.py`); how pairs are found without
+comparing everything with everything is told in `nearness.py`.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Generator, Hashable, Iterator, Sequence
+from pathlib import Path
 
+import orjson
+
+from tunekeeper.core.errors import DataError, NotFound, OutsideError, TunekeeperError
 from tunekeeper.core.nouns.data import Example
+from tunekeeper.data import nearfile
 from tunekeeper.data.findings import Finding, finding
-from tunekeeper.text.fingerprints import text_of
-from tunekeeper.text.vocabulary import jaccard, shingles
+from tunekeeper.data.nearfile import END, PAIR, Of, conversation_of
+from tunekeeper.data.nearness import near_pairs
 
-HASHES = 120
-BANDS = 20
-SEED = 42
-MOST_PARTNERS = 64
-"""Candidates looked at per text: templated traffic would otherwise compare everything with everything."""
+READ_AT_ONCE = 4096 * PAIR.size
+MANY = 20_000
+"""Texts from which they are compared in another process."""
 
 
 def similar_pairs(texts: Sequence[str], threshold: float) -> Iterator[tuple[int, int, float]]:
-    """Places (i < j) of texts that are at least `threshold` (0 to 1) similar, with the similarity.
+    """Places (i < j) of texts that are at least `threshold` (above 0, to 1) similar, with the similarity.
 
-    Of texts with the same words, each is paired with the first of them only.
+    Of texts with the same words, each is paired with the first of them only. Many texts are compared by a process of its own;
+    raises OutsideError when that dies or needs too much memory.
     """
-    sets = [shingles(text) for text in texts]
-    first: dict[frozenset[str], int] = {}
-    for j, words in enumerate(sets):
-        if words and first.setdefault(words, j) != j:
-            yield first[words], j, 1.0
-    places = list(first.values())
-    for a, b in _candidates([sets[i] for i in places]):
-        similarity = jaccard(sets[places[a]], sets[places[b]])
-        if similarity >= threshold:
-            yield places[a], places[b], similarity
-
-
-def _candidates(sets: Sequence[frozenset[str]]) -> Iterator[tuple[int, int]]:
-    if len(sets) < 2:
+    if len(texts) < MANY:
+        yield from near_pairs(texts, threshold)
         return
-    from rensa import RMinHash, RMinHashLSH
-
-    # Sorted: the digest does not depend on the order, but a set's order depends on the process's hash seed.
-    hashes = RMinHash.from_token_sets([sorted(words) for words in sets], HASHES, SEED)
-    index = RMinHashLSH(0.8, HASHES, BANDS)
-    index.insert_many(hashes)
-    for i, found in enumerate(index.query_all(hashes)):
-        for j in sorted(j for j in found if j > i)[:MOST_PARTNERS]:
-            yield i, j
+    with tempfile.TemporaryFile() as file:  # without a name: nothing of it stays, whatever happens
+        for text in texts:
+            asked = {"role": "user", "content": text.encode("utf-8", "replace").decode()}
+            file.write(orjson.dumps({"messages": [asked]}, option=orjson.OPT_APPEND_NEWLINE))
+        file.seek(0)
+        yield from _apart(Path(f"/dev/fd/{file.fileno()}"), threshold, "prompt", name="the texts", keep=(file.fileno(),))
 
 
-def conversation_text(example: Example) -> str:
-    """What near duplicates are compared by: every message but the system's."""
-    return "\n".join(text_of(m.get("content")) for m in example.messages if m.get("role") not in ("system", "developer"))
+def near_pairs_of_file(path: Path, threshold: float, *, of: Of) -> Iterator[tuple[int, int, float]]:
+    """Like `similar_pairs`, for the rows of a JSONL file of ours (places from 0), in a process of its own, so that this one
+    stays small: a million rows take up to 3.5 GB there. `of`: what is compared, the whole conversation or the prompt.
+
+    Raises NotFound without the file, DataError for a line that is no row, OutsideError when the process dies or needs more.
+    """
+    if not path.is_file():
+        raise NotFound(f"{path} is not there")
+    yield from _apart(path, threshold, of, name=path.name)
+
+
+def _apart(path: Path, threshold: float, of: Of, *, name: str, keep: tuple[int, ...] = ()) -> Iterator[tuple[int, int, float]]:
+    """The pairs as a child finds them. `keep`: open files that it reads. The child ends when this process or iterator does."""
+    command = [sys.executable, "-m", "tunekeeper.data.nearfile", str(path), repr(threshold), of, name]
+    with tempfile.TemporaryFile() as complaint:
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaint, pass_fds=keep)
+        try:
+            whole = yield from _pairs_from(child)
+        finally:
+            child.kill()  # nothing where it has ended; else whoever asked wants no more
+            child.communicate()
+        if not whole:
+            complaint.seek(0)
+            raise _failure(name, child.returncode, complaint.read().decode(errors="replace").strip())
+
+
+def _pairs_from(child: subprocess.Popen[bytes]) -> Generator[tuple[int, int, float], None, bool]:
+    """The pairs that the child writes; True when it came to its end."""
+    assert child.stdout is not None
+    last = b""
+    while piece := child.stdout.read(READ_AT_ONCE):
+        piece = last + piece
+        sure = max(0, len(piece) // PAIR.size - 1) * PAIR.size
+        last = piece[sure:]  # the mark of the end, if this is the end
+        yield from PAIR.iter_unpack(piece[:sure])
+    child.wait()
+    return last == END
+
+
+def _failure(name: str, code: int, complaint: str) -> TunekeeperError:
+    line = complaint.splitlines()[-1] if complaint else "it said nothing"
+    if code == nearfile.BAD_DATA:
+        return DataError(line)
+    if code == nearfile.NO_MEMORY:
+        return OutsideError(line, fix="spread the rows over several models")
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
+    return OutsideError(
+        f"looking for near duplicates in {name} {how}: {line}", fix="see that memory is free and repeat the command"
+    )
 
 
 def near_duplicates(examples: Sequence[Example], threshold: float) -> list[Finding]:
     """A finding for each later row that is nearly an earlier one; rows that merely resemble each other stay unmentioned."""
     best: dict[int, tuple[float, int]] = {}
-    for i, j, similarity in similar_pairs([conversation_text(e) for e in examples], threshold):
+    for i, j, similarity in similar_pairs([conversation_of(e.messages) for e in examples], threshold):
         if similarity > best.get(j, (0.0, 0))[0]:
             best[j] = (similarity, i)
     return [

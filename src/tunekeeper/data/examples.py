@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from tunekeeper.text.fingerprints import answer_of, fingerprint, normalise, prom
 
 TOPIC_KEYS = ("category", "topic", "intent", "label")
 GROUP_KEYS = ("conversation_id", "conversation", "session_id", "thread_id", "user_id")
-_LINE = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
+LINE = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
+"""How a row is written: sorted keys, a line end."""
 
 
 def make_example(conversation: Conversation, *, source: str, system: str | None = None, id: str | None = None) -> Example:
@@ -54,7 +55,7 @@ def encode(example: Example, *, with_split: bool = False) -> bytes:
     if with_split:
         row["split"] = example.split
     try:
-        return orjson.dumps(row, option=_LINE)
+        return orjson.dumps(row, option=LINE)
     except TypeError as error:
         raise DataError(f"row {example.id}: cannot be written as JSON: {error}") from None
 
@@ -121,11 +122,22 @@ def question_key(example: Example) -> str:
 
 def topic_of(example: Example) -> str:
     """The row's topic: its category by metadata, else the first such field of a JSON answer, else empty."""
-    value = parsed(answer_of(example.messages))
-    for place in (example.metadata, value if isinstance(value, dict) else {}):
-        for key in TOPIC_KEYS:
-            if isinstance(place.get(key), str) and place[key]:
-                return str(place[key])
+    return topic_in(example.metadata, example.messages)
+
+
+def topic_in(metadata: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]) -> str:
+    """`topic_of` for a row by its parts."""
+    named = _named(metadata)
+    if named:
+        return named
+    value = parsed(answer_of(messages))
+    return _named(value) if isinstance(value, dict) else ""
+
+
+def _named(place: Mapping[str, Any]) -> str:
+    for key in TOPIC_KEYS:
+        if isinstance(found := place.get(key), str) and found:
+            return found
     return ""
 
 

@@ -1,11 +1,12 @@
-"""Export: rows of a version in the shapes other tools read. The same version always gives the same bytes."""
+"""Export: rows of a version in the shapes other tools read, as a stream. The same version always gives the same bytes."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,51 +14,88 @@ import orjson
 
 from tunekeeper.core.errors import DataError, MissingExtra, UserError
 from tunekeeper.core.nouns.data import DatasetVersion, Example
-from tunekeeper.data import drafts
-from tunekeeper.data.balance import topics
-from tunekeeper.data.versions import read_examples, resolve
+from tunekeeper.data import csvrows, drafts
+from tunekeeper.data.examples import read_file, topic_of
+from tunekeeper.data.scores import sentence
+from tunekeeper.data.versions import draft_path, read_examples, resolve
 from tunekeeper.text.fingerprints import answer_of, text_of
 from tunekeeper.workspace import Workspace
 
 Side = Literal["train", "eval", "all"]
+Rows = Callable[[], Iterator[Example]]
+"""The rows to write, from the first each time it is called."""
+BATCH = 10_000
+"""Rows of a Parquet file that are held at once."""
 _SHAREGPT = {"user": "human", "assistant": "gpt", "system": "system", "developer": "system", "tool": "observation"}
+_SIDES = {"train": "train", "eval": "test"}
 
 
 def export(ws: Workspace, name: str, format: str, split: str, out: Path, *, model: str | None = None) -> int:
     """Write a version (an id, or `latest` or `draft` of `model`) to `out`; returns the number of rows.
 
-    `format`: openai, sharegpt, alpaca, dpo, parquet, hf (a folder). `split`: train, eval or all. Raises UserError for another
-    name, DataError when the format cannot hold a row, NotFound for an unknown version.
+    `format`: one of `FORMATS`. `split`: train, eval or all. Into a folder that is there, sharegpt, alpaca and openai rows go as a
+    file per side with the `dataset_info.json` that LLaMA-Factory reads; `hf` makes a folder. Raises UserError for another name,
+    DataError when the format cannot hold a row, NotFound for an unknown version.
     """
     if format not in FORMATS:
         raise UserError(f"no format is called {format!r}", fix=f"--format {'|'.join(FORMATS)}")
     if split not in ("train", "eval", "all"):
         raise UserError(f"no split is called {split!r}", fix="--split train|eval|all")
     version = None if name == "draft" else resolve(ws, name, model)
-    rows = _draft(ws, model) if version is None else read_examples(ws, version)
-    examples = [e for e in rows if split in ("all", e.split)]
-    if not examples:
-        raise DataError(
-            f"{name} has no rows on the {split} side", fix=f"tunekeeper data ls --model {model or name.split('/')[0]}"
-        )
-    return _hf(examples, out, version) if format == "hf" else FORMATS[format](examples, out)
-
-
-def _draft(ws: Workspace, model: str | None) -> list[Example]:
-    if model is None:
+    if version is None and model is None:
         raise UserError("which model's draft?", fix="add --model MODEL")
-    return drafts.load_draft(ws, model)
+
+    def rows() -> Iterator[Example]:
+        found = read_file(draft_path(ws, str(model))) if version is None else read_examples(ws, version)
+        return (example for example in found if split in ("all", example.split))
+
+    if next(rows(), None) is None:
+        look = f"tunekeeper data ls --model {model or name.split('/')[0]}"
+        raise DataError(f"{name} has no rows on the {split} side", fix=look)
+    if format == "hf":
+        return _hf(rows, out, version)
+    return _folder(rows, out, format, str(model or name.split("/")[0])) if out.is_dir() else FORMATS[format](rows, out)
 
 
-def _jsonl(shape: Callable[[Example], dict[str, Any] | None]) -> Callable[[Sequence[Example], Path], int]:
-    def write(examples: Sequence[Example], out: Path) -> int:
-        rows = [row for row in map(shape, examples) if row is not None]
-        if not rows:
-            raise DataError("no row has a rejected answer beside the good one", fix="export with --format openai")
-        drafts.write_whole(out, (orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows))
-        return len(rows)
+def _jsonl(shape: Callable[[Example], dict[str, Any] | None]) -> Callable[[Rows, Path], int]:
+    def write(rows: Rows, out: Path) -> int:
+        count = 0
+
+        def lines() -> Iterator[bytes]:
+            nonlocal count
+            for row in filter(None, map(shape, rows())):
+                count += 1
+                yield orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+            if not count:
+                raise DataError("no row has a rejected answer beside the good one", fix="export with --format openai")
+
+        drafts.write_whole(out, lines())
+        return count
 
     return write
+
+
+def _folder(rows: Rows, out: Path, format: str, model: str) -> int:
+    """A file per side, and the entries by which LLaMA-Factory knows them; entries of other datasets there stay."""
+    if format not in _INFO:
+        raise UserError(f"{out} is a folder", fix=f"name a file, e.g. --out {out / ('train.' + format)}")
+    path = out / "dataset_info.json"
+    try:
+        info = orjson.loads(path.read_bytes()) if path.exists() else {}
+    except orjson.JSONDecodeError as error:
+        raise UserError(f"{path}: not JSON: {error}", fix="choose another folder with --out") from None
+    count = 0
+    for side in _SIDES:
+        mine = _side(rows, side)
+        if next(mine(), None) is not None:
+            count += FORMATS[format](mine, out / f"{side}.jsonl")
+            info[f"{model}_{side}"] = {"file_name": f"{side}.jsonl", **_INFO[format]}
+    drafts.write_whole(path, [orjson.dumps(info, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)])
+    return count
+
+
+def _side(rows: Rows, side: str) -> Rows:
+    return lambda: (example for example in rows() if example.split == side)
 
 
 def openai_row(example: Example) -> dict[str, Any]:
@@ -71,17 +109,29 @@ def openai_row(example: Example) -> dict[str, Any]:
 
 
 def sharegpt_row(example: Example) -> dict[str, Any]:
-    """`conversations` with `from` and `value`; a call of a tool becomes a turn of `function_call`."""
+    """`conversations` with `from` and `value`; the calls of tools of a message become one turn of `function_call`."""
     turns = []
     for message in example.messages:
-        for call in message.get("tool_calls") or ():
-            turns.append({"from": "function_call", "value": orjson.dumps(call.get("function", call)).decode()})
-        if message.get("content") is not None:
-            turns.append({"from": _SHAREGPT.get(str(message.get("role")), "human"), "value": text_of(message["content"])})
+        calls = [_called(call.get("function", call)) for call in message.get("tool_calls") or ()]
+        text = text_of(message.get("content"))
+        if message.get("content") is not None and (text or not calls):
+            turns.append({"from": _SHAREGPT.get(str(message.get("role")), "human"), "value": text})
+        if calls:
+            turns.append({"from": "function_call", "value": orjson.dumps(calls if len(calls) > 1 else calls[0]).decode()})
     row: dict[str, Any] = {"conversations": turns}
     if example.tools:
         row["tools"] = orjson.dumps(list(example.tools)).decode()
     return row | {"id": example.id}
+
+
+def _called(function: Mapping[str, Any]) -> dict[str, Any]:
+    """A call as that format has it: name, and arguments as an object where they are one."""
+    arguments = function.get("arguments", {})
+    try:
+        given = orjson.loads(arguments) if isinstance(arguments, str) else arguments
+    except orjson.JSONDecodeError:
+        given = arguments
+    return {**function, "arguments": given}
 
 
 def alpaca_row(example: Example) -> dict[str, Any]:
@@ -92,6 +142,8 @@ def alpaca_row(example: Example) -> dict[str, Any]:
             f"row {example.id}: Alpaca has no place for calls of tools", fix="export with --format openai or sharegpt"
         )
     texts = [text_of(m.get("content")) for m in talk]
+    if [m["role"] for m in talk] != ["user", "assistant"] * (len(talk) // 2) or not talk:
+        raise DataError(f"row {example.id}: Alpaca needs questions and answers in turn", fix="export with --format openai")
     row: dict[str, Any] = {"instruction": texts[-2], "input": "", "output": texts[-1]}
     system = "\n".join(text_of(m.get("content")) for m in example.messages if m.get("role") in ("system", "developer"))
     history = [[texts[i], texts[i + 1]] for i in range(0, len(texts) - 2, 2)]
@@ -114,7 +166,7 @@ def dpo_row(example: Example) -> dict[str, Any] | None:
     }
 
 
-def _parquet(examples: Sequence[Example], out: Path) -> int:
+def _parquet(rows: Rows, out: Path) -> int:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -122,65 +174,84 @@ def _parquet(examples: Sequence[Example], out: Path) -> int:
         raise MissingExtra("pyarrow is not installed", fix="pip install pyarrow") from None
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    # Messages as JSON text: rows differ in their keys, and a column of structs would fill every row up with nulls.
-    table = pa.table(
-        {
-            "id": [e.id for e in examples],
-            "split": [e.split for e in examples],
-            "messages": [_text(list(e.messages)) for e in examples],
-            "tools": [_text(list(e.tools)) if e.tools else None for e in examples],
-            "metadata": [_text(e.metadata) for e in examples],
-            "fingerprint": [e.fingerprint for e in examples],
-            "source": [e.source for e in examples],
-            "weight": [e.weight for e in examples],
-        }
-    )
-    part = out.with_name(f".{out.name}.{os.getpid()}")
+    texts = ("id", "split", "messages", "tools", "metadata", "fingerprint", "source")
+    schema = pa.schema([*((name, pa.string()) for name in texts), ("weight", pa.float64())])
+    part, source, count = out.with_name(f".{out.name}.{os.getpid()}"), rows(), 0
     try:
-        pq.write_table(table, part, compression="zstd")
+        with pq.ParquetWriter(part, schema, compression="zstd") as writer:
+            while batch := list(itertools.islice(source, BATCH)):
+                writer.write_table(pa.Table.from_pylist([_flat(example) for example in batch], schema=schema))
+                count += len(batch)
         os.replace(part, out)
     finally:
         part.unlink(missing_ok=True)
-    return len(examples)
+    return count
+
+
+def _flat(e: Example) -> dict[str, Any]:
+    # Messages as JSON text: rows differ in their keys, and a column of structs would fill every row up with nulls.
+    row: dict[str, Any] = {"id": e.id, "split": e.split, "messages": _text(list(e.messages)), "metadata": _text(e.metadata)}
+    row["tools"] = _text(list(e.tools)) if e.tools else None
+    return row | {"fingerprint": e.fingerprint, "source": e.source, "weight": e.weight}
 
 
 def _text(value: Any) -> str:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
 
 
-def _hf(examples: Sequence[Example], out: Path, version: DatasetVersion | None = None) -> int:
+def _hf(rows: Rows, out: Path, version: DatasetVersion | None = None) -> int:
     """The layout of a Hugging Face dataset: `data/<split>.jsonl` and a card that names them and the version."""
-    names = {"train": "train", "eval": "test"}
-    counts = {names[side]: sum(e.split == side for e in examples) for side in names}
-    for side, name in names.items():
-        if counts[name]:
-            rows = (orjson.dumps(openai_row(e), option=orjson.OPT_APPEND_NEWLINE) for e in examples if e.split == side)
-            drafts.write_whole(out / "data" / f"{name}.jsonl", rows)
-    present = {name: n for name, n in counts.items() if n}
-    drafts.write_whole(out / "README.md", [_card(examples, present, version).encode()])
-    return len(examples)
+    splits: dict[str, int] = {}
+    topics: Counter[str] = Counter()
+    sources: Counter[str] = Counter()
+    for side, name in _SIDES.items():
+        before = topics.total()
+        lines = _card_lines(_side(rows, side), topics, sources)
+        first = next(lines, None)
+        if first is not None:
+            drafts.write_whole(out / "data" / f"{name}.jsonl", itertools.chain([first], lines))
+            splits[name] = topics.total() - before
+    drafts.write_whole(out / "README.md", [_card(splits, topics, sources, version).encode()])
+    return sum(splits.values())
 
 
-def _card(examples: Sequence[Example], splits: Mapping[str, int], version: DatasetVersion | None) -> str:
+def _card_lines(rows: Rows, topics: Counter[str], sources: Counter[str]) -> Iterator[bytes]:
+    """The rows as lines; counts their topics and sources on the way.
+
+    Metadata and tools are JSON text: a column of the library that reads them has one type for all rows, and theirs differ.
+    """
+    for example in rows():
+        topics[topic_of(example) or "none"] += 1
+        sources[example.source.partition(":")[0] or "unknown"] += 1
+        row = openai_row(example)
+        row |= {key: _text(row[key]) for key in ("metadata", "tools") if key in row}
+        yield orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _card(
+    splits: Mapping[str, int], topics: Mapping[str, int], sources: Mapping[str, int], version: DatasetVersion | None
+) -> str:
     """The dataset card. Nothing in it depends on when or where it was written, so that the same version gives the same card."""
+    total = sum(splits.values())
     sizes = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-    size = next((name for limit, name in sizes if len(examples) < limit), "n>1M")
+    size = next((name for limit, name in sizes if total < limit), "1M<n<10M" if total < 10_000_000 else "10M<n<100M")
     files = "".join(f"      - split: {split}\n        path: data/{split}.jsonl\n" for split in splits)
     front = f"task_categories:\n  - text-generation\nsize_categories:\n  - {size}\n"
     front += f"configs:\n  - config_name: default\n    data_files:\n{files}"
     lines = [f"# {'Draft' if version is None else version.id}", ""]
-    lines += [f"{len(examples)} conversations in OpenAI chat form, one a line, provenance under `metadata`."]
+    lines += [f"{total} conversations in OpenAI chat form, one a line, provenance under `metadata`."]
     if version is not None:
         made = f", frozen {version.created:%Y-%m-%d}" if version.created else ""
         grown = f", grown from {version.parent}" if version.parent else ""
+        quality = version.report.get("quality")
         lines += [
             "",
             f"Version {version.id}{made}{grown}: {' '.join(version.note.split()) or 'no note'}",
             "",
             f"Digest `{version.digest}`",
         ]
-    lines += _counted("Split", dict(splits)) + _counted("Topic", topics(examples))
-    lines += _counted("Source", dict(Counter(e.source.partition(":")[0] or "unknown" for e in examples)))
+        lines += ["", f"Quality {sentence(quality)}"] if quality else []
+    lines += _counted("Split", splits) + _counted("Topic", topics) + _counted("Source", sources)
     return f"---\n{front}---\n\n" + "\n".join(lines) + "\n"
 
 
@@ -191,11 +262,40 @@ def _counted(title: str, counts: Mapping[str, int]) -> list[str]:
     return ["", f"| {title} | Rows |", "|---|---:|", *(f"| {name} | {n} |" for name, n in cells)]
 
 
-FORMATS: dict[str, Callable[[Sequence[Example], Path], int]] = {
+def _csv(rows: Rows, out: Path) -> int:
+    return csvrows.write_csv(rows(), out)
+
+
+def _csv_excel(rows: Rows, out: Path) -> int:
+    return csvrows.write_csv(rows(), out, mark=True)
+
+
+FORMATS: dict[str, Callable[[Rows, Path], int]] = {
     "openai": _jsonl(openai_row),
     "sharegpt": _jsonl(sharegpt_row),
     "alpaca": _jsonl(alpaca_row),
     "dpo": _jsonl(dpo_row),
+    "csv": _csv,
+    "csv-excel": _csv_excel,
     "parquet": _parquet,
     "hf": _hf,
 }
+_INFO: dict[str, dict[str, Any]] = {
+    "openai": {
+        "formatting": "sharegpt",
+        "columns": {"messages": "messages"},
+        "tags": {
+            "role_tag": "role",
+            "content_tag": "content",
+            "user_tag": "user",
+            "assistant_tag": "assistant",
+            "system_tag": "system",
+        },
+    },
+    "sharegpt": {"formatting": "sharegpt", "columns": {"messages": "conversations", "tools": "tools"}},
+    "alpaca": {
+        "formatting": "alpaca",
+        "columns": {"prompt": "instruction", "query": "input", "response": "output", "system": "system", "history": "history"},
+    },
+}
+"""Format → how LLaMA-Factory is told to read it."""

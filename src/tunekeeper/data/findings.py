@@ -24,6 +24,7 @@ Kind = Literal[
     "stale_vocabulary",
     "language",
     "profanity",
+    "format",
     "broken",
     "pii",
     "leak",
@@ -31,6 +32,10 @@ Kind = Literal[
     "synthetic_only",
     "synthetic_share",
     "recency",
+    "side_bias",
+    "imbalance",
+    "superseded",
+    "outdated",
 ]
 KINDS: tuple[str, ...] = Kind.__args__  # type: ignore[attr-defined]
 

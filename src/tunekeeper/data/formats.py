@@ -1,35 +1,34 @@
-"""Files of rows: JSONL, JSON, CSV or TSV, Parquet, Arrow and folders of them, read as a stream with bounded memory.
+"""Files of rows: JSONL, JSON, tables, packed ones and folders of them, read as a stream with bounded memory.
 
 A row that cannot be read is handed on with its line and the reason; it never ends the import. A file that is no text does.
 """
 
 from __future__ import annotations
 
-import csv
-import errno
+import itertools
 import re
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from tunekeeper.core.errors import DataError, DiskFull
-from tunekeeper.data import columnar
+from tunekeeper.core.errors import DataError
+from tunekeeper.data import archives, columnar, csvrows, tables
 from tunekeeper.data.outside import rows_of
 from tunekeeper.data.rows import (
+    MESSAGE_ROLES,
     Conversation,
     Unreadable,
     flat_row,
+    is_flat,
     is_shaped,
     parse_json,
     parse_row,
     resolve_columns,
     unpacked,
 )
+from tunekeeper.data.spreadsheets import Fault
 
-LINE_LIMIT = 4 << 20
-"""Bytes of one row; a longer one is skipped without being held in memory."""
 FILE_LIMIT_JSON = 64 << 20
 """Bytes of a `.json` file of one object, which has to be parsed as a whole; a list is read row by row."""
 MAX_MESSAGES = 2000
@@ -42,6 +41,7 @@ _PIECE = 1 << 20
 _MAGIC = {
     b"PK\x03\x04": "a zip archive",
     b"\x1f\x8b": "gzip data",
+    b"\x28\xb5\x2f\xfd": "zstd data",
     b"PAR1": "Parquet",
     b"ARROW1": "Arrow",
     b"GGUF": "a GGUF model",
@@ -63,16 +63,40 @@ class RawRow:
     """Why not, in one sentence."""
 
 
-def read_rows(path: Path, mapping: Mapping[str, str] | None = None) -> Iterator[RawRow]:
-    """The rows of a file or of a dataset folder, in order. `mapping`: role → column (`user`, `assistant`, `system`, `id`, …).
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Source:
+    """One file to read, unpacked."""
 
-    Raises DataError for a file that is missing, empty, of another kind, or lacks a column.
+    path: Path
+    """Where its bytes lie."""
+    name: str
+    """What it is called in reports."""
+    kind: str
+    """Its suffix, or what stands for it."""
+    sheet: str | None = None
+    """The sheet of a workbook; None for the first that holds anything."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Peek:
+    """How a file of flat rows begins."""
+
+    name: str
+    """Name of the file."""
+    header: list[str]
+    """Its columns."""
+    rows: list[tuple[int, dict[str, Any]]]
+    """The first rows that can be read, each with its line."""
+
+
+def read_rows(path: Path, mapping: Mapping[str, str] | None = None) -> Iterator[RawRow]:
+    """The rows of a file, an archive or a dataset folder, in order. `mapping`: role → column (`user`, `assistant`, `system`, …).
+    `FILE.xlsx#SHEET` names a sheet.
+
+    Raises DataError for a file that is missing, empty, of another kind, unpacks to too much, or lacks a column; DiskFull.
     """
-    if not path.is_dir():
-        yield from _read_file(path, path.name, mapping or {})
-        return
-    for shard in columnar.shards(path):
-        yield from _read_file(shard, f"{path.resolve().name}/{shard.relative_to(path).as_posix()}", mapping or {})
+    for source in _sources(path):
+        yield from _read(source, mapping or {})
 
 
 def read_stdin(stream: BinaryIO, mapping: Mapping[str, str] | None = None) -> Iterator[RawRow]:
@@ -80,17 +104,84 @@ def read_stdin(stream: BinaryIO, mapping: Mapping[str, str] | None = None) -> It
 
     The bytes wait in a file without a name, which vanishes with the process: a row is redacted before anything is stored.
     """
-    with tempfile.NamedTemporaryFile(prefix="tunekeeper-", suffix="") as file:
-        try:
-            _copy(stream, file)
-            file.flush()
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            raise DiskFull("no room left for standard input", fix="free some space or give a file") from None
-        path = Path(file.name)
+    with archives.nameless() as (file, path):
+        _copy(stream, file)
+        file.flush()
         _inspect(path, "stdin")
-        yield from _READERS[_kind_of(path)](path, "stdin", mapping or {})
+        yield from _read(_Source(path=path, name="stdin", kind=_kind_of(path)), mapping or {})
+
+
+def peek(path: Path, mapping: Mapping[str, str], count: int) -> Peek | None:
+    """The columns and the first `count` rows of a file whose rows are flat (of a folder or archive: of its first file); None for
+    one with a shape of its own. Raises DataError as `read_rows` does, but never for a column."""
+    for source in _sources(path):
+        if source.kind in tables.KINDS:
+            with tables.opened_table(source.path, source.name, source.kind, source.sheet) as table:
+                if is_shaped(table.header, mapping):
+                    return None
+                found = ((row.line, row.cells) for row in table.rows if not row.trouble)
+                return Peek(name=table.name, header=table.header, rows=list(itertools.islice(found, count)))
+        if source.kind == ".json":
+            return None
+        rows = list(itertools.islice(_objects(source.path), count))
+        header = list(dict.fromkeys(str(key) for _, row in rows for key in row))
+        return Peek(name=source.name, header=header, rows=rows) if rows and is_flat(rows[0][1], mapping) else None
+    return None
+
+
+def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in tables.lines(path):
+        try:
+            row = _parse(line) if line is not None and line.strip() else None
+        except Unreadable:
+            continue
+        if isinstance(row, dict):
+            yield number, row
+
+
+def _sources(path: Path) -> Iterator[_Source]:
+    if path.is_dir():
+        for shard in columnar.shards(path):
+            yield from _files(shard, f"{path.resolve().name}/{shard.relative_to(path).as_posix()}")
+        return
+    base, mark, sheet = path.name.rpartition("#")
+    named = bool(mark) and not path.exists() and Path(base).suffix.casefold() in (".xlsx", ".xlsm")
+    yield from _files(path.with_name(base) if named else path, base if named else path.name, sheet if named else None)
+
+
+def _files(path: Path, name: str, sheet: str | None = None) -> Iterator[_Source]:
+    """The file itself, or what is packed in it, one after the other."""
+    kind = path.suffix.casefold()
+    if not path.is_file():
+        raise DataError(f"{path}: no such file", fix="check the path")
+    if kind == ".zip":
+        for entry, place in archives.tables(path, name, _PACKED):
+            yield _checked(place, f"{name}/{entry}", PurePosixPath(entry).suffix.casefold())
+    elif kind in archives.SUFFIXES:
+        with archives.unpacked(path, name) as place:
+            yield _checked(place, name, Path(path.stem).suffix.casefold() or _kind_of(place))
+    else:
+        yield _checked(path, name, kind, sheet)
+
+
+def _checked(path: Path, name: str, kind: str, sheet: str | None = None) -> _Source:
+    if kind in (".xls", ".xlsb", ".ods"):
+        raise DataError(f"{name}: a spreadsheet in {kind} is not read", fix="save it as .xlsx, or as .csv in UTF-8")
+    if kind not in _TEXTS and kind not in tables.KINDS and kind != ".json":
+        raise DataError(
+            f"{name}: no reader for {kind!r}", fix="give .jsonl, .json, .csv, .tsv, .xlsx or .parquet, or one of them packed"
+        )
+    _inspect(path, name, binary=kind in (".parquet", ".arrow"), packed=kind in (".xlsx", ".xlsm"))
+    return _Source(path=path, name=name, kind=kind, sheet=sheet)
+
+
+def _read(source: _Source, mapping: Mapping[str, str]) -> Iterator[RawRow]:
+    if source.kind in tables.KINDS:
+        yield from _read_table(source, mapping)
+    elif source.kind == ".json":
+        yield from _read_document(source.path, source.name, mapping)
+    else:
+        yield from _read_lines(source.path, source.name, mapping)
 
 
 def _copy(stream: BinaryIO, file: Any) -> None:
@@ -105,56 +196,32 @@ def _copy(stream: BinaryIO, file: Any) -> None:
 def _kind_of(path: Path) -> str:
     """`.jsonl`, `.json` or `.csv`, by how the text begins: a whole object in the first line is JSONL."""
     with path.open("rb") as file:
-        head = file.readline(LINE_LIMIT).removeprefix(b"\xef\xbb\xbf").lstrip()
+        head = file.readline(tables.LINE_LIMIT).removeprefix(b"\xef\xbb\xbf").lstrip()
     if head.startswith(b"{"):
-        return ".jsonl" if head.rstrip().endswith(b"}") or len(head) >= LINE_LIMIT - 3 else ".json"
+        return ".jsonl" if head.rstrip().endswith(b"}") or len(head) >= tables.LINE_LIMIT - 3 else ".json"
     return ".json" if head.startswith(b"[") else ".csv"
 
 
-def _read_file(path: Path, name: str, mapping: Mapping[str, str]) -> Iterator[RawRow]:
-    suffix = path.suffix.casefold()
-    if not path.is_file():
-        raise DataError(f"{path}: no such file", fix="check the path")
-    if suffix in (".xlsx", ".xls", ".ods"):
-        raise DataError(f"{name}: a spreadsheet is not read", fix="save the sheet as CSV (UTF-8) and import that")
-    if suffix not in _READERS:
-        raise DataError(f"{name}: no reader for {suffix!r}", fix="give .jsonl, .json, .csv, .tsv or .parquet")
-    _inspect(path, name, binary=suffix in (".parquet", ".arrow"))
-    yield from _READERS[suffix](path, name, mapping)
-
-
-def _inspect(path: Path, name: str, *, binary: bool = False) -> None:
+def _inspect(path: Path, name: str, *, binary: bool = False, packed: bool = False) -> None:
     with path.open("rb") as file:
         head = file.read(64)
     if not head:
         raise DataError(f"{name}: the file is empty")
-    if binary:
+    if binary or (packed and head.startswith(b"PK")):
         return
+    if packed:
+        raise DataError(f"{name}: not an XLSX workbook, or one behind a password", fix="save it as .xlsx without one, or as .csv")
     for magic, kind in _MAGIC.items():
         if head.startswith(magic):
-            raise DataError(f"{name}: this is {kind}, not text", fix="unpack or export it to .jsonl or .csv")
+            raise DataError(f"{name}: this is {kind}, not text", fix="name it by what it is, or unpack or export it to .jsonl")
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError(f"{name}: the text is UTF-16", fix=f"iconv -f UTF-16 -t UTF-8 {name}")
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
-    """Line number and bytes; None for a line above the limit, which is skipped in pieces."""
-    with path.open("rb") as file:
-        number = 0
-        while line := file.readline(LINE_LIMIT + 1):
-            number += 1
-            if len(line) > LINE_LIMIT and not line.endswith(b"\n"):
-                while (piece := file.readline(_PIECE)) and not piece.endswith(b"\n"):
-                    pass
-                yield number, None
-            else:
-                yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-
-
 def _read_lines(path: Path, name: str, mapping: Mapping[str, str]) -> Iterator[RawRow]:
-    for number, line in _lines(path):
+    for number, line in tables.lines(path):
         if line is None:
-            yield RawRow(file=name, line=number, broken=f"the line is longer than {LINE_LIMIT >> 20} MB")
+            yield RawRow(file=name, line=number, broken=f"the line is longer than {tables.LINE_LIMIT >> 20} MB")
         elif line.strip():
             yield _row(name, number, line, mapping)
 
@@ -240,9 +307,9 @@ def _elements(path: Path, name: str) -> Iterator[bytes]:
                         return
             else:
                 place = len(buffer)
-            if len(buffer) - start > LINE_LIMIT:
+            if len(buffer) - start > tables.LINE_LIMIT:
                 raise DataError(
-                    f"{name}: row {number} is longer than {LINE_LIMIT >> 20} MB", fix="write it as .jsonl, one row a line"
+                    f"{name}: row {number} is longer than {tables.LINE_LIMIT >> 20} MB", fix="write it as .jsonl, one row a line"
                 )
             if not piece:
                 raise DataError(f"{name}: not JSON: the list does not end, row {number} is cut off", fix="write the file again")
@@ -260,19 +327,32 @@ def _shaped(file: str, number: int, row: Any, mapping: Mapping[str, str]) -> Raw
         return RawRow(file=file, line=number, broken=error.message)
 
 
-def _read_columnar(path: Path, name: str, mapping: Mapping[str, str]) -> Iterator[RawRow]:
-    """A Parquet or Arrow file; a row's line is its number."""
-    read = columnar.read_parquet if path.suffix.casefold() == ".parquet" else columnar.read_arrow
-    header, rows = read(path)
-    known = {"conversations", "instruction"} & set(header)
-    columns = None if known or is_shaped(header, mapping) else resolve_columns(header, mapping, name)
-    for number, row in rows:
-        if row is None:
-            yield RawRow(file=name, line=number, broken=f"the row is longer than {columnar.ROW_LIMIT >> 20} MB")
-        elif columns is None:
-            yield _shaped(name, number, _opened(row), mapping)
-        else:
-            yield _flat(name, number, {key: row.get(key) for key in header}, columns)
+def _read_table(source: _Source, mapping: Mapping[str, str]) -> Iterator[RawRow]:
+    with tables.opened_table(source.path, source.name, source.kind, source.sheet) as table:
+        columns = None if is_shaped(table.header, mapping) else resolve_columns(table.header, mapping, table.name)
+        for row in table.rows:
+            yield _table_row(table.name, row, columns, mapping)
+
+
+def _table_row(file: str, row: tables.TableRow, columns: Mapping[str, str] | None, mapping: Mapping[str, str]) -> RawRow:
+    cells = {key: cell for key, cell in row.cells.items() if not isinstance(cell, Fault)}
+    used = None if columns is None else {part for role in MESSAGE_ROLES for part in columns.get(role, "").split(",")}
+    faults = [row.cells[key] for key in row.cells.keys() - cells.keys() if used is None or key in used]
+    if row.trouble or faults:
+        return RawRow(file=file, line=row.line, broken=row.trouble or min(faults))
+    if columns is not None:
+        return RawRow(file=file, line=row.line, conversation=flat_row(cells, columns))
+    if csvrows.is_ours(cells):
+        return _from_our_table(file, row.line, cells)
+    given = {key: cell for key, cell in cells.items() if cell not in (None, "") or key in ("input", "output")}
+    return _shaped(file, row.line, given if "instruction" in given else _opened(given), mapping)
+
+
+def _from_our_table(file: str, line: int, cells: Mapping[str, Any]) -> RawRow:
+    try:
+        return _shaped(file, line, csvrows.row_of(cells, parse_json), {})
+    except Unreadable as error:
+        return RawRow(file=file, line=line, broken=error.message)
 
 
 def _opened(row: dict[str, Any]) -> Any:
@@ -282,88 +362,6 @@ def _opened(row: dict[str, Any]) -> Any:
         return row
 
 
-# ---- CSV and TSV ---------------------------------------------------------------------------------------------------------
-
-
-class _Text:
-    """Decoded lines of a table for the csv reader; remembers which physical line it is on and what was wrong with it."""
-
-    def __init__(self, path: Path) -> None:
-        self.source = _lines(path)
-        self.line = 0
-        self.trouble = ""
-
-    def __iter__(self) -> _Text:
-        return self
-
-    def __next__(self) -> str:
-        self.line, line = next(self.source)
-        if line is None:
-            self.trouble = f"the line is longer than {LINE_LIMIT >> 20} MB"
-            return "\n"
-        text = line.decode("utf-8", "replace")
-        if "\x00" in text:
-            self.trouble = f"a NUL character at column {text.index(chr(0)) + 1}"
-            return text.replace("\x00", "")
-        if "�" in text and b"\xef\xbf\xbd" not in line:
-            self.trouble = "not UTF-8"
-        return text
-
-
-def _read_table(path: Path, name: str, mapping: Mapping[str, str]) -> Iterator[RawRow]:
-    text = _Text(path)
-    reader = csv.reader(text, delimiter="\t" if path.suffix.casefold() == ".tsv" else _delimiter(path), strict=True)
-    csv.field_size_limit(LINE_LIMIT)
-    try:
-        header = next(reader)
-    except (StopIteration, csv.Error) as error:
-        raise DataError(f"{name}: line 1 is no header of columns: {error}") from None
-    columns = None if is_shaped(header, mapping) else resolve_columns(header, mapping, name)
-    while True:
-        line, text.trouble = text.line + 1, ""
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield RawRow(file=name, line=line, broken=f"not CSV: {error}")
-            continue
-        if any(cells) or text.trouble:
-            yield _table_row(name, line, header, cells, columns, text.trouble)
-
-
-def _table_row(
-    file: str, line: int, header: list[str], cells: list[str], columns: Mapping[str, str] | None, trouble: str
-) -> RawRow:
-    if trouble:
-        return RawRow(file=file, line=line, broken=trouble)
-    if len(cells) != len(header):
-        return RawRow(file=file, line=line, broken=f"{len(cells)} cells, the header has {len(header)} columns")
-    row = dict(zip(header, cells, strict=True))
-    if columns is not None:
-        return _flat(file, line, row, columns)
-    return _shaped(file, line, {key: cell for key, cell in row.items() if cell or key in ("input", "output")}, {})
-
-
-def _flat(file: str, line: int, row: dict[str, Any], columns: Mapping[str, str]) -> RawRow:
-    return RawRow(file=file, line=line, conversation=flat_row(row, columns))
-
-
-def _delimiter(path: Path) -> str:
-    """Comma, semicolon or tab: the one the header line has most of."""
-    with path.open("rb") as file:
-        head = file.readline(65536).decode("utf-8", "replace")
-    return max(",;\t", key=head.count)
-
-
-_READERS: dict[str, Callable[[Path, str, Mapping[str, str]], Iterator[RawRow]]] = {
-    "": _read_lines,
-    ".txt": _read_lines,
-    ".jsonl": _read_lines,
-    ".ndjson": _read_lines,
-    ".json": _read_document,
-    ".csv": _read_table,
-    ".tsv": _read_table,
-    ".parquet": _read_columnar,
-    ".arrow": _read_columnar,
-}
+_TEXTS = ("", ".txt", ".jsonl", ".ndjson")
+_PACKED = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
+"""Kinds of files that are taken from a zip archive; what else is in it, such as a README, is left."""

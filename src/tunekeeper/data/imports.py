@@ -1,126 +1,78 @@
-"""Import: rows of files, redacted, checked and put into the draft, with a reason for every row that is left out."""
+"""Import: rows of files, redacted, checked and put into the draft, with a reason for every row that is left out.
+
+One pass reads the files and puts redacted rows aside on disk, with digests of what is compared in memory; decisions are made on
+the digests; a second pass writes the draft. So a million rows need no more memory than their digests, and an import that dies on
+the way leaves nothing but the draft as it was.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+import numpy.typing as npt
+import orjson
+
 from tunekeeper.core.errors import DataError
-from tunekeeper.core.nouns.data import Example
+from tunekeeper.core.nouns.data import Example, Split
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import contradictions, drafts, duplicates, quality
+from tunekeeper.data import archives, drafts, duplicates, lines, quality, settling, split, versions
 from tunekeeper.data.config import Config
-from tunekeeper.data.examples import answer_key, created_of
-from tunekeeper.data.findings import Finding, as_row, finding, place_of, row_of
+from tunekeeper.data.examples import read_file
+from tunekeeper.data.findings import Finding, finding, place_of, row_of
 from tunekeeper.data.formats import STDIN, RawRow, read_rows, read_stdin
+from tunekeeper.data.importreport import ImportReport, Notes, Tally
+from tunekeeper.data.nearfile import TEXT, Of
+from tunekeeper.data.redacting import redactor_of
 from tunekeeper.data.rows import check_mapping
+from tunekeeper.data.shelf import Shelf, print_of
 from tunekeeper.data.sources import redacted_example
 from tunekeeper.data.terms import fingerprints_of
-from tunekeeper.data.versions import reassigned
 from tunekeeper.text.redaction import Redactor
 from tunekeeper.workspace import Workspace
 
-SHOWN = 3
-"""Broken rows, and dropped ones of each reason, that the report names itself; its file names them all."""
-FORMULA = re.compile(r"[=@]|[+-]\S*[(|!]")
-"""How a cell begins that a spreadsheet would evaluate; a list item or a negative number is none."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FileReport:
-    """What an import found in one file."""
-
-    file: str
-    """Name of the file; `stdin` for standard input."""
-    rows: int
-    """Rows read."""
-    formats: dict[str, int]
-    """Shape that was recognised → rows: openai, sharegpt, alpaca, preference, columns, or the export of another tool."""
-    columns: dict[str, str]
-    """Field → column that it was read from, guessed or told; empty where no row is flat."""
-    added: int
-    """Rows that are new in the draft."""
-    dropped: dict[str, int]
-    """Reason → rows left out; `already_there` counts rows that an earlier import brought."""
-    formulas: int
-    """Questions and answers of flat rows that begin as a spreadsheet's formula does; kept as plain text, never evaluated."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ImportReport:
-    """What an import did, or with `dry_run` would do."""
-
-    rows: int
-    """Rows read."""
-    added: int
-    """Rows that are new in the draft."""
-    dropped: dict[str, int]
-    """Reason → rows left out; `already_there` counts rows that an earlier import brought."""
-    replaced: int
-    """Rows of the draft that a newer answer took the place of."""
-    flagged: dict[str, int]
-    """Reason → rows that stay, with something to look at."""
-    redacted: dict[str, int]
-    """Kind of personal data → pieces replaced by placeholders."""
-    examples: int
-    """Rows in the draft afterwards."""
-    broken: tuple[str, ...]
-    """The first rows that cannot be read, each as `file:line: why`."""
-    files: tuple[FileReport, ...]
-    """Each file, in the order they were read."""
-    left_out: tuple[str, ...]
-    """The first dropped rows of each reason, each as `file:line: reason: detail`."""
-    report: str | None
-    """Path of the JSONL file with every dropped or flagged row; None for a dry run."""
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What one file held so far."""
-
-    rows: int = 0
-    formats: Counter[str] = field(default_factory=Counter)
-    columns: dict[str, str] = field(default_factory=dict)
-    formulas: int = 0
-
-    def take(self, raw: RawRow) -> None:
-        self.rows += 1
-        talk = raw.conversation
-        if talk is None:
-            return
-        self.formats[talk.shape] += 1
-        if talk.columns:
-            self.columns = {**talk.columns, **self.columns}
-            self.formulas += sum(FORMULA.match(str(m["content"])) is not None for m in talk.messages)
+SMALL = 50_000
+"""Rows up to which near duplicates are looked for in this process; beyond, in one of its own."""
+SHOW_EVERY = 500
+"""Rows between two words about the progress."""
+Progress = Callable[[str, int], None]
+"""Told the stage and how many rows it has done."""
+Places = npt.NDArray[np.int64]
 
 
 @dataclass(slots=True)
 class _Import:
     """An import under way."""
 
+    task: Model
     section: Config
-    system: str | None
     redactor: Redactor
+    shelf: Shelf
+    notes: Notes
+    show: Progress
     rows: int = 0
-    fresh: list[Example] = field(default_factory=list)
-    votes: Counter[str] = field(default_factory=Counter)
-    present: list[Example] = field(default_factory=list)
-    known: dict[str, tuple[str, str]] = field(default_factory=dict)
-    lines: list[dict[str, Any]] = field(default_factory=list)
-    redacted: Counter[str] = field(default_factory=Counter)
     replaced: int = 0
-    tallies: dict[str, _Tally] = field(default_factory=dict)
+    old: list[int] = field(default_factory=list)
+    fresh: list[int] = field(default_factory=list)
+    present: list[int] = field(default_factory=list)
+    known: dict[int, int] = field(default_factory=dict)
+    repeats: Counter[int] = field(default_factory=Counter)
+    redacted: Counter[str] = field(default_factory=Counter)
+    tallies: dict[str, Tally] = field(default_factory=dict)
 
-    def drop(self, found: Finding, row: Any) -> None:
-        self.lines.append(as_row(found, action="dropped", row=row))
+    def is_old(self, place: int) -> bool:
+        return place < len(self.old)
 
-    def flag(self, found: Iterable[Finding]) -> None:
-        self.lines += drafts.rows_of(found)
+    def votes(self, place: int) -> int:
+        """How often the files of this import say what a row says."""
+        said = self.shelf.prints[place]
+        again = self.repeats[said]
+        return again + 1 if not self.is_old(self.known.get(said, 0)) else max(1, again)
 
 
 def import_files(
@@ -130,59 +82,82 @@ def import_files(
     paths: Sequence[Path],
     *,
     mapping: Mapping[str, str] | None = None,
+    by_file: Mapping[Path, Mapping[str, str]] | None = None,
     replace: bool = False,
     dry_run: bool = False,
     stdin: BinaryIO | None = None,
+    progress: Progress | None = None,
 ) -> ImportReport:
     """Read `paths` into the draft of `task`. Importing the same file again adds nothing.
 
-    `mapping`: role → column for flat rows, over the configured ones. `replace`: the files become the whole draft. `dry_run`:
-    report only, write nothing. `stdin`: what the path `-` reads. Raises UserError for a field that no row has, DataError for a
-    file that cannot be read at all and when every row is broken; the draft is then as before.
+    `mapping`: role → column for flat rows, over the configured ones; `by_file`: for one of the paths, over both. `replace`: the
+    files become the whole draft. `dry_run`: report only, write nothing. `stdin`: what the path `-` reads. `progress`: told the
+    stage and its rows. Raises UserError for a field that no row has, DataError for a file that cannot be read at all and when
+    every row is broken, DiskFull; the draft is then as before.
     """
+    split.check_share(task.name, section.eval_share)
     columns = {**section.columns, **(mapping or {})}
-    check_mapping(columns)
-    rows = _rows(paths, columns, stdin)
-    if dry_run:
-        return _run(ws, task, section, paths, rows, replace=replace, dry_run=True)
-    with drafts.locked(ws, task.name):
-        return _run(ws, task, section, paths, rows, replace=replace, dry_run=False)
+    for each in (columns, *(by_file or {}).values()):
+        check_mapping(each)
+    rows = _rows(paths, columns, by_file or {}, stdin)
+    with ExitStack() as stack:
+        if not dry_run:
+            stack.enter_context(drafts.locked(ws, task.name))
+        aside, noted = (stack.enter_context(archives.nameless(ws.root)) for _ in range(2))
+        work = _Import(
+            task=task,
+            section=section,
+            redactor=redactor_of(section, ws),
+            shelf=Shelf(file=aside[0]),
+            notes=Notes(file=noted[0]),
+            show=progress or (lambda stage, rows: None),
+        )
+        return _run(ws, work, aside[1], paths, rows, replace=replace, dry_run=dry_run)
 
 
-def _rows(paths: Sequence[Path], columns: Mapping[str, str], stdin: BinaryIO | None) -> Iterator[RawRow]:
+def _rows(
+    paths: Sequence[Path], columns: Mapping[str, str], by_file: Mapping[Path, Mapping[str, str]], stdin: BinaryIO | None
+) -> Iterator[RawRow]:
     for path in paths:
+        told = {**columns, **by_file.get(path, {})}
         if path != STDIN:
-            yield from read_rows(path, columns)
+            yield from read_rows(path, told)
         elif stdin is None:
             raise DataError("-: there is no standard input here", fix="give a file")
         else:
-            yield from read_stdin(stdin, columns)
+            yield from read_stdin(stdin, told)
 
 
 def _run(
-    ws: Workspace,
-    task: Model,
-    section: Config,
-    paths: Sequence[Path],
-    rows: Iterator[RawRow],
-    *,
-    replace: bool,
-    dry_run: bool,
+    ws: Workspace, work: _Import, aside: Path, paths: Sequence[Path], rows: Iterator[RawRow], *, replace: bool, dry_run: bool
 ) -> ImportReport:
-    before = drafts.load_draft(ws, task.name)
-    old = [] if replace else before
-    work = _Import(section=section, system=task.system, redactor=Redactor(section.redact))
-    work.known.update({known: (e.source, e.id) for e in old for known in fingerprints_of(e)})
+    placed: dict[str, Split] = {}
+    for example in read_file(versions.draft_path(ws, work.task.name)):
+        placed[example.id] = example.split
+        if not replace:
+            _take_old(work, example)
     for raw in rows:
         _take(work, raw)
+        if work.rows % SHOW_EVERY == 0:
+            work.show("reading", work.rows)
     _refuse_all_broken(work, paths)
-    merged = _merge(work, old)
-    fresh = {e.id for e in work.fresh}
-    near = duplicates.near_duplicates(merged, section.near_duplicate)
-    work.flag(found for found in near if found.id in fresh)
-    merged = reassigned(ws, task.name, merged, before, section)
-    report = None if dry_run else _store(ws, task.name, work, merged, replace=replace)
-    dropped = Counter(line["kind"] for line in work.lines if line["action"] == "dropped")
+    work.shelf.file.flush()
+    merged = _merge(work)
+    with ExitStack() as stack:
+        path = aside if _lies_in_order(work, merged) else _write_aside(ws, work, merged, stack)
+        fresh = np.isin(merged, np.array(work.fresh, dtype=np.int64))
+        _flag_near(work, merged, fresh, path)
+        sides = _sides(ws, work, merged, placed, path)
+    report = None
+    if not dry_run:
+        report = work.notes.save(ws, work.task.name, replace=replace)
+        drafts.save_lines(ws, work.task.name, _draft_lines(work, merged, sides))
+    return _report(work, len(merged), report)
+
+
+def _report(work: _Import, examples: int, report: Path | None) -> ImportReport:
+    added = Counter(place_of(work.shelf.sources[place])[0] for place in work.fresh)
+    dropped = Counter(work.notes.dropped)
     if work.present:
         dropped["already_there"] = len(work.present)
     return ImportReport(
@@ -190,160 +165,203 @@ def _run(
         added=len(work.fresh) - work.replaced,
         dropped=dict(dropped.most_common()),
         replaced=work.replaced,
-        flagged=dict(Counter(line["kind"] for line in work.lines if line["action"] == "flagged").most_common()),
+        flagged=dict(work.notes.flagged.most_common()),
         redacted=dict(work.redacted),
-        examples=len(merged),
-        broken=tuple(f"{at['file']}:{at['line']}: {at['detail']}" for at in work.lines if at["kind"] == "broken")[:SHOWN],
-        files=_file_reports(work),
-        left_out=_left_out(work.lines),
+        examples=examples,
+        broken=tuple(work.notes.broken),
+        files=tuple(work.notes.of_file(name, tally, added[name]) for name, tally in work.tallies.items()),
+        left_out=tuple(work.notes.left_out),
         report=None if report is None else str(report),
     )
 
 
-def _file_reports(work: _Import) -> tuple[FileReport, ...]:
-    added = Counter(place_of(e.source)[0] for e in work.fresh)
-    dropped: dict[str, Counter[str]] = {name: Counter() for name in work.tallies}
-    places = [(line["file"], line["kind"]) for line in work.lines if line["action"] == "dropped"]
-    places += [(place_of(e.source)[0], "already_there") for e in work.present]
-    for name, kind in places:
-        if name in dropped:
-            dropped[name][kind] += 1
-    return tuple(
-        FileReport(
-            file=name,
-            rows=tally.rows,
-            formats=dict(tally.formats.most_common()),
-            columns=tally.columns,
-            added=added[name],
-            dropped=dict(dropped[name].most_common()),
-            formulas=tally.formulas,
-        )
-        for name, tally in work.tallies.items()
-    )
+# ---- the first pass ----
 
 
-def _left_out(lines: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    shown: Counter[str] = Counter()
-    named = []
-    for line in lines:
-        if line["action"] == "dropped" and shown[line["kind"]] < SHOWN:
-            shown[line["kind"]] += 1
-            where = f"{line['file']}:{line['line']}" if line["file"] else line["id"]
-            named.append(f"{where}: {line['kind']}: {line['detail']}")
-    return tuple(named)
+def _take_old(work: _Import, example: Example) -> None:
+    place = work.shelf.add(example)
+    work.old.append(place)
+    work.known.update((print_of(known), place) for known in fingerprints_of(example))
+    if place % SHOW_EVERY == 0:
+        work.show("reading the draft", place)
 
 
 def _take(work: _Import, raw: RawRow) -> None:
-    """Turn one row into an example of `work.fresh`, or note why not."""
+    """Put one row aside, or note why not."""
     work.rows += 1
-    work.tallies.setdefault(raw.file, _Tally()).take(raw)
+    tally = work.tallies.setdefault(raw.file, Tally())
+    tally.take(raw)
     if raw.conversation is None:
-        work.drop(Finding(kind="broken", file=raw.file, line=raw.line, detail=raw.broken), None)
+        work.notes.drop(Finding(kind="broken", file=raw.file, line=raw.line, detail=work.redactor.redact(raw.broken)[0]), None)
         return
-    example, found = redacted_example(raw.conversation, f"file:{raw.file}:{raw.line}", work.system, work.redactor)
+    source = f"file:{raw.file}:{raw.line}"
+    example, found = redacted_example(raw.conversation, source, work.task.system, work.redactor)
     work.redacted.update(found)
-    troubles = quality.examine(example, work.section)
+    troubles = quality.examine(example, work.section, format=work.task.format)
+    known = work.known.get(print_of(example.fingerprint))
     # A row that stands in the draft in spite of its trouble was brought back there.
-    there = example.fingerprint in work.known
-    fatal = [t for t in troubles if not there and quality.dropped_for(t, work.section, example)]
+    fatal = [t for t in troubles if known is None and quality.dropped_for(t, work.section, example)]
     if fatal:
-        work.drop(fatal[0], row_of(example))
-        return
-    work.votes[example.fingerprint] += 1
-    known = work.known.get(example.fingerprint)
-    if known is not None:
-        _repeated(work, example, known)
-        return
-    work.known[example.fingerprint] = (example.source, example.id)
-    work.fresh.append(example)
-    work.flag(t for t in troubles if t not in fatal)
-    if found:
-        work.flag([finding("pii", example, "redacted: " + ", ".join(f"{kind} {n}" for kind, n in sorted(found.items())))])
-
-
-def _repeated(work: _Import, example: Example, known: tuple[str, str]) -> None:
-    source, id = known
-    if source == example.source or (id == example.id and not id.startswith("ex_")):
-        work.present.append(example)
+        work.notes.drop(fatal[0], row_of(example))
+    elif known is not None:
+        _take_again(work, tally, example, known)
     else:
-        work.drop(finding("exact_duplicate", example, "the same conversation", of=id), None)
+        place = work.shelf.add(example)
+        work.known[print_of(example.fingerprint)] = place
+        work.fresh.append(place)
+        for trouble in troubles:
+            work.notes.flag(trouble)
+        if found:
+            detail = "redacted: " + ", ".join(f"{kind} {n}" for kind, n in sorted(found.items()))
+            work.notes.flag(finding("pii", example, detail))
+
+
+def _take_again(work: _Import, tally: Tally, example: Example, known: int) -> None:
+    work.repeats[print_of(example.fingerprint)] += 1
+    source, id = work.shelf.sources[known], work.shelf.ids[known]
+    if source == example.source or (id == example.id and not id.startswith("ex_")):
+        tally.present += 1
+        work.present.append(work.shelf.add(example))
+    else:
+        work.notes.drop(finding("exact_duplicate", example, "the same conversation", of=id), None)
 
 
 def _refuse_all_broken(work: _Import, paths: Sequence[Path]) -> None:
-    broken = [line for line in work.lines if line["kind"] == "broken"]
     if work.rows == 0:
         raise DataError(f"{', '.join(p.name for p in paths)}: no rows")
-    if len(broken) == work.rows:
-        first = broken[0]
-        raise DataError(f"{first['file']}:{first['line']}: {first['detail']}; none of the {work.rows} rows can be read")
+    if work.notes.dropped["broken"] == work.rows:
+        raise DataError(f"{work.notes.broken[0]}; none of the {work.rows} rows can be read")
 
 
-def _merge(work: _Import, old: Sequence[Example]) -> list[Example]:
+# ---- decisions ----
+
+
+def _merge(work: _Import) -> Places:
     """Old rows and fresh ones together: contradictions settled, a newer row with the same id in the old one's place."""
+    work.show("looking for contradictions", work.rows)
     if work.section.contradictions == "drop":
         _settle_within(work)
-    work.fresh = _own_ids(work.fresh)
-    newer = {e.id: e for e in work.fresh}
-    by_id = {e.id for e in old}
-    merged = [newer.get(e.id, e) for e in old] + [e for e in work.fresh if e.id not in by_id]
-    work.replaced = sum(e.id in by_id for e in work.fresh)
-    if work.section.contradictions == "flag":
-        fresh = set(newer)
-        work.flag(f for f in contradictions.contradictions(merged) if f.id in fresh)
-        return merged
-    return _settle_with_draft(work, merged, set(newer))
+    _own_ids(work)
+    ids = work.shelf.ids
+    newer = {ids[place]: place for place in work.fresh}
+    by_id = {ids[place] for place in work.old}
+    merged = [newer.get(ids[place], place) for place in work.old] + [p for p in work.fresh if ids[p] not in by_id]
+    work.replaced = sum(ids[place] in by_id for place in work.fresh)
+    del newer, by_id
+    if work.section.contradictions == "drop":
+        return _settle_with_draft(work, merged)
+    for group in settling.contradicting(work.shelf, merged):
+        own = [place for place in group if not work.is_old(place)]
+        for _, found in settling.described(work.shelf, own, group):
+            work.notes.flag(found)
+    return np.array(merged, dtype=np.int64)
 
 
 def _settle_within(work: _Import) -> None:
     """Of rows that contradict each other inside this import, keep the believed answer, or none."""
-    fresh = {id(e) for e in work.fresh}
-    for group in contradictions.contradicting_groups([*work.fresh, *work.present]):
-        answer = contradictions.believed(group, work.votes)
-        losers = [e for e in group if id(e) in fresh and answer_key(e) != answer]
-        for found, loser in zip(contradictions.describe(losers, group), losers, strict=True):
-            work.drop(found, row_of(loser))
-        gone = {id(e) for e in losers}
-        work.fresh = [e for e in work.fresh if id(e) not in gone]
+    present, gone = set(work.present), set()
+    for group in settling.contradicting(work.shelf, [*work.fresh, *work.present]):
+        answer = settling.believed(work.shelf, group, work.votes)
+        losers = [place for place in group if place not in present and work.shelf.answers[place] != answer]
+        gone |= _drop(work, losers, group)
+    work.fresh = [place for place in work.fresh if place not in gone]
 
 
-def _settle_with_draft(work: _Import, merged: list[Example], fresh: set[str]) -> list[Example]:
+def _settle_with_draft(work: _Import, merged: Sequence[int]) -> Places:
     """A fresh row takes the place of an older answer in the draft, unless the draft's is dated later."""
-    gone: set[str] = set()
-    for group in contradictions.contradicting_groups(merged):
-        new = [e for e in group if e.id in fresh]
-        old = [e for e in group if e.id not in fresh]
+    gone: set[int] = set()
+    for group in settling.contradicting(work.shelf, merged):
+        new = [place for place in group if not work.is_old(place)]
+        old = [place for place in group if work.is_old(place)]
         if new and old:
-            losers = new if _later(old, new) else old
-            gone |= {e.id for e in losers}
-            for found, loser in zip(contradictions.describe(losers, group), losers, strict=True):
-                work.drop(found, row_of(loser))
+            losers = new if settling.is_later(work.shelf, old, new) else old
+            gone |= _drop(work, losers, group)
             work.replaced += len(old) if losers is old else 0
-    if gone & fresh:
-        work.fresh = [e for e in work.fresh if e.id not in gone]
-    return [e for e in merged if e.id not in gone]
+    work.fresh = [place for place in work.fresh if place not in gone]
+    return np.array([place for place in merged if place not in gone], dtype=np.int64)
 
 
-def _later(a: Sequence[Example], b: Sequence[Example]) -> bool:
-    dates_a = [d for d in (created_of(e.metadata) for e in a) if d is not None]
-    dates_b = [d for d in (created_of(e.metadata) for e in b) if d is not None]
-    return bool(dates_a and dates_b) and max(dates_a) > max(dates_b)
+def _drop(work: _Import, losers: Sequence[int], group: Sequence[int]) -> set[int]:
+    for place, found in settling.described(work.shelf, losers, group):
+        work.notes.drop(found, row_of(work.shelf.example(place)))
+    return set(losers)
 
 
-def _own_ids(examples: Sequence[Example]) -> list[Example]:
+def _own_ids(work: _Import) -> None:
     """Rows of one import that share an id get `#2`, `#3` …, so that every row can be named."""
     seen: Counter[str] = Counter()
-    named = []
-    for example in examples:
-        seen[example.id] += 1
-        named.append(example if seen[example.id] == 1 else dataclasses.replace(example, id=f"{example.id}#{seen[example.id]}"))
-    return named
+    for place in work.fresh:
+        id = work.shelf.ids[place]
+        seen[id] += 1
+        if seen[id] > 1:
+            work.shelf.rename(place, f"{id}#{seen[id]}")
 
 
-def _store(ws: Workspace, model: str, work: _Import, merged: list[Example], *, replace: bool) -> Path:
-    report = drafts.folder(ws, model) / "reports" / f"{ws.new_id('import')}.jsonl"
-    drafts.write_rows(report, work.lines)
-    kept = {} if replace else {drafts.identity(row): row for row in drafts.load_findings(ws, model)}
-    kept |= {drafts.identity(row): row for row in work.lines if row["action"] == "dropped" or row["kind"] == "pii"}
-    drafts.save_findings(ws, model, kept.values())
-    drafts.save_draft(ws, model, merged)
-    return report
+# ---- the set as a whole ----
+
+
+def _lies_in_order(work: _Import, merged: Places) -> bool:
+    """Whether what was put aside is just the rows that come in."""
+    return len(merged) == len(work.shelf) and not work.shelf.renamed and bool((np.diff(merged) == 1).all())
+
+
+def _write_aside(ws: Workspace, work: _Import, merged: Places, stack: ExitStack) -> Path:
+    """The rows that come in as a file of their own, where there are many."""
+    file, path = stack.enter_context(archives.nameless(ws.root))
+    if len(merged) > SMALL:
+        file.writelines(work.shelf.lines(merged.tolist()))
+        file.flush()
+    return path
+
+
+def _pairs(work: _Import, merged: Places, path: Path, of: Of) -> Iterable[tuple[int, int, float]]:
+    """Places among `merged` of near duplicates; of many rows they are found by a process of its own."""
+    near = work.section.near_duplicate
+    if len(merged) > SMALL:
+        return duplicates.near_pairs_of_file(path, near, of=of)
+    texts = [TEXT[of](orjson.loads(line)["messages"]) for line in work.shelf.lines(merged.tolist())]
+    return duplicates.similar_pairs(texts, near)
+
+
+def _flag_near(work: _Import, merged: Places, fresh: npt.NDArray[np.bool_], path: Path) -> None:
+    """Flag fresh rows that are nearly an earlier one, each beside the one it resembles most."""
+    work.show("looking for near duplicates", len(merged))
+    best: dict[int, tuple[float, int]] = {}
+    for i, j, similarity in _pairs(work, merged, path, "conversation"):
+        if fresh[j] and similarity > best.get(j, (0.0, 0))[0]:
+            best[j] = (similarity, i)
+    for j, (similarity, i) in sorted(best.items()):
+        detail = f"{similarity:.0%} of the word 3-grams are the same"
+        _flag(work, "near_duplicate", int(merged[j]), detail, of=work.shelf.ids[merged[i]])
+
+
+def _flag(work: _Import, kind: Any, place: int, detail: str, of: str) -> None:
+    file, line = place_of(work.shelf.sources[place])
+    work.notes.flag(Finding(kind=kind, id=work.shelf.ids[place], file=file, line=line, of=of, detail=detail))
+
+
+def _sides(ws: Workspace, work: _Import, merged: Places, placed: dict[str, Split], path: Path) -> npt.NDArray[np.int8]:
+    """The side of each row: those that have one keep it, in the draft or in the newest version; new ones are dealt out."""
+    ids = work.shelf.ids
+    work.show("dealing out sides", len(merged))
+    known = np.array([split.SIDE.index(placed[ids[p]]) if ids[p] in placed else split.OPEN for p in merged], dtype=np.int8)
+    newest = versions.latest(ws, work.task.name)
+    if newest is not None and split.OPEN in known:
+        open_ = {ids[p]: at for at, p in enumerate(merged.tolist()) if known[at] == split.OPEN}
+        for line, side in versions.read_lines(ws, newest):
+            at = open_.get(orjson.loads(line)["id"])
+            if at is not None:
+                known[at] = split.SIDE.index(side)
+    dealt = split.deal(work.shelf.rows(merged), known, _pairs(work, merged, path, "prompt"), work.section.eval_share)
+    for at, other in dealt.torn:
+        where = "to learn from" if dealt.sides[at] == split.TRAIN else "held out"
+        detail = f"it belongs to rows on both sides, which stay where they are; it is {where}"
+        _flag(work, "leak", int(merged[at]), detail, of=ids[merged[other]])
+    return dealt.sides
+
+
+def _draft_lines(work: _Import, merged: Places, sides: npt.NDArray[np.int8]) -> Iterator[bytes]:
+    for done, (place, side) in enumerate(zip(merged.tolist(), sides.tolist(), strict=True), 1):
+        if done % SHOW_EVERY == 0:
+            work.show("writing the draft", done)
+        yield lines.for_draft(work.shelf.line(place), split.SIDE[side])

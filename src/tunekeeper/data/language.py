@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from typing import get_args
 
+from tunekeeper.core.nouns.data import Example
 from tunekeeper.data.config import Language
+from tunekeeper.data.examples import parsed
+from tunekeeper.data.findings import Finding, finding
+from tunekeeper.text.fingerprints import answer_of, text_of
 from tunekeeper.text.vocabulary import words
 
 KNOWN: tuple[str, ...] = get_args(Language)
@@ -20,6 +25,13 @@ LEAST_SHARE = 0.12
 """Part of all words that these must be."""
 LEAD = 1.5
 """How many times as many as of the next language."""
+
+LOOKED_AT = 600
+"""Characters of a question or an answer by which their languages are compared."""
+LEAST_TOLD = 20
+"""Rows whose question and answer have a known language, below which nothing is said of their switching."""
+MOST_SWITCHED = 0.1
+"""Part of these rows above which switching is what they are about (translation)."""
 
 _SCRIPTS = {
     "kana": re.compile("[\u3040-\u30ff]"),
@@ -55,6 +67,8 @@ for _code, _text in _LITTLE.items():
 
 def language_of(text: str) -> str | None:
     """The language of `text`, one of `KNOWN`; None where it cannot be told."""
+    if text.isascii():
+        return _by_little_words(words(text))
     letters = {name: len(pattern.findall(text)) for name, pattern in _SCRIPTS.items()}
     total = sum(letters.values())
     if total == 0:
@@ -77,3 +91,21 @@ def _by_little_words(found: list[str]) -> str | None:
     if not ranked or ranked[0][1] < max(LEAST_HITS, LEAST_SHARE * len(found)):
         return None
     return ranked[0][0] if len(ranked) == 1 or ranked[0][1] >= LEAD * ranked[1][1] else None
+
+
+def switched(examples: Iterable[Example]) -> list[Finding]:
+    """A finding for each row that is answered in another language than it asks in, in a set where hardly any row is."""
+    told = 0
+    odd: list[tuple[Example, str, str]] = []
+    for example in examples:
+        answer = answer_of(example.messages)
+        asked = next((text_of(m.get("content")) for m in reversed(example.messages) if m.get("role") == "user"), "")
+        a = language_of(asked[:LOOKED_AT])
+        b = None if a is None or parsed(answer) is not None else language_of(answer[:LOOKED_AT])
+        told += b is not None
+        if b is not None and a is not None and a != b:
+            odd.append((example, a, b))
+    if told < LEAST_TOLD or len(odd) > MOST_SWITCHED * told:
+        return []
+    share = f"{told - len(odd)} of {told} rows are answered in the language they ask in"
+    return [finding("language", example, f"asked in {a}, answered in {b}; {share}") for example, a, b in odd]

@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 import yaml
 
+from tunekeeper.data.csvrows import unguarded
 from tunekeeper.data.erase import USER_KEYS
 
 ID_KEYS = ("id", "request_id", "source", "of")
@@ -73,7 +74,18 @@ def _holds(row: Row, ids: Set[str], user: str) -> bool:
         return False
     if any(row.get(key) == user for key in USER_KEYS) or any(_known(row.get(key), ids) for key in ID_KEYS):
         return True
-    return any(isinstance(value, dict | list) and _holds(value, ids, user) for value in row.values())
+    inside = _opened(row.get("metadata"))
+    return _holds(inside, ids, user) or any(isinstance(v, dict | list) and _holds(v, ids, user) for v in row.values())
+
+
+def _opened(metadata: Any) -> Row:
+    """Metadata that stands in a cell as JSON text; None for anything else."""
+    if not isinstance(metadata, str) or not metadata.startswith("{"):
+        return None
+    try:
+        return orjson.loads(metadata)
+    except orjson.JSONDecodeError:
+        return None
 
 
 def _known(value: Any, ids: Set[str]) -> bool:
@@ -107,16 +119,15 @@ def _yaml(path: Path) -> Iterator[Row]:
 
 def _table(path: Path) -> Iterator[Row]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        yield from csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+        for row in csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ","):
+            yield {key: unguarded(cell) if isinstance(cell, str) else cell for key, cell in row.items()}
 
 
 def _parquet(path: Path) -> Iterator[Row]:
     import pyarrow.parquet as pq
 
     for batch in pq.ParquetFile(path).iter_batches(4096):
-        for row in batch.to_pylist():
-            metadata = row.get("metadata")
-            yield row | ({"metadata": orjson.loads(metadata)} if isinstance(metadata, str) and metadata[:1] == "{" else {})
+        yield from batch.to_pylist()
 
 
 def _whole(path: Path) -> bytes:

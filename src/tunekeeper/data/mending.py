@@ -18,6 +18,7 @@ from tunekeeper.data import drafts, quality
 from tunekeeper.data.config import Config
 from tunekeeper.data.findings import KINDS, Finding, as_row, finding, row_of
 from tunekeeper.data.quality import READMITTED, CountTokens
+from tunekeeper.data.roles import empty
 from tunekeeper.data.terms import rewritten_example
 from tunekeeper.data.versions import reassigned
 from tunekeeper.text.fingerprints import fingerprint
@@ -71,7 +72,7 @@ def drop_bad(
 
     `context`: tokens that fit, measured with `count`. Raises DataError without a draft.
     """
-    return _mend(ws, task.name, lambda rows: sifted(rows, section, context=context, count=count), dry_run)
+    return _mend(ws, task.name, lambda rows: sifted(rows, section, context=context, count=count, format=task.format), dry_run)
 
 
 def readmit(
@@ -132,11 +133,18 @@ def rewritten(examples: Sequence[Example], glossary: Glossary, at: datetime) -> 
     return Next(examples=tuple(kept), changed=tuple(e.id for e in kept if e.id in changed), lines=tuple(lines))
 
 
-def sifted(examples: Sequence[Example], section: Config, *, context: int | None = None, count: CountTokens | None = None) -> Next:
-    """The rows that an import would keep, and a line for each of the others."""
+def sifted(
+    examples: Sequence[Example],
+    section: Config,
+    *,
+    context: int | None = None,
+    count: CountTokens | None = None,
+    format: Mapping[str, Any] | None = None,
+) -> Next:
+    """The rows that an import would keep, and a line for each of the others. `format`: of the model's answers."""
     kept, lines = [], []
     for example in examples:
-        found = quality.examine(example, section, context=context, count=count)
+        found = quality.examine(example, section, context=context, count=count, format=format)
         fatal = next((f for f in found if quality.dropped_for(f, section, example)), None)
         if fatal is None:
             kept.append(example)
@@ -182,7 +190,9 @@ def chosen(lines: Iterable[Mapping[str, Any]], names: Sequence[str], reason: str
 
 def _stays_out(line: Mapping[str, Any]) -> str:
     """Why a dropped row cannot come back as it is; empty when it can."""
-    if line["kind"] in ("broken", "bad_roles", "empty"):
+    row = line.get("row")
+    blank = line["kind"] == "empty" and not (isinstance(row, Mapping) and not empty(row["messages"]))
+    if line["kind"] in ("broken", "bad_roles") or blank:
         return f"nobody can learn from it as it is ({line['kind']}: {line['detail']})"
     if not isinstance(line.get("row"), Mapping):
         return f"it says the same as {line['of']}" if line["kind"] == "exact_duplicate" else "the row itself was not kept"

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.data.config import Config
 from tunekeeper.data.examples import answer_key, comparable, question_key
 from tunekeeper.data.sources import Correction
-from tunekeeper.data.terms import renamed
-from tunekeeper.text.fingerprints import fingerprint, prompt_of, text_of
+from tunekeeper.data.terms import rewritten_example
+from tunekeeper.text.fingerprints import prompt_of
 from tunekeeper.text.vocabulary import Glossary, content_words, jaccard
 
 NEIGHBOURS = 15
@@ -63,12 +63,17 @@ class Merge:
     """Old rows left out by the rehearsal share."""
 
 
-def merge(old: Sequence[Example], corrections: Sequence[Correction], recent: Sequence[Recent], section: Config) -> Merge:
-    """The next set: old rows that still hold, rewritten where a term is out of use, and the corrections."""
+def merge(
+    old: Sequence[Example], corrections: Sequence[Correction], recent: Sequence[Recent], section: Config, *, at: datetime
+) -> Merge:
+    """The next set: old rows that still hold, rewritten where a term is out of use, and the corrections.
+
+    `at`: the moment that rewritten rows remember. Instructions (system messages) stay as they are.
+    """
     rewritten: list[str] = []
     glossary = Glossary(section.glossary)
-    kept = [_rewritten(e, glossary, rewritten) for e in old]
-    fresh = _newest_per_question([_rewritten(c.example, glossary, rewritten) for c in corrections])
+    kept = [_rewritten(e, glossary, at, rewritten) for e in old]
+    fresh = _newest_per_question([_rewritten(c.example, glossary, at, rewritten) for c in corrections])
     answers = {question_key(e): answer_key(e) for e in fresh}
     superseded = [e.id for e in kept if answers.get(question_key(e), answer_key(e)) != answer_key(e)]
     outdated = [id for id in outdated_rows(kept, recent, section) if id not in set(superseded)]
@@ -119,9 +124,8 @@ def _rehearsed(example: Example, share: float) -> bool:
     return int(example.fingerprint.removeprefix("sha256:")[:8], 16) < share * (1 << 32)
 
 
-def _rewritten(example: Example, glossary: Glossary, rewritten: list[str]) -> Example:
-    if not any(glossary.find(text_of(m.get("content"))) for m in example.messages):
-        return example
-    messages = tuple({**m, "content": renamed(m.get("content"), glossary)} for m in example.messages)
-    rewritten.append(example.id)
-    return replace(example, messages=messages, fingerprint=fingerprint(messages, example.tools))
+def _rewritten(example: Example, glossary: Glossary, at: datetime, rewritten: list[str]) -> Example:
+    new = rewritten_example(example, glossary, at)
+    if new is not example:
+        rewritten.append(example.id)
+    return new

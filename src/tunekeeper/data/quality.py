@@ -2,58 +2,46 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.data.config import Config
+from tunekeeper.data.damage import mojibake, template_leak
+from tunekeeper.data.endings import maybe_truncated, truncated
 from tunekeeper.data.examples import parsed
 from tunekeeper.data.findings import Finding, finding
 from tunekeeper.data.language import language_of
+from tunekeeper.data.refusals import refusal
+from tunekeeper.data.roles import bad_roles, bad_weights, empty, placeholder
+from tunekeeper.scoring import formats
 from tunekeeper.text.fingerprints import answer_of, normalise, prompt_of, text_of
-from tunekeeper.text.vocabulary import Glossary
+from tunekeeper.text.vocabulary import Glossary, words
 
 CountTokens = Callable[[Example], int]
 """Tokens of a whole conversation, as the model will read it."""
 
 READMITTED = "readmitted"
 """Key of an example's metadata: kind of finding → when somebody brought the row back in spite of it."""
-
-_CP1252 = "€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"
-_MOJIBAKE = re.compile(
-    "\ufffd|[\u0080-\u009f]|[ÃÂ][\u00a0-\u00bf"
-    + _CP1252
-    + "]|â€[\u0080-\u00bf"
-    + _CP1252
-    + "]|ï»¿|ðŸ|[ÐÑ][\u00a0-\u00bf"
-    + _CP1252
-    + "][ÐÑ]"
-)
-_TEMPLATE = re.compile(
-    r"<[|｜][A-Za-z][\w▁]{1,40}[|｜]>|\[/?INST\]|<</?SYS>>|</?s>(?=\s|\Z)|<(?:start|end)_of_turn>|<(?:bos|eos|pad|unk)>"
-    r"|\{\{\s{0,4}[\w.]{1,64}\s{0,4}\}\}|\{%\s"
-    r"|^#{2,3} (?:Instruction|Response|Human|Assistant):",
-    re.MULTILINE,
-)
-_CANNOT = r"(?:cannot|can't|can not|could not|(?:am|are) (?:unable|not able) to|won't be able to|will not|won't)"
-_REFUSAL = re.compile(
-    r"\A\W{0,4}(?:(?:i'm |i am |we're |we are )?(?:very |so )?sorry[,.]? (?:but )?|unfortunately,? "
-    r"|i apologi[sz]e[,.]? (?:but )?)?"
-    r"(?:as an? (?:ai|artificial intelligence|large language|language model)"
-    rf"|(?:i|we) {_CANNOT} (?:help|assist|comply|fulfil+|engage|answer)\b(?: you)?(?: with)?(?: that| this| your| the)?"
-    rf"|(?:i|we) {_CANNOT} (?:provide|discuss|share|create|generate|do) (?:that|this)\b)",
-    re.IGNORECASE,
-)
-_SENTENCE_END = re.compile(r"[.!?…](?:[\"')\]]|\s|\Z)")
-_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+INSTRUCTIONS = ("system", "developer")
+LEAST_REPEATED = 5
+"""Words of a question from which an answer that holds it whole repeats it."""
+MOST_AROUND = 3
+"""Words that such an answer may add."""
 
 
-def examine(example: Example, section: Config, *, context: int | None = None, count: CountTokens | None = None) -> list[Finding]:
+def examine(
+    example: Example,
+    section: Config,
+    *,
+    context: int | None = None,
+    count: CountTokens | None = None,
+    format: Mapping[str, Any] | None = None,
+) -> list[Finding]:
     """Everything that is wrong with one row, but what somebody brought it back in spite of (`data readmit`).
 
-    `context`: tokens allowed, measured with `count`, else at 4 characters each.
+    `context`: tokens allowed, measured with `count`, else at 4 characters each. `format`: of the model's answers.
     """
     roles = bad_roles(example.messages)
     if roles:
@@ -61,16 +49,22 @@ def examine(example: Example, section: Config, *, context: int | None = None, co
     blank = empty(example.messages)
     if blank:
         return [finding("empty", example, blank)]
+    weights = bad_weights(example.messages)
+    if weights:
+        return [finding("broken", example, weights)]
     answer, prompt = answer_of(example.messages), prompt_of(example.messages)
+    damaged, leaked = _of_instructions(*(text_of(m.get("content")) for m in example.messages if m.get("role") in INSTRUCTIONS))
     found = [
-        ("answer_equals_prompt", "the answer repeats the prompt" if answer and normalise(answer) == normalise(prompt) else ""),
+        ("empty", placeholder(answer)),
+        ("answer_equals_prompt", repeats(example.messages, prompt, answer)),
         ("too_long", too_long(example, section, context or section.max_tokens, count)),
         ("truncated", truncated(answer, example.metadata) or maybe_truncated(answer)),
         ("refusal", refusal(answer, section.refusal_phrases)),
-        ("mojibake", _first(_MOJIBAKE, f"{prompt}\n{answer}", "damaged characters")),
-        ("template_leak", _first(_TEMPLATE, f"{prompt}\n{answer}", "a piece of a chat template")),
+        ("mojibake", mojibake(prompt) or mojibake(answer) or damaged),
+        ("template_leak", template_leak(prompt, answer) or leaked),
         ("language", foreign(prompt, answer, section.languages)),
         ("profanity", profane(f"{prompt}\n{answer}", section.bad_words)),
+        ("format", wrong_format(example.messages[-1], answer, format)),
     ]
     known = example.metadata.get(READMITTED)
     wanted = known if isinstance(known, dict) else {}
@@ -86,37 +80,6 @@ def dropped_for(found: Finding, section: Config, example: Example) -> bool:
     return bool(getattr(section, found.kind, "drop") == "drop")
 
 
-def bad_roles(messages: tuple[dict[str, Any], ...]) -> str:
-    """What is wrong with the order of roles; empty when nothing is."""
-    roles = [message.get("role") for message in messages]
-    for place, role in enumerate(roles):
-        if role not in _ROLES:
-            return f"message {place + 1} has no known role: {role!r}"
-        if role in ("system", "developer") and place > 0 and roles[place - 1] not in ("system", "developer"):
-            return f"message {place + 1}: a system message after the conversation began"
-        if place and role == roles[place - 1] and role in ("user", "assistant"):
-            return f"messages {place} and {place + 1} are both of the {role}"
-        if role in ("tool", "function") and "assistant" not in roles[:place]:
-            return f"message {place + 1}: a tool answers before anybody called it"
-    if "user" not in roles:
-        return "no message of the user"
-    if roles[-1] != "assistant":
-        return f"the last message is of the {roles[-1]}, not of the assistant"
-    first = next(role for role in roles if role not in ("system", "developer"))
-    return "" if first == "user" else f"the conversation begins with the {first}"
-
-
-def empty(messages: tuple[dict[str, Any], ...]) -> str:
-    """Which message of user or assistant says nothing; empty when none."""
-    for place, message in enumerate(messages, 1):
-        speaks = message.get("role") in ("user", "assistant")
-        if speaks and not message.get("tool_calls") and not text_of(message.get("content")).strip():
-            attachments = isinstance(message.get("content"), list) and bool(message["content"])
-            if not attachments:
-                return f"message {place} of the {message['role']} is empty"
-    return ""
-
-
 def too_long(example: Example, section: Config, context: int | None, count: CountTokens | None) -> str:
     """By how much the conversation is too long, in tokens where a limit in tokens is known, else in characters."""
     texts = [text_of(message.get("content")) for message in example.messages]
@@ -128,37 +91,29 @@ def too_long(example: Example, section: Config, context: int | None, count: Coun
     return f"{chars} characters, {section.max_chars} are allowed" if chars > section.max_chars else ""
 
 
-def truncated(answer: str, metadata: dict[str, Any]) -> str:
-    """How one knows for certain that the answer ends in the middle; empty when one does not."""
-    for key in ("finish_reason", "stop_reason"):
-        if str(metadata.get(key, "")).casefold() in ("length", "max_tokens"):
-            return f"the server stopped it: {key} is {metadata[key]}"
-    text = answer.strip()
-    if text.startswith(("{", "[")) and parsed(text) is None and text.count(text[0]) > text.count("}" if text[0] == "{" else "]"):
-        return "the JSON ends before it is closed"
-    return "a code block is never closed" if text.count("```") % 2 else ""
-
-
-def maybe_truncated(answer: str) -> str:
-    """Whether prose seems to end in the middle of a sentence: it has sentences, and its last words form none."""
-    text = answer.strip()
-    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
-    rest = text[ends[-1] :] if ends else text
-    if parsed(text) is not None or "\n" in rest.strip() or len(rest.split()) < 4 or len(text.split()) < 8:
+def repeats(messages: Sequence[Mapping[str, Any]], prompt: str, answer: str) -> str:
+    """Whether the answer says what was asked and nothing else: the last question or all of them, marks and case aside; or the
+    question whole, with at most three words around it. Empty when it does not."""
+    asked = next((text_of(m.get("content")) for m in reversed(messages) if m.get("role") == "user"), "")
+    if all(abs(len(answer) - len(text)) > 40 + len(text) // 2 for text in (asked, prompt)):
         return ""
-    last = rest.rstrip()[-1]
-    return f"it ends in the middle: … {' '.join(rest.split()[-4:])}" if last.isalpha() or last in ",;:-–(" else ""
+    said = words(answer)
+    if not said or answer.lstrip().startswith(("{", "[")):
+        return "the answer repeats the prompt" if answer and normalise(answer) in (normalise(prompt), normalise(asked)) else ""
+    question = words(asked)
+    if said == question or (asked != prompt and said == words(prompt)):
+        return "the answer repeats the prompt"
+    extra = len(said) - len(question)
+    long = len(question) >= LEAST_REPEATED and 0 < extra <= MOST_AROUND
+    whole = long and any(said[i : i + len(question)] == question for i in range(extra + 1))
+    return f"the answer repeats the prompt and adds {extra} words" if whole else ""
 
 
-def refusal(answer: str, phrases: Sequence[str] = ()) -> str:
-    """The words of a refusal, or the one of `phrases`, that an answer of at most 600 characters begins with; empty when none."""
-    if len(answer) > 600:
+def wrong_format(message: Mapping[str, Any], answer: str, format: Mapping[str, Any] | None) -> str:
+    """How the last answer fails the model's format, naming the place inside its JSON; empty where there is none to fail."""
+    if not format or format.get("kind", "text") == "text" or (message.get("tool_calls") and not answer.strip()):
         return ""
-    match = _REFUSAL.match(answer.replace("’", "'"))
-    if match:
-        return f"it begins with {match[0]!r}"
-    beginning = normalise(answer)
-    return next((f"it begins with {each!r}" for each in phrases if (n := normalise(each)) and beginning.startswith(n)), "")
+    return formats.check(answer, dict(format))[1]
 
 
 def foreign(prompt: str, answer: str, languages: Sequence[str]) -> str:
@@ -178,11 +133,12 @@ def profane(text: str, bad_words: Sequence[str]) -> str:
     return f"bad words: {', '.join(dict.fromkeys(found))}" if found else ""
 
 
+@lru_cache(maxsize=64)
+def _of_instructions(*texts: str) -> tuple[str, str]:
+    """Damage to the system messages of a row and pieces of templates in them; most rows have the same ones."""
+    return mojibake("\n".join(texts)), template_leak("\n".join(texts), "")
+
+
 @lru_cache(maxsize=8)
 def _glossary(terms: tuple[str, ...]) -> Glossary:
     return Glossary(dict.fromkeys(terms, ""))
-
-
-def _first(pattern: re.Pattern[str], text: str, what: str) -> str:
-    match = pattern.search(text)
-    return f"{what}: {text[max(0, match.start() - 12) : match.end() + 12]!r}" if match else ""

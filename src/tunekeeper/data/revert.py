@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tunekeeper.core.errors import DataError
-from tunekeeper.core.nouns.data import DatasetVersion, Example
-from tunekeeper.data import drafts, versions
+from tunekeeper.core.nouns.data import DatasetVersion
+from tunekeeper.data import drafts, lines, versions
 from tunekeeper.data.erase import erased_examples
+from tunekeeper.data.lines import Line
 from tunekeeper.workspace import Workspace
 
 
@@ -41,39 +44,43 @@ def revert(ws: Workspace, name: str, *, model: str | None = None, by: str = "dat
     """
     version = versions.resolve(ws, name, model)
     with drafts.locked(ws, version.model):
-        rows = list(versions.read_examples(ws, version))
-        if not rows:
+        if next(versions.read_lines(ws, version), None) is None:
             raise DataError(f"every row of {version.id} was erased", fix=f"tunekeeper data log --model {version.model}")
-        return replace_draft(ws, version, rows, {"reverted_to": version.id}, by=by)
+        return replace_draft(ws, version, lambda: versions.read_lines(ws, version), {"reverted_to": version.id}, by=by)
 
 
 def replace_draft(
-    ws: Workspace, version: DatasetVersion, rows: Sequence[Example], origin: dict[str, Any], *, by: str
+    ws: Workspace, version: DatasetVersion, rows: Callable[[], Iterable[Line]], origin: dict[str, Any], *, by: str
 ) -> Replaced:
-    """Put `rows` in the place of the draft of `version`'s model, after what it holds was kept; the caller holds its lock.
+    """Put `rows` (asked for more than once) in the place of the draft of `version`'s model, after what it holds was kept; the
+    caller holds its lock.
 
     `origin`: where the rows come from; the next version that is frozen from the draft tells it in its report.
     """
-    held = drafts.load_draft(ws, version.model)
-    digest = versions.digest_of(held)
-    changed = digest != versions.digest_of(rows)
-    kept = _keep(ws, version.model, held, digest, by=by) if held and changed else None
+    draft = versions.draft_path(ws, version.model)
+    held = versions.digest_of(lines.of_draft(draft))
+    counts = Counter(side for _, side in rows())
+    changed = held != versions.digest_of(rows())
+    kept = None
     if changed:
-        drafts.save_draft(ws, version.model, rows)
+        kept = _keep(ws, version.model, draft, held, by=by)
+        drafts.write_whole(draft, (lines.for_draft(line, side) for line, side in rows()))
     versions.save_origin(ws, version.model, {**origin, "kept": kept, "by": by, "at": ws.clock.utc().isoformat()})
-    train = sum(row.split == "train" for row in rows)
     return Replaced(
         model=version.model,
         version=version.id,
-        examples=len(rows),
-        train=train,
-        eval=len(rows) - train,
+        examples=counts.total(),
+        train=counts["train"],
+        eval=counts["eval"],
         kept=kept,
         changed=changed,
     )
 
 
-def _keep(ws: Workspace, model: str, held: Sequence[Example], digest: str, *, by: str) -> str:
+def _keep(ws: Workspace, model: str, draft: Path, digest: str, *, by: str) -> str | None:
+    """The version that holds what the draft holds; None for an empty one."""
+    if next(lines.of_draft(draft), None) is None:
+        return None
     same = (each for each in versions.log(ws, model) if each.digest == digest and not erased_examples(ws, each))
     known = next(same, None)
-    return known.id if known is not None else versions.keep_rows(ws, model, held, by=by).id
+    return known.id if known is not None else versions.keep_rows(ws, model, lines.of_draft(draft), by=by).id

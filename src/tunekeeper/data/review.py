@@ -1,25 +1,106 @@
-"""The review queue: which answers a person should look at, and what they said."""
+"""The review queue: which answers people should look at, what they said, and what comes of it. The verbs of every face of it."""
 
 from __future__ import annotations
 
 import math
 import random
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Literal
 
 from tunekeeper.core.errors import UserError
 from tunekeeper.core.ids import digest_json
 from tunekeeper.core.nouns.data import ReviewItem
 from tunekeeper.core.nouns.serving import Inference
-from tunekeeper.data.examples import parsed
+from tunekeeper.data import versions
+from tunekeeper.data.complaints import complaints
+from tunekeeper.data.golditems import GoldScore, add_gold, gold_scores, read_gold, retire_gold
+from tunekeeper.data.opening import (
+    GOLD_SHARE,
+    LOCK_MINUTES,
+    SKIP_HOURS,
+    Opened,
+    chosen,
+    open_item,
+    open_next,
+    seen,
+)
+from tunekeeper.data.pairs import pairs_from_file, pairs_from_log
+from tunekeeper.data.reviewagreement import Agreement, agreement
+from tunekeeper.data.reviewed import Cases, export_cases
+from tunekeeper.data.reviewing import (
+    Choice,
+    Verdict,
+    flag,
+    judge,
+    keep,
+    label,
+    note,
+    prefer,
+    release,
+    save_text,
+    skip,
+    undo,
+    unlabel,
+)
+from tunekeeper.data.reviewpace import Budget, BusFactor, Pace, bus_factor, pace, time_budget
+from tunekeeper.data.sampling import choose, contradicted, known_shingles
 from tunekeeper.data.sources import served_answer
 from tunekeeper.store.ledgers.reviews import find_reviews, load_review, save_review
 from tunekeeper.workspace import Workspace
 
-Verdict = Literal["good", "bad", "edited", "excluded"]
+__all__ = [
+    "GOLD_SHARE",
+    "LOCK_MINUTES",
+    "MOST",
+    "SKIP_HOURS",
+    "STATES",
+    "Agreement",
+    "Budget",
+    "BusFactor",
+    "Cases",
+    "Choice",
+    "GoldScore",
+    "Opened",
+    "Pace",
+    "Verdict",
+    "add_gold",
+    "agreement",
+    "bus_factor",
+    "chosen",
+    "complaints",
+    "enqueue",
+    "export_cases",
+    "fill",
+    "find",
+    "flag",
+    "get",
+    "gold_scores",
+    "item_id",
+    "judge",
+    "keep",
+    "label",
+    "note",
+    "open_item",
+    "open_next",
+    "pace",
+    "pairs_from_file",
+    "pairs_from_log",
+    "prefer",
+    "read_gold",
+    "release",
+    "retire_gold",
+    "sample",
+    "save_text",
+    "seen",
+    "skip",
+    "time_budget",
+    "undo",
+    "unlabel",
+]
+
+STATES = ("open", "done", "skipped", "gold")
+"""All that an item can be."""
 MOST = 20_000
 """Newest inferences of a window that a sample is drawn from."""
 
@@ -33,104 +114,117 @@ def sample(
     share: float | None = None,
     n: int | None = None,
     seed: int = 0,
+    opinions: int = 1,
 ) -> list[ReviewItem]:
-    """Put answers of a window into the queue, spread over segments and answers rather than plainly at random.
+    """Put answers of a window into the queue, spread as `sampling` says, until so many of the window were queued.
 
-    `share`: part of the window's answers, 0 to 1, or `n`: how many. The same window and seed choose the same; what is queued
-    already counts and is not queued twice. Returns the new items.
+    `share`: part of the window's answers, 0 to 1, or `n`: how many; what is queued already counts. The same window and seed
+    choose the same. `opinions`: people wanted for each. Returns the new items.
     """
     if (share is None) == (n is None):
         raise UserError("say how much to sample: either a share or a number")
+    answered, fresh = _window(ws, model, since, until)
+    wanted = n if n is not None else math.ceil((share or 0.0) * len(answered))
+    missing = wanted - (len(answered) - len(fresh))
+    return _saved(ws, model, _chosen(ws, model, since, answered, fresh, missing, seed, opinions), by="data")
+
+
+def fill(
+    ws: Workspace,
+    model: str,
+    since: datetime,
+    until: datetime,
+    n: int,
+    *,
+    seed: int = 0,
+    opinions: int = 1,
+    dry_run: bool = False,
+) -> list[ReviewItem]:
+    """As `sample`, `n` more whatever is queued already. `dry_run`: say which, queue none."""
+    answered, fresh = _window(ws, model, since, until)
+    items = _chosen(ws, model, since, answered, fresh, n, seed, opinions)
+    return items if dry_run else _saved(ws, model, items, by="data")
+
+
+def _window(ws: Workspace, model: str, since: datetime, until: datetime) -> tuple[list[Inference], list[Inference]]:
+    """The newest answered requests of a window, and those of them that were never queued."""
     window = ws.log.find(model=model, since=since, until=until, status="ok", limit=MOST, newest_first=True)
     answered = [inference for inference in window if served_answer(inference)]
-    wanted = n if n is not None else math.ceil((share or 0.0) * len(answered))
-    queued = {item.request_id for item in find(ws, model)}
-    fresh = [inference for inference in answered if inference.request_id not in queued]
-    missing = wanted - (len(answered) - len(fresh))
-    chosen = choose(fresh, missing, random.Random(f"{seed}/{model}/{since.isoformat()}"))
-    return enqueue(ws, model, [i.request_id for i in chosen], why="sample")
+    with ws.state.read() as tx:
+        queued = {item.request_id for item in find_reviews(tx, model=model) if item.kind == "answer"}
+    return answered, [inference for inference in answered if inference.request_id not in queued]
 
 
-def choose(inferences: Sequence[Inference], n: int, rng: random.Random) -> list[Inference]:
-    """`n` inferences, one stratum after the other in turn, so that rare ones are seen as well (DATA-27)."""
-    strata: dict[str, list[Inference]] = defaultdict(list)
-    for inference in sorted(inferences, key=lambda i: i.request_id):
-        strata[_stratum(inference)].append(inference)
-    queues = [strata[name] for name in sorted(strata)]
-    for queue in queues:
-        rng.shuffle(queue)
-    rng.shuffle(queues)
-    chosen: list[Inference] = []
-    while len(chosen) < n and any(queues):
-        for queue in queues:
-            if queue and len(chosen) < n:
-                chosen.append(queue.pop())
-    return chosen
+def _chosen(
+    ws: Workspace,
+    model: str,
+    since: datetime,
+    answered: Sequence[Inference],
+    fresh: Sequence[Inference],
+    n: int,
+    seed: int,
+    opinions: int,
+) -> list[ReviewItem]:
+    if n <= 0 or not fresh:
+        return []
+    shadows = ws.log.find(model=model, since=since, purpose=("shadow",), status="ok", limit=MOST, newest_first=True)
+    against = contradicted(answered, shadows, ws.log.feedback(model=model, since=since))
+    newest = versions.latest(ws, model)
+    chosen = choose(
+        fresh,
+        n,
+        random.Random(f"{seed}/{model}/{since.isoformat()}"),
+        known=None if newest is None else known_shingles(versions.read_examples(ws, newest)),
+        against=against,
+        dataset=newest.id if newest else "",
+    )
+    return [replace(_item(model, c.inference.request_id, c.why, c.reasons, opinions), weight=c.weight) for c in chosen]
 
 
-def _stratum(inference: Inference) -> str:
-    """Segments, the first field of a JSON answer, and a rough length of the answer."""
-    answer = served_answer(inference) or ""
-    value = parsed(answer)
-    label = str(next(iter(value.values()), "")) if isinstance(value, dict) and value else ""
-    segments = ",".join(f"{k}={v}" for k, v in sorted(inference.segments.items()))
-    return f"{segments}|{label}|{len(answer).bit_length()}"
+def enqueue(
+    ws: Workspace,
+    model: str,
+    request_ids: Sequence[str],
+    *,
+    why: str,
+    by: str = "data",
+    reasons: tuple[str, ...] = (),
+    opinions: int = 1,
+) -> list[ReviewItem]:
+    """Put inferences into the queue, each once however often it is asked for. Returns the new items.
+
+    `why`: a word; `reasons`: the same in words; `opinions`: people wanted for each.
+    """
+    return _saved(ws, model, [_item(model, id, why, reasons, opinions) for id in dict.fromkeys(request_ids)], by=by)
 
 
-def enqueue(ws: Workspace, model: str, request_ids: Sequence[str], *, why: str, by: str = "data") -> list[ReviewItem]:
-    """Put inferences into the queue, each once however often it is asked for. Returns the new items."""
-    if not request_ids:
+def _saved(ws: Workspace, model: str, items: Sequence[ReviewItem], *, by: str) -> list[ReviewItem]:
+    if not items:
         return []
     with ws.state.write(by=by) as tx:
-        known = {item.request_id for item in find_reviews(tx, model=model)}
-        fresh = [id for id in dict.fromkeys(request_ids) if id not in known]
-        return [save_review(tx, ReviewItem(id=_item_id(model, id), model=model, request_id=id, why=why)) for id in fresh]
+        known = {item.id for item in find_reviews(tx, model=model)}
+        return [save_review(tx, item) for item in items if item.id not in known]
 
 
-def _item_id(model: str, request_id: str) -> str:
+def _item(model: str, request_id: str, why: str, reasons: tuple[str, ...], opinions: int) -> ReviewItem:
+    if opinions < 1:
+        raise UserError(f"{opinions} opinions", fix="want at least one")
+    return ReviewItem(id=item_id(model, request_id), model=model, request_id=request_id, why=why, reasons=reasons, wants=opinions)
+
+
+def item_id(model: str, request_id: str) -> str:
     """Made from what is reviewed: an answer has one item, whoever queues it."""
     return f"rev_{digest_json([model, request_id])[7:33]}"
 
 
-def judge(
-    ws: Workspace, item: str, verdict: Verdict, *, answer: str | None = None, by: str, seconds: float | None = None
-) -> ReviewItem:
-    """What `by` says about an item. `edited` needs the corrected `answer`; `seconds`: how long it took.
-
-    Raises NotFound, UserError.
-    """
-    if verdict not in ("good", "bad", "edited", "excluded"):
-        raise UserError(f"no verdict is called {verdict!r}", fix="good, bad, edited or excluded")
-    if (verdict == "edited") != bool(answer and answer.strip()) and verdict != "bad":
-        raise UserError(f"item {item}: an edited answer and the verdict `edited` belong together", fix="give both or neither")
-    if not by:
-        raise UserError(f"item {item}: who says so?", fix="name the reviewer")
-    if seconds is not None and not 0 <= seconds < math.inf:
-        raise UserError(f"item {item}: {seconds} is no number of seconds")
-    with ws.state.write(by=by) as tx:
-        found = load_review(tx, item)
-        done = replace(found, state="done", verdict=verdict, answer=answer, by=by, seconds=seconds, done_at=ws.clock.utc())
-        return save_review(tx, done)
-
-
-def skip(ws: Workspace, item: str, *, by: str) -> ReviewItem:
-    """Leave an item unjudged and out of the queue. Raises NotFound."""
-    with ws.state.write(by=by) as tx:
-        return save_review(tx, replace(load_review(tx, item), state="skipped", by=by, done_at=ws.clock.utc()))
+def get(ws: Workspace, item: str) -> ReviewItem:
+    """One item by its id, with all that was said about it. Raises NotFound."""
+    with ws.state.read() as tx:
+        return load_review(tx, item)
 
 
 def find(ws: Workspace, model: str, *, state: str | tuple[str, ...] | None = None, limit: int | None = None) -> list[ReviewItem]:
-    """Items of `model`, oldest first."""
+    """Items of `model`, oldest first; gold ones, which nobody should know, only where `state` asks for them."""
     with ws.state.read() as tx:
-        return find_reviews(tx, model=model, state=state, limit=limit)
-
-
-def pace(items: Sequence[ReviewItem]) -> dict[str, float | int | None]:
-    """Judged items, minutes per item and items an hour (DATA-08, DATA-09); None where nobody measured the time."""
-    times = [item.seconds for item in items if item.state == "done" and item.seconds is not None]
-    total = sum(times)
-    return {
-        "judged": sum(item.state == "done" for item in items),
-        "minutes_each": total / 60 / len(times) if times else None,
-        "an_hour": len(times) / (total / 3600) if total > 0 else None,
-    }
+        found = find_reviews(tx, model=model, state=state, limit=limit)
+    return found if state is not None else [item for item in found if item.state != "gold"]

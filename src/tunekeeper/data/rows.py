@@ -74,34 +74,53 @@ class Conversation:
 def resolve_columns(columns: Sequence[str], mapping: Mapping[str, str], where: str) -> dict[str, str]:
     """Role → column of a flat file. `mapping` wins, then names of `ROLE_COLUMNS` in any case.
 
-    Raises DataError naming the column that is missing and the columns that are there.
+    Raises DataError naming the column that is missing and the columns that are there, and where several columns could be the
+    question or the answer: a guess is only made where it is sure.
     """
-    present = {column.strip().casefold(): column for column in columns}
+    chosen, open_ = guess_columns(columns, mapping, where)
+    if not open_:
+        return chosen
+    role, names = next(iter(open_.items()))
     there = ", ".join(columns) or "none"
-    chosen: dict[str, str] = {}
+    if not names:
+        usual = ", ".join(ROLE_COLUMNS[role][:4])
+        raise DataError(f"{where}: no column for {role!r} (such as {usual}); columns are: {there}", fix=f"--map {role}=COLUMN")
+    line = " ".join(f"--map {role}={names[0] if names else 'COLUMN'}" for role, names in open_.items())
+    raise DataError(f"{where}: more than one column could be {role!r}: {', '.join(names)}", fix=line)
+
+
+def guess_columns(columns: Sequence[str], mapping: Mapping[str, str], where: str) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Role → column as told and as guessed, and what stays open: question or answer → the columns that could be it, likeliest
+    first. Raises DataError for a told column that is missing."""
+    present = {column.strip().casefold(): column for column in reversed(columns)}
+    chosen = _told(columns, present, mapping, where)
+    taken = set(chosen.values())
+    open_: dict[str, list[str]] = {}
+    for role, names in ROLE_COLUMNS.items():
+        found = [present[name] for name in names if name in present and present[name] not in taken]
+        if role in chosen:
+            continue
+        if role in ("user", "assistant") and (not found or (len(found) > 1 and found[0].strip().casefold() != role)):
+            open_[role] = found
+        if found:
+            chosen[role] = found[0]
+            taken.add(found[0])
+    return chosen, open_
+
+
+def _told(columns: Sequence[str], present: Mapping[str, str], mapping: Mapping[str, str], where: str) -> dict[str, str]:
+    told: dict[str, str] = {}
     for role, wanted in mapping.items():
         for part in wanted.split(","):
             if part.strip().casefold() not in present:
                 near = [present[name] for name in difflib.get_close_matches(part.strip().casefold(), present, 1)]
                 meant = f", did you mean {near[0]!r}?" if near else ";"
                 raise DataError(
-                    f"{where}: no column {part.strip()!r} for {role!r}{meant} columns are: {there}",
+                    f"{where}: no column {part.strip()!r} for {role!r}{meant} columns are: {', '.join(columns) or 'none'}",
                     fix=f"--map {role}={near[0] if near else 'COLUMN'}",
                 )
-        chosen[role] = ",".join(present[part.strip().casefold()] for part in wanted.split(","))
-    taken = set(chosen.values())
-    for role, names in ROLE_COLUMNS.items():
-        found = next((present[n] for n in names if n in present and present[n] not in taken), None)
-        if role not in chosen and found is not None:
-            chosen[role] = found
-            taken.add(found)
-    for role in ("user", "assistant"):
-        if role not in chosen:
-            usual = ", ".join(ROLE_COLUMNS[role][:4])
-            raise DataError(
-                f"{where}: no column for {role!r} (such as {usual}); columns are: {there}", fix=f"--map {role}=COLUMN"
-            )
-    return chosen
+        told[role] = ",".join(present[part.strip().casefold()] for part in wanted.split(","))
+    return told
 
 
 def check_mapping(mapping: Mapping[str, str]) -> None:
@@ -119,15 +138,15 @@ def parse_row(row: Any, mapping: Mapping[str, str]) -> Conversation:
     """A JSON row as a conversation. Raises Unreadable with one sentence."""
     if not isinstance(row, dict):
         raise Unreadable(f"a row must be an object, not {type(row).__name__}")
-    told = {part.strip() for columns in mapping.values() for part in columns.split(",")}
-    if told.isdisjoint(row):
+    if _told_columns(mapping).isdisjoint(row):
         shaped = _shaped(row)
         if shaped is not None:
             return shaped
     try:
         columns = resolve_columns([str(key) for key in row], mapping, "row")
     except DataError as error:
-        raise Unreadable(error.message.removeprefix("row: ")) from None
+        meant = f": {error.fix}" if error.fix and "could be" in error.message else ""
+        raise Unreadable(error.message.removeprefix("row: ") + meant) from None
     return flat_row(row, columns)
 
 
@@ -153,8 +172,21 @@ def is_shaped(columns: Sequence[str], mapping: Mapping[str, str]) -> bool:
     """Whether the header of a table names the fields of a shape: its cells hold JSON text, no column is to be guessed."""
     from tunekeeper.data import outside
 
-    known = {"messages", "conversations", "preferred_output"} & set(columns)
-    return not mapping and (bool(known) or outside.recognise(dict.fromkeys(columns, "")) is not None)
+    if not _told_columns(mapping).isdisjoint(columns):
+        return False
+    known = not {"messages", "conversations", "preferred_output"}.isdisjoint(columns) or {"instruction", "output"} <= set(columns)
+    return known or outside.recognise(dict.fromkeys(columns, "")) is not None
+
+
+def is_flat(row: Mapping[str, Any], mapping: Mapping[str, str]) -> bool:
+    """Whether a row has no shape of its own, so that its columns have to be told apart."""
+    from tunekeeper.data import outside
+
+    return not is_shaped(list(row), mapping) and (not _told_columns(mapping).isdisjoint(row) or outside.recognise(row) is None)
+
+
+def _told_columns(mapping: Mapping[str, str]) -> set[str]:
+    return {part.strip() for columns in mapping.values() for part in columns.split(",")}
 
 
 def unpacked(row: Mapping[str, Any], keys: Sequence[str] = _NESTED) -> dict[str, Any]:

@@ -5,20 +5,27 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from tunekeeper.core.nouns.data import Example, ReviewItem
 from tunekeeper.core.nouns.serving import Feedback, Inference
-from tunekeeper.data.examples import comparable, make_example
+from tunekeeper.data.coverage import TALK_KEYS, USER_KEYS
+from tunekeeper.data.examples import GROUP_KEYS, comparable, make_example
 from tunekeeper.data.rows import Conversation
 from tunekeeper.text.redaction import Redactor
 
 CORRECTING = ("edit", "correction", "label")
 """Kinds of feedback that say what the answer should have been."""
-PLAIN = ("id", "created", "request_id", "said_at")
-"""Metadata that is never redacted: digits of an id or a date are no card and no phone."""
+PLAIN = ("id", "created", "request_id", "said_at", "key_id", "review")
+"""Metadata of which only addresses and keys are redacted: digits of an id or a date are no card and no phone."""
+ADDRESSES = frozenset(("email", "key"))
+"""What is redacted there."""
+NAMING = frozenset((*PLAIN, *GROUP_KEYS, *TALK_KEYS, *USER_KEYS))
+"""Metadata that says whose a row is, and of which conversation: redacted, two names stay two."""
+_GROUPS = {"user": "user_id", "unit": "user_id", "session": "session_id"}
+"""What a request's traffic was shared out by → the metadata under which rows of one user or session are kept together."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +38,8 @@ class Correction:
     """The answer that was given."""
     at: datetime
     """When the request came."""
+    redacted: dict[str, int] = field(default_factory=dict)
+    """Kind of personal data → pieces replaced by placeholders."""
 
     @property
     def changed(self) -> bool:
@@ -41,14 +50,29 @@ class Correction:
 def redacted_example(
     conversation: Conversation, source: str, system: str | None, redactor: Redactor
 ) -> tuple[Example, dict[str, int]]:
-    """The example of a conversation after redaction, and kind → pieces replaced. Ids and dates stay as they are."""
-    messages, counts = redactor.redact_json(list(conversation.messages))
-    kept = {key: value for key, value in conversation.metadata.items() if key in PLAIN}
-    metadata, more = redactor.redact_json({k: v for k, v in conversation.metadata.items() if k not in kept})
-    clean = Conversation(
-        messages=tuple(messages), metadata={**kept, **metadata}, tools=conversation.tools, weight=conversation.weight
-    )
+    """The example of a conversation after redaction, and kind → pieces replaced. Ids and dates stay as they are; what was taken
+    out lies sealed in `metadata.sealed`, where the redactor has a seal."""
+    metadata = conversation.metadata
+    rest = {key: value for key, value in metadata.items() if key not in NAMING}
+    parts = [list(conversation.messages), list(conversation.tools), rest]
+    (messages, tools, rest), counts, box = redactor.sealed_json(parts)
+    rest = rest if box is None else {**rest, "sealed": box}
+    named, more = _named({key: value for key, value in metadata.items() if key in NAMING}, redactor)
+    clean = Conversation(messages=tuple(messages), metadata={**named, **rest}, tools=tuple(tools), weight=conversation.weight)
     return make_example(clean, source=source, system=system), dict(Counter(counts) + Counter(more))
+
+
+def _named(metadata: dict[str, Any], redactor: Redactor) -> tuple[dict[str, Any], dict[str, int]]:
+    """Metadata that names rows, people and conversations, each name still its own; and kind → names replaced."""
+    if not redactor.may_hold("\n".join(map(str, metadata.values())).encode("utf-8", "surrogatepass")):
+        return metadata, {}  # as nearly always, and one look is cheaper than one for each
+    named, counts = {}, Counter[str]()
+    for key, value in metadata.items():
+        clean, found = redactor.alias(value) if isinstance(value, str) else redactor.redact_json(value)
+        plain = key in PLAIN and not ADDRESSES & found.keys()
+        named[key] = value if plain else clean
+        counts.update({} if plain else found)
+    return named, dict(counts)
 
 
 def served_answer(inference: Inference) -> str | None:
@@ -75,19 +99,24 @@ def corrections(
     *,
     system: str | None,
     redactor: Redactor,
+    approved: Mapping[str, Feedback] | None = None,
 ) -> list[Correction]:
     """Every inference of which somebody said what the answer should have been, oldest first; the last word counts.
 
-    A review outweighs feedback. `system`: put first where the request had no system message.
+    A review outweighs feedback. `system`: put first where the request had no system message. `approved`: request → who said that
+    the answer was good as it was; counts where nobody said more.
     """
-    said: dict[str, _Word] = {}
+    served = {i.request_id: i for i in inferences}
+    praised = ((id, _praised(served.get(id), praise)) for id, praise in (approved or {}).items())
+    said = {id: good for id, good in praised if good is not None}
     for word in sorted(feedback, key=lambda f: f.timestamp):
         right = _as_text(word.value) if word.kind in CORRECTING else None
         if right is not None:
             said[word.request_id] = _Word(answer=right, by=word.by, kind=word.kind, at=word.timestamp)
-    judged = {item.request_id: item for item in reviews if item.state == "done"}
+    judged = {item.request_id: item for item in reviews if item.state == "done" and item.verdict is not None}
+    gold = {item.request_id for item in reviews if item.state == "gold"}  # what measures reviewers is never learned
     found = []
-    for inference in sorted(inferences, key=lambda i: (i.timestamp, i.request_id)):
+    for inference in sorted((i for id, i in served.items() if id not in gold), key=lambda i: (i.timestamp, i.request_id)):
         verdict = _verdict(inference, judged.get(inference.request_id), said.get(inference.request_id))
         if verdict is not None:
             made = _correction(inference, verdict, system, redactor)
@@ -107,6 +136,15 @@ class _Word:
     """Kind of the feedback, or `review`."""
     at: datetime | None
     """When; None when it was not kept."""
+    item: str | None = None
+    """The review item, where a reviewer said so."""
+    labels: tuple[str, ...] = ()
+    """What reviewers called it."""
+
+
+def _praised(inference: Inference | None, praise: Feedback) -> _Word | None:
+    answer = served_answer(inference) if inference is not None else None
+    return None if answer is None else _Word(answer=answer, by=praise.by, kind=praise.kind, at=praise.timestamp)
 
 
 def _verdict(inference: Inference, item: ReviewItem | None, said: _Word | None) -> _Word | None:
@@ -115,22 +153,50 @@ def _verdict(inference: Inference, item: ReviewItem | None, said: _Word | None) 
     if item.verdict == "excluded" or (item.verdict == "bad" and item.answer is None):
         return None
     answer = served_answer(inference) if item.verdict == "good" else item.answer
-    return None if answer is None else _Word(answer=answer, by=item.by, kind="review", at=item.done_at)
+    if answer is None:
+        return None
+    return _Word(answer=answer, by=item.by, kind="review", at=item.done_at, item=item.id, labels=labels_of(item))
+
+
+def labels_of(item: ReviewItem) -> tuple[str, ...]:
+    """The labels that reviewers gave an item, each once."""
+    return tuple(dict.fromkeys(remark["text"] for remark in item.remarks if remark["kind"] == "label"))
 
 
 def _correction(inference: Inference, word: _Word, system: str | None, redactor: Redactor) -> Correction | None:
     asked, served, right = asked_messages(inference), served_answer(inference), word.answer
     if asked is None or served is None or not right.strip():
         return None
-    metadata: dict[str, Any] = {"id": inference.request_id, "created": inference.timestamp.isoformat(), "said_as": word.kind}
-    metadata |= {"said_by": word.by} if word.by else {}
-    metadata |= {"said_at": word.at.isoformat()} if word.at else {}
-    metadata |= {"version": inference.version} if inference.version else {}
-    metadata |= {"rejected": served} if comparable(served) != comparable(right) else {}
-    tools = inference.request.get("tools") or ()
-    talk = Conversation(messages=(*asked, {"role": "assistant", "content": right}), metadata=metadata, tools=tuple(tools))
-    example, _ = redacted_example(talk, f"inference:{inference.request_id}", system, redactor)
-    return Correction(example=example, served=redactor.redact(served)[0], at=inference.timestamp)
+    talk = Conversation(
+        messages=(*asked, {"role": "assistant", "content": right}),
+        metadata=_provenance(inference, word, served),
+        tools=tuple(inference.request.get("tools") or ()),
+    )
+    example, counts = redacted_example(talk, f"inference:{inference.request_id}", system, redactor)
+    return Correction(example=example, served=redactor.redact(served)[0], at=inference.timestamp, redacted=counts)
+
+
+def _provenance(inference: Inference, word: _Word, served: str) -> dict[str, Any]:
+    """Which request, whose, answered by which version; who said what the answer should have been, how and when."""
+    known = {
+        "id": inference.request_id,
+        "request_id": inference.request_id,
+        "created": inference.timestamp.isoformat(),
+        "said_as": word.kind,
+        "said_by": word.by or None,
+        "said_at": word.at.isoformat() if word.at else None,
+        "review": word.item,
+        "labels": list(word.labels) or None,
+        "version": inference.version or None,
+        "key_id": inference.key_id or None,
+        "rejected": served if comparable(served) != comparable(word.answer) else None,
+        # What a server cut short was praised as far as it went: the check for truncated answers must see that.
+        "finish_reason": inference.finish_reason if word.kind == "thumb" else None,
+    }
+    group = _GROUPS.get(inference.unit_kind or "")
+    if group is not None and inference.unit:
+        known[group] = f"u{inference.unit}"  # with a letter before it, no digest looks like a card or a phone
+    return {key: value for key, value in known.items() if value is not None}
 
 
 def _as_text(value: Any) -> str | None:

@@ -1,79 +1,159 @@
 """Which rows are held out: by group, in proportion per topic, and for good.
 
 Rows that belong together (the same question, near-duplicate prompts, one conversation or user) stay on one side, since a row
-that nearly stands in the training side tells nothing. A row that has a side keeps it when the set grows.
+that nearly stands in the training side tells nothing. A row that has a side keeps it when the set grows, even where a new row
+shows that rows on both sides belong together: the new one goes where the first of them stands, and is named.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
+
+from tunekeeper.core.errors import ConfigError
 from tunekeeper.core.nouns.data import Example, Split
-from tunekeeper.data.duplicates import Groups, similar_pairs
+from tunekeeper.data.duplicates import similar_pairs
 from tunekeeper.data.examples import GROUP_KEYS, topic_of
 from tunekeeper.text.fingerprints import prompt_key, prompt_of
+
+Numbers = npt.NDArray[np.uint64]
+Places = npt.NDArray[np.int64]
+Pairs = Iterable[tuple[int, int, float]]
+TRAIN, EVAL, OPEN = 0, 1, -1
+SIDE: tuple[Split, Split] = ("train", "eval")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rows:
+    """What the split has to know of rows, a number each."""
+
+    prompts: Numbers
+    """Digest of the question as it is compared; also the order in which groups are chosen, on every machine the same."""
+    groups: tuple[Numbers, ...]
+    """Digest of the conversation, the user and so on; 0 for a row that names none."""
+    topics: Places
+    """Number of the topic."""
+    topic_names: tuple[str, ...]
+    """Its name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dealt:
+    """The sides of rows."""
+
+    sides: npt.NDArray[np.int8]
+    """0 to learn from, 1 held out."""
+    torn: tuple[tuple[int, int], ...]
+    """New rows that belong to rows on both sides, each with the first of those on the other side."""
 
 
 def assign(examples: Sequence[Example], placed: Mapping[str, Split], share: float, near: float) -> list[Example]:
     """The examples with their sides. `placed`: id → side that a row already has. `share`: part held out, 0 to 0.5.
     `near`: Jaccard similarity of prompts from which rows stay together."""
-    sides: dict[int, Split] = {}
-    groups = _groups(examples, near)
-    for members in groups:
-        known = next((placed[examples[i].id] for i in members if examples[i].id in placed), None)
-        sides.update({i: placed.get(examples[i].id, known) for i in members} if known is not None else {})
-    fresh = [members for members in groups if not any(i in sides for i in members)]
-    wanted = _quotas(examples, sides, share)
-    taken: dict[str, int] = defaultdict(int)
-    for members in sorted(fresh, key=lambda m: _hash(examples[m[0]])):
-        topic = topic_of(examples[members[0]])
-        side: Split = "eval" if taken[topic] + len(members) <= wanted.get(topic, 0) else "train"
-        taken[topic] += len(members) if side == "eval" else 0
-        sides.update(dict.fromkeys(members, side))
-    _keep_one_each(examples, sides, fresh, share)
-    return [replace(example, split=sides[i]) for i, example in enumerate(examples)]
+    names = {name: number for number, name in enumerate(dict.fromkeys(map(topic_of, examples)))}
+    rows = Rows(
+        prompts=np.array([prompt_number(prompt_key(e.messages)) for e in examples], dtype=np.uint64),
+        groups=tuple(np.array([group_number(e.metadata.get(key)) for e in examples], dtype=np.uint64) for key in GROUP_KEYS),
+        topics=np.array([names[topic_of(e)] for e in examples], dtype=np.int64),
+        topic_names=tuple(names),
+    )
+    known = np.array([SIDE.index(placed[e.id]) if e.id in placed else OPEN for e in examples], dtype=np.int8)
+    dealt = deal(rows, known, similar_pairs([prompt_of(e.messages) for e in examples], near), share)
+    return [replace(example, split=SIDE[side]) for example, side in zip(examples, dealt.sides.tolist(), strict=True)]
 
 
-def _groups(examples: Sequence[Example], near: float) -> list[list[int]]:
-    groups = Groups(len(examples))
-    groups.join_equal([prompt_key(e.messages) for e in examples])
-    for key in GROUP_KEYS:
-        groups.join_equal([str(e.metadata[key]) if e.metadata.get(key) else None for e in examples])
-    for i, j, _ in similar_pairs([prompt_of(e.messages) for e in examples], near):
-        groups.join(i, j)
-    return list(groups.members().values())
+def deal(rows: Rows, placed: npt.NDArray[np.int8], pairs: Pairs, share: float) -> Dealt:
+    """The sides of rows. `placed`: the side that each row has, or -1; it keeps that one. `pairs`: places of near duplicates.
+    `share`: part held out, 0 to 0.5."""
+    sides, torn = placed.copy(), []
+    fresh: list[Places] = []
+    for members in _groups(rows, pairs):
+        known = members[placed[members] != OPEN]
+        if not len(known):
+            fresh.append(members)
+            continue
+        side = placed[known[0]]
+        new = members[placed[members] == OPEN]
+        sides[new] = side
+        other = known[placed[known] != side]
+        torn += [(place, int(other[0])) for place in new.tolist()] if len(other) else []
+    wanted = _quotas(rows, sides, share)
+    fresh.sort(key=lambda members: int(rows.prompts[members[0]]))
+    taken = dict.fromkeys(wanted, 0)
+    for members in fresh:
+        topic = int(rows.topics[members[0]])
+        held = taken[topic] + len(members) <= wanted[topic]
+        taken[topic] += len(members) if held else 0
+        sides[members] = EVAL if held else TRAIN
+    _keep_one_each(rows, sides, fresh, share)
+    return Dealt(sides=sides, torn=tuple(sorted(torn)))
 
 
-def _quotas(examples: Sequence[Example], sides: Mapping[int, Split], share: float) -> dict[str, int]:
+def check_share(model: str, share: float) -> None:
+    """Raise ConfigError for a share that makes no sense."""
+    if not 0 <= share <= 0.5:
+        raise ConfigError(f"models/{model}.yaml: data.eval_share is {share:g}", fix="choose 0 to 0.5")
+
+
+def prompt_number(prompt: str) -> int:
+    """Where a question stands in the order of choice: 64 bits of its digest."""
+    return int.from_bytes(hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).digest()[:8], "big")
+
+
+def group_number(name: object) -> int:
+    """64 bits of the digest of a conversation's or user's name; 0 for none."""
+    if not name:
+        return 0
+    return int.from_bytes(hashlib.blake2b(str(name).encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") or 1
+
+
+def _groups(rows: Rows, pairs: Pairs) -> Iterator[Places]:
+    """The places of each group, in order; groups by their first place."""
+    parents = list(range(len(rows.prompts)))
+
+    def root(i: int) -> int:
+        while parents[i] != i:
+            parents[i] = parents[parents[i]]
+            i = parents[i]
+        return i
+
+    def join(i: int, j: int) -> None:
+        a, b = root(i), root(j)
+        parents[max(a, b)] = min(a, b)
+
+    for numbers, empty in ((rows.prompts, False), *((each, True) for each in rows.groups)):
+        order = np.argsort(numbers, kind="stable")
+        same = (numbers[order][1:] == numbers[order][:-1]) & (not empty or numbers[order][1:] != 0)
+        for i, j in zip(order[:-1][same].tolist(), order[1:][same].tolist(), strict=True):
+            join(i, j)
+    for i, j, _ in pairs:
+        join(i, j)
+    roots = np.array([root(i) for i in range(len(parents))], dtype=np.int64)
+    order = np.argsort(roots, kind="stable")
+    yield from np.split(order, np.flatnonzero(roots[order][1:] != roots[order][:-1]) + 1) if len(roots) else ()
+
+
+def _quotas(rows: Rows, sides: npt.NDArray[np.int8], share: float) -> dict[int, int]:
     """Topic → rows still to hold out, by largest remainders, so that the whole comes to `share` as closely as it can."""
-    total: dict[str, int] = defaultdict(int)
-    held: dict[str, int] = defaultdict(int)
-    for i, example in enumerate(examples):
-        topic = topic_of(example)
-        total[topic] += 1
-        held[topic] += sides.get(i) == "eval"
-    exact = {topic: share * n for topic, n in total.items()}
-    quota = {topic: int(value) for topic, value in exact.items()}
-    missing = round(share * len(examples)) - sum(quota.values())
-    for topic in sorted(exact, key=lambda t: (quota[t] - exact[t], t))[: max(0, missing)]:
+    size = len(rows.topic_names)
+    total = np.bincount(rows.topics, minlength=size).tolist()
+    held = np.bincount(rows.topics[sides == EVAL], minlength=size).tolist()
+    exact = [share * n for n in total]
+    quota = [int(value) for value in exact]
+    missing = round(share * len(sides)) - sum(quota)
+    for topic in sorted(range(size), key=lambda t: (quota[t] - exact[t], rows.topic_names[t]))[: max(0, missing)]:
         quota[topic] += 1
-    return {topic: quota[topic] - held[topic] for topic in quota}
+    return {topic: quota[topic] - held[topic] for topic in range(size)}
 
 
-def _keep_one_each(examples: Sequence[Example], sides: dict[int, Split], fresh: list[list[int]], share: float) -> None:
+def _keep_one_each(rows: Rows, sides: npt.NDArray[np.int8], fresh: list[Places], share: float) -> None:
     """With at least two free groups and a share above 0, neither side stays empty: the smallest group crosses over."""
     if len(fresh) < 2 or share <= 0:
         return
-    both: tuple[Split, Split] = ("eval", "train")
-    for empty_side in both:
-        if empty_side not in sides.values():
-            smallest = min(fresh, key=lambda m: (len(m), _hash(examples[m[0]])))
-            sides.update(dict.fromkeys(smallest, empty_side))
-
-
-def _hash(example: Example) -> str:
-    """Where a group stands in the order of choice: by its question alone, so that another machine chooses the same."""
-    return hashlib.sha256(prompt_key(example.messages).encode("utf-8", "surrogatepass")).hexdigest()
+    for empty in (EVAL, TRAIN):
+        if empty not in sides:
+            sides[min(fresh, key=lambda members: (len(members), int(rows.prompts[members[0]])))] = empty

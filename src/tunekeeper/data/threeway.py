@@ -13,7 +13,7 @@ from typing import Literal
 
 from tunekeeper.core.errors import UserError
 from tunekeeper.core.nouns.data import DatasetVersion, Example
-from tunekeeper.data import drafts, versions
+from tunekeeper.data import drafts, lines, versions
 from tunekeeper.data.differences import same_content
 from tunekeeper.data.examples import question_key
 from tunekeeper.data.revert import Replaced, replace_draft
@@ -107,7 +107,7 @@ def merge_versions(
         raise UserError(f"{first.id} and {second.id} merge to no rows", fix=f"tunekeeper data diff {first.id} {second.id}")
     origin = {"merged": f"{first.id} + {second.id}", "base": done.base, "preferred": prefer if merged.conflicts else None}
     with drafts.locked(ws, first.model):
-        return replace(done, draft=replace_draft(ws, first, merged.rows, origin, by=by))
+        return replace(done, draft=replace_draft(ws, first, lambda: lines.of_examples(merged.rows), origin, by=by))
 
 
 def common_parent(a: DatasetVersion, b: DatasetVersion, known: Mapping[str, DatasetVersion]) -> DatasetVersion | None:

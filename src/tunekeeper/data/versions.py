@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tunekeeper.core.errors import ConfigError, DataError, NotFound, UserError
-from tunekeeper.core.ids import digest_bytes, digest_json
+from tunekeeper.core.errors import DataError, NotFound, UserError
 from tunekeeper.core.nouns.data import DatasetVersion, Example, Split
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import balance, drafts, tags
+from tunekeeper.data import balance, drafts, lines, scores, tags, tallies
 from tunekeeper.data.config import Config
-from tunekeeper.data.examples import read_file, to_jsonl
-from tunekeeper.data.split import assign
+from tunekeeper.data.examples import decode, read_file
+from tunekeeper.data.lines import Line
+from tunekeeper.data.split import assign, check_share
+from tunekeeper.data.tallies import SIDES, Tally
 from tunekeeper.store.ledgers.datasets import find_datasets, load_dataset, save_dataset
+from tunekeeper.store.rows import Kept
+from tunekeeper.store.rowwriter import content_digest
 from tunekeeper.store.transactions import Read, find_audit
 from tunekeeper.text.fingerprints import fingerprint
+from tunekeeper.text.redaction import said
 from tunekeeper.workspace import Workspace
 
-SIDES: tuple[Split, ...] = ("train", "eval")
 _NUMBER = re.compile(r"d?[0-9]+")
 
 
@@ -49,11 +52,12 @@ class DraftSummary:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Content:
-    """The bytes of a version before it has a number."""
+    """The stored rows of a version before it has a number."""
 
-    sides: dict[Split, bytes] = field(default_factory=dict)
-    counts: dict[Split, int] = field(default_factory=dict)
-    digest: str = ""
+    kept: Kept
+    """Where they are."""
+    tally: Tally
+    """What is counted of them."""
 
 
 def freeze(
@@ -72,12 +76,15 @@ def freeze(
     when no row of it is real.
     """
     with drafts.locked(ws, task.name):
-        examples = drafts.load_draft(ws, task.name)
-        if not examples:
+        runs = lines.runs_of_draft(draft_path(ws, task.name))
+        content = _content(ws, ws.rows.keep_runs(runs, lines.of_run, lines.look, _known(ws, task.name)))
+        if not content.tally.rows:
             raise DataError(f"{task.name} has no draft", fix=f"tunekeeper data import FILE --model {task.name}")
         if not force:
-            balance.refuse_synthetic_only(task.name, examples)
-        return freeze_locked(ws, task.name, examples, section, note=note, by=by, report=report)
+            balance.refuse_made_up(task.name, content.tally)
+        quality = scores.of_draft(draft_path(ws, task.name), content.tally.rows, section, task.format)
+        full = _report(ws, task.name, content.tally, section, {"quality": quality, **(report or {})})
+        return _save(ws, task.name, content, full, note=note, by=by)
 
 
 def freeze_examples(
@@ -85,17 +92,16 @@ def freeze_examples(
 ) -> DatasetVersion:
     """Freeze rows that are not the draft, e.g. for an experiment. Such a version is *detached*: it is trained on by its id,
     but it is never `latest` and nothing grows from it. Raises DataError when one side is empty."""
-    rows = [replace(e, fingerprint=fingerprint(e.messages, e.tools)) for e in examples]
-    return _save(ws, model, rows, {"topics": balance.topics(rows), "detached": True}, note=note, by=by, parent=parent)
+    rows = (replace(e, fingerprint=fingerprint(e.messages, e.tools)) for e in examples)
+    content = _store(ws, model, lines.of_examples(rows))
+    return _save(ws, model, content, {"topics": content.tally.topics, "detached": True}, note=note, by=by, parent=parent)
 
 
-def keep_rows(
-    ws: Workspace, model: str, examples: Sequence[Example], *, note: str = "what the draft held", by: str
-) -> DatasetVersion:
+def keep_rows(ws: Workspace, model: str, rows: Iterable[Line], *, note: str = "what the draft held", by: str) -> DatasetVersion:
     """Freeze the rows of a draft that is about to hold others: a detached version, of which one side may be empty."""
-    newest = latest(ws, model)
-    report = {"topics": balance.topics(examples), "detached": True, "kept": True}
-    return _save(ws, model, examples, report, note=note, by=by, parent=None if newest is None else newest.id)
+    newest, content = latest(ws, model), _store(ws, model, rows)
+    report = {"topics": content.tally.topics, "detached": True, "kept": True}
+    return _save(ws, model, content, report, note=note, by=by, parent=None if newest is None else newest.id)
 
 
 def freeze_locked(
@@ -109,66 +115,73 @@ def freeze_locked(
     report: dict[str, Any] | None = None,
 ) -> DatasetVersion:
     """`freeze` for a caller that holds the draft's lock and has its rows."""
-    full = {**_report(examples, section), "imports": import_counts(ws, model), **load_origin(ws, model), **(report or {})}
-    return _save(ws, model, examples, full, note=note, by=by)
+    content = _store(ws, model, lines.of_examples(examples))
+    full = _report(ws, model, content.tally, section, {"quality": scores.of_rows(examples, section), **(report or {})})
+    return _save(ws, model, content, full, note=note, by=by)
+
+
+def _store(ws: Workspace, model: str, rows: Iterable[Line]) -> _Content:
+    """Put rows where versions have theirs; those that a version of the model holds already are shared."""
+    return _content(ws, ws.rows.keep(rows, lines.look, _known(ws, model)))
+
+
+def _known(ws: Workspace, model: str) -> list[str]:
+    """Manifests of the model's versions, newest first, the detached ones last."""
+    return [each.manifest for each in sorted(log(ws, model), key=_is_detached) if each.manifest is not None]
+
+
+def _content(ws: Workspace, kept: Kept) -> _Content:
+    return _Content(kept=kept, tally=tallies.of_reader(ws.rows.open(kept.manifest)))
 
 
 def _save(
-    ws: Workspace,
-    model: str,
-    examples: Sequence[Example],
-    report: dict[str, Any],
-    *,
-    note: str,
-    by: str,
-    parent: str | None = None,
+    ws: Workspace, model: str, content: _Content, report: dict[str, Any], *, note: str, by: str, parent: str | None = None
 ) -> DatasetVersion:
-    content = _content(examples)
-    for side in ("train", "eval"):
-        if not content.counts[side] and not report.get("kept"):
-            raise DataError(f"{model}: {len(examples)} rows and none of them on the {side} side", fix="import more rows")
-    blobs: dict[str, str] = {side: ws.blobs.put_bytes(data) for side, data in content.sides.items()}
+    kept, detached = content.kept, bool(report.get("detached"))
+    rows = sum(kept.counts.values())
+    for side in SIDES:
+        if not kept.counts[side] and not report.get("kept"):
+            raise DataError(f"{model}: {rows} rows and none of them on the {side} side", fix="import more rows")
     with ws.state.write(by=by) as tx:
         newest = next(iter(find_datasets(tx, model=model, limit=1, newest_first=True)), None)
         grown = _attached(tx, model)
-        detached = bool(report.get("detached"))
-        if not detached and grown is not None and grown.digest == content.digest:
+        if not detached and grown is not None and grown.digest == kept.digest and not ws.rows.erased(grown.manifest or ""):
             return grown
         number = 1 if newest is None else newest.number + 1
         version = DatasetVersion(
             id=f"{model}/d{number}",
             model=model,
             number=number,
-            digest=content.digest,
-            examples=len(examples),
-            train=content.counts["train"],
-            eval=content.counts["eval"],
-            blobs=blobs,
+            digest=kept.digest,
+            examples=rows,
+            train=kept.counts["train"],
+            eval=kept.counts["eval"],
+            manifest=kept.manifest,
             parent=parent if detached else grown.id if grown is not None else None,
             report=report,
-            note=note,
+            note=said(note),
         )
         return save_dataset(tx, version)
+
+
+def _is_detached(version: DatasetVersion) -> bool:
+    return bool(version.report.get("detached"))
 
 
 def _attached(tx: Read, model: str) -> DatasetVersion | None:
     """The newest version that was frozen from the draft."""
     found = find_datasets(tx, model=model, newest_first=True)
-    return next((version for version in found if not version.report.get("detached")), None)
+    return next((version for version in found if not _is_detached(version)), None)
 
 
-def _content(examples: Sequence[Example]) -> _Content:
-    parts: dict[Split, list[Example]] = {"train": [], "eval": []}
-    for example in examples:
-        parts[example.split].append(example)
-    sides = {side: to_jsonl(rows) for side, rows in parts.items()}
-    digest = digest_json({"format": 1, "splits": {side: digest_bytes(data) for side, data in sides.items()}})
-    return _Content(sides=sides, counts={side: len(rows) for side, rows in parts.items()}, digest=digest)
-
-
-def digest_of(examples: Sequence[Example]) -> str:
+def digest_of(rows: Iterable[Line]) -> str:
     """The digest that a version of these rows has: their content, their order and their sides."""
-    return _content(examples).digest
+    return content_digest(rows, SIDES)
+
+
+def draft_path(ws: Workspace, model: str) -> Path:
+    """Where the rows of a draft lie."""
+    return drafts.folder(ws, model) / "draft.jsonl"
 
 
 def save_origin(ws: Workspace, model: str, origin: Mapping[str, Any]) -> None:
@@ -187,11 +200,9 @@ def load_origin(ws: Workspace, model: str) -> dict[str, Any]:
     return {"origin": noted[0]["origin"]} if noted and noted[0]["since"] == since else {}
 
 
-def _report(examples: Sequence[Example], section: Config) -> dict[str, Any]:
-    troubles = balance.synthetic_only(examples) + balance.synthetic_share(examples, section) + balance.recency(examples, section)
-    warnings = [found.detail for found in troubles]
-    bias = balance.side_bias(examples)
-    return {"topics": balance.topics(examples), "warnings": warnings + ([bias] if bias else [])}
+def _report(ws: Workspace, model: str, tally: Tally, section: Config, more: Mapping[str, Any] | None) -> dict[str, Any]:
+    counted = {"topics": tally.topics, "warnings": tallies.warnings(tally, section)}
+    return {**counted, "imports": import_counts(ws, model), **load_origin(ws, model), **(more or {})}
 
 
 def import_counts(ws: Workspace, model: str) -> dict[str, int]:
@@ -233,19 +244,18 @@ def lineage(ws: Workspace, tip: DatasetVersion | None) -> list[DatasetVersion]:
 
 def ls(ws: Workspace, model: str) -> DraftSummary:
     """What the draft of `model` holds."""
-    examples = drafts.load_draft(ws, model)
-    newest = latest(ws, model)
-    content = _content(examples)
+    path, newest = draft_path(ws, model), latest(ws, model)
+    tally = tallies.of_examples(read_file(path))
     dropped = [row["kind"] for row in drafts.load_findings(ws, model) if row.get("action") == "dropped"]
     return DraftSummary(
         model=model,
-        examples=len(examples),
-        train=content.counts["train"],
-        eval=content.counts["eval"],
-        topics=balance.topics(examples),
+        examples=tally.rows,
+        train=tally.count("train"),
+        eval=tally.count("eval"),
+        topics=tally.topics,
         dropped={kind: dropped.count(kind) for kind in dict.fromkeys(dropped)},
         parent=None if newest is None else newest.id,
-        changed=bool(examples) and (newest is None or newest.digest != content.digest),
+        changed=bool(tally.rows) and (newest is None or newest.digest != digest_of(lines.of_examples(read_file(path)))),
     )
 
 
@@ -273,18 +283,19 @@ def resolve(ws: Workspace, name: str, model: str | None = None) -> DatasetVersio
 
 
 def read_examples(ws: Workspace, dataset: DatasetVersion | str, split: Split | None = None) -> Iterator[Example]:
-    """The rows of a version, one side or (None) both, train first. Raises NotFound for an unknown version or a missing blob."""
+    """The rows of a version, one side or (None) both, train first, as a stream; erased ones are left out.
+
+    Raises NotFound for an unknown version or missing rows, ArtifactError for damaged ones.
+    """
+    return (decode(line, side) for line, side in read_lines(ws, dataset, split))
+
+
+def read_lines(ws: Workspace, dataset: DatasetVersion | str, split: Split | None = None) -> Iterator[Line]:
+    """As `read_examples`, each row as the line it is stored as, with its side."""
     version = resolve(ws, dataset) if isinstance(dataset, str) else dataset
     for side in (split,) if split is not None else SIDES:
-        yield from read_file(blob_path(ws, version, side), side)
-
-
-def blob_path(ws: Workspace, version: DatasetVersion, side: Split) -> Path:
-    """The file of one side of a version, JSONL. Raises NotFound when this workspace lacks it."""
-    digest = version.blobs[side]
-    if not ws.blobs.has(digest):
-        raise NotFound(f"blob {digest} of {version.id} is not in this workspace", fix="restore it from a backup")
-    return ws.blobs.path(digest)
+        if version.manifest is not None:
+            yield from ((line, side) for line in ws.rows.lines(version.manifest, side))
 
 
 def newest_examples(ws: Workspace, model: str) -> list[Example]:
@@ -294,27 +305,34 @@ def newest_examples(ws: Workspace, model: str) -> list[Example]:
 
 
 def checkout(ws: Workspace, name: str, out: Path, *, model: str | None = None) -> tuple[DatasetVersion, tuple[Path, Path]]:
-    """Write `train.jsonl` and `eval.jsonl` of a version to the folder `out`; the bytes are those that were frozen.
+    """Write `train.jsonl` and `eval.jsonl` of a version to the folder `out`: the rows as they were frozen, less those that were
+    erased. The same version gives the same bytes every time.
 
-    Raises UserError when one of them exists with other bytes.
+    Raises UserError when one of them exists with other bytes, NotFound and ArtifactError when rows are missing or damaged.
     """
     version = resolve(ws, name, model)
     paths = (out / "train.jsonl", out / "eval.jsonl")
-    data = [ws.blobs.read(version.blobs[side]) for side in ("train", "eval")]
-    for path, content in zip(paths, data, strict=True):
-        if path.exists() and path.read_bytes() != content:
+    reader = None if version.manifest is None else ws.rows.open(version.manifest).verified()
+    for path, side in zip(paths, SIDES, strict=True):
+        if path.exists() and not _holds(path, iter(()) if reader is None else reader.pieces(side)):
             raise UserError(f"{path} exists and is something else", fix="choose an empty folder with --out")
-    for path, content in zip(paths, data, strict=True):
-        drafts.write_whole(path, [content])
+    for path, side in zip(paths, SIDES, strict=True):
+        if not path.exists():
+            drafts.write_whole(path, () if reader is None else reader.pieces(side))
     return version, paths
+
+
+def _holds(path: Path, pieces: Iterator[bytes]) -> bool:
+    """Whether a file consists of just these pieces."""
+    with path.open("rb") as file:
+        return all(file.read(len(piece)) == piece for piece in pieces) and not file.read(1)
 
 
 def reassigned(
     ws: Workspace, model: str, examples: Sequence[Example], known: Sequence[Example], section: Config
 ) -> list[Example]:
     """`examples` with sides: those of `known` rows and of the newest version stay, new ones are dealt out."""
-    if not 0 <= section.eval_share <= 0.5:
-        raise ConfigError(f"models/{model}.yaml: data.eval_share is {section.eval_share:g}", fix="choose 0 to 0.5")
+    check_share(model, section.eval_share)
     placed: dict[str, Split] = {e.id: e.split for e in newest_examples(ws, model)}
     placed |= {e.id: e.split for e in known}
     return assign(examples, placed, section.eval_share, section.near_duplicate)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tunekeeper.core.errors import UpstreamUnavailable
@@ -85,22 +84,21 @@ def smoke_prompts(ws: Workspace, task: Model, cycle: Cycle, count: int) -> list[
         known = find_datasets(tx, model=task.name, newest_first=True)
     newest = next((d for d in known if not d.report.get("detached")), None)
     dataset = next((d for d in known if d.id == cycle.records.get("data")), newest)
-    digest = (dataset.blobs.get("eval") or dataset.blobs.get("train")) if dataset else None
-    rows = _rows(ws.blobs.path(digest), count) if digest else []
+    side = "eval" if dataset is not None and dataset.eval else "train"
+    rows = _rows(ws.rows.lines(dataset.manifest, side), count) if dataset is not None and dataset.manifest is not None else []
     system = [{"role": "system", "content": task.system}] if task.system else []
     return rows or [[*system, {"role": "user", "content": text}] for text in GENERIC[:count]]
 
 
-def _rows(path: Path, count: int) -> list[list[dict[str, Any]]]:
+def _rows(lines: Iterable[bytes], count: int) -> list[list[dict[str, Any]]]:
     found: list[list[dict[str, Any]]] = []
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if len(found) >= count:
-                break
-            messages = json.loads(line)["messages"]
-            last = max((i for i, m in enumerate(messages) if m["role"] == "assistant"), default=len(messages))
-            if last > 0:
-                found.append(messages[:last])
+    for line in lines:
+        if len(found) >= count:
+            break
+        messages = json.loads(line)["messages"]
+        last = max((i for i, m in enumerate(messages) if m["role"] == "assistant"), default=len(messages))
+        if last > 0:
+            found.append(messages[:last])
     return found
 
 

@@ -63,10 +63,9 @@ def held_out(ws: Workspace, dataset: str) -> Iterable[Case]:
     """The held-out rows of a frozen dataset as cases. Raises NotFound."""
     with ws.state.read() as tx:
         version = load_dataset(tx, dataset)
-    digest = version.blobs.get("eval")
-    if digest is None:
+    if version.manifest is None:
         return
-    for number, line in enumerate(ws.blobs.read(digest).splitlines(), 1):
+    for number, line in enumerate(ws.rows.lines(version.manifest, "eval"), 1):
         if not line.strip():
             continue
         row = json.loads(line)

@@ -29,11 +29,16 @@ class Config:
     probe_seconds: float = 60.0
     """Seconds of silence after which a slot whose upstream takes no key is asked for one token, and a sixth of them for any slot
     whose last answer failed; 0: never."""
-    redact: tuple[str, ...] = ("key", "card")
-    """Kinds of secrets taken out of bodies before they are written (names of `text/redaction.py`)."""
+    redact: tuple[str, ...] = ("key", "email", "iban", "card", "ip", "phone")
+    """Kinds of personal data and secrets taken out of whatever is logged before it is written; empty: none."""
     limits: Limits = field(default_factory=Limits)
     """What one client may cost."""
 
     def __post_init__(self) -> None:
+        if "name" in self.redact:
+            raise ConfigError(
+                "gateway.redact: names are not looked for while requests wait",
+                fix="write name into `redact` of the model's `data` section, which covers all that is collected",
+            )
         if not 0 <= self.probe_seconds < math.inf:
             raise ConfigError(f"gateway.probe_seconds is {self.probe_seconds:g}; write 0 or more seconds")

@@ -191,7 +191,7 @@ def _record(gateway: Gateway, head: Head, facts: Facts, call: Call, route: Route
         "stream": call.stream,
     }
     if facts.client_id is not None:
-        record["client_request_id"] = facts.client_id
+        record["client_request_id"] = gateway.bodies.value(facts.client_id)
     if route.rollout is not None:
         record["rollout"] = route.rollout
     if facts.caller.key_id is not None:

@@ -24,7 +24,7 @@ class Options:
     """Ask for a key even while none was made; `up` and every address but loopback do."""
     static_key: str | None = None
     """HMAC-SHA-256 under the workspace's pepper, hex, of the key from TUNEKEEPER_GATEWAY_KEY."""
-    redact: tuple[str, ...] = ("key", "card")
+    redact: tuple[str, ...] = ("key", "email", "iban", "card", "ip", "phone")
     """As `Config.redact`."""
     log_bodies: bool = True
     """As `Config.log_bodies`."""

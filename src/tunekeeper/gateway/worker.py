@@ -180,8 +180,8 @@ class Gateway:
         return head + self.meter.headers(record.get("key_id")) if self.meter.keys else head
 
     def clean(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """Feedback fields without secrets."""
-        return {name: self.bodies.value(value) if name in ("value", "metadata") else value for name, value in fields.items()}
+        """Feedback fields without personal data; their kind is one of ours."""
+        return {name: value if name == "kind" else self.bodies.value(value) for name, value in fields.items()}
 
     @property
     def ready(self) -> str | None:

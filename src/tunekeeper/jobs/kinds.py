@@ -18,6 +18,7 @@ KINDS = Registry(
         "reference-transcript": "tunekeeper.training.job:transcript",
         "export": "tunekeeper.deployment.job:run",
         "exam": "tunekeeper.evaluation.job:run",
+        "collect": "tunekeeper.data.weekly:run",
     },
 )
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -38,6 +38,8 @@ class Job:
     """Where it stands."""
     work: Path
     """Folder with the files it leaves."""
+    input: dict[str, Any] = field(default_factory=dict)
+    """What it was asked to do."""
     attempt: int = 0
     """How often it was started."""
     progress: float | None = None
@@ -228,6 +230,6 @@ def _job(ws: Workspace, row: JobRow) -> Job:
     folder = _folder(ws, row.id)
     told = folders.last_progress(folder)
     fraction = told.pop("fraction", None)
-    names = ("id", "kind", "model", "state", "attempt", "output", "error", "error_kind", "fix", "seconds", "cpu_seconds")
+    names = ("id", "kind", "model", "state", "input", "attempt", "output", "error", "error_kind", "fix", "seconds", "cpu_seconds")
     progress = 1.0 if row.state == "done" else fraction
     return Job(**{name: getattr(row, name) for name in names}, work=folder / "files", progress=progress, detail=told or None)

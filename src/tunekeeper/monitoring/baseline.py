@@ -72,9 +72,8 @@ def learned_questions(ws: Workspace, model: str, version: str) -> list[str]:
     with ws.state.read() as tx:
         made = next((each for each in find_versions(tx, model=model) if each.name == version), None)
         dataset = load_dataset(tx, made.dataset) if made is not None and made.dataset else None
-    digest = dataset.blobs.get("train") if dataset is not None else None
-    if digest is None:
+    if dataset is None or dataset.manifest is None:
         return []
-    rows = (json.loads(line) for line in ws.blobs.read(digest).splitlines() if line.strip())
+    rows = map(json.loads, ws.rows.lines(dataset.manifest, "train"))
     asked = (message.get("content") for row in rows for message in row["messages"] if message.get("role") == "user")
     return [text for text in asked if isinstance(text, str)]

@@ -21,6 +21,8 @@ LEARNED_SIZE = 50_000
 SAMPLES_KEPT = 20
 RECURS = 3
 """Requests of one window that must share an unknown word before it is a new term."""
+COMPLAINTS = ("thumb", "escalation", "outcome", "score", "edit", "cap", "tag", "incident")
+"""Why an item is in the review queue, where somebody pointed at it rather than chance."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,14 +80,21 @@ def numbers(window: Window, format_spec: Mapping[str, Any], features: Mapping[st
 
 
 def accuracy(reviews: Sequence[ReviewItem]) -> Number:
-    """Share of reviewed answers that were good as they were."""
-    judged = [each for each in reviews if each.state == "done" and each.verdict in ("good", "bad", "edited")]
+    """Share of answers that were good as they were, by those that were reviewed, each counting for as many as it stands for.
+
+    Those that were reviewed because somebody complained tell nothing about the others and do not count.
+    """
+    drawn = [each for each in reviews if each.why not in COMPLAINTS]
+    judged = [each for each in drawn if each.state == "done" and each.verdict in ("good", "bad", "edited")]
     good = [each for each in judged if each.verdict == "good"]
     if not judged:
         return Number(name="accuracy", value=None)
-    low, high = wilson(len(good), len(judged))
+    total = math.fsum(each.weight for each in judged)
+    share = math.fsum(each.weight for each in good) / total
+    worth = total**2 / math.fsum(each.weight**2 for each in judged)  # unequal weights say as much as fewer equal ones (Kish)
+    low, high = wilson(share * worth, worth)
     bad = [each.request_id for each in judged if each.verdict != "good"][:SAMPLES_KEPT]
-    return Number(name="accuracy", value=len(good) / len(judged), low=low, high=high, n=len(judged), detail={"requests": bad})
+    return Number(name="accuracy", value=share, low=low, high=high, n=len(judged), detail={"requests": bad})
 
 
 def confidence(answered: Sequence[Inference]) -> Number:

@@ -22,6 +22,7 @@ from tunekeeper.rollout import stage as rollout
 from tunekeeper.store.database import Lease, Write
 from tunekeeper.store.ledgers.cycles import find_cycles, save_cycle
 from tunekeeper.store.ledgers.triggers import load_trigger
+from tunekeeper.text.redaction import said
 from tunekeeper.workspace import Workspace
 
 MACHINE = "retraining"
@@ -79,7 +80,7 @@ def open_cycle(
             id=ws.new_id("cyc"),
             model=model,
             number=number,
-            why=why,
+            why=said(why),
             reason=reason,
             trigger=trigger,
             options=options or {},

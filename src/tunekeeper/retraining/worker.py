@@ -25,7 +25,7 @@ from tunekeeper.config import ModelConfig, ProjectConfig, load_project
 from tunekeeper.core.errors import Busy, Conflict, LeaseLost, TunekeeperError
 from tunekeeper.core.nouns.monitoring import Trigger
 from tunekeeper.core.nouns.retraining import Cycle
-from tunekeeper.data import review, versions
+from tunekeeper.data import review, versions, weekly
 from tunekeeper.monitoring.tokens import fill_more
 from tunekeeper.monitoring.watch import watch
 from tunekeeper.monitoring.watchdog import check_room, check_routing, check_silence
@@ -47,6 +47,8 @@ LEASE = "worker"
 LEASE_SECONDS = 10.0
 SILENCE_SECONDS = 10.0
 COUNT_SECONDS = 5.0
+COLLECT_SECONDS = 2.0
+COLLECT_AGAIN_SECONDS = 600.0  # a collection that failed is begun anew, and not at once
 CYCLE_STEPS = 8  # a stage that is done at once lets the next begin in the same tick
 
 
@@ -70,6 +72,8 @@ class Worker:
     """Model → real seconds when silence was last looked for."""
     counted: dict[str, float] = field(default_factory=dict)
     """Model → real seconds when tokens were last counted."""
+    collecting: dict[str, float] = field(default_factory=dict)
+    """Model → real seconds from which on the weekly collection is looked after again."""
 
     def tick(self) -> bool:
         """One round over everything that is due. Returns False while another worker holds the lease."""
@@ -82,6 +86,7 @@ class Worker:
             self._guarded(name, "monitoring", partial(self._watch, name, config))
             self._guarded(name, "cycle", partial(self._cycles, name, config))
             self._guarded(name, "tokens", partial(self._count, name))
+            self._guarded(name, "collect", partial(self._collect, name, config))
         self._guarded("", "notify", partial(deliver, self.ws, self.project.notify))
         return True
 
@@ -149,6 +154,19 @@ class Worker:
         self.counted[name] = self.ws.clock.real()
         if filled.written:
             self.say({"event": "counted", "model": name, "records": filled.written})
+
+    def _collect(self, name: str, config: ModelConfig) -> None:
+        """Have collected what people said about answers, when it is time for that; a child does it."""
+        if self.ws.clock.real() < self.collecting.get(name, 0.0):
+            return
+        self.collecting[name] = self.ws.clock.real() + COLLECT_AGAIN_SECONDS
+        job = weekly.tend(self.ws, config.task, config.sections["data"])
+        if job is not None and job.state == "failed":
+            self.say({"event": "error", "model": name, "what": "collect", "why": job.error})
+            return
+        self.collecting[name] = self.ws.clock.real() + COLLECT_SECONDS
+        if job is not None and job.state == "done":
+            self.say({"event": "collected", "model": name, "what": (job.output or {}).get("told")})
 
     def _consider(self, name: str, config: ModelConfig) -> None:
         facts = facts_of(self.ws, config)

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from tunekeeper.core.errors import UserError
 from tunekeeper.core.nouns.rollout import Approval
 from tunekeeper.store.ledgers.approvals import find_approvals, save_approval
+from tunekeeper.text.redaction import said
 from tunekeeper.workspace import Workspace
 
 
@@ -35,7 +36,7 @@ def approve(
         artifact_digest=artifact_digest,
         suite_digest=suite_digest,
         by=by,
-        reason=reason,
+        reason=said(reason),
         expires=now + timedelta(hours=hours),
     )
     with ws.control.write(by=by) as tx:

@@ -12,6 +12,7 @@ from tunekeeper.core.nouns.evaluation import Case
 from tunekeeper.core.nouns.rollout import Incident, Rollout
 from tunekeeper.core.nouns.serving import Feedback, Inference
 from tunekeeper.store.ledgers.incidents import find_incidents, load_incident, save_incident
+from tunekeeper.text.redaction import said
 from tunekeeper.workspace import Workspace
 
 DUE = timedelta(hours=24)
@@ -57,7 +58,7 @@ def born(
         model=rollout.model,
         version=rollout.version,
         rollout=rollout.id,
-        reason=reason,
+        reason=said(reason),
         requests=tuple(each.request_id for each in found),
         cases=cases_from(id, found, edits, limit),
         what_failed=_what_failed(found),
@@ -80,10 +81,10 @@ def close(
             _replace(
                 incident,
                 state="closed",
-                why_missed=why_missed,
-                what_changes=what_changes,
+                why_missed=said(why_missed),
+                what_changes=said(what_changes),
                 retry_on=retry_on,
-                what_failed=what_failed,
+                what_failed=None if what_failed is None else said(what_failed),
             ),
         )
 

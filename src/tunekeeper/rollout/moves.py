@@ -24,6 +24,7 @@ from tunekeeper.store.ledgers.slots import find_slots
 from tunekeeper.store.published import barrier
 from tunekeeper.store.publishing import publish_newest as publish_committed
 from tunekeeper.store.reserve import make_room
+from tunekeeper.text.redaction import said
 from tunekeeper.workspace import Workspace
 
 BREAK_AFTER = 0.3  # seconds that going back waits for another process's lock before it breaks it
@@ -78,7 +79,7 @@ def rollback(ws: Workspace, model: str, *, to: str | None = None, by: str, reaso
             raise UpstreamUnavailable(
                 f"cannot go back: {what}", fix=f"name one that is: tunekeeper rollback {model} --to VERSION"
             )
-        saved = back_in(tx, ws, route, target, slots, reason=reason, by=by)
+        saved = back_in(tx, ws, route, target, slots, reason=said(reason), by=by)
     return _published(ws, _leaving(route), saved.champion, saved, slots, started)
 
 
@@ -160,7 +161,7 @@ def set_route(
         others = {slot: weight for slot, weight in weights.items() if slot != champion and weight > 0}
         previous = route.champion if route.champion != champion else route.previous
         wanted = replace(with_weights(route, others, champion, next(iter(others), None)), previous=previous, rollout=None)
-        text = reason if override is None else f"{reason}; override: {override}"
+        text = said(reason if override is None else f"{reason}; override: {override}")
         saved = save_route(tx, replace(wanted, by=by, reason=text, created=None))
         if champion != route.champion:
             append_promotion(tx, _line(ws, saved, route, slots))
@@ -173,7 +174,7 @@ def promote(ws: Workspace, model: str, slot: str, *, by: str, reason: str) -> Mo
     with ws.control.write(by=by) as tx:
         slots = {each.id: each for each in find_slots(tx, model=model)}
         route = find_route(tx, model) or Route(model=model)
-        saved = promote_in(tx, ws, route, slot, slots, by=by, reason=reason)
+        saved = promote_in(tx, ws, route, slot, slots, by=by, reason=said(reason))
     return _published(ws, route.champion, saved.champion, saved, slots, started)
 
 

@@ -4,6 +4,7 @@ format: {kind: text}                                     anything but empty
 format: {kind: regex, pattern: "REF-[0-9]{6}"}           the whole answer matches, linear time
 format: {kind: json, fields: {category: [billing, refund], note: []}, extra: false}
                                                          one JSON object; a listed field is there and among its values ([]: any)
+format: {kind: schema, schema: {type: object, …}}        any JSON value that fits a JSON Schema (scoring/schemas.py)
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import json
 from typing import Any
 
 from tunekeeper.core.errors import ConfigError
+from tunekeeper.scoring import schemas
 
-KEYS = {"text": {"kind"}, "regex": {"kind", "pattern"}, "json": {"kind", "fields", "extra"}}
+KEYS = {"text": {"kind"}, "regex": {"kind", "pattern"}, "json": {"kind", "fields", "extra"}, "schema": {"kind", "schema"}}
 
 
 def validate(spec: dict[str, Any], where: str = "format") -> None:
@@ -28,6 +30,8 @@ def validate(spec: dict[str, Any], where: str = "format") -> None:
             raise ConfigError(f"{where}: unknown key {key!r} for kind {kind}", fix=_near(key, KEYS[kind]))
     if kind == "regex":
         _pattern(str(spec.get("pattern", "")), where)
+    if kind == "schema":
+        schemas.validate(spec.get("schema"), f"{where}.schema")
     fields = spec.get("fields", {})
     if not isinstance(fields, dict) or any(not isinstance(v, list | tuple | None) for v in fields.values()):
         raise ConfigError(
@@ -47,7 +51,22 @@ def check(answer: str, spec: dict[str, Any]) -> tuple[bool, str]:
         return matched, "" if matched else "does not match the pattern"
     if kind == "json":
         return _check_json(answer, spec)
+    if kind == "schema":
+        value, problem = parse_value(answer)
+        try:
+            problem = problem or schemas.violation(value, _schema(json.dumps(spec.get("schema"), sort_keys=True, default=str)))
+        except RecursionError:
+            problem = f"the schema is more than {schemas.DEEPEST} levels and references deep"
+        return not problem, problem
     raise ConfigError(f"format: kind {kind!r} is none of {', '.join(sorted(KEYS))}", fix=_near(str(kind), KEYS))
+
+
+@functools.lru_cache(maxsize=16)
+def _schema(text: str) -> Any:
+    """The schema in a JSON text, validated once: one with a keyword that is none would accept everything."""
+    schema = json.loads(text)
+    schemas.validate(schema, "format.schema")
+    return schema
 
 
 def _check_json(answer: str, spec: dict[str, Any]) -> tuple[bool, str]:
@@ -68,15 +87,20 @@ def _check_json(answer: str, spec: dict[str, Any]) -> tuple[bool, str]:
 
 def parse_object(answer: str) -> tuple[dict[str, Any] | None, str]:
     """The JSON object that the whole answer is, or None and why: prose around it, a repeated key or NaN make it no JSON."""
+    value, problem = parse_value(answer)
+    if problem or isinstance(value, dict):
+        return value, problem
+    return None, f"JSON, but {type(value).__name__} instead of an object"
+
+
+def parse_value(answer: str) -> tuple[Any, str]:
+    """The JSON value that the whole answer is, and why it is none (empty when it is one)."""
     try:
-        value = json.loads(answer.strip(), object_pairs_hook=_unique, parse_constant=_no_constant)
+        return json.loads(answer.strip(), object_pairs_hook=_unique, parse_constant=_no_constant), ""
     except RecursionError:
         return None, "not JSON: nested too deeply"
     except ValueError as error:
         return None, f"not JSON: {error}"
-    if not isinstance(value, dict):
-        return None, f"JSON, but {type(value).__name__} instead of an object"
-    return value, ""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -130,6 +130,16 @@ class Blobs:
             shutil.rmtree(part, ignore_errors=True)
         return dest
 
+    def that_begin(self, mark: bytes) -> list[str]:
+        """The digests of all blobs that begin with these bytes."""
+        found = []
+        for path in sorted(self.root.glob("??/*")):
+            digest = f"sha256:{path.parent.name}{path.name}"
+            if _DIGEST.fullmatch(digest):
+                with path.open("rb") as file:
+                    found += [digest] if file.read(len(mark)) == mark else []
+        return found
+
     def damaged(self) -> tuple[int, list[str]]:
         """Read every blob: how many there are, and the digests of those whose bytes are not what their name says."""
         names = [path.parent.name + path.name for path in sorted(self.root.glob("??/*"))]
@@ -159,14 +169,19 @@ class Blobs:
         if not self.has(digest):
             return 0
         before = self.path(digest).read_bytes()
+        data, fresh = _without(before, {row.line for row in self.erased(digest) if not row.kept}, change)
+        if fresh and not dry_run:
+            self.erase(digest, data, fresh)
+        return len(fresh)
+
+    def erase(self, digest: str, data: bytes, fresh: Sequence[Tombstone]) -> None:
+        """Put `data`, from which the lines `fresh` were erased, in the place of a blob, which keeps its name. Raises DiskFull."""
         overlay = self._overlay(digest)
         known = () if overlay is None else self._counted(digest, overlay)
-        data, fresh = _without(before, {row.line for row in known if not row.kept}, change)
-        if fresh and not dry_run:
-            made = _Overlay(holds=digest_bytes(data), was=digest_bytes(before), rows=(*known, *fresh), fresh=len(fresh))
-            self._replace(self._tombstones(digest), canonical_json(asdict(made)))
-            self._replace(self.path(digest), data)
-        return len(fresh)
+        was = digest_file(self.path(digest))
+        made = _Overlay(holds=digest_bytes(data), was=was, rows=(*known, *fresh), fresh=len(fresh))
+        self._replace(self._tombstones(digest), canonical_json(asdict(made)))
+        self._replace(self.path(digest), data)
 
     def _stands_for(self, digest: str, found: str) -> bool:
         if found == digest:
@@ -194,27 +209,29 @@ class Blobs:
             raise ArtifactError(f"{path}: not a list of tombstones", fix="restore it from a backup") from None
 
     def _place(self, digest: str, fill: Callable[[BinaryIO], object]) -> None:
-        self._put(self.path(digest), fill)
+        place(self.path(digest), fill)
 
     def _replace(self, target: Path, data: bytes) -> None:
-        self._put(target, lambda file: file.write(data))
+        place(target, lambda file: file.write(data))
 
-    def _put(self, target: Path, fill: Callable[[BinaryIO], object]) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}")
-        try:
-            with part.open("xb") as file:
-                fill(file)
-                file.flush()
-                os.fsync(file.fileno())
-            part.chmod(0o444)
-            os.replace(part, target)
-            _sync(target.parent)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            if error.errno == _NO_SPACE:
-                raise DiskFull(f"no room left on the disk of {self.root}", fix="free some space and repeat the command") from None
-            raise
+
+def place(target: Path, fill: Callable[[BinaryIO], object]) -> None:
+    """Make a file that nobody writes to, whole or not at all, and synced; `fill` writes its bytes. Raises DiskFull."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    try:
+        with part.open("xb") as file:
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.chmod(0o444)
+        os.replace(part, target)
+        _sync(target.parent)
+    except BaseException as error:
+        part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno == _NO_SPACE:
+            raise DiskFull(f"no room left on the disk of {target.parent}", fix="free some space and repeat the command") from None
+        raise
 
 
 def _without(

@@ -29,21 +29,17 @@ def content_words(text: str) -> list[str]:
     return [word for word in words(text) if len(word) >= 3 and word.isalpha() and word not in COMMON]
 
 
-def shingles(text: str, size: int = 3) -> frozenset[str]:
-    """The set of runs of `size` words; a shorter text is one shingle. An empty text has none."""
-    found = words(text)
-    if not found:
-        return frozenset()
-    if len(found) <= size:
-        return frozenset([" ".join(found)])
-    return frozenset(" ".join(found[i : i + size]) for i in range(len(found) - size + 1))
-
-
 def jaccard(a: frozenset[str], b: frozenset[str]) -> float:
     """Shared part of two sets, 0 to 1: |a ∩ b| / |a ∪ b|; 0 when both are empty."""
     both = len(a & b)
     union = len(a) + len(b) - both
     return both / union if union else 0.0
+
+
+_HISSING = ("s", "x", "z", "ch", "sh")
+"""Ends of words whose plural takes `es`."""
+_ENDINGS = ("'s", "’s", "s", "es", "s'", "s’", "es'", "es’")
+"""What a plural and a possessive end in, in the order in which they are taken off."""
 
 
 def _folded(term: str) -> str:
@@ -60,15 +56,22 @@ def _last(new: str, renames: Mapping[str, str]) -> str:
 
 
 class Glossary:
-    """Terms that were renamed: finds the old ones as whole words, in any case, and writes the new ones."""
+    """Terms that were renamed: finds the old ones as whole words, in any case, and writes the new ones in the same number, as
+    possessives where they were, and in capitals where they were. A compound (`Padhülle`) is another word."""
 
     def __init__(self, renames: Mapping[str, str]) -> None:
         """`renames`: old term → new term. The longest old term wins where two overlap; one that was renamed twice becomes the
-        last of its names; one inside its own new term (`Box` → `Box Pro`) is left alone there."""
-        known = {_folded(old): new for old, new in renames.items() if old.strip()}
+        last of its names; one inside its own new term (`Box` → `Box Pro`) is left alone there, and so is one that is its own new
+        term, which keeps a shorter one away from it (`Windows` → `Windows` from `Window`)."""
+        kept = {_folded(old) for old, new in renames.items() if old.strip() == new.strip()} - {""}
+        known = {_folded(old): new for old, new in renames.items() if old.strip() and _folded(old) not in kept}
         self.renames = {old: _last(new, known) for old, new in known.items()}
-        terms = sorted({*self.renames, *(_folded(new) for new in self.renames.values() if new.strip())}, key=len, reverse=True)
-        joined = "|".join(re.escape(term).replace(r"\ ", r"\s+") for term in terms)
+        self._current = {*kept, *(_folded(new) for new in self.renames.values())} - self.renames.keys()
+        self._lower = {_folded(old) for old in renames if old == old.lower()}
+        terms = sorted(
+            {*self.renames, *kept, *(_folded(new) for new in self.renames.values() if new.strip())}, key=len, reverse=True
+        )
+        joined = "|".join(re.escape(term).replace(r"\ ", r"\s+") + _endings(term) for term in terms)
         self._pattern = re.compile(rf"(?<!\w)(?:{joined})(?!\w)", re.IGNORECASE) if terms else None
 
     def find(self, text: str) -> list[str]:
@@ -81,11 +84,47 @@ class Glossary:
         return text if self._pattern is None else self._pattern.sub(lambda match: self._new(match[0]), text)
 
     def _new(self, written: str) -> str:
-        return self.renames.get(_folded(written), written)
+        if _folded(written) in self._current:
+            return written
+        for ending in ("", *_ENDINGS):
+            term = written.removesuffix(written[-len(ending) :]) if ending else written
+            new = self.renames.get(_folded(term))
+            if new is not None and written.casefold().endswith(ending):
+                return _in_number(self._in_case(term, new), written[len(term) :]) if new else ""
+        return written
+
+    def _in_case(self, written: str, new: str) -> str:
+        """The new term as the old one was written: a name has its own capitals, a plain word takes those of its place."""
+        if new.casefold() == _folded(written):
+            return new
+        if written.isupper() and sum(map(str.isalpha, written)) > 1 and not self._is_capital(written):
+            return new.upper()
+        return new[:1].upper() + new[1:] if written[:1].isupper() and _folded(written) in self._lower else new
+
+    def _is_capital(self, written: str) -> bool:
+        """Whether the glossary itself writes the term in capitals, or nobody can tell (a few letters, as of an acronym)."""
+        return len(written) <= 3 and _folded(written) not in self._lower
 
     def suggestions(self, text: str) -> list[tuple[str, str]]:
         """(old term as written, new term), each pair once."""
         return list(dict.fromkeys((old, self._new(old)) for old in self.find(text)))
+
+
+def _endings(term: str) -> str:
+    """The pattern of what a term takes for its plural, from three letters on, and as a possessive."""
+    if not term[-1:].isalpha():
+        return ""
+    plural = "es" if term.endswith(_HISSING) else "s"
+    return f"(?:['’]s|{plural}['’]?)?" if len(term) > 2 else "(?:['’]s)?"
+
+
+def _in_number(term: str, ending: str) -> str:
+    """A new term with the ending that the old one had."""
+    if not ending or ending[0] in "'’":
+        return term + ending
+    plural = "es" if term.casefold().endswith(_HISSING) else "s"
+    mark = ending[-1] if ending[-1] in "'’" else ""
+    return term + (plural.upper() if term.isupper() and len(term) > 3 else plural) + mark
 
 
 def document_frequency(texts: Iterable[str]) -> dict[str, int]:

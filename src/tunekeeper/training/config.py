@@ -38,6 +38,25 @@ class Config:
     """CPU threads of the training child; more than one spins on a busy machine."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the base while training; auto: bfloat16 on a GPU or a CPU made for it, else float32."""
+    accumulation: int = 1
+    """Parts that a step's batch is worked off in, one after the other; more parts need less memory for the same step."""
+    checkpointing: bool = False
+    """Whether activations are worked out again on the way back instead of kept: about a third more time, far less memory."""
+    packing: bool = False
+    """Whether rows are laid end to end into sequences of up to `max_tokens`, each seeing only itself: no padding. It pays on a
+    GPU; on a CPU sorting by length pays more."""
+    dora: bool = False
+    """Weight-decomposed adapters: a magnitude beside the low-rank direction; slower, exported merged."""
+    rslora: bool = False
+    """Rank-stabilised scale: alpha / sqrt(rank) in place of alpha / rank, for high ranks."""
+    objective: Literal["sft", "dpo"] = "sft"
+    """What is learned: the answers (`sft`), or to prefer the chosen answer over `metadata.rejected` (`dpo`)."""
+    beta: float = 0.1
+    """DPO only: how strongly the model is held to where it began, above 0; smaller moves further."""
+    patience: int | None = None
+    """Epochs without a lower held-out loss after which training stops early; None: every epoch is run."""
+    keep: Literal["task", "loss", "last"] = "task"
+    """Which epoch's adapter becomes the version: the one that answers the sample best, the lowest held-out loss, or the last."""
     qlora: bool = False
     """Whether the base is held in 4 bits (NF4, double quantization); needs bitsandbytes."""
     start: Literal["champion", "base"] = "champion"
@@ -46,6 +65,11 @@ class Config:
     """Recipe values that differ when a run continues from an adapter, e.g. `{epochs: 3, learning_rate: 0.001}`."""
     replay: float | None = None
     """When continuing: rows of the parent's dataset per new row, e.g. 1.0; None trains on every row."""
+    suite: str | None = None
+    """Suite whose cases are answered after each epoch, to keep the best one by its own scorers; None: held-out rows, where an
+    answer counts by its JSON fields, else as a whole."""
+    sample: int = 48
+    """Most cases that are answered after each epoch; 0: none, and the lowest held-out loss decides."""
     transcript: int = 40
     """Held-out prompts whose answers the child records for parity."""
     answer_tokens: int = 64

@@ -13,7 +13,7 @@ from tunekeeper.core.nouns.training import Version
 from tunekeeper.store.ledgers.versions import find_versions, save_version
 from tunekeeper.training.adapter import SETTINGS, SIDECAR, WEIGHTS, read_sidecar
 from tunekeeper.training.base import Base, read_base, read_json
-from tunekeeper.training.verbs import base_folder
+from tunekeeper.training.orders import base_folder
 from tunekeeper.training.versions import name_of, next_number
 from tunekeeper.workspace import Workspace
 

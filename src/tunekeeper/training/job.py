@@ -6,24 +6,35 @@ GPU machine needs nothing else. `context` has `root`, `work` and `progress(fract
 
 from __future__ import annotations
 
+import json
 import os
 import platform
-from dataclasses import asdict, replace
+import resource
+import shutil
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tunekeeper.core.errors import ArtifactError, DataError, MissingExtra
 from tunekeeper.core.ids import digest_json
 from tunekeeper.training.adapter import check_parent, write_sidecar
 from tunekeeper.training.base import Base, read_base
-from tunekeeper.training.encode import Codec, encode, fitting
+from tunekeeper.training.encode import Codec, Encoded, encode
+from tunekeeper.training.memory import refuse_too_large, room
 from tunekeeper.training.recipe import Recipe, from_json
-from tunekeeper.training.rows import Row, read_rows, select
+from tunekeeper.training.rows import Row, last_only, read_questions, read_rows, select
+
+if TYPE_CHECKING:
+    from tunekeeper.training.loop import Curve
 
 HELD_FOR_LOSS = 64
 ADAPTER = "adapter"
 TRANSCRIPT = "transcript.jsonl"
 CHECKPOINT = "checkpoint.pt"
+EPOCHS = "epochs"
+"""Folder with a folder for each finished epoch: its adapter, the curve so far, and what it answered to the sample."""
+ANSWERS = "answers.jsonl"
+CURVE = "curve.json"
 
 
 class Context(Protocol):
@@ -42,8 +53,9 @@ def run(input: dict[str, Any], context: Context) -> dict[str, Any]:
 
     `input`: base (folder), base_digest (or None), train (JSONL), eval (JSONL or None), recipe (dict), dataset_digest,
     parent (adapter folder or None), parent_base (base digest that the ledger holds for it, or None), parent_digest,
-    known (JSONL of the parent's rows, or None), transcript (prompts), answer_tokens. Returns loss, eval_loss, seconds,
-    cpu_seconds, tokens_per_second, rows …; leaves `adapter/` and `transcript.jsonl` in `context.work`. Raises UserErrors.
+    known (JSONL of the parent's rows, or None), sample (JSONL of questions answered after each epoch, or None), transcript
+    (prompts), answer_tokens. Returns loss, eval_loss, seconds, cpu_seconds, tokens_per_second, rows …; leaves `adapter/` (the
+    last epoch's), `transcript.jsonl` and `epochs/` in `context.work`. Raises UserErrors.
     """
     recipe = from_json(input["recipe"])
     prepare_threads(recipe.threads)
@@ -57,31 +69,92 @@ def run(input: dict[str, Any], context: Context) -> dict[str, Any]:
     held = read_rows(Path(input["eval"])) if input.get("eval") else []
     context.progress(0.0, note="loading the base")
     model, tokenizer, dtype = load(base, recipe, parent)
-    codec = codec_of(tokenizer)
     setup, left_out = _setup(model, tokenizer, rows, held, recipe)
-    setup = replace(setup, checkpoint=context.work / CHECKPOINT, key=digest_json(input))
+    estimate = refuse_too_large(base.folder, recipe, max(map(_longest, setup.rows)), room())
+    leaves = _Leaves(context.work, input, base, recipe, model, tokenizer, held)
+    setup = replace(setup, checkpoint=context.work / CHECKPOINT, key=digest_json(input), at_epoch=leaves.epoch)
 
     from tunekeeper.training.loop import fit
 
+    before = energy_joules()
     curve = fit(setup, lambda fraction, **fields: context.progress(0.97 * fraction, **fields))
-    folder = context.work / ADAPTER
-    model.save_pretrained(folder, safe_serialization=True)
-    write_sidecar(folder, base, recipe, dataset=input["dataset_digest"], parent=input.get("parent_digest"))
+    used = _watt_hours(before, energy_joules())
+    leaves.adapter(context.work / ADAPTER)
     written = 0
-    if held and input["transcript"] > 0:
-        written = _transcribe(context, model, tokenizer, codec, held[: input["transcript"]], input["answer_tokens"])
+    if not leaves.chosen_later:
+        context.progress(0.98, note="writing the reference transcript")
+        written = leaves.transcript(context.work / TRANSCRIPT)
     return asdict(curve) | {
         "adapter": ADAPTER,
         "transcript": TRANSCRIPT if written else None,
-        "transcribed": written,
         "final_loss": curve.loss[-1],
         "tokens_per_second": curve.tokens / max(curve.seconds, 1e-9),
         "rows": len(setup.rows),
         "replayed": replayed,
         "left_out": left_out,
         "dtype": dtype,
-        "machine": _machine(),
+        "memory": {"estimated": estimate.total, "peak": _peak_bytes()},
+        "machine": machine() | ({} if used is None else {"energy_wh": used}),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaves:
+    """What a run leaves behind: after each epoch all that is needed should it be the one that is kept, at the end the last."""
+
+    work: Path
+    input: dict[str, Any]
+    base: Base
+    recipe: Recipe
+    model: Any
+    tokenizer: Any
+    held: list[Row]
+
+    @property
+    def chosen_later(self) -> bool:
+        """Whether the parent chooses among the epochs."""
+        return self.recipe.keep != "last" and self.recipe.epochs > 1
+
+    def epoch(self, curve: Curve) -> None:
+        """Put the epoch's adapter aside, with its answers and its reference transcript."""
+        part = self.work / EPOCHS / f".{curve.epoch}"
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        self.adapter(part / ADAPTER)
+        if self.chosen_later:
+            self.answers(part / ANSWERS)
+            self.transcript(part / TRANSCRIPT)
+        (part / CURVE).write_text(json.dumps(asdict(curve)))
+        whole = self.work / EPOCHS / str(curve.epoch)
+        shutil.rmtree(whole, ignore_errors=True)
+        part.replace(whole)
+
+    def adapter(self, folder: Path) -> None:
+        """The adapter as it is now, with its sidecar."""
+        shutil.rmtree(folder, ignore_errors=True)
+        self.model.save_pretrained(folder, safe_serialization=True)
+        write_sidecar(
+            folder, self.base, self.recipe, dataset=self.input["dataset_digest"], parent=self.input.get("parent_digest")
+        )
+
+    def answers(self, path: Path) -> None:
+        """The greedy answer to each question of the sample, `{id, answer}` a line; nothing without a sample."""
+        if not self.input.get("sample"):
+            return
+        from tunekeeper.training.transcript import answers
+
+        rows = read_questions(Path(self.input["sample"]))
+        texts = answers(self.model, self.tokenizer, codec_of(self.tokenizer), rows, self.input["answer_tokens"])
+        with path.open("w", encoding="utf-8") as file:
+            for row, text in zip(rows, texts, strict=True):
+                file.write(json.dumps({"id": row.id, "answer": text}, ensure_ascii=False) + "\n")
+
+    def transcript(self, path: Path) -> int:
+        """The reference transcript of the model as it is now; returns its lines, 0 without held-out rows."""
+        asked = self.held[: self.input["transcript"]]
+        if not asked:
+            return 0
+        return _transcribe(path, self.model, self.tokenizer, codec_of(self.tokenizer), asked, self.input["answer_tokens"])
 
 
 def transcript(input: dict[str, Any], context: Context) -> dict[str, Any]:
@@ -98,7 +171,8 @@ def transcript(input: dict[str, Any], context: Context) -> dict[str, Any]:
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, input["adapter"])
-    written = _transcribe(context, model, tokenizer, codec_of(tokenizer), rows, input["answer_tokens"])
+    context.progress(0.5, note="writing the reference transcript")
+    written = _transcribe(context.work / TRANSCRIPT, model, tokenizer, codec_of(tokenizer), rows, input["answer_tokens"])
     return {"transcript": TRANSCRIPT, "transcribed": written, "dtype": dtype, "base_digest": base.digest}
 
 
@@ -122,12 +196,20 @@ def load(base: Base, recipe: Recipe, parent: Path | None) -> tuple[Any, Any, str
     torch.manual_seed(recipe.seed)
     model, tokenizer, dtype = load_plain(base, recipe)
     if recipe.qlora:
-        model = prepare_model_for_kbit_training(model)
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    if recipe.checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})  # the other kind loses the gradient of a frozen base
     if parent is not None:
         return PeftModel.from_pretrained(model, str(parent), is_trainable=True), tokenizer, dtype
     targets: str | list[str] = "all-linear" if recipe.targets == ("all-linear",) else list(recipe.targets)
     config = LoraConfig(
-        r=recipe.rank, lora_alpha=recipe.alpha, lora_dropout=recipe.dropout, target_modules=targets, task_type="CAUSAL_LM"
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        lora_dropout=recipe.dropout,
+        target_modules=targets,
+        use_dora=recipe.dora,
+        use_rslora=recipe.rslora,
+        task_type="CAUSAL_LM",
     )
     return get_peft_model(model, config), tokenizer, dtype
 
@@ -187,30 +269,57 @@ def _setup(model: Any, tokenizer: Any, rows: list[Row], held: list[Row], recipe:
     from tunekeeper.training.loop import Setup
 
     codec = codec_of(tokenizer)
-    pairs = [(encode(codec, row), row.weight) for row in rows]
-    kept = [(row, weight) for row, weight in pairs if len(row.ids) <= recipe.max_tokens]
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    rows, held = _of_objective(rows, recipe), _of_objective(held, recipe, needed=False)
+    pairs = [(_learned(codec, row, recipe), row.weight) for row in rows]
+    kept = [(row, weight) for row, weight in pairs if _longest(row) <= recipe.max_tokens]
     if not kept or not any(weight > 0 for _, weight in kept):
         most = recipe.max_tokens
         why = f"none of {len(rows)} rows has at most {most} tokens and a weight above 0"
         raise DataError(why, fix="raise training.max_tokens")
-    seen, _ = fitting((encode(codec, row) for row in held[:HELD_FOR_LOSS]), recipe.max_tokens)
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    setup = Setup(
-        model=model,
-        rows=[row for row, _ in kept],
-        weights=[weight for _, weight in kept],
-        held=seen,
-        pad=pad,
-        recipe=recipe,
-    )
+    seen = [_learned(codec, row, recipe) for row in held[:HELD_FOR_LOSS]]
+    seen = [row for row in seen if _longest(row) <= recipe.max_tokens]
+    learned: list[Any] = [row for row, _ in kept]
+    if recipe.objective == "dpo":
+        from tunekeeper.training.preference import with_reference
+
+        size = max(1, recipe.batch // recipe.accumulation)
+        learned, seen = (with_reference(model, each, pad, size) for each in (learned, seen))
+    setup = Setup(model=model, rows=learned, weights=[weight for _, weight in kept], held=seen, pad=pad, recipe=recipe)
     return setup, len(pairs) - len(kept)
 
 
-def _transcribe(context: Context, model: Any, tokenizer: Any, codec: Codec, rows: list[Row], answer_tokens: int) -> int:
+def _of_objective(rows: list[Row], recipe: Recipe, *, needed: bool = True) -> list[Row]:
+    """The rows that say something to the objective: all of them, or for preferences those with a rejected answer."""
+    if recipe.objective != "dpo":
+        return rows
+    found = [row for row in rows if row.rejected is not None]
+    if not found and needed:
+        raise DataError(
+            f"none of {len(rows)} rows has a rejected answer to learn a preference from",
+            fix="collect preferences with `tunekeeper data review`, or set training.objective to sft",
+        )
+    return found
+
+
+def _learned(codec: Codec, row: Row, recipe: Recipe) -> Any:
+    """A row as the loop takes it."""
+    if recipe.objective != "dpo":
+        return encode(codec, row)
+    from tunekeeper.training.preference import Pair
+
+    return Pair(chosen=encode(codec, last_only(row)), rejected=encode(codec, last_only(row.other)))
+
+
+def _longest(row: Any) -> int:
+    """Tokens of the longest conversation in a row."""
+    return len(row.ids) if isinstance(row, Encoded) else max(len(row.chosen.ids), len(row.rejected.ids))
+
+
+def _transcribe(path: Path, model: Any, tokenizer: Any, codec: Codec, rows: list[Row], answer_tokens: int) -> int:
     from tunekeeper.training.transcript import write
 
-    context.progress(0.98, note="writing the reference transcript")
-    return write(context.work / TRANSCRIPT, model, tokenizer, codec, rows, answer_tokens)
+    return write(path, model, tokenizer, codec, rows, answer_tokens)
 
 
 def _four_bits(dtype: str) -> Any:
@@ -230,10 +339,51 @@ def _four_bits(dtype: str) -> Any:
     )
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """What the run stands on: device, processor, python, versions of the libraries and of ours."""
     import peft
+    import tokenizers
     import torch
     import transformers
 
+    import tunekeeper
+
     device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else platform.machine()
-    return {"device": device, "torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__}
+    versions = {each.__name__: each.__version__ for each in (torch, transformers, peft, tokenizers)}
+    return {
+        "device": device,
+        "processor": _processor(),
+        "python": platform.python_version(),
+        "system": platform.platform(terse=True),
+        "tunekeeper": tunekeeper.__version__,
+        **versions,
+    }
+
+
+def _processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    named = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return named or platform.processor() or platform.machine()
+
+
+def _peak_bytes() -> int:
+    """The most memory this run has had: on the GPU what torch took of it, else what the kernel gave this process."""
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_reserved())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _watt_hours(before: float | None, after: float | None) -> float | None:
+    # The counters start anew when they are full; what was used is then not known.
+    return None if before is None or after is None or after < before else round((after - before) / 3600, 4)
+
+
+def energy_joules(folder: Path = Path("/sys/class/powercap")) -> float | None:
+    """What the processor packages have used since some moment, by RAPL; None where it cannot be read."""
+    counters = sorted(folder.glob("intel-rapl:?/energy_uj"))
+    try:
+        return sum(int(counter.read_text()) for counter in counters) / 1e6 if counters else None
+    except (OSError, ValueError):
+        return None  # since 2020 kernels show it to root alone

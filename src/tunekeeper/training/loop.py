@@ -1,4 +1,5 @@
-"""The training loop: LoRA on the answers only, batches grouped by length, resumable at every epoch to the same result.
+"""The training loop: answers or preferences learned by an adapter, batches grouped by length, resumable at every epoch to the
+same result.
 
 Runs in a child process: imports torch.
 """
@@ -18,6 +19,7 @@ import torch
 
 from tunekeeper.core.errors import ConfigError
 from tunekeeper.training.encode import Encoded
+from tunekeeper.training.preference import Pair, preference_loss
 from tunekeeper.training.recipe import Recipe
 
 POOL = 16
@@ -26,6 +28,8 @@ IGNORED = -100
 LOWEST_RATE = 0.05
 CURVE_POINTS = 50
 Progress = Callable[..., None]
+Learned = Encoded | Pair
+"""What one row of a batch is: an answer to learn, or two of which one is to be preferred."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -56,11 +60,11 @@ class Setup:
 
     model: Any
     """PEFT model, on its device."""
-    rows: Sequence[Encoded]
+    rows: Sequence[Learned]
     """Rows to learn."""
     weights: Sequence[float]
     """Chance of each row being used in an epoch, 0 to 1."""
-    held: Sequence[Encoded]
+    held: Sequence[Learned]
     """Held-out rows for `eval_loss`."""
     pad: int
     """Token id that fills up a batch."""
@@ -70,6 +74,8 @@ class Setup:
     """File that is written after each epoch and read at the start."""
     key: str = ""
     """Digest of everything the result depends on; a checkpoint of another key is not continued."""
+    at_epoch: Callable[[Curve], None] = lambda curve: None
+    """Called after each epoch, before its checkpoint is written; after a kill again for the same epoch, with the same weights."""
 
 
 def fit(setup: Setup, progress: Progress) -> Curve:
@@ -86,16 +92,17 @@ def fit(setup: Setup, progress: Progress) -> Curve:
     meter = _Meter(curve, steps, progress)
     recent: list[float] = []
     for epoch in range(curve.epoch, recipe.epochs):
+        if stalled(curve.eval_loss, recipe.patience):
+            break
         model.train()
         for batch in batches(setup.rows, setup.weights, recipe.batch, random.Random(f"{recipe.seed}/{epoch}")):
             for group in optimizer.param_groups:
                 group["lr"] = rate(curve.step, steps, recipe)
-            loss = batch_loss(model, batch, setup.pad)
-            loss.backward()
+            loss = learn(setup, batch)
             torch.nn.utils.clip_grad_norm_(learned, recipe.clip)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            recent.append(_finite(loss.item(), curve.step, recipe))
+            recent.append(_finite(loss, curve.step, recipe))
             curve.step += 1
             curve.tokens += sum(len(row.ids) for row in batch)
             if len(recent) >= every:
@@ -107,7 +114,8 @@ def fit(setup: Setup, progress: Progress) -> Curve:
             recent.clear()
         curve.epoch = epoch + 1
         if setup.held:
-            curve.eval_loss.append(held_out_loss(model, setup.held, setup.pad, recipe.batch))
+            curve.eval_loss.append(held_out_loss(setup))
+        setup.at_epoch(curve)
         meter.stop()
         _save(setup, learned, optimizer, curve)
         meter.tell(epoch, curve.loss[-1], always=True)
@@ -121,7 +129,14 @@ def rate(step: int, steps: int, recipe: Recipe) -> float:
     return recipe.learning_rate * climb * (LOWEST_RATE + (1 - LOWEST_RATE) * fall)
 
 
-def batches(rows: Sequence[Encoded], weights: Sequence[float], size: int, rng: random.Random) -> list[list[Encoded]]:
+def stalled(eval_loss: Sequence[float], patience: int | None) -> bool:
+    """Whether the last `patience` epochs brought no lower held-out loss than those before (None: never)."""
+    if patience is None or len(eval_loss) <= patience:
+        return False
+    return min(eval_loss[-patience:]) >= min(eval_loss[:-patience])
+
+
+def batches(rows: Sequence[Learned], weights: Sequence[float], size: int, rng: random.Random) -> list[list[Learned]]:
     """One epoch's batches: rows drawn by weight, shuffled, sorted by length inside pools, the batches shuffled again."""
     drawn = [row for row, weight in zip(rows, weights, strict=True) if weight >= 1 or rng.random() < weight]
     rng.shuffle(drawn)
@@ -133,8 +148,54 @@ def batches(rows: Sequence[Encoded], weights: Sequence[float], size: int, rng: r
     return found
 
 
+def learn(setup: Setup, batch: Sequence[Learned]) -> float:
+    """Add the gradients of one step's batch, worked off in parts; returns its mean loss.
+
+    Each part counts by what it has to learn, so that the parts change the memory and not the result.
+    """
+    whole, total = sum(learned(row) for row in batch), 0.0
+    for part in parts(batch, setup.recipe):
+        share = sum(learned(row) for row in part) / whole
+        loss = loss_of(setup, part) * share
+        loss.backward()
+        total += loss.item()
+    return total
+
+
+def parts(batch: Sequence[Learned], recipe: Recipe) -> list[Sequence[Learned]]:
+    """The batch in `accumulation` parts of about equal size, or with `packing` in as many as fill `max_tokens` each."""
+    if not recipe.packing:
+        size = math.ceil(len(batch) / recipe.accumulation)
+        return [batch[i : i + size] for i in range(0, len(batch), size)]
+    packs: list[list[Learned]] = []
+    room: list[int] = []
+    for row in sorted(batch, key=lambda row: -len(row.ids)):  # first fit, the longest first
+        place = next((i for i, left in enumerate(room) if left >= len(row.ids)), None)
+        if place is None:
+            packs.append([row])
+            room.append(recipe.max_tokens - len(row.ids))
+        else:
+            packs[place].append(row)
+            room[place] -= len(row.ids)
+    return list(packs)
+
+
+def learned(row: Learned) -> int:
+    """How much of a batch's mean a row is: its learned tokens, or 1 for a pair."""
+    return 1 if isinstance(row, Pair) else sum(row.learned)
+
+
+def loss_of(setup: Setup, rows: Sequence[Learned]) -> Any:
+    """Mean loss of some rows as a tensor: cross entropy, nats a learned token, or the preference loss of pairs."""
+    pairs = [row for row in rows if isinstance(row, Pair)]
+    if pairs:
+        return preference_loss(setup.model, pairs, setup.pad, setup.recipe.beta)
+    plain = [row for row in rows if isinstance(row, Encoded)]
+    return packed_loss(setup.model, plain) if setup.recipe.packing else batch_loss(setup.model, plain, setup.pad)
+
+
 def batch_loss(model: Any, batch: Sequence[Encoded], pad: int) -> Any:
-    """Mean cross entropy over the learned tokens of a batch, nats a token, as a tensor."""
+    """Mean cross entropy over the learned tokens of rows side by side, filled up with `pad`."""
     width = max(len(row.ids) for row in batch)
     ids = torch.full((len(batch), width), pad)
     labels = torch.full((len(batch), width), IGNORED)
@@ -143,22 +204,40 @@ def batch_loss(model: Any, batch: Sequence[Encoded], pad: int) -> Any:
         n = len(row.ids)
         ids[i, :n] = torch.tensor(row.ids)
         mask[i, :n] = 1
-        labels[i, :n] = torch.tensor([token if learn else IGNORED for token, learn in zip(row.ids, row.learned, strict=True)])
+        labels[i, :n] = torch.tensor(_labels(row))
     device = next(model.parameters()).device
-    return model(input_ids=ids.to(device), attention_mask=mask.to(device), labels=labels.to(device)).loss
+    return model(input_ids=ids.to(device), attention_mask=mask.to(device), labels=labels.to(device), use_cache=False).loss
 
 
-def held_out_loss(model: Any, rows: Sequence[Encoded], pad: int, size: int) -> float:
-    """Mean loss over rows that are not learned, weighted by their learned tokens."""
-    model.eval()
+def packed_loss(model: Any, batch: Sequence[Encoded]) -> Any:
+    """The same of rows laid end to end: positions start anew with each row, and no token sees another row's."""
+    device = next(model.parameters()).device
+
+    def line(values: list[int]) -> Any:
+        return torch.tensor([values], device=device)
+
+    ids = line([id for row in batch for id in row.ids])
+    positions = line([position for row in batch for position in range(len(row.ids))])
+    # A row's first token follows nothing: its label would be learned from the end of the row before.
+    labels = line([label for row in batch for label in (IGNORED, *_labels(row)[1:])])
+    return model(input_ids=ids, position_ids=positions, labels=labels, use_cache=False).loss
+
+
+def _labels(row: Encoded) -> list[int]:
+    return [token if learn else IGNORED for token, learn in zip(row.ids, row.learned, strict=True)]
+
+
+def held_out_loss(setup: Setup) -> float:
+    """Mean loss over rows that are not learned, each counted by what of it would be."""
+    setup.model.eval()
     total, count = 0.0, 0
-    ordered = sorted(rows, key=lambda row: len(row.ids))
+    ordered = sorted(setup.held, key=lambda row: len(row.ids))
     with torch.no_grad():
-        for start in range(0, len(ordered), size):
-            batch = ordered[start : start + size]
-            n = sum(sum(row.learned) for row in batch)
-            total += batch_loss(model, batch, pad).item() * n
-            count += n
+        for start in range(0, len(ordered), setup.recipe.batch):
+            for part in parts(ordered[start : start + setup.recipe.batch], setup.recipe):
+                n = sum(learned(row) for row in part)
+                total += loss_of(setup, part).item() * n
+                count += n
     return total / count
 
 

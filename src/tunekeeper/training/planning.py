@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tunekeeper.core.nouns.data import DatasetVersion
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.core.nouns.training import TrainingRun
 from tunekeeper.store.ledgers.runs import find_runs
-from tunekeeper.training.base import parameters, read_base, read_json, tensor_header, weight_files
+from tunekeeper.training import memory
+from tunekeeper.training.base import parameters, read_base
 from tunekeeper.training.config import Config
 from tunekeeper.training.encode import encode, fitting
+from tunekeeper.training.memory import Room, adapter_parameters, learned_factor, need, suggestion
+from tunekeeper.training.orders import base_folder, rows_file
 from tunekeeper.training.previewing import codec_of
-from tunekeeper.training.recipe import Recipe, resolve, warnings
+from tunekeeper.training.recipe import resolve, warnings
 from tunekeeper.training.rows import read_rows
-from tunekeeper.training.verbs import base_folder
 from tunekeeper.workspace import Workspace
-
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "auto": 4}
-FOUR_BIT = 0.56
-"""Bytes a number takes in NF4 with double quantization."""
-ADAM = 16
-"""Bytes a learned number takes: weight, gradient and two moments in float32."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +45,19 @@ class Plan:
     adapter_parameters: int
     """Numbers that are learned."""
     memory_bytes: int
-    """Estimate: weights, optimizer and activations, on CPU or GPU alike; the libraries themselves add about 1 GB."""
+    """Estimate: weights, optimizer, activations and libraries, times what earlier runs made of it."""
+    memory_runs: int
+    """How many earlier runs of this base that rests on; 0: the formula alone."""
+    device: str
+    """`cpu`, or the GPU that would train."""
+    device_bytes: int
+    """Memory it has."""
+    free_bytes: int
+    """Memory of it that is free now."""
+    fits: bool
+    """Whether the run fits into what the device has; one that does not is refused."""
+    suggestion: str | None
+    """The gentlest change of the recipe that makes it fit into what is free; None where none is needed or helps."""
     seconds: float | None
     """Estimate of the loop; None when no run of this base on this machine says how fast it is."""
     seconds_from: str | None
@@ -69,12 +76,14 @@ def plan(
     *,
     continued: bool = False,
     recipe: dict[str, Any] | None = None,
+    room: Callable[[], Room] = memory.room,
 ) -> Plan:
-    """The plan of training `dataset`. Raises ConfigError, ArtifactError and DataError as the run itself would."""
+    """The plan of training `dataset`. `room`: what the device that would train has. Raises ConfigError, ArtifactError and
+    DataError as the run itself would, but not for what does not fit."""
     chosen = resolve(section, recipe, continued=continued)
     base = read_base(base_folder(ws, task))
     codec = codec_of(base.folder)
-    rows, left_out = fitting((encode(codec, row) for row in read_rows(ws.blobs.path(dataset.blobs["train"]))), chosen.max_tokens)
+    rows, left_out = fitting((encode(codec, row) for row in read_rows(rows_file(ws, dataset, "train"))), chosen.max_tokens)
     tokens = sum(len(row.ids) for row in rows)
     longest = max((len(row.ids) for row in rows), default=0)
     with ws.state.read() as tx:
@@ -82,7 +91,10 @@ def plan(
     speed = measured_speed(before, base.digest)
     seconds = None if speed is None else tokens * chosen.epochs / (speed.tokens_per_second or 1)
     rate = section.rate_usd_per_hour
-    learned = adapter_parameters(base.folder, chosen)
+    there = room()
+    factor, seen = learned_factor(before, base.digest)
+    needed = need(base.folder, chosen, longest, gpu=there.device != "cpu", factor=factor).total
+    tight = replace(there, total=there.free)
     return Plan(
         rows=len(rows),
         left_out=left_out,
@@ -91,8 +103,14 @@ def plan(
         longest=longest,
         steps=chosen.epochs * math.ceil(len(rows) / chosen.batch),
         base_parameters=parameters(base.folder),
-        adapter_parameters=learned,
-        memory_bytes=memory(base.folder, chosen, learned, longest),
+        adapter_parameters=adapter_parameters(base.folder, chosen),
+        memory_bytes=needed,
+        memory_runs=seen,
+        device=there.device,
+        device_bytes=there.total,
+        free_bytes=there.free,
+        fits=needed <= there.total,
+        suggestion=suggestion(base.folder, chosen, longest, tight, factor) if needed > there.free else None,
         seconds=seconds,
         seconds_from=None if speed is None else speed.id,
         cost_usd=None if seconds is None or rate is None else seconds / 3600 * rate,
@@ -103,36 +121,6 @@ def plan(
 def measured_speed(runs: Iterable[TrainingRun], base_digest: str) -> TrainingRun | None:
     """The newest finished run of this base that knows its speed; `runs` newest first. Pure."""
     return next((run for run in runs if run.base_digest == base_digest and run.tokens_per_second), None)
-
-
-def adapter_parameters(folder: Path, recipe: Recipe) -> int:
-    """Numbers an adapter of this recipe has: rank x (rows + columns) of every targeted layer, from the headers alone."""
-    total = 0
-    for file in weight_files(folder):
-        for name, entry in tensor_header(file).items():
-            shape = entry["shape"]
-            if len(shape) == 2 and is_target(name, recipe.targets):
-                total += recipe.rank * (shape[0] + shape[1])
-    return total
-
-
-def is_target(name: str, targets: tuple[str, ...]) -> bool:
-    """Whether a weight gets an adapter: with `all-linear` every layer but embeddings and the output head."""
-    module = name.removesuffix(".weight")
-    if targets == ("all-linear",):
-        return not module.endswith(("embed_tokens", "lm_head", "wte", "wpe"))
-    return module.endswith(targets)
-
-
-def memory(folder: Path, recipe: Recipe, learned: int, longest: int) -> int:
-    """Bytes of weights, optimizer and activations: about 16 hidden-sized and 4 inner-sized float32 values a token and layer."""
-    config = read_json(folder / "config.json")
-    hidden, layers = int(config.get("hidden_size") or 0), int(config.get("num_hidden_layers") or 0)
-    inner, words = int(config.get("intermediate_size") or 4 * hidden), int(config.get("vocab_size") or 0)
-    weight = FOUR_BIT if recipe.qlora else BYTES[recipe.dtype]
-    tokens = recipe.batch * longest
-    activations = tokens * (layers * (16 * hidden + 4 * inner) + 3 * words) * 4
-    return round(parameters(folder) * weight) + learned * ADAM + activations
 
 
 def as_json(found: Plan) -> dict[str, Any]:

@@ -17,6 +17,11 @@ from tunekeeper.training.config import Config
 
 USUAL_EPOCHS = 5
 USUAL_RANKS = (8, 64)
+CHOICES = {
+    "dtype": ("auto", "float32", "bfloat16", "float16"),
+    "objective": ("sft", "dpo"),
+    "keep": ("task", "loss", "last"),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +56,24 @@ class Recipe:
     """At least 1."""
     dtype: str
     """auto, float32, bfloat16 or float16."""
+    accumulation: int
+    """Parts a batch is worked off in, at least 1."""
+    checkpointing: bool
+    """Activations worked out again."""
+    packing: bool
+    """Rows end to end."""
+    dora: bool
+    """Weight-decomposed adapter."""
+    rslora: bool
+    """Rank-stabilised scale."""
+    objective: str
+    """sft or dpo."""
+    beta: float
+    """DPO's hold to the start, above 0."""
+    patience: int | None
+    """Epochs without a lower held-out loss before it stops; None: never."""
+    keep: str
+    """task, loss or last."""
     qlora: bool
     """4-bit base."""
     replay: float | None
@@ -147,7 +170,7 @@ def _typed(key: str, value: Any, where: str) -> Any:
     """The value in the field's type; whole floats become int, ints become float, strings of numbers are refused."""
     kind = str(FIELDS[key])
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if kind == "int" and number and value == int(value):
+    if kind in ("int", "int | None") and number and value == int(value):
         return int(value)
     if kind in ("float", "float | None") and number:
         return float(value)
@@ -155,7 +178,7 @@ def _typed(key: str, value: Any, where: str) -> Any:
         return value
     if kind == "str" and isinstance(value, str):
         return value
-    if kind == "float | None" and value is None:
+    if kind.endswith("| None") and value is None:
         return None
     if key == "targets":
         names = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list | tuple) else ()
@@ -180,9 +203,15 @@ def _check_ranges(values: dict[str, Any], where: str) -> None:
         "seed": (0, 2**31 - 1),
         "threads": (1, 1024),
         "replay": (0, 100),
+        "accumulation": (1, 4096),
+        "beta": (1e-6, 100),
+        "patience": (1, 1000),
     }
     for key, (low, high) in limits.items():
         if values[key] is not None and not low <= values[key] <= high:
             raise ConfigError(f"{where}: {key} must be from {low:g} to {high:g}, not {values[key]!r}")
-    if values["dtype"] not in ("auto", "float32", "bfloat16", "float16"):
-        raise ConfigError(f"{where}: dtype must be auto, float32, bfloat16 or float16, not {values['dtype']!r}")
+    for key, known in CHOICES.items():
+        if values[key] not in known:
+            raise ConfigError(f"{where}: {key} must be one of {', '.join(known)}, not {values[key]!r}")
+    if values["packing"] and values["objective"] == "dpo":
+        raise ConfigError(f"{where}: packing and dpo do not go together", fix="set packing to false")

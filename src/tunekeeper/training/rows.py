@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,18 @@ class Row:
     """Tool definitions."""
     weight: float = 1.0
     """Chance of being used in an epoch, 0 to 1."""
+    rejected: str | None = None
+    """The answer that the last one was preferred over; None where nobody compared."""
 
     @property
     def key(self) -> str:
         """Digest of messages and tools: equal conversations have equal keys."""
         return digest_json([list(self.messages), list(self.tools)])
+
+    @property
+    def other(self) -> Row:
+        """The same conversation with the rejected answer at its end."""
+        return replace(self, messages=(*self.messages[:-1], {"role": "assistant", "content": self.rejected}), rejected=None)
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -47,6 +54,31 @@ def read_rows(path: Path) -> list[Row]:
     if not rows:
         raise DataError(f"{path}: holds no rows", fix='write one {"messages": [...]} a line')
     return rows
+
+
+def read_questions(path: Path) -> list[Row]:
+    """Questions without their answers, `{id, messages, tools}` a line, as `collect` scores the answers to them."""
+    with path.open(encoding="utf-8") as file:
+        values = [json.loads(line) for line in file]
+    return [Row(id=value["id"], messages=tuple(value["messages"]), tools=tuple(value.get("tools") or ())) for value in values]
+
+
+def question(row: Row) -> list[dict[str, Any]]:
+    """The row's messages before its last answer."""
+    last = max(i for i, message in enumerate(row.messages) if message["role"] == "assistant")
+    return list(row.messages[:last])
+
+
+def last_only(row: Row) -> Row:
+    """The row with only its last answer to learn."""
+    last = len(row.messages) - 1
+    return replace(
+        row,
+        messages=tuple(
+            {**message, "weight": 0} if message["role"] == "assistant" and place < last else message
+            for place, message in enumerate(row.messages)
+        ),
+    )
 
 
 def select(rows: Sequence[Row], known: Sequence[Row], replay: float, seed: int) -> tuple[list[Row], int]:
@@ -68,6 +100,7 @@ def _row(line: str, where: str, number: int) -> Row:
         value = json.loads(line)
     except ValueError as error:
         raise DataError(f"{where}: not JSON: {error}") from error
+    value = _flat(value) if isinstance(value, dict) else value
     messages = value.get("messages") if isinstance(value, dict) else None
     if not isinstance(messages, list) or not messages:
         raise DataError(f"{where}: no list of messages", fix='write {"messages": [{"role": …, "content": …}, …]}')
@@ -81,7 +114,39 @@ def _row(line: str, where: str, number: int) -> Row:
     weight = value.get("weight", 1.0)
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= 1:
         raise DataError(f"{where}: weight must be from 0 to 1, not {weight!r}")
-    return Row(id=_id(value, number), messages=tuple(messages), tools=tuple(value.get("tools") or ()), weight=float(weight))
+    return Row(
+        id=_id(value, number),
+        messages=tuple(messages),
+        tools=tuple(value.get("tools") or ()),
+        weight=float(weight),
+        rejected=_rejected(value, messages, where),
+    )
+
+
+def _flat(value: dict[str, Any]) -> dict[str, Any]:
+    """A preference row of OpenAI's shape (`input`, `preferred_output`, `non_preferred_output`) in ours; any other as it is."""
+    asked, good, bad = value.get("input"), value.get("preferred_output"), value.get("non_preferred_output")
+    if not isinstance(asked, dict) or not isinstance(asked.get("messages"), list) or not isinstance(good, list):
+        return value
+    rejected = bad[-1].get("content") if isinstance(bad, list) and bad and isinstance(bad[-1], dict) else None
+    metadata = value.get("metadata") if isinstance(value.get("metadata"), dict) else {}
+    kept: dict[str, Any] = {key: value[key] for key in ("id", "weight") if key in value}
+    return {
+        **kept,
+        "messages": [*asked["messages"], *good],
+        "tools": asked.get("tools") or (),
+        "metadata": {**(metadata or {}), "rejected": rejected},
+    }
+
+
+def _rejected(value: dict[str, Any], messages: list[dict[str, Any]], where: str) -> str | None:
+    metadata = value.get("metadata")
+    found = metadata.get("rejected") if isinstance(metadata, dict) else None
+    if found is None:
+        return None
+    if not isinstance(found, str) or messages[-1]["role"] != "assistant":
+        raise DataError(f"{where}: metadata.rejected must be the text of another answer to the last question")
+    return None if found == messages[-1].get("content") else found
 
 
 def _id(value: dict[str, Any], number: int) -> str:

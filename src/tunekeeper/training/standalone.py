@@ -14,9 +14,9 @@ from tunekeeper.core.errors import UserError
 from tunekeeper.core.ids import digest_file
 from tunekeeper.training.base import read_base
 from tunekeeper.training.config import Config
+from tunekeeper.training.orders import require_extra
 from tunekeeper.training.recipe import resolve
 from tunekeeper.training.rows import read_rows
-from tunekeeper.training.verbs import require_extra
 from tunekeeper.workspace import create_workspace
 
 

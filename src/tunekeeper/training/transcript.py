@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from tunekeeper.training.encode import Codec
-from tunekeeper.training.rows import Row
+from tunekeeper.training.rows import Row, question
 
 GROUP = 20
 
@@ -56,10 +56,19 @@ def lines(model: Any, tokenizer: Any, codec: Codec, rows: Sequence[Row], answer_
             }
 
 
-def question(row: Row) -> list[dict[str, Any]]:
-    """The row's messages before its last answer."""
-    last = max(i for i, message in enumerate(row.messages) if message["role"] == "assistant")
-    return list(row.messages[:last])
+def answers(model: Any, tokenizer: Any, codec: Codec, rows: Sequence[Row], answer_tokens: int) -> list[str]:
+    """The greedy answer to each row's messages, which end with the question, without its end token."""
+    model.eval()
+    ends = _ends(model, tokenizer)
+    prompts = [codec.tokenize(codec.render(list(row.messages), list(row.tools), True)) for row in rows]
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    found = [""] * len(prompts)
+    for start in range(0, len(order), GROUP):
+        places = order[start : start + GROUP]
+        for place, ids in zip(places, greedy(model, tokenizer, [prompts[i] for i in places], answer_tokens), strict=True):
+            ended = bool(ids) and ids[-1] in ends
+            found[place] = tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=False)
+    return found
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]

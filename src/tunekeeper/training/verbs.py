@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from tunekeeper import jobs
-from tunekeeper.core.errors import ConfigError, MissingExtra, OutsideError, UserError
+from tunekeeper.core.errors import OutsideError, UserError
 from tunekeeper.core.nouns.data import DatasetVersion
 from tunekeeper.core.nouns.retraining import Answer, Cycle, Done, Model, Stop, Wait
 from tunekeeper.core.nouns.training import TrainingRun, Version
 from tunekeeper.store.ledgers.datasets import load_dataset
 from tunekeeper.store.ledgers.runs import find_runs, load_run, save_run
 from tunekeeper.store.ledgers.versions import find_versions, load_version, save_version
-from tunekeeper.training.adapter import check_parent
-from tunekeeper.training.base import Base, read_base
+from tunekeeper.training import harvest
+from tunekeeper.training.base import read_base
 from tunekeeper.training.config import Config
-from tunekeeper.training.recipe import Recipe, resolve, warnings
+from tunekeeper.training.orders import Order, base_folder, job_input, order_of, require_extra
+from tunekeeper.training.recipe import resolve, warnings
 from tunekeeper.training.versions import champion, find_version, name_of, next_number
 from tunekeeper.workspace import Workspace
-
-NEEDED = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors", "numpy")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Order:
-    """One training, checked and ready to be asked for."""
-
-    recipe: Recipe
-    base: Base
-    parent: Version | None
-    parent_folder: Path | None
-    known: str | None
 
 
 def train(
@@ -53,13 +39,13 @@ def train(
     MissingExtra.
     """
     require_extra()
-    order = _order(ws, task, section, dataset, parent, recipe)
+    order = order_of(ws, task, section, dataset, parent, recipe)
     for known in _runs_of(ws, task.name, dataset, order):
         # One that a cut-off command left running may have ended since.
         run = collect(ws, known, rate_usd_per_hour=section.rate_usd_per_hour)
         if run.state in ("running", "done"):
             return run
-    job = jobs.ensure(ws, "train", _job_input(ws, section, dataset, order), model=task.name, again=True)
+    job = jobs.ensure(ws, "train", job_input(ws, section, dataset, order), model=task.name, again=True)
     with ws.state.write(by="training") as tx:
         for run in find_runs(tx, model=task.name, newest_first=True):
             if run.job == job.id and run.state == "running":
@@ -81,7 +67,8 @@ def train(
 
 
 def collect(ws: Workspace, run: TrainingRun, *, rate_usd_per_hour: float | None = None) -> TrainingRun:
-    """The run as its job stands now. A finished job's adapter and transcript go into blobs and become a version, once.
+    """The run as its jobs stand now. The adapter of a finished job's best epoch and its transcript go into blobs and become a
+    version, once; of a cancelled job the best epoch it had finished, where there is one.
 
     `rate_usd_per_hour`: for the run's cost. A run that has ended is returned as it is.
     """
@@ -90,19 +77,40 @@ def collect(ws: Workspace, run: TrainingRun, *, rate_usd_per_hour: float | None 
     job = jobs.look(ws, run.job)
     if job.state in ("queued", "running"):
         return run
-    if job.state != "done" or job.output is None:
+    outcome = harvest.of(job)
+    if outcome is None:
         return _close_failed(ws, run, job)
-    adapter = ws.blobs.put_folder(job.work / job.output["adapter"])
-    written = job.output["transcript"]
-    transcript = ws.blobs.put_file(job.work / written) if written else None
+    adapter = ws.blobs.put_folder(outcome.adapter)
+    transcript = ws.blobs.put_file(outcome.transcript) if outcome.transcript else None
     with ws.state.write(by="training") as tx:
         fresh = load_run(tx, run.id)
         if fresh.state != "running":
             return fresh
         version = save_version(tx, _version(ws, tx, fresh, adapter, transcript))
-        ended = save_run(tx, _finished(fresh, job, version, rate_usd_per_hour))
-    (job.work / "checkpoint.pt").unlink(missing_ok=True)
+        ended = save_run(tx, _finished(fresh, job, outcome, version, rate_usd_per_hour))
+    harvest.clear(job)
     return ended
+
+
+def wait(
+    ws: Workspace,
+    run: TrainingRun,
+    on_progress: Callable[[jobs.Job], None] | None = None,
+    *,
+    rate_usd_per_hour: float | None = None,
+) -> TrainingRun:
+    """Wait until a run has ended, and bring it home. `on_progress` is told of each look at its job."""
+    if run.state == "running" and run.job is not None:
+        jobs.wait(ws, run.job, on_progress)
+    return collect(ws, run, rate_usd_per_hour=rate_usd_per_hour)
+
+
+def cancel(ws: Workspace, run: TrainingRun, *, rate_usd_per_hour: float | None = None) -> TrainingRun:
+    """End a run now. The best of the epochs that it had finished becomes a version. A run that has ended is returned as it is."""
+    if run.state != "running" or run.job is None:
+        return run
+    jobs.cancel(ws, run.job)
+    return collect(ws, run, rate_usd_per_hour=rate_usd_per_hour)
 
 
 def poke(ws: Workspace, task: Model, section: Config, cycle: Cycle) -> Answer:
@@ -152,22 +160,6 @@ def declare_base(ws: Workspace, task: Model, section: Config) -> Version:
         return save_version(tx, declared)
 
 
-def base_folder(ws: Workspace, task: Model) -> Path:
-    """Where the model's base checkpoint lies. Raises ConfigError when the model names none."""
-    if not task.base:
-        raise ConfigError(f"models/{task.name}.yaml: base is empty", fix="set `base` to the folder of a checkpoint")
-    return ((ws.project or ws.root) / task.base).resolve()
-
-
-def require_extra(names: tuple[str, ...] = NEEDED) -> None:
-    """Raise MissingExtra naming the first package of `names` that is not installed."""
-    for name in names:
-        if importlib.util.find_spec(name) is None:
-            raise MissingExtra(
-                f"training needs the package {name}, which is not installed", fix="pip install 'tunekeeper[train]'"
-            )
-
-
 def describe(run: TrainingRun) -> str:
     """A finished run in one sentence with numbers."""
     rows = f"{run.rows} rows" if run.rows is not None else "rows"
@@ -177,51 +169,7 @@ def describe(run: TrainingRun) -> str:
     return f"{run.version} from {rows} of {run.dataset} in {run.seconds or 0:.1f} s{loss}{cost}{came}"
 
 
-def _order(
-    ws: Workspace, task: Model, section: Config, dataset: DatasetVersion, parent: Version | None, changes: dict[str, Any] | None
-) -> _Order:
-    recipe = resolve(section, changes, continued=parent is not None)
-    if recipe.qlora:
-        require_extra(("bitsandbytes",))
-    base = read_base(base_folder(ws, task))
-    if parent is None:
-        return _Order(recipe=recipe, base=base, parent=None, parent_folder=None, known=None)
-    if parent.adapter is None:
-        raise ConfigError(f"{parent.name} has no adapter to continue", fix="leave out --from")
-    folder = ws.blobs.checkout_folder(parent.adapter, ws.path("work", f"adapter-{parent.adapter[7:31]}"))
-    check_parent(folder, base, recipe, parent.base_digest)
-    return _Order(recipe=recipe, base=base, parent=parent, parent_folder=folder, known=_known_rows(ws, recipe, parent))
-
-
-def _known_rows(ws: Workspace, recipe: Recipe, parent: Version) -> str | None:
-    """Path of the rows the parent has learned; needed only when a part of them is replayed."""
-    if recipe.replay is None or parent.dataset is None:
-        return None
-    with ws.state.read() as tx:
-        learned = load_dataset(tx, parent.dataset)
-    return str(ws.blobs.path(learned.blobs["train"]))
-
-
-def _job_input(ws: Workspace, section: Config, dataset: DatasetVersion, order: _Order) -> dict[str, Any]:
-    held = dataset.blobs.get("eval") if dataset.eval else None
-    return {
-        "base": str(order.base.folder),
-        "base_digest": order.base.digest,
-        "train": str(ws.blobs.path(dataset.blobs["train"])),
-        "eval": str(ws.blobs.path(held)) if held else None,
-        "dataset_digest": dataset.digest,
-        "recipe": order.recipe.as_json(),
-        "parent": str(order.parent_folder) if order.parent_folder else None,
-        "parent_base": order.parent.base_digest if order.parent else None,
-        "parent_digest": order.parent.adapter if order.parent else None,
-        "known": order.known,
-        "transcript": section.transcript,
-        "answer_tokens": section.answer_tokens,
-        "threads": order.recipe.threads,
-    }
-
-
-def _runs_of(ws: Workspace, model: str, dataset: DatasetVersion, order: _Order) -> list[TrainingRun]:
+def _runs_of(ws: Workspace, model: str, dataset: DatasetVersion, order: Order) -> list[TrainingRun]:
     parent = order.parent.id if order.parent else None
     wanted = (dataset.digest, order.recipe.digest, order.base.digest, parent)
     with ws.state.read() as tx:
@@ -305,26 +253,31 @@ def _version(ws: Workspace, tx: Any, run: TrainingRun, adapter: str, transcript:
     )
 
 
-def _finished(run: TrainingRun, job: jobs.Job, version: Version, rate: float | None) -> TrainingRun:
-    told = job.output or {}
-    held = tuple(told["eval_loss"])
+def _finished(run: TrainingRun, job: jobs.Job, outcome: harvest.Harvest, version: Version, rate: float | None) -> TrainingRun:
+    curve = outcome.curve
+    held = tuple(curve["eval_loss"])
     overfit = len(held) > 1 and held[-1] > 1.2 * min(held)
-    notes = (f"eval_loss rose from {min(held):.3f} to {held[-1]:.3f}: fewer epochs would do",) if overfit else ()
+    notes: tuple[str, ...] = (f"eval_loss rose from {min(held):.3f} to {held[-1]:.3f}: fewer epochs would do",) if overfit else ()
     return dataclasses.replace(
         run,
-        state="done",
-        ended="finished",
-        loss=tuple(told["loss"]),
-        final_loss=told["final_loss"],
+        state=outcome.state,
+        ended=outcome.ended,
+        loss=tuple(curve["loss"]),
+        final_loss=curve["loss"][-1],
         eval_loss=held,
+        task=outcome.task,
+        epoch=outcome.kept.epoch if outcome.kept else None,
+        kept=outcome.kept.why if outcome.kept else None,
         warnings=(*run.warnings, *notes),
-        rows=told["rows"],
+        rows=outcome.rows,
         adapter=version.adapter,
         transcript=version.transcript,
-        seconds=told["seconds"],
-        cpu_seconds=told["cpu_seconds"] if job.cpu_seconds is None else job.cpu_seconds,
-        tokens_per_second=told["tokens_per_second"],
-        cost_usd=None if rate is None else (job.seconds or told["seconds"]) / 3600 * rate,
+        seconds=curve["seconds"],
+        cpu_seconds=curve["cpu_seconds"] if job.cpu_seconds is None else job.cpu_seconds,
+        tokens_per_second=outcome.tokens_per_second,
+        cost_usd=None if rate is None else (job.seconds or curve["seconds"]) / 3600 * rate,
+        memory=outcome.memory,
+        machine=outcome.machine,
         version=version.id,
     )
 

@@ -49,8 +49,8 @@ class DatasetVersion:
     """Rows to learn from."""
     eval: int
     """Rows held out."""
-    blobs: dict[str, str] = field(default_factory=dict)
-    """`train` and `eval` → digest of a JSONL blob of examples, in order."""
+    manifest: str | None = None
+    """Digest of the blob that says which rows it holds on which side, in order; None when it holds none."""
     parent: str | None = None
     """The dataset version it grew from."""
     report: dict[str, Any] = field(default_factory=dict)
@@ -64,8 +64,24 @@ class DatasetVersion:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Opinion:
+    """What one reviewer said about one item."""
+
+    by: str
+    """Reviewer."""
+    verdict: Literal["good", "bad", "edited", "excluded", "first", "second", "tie"]
+    """Of an answer, or which answer of a pair is better."""
+    answer: str | None = None
+    """The corrected answer."""
+    seconds: float | None = None
+    """How long the person took."""
+    at: datetime | None = None
+    """When."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ReviewItem:
-    """One thing a person is asked to judge, why it was chosen, what they said, how long it took."""
+    """One thing people are asked to judge, why it was chosen, what each of them said, and what comes of it."""
 
     id: str
     """`rev_…`."""
@@ -74,11 +90,11 @@ class ReviewItem:
     request_id: str
     """The inference to judge."""
     why: str
-    """Why it was chosen: sample, edit, thumb, low_confidence, incident."""
-    state: Literal["open", "done", "skipped"] = "open"
-    """Where it stands."""
+    """Why it was chosen: sample, low_confidence, novel, disagreement, pair, edit, thumb, incident."""
+    state: Literal["open", "done", "skipped", "gold"] = "open"
+    """Where it stands; `gold` has a known answer, is mixed in to measure reviewers, and never becomes an example."""
     verdict: Literal["good", "bad", "edited", "excluded"] | None = None
-    """What the reviewer said."""
+    """What the reviewers agree on."""
     answer: str | None = None
     """The corrected answer."""
     by: str | None = None
@@ -89,5 +105,29 @@ class ReviewItem:
     """When it entered the queue."""
     done_at: datetime | None = None
     """When it was judged."""
+    kind: Literal["answer", "pair"] = "answer"
+    """One answer to judge, or two of which the better one is chosen."""
+    reasons: tuple[str, ...] = ()
+    """Why it was chosen, in words."""
+    weight: float = 1.0
+    """Answers of its window that it stands for: what was sampled more often than its part counts so much less in a share."""
+    wants: int = 1
+    """People whose opinion is wanted."""
+    opinions: tuple[Opinion, ...] = ()
+    """One per reviewer, oldest first."""
+    held: tuple[str, datetime] | None = None
+    """Who has it open, and until when unless renewed."""
+    skipped: dict[str, datetime] = field(default_factory=dict)
+    """Reviewer → when they left it to others."""
+    texts: dict[str, str] = field(default_factory=dict)
+    """Reviewer → their unfinished edit."""
+    remarks: tuple[dict[str, str], ...] = ()
+    """Notes, labels and flags: `kind`, `text`, `by`, `at`."""
+    shown: dict[str, Any] = field(default_factory=dict)
+    """What the log does not have: `messages`, `answer`; of a pair `other` and where each is `from`."""
+    known: str | None = None
+    """The right answer of a gold item."""
+    better: Literal["first", "second", "tie"] | None = None
+    """Of a pair: what the reviewers agree on."""
     rev: int = 0
     """Number of saves."""

@@ -41,6 +41,12 @@ class TrainingRun:
     """The last of them."""
     eval_loss: tuple[float, ...] = ()
     """Loss on held-out rows after each epoch; never an acceptance metric."""
+    task: tuple[float | None, ...] = ()
+    """Share of the sample answered right after each epoch, 0 to 1; None where it was not asked."""
+    epoch: int | None = None
+    """Epoch whose adapter was kept, from 1."""
+    kept: str | None = None
+    """Why that one, in one sentence."""
     warnings: tuple[str, ...] = ()
     """What is unusual about the recipe or the curve, one sentence each."""
     rows: int | None = None
@@ -59,6 +65,10 @@ class TrainingRun:
     """Hours times the configured rate; None when no rate is set."""
     version: str | None = None
     """Version it made."""
+    memory: dict[str, int] = field(default_factory=dict)
+    """`estimated` and `peak` bytes of the device that trained; what the next estimate learns from."""
+    machine: dict[str, Any] = field(default_factory=dict)
+    """What it ran on: device, processor, python, the libraries' versions, ours, and `energy_wh` where it could be read."""
     created: datetime | None = None
     """When it began."""
     rev: int = 0

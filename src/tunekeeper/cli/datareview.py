@@ -1,0 +1,207 @@
+"""`tunekeeper data review`: fill the queue, look at it, what it costs and how good it is, take cases out of it, or review."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tunekeeper.cli import frame
+
+if TYPE_CHECKING:
+    from tunekeeper.config.project import ModelConfig
+    from tunekeeper.core.nouns.data import ReviewItem
+    from tunekeeper.workspace import Workspace
+
+app = frame.group("Review answers.")
+SHOWN = 50
+"""Items that the text of a list shows; `--json` has them all."""
+WINDOW = timedelta(days=30)
+"""How far back a sample looks unless told."""
+
+
+@app.command("review")
+def review(
+    model: frame.Model,
+    by: Annotated[str | None, typer.Option("--by", help="Your name (default: the user of this machine).")] = None,
+    kind: Annotated[list[str] | None, typer.Option("--kind", help="answer, pair, or why an item was chosen; repeatable.")] = None,
+    fill: Annotated[int, typer.Option("--fill", min=0, help="Queue so many answers of the log, spread over all strata.")] = 0,
+    pairs: Annotated[Path | None, typer.Option("--pairs", help="Queue pairs: JSONL of prompt or messages, a, b.")] = None,
+    shadow_pairs: Annotated[int, typer.Option("--shadow-pairs", min=0, help="Queue pairs of the log: served and shadow.")] = 0,
+    gold: Annotated[
+        Path | None, typer.Option("--gold", help="Mix in known answers: JSONL of request_id or messages, answer.")
+    ] = None,
+    since: Annotated[str | None, typer.Option("--since", help="Log from: 24h, 7d, or a date (default: 30d).")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Log before: as --since (default: now).")] = None,
+    opinions: Annotated[int, typer.Option("--opinions", min=1, max=5, help="People wanted for each queued item.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", help="Of the sample.")] = 0,
+    listing: Annotated[bool, typer.Option("--list", help="Say what waits, and why.")] = False,
+    stats: Annotated[bool, typer.Option("--stats", help="Pace, agreement, gold, hours, bus factor.")] = False,
+    export_cases: Annotated[Path | None, typer.Option("--export-cases", help="Append judged answers to a file of cases.")] = None,
+    dry_run: frame.DryRun = False,
+    dir: frame.Dir = None,
+    json: frame.Json = False,
+) -> int:
+    """Review answers of a model on a full screen; with options, fill the queue or say how it stands.
+
+    Example: tunekeeper data review --model support-desk --fill 50 --since 7d --list
+    """
+    ws, project = frame.project(dir)
+    config = project.model(model)
+    asked = {"fill": fill, "pairs": pairs, "shadow": shadow_pairs, "gold": gold, "opinions": opinions, "seed": seed}
+    answer: dict[str, Any] = {}
+    lines: list[str] = []
+    if fill or pairs or shadow_pairs or gold:
+        window = frame.moment(since, ws.clock) or ws.clock.utc() - WINDOW, frame.moment(until, ws.clock) or ws.clock.utc()
+        answer["queued"] = queued = _filled(ws, config, asked, window, by or getpass.getuser(), dry_run)
+        would = "would queue" if dry_run else "queued"
+        lines += [f"{would} {len(items)} {name}" for name, items in queued.items()]
+        lines += [f"{fill} were asked for: the window has no more"] if fill and len(queued["answers"]) < fill else []
+        lines += [line for items in queued.values() for line in _items(items)] if not listing else []
+    if export_cases is not None:
+        from tunekeeper.data import review as verbs
+
+        done = verbs.export_cases(ws, config.task, config.sections["data"], export_cases, dry_run=dry_run)
+        answer["cases"] = done
+        lines += [f"{'would write' if dry_run else 'wrote'} {done.added} cases to {done.path}, {done.known} were there"]
+        lines += [f"left out, because they are learned from: {len(done.learned)}"] if done.learned else []
+        lines += ["next: name the file, or its cases, in the suite"] if done.added and not dry_run else []
+    if listing:
+        answer["open"] = found = _open(ws, model, kind or ())
+        lines += [f"{len(found)} items wait", *_items(found)]
+    if stats:
+        answer["stats"] = figures = _figures(ws, model)
+        lines += _figure_lines(figures)
+    if answer:
+        return frame.emit({"model": model, **answer, "dry_run": dry_run}, json, lines)
+    return _screen(ws, config, by or getpass.getuser(), tuple(kind or ()), json)
+
+
+def _screen(ws: Workspace, config: ModelConfig, by: str, kinds: tuple[str, ...], json: bool) -> int:
+    """The full screen, where there is one."""
+    from tunekeeper.core.errors import UserError
+
+    if json or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        name = config.task.name
+        raise UserError(
+            "data review needs a terminal to review on",
+            fix=f"tunekeeper data queue next --model {name} --by NAME --json, or data review --model {name} --list",
+        )
+    from tunekeeper.cli.reviewscreen import run
+
+    return run(ws, config, by=by, kinds=kinds)
+
+
+def _filled(
+    ws: Workspace, config: ModelConfig, asked: dict[str, Any], window: tuple[Any, Any], by: str, dry_run: bool
+) -> dict[str, list[ReviewItem]]:
+    """Queue what was asked for; returns it by kind."""
+    from tunekeeper.data import review as verbs
+    from tunekeeper.data.redacting import redactor_of
+
+    model, redactor = config.task.name, redactor_of(config.sections["data"])
+    found: dict[str, list[ReviewItem]] = {}
+    more = {"opinions": asked["opinions"], "dry_run": dry_run}
+    if asked["gold"]:
+        rows = verbs.read_gold(asked["gold"])
+        for dry in (True, dry_run):  # all of them can be added, or none is
+            found["gold items"] = [
+                verbs.add_gold(ws, model, **row, by=by, system=config.task.system, redactor=redactor, dry_run=dry) for row in rows
+            ]
+    if asked["pairs"]:
+        found["pairs of the file"] = verbs.pairs_from_file(
+            ws, model, asked["pairs"], system=config.task.system, redactor=redactor, **more
+        )
+    if asked["shadow"]:
+        found["pairs of the log"] = verbs.pairs_from_log(ws, model, *window, asked["shadow"], seed=asked["seed"], **more)
+    if asked["fill"]:
+        found["answers"] = verbs.fill(ws, model, *window, asked["fill"], seed=asked["seed"], **more)
+    return found
+
+
+def _open(ws: Workspace, model: str, kinds: Any) -> list[ReviewItem]:
+    from tunekeeper.data import review as verbs
+
+    return [item for item in verbs.find(ws, model, state="open") if not kinds or item.kind in kinds or item.why in kinds]
+
+
+def _items(items: list[ReviewItem]) -> list[str]:
+    if not items:
+        return []
+    rows = [(i.id, i.kind, i.why, len(i.opinions), i.wants, i.held[0] if i.held else None, _why(i)) for i in items[:SHOWN]]
+    more = [f"… and {len(items) - SHOWN} more: --json names them all"] if len(items) > SHOWN else []
+    return [*frame.table(rows, ("item", "kind", "why", "opinions", "wanted", "open with", "reasons")), *more]
+
+
+def _why(item: ReviewItem) -> str:
+    flags = [f"flagged by {remark['by']}: {remark['text']}" for remark in item.remarks if remark["kind"] == "flag"]
+    return "; ".join([*flags, *item.reasons])
+
+
+def _figures(ws: Workspace, model: str) -> dict[str, Any]:
+    """Everything that can be counted about the review of a model."""
+    from collections import Counter
+
+    from tunekeeper.data import review as verbs
+    from tunekeeper.data import versions
+
+    items = verbs.find(ws, model, state=verbs.STATES)
+    newest = versions.latest(ws, model)
+    return {
+        "states": dict(Counter(item.state for item in items)),
+        "flagged": [item.id for item in items if item.state == "open" and any(r["kind"] == "flag" for r in item.remarks)],
+        "pace": verbs.pace(items),
+        "agreement": verbs.agreement(items),
+        "gold": verbs.gold_scores(ws, model),
+        "budget": verbs.time_budget(items, newest.created if newest else None),
+        "bus_factor": verbs.bus_factor(items, ws.clock.utc()),
+    }
+
+
+def _figure_lines(figures: dict[str, Any]) -> list[str]:
+    from tunekeeper.data.reviewpace import BUS_DAYS, NORMAL_AN_HOUR, SLOW_MINUTES
+
+    pace, budget, bus = figures["pace"], figures["budget"], figures["bus_factor"]
+    lines = [", ".join(f"{count} {state}" for state, count in figures["states"].items()) or "nothing was ever queued"]
+    if pace.minutes_each is not None:
+        low, high = NORMAL_AN_HOUR
+        slow = f"slow: above {SLOW_MINUTES:g} minutes an item the way of working needs to be simpler; " if pace.slow else ""
+        rate = "" if pace.an_hour is None else f", {pace.an_hour:.0f} an hour ({low} to {high} are normal)"
+        lines += [f"{slow}{pace.minutes_each:.1f} minutes an item{rate}"]
+    rows = [("source", name, s.judged, _rounded(s.minutes_each), _rounded(s.an_hour)) for name, s in pace.by_source.items()]
+    rows += [("reviewer", name, s.judged, _rounded(s.minutes_each), _rounded(s.an_hour)) for name, s in pace.by_reviewer.items()]
+    lines += frame.table(rows, ("of", "name", "judged", "minutes", "an hour")) if rows else []
+    lines += [
+        f"{figures['agreement'].overall[kind].items} {kind}s: {_agreed(k)}" for kind, k in figures["agreement"].overall.items()
+    ]
+    lines += [f"{names}, {kappa.items} answers: {_agreed(kappa)}" for names, kappa in figures["agreement"].pairs.items()]
+    if figures["agreement"].disputed:
+        lines += [
+            f"one more opinion is wanted on {len(figures['agreement'].disputed)}: {', '.join(figures['agreement'].disputed)}"
+        ]
+    for name, score in figures["gold"].items():
+        lines += [
+            f"gold, {name}: {score.right} of {score.met} right (95 % {score.low:.0%} to {score.high:.0%}),"
+            f" {score.missed} wrong ones let pass, {score.blamed} right ones refused"
+        ]
+    ahead = "" if budget.ahead is None else f", {budget.ahead:.1f} h still ahead"
+    over = "over budget: " if budget.over else ""
+    lines += [
+        f"{over}{budget.spent:.1f} h of review for this {budget.kind}{ahead}; {budget.low:g} to {budget.high:g} h are meant"
+    ]
+    if bus.judged:
+        lines += [f"bus factor {bus.people}: so many people did half of {bus.judged} judgments in the last {BUS_DAYS} days"]
+    return lines
+
+
+def _agreed(kappa: Any) -> str:
+    told = "no kappa, as all said one and the same" if kappa.kappa is None else f"kappa {kappa.kappa:.2f}, {kappa.words}"
+    return f"{kappa.same:.0%} judged alike, {told}"
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)

@@ -1,0 +1,252 @@
+"""Admission: examples out of the log into the draft, through the checks of an import. Pure: rows in, rows and reasons out."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from tunekeeper.core.nouns.data import Example
+from tunekeeper.data import contradictions, quality
+from tunekeeper.data.config import Config
+from tunekeeper.data.examples import answer_key, created_of
+from tunekeeper.data.findings import Finding, as_row, finding, row_of
+from tunekeeper.data.heard import Heard, origin_of
+from tunekeeper.data.terms import fingerprints_of
+from tunekeeper.text.fingerprints import fingerprint
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Admitted:
+    """The next draft, and why it differs. Sides are not dealt out yet."""
+
+    examples: tuple[Example, ...]
+    """Its rows, those of the old draft first and in their order."""
+    added: tuple[str, ...]
+    """Ids of the examples that came in."""
+    replaced: tuple[str, ...]
+    """Ids of rows of the old draft that a later word took the place of, or that hold no longer."""
+    known: int
+    """Candidates that the draft has already, or that were dropped before."""
+    lines: tuple[dict[str, Any], ...]
+    """Report lines of what was left out or left the draft, each with its row."""
+    over: dict[str, int]
+    """Whom they come from → candidates beyond what one may give."""
+    over_ids: tuple[str, ...]
+    """Their ids."""
+    left: tuple[str, ...] = ()
+    """Ids of candidates beyond the limit."""
+
+
+@dataclass(slots=True)
+class _Sifting:
+    """Candidates on their way in."""
+
+    section: Config
+    format: Mapping[str, Any] | None
+    fresh: list[Example]
+    lines: list[dict[str, Any]]
+    over: Counter[str]
+    over_ids: list[str]
+    left: list[str]
+    known: int = 0
+
+    def drop(self, found: Finding, example: Example) -> None:
+        self.lines.append(as_row(found, action="dropped", row=row_of(example)))
+
+
+def admit(
+    draft: Sequence[Example],
+    candidates: Sequence[Example],
+    heard: Heard,
+    dropped: Iterable[Mapping[str, Any]],
+    section: Config,
+    *,
+    format: Mapping[str, Any] | None = None,
+    limit: int | None = None,
+) -> Admitted:
+    """`candidates` (the most telling first) into `draft`. `heard`: what else was said about their requests. `dropped`: report
+    lines of rows that left before; the same row does not come again. `format`: of the model's answers. `limit`: most that
+    come in."""
+    work = _Sifting(section=section, format=format, fresh=[], lines=[], over=Counter(), over_ids=[], left=[])
+    kept, withdrawn = _without_withdrawn(draft, heard, work)
+    _sift(work, kept, candidates, _gone_before(dropped), limit)
+    _settle_among(work)
+    kept, beaten = _settle_with(work, kept)
+    newer = {e.id: e for e in work.fresh}
+    there = {e.id for e in kept}
+    return Admitted(
+        examples=(*(newer.get(e.id, e) for e in kept), *(e for e in work.fresh if e.id not in there)),
+        added=tuple(newer),
+        replaced=(*withdrawn, *beaten, *(id for id in newer if id in there)),
+        known=work.known,
+        lines=tuple(work.lines),
+        over=dict(work.over),
+        over_ids=tuple(work.over_ids),
+        left=tuple(work.left),
+    )
+
+
+class Quota:
+    """How many rows of a draft may come from the log through one user or session. What a reviewer judged, and rows of nobody in
+    particular, are not counted."""
+
+    def __init__(self, draft: Iterable[Example], most: int) -> None:
+        """`most`: rows of the draft in all; those that `draft` has count."""
+        rows = list(draft)
+        self._most = most
+        self._there = {e.id for e in rows}
+        self._given = Counter(origin for e in rows if (origin := origin_of(e)) is not None)
+
+    def takes(self, example: Example) -> bool:
+        """Whether there is room for `example`, which is then taken."""
+        origin = origin_of(example)
+        if origin is None or example.id in self._there:
+            return True
+        if self._given[origin] >= self._most:
+            return False
+        self._given[origin] += 1
+        self._there.add(example.id)
+        return True
+
+
+def presentable(
+    draft: Sequence[Example],
+    candidates: Iterable[Example],
+    dropped: Iterable[Mapping[str, Any]],
+    section: Config,
+    *,
+    format: Mapping[str, Any] | None = None,
+) -> set[str]:
+    """Ids of the candidates that a check would let in, that were not dropped before, and for which their user has room."""
+    gone, quota = _gone_before(dropped), Quota(draft, section.collect_per_user)
+    there = {e.id for e in draft}
+    return {
+        e.id
+        for e in candidates
+        if e.id in there or ((e.id, e.fingerprint) not in gone and _fatal(e, section, format) is None and quota.takes(e))
+    }
+
+
+def said_at(example: Example) -> datetime:
+    """When somebody last said what the row says: the word about it, or its own date; long ago where it has neither."""
+    dates = (created_of({"created": example.metadata.get("said_at")}), created_of(example.metadata))
+    return max((date for date in dates if date is not None), default=_NEVER)
+
+
+def _upheld_at(example: Example) -> datetime:
+    """`said_at`, or later when somebody brought the row back."""
+    spite = example.metadata.get(quality.READMITTED)
+    marks = spite.values() if isinstance(spite, dict) else ()
+    return max(said_at(example), *(date for mark in marks if (date := created_of({"created": mark})) is not None), _NEVER)
+
+
+def _without_withdrawn(draft: Sequence[Example], heard: Heard, work: _Sifting) -> tuple[list[Example], list[str]]:
+    """Rows of the draft that hold no longer leave: praised answers about which somebody complained, rejected ones in any case."""
+    kept, gone = [], []
+    for example in draft:
+        request = example.source.removeprefix("inference:")
+        why = heard.withdrawn.get(request) if request != example.source else None
+        spite = example.metadata.get(quality.READMITTED)
+        stays = isinstance(spite, dict) and "superseded" in spite
+        if why is None or stays or not (request in heard.rejected or example.metadata.get("said_as") == "thumb"):
+            kept.append(example)
+            continue
+        gone.append(example.id)
+        work.drop(finding("superseded", example, why), example)
+    return kept, gone
+
+
+def _gone_before(lines: Iterable[Mapping[str, Any]]) -> set[tuple[str, str]]:
+    """Id and fingerprint (those before a rewrite too) of rows that were dropped and not brought back."""
+    gone = set()
+    for line in lines:
+        row = line.get("row")
+        if line.get("action") == "dropped" and isinstance(row, Mapping):
+            messages, tools = tuple(row["messages"]), tuple(row.get("tools", ()))
+            digest = fingerprint(messages, tools)
+            left = Example(id=str(line["id"]), messages=messages, fingerprint=digest, metadata=dict(row.get("metadata") or {}))
+            gone |= {(left.id, print) for print in fingerprints_of(left)}
+    return gone
+
+
+def _sift(
+    work: _Sifting, draft: Sequence[Example], candidates: Sequence[Example], gone: set[tuple[str, str]], limit: int | None
+) -> None:
+    known = {print: e.id for e in draft for print in fingerprints_of(e)}
+    by_id = {e.id: e for e in draft}
+    quota = Quota(draft, work.section.collect_per_user)
+    for example in candidates:
+        earlier = by_id.get(example.id)
+        stands = known.get(example.fingerprint)
+        older = earlier is not None and said_at(earlier) >= said_at(example)
+        if older or stands == example.id or (example.id, example.fingerprint) in gone:
+            work.known += 1
+        elif limit is not None and len(work.fresh) >= limit:
+            work.left.append(example.id)
+        elif stands is not None:
+            work.drop(finding("exact_duplicate", example, "the same conversation", of=stands), example)
+        elif (fatal := _fatal(example, work.section, work.format)) is not None:
+            work.drop(fatal, example)
+        elif not quota.takes(example):
+            work.over[origin_of(example) or ""] += 1
+            work.over_ids.append(example.id)
+        else:
+            known[example.fingerprint] = example.id
+            work.fresh.append(example)
+
+
+def _fatal(example: Example, section: Config, format: Mapping[str, Any] | None) -> Finding | None:
+    return next((f for f in quality.examine(example, section, format=format) if quality.dropped_for(f, section, example)), None)
+
+
+def _settle_among(work: _Sifting) -> None:
+    """Of candidates that ask the same and answer differently one answer stays: a reviewer's, then a correction, then what most
+    different people say, then what was said last."""
+    gone: set[str] = set()
+    for group in contradictions.contradicting_groups(work.fresh):
+        people: dict[str, set[str]] = defaultdict(set)
+        for example in group:
+            people[answer_key(example)].add(origin_of(example) or str(example.metadata.get("said_by") or example.id))
+        best = answer_key(max(group, key=lambda e: (_rank(e), len(people[answer_key(e)]), said_at(e))))
+        losers = [e for e in group if answer_key(e) != best]
+        _drop_losers(work, losers, group)
+        gone |= {e.id for e in losers}
+    work.fresh = [e for e in work.fresh if e.id not in gone]
+
+
+def _settle_with(work: _Sifting, draft: Sequence[Example]) -> tuple[list[Example], list[str]]:
+    """Candidates against rows of the draft that answer the same question otherwise; gives the rows that stay, and who left."""
+    fresh = {e.id for e in work.fresh}
+    gone: set[str] = set()
+    for group in contradictions.contradicting_groups([*(e for e in draft if e.id not in fresh), *work.fresh]):
+        new = [e for e in group if e.id in fresh]
+        old = [e for e in group if e.id not in fresh]
+        if not new or not old:
+            continue
+        standing, challenging = max((_rank(e), _upheld_at(e)) for e in old), max((_rank(e), said_at(e)) for e in new)
+        losers = new if _holds(standing, challenging) else old
+        _drop_losers(work, losers, group)
+        gone |= {e.id for e in losers}
+    work.fresh = [e for e in work.fresh if e.id not in gone]
+    return [e for e in draft if e.id not in gone], [e.id for e in draft if e.id in gone]
+
+
+def _holds(standing: tuple[int, datetime], challenging: tuple[int, datetime]) -> bool:
+    """Whether a row of the draft stands against a candidate: praise displaces nothing, no user's word a reviewer's, and nothing
+    what was said later."""
+    return challenging[0] == 0 or (standing[0] == 2 and challenging[0] < 2) or standing[1] > challenging[1]
+
+
+def _rank(example: Example) -> int:
+    """0: praised as it was; 1: corrected, or a row from elsewhere; 2: judged by a reviewer."""
+    return {"thumb": 0, "review": 2}.get(str(example.metadata.get("said_as")), 1)
+
+
+def _drop_losers(work: _Sifting, losers: Sequence[Example], group: Sequence[Example]) -> None:
+    for found, loser in zip(contradictions.describe(losers, group), losers, strict=True):
+        work.drop(found, loser)

@@ -1,0 +1,113 @@
+"""Damage done to a text on its way: characters read in the wrong encoding, pieces of chat templates, places nobody filled in."""
+
+from __future__ import annotations
+
+import re
+
+_TOP = "€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"
+_C = f"[\u0080-\u00bf{_TOP}]"
+"""What a continuation byte of UTF-8 becomes when it is read as Windows-1252 or Latin-1."""
+_CLOSING = "”’“…–—»›™\u00a0"
+"""Continuations that also stand after a capital letter in real text: a quotation after `MAÇÃ`, a French space."""
+_CYRILLIC = "[ЂЃ‚ѓ„…†‡€‰Љ‹ЊЌЋЏђ‘’“”•–—™љ›њќћџ\u00a0ЎўЈ¤Ґ¦§Ё©Є«¬\u00ad®Ї°±Ііґµ¶·ё№є»јЅѕї]"
+"""The same, read as Windows-1251."""
+_MOJIBAKE = re.compile(
+    "|".join(
+        (
+            "\ufffd|[\u0080-\u009f]|ï»¿|ðŸ|â€|â‚¬|âœ|â„¢",
+            # two bytes: Western letters, unless a capital letter stands before a closing sign
+            f"(?:(?<![^\\W\\d_])|(?<=[a-zß-ÿ]))[ÃÂ]{_C}|[ÃÂ](?![{_CLOSING}]){_C}|[ÃÂ][{_CLOSING}](?=[a-zÃÂ\\d])",
+            f"[ÄÅ]{_C}(?=[a-z])|(?<=[a-z])[ÄÅ]{_C}(?=\\W|\\Z)",
+            # two bytes of other scripts, at least two in a row; three bytes, at least two in a row
+            *(f"(?:{lead}{_C}){{2,}}" for lead in ("[ÐÑ]", "[ÎÏ]", "[ØÙÚÛ]", "×")),
+            f"(?:[à-ï]{_C}{{2}}){{2,}}|(?:[à-ï]{_C}{{1,2}}){{3,}}",
+            f"(?:[РС]{_CYRILLIC}){{2,}}",
+            # read as Mac Roman
+            "‚Ä[ôúùìî¶]|√[©®º∂§±≥¥¢´¨ü†≠](?=[^\\W\\d_])|(?<=[^\\W\\d_])√[©®º∂§±≥¥¢´¨∫ü†≠]",
+            # encoded once too often
+            "&amp;(?:amp|quot|lt|gt|nbsp|#\\d{1,5});",
+        )
+    )
+)
+_LOST = re.compile(r"(?<![\w/=?&.])[A-Za-z]{1,20}\?{1,2}[a-z]{1,20}(?:\?{1,2}[a-z]{1,20})*(?![\w/=?])")
+_ESCAPED = re.compile(r"[A-Za-z]\\u00[0-9a-fA-F]{2}|\\u00[c-fC-F][0-9a-fA-F][a-z]")
+
+_CODE = re.compile(r"^ {0,3}(`{3,}|~{3,}).*?(?:^ {0,3}\1|\Z)|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+_MARKS = re.compile(
+    r"<[|｜][A-Za-z][\w▁]{1,40}[|｜]>|<(?:im_start|im_end|im_sep)>|\[[|｜](?:assistant|user|system|human|endofturn)[|｜]\]"
+    r"|\[/?INST\]|\[/?(?:AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|SYSTEM_PROMPT)\]|<</?SYS>>|\[gMASK\]|<sop>"
+    r"|<(?:start|end)_of_turn>|<(?:bos|eos|pad|unk|unused\d{1,3})>|\[(?:CLS|SEP|PAD|UNK|EOS|BOS)\]",
+    re.IGNORECASE,
+)
+_WORDED = re.compile(
+    r"\Asystem\n.{1,2000}\nuser\n.{1,4000}\nassistant\n"
+    r"|Below is an instruction that describes a task[.,]",
+    re.DOTALL,
+)
+_BOUNDS = re.compile(r"\A\s*<s>|</s>\s*\Z")
+_HEADINGS = re.compile(r"^#{2,3} (?:Instruction|Response|Human|Assistant|Input|User):", re.MULTILINE)
+_BLANKS = re.compile(
+    r"\{\{[#/^!&]?\s{0,4}[A-Za-z_.][\w.]{0,63}\s{0,4}\}\}|\{%-?\s"
+    r"|(?:(?<=\s)|(?<=\A))\{[a-z]{2,20}(?:_[a-z]{2,20}){1,3}\}(?=[\s,.!?]|\Z)"
+    r"|\[(?:your|insert|customer|client|recipient|company|agent)(?:['’]s)?[ _](?:(?:your|the|first|last|full|company|customer) )?"
+    r"(?:name|title|address|e-?mail|phone|position|company|number|date|link)(?: here)?\]"
+    r"|^(?:dear|hi|hello) \[[a-z][a-z ]{2,25}\]",
+    re.IGNORECASE | re.MULTILINE,
+)
+_SPEAKER = re.compile(r"\A\s*(?:Assistant|ASSISTANT|Human|HUMAN|User|USER): ?\S|\n[ \t]*\n(?:Human|User|### (?:Human|User)): ?\S")
+
+
+def mojibake(text: str) -> str:
+    """Where characters of a text were damaged on the way; empty when none were. Letters that only look like it are left alone."""
+    plain = text.isascii()
+    if plain and "&amp;" not in text and "\\u00" not in text and text.count("?") < 2:
+        return ""
+    match = None if plain and "&amp;" not in text else _MOJIBAKE.search(text)
+    if match is None and "\\u00" in text and not text.lstrip().startswith(("{", "[")):
+        match = _ESCAPED.search(_CODE.sub(" ", text))
+    if match is not None:
+        return _around(text, match.start(), match.end(), "damaged characters")
+    if text.count("?") < 2:
+        return ""
+    lost = [found for found in _LOST.finditer(text) if not found[0].startswith("http")]
+    if len(lost) >= 2:
+        return _around(text, lost[0].start(), lost[0].end(), "question marks in place of letters")
+    return ""
+
+
+def template_leak(prompt: str, answer: str) -> str:
+    """The piece of a chat template, or the blank nobody filled in, that stands in a prompt or an answer; empty when none.
+
+    Blanks in code are how templates are written about; a speaker's name is looked for in answers only.
+    """
+    for text in (prompt, answer):
+        match = (_MARKS.search(text) or _bounds(text)) if "<" in text or "[" in text else None
+        if match is None and ("\nuser\n" in text or "Below is an" in text):
+            match = _WORDED.search(text)
+        asked = text.find("USER: ")
+        if match is None and asked >= 0 and text.find("ASSISTANT:", asked) >= 0:
+            return _around(text, asked, asked + 5, "a piece of a chat template")
+        if match is not None:
+            return _around(text, match.start(), match.end(), "a piece of a chat template")
+        if "#" in text or "{" in text or "[" in text:
+            plain = _CODE.sub(" ", text)
+            match = _HEADINGS.search(plain) or _BLANKS.search(plain)
+            if match is not None:
+                return _around(plain, match.start(), match.end(), "a piece of a template")
+    match = _SPEAKER.search(answer) if ":" in answer else None
+    if match is not None and match[0].strip().split(":")[0].casefold() not in prompt.casefold():
+        return _around(answer, match.start(), match.end(), "the name of a speaker")
+    return ""
+
+
+def _bounds(text: str) -> re.Match[str] | None:
+    """`<s>` at the beginning or `</s>` at the end of a text, unless both make a stretch of HTML that is struck out."""
+    match = _BOUNDS.search(text)
+    if match is None:
+        return None
+    struck = text.count("<s>") == text.count("</s>") > 0
+    return None if struck and not (text.lstrip().startswith("<s>") and text.rstrip().endswith("</s>")) else match
+
+
+def _around(text: str, start: int, end: int, what: str) -> str:
+    return f"{what}: {text[max(0, start - 12) : min(end, start + 40) + 12]!r}"

@@ -1,0 +1,196 @@
+"""What an import says: counts in memory, every dropped or flagged row on disk as it comes up."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+from tunekeeper.data import drafts
+from tunekeeper.data.findings import Finding, as_row
+from tunekeeper.data.formats import RawRow
+from tunekeeper.workspace import Workspace
+
+SHOWN = 3
+"""Broken rows, and dropped ones of each reason, that the report names itself; its file names them all."""
+FORMULA = re.compile(r"[=@]|[+-]\S*[(|!]")
+"""How a cell begins that a spreadsheet would evaluate; a list item or a negative number is none."""
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileReport:
+    """What an import found in one file."""
+
+    file: str
+    """Name of the file; `stdin` for standard input."""
+    rows: int
+    """Rows read."""
+    formats: dict[str, int]
+    """Shape that was recognised → rows: openai, sharegpt, alpaca, preference, columns, or the export of another tool."""
+    columns: dict[str, str]
+    """Field → column that it was read from, guessed or told; empty where no row is flat."""
+    added: int
+    """Rows that are new in the draft."""
+    dropped: dict[str, int]
+    """Reason → rows left out; `already_there` counts rows that an earlier import brought."""
+    formulas: int
+    """Questions and answers of flat rows that begin as a spreadsheet's formula does; kept as plain text, never evaluated."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImportReport:
+    """What an import did, or with `dry_run` would do."""
+
+    rows: int
+    """Rows read."""
+    added: int
+    """Rows that are new in the draft."""
+    dropped: dict[str, int]
+    """Reason → rows left out; `already_there` counts rows that an earlier import brought."""
+    replaced: int
+    """Rows of the draft that a newer answer took the place of."""
+    flagged: dict[str, int]
+    """Reason → rows that stay, with something to look at."""
+    redacted: dict[str, int]
+    """Kind of personal data → pieces replaced by placeholders."""
+    examples: int
+    """Rows in the draft afterwards."""
+    broken: tuple[str, ...]
+    """The first rows that cannot be read, each as `file:line: why`."""
+    files: tuple[FileReport, ...]
+    """Each file, in the order they were read."""
+    left_out: tuple[str, ...]
+    """The first dropped rows of each reason, each as `file:line: reason: detail`."""
+    report: str | None
+    """Path of the JSONL file with every dropped or flagged row; None for a dry run."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one file held so far."""
+
+    rows: int = 0
+    """Rows read."""
+    present: int = 0
+    """Rows that an earlier import brought."""
+    formats: Counter[str] = field(default_factory=Counter)
+    """Shape → rows."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Field → column."""
+    formulas: int = 0
+    """Texts that begin as a formula does."""
+
+    def take(self, raw: RawRow) -> None:
+        """Count one row."""
+        self.rows += 1
+        talk = raw.conversation
+        if talk is None:
+            return
+        self.formats[talk.shape] += 1
+        if talk.columns:
+            self.columns = {**talk.columns, **self.columns}
+            self.formulas += sum(FORMULA.match(str(m["content"])) is not None for m in talk.messages)
+
+
+@dataclass(slots=True)
+class Notes:
+    """Dropped and flagged rows as they come up."""
+
+    file: BinaryIO
+    """Where each one lies, a line of JSON."""
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Reason → rows."""
+    flagged: Counter[str] = field(default_factory=Counter)
+    """Reason → rows."""
+    by_file: dict[str, Counter[str]] = field(default_factory=dict)
+    """File → reason → rows dropped."""
+    left_out: list[str] = field(default_factory=list)
+    """The first of each reason."""
+    broken: list[str] = field(default_factory=list)
+    """The first rows that cannot be read."""
+    kept: dict[tuple[Any, ...], tuple[int, int]] = field(default_factory=dict)
+    """What stays on record beyond this import: which finding about which row → where its line lies, and its length."""
+    end: int = 0
+    """Bytes written."""
+
+    def drop(self, found: Finding, row: Any) -> None:
+        """A row that is left out, with what it held."""
+        self.dropped[found.kind] += 1
+        if found.file is not None:
+            self.by_file.setdefault(found.file, Counter())[found.kind] += 1
+        where = f"{found.file}:{found.line}" if found.file else str(found.id)
+        if found.kind == "broken" and len(self.broken) < SHOWN:
+            self.broken.append(f"{where}: {found.detail}")
+        if self.dropped[found.kind] <= SHOWN:
+            self.left_out.append(f"{where}: {found.kind}: {found.detail}")
+        self._write(as_row(found, action="dropped", row=row), keep=True)
+
+    def flag(self, found: Finding) -> None:
+        """A row that stays, with something to look at."""
+        self.flagged[found.kind] += 1
+        self._write(as_row(found, action="flagged"), keep=found.kind == "pii")
+
+    def _write(self, row: Mapping[str, Any], *, keep: bool) -> None:
+        line = orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE, default=str)
+        self.file.write(line)
+        if keep:
+            self.kept[drafts.identity(row)] = (self.end, len(line))
+        self.end += len(line)
+
+    def of_file(self, name: str, tally: Tally, added: int) -> FileReport:
+        """What is said about one file."""
+        dropped = Counter(self.by_file.get(name, {})) + Counter(already_there=tally.present)
+        return FileReport(
+            file=name,
+            rows=tally.rows,
+            formats=dict(tally.formats.most_common()),
+            columns=tally.columns,
+            added=added,
+            dropped=dict(dropped.most_common()),
+            formulas=tally.formulas,
+        )
+
+    def save(self, ws: Workspace, model: str, *, replace: bool) -> Path:
+        """Write the report of this import, and what stays on record to that of earlier ones (`replace`: in their stead).
+
+        The caller holds the draft's lock. Raises DiskFull.
+        """
+        report = drafts.folder(ws, model) / "reports" / f"{ws.new_id('import')}.jsonl"
+        self.file.flush()
+        drafts.write_whole(report, self._pieces())
+        earlier = iter(()) if replace else _lines(drafts.folder(ws, model) / "findings.jsonl")
+        drafts.write_whole(drafts.folder(ws, model) / "findings.jsonl", self._joined(earlier))
+        return report
+
+    def _pieces(self) -> Iterator[bytes]:
+        self.file.seek(0)
+        while piece := self.file.read(_PIECE):
+            yield piece
+
+    def _joined(self, earlier: Iterable[bytes]) -> Iterator[bytes]:
+        """The lines of earlier imports, a newer one of the same finding in its place, and the new ones."""
+        written = set()
+        for line in earlier:
+            same = drafts.identity(orjson.loads(line)) if self.kept else ()
+            if same in self.kept:
+                written.add(same)
+            yield self._line(*self.kept[same]) if same in self.kept else line
+        for same, place in self.kept.items():
+            if same not in written:
+                yield self._line(*place)
+
+    def _line(self, start: int, length: int) -> bytes:
+        self.file.seek(start)
+        return self.file.read(length)
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    if path.exists():
+        with path.open("rb") as file:
+            yield from file

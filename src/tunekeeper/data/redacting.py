@@ -1,0 +1,74 @@
+"""Redaction as a model's file asks for it, and of records that come in by another door than the gateway."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from tunekeeper.core.errors import NotFound
+from tunekeeper.core.nouns.data import Example
+from tunekeeper.core.nouns.serving import Inference
+from tunekeeper.data.config import Config
+from tunekeeper.text.names import detector
+from tunekeeper.text.redaction import NAME, Redactor
+from tunekeeper.text.seals import Seal, opened
+from tunekeeper.workspace import Workspace
+
+_PLACEHOLDER = re.compile(r"\[[A-Z]{2,8}:\d{1,9}\]")
+
+
+def redactor_of(section: Config, ws: Workspace | None = None) -> Redactor:
+    """What the `data` section of a model asks for. `ws`: whose secret tells two redacted users apart.
+
+    Raises ConfigError for a kind, a detector or an option that is none.
+    """
+    names = detector(section.names, Path()) if NAME in section.redact else None
+    seal = None if section.redact_seal is None else Seal(section.redact_seal)
+    return Redactor(section.redact, names=names, pepper=b"" if ws is None else ws.pepper(), seal=seal)
+
+
+def revealed(example: Example, secret: str) -> Example:
+    """An example as it was before redaction, but for the names that stand behind a `~`. `secret`: the secret key in base64.
+
+    Raises NotFound when nothing of it was sealed, DataError when the key is another one.
+    """
+    box = example.metadata.get("sealed")
+    if not isinstance(box, str):
+        raise NotFound(f"row {example.id} holds nothing sealed", fix="seal what is redacted: redact_seal in the data section")
+    values = opened(box, secret)
+    metadata = {key: value for key, value in example.metadata.items() if key != "sealed"}
+    messages, tools, metadata = _put_back([list(example.messages), list(example.tools), metadata], values)
+    return replace(example, messages=tuple(messages), tools=tuple(tools), metadata=metadata)
+
+
+def _put_back(value: Any, values: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        return _PLACEHOLDER.sub(lambda found: values.get(found[0], found[0]), value)
+    if isinstance(value, Mapping):
+        return {_put_back(key, values): _put_back(each, values) for key, each in value.items()}
+    return [_put_back(each, values) for each in value] if isinstance(value, list | tuple) else value
+
+
+def alias_of(ws: Workspace, user: str) -> str:
+    """What stands in stored rows for a user whose name is personal data itself."""
+    return Redactor(pepper=ws.pepper()).alias(user)[0]
+
+
+@lru_cache(maxsize=1)
+def _all() -> Redactor:
+    return Redactor()
+
+
+def clean_inference(inference: Inference) -> Inference:
+    """A record of the log without personal data in whatever a client or a model wrote; ids, names and times stay."""
+    parts = [inference.request, inference.response, inference.metadata, inference.segments, inference.client_request_id]
+    (request, response, metadata, segments, client_id), counts = _all().redact_json(parts)
+    if not counts:
+        return inference
+    return replace(
+        inference, request=request, response=response, metadata=metadata, segments=segments, client_request_id=client_id
+    )

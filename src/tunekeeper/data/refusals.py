@@ -1,0 +1,164 @@
+"""Refusals: answers that only say that nothing will be said, in the wordings and languages that assistants use for it.
+
+An assistant refuses itself ("I can't help with that"); a clerk's no ("we cannot refund after 30 days") is an answer. So a
+refusal is what refuses to help, to answer or this request as such, never what refuses a named thing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from tunekeeper.data.examples import parsed
+from tunekeeper.text.fingerprints import normalise
+
+LONGEST = 600
+"""Characters above which an answer that begins like a refusal is taken to say something after it."""
+
+_THING = (
+    r"(?:request|question|task|topic|matter|content|query|information"
+    r"|subject|conversation|discussion|prompt|kind of \w+|type of \w+|type of request)"
+)
+_ALL_OF_IT = rf"(?: (?:that|this|it|your|such|these|those|any of (?:that|this))(?: (?:specific |particular )?{_THING}s?)?)"
+_END = r"(?=\s*(?:[.,!;:?]|\Z|because|as\b|since\b|but\b|at (?:this|the) (?:time|moment)|further|any further|right now|here))"
+_CANNOT = (
+    r"(?:(?:cannot|can't|can not)(?:,? and (?:will not|won't))?|could not|couldn't|refuse to|(?:am|are|'m|'re)"
+    r" (?:currently |really )?(?:unable|not able) to"
+    r"|won't be able to|will not be able to|will not|won't|(?:am|'m) not (?:allowed|permitted|designed|programmed"
+    r"|authori[sz]ed) to)"
+)
+_ENGLISH_SORRY = (
+    r"(?:(?:(?:i|we)(?:'m|'re| am| are) )?(?:very |so |really |truly )?(?:sorry|afraid)[,.!:;]? ?(?:but |that )?"
+    r"|unfortunately,? |regrettably,? |(?:i|we) apologi[sz]e[,.]? ?(?:but )?|(?:my |our )?(?:sincere )?apologies[,.]?"
+    r" ?(?:but )?"
+    r"|i regret (?:to (?:inform|tell) you )?(?:that |but )?|however,? |but "
+    r"|thank(?:s| you)[^.!]{0,60}[.!,] ?(?:but )?){0,2}"
+)
+_ENGLISH = (
+    rf"(?:i|we)(?= |')(?: )?{_CANNOT} (?:help|assist|comply|engage|support|answer|continue"
+    r"|(?:provide|offer|give)(?: you)?(?: any)? (?:assistance|help|support|guidance|information|advice|details))(?:"
+    r" you)?(?: out)?(?: (?:with|in|on|to|about|regarding))?"
+    rf"{_ALL_OF_IT}?{_END}",
+    rf"(?:i|we)(?= |')(?: )?{_CANNOT} (?:provide|answer|discuss|share|create|generate|do|fulfil+|complete|write|produce"
+    rf"|give|offer|perform"
+    rf"|respond to|participate in|comply with|engage (?:with|in)|process){_ALL_OF_IT}{_END}",
+    r"as an? (?:(?:large |ai |artificial intelligence |text[- ]based )*(?:language model|assistant|chatbot|system|model)"
+    r"|ai|artificial intelligence)(?: (?:developed|created|trained|made) by \w+)?,? (?:i|my)\b"
+    r"[^.!?]{0,20}(?:can't|cannot|can not|don't|do not|not\b|unable|no\b|won't|will not|must|lack|inability)",
+    r"i(?:'m| am) (?:(?:just|only|merely) )?an? (?:ai(?: (?:language )?model| assistant)?(?=,|;| and| so| that)"
+    r"|(?:large )?language model|chatbot|computer program|virtual assistant)[^.!?]{0,60}(?:can't|cannot|unable|don't|do"
+    r" not|not)\b",
+    r"i (?:must|have to|will have to|need to) (?:respectfully |politely )?decline\b",
+    r"i(?: would|'d) (?:rather|prefer) not to? ?(?:answer|discuss|say|comment)",
+    r"i(?: do not|n't| don't|'m not| am not) (?:feel )?comfortable (?:answering|discussing|with (?:that|this)|doing"
+    r"|providing|helping)",
+    r"(?:that|this)(?:'s not| is not| isn't) (?:something|a \w+)(?: that)? i(?: can|'m able to| am able to) (?:help"
+    r"|assist|answer|discuss|do)",
+    r"(?:that|this)(?:'s| is) (?:something|a \w+)(?: that)? i(?: can't| cannot|'m not able to|'m unable to| am not able"
+    r" to| am unable to)",
+    r"(?:it|(?:your|this|that)(?: (?:request|question|prompt|message))?) ?(?:is|'s|would be|goes|violates|conflicts with)"
+    r" ?(?:against )?"
+    r"(?:my (?:\w+ )?|(?:our|\w+'s) (?:content |usage |safety |ethical |community ){1,2})(?:guidelines|polic(?:y|ies)"
+    r"|programming|principles)",
+    r"it(?:'s| is| would be) (?:not appropriate|inappropriate) for me to\b",
+    r"i (?:don't|do not) have (?:personal (?:opinions|feelings|experiences|beliefs)|the ability to (?:help|assist|answer"
+    r"|do that))",
+)
+_GERMAN = (
+    r"(?:(?:es )?tut (?:mir|uns) (?:sehr |wirklich )?leid[,.!:;]? ?(?:aber |doch |dass )?|leider |bedauerlicherweise "
+    r"|entschuldigung[,.]? ?(?:aber )?"
+    r"|(?:ich )?bedau(?:e)?re[,.]? ?(?:aber )?){0,2}(?:"
+    r"(?:(?:das|dabei|damit|hierbei|dazu|hierzu) )?(?:ich )?(?:kann|darf|möchte|werde) (?:ich )?"
+    r"(?:(?:dir|ihnen|euch|leider|das|dies|dabei|damit|hierbei|dazu|bei|mit|auf|diese[rnms]?|deine[rmn]?|ihre[rmn]?"
+    r"|anfrage|frage"
+    r"|bitte|aufgabe|wunsch|thema) ){0,6}nicht (?:weiter ?)?(?:helfen|behilflich sein|beantworten|bearbeiten|erfüllen"
+    r"|nachkommen"
+    r"|unterstützen|entsprechen|eingehen)\b"
+    r"|ich bin (?:leider )?nicht in der lage[^.!?]{0,40}(?:helfen|beantworten|unterstützen|bearbeiten)\b"
+    r"|als (?:ein(?:e)? )?(?:ki\b|künstliche intelligenz|sprachmodell|großes sprachmodell|ki-\w+)[^.!?]{0,100}\b(?:nicht"
+    r"|kein\w*)\b)"
+)
+_FRENCH = (
+    r"(?:(?:je suis |nous sommes )?(?:vraiment |sincèrement )?(?:d[ée]sol[ée]e?s?|navrée?s?)[,.!:;]? ?(?:mais )?|je"
+    r" regrette[,.]? ?(?:mais )?|malheureusement,? "
+    r"|(?:toutes )?mes excuses[,.]? ?(?:mais )?|je m'excuse[,.]? ?(?:mais )?){0,2}(?:"
+    r"je ne (?:peux|puis) (?:malheureusement )?pas (?:vous |te |t')?(?:aider|assister|répondre|accéder|satisfaire|fournir"
+    r"|traiter)"
+    r"(?: (?:avec|à|sur|dans|de|en) ?| )?(?:cela|ça|cette (?:demande|question|requête)|ce sujet|(?:votre|ta) (?:demande"
+    r"|question))?"
+    r"(?=\s*(?:[.,!;:]|\Z|car\b))"
+    r"|je ne suis pas (?:en mesure|capable|autorisée?) (?:de |d')(?:vous |t')?(?:aider|répondre|fournir cette|traiter"
+    r"|satisfaire)"
+    r"|en tant qu(?:e |')(?:grand )?(?:modèle|ia\b|intelligence artificielle|assistant)[^.!?]{0,80}\b(?:ne "
+    r"|n')[^.!?]{0,40}\bpas\b)"
+)
+_SPANISH = (
+    r"(?:lo siento(?: mucho)?[,.!:;]? ?(?:pero )?|lamentablemente,? |desafortunadamente,? |me temo que |lo lamento[,.]?"
+    r" ?(?:pero )?"
+    r"|(?:disculpa|perdón|perdona|perdone|disculpe)[,.]? ?(?:pero )?){0,2}(?:"
+    r"no (?:puedo|me es posible|estoy autorizad[oa] (?:a|para)|soy capaz de) (?:ayudar(?:te|le|los|les)?|asistir(?:te"
+    r"|le)?|cumplir"
+    r"|responder(?:te|le)?|contestar|atender|proporcionar)(?: (?:con|a|en) )? ?(?:eso|esto|ello|es[ae] (?:solicitud"
+    r"|pregunta|petición|tema|información)"
+    r"|est[ae] (?:solicitud|pregunta|petición|tema)|(?:tu|su) (?:solicitud|pregunta|petición))?(?=\s*(?:[.,!;:]|\Z|porque\b))"
+    r"|como (?:un |una )?(?:modelo de lenguaje|ia\b|inteligencia artificial|asistente (?:virtual|de ia))[^.!?]{0,80}\bno\b)"
+)
+_ITALIAN = (
+    r"(?:(?:mi dispiace|purtroppo|scusa|mi scuso|spiacente)[,.!:;]? ?(?:ma )?){0,2}(?:"
+    r"non (?:posso|sono in grado di) (?:aiutar(?:ti|la|vi|e)|assister\w+|rispondere|soddisfare|fornire)(?: (?:con|a|in|su) )? ?"
+    r"(?:questo|ciò|quest[ao] (?:richiesta|domanda)|quell[ao] (?:richiesta|domanda)|(?:la )?tua (?:richiesta|domanda))?"
+    r"(?=\s*(?:[.,!;:]|\Z))"
+    r"|(?:come|in quanto) (?:modello linguistico|ia\b|intelligenza artificiale|assistente virtuale)[^.!?]{0,80}\bnon\b)"
+)
+_PORTUGUESE = (
+    r"(?:(?:desculpe?a?|lamento|sinto muito|infelizmente)[,.!:;]? ?(?:mas )?){0,2}(?:"
+    r"(?:eu )?não (?:posso|consigo|sou capaz de) (?:te |lhe |o |a )?(?:ajud(?:ar|á-lo|á-la)|responder|atender|cumprir|fornecer)"
+    r"(?: (?:com|a|em) )? ?(?:isso|isto|ess[ea] (?:pedido|pergunta|solicitação)|est[ea] (?:pedido|pergunta|solicitação))?"
+    r"(?=\s*(?:[.,!;:]|\Z))"
+    r"|como (?:um |uma )?(?:modelo de linguagem|ia\b|inteligência artificial|assistente (?:virtual|de ia))[^.!?]{0,80}\bnão\b)"
+)
+_OTHERS = (
+    # Dutch, Polish, Russian
+    r"(?:(?:het spijt me|sorry|helaas)[,.!:;]? ?(?:maar )?){0,2}(?:ik kan|kan ik) (?:(?:je|u|jou|daar|hier|dat|deze|vraag"
+    r"|mee) ){0,4}"
+    r"niet (?:mee )?(?:helpen|beantwoorden)\b",
+    r"(?:(?:przykro mi|niestety|przepraszam)[,.!:;]? ?(?:ale )?){0,2}nie mogę (?:ci |panu |pani )?(?:w tym |z tym )?"
+    r"(?:pomóc|odpowiedzieć|spełnić)(?: (?:w tym|na to pytanie|tej prośby))?(?=\s*(?:[.,!]|\Z))",
+    r"(?:(?:извините|простите|к сожалению|мне жаль|прошу прощения)[,.!:;]? ?(?:но )?){0,2}я не могу (?:вам |тебе )?"
+    r"(?:помочь|ответить|выполнить)(?: (?:с этим|вам с этим|на этот вопрос|этот запрос|это))?(?=\s*(?:[.,!]|\Z))",
+    # Japanese, Chinese, Korean
+    r"[^。！？\n]{0,40}(?:質問|依頼|要求|リクエスト|ご要望|お手伝い|お力に|AIとして)[^。！？\n]{0,30}(?:できません"
+    r"|かねます|れません|できない)",
+    r"(?:(?:非常|很|十分)?(?:抱歉|对不起|對不起|遗憾)[，,。！!\s]{0,2}(?:但是?)?)?我?(?:无法|不能|没办法|無法)(?:回答"
+    r"|提供|帮助|协助|满足|完成|幫助|協助|处理)"
+    r"(?:您|你)?(?:的)?(?:(?:这|那|该|此|這)(?:个|個|类|样|項|项)?|相关)?(?:的)?(?:问题|请求|要求|內容|内容|問題|請求"
+    r"|信息|帮助|协助|幫助|協助)?(?=[。，！,.]|\Z)",
+    r"作[为為](?:一[个個])?(?:AI|人工智能|语言模型|語言模型|大型语言模型)[^。！？\n]{0,30}(?:无法|不能|没有|無法)",
+    r"(?:죄송|미안|유감|안타깝)[^.!?\n]{0,25}(?:요청|질문|도와|도움|답변|대답)[^.!?\n]{0,20}(?:수 없|수가 없|못|어렵)",
+)
+_REFUSAL = re.compile(
+    r"\W{0,4}(?:"
+    + "|".join((*(_ENGLISH_SORRY + each for each in _ENGLISH), _GERMAN, _FRENCH, _SPANISH, _ITALIAN, _PORTUGUESE, *_OTHERS))
+    + ")",
+    re.IGNORECASE,
+)
+_SECOND = re.compile(r"[.!?。！？]\s*")
+
+
+def refusal(answer: str, phrases: Sequence[str] = ()) -> str:
+    """The words of a refusal, or the one of `phrases`, that an answer of at most 600 characters begins with; empty when none.
+
+    Looks at the first two sentences, and inside the texts of a JSON answer.
+    """
+    if len(answer) > LONGEST:
+        return ""
+    value = parsed(answer)
+    texts = [text for text in value.values() if isinstance(text, str)] if isinstance(value, dict) else [answer]
+    for text in texts:
+        plain = " ".join(text.replace("’", "'").split())
+        second = _SECOND.search(plain)
+        match = _REFUSAL.match(plain) or (_REFUSAL.match(plain, second.end()) if second is not None else None)
+        if match is not None and match[0].strip():
+            return f"it begins with {match[0].strip()!r}"
+    beginning = normalise(answer)
+    return next((f"it begins with {each!r}" for each in phrases if (n := normalise(each)) and beginning.startswith(n)), "")

@@ -1,0 +1,86 @@
+"""Whether the held-out side is like the side that is learnt from: by topic, length, source and date.
+
+What an exam measures on a side of another kind says little about the traffic. A difference counts where it is large (for a share
+10 points, for a distribution a distance of 0.15) and more than chance would make of so few rows (once in a thousand splits).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from statistics import median
+
+import numpy as np
+
+from tunekeeper.core.nouns.data import Example
+from tunekeeper.data.examples import created_of, topic_of
+from tunekeeper.data.findings import Finding, place_of
+from tunekeeper.text.fingerprints import text_of
+
+LEAST_HELD = 50
+"""Held-out rows below which chance alone makes the sides differ."""
+SHARE_GAP = 0.1
+DISTANCE = 0.15
+"""Largest distance between two distributions (Kolmogorov and Smirnov), 0 to 1."""
+_CHANCE = 3.29
+"""Standard deviations that a share differs by once in a thousand times."""
+_CHANCE_DISTANCE = 1.95
+"""The same of a distance, before it is scaled by the rows."""
+
+
+def side_bias(examples: Sequence[Example]) -> list[Finding]:
+    """A finding for each respect in which the sides differ (DATA-25); none with fewer than 50 rows held out."""
+    train, held = ([e for e in examples if e.split == side] for side in ("train", "eval"))
+    if len(held) < LEAST_HELD or not train:
+        return []
+    found = [_shares("topic", topic_of, train, held), _shares("source", _source, train, held)]
+    found.append(_distributions("length", _length, lambda value: f"{value:.0f} characters", train, held))
+    found.append(_distributions("date", _date, lambda value: f"{np.datetime64(int(value), 's')}"[:10], train, held))
+    return [each for each in found if each is not None]
+
+
+def _shares(what: str, of: Callable[[Example], str], train: Sequence[Example], held: Sequence[Example]) -> Finding | None:
+    """The value whose share differs most between the sides, where it differs too much."""
+    a, b = Counter(map(of, train)), Counter(map(of, held))
+    gap, value = max((abs(a[value] / len(train) - b[value] / len(held)), value) for value in {*a, *b})
+    together = (a[value] + b[value]) / (len(train) + len(held))
+    chance = _CHANCE * (together * (1 - together) * (1 / len(train) + 1 / len(held))) ** 0.5
+    if gap <= max(SHARE_GAP, chance):
+        return None
+    shares = f"{a[value] / len(train):.0%} of the rows to learn from, {b[value] / len(held):.0%} of those held out"
+    return Finding(kind="side_bias", topic=value if what == "topic" else None, detail=f"{what} {value or 'none'!r}: {shares}")
+
+
+def _distributions(
+    what: str,
+    of: Callable[[Example], float | None],
+    shown: Callable[[float], str],
+    train: Sequence[Example],
+    held: Sequence[Example],
+) -> Finding | None:
+    """How far the distributions of a number lie apart, where that is too far; rows without the number do not count."""
+    a, b = ([value for value in map(of, side) if value is not None] for side in (train, held))
+    if len(b) < LEAST_HELD or not a:
+        return None
+    x, y = np.sort(np.array(a)), np.sort(np.array(b))
+    every = np.concatenate([x, y])
+    apart = np.abs(np.searchsorted(x, every, "right") / len(x) - np.searchsorted(y, every, "right") / len(y))
+    distance = float(apart.max())
+    if distance <= max(DISTANCE, _CHANCE_DISTANCE * (1 / len(x) + 1 / len(y)) ** 0.5):
+        return None
+    middles = f"{shown(median(a))} in the middle of the rows to learn from, {shown(median(b))} of those held out"
+    return Finding(kind="side_bias", detail=f"{what}: {middles}; the distributions are {distance:.2f} apart")
+
+
+def _source(example: Example) -> str:
+    """Where a row comes from, without its line or its request."""
+    return place_of(example.source)[0] or example.source.partition(":")[0]
+
+
+def _length(example: Example) -> float:
+    return float(sum(len(text_of(message.get("content"))) for message in example.messages))
+
+
+def _date(example: Example) -> float | None:
+    date = created_of(example.metadata)
+    return None if date is None else date.timestamp()

@@ -1,0 +1,160 @@
+"""Tables of rows, each with a header: CSV and TSV, Parquet and Arrow, sheets of a workbook; read as a stream."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunekeeper.core.errors import DataError
+from tunekeeper.data import columnar, csvrows, spreadsheets
+
+LINE_LIMIT = 4 << 20
+"""Bytes of one row; a longer one is skipped without being held in memory."""
+KINDS = (".csv", ".tsv", ".parquet", ".arrow", ".xlsx", ".xlsm")
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableRow:
+    """One row of a table."""
+
+    line: int
+    """Where it stands: line, number of the row, or the number that the spreadsheet shows."""
+    cells: dict[str, Any]
+    """Column → cell; empty where something is wrong with the row."""
+    trouble: str = ""
+    """Why it cannot be read; empty when it can."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """A header and the rows under it."""
+
+    name: str
+    """Name of the file, of a workbook with its sheet."""
+    header: list[str]
+    """The columns."""
+    rows: Iterator[TableRow]
+    """The rows, once."""
+
+
+@contextmanager
+def opened_table(path: Path, name: str, kind: str, sheet: str | None = None) -> Iterator[Table]:
+    """The table in a file of one of `KINDS`. `sheet`: which of a workbook, else the first that holds anything.
+
+    Raises DataError for a file that is none, and while its rows are read for one that is damaged or a bomb.
+    """
+    if kind in (".xlsx", ".xlsm"):
+        with spreadsheets.opened_sheet(path, name, sheet) as (title, rows):
+            yield _sheet_table(f"{name}#{title}", rows)
+    elif kind in (".parquet", ".arrow"):
+        header, numbered = (columnar.read_parquet if kind == ".parquet" else columnar.read_arrow)(path, name)
+        yield Table(name=name, header=header, rows=_columnar_rows(numbered, header))
+    else:
+        yield _csv_table(path, name, "\t" if kind == ".tsv" else _delimiter(path))
+
+
+def lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
+    """Line number and bytes; None for a line above the limit, which is skipped in pieces."""
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(LINE_LIMIT + 1):
+            number += 1
+            if len(line) > LINE_LIMIT and not line.endswith(b"\n"):
+                while (piece := file.readline(_PIECE)) and not piece.endswith(b"\n"):
+                    pass
+                yield number, None
+            else:
+                yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+
+
+class _Text:
+    """Decoded lines of a table for the csv reader; remembers which physical line it is on and what was wrong with it."""
+
+    def __init__(self, path: Path) -> None:
+        self.source = lines(path)
+        self.line = 0
+        self.trouble = ""
+
+    def __iter__(self) -> _Text:
+        return self
+
+    def __next__(self) -> str:
+        self.line, line = next(self.source)
+        if line is None:
+            self.trouble = f"the line is longer than {LINE_LIMIT >> 20} MB"
+            return "\n"
+        text = line.decode("utf-8", "replace")
+        if "\x00" in text:
+            self.trouble = f"a NUL character at column {text.index(chr(0)) + 1}"
+            return text.replace("\x00", "")
+        if "�" in text and b"\xef\xbf\xbd" not in line:
+            self.trouble = "not UTF-8"
+        return text
+
+
+def _csv_table(path: Path, name: str, delimiter: str) -> Table:
+    text = _Text(path)
+    reader = csv.reader(text, delimiter=delimiter, strict=True)
+    csv.field_size_limit(LINE_LIMIT)
+    try:
+        header = next(reader)
+    except (StopIteration, csv.Error) as error:
+        raise DataError(f"{name}: line 1 is no header of columns: {error}") from None
+    return Table(name=name, header=header, rows=_csv_rows(text, reader, header))
+
+
+def _csv_rows(text: _Text, reader: Any, header: list[str]) -> Iterator[TableRow]:
+    while True:
+        line, text.trouble = text.line + 1, ""
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield TableRow(line=line, cells={}, trouble=f"not CSV: {error}")
+            continue
+        trouble = text.trouble
+        if not trouble and any(cells) and len(cells) != len(header):
+            trouble = f"{len(cells)} cells, the header has {len(header)} columns"
+        if any(cells) or trouble:
+            plain = map(csvrows.unguarded, cells)
+            yield TableRow(line=line, cells={} if trouble else dict(zip(header, plain, strict=True)), trouble=trouble)
+
+
+def _delimiter(path: Path) -> str:
+    """Comma, semicolon or tab: the one the header line has most of."""
+    with path.open("rb") as file:
+        head = file.readline(65536).decode("utf-8", "replace")
+    return max(",;\t", key=head.count)
+
+
+def _columnar_rows(rows: Iterator[columnar.NumberedRow], header: list[str]) -> Iterator[TableRow]:
+    for number, row in rows:
+        if row is None:
+            yield TableRow(line=number, cells={}, trouble=f"the row is longer than {columnar.ROW_LIMIT >> 20} MB")
+        else:
+            yield TableRow(line=number, cells={key: row.get(key) for key in header})
+
+
+def _sheet_table(name: str, rows: Iterator[spreadsheets.Row]) -> Table:
+    """The first row that holds anything is the header; a cell in a column without a name is called by the column's letters."""
+    _, head = next(rows)
+    if head is None:
+        raise DataError(f"{name}: the row of the header is longer than {spreadsheets.ROW_LIMIT >> 20} MB", fix="save it as .csv")
+    names = spreadsheets.header_of(head)
+    return Table(name=name, header=list(names.values()), rows=_sheet_rows(rows, names))
+
+
+def _sheet_rows(rows: Iterator[spreadsheets.Row], names: dict[int, str]) -> Iterator[TableRow]:
+    empty = dict.fromkeys(names.values(), "")
+    for number, cells in rows:
+        if cells is None:
+            yield TableRow(line=number, cells={}, trouble=f"the row is longer than {spreadsheets.ROW_LIMIT >> 20} MB")
+        else:
+            named = {names.get(column) or spreadsheets.column_letters(column): value for column, value in cells.items()}
+            yield TableRow(line=number, cells=empty | named)

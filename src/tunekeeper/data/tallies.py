@@ -1,0 +1,139 @@
+"""What is counted of a set of rows: topics, dates, who made them. From rows, or from the marks that packs keep of theirs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from tunekeeper.core.nouns.data import Example, Split
+from tunekeeper.data.config import Config
+from tunekeeper.data.examples import created_of, topic_of
+from tunekeeper.data.findings import Finding
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tunekeeper.store.rowreader import Reader
+
+SIDES: tuple[Split, ...] = ("train", "eval")
+_SYNTHETIC = ("synthetic", "generated", "augmented")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tally:
+    """Counts of a set of rows."""
+
+    sides: dict[Split, dict[str, int]]
+    """Side → topic (empty for rows without one) → rows."""
+    made_up: int
+    """Rows that a machine made up."""
+    dates: list[float] | np.ndarray[tuple[int], np.dtype[np.float64]]
+    """Dates of the rows that have one, seconds since 1970."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return sum(map(self.count, SIDES))
+
+    @property
+    def topics(self) -> dict[str, int]:
+        """Topic → rows, most first; rows without one under `none`."""
+        both = Counter(self.sides["train"]) + Counter(self.sides["eval"])
+        named: Counter[str] = Counter()
+        for topic, n in both.items():
+            named[topic or "none"] += n
+        return dict(named.most_common())
+
+    def count(self, side: Split) -> int:
+        """Rows of one side."""
+        return sum(self.sides[side].values())
+
+
+def is_synthetic(example: Example) -> bool:
+    """Whether the row's metadata says that a machine made it up."""
+    return says_synthetic(example.metadata)
+
+
+def says_synthetic(metadata: Mapping[str, Any]) -> bool:
+    """Whether metadata says that a machine made up the row."""
+    flag = metadata.get("synthetic")
+    if isinstance(flag, str):
+        flag = flag.casefold() in ("true", "yes", "1")
+    return bool(flag) or str(metadata.get("source", metadata.get("origin", ""))).casefold() in _SYNTHETIC
+
+
+def of_examples(examples: Iterable[Example]) -> Tally:
+    """The counts of rows, in one pass."""
+    sides: dict[Split, dict[str, int]] = {"train": Counter(), "eval": Counter()}
+    made_up, dates = 0, []
+    for example in examples:
+        sides[example.split][topic_of(example)] += 1
+        made_up += is_synthetic(example)
+        created = created_of(example.metadata)
+        dates += [created.timestamp()] if created is not None else []
+    return Tally(sides=sides, made_up=made_up, dates=dates)
+
+
+def of_reader(reader: Reader) -> Tally:
+    """The counts of the rows of a version that were not erased, by what its packs know of them."""
+    import numpy as np
+
+    marks = {side: reader.marks(reader.present(side)) for side in SIDES}
+    sides: dict[Split, dict[str, int]] = {"train": {}, "eval": {}}
+    for side, each in marks.items():
+        counted = np.bincount(each.topic, minlength=len(each.topics)).tolist()
+        sides[side] = {topic: n for topic, n in zip(each.topics, counted, strict=True) if n}
+    dates = np.concatenate([each.at for each in marks.values()])
+    return Tally(sides=sides, made_up=int(sum(each.made_up.sum() for each in marks.values())), dates=dates[~np.isnan(dates)])
+
+
+def synthetic_only(tally: Tally) -> list[Finding]:
+    """One finding when every row is made up (DATA-10)."""
+    if not tally.rows or tally.made_up < tally.rows:
+        return []
+    return [Finding(kind="synthetic_only", detail=f"all {tally.rows} rows are synthetic; none shows real traffic")]
+
+
+def synthetic_share(tally: Tally, section: Config) -> list[Finding]:
+    """One finding when more than the allowed part of the rows is made up, but not all of them."""
+    if tally.made_up == tally.rows or tally.made_up <= section.synthetic_share * tally.rows:
+        return []
+    share = f"{tally.made_up} of {tally.rows} rows ({tally.made_up / tally.rows:.0%}) are synthetic"
+    return [Finding(kind="synthetic_share", detail=f"{share}; {section.synthetic_share:.0%} are allowed")]
+
+
+def recent(tally: Tally, section: Config) -> int:
+    """Dated rows from the recent days before the newest."""
+    if not len(tally.dates):
+        return 0
+    start = max(tally.dates) - timedelta(days=section.recent_days).total_seconds()
+    return int(sum(date > start for date in tally.dates)) if isinstance(tally.dates, list) else int((tally.dates > start).sum())
+
+
+def recency(tally: Tally, section: Config) -> list[Finding]:
+    """One finding when the recent days hold more than their share of a set that reaches further back (DATA-24)."""
+    dated, newer = len(tally.dates), recent(tally, section)
+    if newer == dated or newer <= section.recent_share * dated:
+        return []
+    allowed = f"the last {section.recent_days:g} days; {section.recent_share:.0%} are allowed"
+    return [Finding(kind="recency", detail=f"{newer} of {dated} dated rows ({newer / dated:.0%}) are from {allowed}")]
+
+
+def side_bias(tally: Tally) -> str | None:
+    """One sentence when a topic's share differs by more than 10 points between the sides, 50 held-out rows at least (DATA-25)."""
+    train, held = tally.count("train"), tally.count("eval")
+    if held < 50 or not train:
+        return None
+    a, b = tally.sides["train"], tally.sides["eval"]
+    gap, topic = max((abs(a.get(t, 0) / train - b.get(t, 0) / held), t or "none") for t in {*a, *b})
+    return f"topic {topic!r}: {gap:.0%} apart between train and eval" if gap > 0.1 else None
+
+
+def warnings(tally: Tally, section: Config) -> list[str]:
+    """What is unusual about the set, a sentence each."""
+    troubles = synthetic_only(tally) + synthetic_share(tally, section) + recency(tally, section)
+    bias = side_bias(tally)
+    return [found.detail for found in troubles] + ([bias] if bias else [])

@@ -1,0 +1,242 @@
+"""Packs: many rows of datasets in one compressed blob, each found by its number without reading the others.
+
+First comes the index with its own digest: a header, a digest for each row, what is counted of a row without reading it, the
+table of blocks, a dictionary. Then come the blocks, some rows each, compressed by themselves. A pack is a blob, so its bytes are
+checked by the digest that is its name; the index is checked whenever a pack is opened. An erased row leaves an empty line, so the
+others keep their numbers.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import blake3
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import zstandard
+
+from tunekeeper.core.errors import ArtifactError
+
+DIGEST = 16
+"""Bytes of a row's digest: the first half of its BLAKE3."""
+MOST_BYTES = 64 << 20
+"""Bytes of rows at which a pack is closed: what making one costs in memory, some copies apart."""
+LARGE = 32 << 20
+"""Bytes of rows from which single rows have to be found fast in a pack; a smaller one is read as a whole more often, and is
+made as small as it gets."""
+GONE = b"\n"
+"""What stands in the place of an erased row."""
+MAGIC = b"tkpack01"
+"""What a pack begins with."""
+_BLOCK = {"large": 6 << 10, "small": 512 << 10}
+"""Bytes of rows at which a block is closed."""
+_DICTIONARY = 112 << 10
+_SAMPLES = 1500
+_MARKS = np.dtype([("topic", "<u4"), ("flags", "<u1"), ("at", "<f8")])
+_BLOCKS = np.dtype([("rows", "<u4"), ("size", "<u4"), ("end", "<u8")])
+_MADE_UP, _GONE = 1, 2
+
+
+class Mark(NamedTuple):
+    """What is counted of a row without reading it."""
+
+    topic: str
+    """Its topic, empty without one."""
+    made_up: bool
+    """Whether a machine made it up."""
+    at: float
+    """Its date, seconds since 1970; nan without one."""
+
+
+@dataclass(slots=True)
+class Draft:
+    """Rows on their way into a pack, column by column: a million small objects would cost more than the rows."""
+
+    lines: list[bytes] = field(default_factory=list)
+    """The rows, each with its line end; `GONE` for an erased one."""
+    digests: list[bytes] = field(default_factory=list)
+    """Their digests."""
+    topics: list[str] = field(default_factory=list)
+    """Their topics."""
+    made_up: list[bool] = field(default_factory=list)
+    """Whether a machine made them up."""
+    dates: list[float] = field(default_factory=list)
+    """Their dates, seconds since 1970; nan without one."""
+
+    def add(self, line: bytes, digest: bytes, mark: Mark) -> None:
+        """Put one more row at the end."""
+        self.lines.append(line)
+        self.digests.append(digest)
+        self.topics.append(mark[0])
+        self.made_up.append(mark[1])
+        self.dates.append(mark[2])
+
+    def join(self, other: Draft) -> None:
+        """Put all rows of another one at the end."""
+        self.lines += other.lines
+        self.digests += other.digests
+        self.topics += other.topics
+        self.made_up += other.made_up
+        self.dates += other.dates
+
+
+def digest_of(line: bytes) -> bytes:
+    """The digest of a row."""
+    return blake3.blake3(line).digest(DIGEST)
+
+
+def lines_of(block: bytes) -> list[bytes]:
+    """The rows of a block, each with its line end."""
+    return [line + b"\n" for line in block.split(b"\n")[:-1]]
+
+
+def build(rows: Draft) -> bytes:
+    """The bytes of a pack of these rows; the same rows give the same bytes."""
+    topics = list(dict.fromkeys(rows.topics))
+    code = {topic: i for i, topic in enumerate(topics)}
+    marks = np.empty(len(rows.lines), _MARKS)
+    marks["topic"] = [code[topic] for topic in rows.topics]
+    marks["flags"] = [_MADE_UP * made_up + _GONE * (line == GONE) for made_up, line in zip(rows.made_up, rows.lines, strict=True)]
+    marks["at"] = rows.dates
+    table, dictionary, frames = _compressed(rows.lines)
+    squeeze = zstandard.ZstdCompressor(level=3).compress
+    parts = [b"".join(rows.digests), squeeze(_columns(marks)), squeeze(table.tobytes()), dictionary]
+    header = msgspec.json.encode({"rows": len(rows.lines), "topics": topics, "sizes": [len(part) for part in parts]})
+    index = b"".join([header, *parts])
+    return b"".join([MAGIC, struct.pack("<QQ", len(header), len(index)), digest_of(index), index, *frames])
+
+
+def _columns(marks: npt.NDArray[Any]) -> bytes:
+    """Column after column: like beside like is smaller."""
+    return b"".join(np.ascontiguousarray(marks[name]).tobytes() for name in _MARKS.fields or ())
+
+
+def _compressed(lines: Sequence[bytes]) -> tuple[npt.NDArray[Any], bytes, list[bytes]]:
+    """The table of blocks, the dictionary they share (empty for a small pack), and the blocks."""
+    small = sum(map(len, lines)) < LARGE
+    counts = _cut(lines, _BLOCK["small" if small else "large"])
+    starts = np.concatenate([[0], np.cumsum(counts)]).tolist()
+    blocks = [b"".join(lines[a:b]) for a, b in pairwise(starts)]
+    trained = None if small else _trained(lines)
+    level = 9 if small else 3
+    if trained is not None:
+        trained.precompute_compress(level=level)
+    squeezer = zstandard.ZstdCompressor(level=level, dict_data=trained)
+    made: Any = squeezer.multi_compress_to_buffer(cast(Any, blocks))
+    frames = [frame.tobytes() for frame in made]
+    table = np.empty(len(blocks), _BLOCKS)
+    table["rows"], table["size"] = counts, [len(block) for block in blocks]
+    table["end"] = np.cumsum([len(frame) for frame in frames], dtype=np.uint64)
+    return table, b"" if trained is None else trained.as_bytes(), frames
+
+
+def _cut(lines: Sequence[bytes], most: int) -> list[int]:
+    """How many rows each block takes: it is closed at `most` bytes."""
+    counts, rows, size = [], 0, 0
+    for line in lines:
+        rows += 1
+        size += len(line)
+        if size >= most:
+            counts.append(rows)
+            rows = size = 0
+    return [*counts, rows] if rows else counts
+
+
+def _trained(lines: Sequence[bytes]) -> zstandard.ZstdCompressionDict | None:
+    samples = [line[:2048] for line in lines[:: max(1, len(lines) // _SAMPLES)]]
+    try:
+        return zstandard.train_dictionary(_DICTIONARY, cast(Any, samples))
+    except zstandard.ZstdError:  # rows that have nothing in common
+        return None
+
+
+class Pack:
+    """A pack that was opened."""
+
+    def __init__(self, path: Path) -> None:
+        """`path`: its file. Raises FileNotFoundError, and ArtifactError when the index is not what was written."""
+        try:
+            with path.open("rb") as file:
+                self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._open()
+        except (ValueError, KeyError, TypeError, struct.error, msgspec.MsgspecError, zstandard.ZstdError):
+            raise ArtifactError(f"{path} is damaged: it does not begin like a pack", fix="restore it from a backup") from None
+
+    def _open(self) -> None:
+        if self._bytes[: len(MAGIC)] != MAGIC:
+            raise ValueError
+        length, whole = struct.unpack_from("<QQ", self._bytes, len(MAGIC))
+        begin = len(MAGIC) + 16 + DIGEST
+        if digest_of(self._bytes[begin : begin + whole]) != self._bytes[begin - DIGEST : begin]:
+            raise ValueError
+        at = begin + length
+        header = msgspec.json.decode(self._bytes[begin:at])
+        self.rows: int = header["rows"]
+        """How many rows it holds, erased ones included."""
+        self.topics: list[str] = header["topics"]
+        """Names behind the numbers of `topic`."""
+        parts = []
+        for size in header["sizes"]:
+            parts.append(self._bytes[at : at + size])
+            at += size
+        self.digests: bytes = parts[0]
+        """The digest of each row, one after the other."""
+        grow = zstandard.ZstdDecompressor().decompress
+        self._read_marks(grow(parts[1]))
+        table = np.frombuffer(grow(parts[2]), _BLOCKS)
+        self.block_rows: npt.NDArray[np.int64] = table["rows"].astype(np.int64)
+        """Rows of each block."""
+        self.bytes = int(table["size"].sum(dtype=np.int64))
+        """Bytes of its rows, not compressed."""
+        self._ends = [0, *table["end"].tolist()]
+        self._at = at
+        trained = zstandard.ZstdCompressionDict(parts[3]) if parts[3] else None
+        self._grow = zstandard.ZstdDecompressor(dict_data=trained)
+
+    def _read_marks(self, data: bytes) -> None:
+        at, columns = 0, {}
+        for name, (kind, *_) in (_MARKS.fields or {}).items():
+            columns[name] = np.frombuffer(data, kind, self.rows, at)
+            at += kind.itemsize * self.rows
+        self.topic: npt.NDArray[np.int64] = columns["topic"].astype(np.int64)
+        """Number of each row's topic."""
+        self.made_up: npt.NDArray[np.bool_] = (columns["flags"] & _MADE_UP).astype(bool)
+        """Whether a machine made up the row."""
+        self.gone: npt.NDArray[np.bool_] = (columns["flags"] & _GONE).astype(bool)
+        """Whether the row was erased."""
+        self.at: npt.NDArray[np.float64] = columns["at"]
+        """Date of each row, seconds since 1970; nan without one."""
+
+    def block(self, number: int) -> bytes:
+        """One block, as the lines it was. Raises ArtifactError when it is damaged."""
+        frame = self._bytes[self._at + self._ends[number] : self._at + self._ends[number + 1]]
+        try:
+            lines = self._grow.decompress(frame)
+        except zstandard.ZstdError:
+            lines = b""
+        if lines.count(b"\n") != self.block_rows[number]:
+            raise ArtifactError("a pack is damaged: a block cannot be read", fix="tunekeeper store verify")
+        return lines
+
+    def draft(self) -> Draft:
+        """All rows, to be written again. Raises ArtifactError."""
+        lines = [line for i in range(len(self.block_rows)) for line in lines_of(self.block(i))]
+        digests = [self.digests[i : i + DIGEST] for i in range(0, len(self.digests), DIGEST)]
+        topics = [self.topics[code] for code in self.topic.tolist()]
+        return Draft(lines, digests, topics, self.made_up.tolist(), self.at.tolist())
+
+
+def without(rows: Draft, gone: Sequence[int]) -> bytes:
+    """The bytes of the pack when the rows of these numbers are gone, and what was counted of them. The dictionary is learned
+    anew: it holds pieces of rows."""
+    left = Draft(list(rows.lines), rows.digests, list(rows.topics), list(rows.made_up), list(rows.dates))
+    for number in gone:
+        left.lines[number], left.topics[number], left.made_up[number], left.dates[number] = GONE, "", False, float("nan")
+    return build(left)

@@ -1,0 +1,233 @@
+"""Reading the rows of one dataset version out of its packs: whole sides as a stream, or some rows by their numbers."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from tunekeeper.core.errors import ArtifactError, NotFound
+from tunekeeper.store import packs
+from tunekeeper.store.blobs import Blobs
+from tunekeeper.store.manifests import Manifest, Numbers
+
+_NEIGHBOURS = 200
+_CACHED = 32
+"""Blocks that are kept while rows are picked out of them: rows of a small pack come in between those of others."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Marks:
+    """What is counted of rows without reading them, one entry a row."""
+
+    topic: npt.NDArray[np.int64]
+    """Number of the row's topic."""
+    topics: tuple[str, ...]
+    """Topics by their numbers; an empty name for rows without one."""
+    made_up: npt.NDArray[np.bool_]
+    """Whether a machine made up the row."""
+    at: npt.NDArray[np.float64]
+    """The row's date, seconds since 1970; nan without one."""
+
+
+class Reader:
+    """The rows of one version."""
+
+    def __init__(self, blobs: Blobs, manifest: Manifest) -> None:
+        """Raises NotFound when a pack is missing, ArtifactError when an index is damaged."""
+        self.manifest = manifest
+        self._blobs = blobs
+        self._packs = [_opened(blobs, pack) for pack in manifest.packs]
+        if tuple(pack.rows for pack in self._packs) != manifest.rows:
+            raise ArtifactError("a pack has not the rows that a manifest says", fix="tunekeeper store verify")
+        self._bases = np.concatenate([[0], np.cumsum(manifest.rows, dtype=np.int64)])
+        self._verified = False
+        self._kept: OrderedDict[int, list[bytes]] = OrderedDict()
+
+    @cached_property
+    def digests(self) -> npt.NDArray[np.void]:
+        """The digest of every row of the packs, by its number."""
+        return np.frombuffer(b"".join(pack.digests for pack in self._packs), np.dtype((np.void, packs.DIGEST)))
+
+    @cached_property
+    def gone(self) -> npt.NDArray[np.bool_]:
+        """Whether a row was erased, by its number."""
+        return np.concatenate([np.empty(0, bool), *(pack.gone for pack in self._packs)])
+
+    def present(self, side: str) -> Numbers:
+        """The numbers of a side's rows in order, less the erased ones."""
+        numbers = self.manifest.sides.get(side, np.empty(0, np.uint32))
+        return numbers[~self.gone[numbers]]
+
+    def marks(self, numbers: Numbers) -> Marks:
+        """The marks of these rows."""
+        names: dict[str, int] = {}
+        codes = []
+        for pack in self._packs:
+            new = np.array([names.setdefault(topic, len(names)) for topic in pack.topics], np.int64)
+            codes.append(new[pack.topic])
+        made_up = np.concatenate([np.empty(0, bool), *(pack.made_up for pack in self._packs)])
+        dates = np.concatenate([np.empty(0), *(pack.at for pack in self._packs)])
+        topic = np.concatenate([np.empty(0, np.int64), *codes])
+        return Marks(topic=topic[numbers], topics=tuple(names), made_up=made_up[numbers], at=dates[numbers])
+
+    def pieces(self, side: str) -> Iterator[bytes]:
+        """All rows of a side in order, many at a time, less the erased ones. The packs are checked by their digests first.
+
+        Raises ArtifactError."""
+        numbers = self.manifest.sides.get(side)
+        if numbers is None or not len(numbers):
+            return
+        self.verified()
+        yield from self._runs(numbers)
+
+    def verified(self) -> Reader:
+        """This reader, once every pack was found to have the digest that is its name. Raises ArtifactError."""
+        for pack in self.manifest.packs if not self._verified else ():
+            if not self._blobs.verify(pack):
+                raise ArtifactError(f"blob {pack} is damaged: its bytes have another digest", fix="restore it from a backup")
+        self._verified = True
+        return self
+
+    def pick(self, numbers: Numbers) -> list[bytes]:
+        """These rows, each with its line end and checked by its digest; `packs.GONE` for an erased one. Raises ArtifactError."""
+        order = np.argsort(numbers, kind="stable")
+        found: list[bytes] = [packs.GONE] * len(numbers)
+        wanted = numbers[order]
+        blocks = self._block_of[wanted]
+        inside = (wanted - self._starts[blocks]).tolist()
+        for place, block, at, digest in zip(order.tolist(), blocks.tolist(), inside, self.digests[wanted].tolist(), strict=True):
+            line = self._lines(block)[at]
+            if line != packs.GONE and packs.digest_of(line) != digest:
+                raise ArtifactError("a pack is damaged: a row has another digest", fix="tunekeeper store verify")
+            found[place] = line
+        return found
+
+    def sample(self, numbers: Numbers, most: int) -> Iterator[bytes]:
+        """About `most` of these rows, spread evenly, neighbours in one piece; all of them where there are no more."""
+        step = max(1, len(numbers) // most)
+        for start in range(0, len(numbers), _NEIGHBOURS * step):
+            yield from self._runs(numbers[start : start + _NEIGHBOURS])
+
+    def _runs(self, numbers: Numbers) -> Iterator[bytes]:
+        """Rows in order: a block as it is where all of it follows, else line by line."""
+        block = self._block_of[numbers]
+        cuts = np.flatnonzero(np.diff(block)) + 1
+        first, last = np.concatenate([[0], cuts]), np.concatenate([cuts, [len(numbers)]])
+        jumps = np.concatenate([[0], np.cumsum(np.diff(numbers) != 1)])
+        whole = (last - first == self._block_rows[block[first]]) & (jumps[last - 1] == jumps[first]) & ~self._holed[block[first]]
+        whole &= numbers[first] == self._starts[block[first]]
+        for a, b, one, all_of_it in zip(first.tolist(), last.tolist(), block[first].tolist(), whole.tolist(), strict=True):
+            if all_of_it:
+                yield self._block(one)
+                continue
+            lines, start = self._lines(one), int(self._starts[one])
+            piece = b"".join([line for n in numbers[a:b].tolist() if (line := lines[n - start]) != packs.GONE])
+            if piece:
+                yield piece
+
+    def _lines(self, block: int) -> list[bytes]:
+        found = self._kept.get(block)
+        if found is None:
+            found = self._kept[block] = packs.lines_of(self._block(block))
+            if len(self._kept) > _CACHED:
+                self._kept.popitem(last=False)
+        return found
+
+    def _block(self, block: int) -> bytes:
+        pack = self._pack_of[block]
+        return self._packs[pack].block(block - self._first_block[pack])
+
+    @cached_property
+    def _block_rows(self) -> npt.NDArray[np.int64]:
+        return np.concatenate([np.empty(0, np.int64), *(pack.block_rows for pack in self._packs)])
+
+    @cached_property
+    def _starts(self) -> npt.NDArray[np.int64]:
+        """Number of the first row of each block."""
+        return np.concatenate([[0], np.cumsum(self._block_rows)])
+
+    @cached_property
+    def _block_of(self) -> npt.NDArray[np.int64]:
+        """The block of each row, by its number."""
+        return np.repeat(np.arange(len(self._block_rows)), self._block_rows)
+
+    @cached_property
+    def _holed(self) -> npt.NDArray[np.bool_]:
+        """Whether a row of the block was erased."""
+        holed = np.zeros(len(self._block_rows), bool)
+        holed[self._block_of[self.gone]] = True
+        return holed
+
+    @cached_property
+    def _pack_of(self) -> list[int]:
+        return [i for i, pack in enumerate(self._packs) for _ in range(len(pack.block_rows))]
+
+    @cached_property
+    def _first_block(self) -> list[int]:
+        return [0, *np.cumsum([len(pack.block_rows) for pack in self._packs]).tolist()]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Apart:
+    """Which rows of two versions differ, by their numbers; erased rows are in neither."""
+
+    only_a: dict[str, Numbers]
+    """Side → rows that only A holds, by A's numbers."""
+    only_b: dict[str, Numbers]
+    """Side → rows that only B holds, by B's numbers."""
+    moved: dict[str, Numbers]
+    """Side in A → rows that both hold on different sides, by A's numbers."""
+    kept: Numbers
+    """Rows that both hold, by A's numbers."""
+
+
+def apart(a: Reader, b: Reader) -> Apart:
+    """Compare two versions by their manifests, without reading a row."""
+    base, total = {}, 0
+    for pack, rows in zip(a.manifest.packs + b.manifest.packs, a.manifest.rows + b.manifest.rows, strict=True):
+        if pack not in base:
+            base[pack], total = total, total + rows
+    sides = tuple(dict.fromkeys((*a.manifest.sides, *b.manifest.sides)))
+    olds, news = ({side: reader.present(side) for side in sides} for reader in (a, b))
+    in_a, in_b = np.zeros(total, np.uint8), np.zeros(total, np.uint8)
+    for place, found, reader in ((in_a, olds, a), (in_b, news, b)):
+        for code, side in enumerate(sides, 1):
+            place[_placed(reader, base)[found[side]]] = code
+    _join_equal(a, b, in_a, in_b, base)
+    to_a, to_b = _placed(a, base), _placed(b, base)
+    there = {side: in_b[to_a[rows]] for side, rows in olds.items()}
+    return Apart(
+        only_a={side: rows[there[side] == 0] for side, rows in olds.items()},
+        only_b={side: rows[in_a[to_b[rows]] == 0] for side, rows in news.items()},
+        moved={side: rows[(there[side] != 0) & (there[side] != code)] for code, (side, rows) in enumerate(olds.items(), 1)},
+        kept=np.concatenate([rows[there[side] != 0] for side, rows in olds.items()]),
+    )
+
+
+def _placed(reader: Reader, base: dict[str, int]) -> npt.NDArray[np.int64]:
+    """The place of each row, by its number, where all packs of both versions are counted through."""
+    known = zip(reader.manifest.packs, reader.manifest.rows, strict=True)
+    return np.concatenate([np.empty(0, np.int64), *(np.arange(base[pack], base[pack] + rows) for pack, rows in known)])
+
+
+def _join_equal(a: Reader, b: Reader, in_a: npt.NDArray[np.uint8], in_b: npt.NDArray[np.uint8], base: dict[str, int]) -> None:
+    """Rows that are the same by their digests though they lie in two packs count as held by both."""
+    to_a, to_b = _placed(a, base), _placed(b, base)
+    left, right = (np.flatnonzero((x[to] != 0) & (y[to] == 0)) for x, y, to in ((in_a, in_b, to_a), (in_b, in_a, to_b)))
+    if not len(left) or not len(right):
+        return
+    known = dict(zip(a.digests[left].tolist(), to_a[left].tolist(), strict=True))
+    for digest, place in zip(b.digests[right].tolist(), to_b[right].tolist(), strict=True):
+        if (other := known.get(digest)) is not None:
+            in_b[other], in_a[place] = in_b[place], in_a[other]
+
+
+def _opened(blobs: Blobs, pack: str) -> packs.Pack:
+    if not blobs.has(pack):
+        raise NotFound(f"blob {pack} is not in this workspace", fix="restore it from a backup")
+    return packs.Pack(blobs.path(pack))

@@ -1,0 +1,203 @@
+"""What leads to a person: e-mail addresses, telephone numbers, IP addresses.
+
+The exact finders and their filters stand beside each other, as in `text/numbers.py`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from tunekeeper.text.keys import longest
+from tunekeeper.text.numbers import ESCAPE, Span
+
+# ---- e-mail ----
+
+_AT = re.compile(r"[@\uff20]|%40|[ \u00a0]?[\[({<] ?(?i:at|@) ?[\])}>] ?|(?<=[^\W_])(?i: at )(?=[\w\-]{1,63}(?i: dot ))")
+_SIGNS_OF_LOCAL = ".%+'!#$&*/=?^`{|}~-"
+_LOCAL_BACK = re.compile(rf"[0-9A-Za-z_\u00c0-\u1fff{_SIGNS_OF_LOCAL}]{{1,64}}|[\w{_SIGNS_OF_LOCAL}]{{1,64}}|\"[^\"\n]{{1,62}}\"")
+"""The part before the sign, read from right to left; of a script without blanks only where nothing else is there."""
+_DOT = r"(?:\.| ?[\[({<] ?(?i:dot|punkt|\.) ?[\])}>] ?)"
+_DOMAIN = re.compile(
+    rf"[\w-]{{1,63}}(?:{_DOT}[\w-]{{1,63}}){{0,8}}{_DOT}(?:(?:xn--[\w-]{{2,59}}|[A-Za-z]{{2,24}})(?![0-9A-Za-z_])|[^\W\d_]{{2,24}}(?!\w))|\[?\d{{1,3}}(?:\.\d{{1,3}}){{3}}\]?"
+)
+_SPELLED = re.compile(
+    r"[\w-]{1,63}(?i:(?: dot [\w-]{1,63}){0,4} dot (?:com|org|net|edu|gov|info|io|eu|de|at|ch|fr|nl|be|it|es|pt|pl|se|no|dk|fi|"
+    r"ie|uk|us|ca|au|nz|in|jp|br|mx|ru|me|dev|app|ai))(?!\w)"
+)
+EMAIL_FILTER = (
+    rb"@|\xef\xbc\xa0|\\u[fF][fF]20|%40|[\[({<] ?(?i:at) ?[\])}>]|(?i: at (?:[A-Za-z0-9_\-\x80-\xff]|\\u[0-9A-F]{4})+ dot )"
+)
+
+
+def emails(text: str) -> list[Span]:
+    """Where e-mail addresses stand, the `@` written out as `[at]`, `(at)`, `%40` or ` at … dot …` included."""
+    spans: list[Span] = []
+    for sign in _AT.finditer(text):
+        start = sign.start()
+        before = _LOCAL_BACK.match(text[max(0, start - 64) : start][::-1])
+        if before is None:
+            continue
+        spelled = sign[0].lower() == " at "
+        after = (_SPELLED if spelled else _DOMAIN).match(text, sign.end(), sign.end() + 320)
+        local = before[0].rstrip(".'`/={|}*&!?#")
+        if after is not None and local:
+            spans.append((start - len(local), after.end()))
+    return spans
+
+
+# ---- IP addresses ----
+
+_IPV4 = re.compile(r"(?<![0-9A-Za-z_.])(?:\d{1,3}\.){3}\d{1,3}(?![0-9A-Za-z_])(?!\.\d)")
+_IPV6 = re.compile(
+    r"(?<![0-9A-Za-z_:.])[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?:(?<=:)\d{1,3}(?:\.\d{1,3}){3})?(?![0-9A-Za-z_:])(?!\.\d)"
+)
+_VERSION_BEFORE = re.compile(r"(?:\bv|version|release|build|firmware)\W{0,2}\Z", re.IGNORECASE)
+IP_FILTER = rb"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]|::|(?::[0-9A-Fa-f]{1,4}){6}"
+
+
+def addresses(text: str) -> list[Span]:
+    """Where IP addresses stand; the four numbers of a version are none, nor is a slice such as `a[10::2]`."""
+    spans = [
+        m.span()
+        for m in _IPV4.finditer(text)
+        if _is_ip(m[0]) and not _VERSION_BEFORE.search(text, max(0, m.start() - 12), m.start())
+    ]
+    return longest(spans + [m.span() for m in _IPV6.finditer(text) if _looks_v6(m[0]) and _is_ip(m[0])])
+
+
+def _looks_v6(text: str) -> bool:
+    """Not two names or numbers around a double colon, which is code."""
+    mixed = any(c in "abcdefABCDEF" for c in text) or text.count(":") == 7 or len(text.partition(":")[0]) > 3
+    return len(text) > 4 and mixed and any(c.isdecimal() for c in text)
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+# ---- telephone ----
+
+_GAP = r"[ \u00a0\u2009\u202f]"
+_DASH = r"[.\-/\u2010-\u2014\u2212]"
+_SEP = rf"(?:{_GAP}?{_DASH}{_GAP}?|{_GAP}{{1,2}})"
+_COUNTRY = r"(?:1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|(?:2[1-689]|3[578]|42|5[09]|6[7-9]|8[0578]|9[679])\d)"
+_ALONE, _ENDED = r"(?<![0-9A-Za-z_.+-])(?<!\d )", r"(?![0-9A-Za-z_])(?![.,-]\d)"
+_PHONES = (
+    # +49 30 1234567, +1 (415) 555-0123, +49 (0)30 / 901820, 0049-30-1234567
+    (8, re.compile(
+        rf"(?<![0-9A-Za-z_+])(?:\+|(?<!\d )00(?={_COUNTRY}{_SEP}))[1-9]\d{{0,2}}{_SEP}?"
+        rf"(?:\(\d{{1,5}}\){_SEP}?)?\d{{1,12}}(?:{_SEP}\d{{1,9}}){{0,6}}(?!\d)"
+    )),
+    # 00447700900123
+    (11, re.compile(rf"{_ALONE}00{_COUNTRY}\d{{7,12}}(?![0-9A-Za-z_])(?![.,]\d)")),
+    # 415-555-0123, (415) 555-0123, 1-415-555-0123
+    (10, re.compile(
+        rf"{_ALONE}(?:1[ .-])?(?:\(\d{{3}}\){_SEP}?|\d{{3}}{_DASH}|[2-9]\d{{2}}{_GAP})\d{{3}}(?:{_DASH}|{_GAP})\d{{4}}"
+        r"(?![0-9A-Za-wyz_])(?![.-]\d)"
+    )),
+    # 030 1234567, (030) 1234567, 0170/1234567, 030 / 90 18 20, 01 23 45 67 89
+    (9, re.compile(rf"{_ALONE}\(?0\d{{1,5}}\)?{_SEP}\d{{2,9}}(?:{_SEP}\d{{2,6}}){{0,4}}{_ENDED}")),
+    # 8 (495) 123-45-67, (11) 91234-5678, 138 0013 8000
+    (10, re.compile(
+        rf"{_ALONE}(?:8{_GAP}?\(\d{{3}}\){_GAP}?\d{{3}}{_SEP}\d{{2}}{_SEP}\d{{2}}|\(\d{{2}}\){_GAP}?\d{{4,5}}-\d{{4}}"
+        rf"|1[3-9]\d[ -]\d{{4}}[ -]\d{{4}}){_ENDED}"
+    )),
+)  # fmt: skip
+"""Fewest digits, and how they are written."""
+_MOST_DIGITS = 15
+_BARE = re.compile(r"(?<![0-9A-Za-z_.+-])(?:\d[ .\-/()]{0,2}){6,14}\d(?![0-9A-Za-z_])(?![.,]\d)")
+_WORDS = (
+    "phone", "tel", "telephone", "telefon", "mobile", "mobil", "cell", "call", "fax", "whatsapp", "sms", "ring", "reach", "dial",
+    "handy", "hotline", "rufnummer", "telefono", "teléfono", "móvil", "tél", "téléphone", "portable", "cellulare", "telefoon",
+    "tlf", "тел", "телефон",
+)  # fmt: skip
+_SIGNS = ("电话", "手机", "電話", "携帯", "전화")
+_LETTER = "0-9A-Za-z_\u00c0-\u1fff"
+_WORD = re.compile(
+    rf"(?:(?<![{_LETTER}])(?:(?:{'|'.join(_WORDS)})(?: me| us| back)?(?: at| on)?|"
+    rf"(?:my|our|his|her|their|contact) (?:new )?(?:number|no|nr))(?![{_LETTER}])|"
+    rf"{'|'.join(_SIGNS)})([^\n\d]{{0,20}})\Z",
+    re.IGNORECASE,
+)
+_EXTENSION = re.compile(r"[ ,;]{0,2}(?:x|ext\.?|extension|durchwahl|#) ?\d{1,6}(?![0-9A-Za-z_])", re.IGNORECASE)
+_DATE = re.compile(
+    r"(?:\d{4}[.\-/ ]\d{1,2}[.\-/ ]\d{1,2}|(?:0?[1-9]|[12]\d|3[01])[.\-/ ](?:0?[1-9]|1[0-2])[.\-/ ](?:\d{2}|\d{4}))(?!\d)"
+)
+_PAIRS = re.compile(r"0\d(?:([ .\-])\d\d)(?:\1\d\d){3}")
+"""01 23 45 67 89: five pairs with one sign between them are a number, whatever date the first three would make."""
+
+# Digits of every script, by the first bytes of their UTF-8 or of their escapes.
+_D = (
+    rb"(?:[0-9]|[\xd9-\xdf][\x80-\xbf]|[\xe0\xe1\xea][\x80-\xbf]{2}|\xef\xbc[\x80-\xbf]|\xf0[\x80-\xbf]{3}"
+    rb"|\\u(?:0[6-9A-Fa-f]|1[0-9A-Fa-f]|[Aa][0-9A-Fa-f]|[Ff][Ff])[0-9A-Fa-f]{2}|\\u[Dd][89ABab][0-9A-Fa-f]{2}\\u[0-9A-Fa-f]{4})"
+)
+_S = rb"(?:[ ./()\-]|\xc2\xa0|\xe2[\x80\x88][\x80-\xbf]|\\/|\\u00[aA]0|\\u2[02][0-9A-Fa-f]{2})"
+_EDGE = rb"(?:^|[^0-9A-Za-z_.+\-]|" + ESCAPE + rb")"
+
+
+def _bytes_of(word: str) -> bytes:
+    """A word of any script, in any case, as UTF-8 or as JSON escapes."""
+
+    def one(c: str) -> bytes:
+        both = sorted({c.lower(), c.upper()})
+        return b"(?:" + b"|".join(form for v in both for form in (v.encode(), rb"\\u%04x" % ord(v))) + b")"
+
+    return b"".join(c.encode() if c.isascii() else one(c) for c in word)
+
+
+_NAMED = b"|".join(_bytes_of(word) for word in (*_WORDS, *_SIGNS, "number", " no", " nr"))
+_THING = rb"(?:[^0-9\x22\\\n]|\\[^u\x22]|\\u[0-9A-Fa-f]{4})*"
+PHONE_FILTER = rb"|".join(
+    (
+        rb"\+" + _D + rb"(?:" + _S + rb"*" + _D + rb"){7}",
+        rb"(?:^|[^0-9A-Za-z_+]|" + ESCAPE + rb")00(?:" + _S + rb"*" + _D + rb"){6}",
+        _EDGE + rb"\(?0" + _D + rb"(?:" + _S + rb"*" + _D + rb"){7}",
+        _EDGE + rb"(?:[18]" + _S + rb"*)?\(?" + _D + rb"{3}\)?" + _S + rb"*" + _D + rb"{3}" + _S + rb"+" + _D + rb"{2}"
+        rb"(?:" + _S + rb"*" + _D + rb"){2}",
+        _EDGE + rb"\(" + _D + rb"{2}\)" + _S + rb"*" + _D + rb"{4,5}-" + _D + rb"{4}",
+        _EDGE + rb"1" + _D + rb"{2}[ \-]" + _D + rb"{4}[ \-]" + _D + rb"{4}",
+        rb"(?i:" + _NAMED + rb")" + _THING + rb"(?:\\?\x22" + _THING + rb"){0,2}" + _D + rb"(?:" + _S + rb"{0,2}" + _D + rb"){6}",
+    )
+)
+
+
+def phones(text: str) -> list[Span]:
+    """Where telephone numbers stand: written as such, or bare digits after a word that says so."""
+    spans: list[Span] = []
+    for low, pattern in _PHONES:
+        for match in pattern.finditer(text):
+            end = _trimmed(match)
+            digits = sum(c.isdecimal() for c in text[match.start() : end])
+            if low <= digits <= _MOST_DIGITS and not _is_date(match[0].lstrip("(")):
+                spans.append(_extended(text, (match.start(), end)))
+    for match in _BARE.finditer(text):
+        said = _WORD.search(text, max(0, match.start() - 48), match.start())
+        if said is not None and said[1].count('"') <= 2 and not _is_date(match[0]):
+            spans.append(_extended(text, match.span()))
+    return longest(spans)
+
+
+def _trimmed(match: re.Match[str]) -> int:
+    """The end of a match without the last groups that would make it longer than a number can be (ITU-T E.164)."""
+    end, text = match.end(), match[0]
+    while sum(c.isdecimal() for c in text) > _MOST_DIGITS:
+        shorter = text.rstrip("0123456789")
+        if shorter == text:
+            break
+        text = shorter.rstrip(" .-/\u00a0\u2009\u202f\u2010\u2011\u2012\u2013\u2014\u2212()")
+        end = match.start() + len(text)
+    return end
+
+
+def _is_date(text: str) -> bool:
+    return _DATE.match(text) is not None and _PAIRS.fullmatch(text) is None
+
+
+def _extended(text: str, span: Span) -> Span:
+    extension = _EXTENSION.match(text, span[1])
+    return span if extension is None else (span[0], extension.end())

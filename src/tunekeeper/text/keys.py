@@ -1,0 +1,84 @@
+"""Secrets that programs use: keys of the well-known vendors, tokens and passwords that are called so, private keys.
+
+The exact finder and its filter stand beside each other, as in `text/numbers.py`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from tunekeeper.text.numbers import ESCAPE, Span
+
+_KEY = re.compile(
+    r"(?<![A-Za-z0-9_\-])(?:"
+    r"(?:sk|pk|rk)_(?:live|test)_[A-Za-z0-9]{16,255}|(?:sk|pk|rk|tk|ak|csk)[-_](?=[A-Za-z_\-]{0,511}\d)[A-Za-z0-9_\-]{16,512}"
+    r"|gh[pousr]_[A-Za-z0-9]{20,255}|github_pat_[A-Za-z0-9_]{20,255}|glpat-[A-Za-z0-9_\-]{16,255}|npm_[A-Za-z0-9]{30,64}"
+    r"|(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[0-9A-Za-z_\-]{30,64}|hf_[A-Za-z0-9]{20,64}|(?:xox[abeoprs]|xapp)-[A-Za-z0-9\-]{10,255}"
+    r"|SG\.[A-Za-z0-9_\-]{16,64}\.[A-Za-z0-9_\-]{16,64}|eyJ[A-Za-z0-9_\-]{8,4096}\.eyJ[A-Za-z0-9_\-]{8,8192}\.[A-Za-z0-9_\-]{8,2048}"
+    r"|dop_v1_[a-f0-9]{64}|ya29\.[A-Za-z0-9_\-]{20,512}|GOCSPX-[A-Za-z0-9_\-]{20,64}|whsec_[A-Za-z0-9+/=]{20,128}"
+    r"|pypi-AgE[A-Za-z0-9_\-]{32,512}|gsk_[A-Za-z0-9]{30,128}|(?:xai|pplx|nvapi)-[A-Za-z0-9_\-]{32,160}|r8_[A-Za-z0-9]{30,64}"
+    r"|shp(?:at|ss|ca|pa)_[a-fA-F0-9]{32}|lin_api_[A-Za-z0-9]{32,64}|dapi[a-f0-9]{32}|ATATT3[A-Za-z0-9_\-=]{32,512}"
+    r"|key-[a-f0-9]{32}|\d{8,10}:AA[A-Za-z0-9_\-]{30,40}"
+    r")(?![A-Za-z0-9_\-])"
+)
+_HOOK = re.compile(r"(?:hooks\.slack\.com/services|discord(?:app)?\.com/api/webhooks)/([A-Za-z0-9_\-/]{20,160})")
+_CALLED = re.compile(
+    r"(?i:\bbearer|\bbasic|api[-_ ]?key|(?:access|account|private|signing|encryption)[-_ ]?key|secret[\w\-]{0,24}|token|"
+    r"passw(?:or[dt]|d)|passphrase)"
+    r"(?:[\"']?\s{0,3}[:=]\s{0,3}|\s)[\"']?([A-Za-z0-9_\-./+=]{16,512})"
+)
+_PASSWORD = re.compile(r"(?i:passw(?:or[dt]|d)|pwd|passphrase)[\"']?\s{0,3}[:=]\s{0,3}[\"']?([^\s\"',;<>]{8,128})")
+_IN_URL = re.compile(r"://[^\s/@:\"']{0,64}:([^\s/@\"']{3,128})@")
+_PEM = re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----")
+_PEM_END = re.compile(r"-----END [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----")
+
+_W = rb"[A-Za-z0-9_\-]"
+_BLANK = rb"(?:[\x00-\x20\x22\x27\x80-\xff]|" + ESCAPE + rb"|\\\x22)"
+_VENDORS = (
+    rb"(?:sk|pk|rk|tk|ak|csk)[-_]" + _W + rb"{16}",
+    rb"gh[pousr]_[A-Za-z0-9]{20}|github_pat_[A-Za-z0-9_]{20}|glpat-" + _W + rb"{16}|npm_[A-Za-z0-9]{30}",
+    rb"(?:AKIA|ASIA)[0-9A-Z]{16}|AIza" + _W + rb"{30}|hf_[A-Za-z0-9]{20}|(?:xox[abeoprs]|xapp)-[A-Za-z0-9\-]{10}",
+    rb"SG\." + _W + rb"{16}|eyJ" + _W + rb"{8}|dop_v1_[a-f0-9]{64}|ya29\." + _W + rb"{20}|GOCSPX-" + _W + rb"{20}",
+    rb"whsec_|pypi-AgE" + _W + rb"{32}|gsk_[A-Za-z0-9]{30}|(?:xai|pplx|nvapi)-" + _W + rb"{32}|r8_[A-Za-z0-9]{30}",
+    rb"shp(?:at|ss|ca|pa)_[a-fA-F0-9]{32}|lin_api_[A-Za-z0-9]{32}|dapi[a-f0-9]{32}|ATATT3" + _W + rb"{8}|key-[a-f0-9]{32}",
+)
+KEY_FILTER = rb"|".join(
+    (
+        rb"(?:^|[^0-9A-Za-z_\-]|" + ESCAPE + rb")(?:" + rb"|".join(_VENDORS) + rb")",
+        # The digits of a Telegram token may be those of another script.
+        rb":AA" + _W + rb"{30}|slack\.com\\?/services|discord(?:app)?\.com\\?/api",
+        rb"(?i:bearer|basic|key|token|passw(?:or[dt]|d)|passphrase|secret(?:[A-Za-z0-9_\-\x80-\xff]|\\u[0-9A-F]{4})*)"
+        rb"(?:" + _BLANK + rb"|[:=])+(?:[A-Za-z0-9_\-./+=]|\\/){16}",
+        rb"(?i:passw(?:or[dt]|d)|pwd|passphrase)" + _BLANK + rb"*[:=]" + _BLANK + rb"*[^\x00-\x20\x22',;<>]{8}",
+        rb":(?:\\?/){2}[^\x00-\x20/@:\x22\x27]*:[^\x00-\x20@]{3,}@",
+        rb"-----BEGIN ",
+    )
+)
+
+
+def keys(text: str) -> list[Span]:
+    """Where secrets stand; of a password and a token only the value, without the word that names it."""
+    spans = [m.span() for m in _KEY.finditer(text)]
+    spans += [m.span(1) for m in _HOOK.finditer(text)]
+    spans += [m.span(1) for called in (_CALLED, _PASSWORD) for m in called.finditer(text) if _mixed(m[1])]
+    spans += [m.span(1) for m in _IN_URL.finditer(text)]
+    at = 0
+    while (begin := _PEM.search(text, at)) is not None:
+        end = _PEM_END.search(text, begin.end())
+        at = len(text) if end is None else end.end()
+        spans.append((begin.start(), at))
+    return longest(spans)
+
+
+def _mixed(value: str) -> bool:
+    """Letters and digits: a word alone is no secret, nor is a number."""
+    return any(c.isdecimal() for c in value) and any(c.isalpha() for c in value)
+
+
+def longest(spans: list[Span]) -> list[Span]:
+    """The spans without overlaps: of those that begin at one place the longest, else the first."""
+    kept: list[Span] = []
+    for span in sorted(spans, key=lambda s: (s[0], -s[1])):
+        if not kept or span[0] >= kept[-1][1]:
+            kept.append(span)
+    return kept

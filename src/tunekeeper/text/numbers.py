@@ -1,0 +1,141 @@
+"""Numbers with a check: payment cards and IBANs.
+
+Each kind has an exact finder, and a filter for RE2 over the bytes: what the filter does not see, the finder does not find, in a
+plain text as in the same text inside JSON (`text/redaction.py` says how the two work together).
+"""
+
+from __future__ import annotations
+
+import re
+
+Span = tuple[int, int]
+ESCAPE = rb"\\[bfnrt]|\\u[0-9A-Fa-f]{4}"
+"""What may stand before a value inside JSON and ends in a letter or digit all the same."""
+MOST_RUNS = 2_000
+"""Long runs of digits of one text that are looked at for cards; further ones are taken for such as they are. A text with more is
+a table of numbers or made to cost time, and whoever writes the log may not stand still for seconds."""
+
+_IBAN_TABLE = """
+    AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DK18 DO28 EE20 EG29 ES24 FI18
+    FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20 LB28 LC32 LI21 LT20
+    LU20 LV21 LY25 MC27 MD24 ME22 MK19 MR27 MT31 MU30 NL18 NO15 PK24 PL28 PS29 PT25 QA29 RO24 RS22 SA24 SC31 SE24
+    SI19 SK24 SM27 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20
+"""
+_IBAN_LENGTH = {entry[:2]: int(entry[2:]) for entry in _IBAN_TABLE.split()}
+"""Country → characters of its IBAN, from the ISO 13616 registry."""
+_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ \-\u00a0]?[A-Za-z0-9]){11,30}")
+
+_DIGITS = re.compile(r"(?<![0-9A-Za-z_.,])\d(?:[ \-\u00a0\u202f]{0,3}\d){12,30}(?![0-9A-Za-z_])(?![.,]\d)")
+_DOTTED = re.compile(
+    r"(?<![0-9A-Za-z_.,])[2-6]\d{3}(?:\.\d{4}\.\d{4}(?:\.\d{4}(?:\.\d{3})?|\d)|\.\d{6}\.\d{4,5}|\d\d\.\d{13})(?![0-9A-Za-z_])(?![.,]\d)"
+)
+_DIGIT_RUN = re.compile(r"\d+")
+_CARD_GROUPS = {(4, 4, 4, 4), (4, 4, 4, 4, 3), (4, 6, 5), (4, 6, 4), (4, 4, 4, 1), (4, 4, 5), (6, 13)}
+_ISSUERS = (
+    (4000, 4999, (13, 16, 19)),
+    (5100, 5599, (16,)),
+    (2221, 2720, (16,)),
+    (3400, 3499, (15,)),
+    (3700, 3799, (15,)),
+    (3000, 3059, (14, 16, 19)),
+    (3600, 3699, (14, 16, 19)),
+    (3800, 3999, (14, 16, 19)),
+    (3528, 3589, (16, 17, 18, 19)),
+    (6000, 6999, (16, 17, 18, 19)),
+    (5000, 5099, (13, 16, 18, 19)),
+    (5600, 5899, (13, 16, 18, 19)),
+)
+"""First four digits, from and to, and the lengths that issuers of that range use."""
+_LENGTHS: dict[str, frozenset[int]] = {}
+"""First four digits → lengths, worked out from it."""
+for _low, _high, _sizes in _ISSUERS:
+    for _lead in range(_low, _high + 1):
+        _LENGTHS[f"{_lead:04}"] = _LENGTHS.get(f"{_lead:04}", frozenset()).union(_sizes)
+_TWICE = str.maketrans("0123456789", "0246813579")
+"""Digit → digit sum of its double."""
+
+_JOINT = rb"(?:[ \-]|\xc2\xa0|\xe2\x80\xaf|\\u00[aA]0|\\u202[fF])"
+_BEFORE = rb"(?:^|[^0-9A-Za-z_.,]|" + ESCAPE + rb")"
+IBAN_FILTER = (
+    rb"(?:^|[^A-Za-z0-9]|" + ESCAPE + rb")(?i:" + "|".join(sorted(_IBAN_LENGTH)).encode() + rb")[0-9]{2}"
+    rb"(?:" + _JOINT + rb"?[A-Za-z0-9]){11}"
+)
+CARD_FILTER = (
+    _BEFORE + rb"(?:[2-6](?:" + _JOINT + rb"{0,3}[0-9]){12}"
+    rb"|[2-6][0-9]{3}(?:\.[0-9]{4}(?:[0-9]{2})?\.[0-9]{4}|[0-9]{2}\.[0-9]{13}))"
+)  # fmt: skip
+
+
+def cards(text: str) -> list[Span]:
+    """Where payment cards stand, with or without the usual grouping."""
+    runs = [match.span() for match in _DIGITS.finditer(text)]
+    exact, beyond = runs[:MOST_RUNS], runs[MOST_RUNS:]
+    dotted = [match.span() for match in _DOTTED.finditer(text) if is_card(match[0])]
+    return [span for run in exact for span in _cards_in(text, run)] + beyond + dotted
+
+
+def _cards_in(text: str, within: Span) -> list[Span]:
+    """A run of digit groups may hold a card between other numbers, as in `4111 1111 1111 1111 12`: try every usual grouping."""
+    groups = [m.span() for m in _DIGIT_RUN.finditer(text, *within)]
+    spans: list[Span] = []
+    first = 0
+    while first < len(groups):
+        last = None
+        if text[groups[first][0]] in "23456":  # no issuer's number begins otherwise
+            last = next(
+                (n for n in range(min(first + 5, len(groups)), first, -1) if _is_card_groups(text, groups[first:n])), None
+            )
+        if last is not None:
+            spans.append((groups[first][0], groups[last - 1][1]))
+        first = last or first + 1
+    return spans
+
+
+def _is_card_groups(text: str, groups: list[Span]) -> bool:
+    usual = len(groups) == 1 or tuple(end - start for start, end in groups) in _CARD_GROUPS
+    return usual and is_card(text[groups[0][0] : groups[-1][1]])
+
+
+def is_card(number: str) -> bool:
+    """Whether `number` is a payment card's: 13 to 19 digits as its issuer uses, a valid Luhn check (ISO/IEC 7812-1)."""
+    compact = number if number.isdecimal() else "".join([c for c in number if c.isdecimal()])
+    if not compact.isascii() or len(compact) not in _LENGTHS.get(compact[:4], ()):
+        return False
+    return (sum(map(int, compact[-2::-2].translate(_TWICE))) + sum(map(int, compact[::-2]))) % 10 == 0
+
+
+def ibans(text: str) -> list[Span]:
+    """Where IBANs stand, in capitals or not, in groups or not."""
+    spans: list[Span] = []
+    match = _IBAN.search(text)
+    while match is not None:
+        length = _IBAN_LENGTH.get(match[0][:2].upper())
+        size = _nth_alphanumeric(match[0], length) if length is not None else None
+        end = match.start() + (size or 0)
+        found = size is not None and is_iban(match[0][:size]) and not _goes_on(text[end : end + 1])
+        if found:
+            spans.append((match.start(), end))
+        match = _IBAN.search(text, end if found else match.start() + 4)
+    return spans
+
+
+def _goes_on(after: str) -> bool:
+    """Whether what follows belongs to the same word; a sign of a script without blanks does not."""
+    return after.isascii() and after.isalnum()
+
+
+def _nth_alphanumeric(text: str, n: int) -> int | None:
+    seen = 0
+    for index, c in enumerate(text):
+        seen += c.isalnum()
+        if seen == n:
+            return index + 1
+    return None
+
+
+def is_iban(number: str) -> bool:
+    """Whether `number` has its country's length and a remainder of 1 modulo 97 (ISO 13616)."""
+    compact = "".join(c for c in number if c.isalnum()).upper()
+    if not compact.isascii() or len(compact) != _IBAN_LENGTH.get(compact[:2]):
+        return False
+    return int("".join(str(int(c, 36)) for c in compact[4:] + compact[:4])) % 97 == 1

@@ -1,0 +1,61 @@
+"""Sealed boxes: what redaction took out, kept so that only the holder of a secret key reads it (X25519, XSalsa20-Poly1305)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+
+from tunekeeper.core.errors import ConfigError, DataError
+
+
+def make_keys() -> tuple[str, str]:
+    """A secret key and its public key, 32 bytes each in base64."""
+    from nacl.public import PrivateKey
+
+    secret = PrivateKey.generate()
+    return _text(bytes(secret)), _text(bytes(secret.public_key))
+
+
+class Seal:
+    """Closes boxes; whoever closes them cannot open them again."""
+
+    def __init__(self, public: str) -> None:
+        """`public`: the public key in base64. Raises ConfigError when it is none."""
+        from nacl.public import PublicKey, SealedBox
+
+        self._box = SealedBox(PublicKey(_key(public, "redact_seal")))
+
+    def close(self, values: Mapping[str, str]) -> str:
+        """A box, in base64, with what stood where placeholders stand now: placeholder → text."""
+        return _text(self._box.encrypt(json.dumps(dict(values)).encode()))
+
+
+def opened(box: str, secret: str) -> dict[str, str]:
+    """What a box holds: placeholder → text. Raises ConfigError for a key that is none, DataError for a box it does not open."""
+    from nacl.exceptions import CryptoError
+    from nacl.public import PrivateKey, SealedBox
+
+    key = PrivateKey(_key(secret, "the key file"))
+    try:
+        values = json.loads(SealedBox(key).decrypt(base64.b64decode(box, validate=True)))
+    except (CryptoError, ValueError, TypeError):
+        raise DataError(
+            "the key does not open this box", fix="take the secret key of the public one it was sealed with"
+        ) from None
+    return {str(name): str(value) for name, value in values.items()}
+
+
+def _key(text: str, where: str) -> bytes:
+    try:
+        key = base64.b64decode(text.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != 32:
+        raise ConfigError(f"{where} holds no key of 32 bytes in base64", fix="tunekeeper data seal-key --out FILE makes a pair")
+    return key
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -1,0 +1,96 @@
+"""What differs between two training runs: base, data, recipe, start, environment and outcome. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tunekeeper.core.nouns.training import TrainingRun
+
+OUTCOME = (
+    "final_loss",
+    "best_eval_loss",
+    "best_task",
+    "epoch",
+    "rows",
+    "seconds",
+    "cpu_seconds",
+    "tokens_per_second",
+    "cost_usd",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """One thing that is not the same."""
+
+    what: str
+    """`recipe.rank`, `dataset`, `base`, `parent`, `machine.torch`."""
+    a: Any
+    """Value of the first run; None where it had none."""
+    b: Any
+    """Value of the second."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """Two runs beside each other."""
+
+    a: str
+    """Id of the first run."""
+    b: str
+    """Id of the second."""
+    changes: tuple[Change, ...]
+    """What went in differently, the weightiest first: base, dataset, parent, recipe, machine."""
+    outcome: dict[str, tuple[Any, Any]]
+    """Measure → (first, second), for those that at least one run has."""
+    says: tuple[str, ...]
+    """What follows, a sentence each."""
+
+
+def compare(a: TrainingRun, b: TrainingRun) -> Comparison:
+    """What differs between two runs. A run of another model is compared as well; its measures then say little."""
+    changes = [
+        Change(what=name, a=x, b=y)
+        for name, x, y in (
+            ("model", a.model, b.model),
+            ("base", a.base_digest, b.base_digest),
+            ("dataset", a.dataset_digest, b.dataset_digest),
+            ("parent", a.parent, b.parent),
+        )
+        if x != y
+    ]
+    changes += _differing("recipe", a.recipe, b.recipe) + _differing("machine", a.machine, b.machine)
+    measured = {name: (_measure(a, name), _measure(b, name)) for name in OUTCOME}
+    outcome = {name: pair for name, pair in measured.items() if pair != (None, None)}
+    return Comparison(a=a.id, b=b.id, changes=tuple(changes), outcome=outcome, says=tuple(_says(changes, outcome)))
+
+
+def _differing(what: str, a: dict[str, Any], b: dict[str, Any]) -> list[Change]:
+    keys = [*a, *(key for key in b if key not in a)]
+    return [Change(what=f"{what}.{key}", a=a.get(key), b=b.get(key)) for key in keys if a.get(key) != b.get(key)]
+
+
+def _measure(run: TrainingRun, name: str) -> Any:
+    if name == "best_eval_loss":
+        return min(run.eval_loss, default=None)
+    if name == "best_task":
+        return max((share for share in run.task if share is not None), default=None)
+    return getattr(run, name)
+
+
+def _says(changes: list[Change], outcome: dict[str, tuple[Any, Any]]) -> list[str]:
+    went_in = [change.what for change in changes if not change.what.startswith("machine.")]
+    found = []
+    if not went_in:
+        found.append("the same base, data and recipe went in: what differs comes from the machine, or from chance")
+    elif len(went_in) == 1:
+        found.append(f"only {went_in[0]} differs: it explains the outcome as far as anything does")
+    else:
+        found.append(f"{len(went_in)} things differ at once: no one of them can be held to explain the outcome")
+    if {"dataset", "model"} & set(went_in):
+        found.append("the losses are of different rows and cannot be compared; an exam on one suite can")
+    x, y = outcome.get("best_task", (None, None))
+    if x is not None and y is not None and x != y:
+        found.append(f"the sample was answered {y - x:+.1%} right by the second run; the gate decides, not this sample")
+    return found

@@ -1,0 +1,94 @@
+"""What a training job left behind: the epoch to keep, its adapter, its curve. Of a cancelled one too, as far as it came."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tunekeeper import jobs
+from tunekeeper.training import selection
+from tunekeeper.training.job import CHECKPOINT, EPOCHS
+from tunekeeper.training.selection import Kept
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Harvest:
+    """The best of a job."""
+
+    state: Literal["done", "cancelled"]
+    """Whether the job came to its end."""
+    ended: str
+    """How it ended, in one line."""
+    kept: Kept | None
+    """The epoch that was chosen; None where the trainer left one adapter only."""
+    task: tuple[float | None, ...]
+    """Share of the sample answered right after each epoch, 0 to 1."""
+    adapter: Path
+    """Folder of that epoch's adapter."""
+    transcript: Path | None
+    """Reference transcript of that adapter, where the child wrote it."""
+    curve: dict[str, Any]
+    """The loop's curve: loss, eval_loss, seconds, cpu_seconds."""
+    tokens_per_second: float
+    """Trained tokens a wall second."""
+    rows: int | None
+    """Rows learned; None where the job did not come to tell."""
+    memory: dict[str, int]
+    """`estimated` and `peak` bytes; empty where the job did not come to tell."""
+    machine: dict[str, Any]
+    """What it ran on; empty where the job did not come to tell."""
+
+
+def of(job: jobs.Job) -> Harvest | None:
+    """What an ended job left; None when it is not worth keeping: it failed, or was cancelled in its first epoch."""
+    told = job.output if job.state == "done" else None
+    epochs = selection.finished(job.work) if job.state in ("done", "cancelled") else []
+    if not epochs:
+        return None if told is None else _whole(job, told)
+    last, asked_for = epochs[-1], job.input["recipe"]["epochs"]
+    curve = selection.curve_of(job.work, last)
+    sample = job.input.get("sample")
+    task = selection.shares(job.work, Path(sample), job.input["scorers"], last) if sample else ()
+    kept = selection.choose(task or (None,) * last, curve["eval_loss"], job.input["recipe"]["keep"])
+    transcript = selection.transcript_of(job.work, kept.epoch)
+    if told is not None and told["transcript"]:
+        transcript = job.work / told["transcript"]
+    ended = "finished" if last == asked_for else f"stopped early after epoch {last} of {asked_for}"
+    return Harvest(
+        state="cancelled" if told is None else "done",
+        ended=f"cancelled after epoch {last} of {asked_for}; the best finished one is kept" if told is None else ended,
+        kept=kept,
+        task=task,
+        adapter=selection.adapter_of(job.work, kept.epoch),
+        transcript=transcript if transcript.is_file() else None,
+        curve=curve,
+        tokens_per_second=curve["tokens"] / max(curve["seconds"], 1e-9),
+        rows=told["rows"] if told is not None else None,
+        memory=told["memory"] if told is not None else {},
+        machine=told["machine"] if told is not None else {},
+    )
+
+
+def _whole(job: jobs.Job, told: dict[str, Any]) -> Harvest:
+    """What a trainer left that keeps no epochs apart: its one adapter."""
+    return Harvest(
+        state="done",
+        ended="finished",
+        kept=None,
+        task=(),
+        adapter=job.work / told["adapter"],
+        transcript=job.work / told["transcript"] if told.get("transcript") else None,
+        curve=told,
+        tokens_per_second=told["tokens_per_second"],
+        rows=told["rows"],
+        memory=told.get("memory") or {},
+        machine=told.get("machine") or {},
+    )
+
+
+def clear(job: jobs.Job) -> None:
+    """Remove what nobody needs once the version stands: the checkpoint and the other epochs' adapters."""
+    (job.work / CHECKPOINT).unlink(missing_ok=True)
+    shutil.rmtree(job.work / EPOCHS, ignore_errors=True)

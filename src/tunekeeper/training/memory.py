@@ -1,0 +1,178 @@
+"""How much memory a run takes, how much there is, and what would make it fit. Estimates learn from the runs before.
+
+Formula: weights in their format, 16 bytes a learned number (weight, gradient and AdamW's two moments in float32), and activations
+of about 16 hidden-sized and 4 inner-sized values a token and layer, plus three rows of the vocabulary a token for the loss
+(Korthikanti et al., "Reducing Activation Recomputation in Large Transformer Models", 2022, section 4, without its attention
+matrix, which the fused kernels do not keep).
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import statistics
+import subprocess
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tunekeeper.core.errors import ConfigError
+from tunekeeper.core.nouns.training import TrainingRun
+from tunekeeper.training.base import parameters, read_json, tensor_header, weight_files
+from tunekeeper.training.recipe import Recipe
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+FOUR_BIT = 0.56
+"""Bytes a number takes in NF4 with double quantization."""
+ADAM = 16
+LIBRARIES = 800_000_000
+"""Bytes that torch and its companions take before anything is loaded, on the processor's side."""
+SMALLEST_RANK = 4
+FACTORS = (0.3, 4.0)
+"""Bounds of what earlier runs may make of an estimate."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Room:
+    """The memory of the device that would train."""
+
+    device: str
+    """`cpu`, or the GPU's name."""
+    total: int
+    """Bytes it has."""
+    free: int
+    """Bytes that are free now."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Need:
+    """What a run takes, in bytes."""
+
+    weights: int
+    """The base, and the adapter with its gradients and moments."""
+    activations: int
+    """What the largest part of a step keeps for its way back."""
+    libraries: int
+    """What the libraries take."""
+    factor: float = 1.0
+    """What earlier runs of this base took, as a multiple of their estimates."""
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return round((self.weights + self.activations + self.libraries) * self.factor)
+
+
+def room() -> Room:
+    """The GPU with the most free memory where `nvidia-smi` names one, else the processor's memory."""
+    command = shutil.which("nvidia-smi")
+    if command is not None:
+        wanted = "--query-gpu=name,memory.total,memory.free"
+        asked = subprocess.run([command, wanted, "--format=csv,noheader,nounits"], capture_output=True, text=True, check=False)
+        found = list(gpus(asked.stdout)) if asked.returncode == 0 else []
+        if found:
+            return max(found, key=lambda each: each.free)
+    import psutil
+
+    memory = psutil.virtual_memory()
+    return Room(device="cpu", total=memory.total, free=memory.available)
+
+
+def gpus(answer: str) -> Iterator[Room]:
+    """The rooms in `nvidia-smi`'s answer: a line a GPU, `name, total MiB, free MiB`; lines of another shape are passed over."""
+    for line in answer.splitlines():
+        name, *numbers = [part.strip() for part in line.split(",")]
+        if len(numbers) == 2 and all(number.isdigit() for number in numbers):
+            yield Room(device=name, total=int(numbers[0]) << 20, free=int(numbers[1]) << 20)
+
+
+def need(folder: Path, recipe: Recipe, longest: int, *, gpu: bool, factor: float = 1.0) -> Need:
+    """What training the checkpoint in `folder` takes. `longest`: tokens of the longest row. `gpu`: whether one trains."""
+    config = read_json(folder / "config.json")
+    hidden, layers = int(config.get("hidden_size") or 0), int(config.get("num_hidden_layers") or 0)
+    inner, words = int(config.get("intermediate_size") or 4 * hidden), int(config.get("vocab_size") or 0)
+    size = BYTES.get(recipe.dtype, 2 if gpu else 4)
+    weights = parameters(folder) * (FOUR_BIT if recipe.qlora else size) + adapter_parameters(folder, recipe) * ADAM
+    tokens = tokens_at_once(recipe, longest)
+    layer = 16 * hidden + 4 * inner
+    kept = layers * hidden + layer if recipe.checkpointing else layers * layer
+    activations = tokens * (kept * size + 3 * words * 4)
+    return Need(weights=round(weights), activations=round(activations), libraries=0 if gpu else LIBRARIES, factor=factor)
+
+
+def tokens_at_once(recipe: Recipe, longest: int) -> int:
+    """Tokens of the largest part of a step, filled up: a part's rows side by side, or one full pack; pairs count twice."""
+    if recipe.packing:
+        return recipe.max_tokens
+    rows = math.ceil(recipe.batch / recipe.accumulation)
+    return rows * min(longest, recipe.max_tokens) * (2 if recipe.objective == "dpo" else 1)
+
+
+def adapter_parameters(folder: Path, recipe: Recipe) -> int:
+    """Numbers an adapter of this recipe has: rank x (rows + columns) of every targeted layer, from the headers alone."""
+    total = 0
+    for file in weight_files(folder):
+        for name, entry in tensor_header(file).items():
+            shape = entry["shape"]
+            if len(shape) == 2 and is_target(name, recipe.targets):
+                total += recipe.rank * (shape[0] + shape[1]) + (shape[0] if recipe.dora else 0)
+    return total
+
+
+def is_target(name: str, targets: tuple[str, ...]) -> bool:
+    """Whether a weight gets an adapter: with `all-linear` every layer but embeddings and the output head."""
+    module = name.removesuffix(".weight")
+    if targets == ("all-linear",):
+        return not module.endswith(("embed_tokens", "lm_head", "wte", "wpe"))
+    return module.endswith(targets)
+
+
+def learned_factor(runs: Iterable[TrainingRun], base_digest: str) -> tuple[float, int]:
+    """What finished runs of a base took, as a multiple of their estimates: the median, and how many runs stand behind it
+    (1.0 and 0 without any). Pure."""
+    seen = [
+        run.memory["peak"] / run.memory["estimated"]
+        for run in runs
+        if run.base_digest == base_digest and run.memory.get("peak") and run.memory.get("estimated")
+    ]
+    if not seen:
+        return 1.0, 0
+    return min(max(statistics.median(seen), FACTORS[0]), FACTORS[1]), len(seen)
+
+
+def smaller(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
+    """Recipes that need less, the gentlest change first: each with what to write for it. All but the last two learn the same."""
+    parts = recipe.accumulation
+    while parts < recipe.batch and not recipe.packing:
+        parts = min(recipe.batch, 2 * parts)
+        yield f"accumulation: {parts}", replace(recipe, accumulation=parts)
+    gentle = replace(recipe, accumulation=parts, checkpointing=True)
+    written = f"accumulation: {parts}, checkpointing: true" if parts > 1 else "checkpointing: true"
+    if not recipe.checkpointing:
+        yield written, gentle
+    if not recipe.qlora:
+        yield f"{written}, qlora: true", replace(gentle, qlora=True)
+    rank = recipe.rank
+    while rank // 2 >= SMALLEST_RANK:
+        rank //= 2
+        yield f"{written}, qlora: true, rank: {rank}", replace(gentle, qlora=True, rank=rank)
+
+
+def suggestion(folder: Path, recipe: Recipe, longest: int, there: Room, factor: float) -> str | None:
+    """The gentlest change of the recipe that makes it fit, as it is written in a recipe file; None where nothing helps."""
+    gpu = there.device != "cpu"
+    for written, other in smaller(recipe):
+        if need(folder, other, longest, gpu=gpu, factor=factor).total <= there.total:
+            return written
+    return None
+
+
+def refuse_too_large(folder: Path, recipe: Recipe, longest: int, there: Room, factor: float = 1.0) -> Need:
+    """What the run takes. Raises ConfigError when the device does not have that much, whoever else uses it, with the change
+    that would make it fit."""
+    found = need(folder, recipe, longest, gpu=there.device != "cpu", factor=factor)
+    if found.total > there.total:
+        way = suggestion(folder, recipe, longest, there, factor)
+        what = f"this run needs about {found.total / 1e9:.1f} GB and {there.device} has {there.total / 1e9:.1f} GB"
+        raise ConfigError(what, fix=f"put `{way}` into the recipe" if way else "take a smaller base, or another machine")
+    return found

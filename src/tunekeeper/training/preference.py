@@ -1,0 +1,69 @@
+"""Preferences: of two answers to one question the chosen one is made likelier than the rejected one (DPO).
+
+Source: Rafailov et al., "Direct Preference Optimization", 2023, equation 7. The reference is the model as it is before the first
+step, worked out once for each pair. Runs in a child process: imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from tunekeeper.training.encode import Encoded
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """Two answers to one question."""
+
+    chosen: Encoded
+    """The conversation with the answer that was preferred."""
+    rejected: Encoded
+    """The same question with the other one."""
+    reference: float = 0.0
+    """Log-probability of the chosen answer minus the rejected one's, nats, before training."""
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Tokens of both, which is what the pair costs."""
+        return self.chosen.ids + self.rejected.ids
+
+
+def preference_loss(model: Any, pairs: Sequence[Pair], pad: int, beta: float) -> Any:
+    """Mean of -log sigmoid(beta * (margin - reference margin)) over pairs, as a tensor; log 2 before the first step."""
+    margins = margins_of(model, pairs, pad)
+    reference = torch.tensor([pair.reference for pair in pairs], device=margins.device)
+    return -torch.nn.functional.logsigmoid(beta * (margins - reference)).mean()
+
+
+def margins_of(model: Any, pairs: Sequence[Pair], pad: int) -> Any:
+    """Log-probability of each chosen answer minus its rejected one's, nats, as a tensor of one number a pair."""
+    found = answer_log_probabilities(model, [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs], pad)
+    return found[: len(pairs)] - found[len(pairs) :]
+
+
+def answer_log_probabilities(model: Any, rows: Sequence[Encoded], pad: int) -> Any:
+    """Sum of the log-probabilities of each row's learned tokens, nats, as a tensor of one number a row."""
+    device = next(model.parameters()).device
+    width = max(len(row.ids) for row in rows)
+    ids = torch.tensor([[*row.ids, *[pad] * (width - len(row.ids))] for row in rows], device=device)
+    mask = torch.tensor([[1] * len(row.ids) + [0] * (width - len(row.ids)) for row in rows], device=device)
+    learned = torch.tensor([[*row.learned, *[False] * (width - len(row.ids))] for row in rows], device=device)
+    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1].float()
+    each = torch.log_softmax(logits, -1).gather(2, ids[:, 1:, None]).squeeze(2)
+    return (each * learned[:, 1:]).sum(1)
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def with_reference(model: Any, pairs: Sequence[Pair], pad: int, size: int) -> list[Pair]:
+    """The pairs with what the model makes of them now; `size` pairs at a time."""
+    model.eval()
+    found: list[Pair] = []
+    for start in range(0, len(pairs), size):
+        group = pairs[start : start + size]
+        margins = margins_of(model, group, pad).tolist()
+        found += [replace(pair, reference=margin) for pair, margin in zip(group, margins, strict=True)]
+    return found

@@ -1,0 +1,135 @@
+"""Which epoch's adapter becomes the version: the one that does the task best, not the one with the lowest loss.
+
+The child answers a sample after each epoch; here its answers are scored by the scorers that exams use. With nothing to tell the
+epochs apart by, the held-out loss decides, and without held-out rows the last epoch is kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunekeeper import scoring
+from tunekeeper.core.nouns.evaluation import Case, Suite
+from tunekeeper.scoring.formats import parse_object
+from tunekeeper.training.job import ADAPTER, ANSWERS, CURVE, EPOCHS, TRANSCRIPT
+from tunekeeper.training.rows import Row, question
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kept:
+    """The epoch that was chosen."""
+
+    epoch: int
+    """Its number, from 1."""
+    why: str
+    """What decided, in one sentence."""
+
+
+def choose(task: Sequence[float | None], eval_loss: Sequence[float], keep: str) -> Kept:
+    """The epoch to keep. `task`: share of the sample answered right after each epoch, 0 to 1, None where it was not asked;
+    `eval_loss`: held-out loss after each epoch, empty without held-out rows; `keep`: task, loss or last.
+
+    Equal shares are told apart by the loss; of what is equal in both the earlier one is kept, which has learned less by heart.
+    """
+    epochs = max(len(task), len(eval_loss), 1)
+    asked = [share for share in task if share is not None]
+    if keep == "task" and asked and len(asked) == len(task) and max(asked) > min(asked):
+        best = max(asked)
+        tied = [i for i, share in enumerate(asked) if share == best]
+        epoch = min(tied, key=lambda i: (eval_loss[i] if eval_loss else 0.0, i))
+        return Kept(epoch=epoch + 1, why=f"epoch {epoch + 1} answers {best:.1%} of the sample right, more than any other")
+    if keep == "last" or not eval_loss:
+        return Kept(epoch=epochs, why="the last epoch is kept")
+    epoch = min(range(len(eval_loss)), key=lambda i: (eval_loss[i], i))
+    same = f"every epoch answers {asked[0]:.1%} of the sample right; " if keep == "task" and asked else ""
+    return Kept(epoch=epoch + 1, why=f"{same}epoch {epoch + 1} has the lowest held-out loss, {eval_loss[epoch]:.4f}")
+
+
+def sample(suite: Suite | None, held: Sequence[Row], most: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """What the child is asked after each epoch, a mapping a line (`id`, `messages`, `tools`, `expected`, `category`), and the
+    scorers with their options: at most `most` cases of the suite, taken in turn from its categories, else held-out rows."""
+    if suite is not None:
+        cases = _in_turn(suite.cases, most)
+        asked = [
+            {"id": c.id, "messages": list(c.messages), "tools": [], "expected": c.expected, "category": c.category} for c in cases
+        ]
+        return asked, {name: suite.scorer_options.get(name, {}) for name in suite.scorers}
+    rows = [row for row in held if isinstance(row.messages[-1].get("content"), str) and row.messages[-1]["role"] == "assistant"]
+    asked = [
+        {
+            "id": row.id,
+            "messages": question(row),
+            "tools": list(row.tools),
+            "expected": row.messages[-1]["content"],
+            "category": "",
+        }
+        for row in rows[:most]
+    ]
+    objects = bool(asked) and all(parse_object(line["expected"])[0] is not None for line in asked)
+    return asked, {"json_fields" if objects else "exact": {}}
+
+
+def shares(work: Path, asked: Path, scorers: dict[str, Any], epochs: int) -> tuple[float | None, ...]:
+    """Mean score of the sample after each epoch, 0 to 1; None for an epoch that was not asked. `work`: folder of the job;
+    `asked`: the sample's file; `scorers`: name → options."""
+    with asked.open(encoding="utf-8") as file:
+        cases = {line["id"]: _case(line) for line in map(json.loads, file)}
+    judges = [scoring.scorer(name, **options) for name, options in scorers.items()]
+    return tuple(_share(work / EPOCHS / str(epoch) / ANSWERS, cases, judges) for epoch in range(1, epochs + 1))
+
+
+def finished(work: Path) -> list[int]:
+    """Numbers of the epochs that a job has finished, in order."""
+    folder = work / EPOCHS
+    return sorted(int(each.name) for each in folder.iterdir() if each.name.isdigit()) if folder.is_dir() else []
+
+
+def adapter_of(work: Path, epoch: int) -> Path:
+    """Folder of the adapter as it was after an epoch."""
+    return work / EPOCHS / str(epoch) / ADAPTER
+
+
+def transcript_of(work: Path, epoch: int) -> Path:
+    """Where the reference transcript of that adapter lies, if one was written."""
+    return work / EPOCHS / str(epoch) / TRANSCRIPT
+
+
+def curve_of(work: Path, epoch: int) -> dict[str, Any]:
+    """The curve as it was after an epoch: loss, eval_loss, step, tokens, seconds, cpu_seconds."""
+    value: dict[str, Any] = json.loads((work / EPOCHS / str(epoch) / CURVE).read_text())
+    return value
+
+
+def _share(answers: Path, cases: dict[str, Case], judges: Sequence[scoring.Scorer]) -> float | None:
+    if not answers.is_file():
+        return None
+    with answers.open(encoding="utf-8") as file:
+        given = {line["id"]: line["answer"] for line in map(json.loads, file)}
+    values = [
+        judged[0]
+        for id, answer in given.items()
+        for judge in judges
+        if judge.applies(cases[id]) and (judged := judge.score(answer, cases[id]))[0] is not None
+    ]
+    found = [value for value in values if value is not None]
+    return sum(found) / len(found) if found else None
+
+
+def _case(line: dict[str, Any]) -> Case:
+    return Case(id=line["id"], messages=tuple(line["messages"]), expected=line["expected"], category=line["category"])
+
+
+def _in_turn(cases: Sequence[Case], most: int) -> list[Case]:
+    """At most `most` cases, one of each category after the other, in the suite's order."""
+    queues: dict[str, list[Case]] = defaultdict(list)
+    for case in cases:
+        queues[case.category].append(case)
+    rounds = [
+        case for turn in range(max(map(len, queues.values()), default=0)) for q in queues.values() for case in q[turn : turn + 1]
+    ]
+    return rounds[:most]

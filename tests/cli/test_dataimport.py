@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+
+from tunekeeper.cli import dataimport
+from tunekeeper.cli.app import main
+
+TABLE = "No,Body,text,answer\n1,How long does it take?,x,Two days.\n2,Where is my parcel?,y,In the post.\n"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "tunekeeper.yaml").write_text("project: desk\n")
+    (tmp_path / "models" / "desk.yaml").write_text("model: desk\n")
+    (tmp_path / "t.csv").write_text(TABLE)
+    return tmp_path
+
+
+def at_a_terminal(project: Path, typed: str, *words: str) -> tuple[int, str, str]:
+    """Exit code, standard output, and what the terminal shows, of `data import t.csv` with these keys typed."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "tunekeeper", "data", "import", "t.csv", "--model", "desk", *words]
+    shown: list[bytes] = []
+
+    def look() -> None:
+        try:
+            while piece := os.read(ours, 4096):
+                shown.append(piece)
+        except OSError:  # the other end is closed
+            return
+
+    process = subprocess.Popen(command, cwd=project, stdin=theirs, stderr=theirs, stdout=subprocess.PIPE, text=True)
+    os.close(theirs)
+    looking = threading.Thread(target=look)
+    looking.start()
+    os.write(ours, typed.encode())
+    out, _ = process.communicate(timeout=60)
+    looking.join(timeout=60)
+    os.close(ours)
+    return process.returncode, out, b"".join(shown).decode()
+
+
+def read_draft(project: Path) -> list[list[str]]:
+    path = project / ".tunekeeper" / "data" / "desk" / "draft.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [[message["content"] for message in json.loads(line)["messages"]] for line in lines]
+
+
+def test_a_person_sees_the_guess_changes_it_and_says_yes(project: Path) -> None:
+    code, out, shown = at_a_terminal(project, "user=Body\ny\n")
+    assert (code, out.splitlines()[0]) == (0, "added 2 of 2 rows; the draft of desk holds 2")
+    assert "kept beside each row: No, Body" in shown
+    assert "In the post." in shown
+    assert read_draft(project)[0] == ["How long does it take?", "Two days."]
+
+
+def test_a_no_changes_nothing(project: Path) -> None:
+    code, out, shown = at_a_terminal(project, "n\n")
+    assert (code, out, read_draft(project)) == (2, "", [])
+    assert "nothing was imported" in shown
+
+
+def test_nobody_is_asked_with_yes_or_json(project: Path) -> None:
+    code, _, shown = at_a_terminal(project, "", "--yes", "--map", "user=Body")
+    assert (code, "is that right" in shown) == (0, False)
+    code, out, shown = at_a_terminal(project, "", "--json", "--map", "user=Body")
+    assert (code, json.loads(out)["files"][0]["dropped"], "is that right" in shown) == (0, {"already_there": 2}, False)
+
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(project: Path, capsys: pytest.CaptureFixture[str]) -> Call:
+    """`call("t.csv", …)`: exit code, stdout and stderr of an import without a terminal."""
+
+    def run(name: str, *words: str) -> tuple[int, str, str]:
+        code = main(["data", "import", str(project / name), "--model", "desk", "--dir", str(project), *words])
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return run
+
+
+def test_without_a_terminal_an_unsure_guess_is_refused_with_the_line_to_write(project: Path, call: Call) -> None:
+    (project / "t.csv").write_text(TABLE.replace("Body", "question"))
+    code, out, err = call("t.csv")
+    assert (code, out, read_draft(project)) == (2, "", [])
+    assert err == "error: t.csv: more than one column could be 'user': question, text (fix: --map user=question)\n"
+    assert call("t.csv", "--map", "user=question")[0] == 0
+
+
+def test_a_sheet_of_a_workbook_is_named_behind_the_file(project: Path, call: Call) -> None:
+    book = openpyxl.Workbook()
+    book.worksheets[0].append(["nothing", "here"])
+    sheet: Any = book.create_sheet("Mails")
+    for line in TABLE.splitlines():
+        sheet.append(line.replace("text", "mood").split(","))
+    book.save(project / "b.xlsx")
+    code, _, err = call("b.xlsx")
+    assert (code, "b.xlsx#Sheet: no column for 'user'" in err) == (2, True)
+    code, out, _ = call("b.xlsx#Mails", "--json", "--map", "user=Body")
+    assert (code, json.loads(out)["files"][0]["file"], json.loads(out)["added"]) == (0, "b.xlsx#Mails", 2)
+    line = json.loads((project / ".tunekeeper" / "data" / "desk" / "draft.jsonl").read_text().splitlines()[1])
+    assert line["source"] == "file:b.xlsx#Mails:3"
+
+
+def test_progress_is_said_every_few_seconds_and_a_short_import_says_nothing(
+    project: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataimport, "EVERY", 3600.0)
+    assert call("t.csv", "--map", "user=Body", "--json")[2] == ""
+    monkeypatch.setattr(dataimport, "EVERY", 0.0)
+    err = call("t.csv", "--map", "user=Body", "--dry-run")[2]
+    assert "looking for near duplicates: 2 rows after 0 s" in err.splitlines()

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.cli.conftest import BUG, REFUND, Tell
+from tunekeeper.data import review
+from tunekeeper.scoring import load_suite
+from tunekeeper.workspace import Workspace, open_workspace
+
+
+def work_off(ws: Workspace, by: str) -> list[str]:
+    """Find every answer good and every pair a tie that waits for `by`. Returns the items."""
+    done = []
+    while (found := review.open_next(ws, "desk", by=by, gold_share=0.3)) is not None:
+        if found.item.kind == "pair":
+            review.prefer(ws, found.item.id, "tie", by=by, seconds=240)
+        else:
+            review.judge(ws, found.item.id, "good", by=by, seconds=240)
+        done.append(found.item.id)
+    return done
+
+
+def test_the_queue_is_filled_looked_at_and_worked_off(ask: Tell, desk: Path) -> None:
+    (desk / "gold.jsonl").write_text("".join(json.dumps({"prompt": f"known {i}", "answer": REFUND}) + "\n" for i in range(3)))
+    (desk / "pairs.jsonl").write_text(json.dumps({"prompt": "which?", "a": BUG, "b": REFUND}) + "\n")
+    fills = ("--fill", 3, "--shadow-pairs", 5, "--pairs", desk / "pairs.jsonl", "--gold", desk / "gold.jsonl", "--opinions", 2)
+    tried = ask("review", *fills, "--dry-run", "--json").json
+    assert {name: len(items) for name, items in tried["queued"].items()} == {
+        "gold items": 3, "pairs of the file": 1, "pairs of the log": 1, "answers": 3
+    }  # fmt: skip
+    assert ask("review", "--list", "--json").json["open"] == []
+    queued = ask("review", *fills, "--list", "--json").json
+    assert len(queued["open"]) == 5
+    assert "req_007" in {item["request_id"] for item in queued["open"]}, "the only one of its segment"
+    assert all(item["reasons"] for item in queued["open"])
+    assert [i["kind"] for i in ask("review", "--list", "--kind", "pair", "--json").json["open"]] == ["pair", "pair"]
+
+    ws = open_workspace(desk / ".tunekeeper")
+    ana, bob = work_off(ws, "ana"), work_off(ws, "bob")
+    usual = {item["id"] for item in queued["open"]}
+    assert usual <= set(ana)
+    assert usual <= set(bob)
+    assert ask("review", "--list").out.startswith("0 items wait")
+    stats = ask("review", "--stats", "--json").json["stats"]
+    assert stats["states"] == {"gold": 3, "done": 5}
+    assert (stats["pace"]["minutes_each"], stats["pace"]["an_hour"], stats["pace"]["slow"]) == (4.0, 15.0, True)
+    assert stats["agreement"]["overall"]["answer"]["same"] == 1.0
+    assert stats["bus_factor"]["people"] == 1
+    assert {name: score["missed"] for name, score in stats["gold"].items()} == dict.fromkeys(stats["gold"], 0)
+    text = ask("review", "--stats").out
+    for words in ("slow: above 3 minutes", "15 an hour (30 to 50 are normal)", "no kappa", "first pass", "bus factor 1"):
+        assert words in text
+
+
+def test_judged_answers_are_written_as_cases_of_a_suite(ask: Tell, desk: Path) -> None:
+    assert ask("review", "--fill", 2).code == 0
+    [first, second] = ask("review", "--list", "--json").json["open"]
+    wrong = ask("queue", "judge", first["id"], "edited", "--answer", "refund", "--by", "ana")
+    assert (wrong.code, "not in the format of desk" in wrong.err, "--force" in wrong.err) == (2, True, True)
+    (desk / "right.json").write_text(REFUND)
+    assert ask("queue", "judge", first["id"], "edited", "--answer-file", desk / "right.json", "--by", "ana").code == 0
+    assert ask("queue", "judge", second["id"], "bad", "--by", "ana").code == 0
+    path = desk / "suites" / "reviewed.jsonl"
+    assert "would write 1 cases" in ask("review", "--export-cases", path, "--dry-run").out
+    assert not path.exists()
+    done = ask("review", "--export-cases", path, "--json").json["cases"]
+    assert (done["added"], done["known"], done["learned"]) == (1, 0, [])
+    assert [(c.id, c.expected, c.category) for c in load_suite(path).cases] == [(first["id"], REFUND, "refund")]
+
+
+def test_without_a_terminal_it_says_in_one_line_what_to_use_instead(ask: Tell) -> None:
+    said = ask("review")
+    assert (said.code, said.out) == (2, "")
+    assert said.err.count("\n") == 1
+    assert "tunekeeper data queue next --model desk" in said.err
+    assert ask("review", "--json").json["error"]["exit_code"] == 2
+
+
+def test_fewer_than_asked_for_is_said_and_flags_stand_in_the_list(ask: Tell) -> None:
+    text = ask("review", "--fill", 500).out
+    assert "queued 12 answers" in text
+    assert "500 were asked for" in text
+    [item, *_] = ask("review", "--list", "--json").json["open"]
+    assert ask("queue", "remark", item["id"], "--flag", "unclear policy", "--by", "ana").code == 0
+    assert "flagged by ana: unclear policy" in ask("review", "--list").out
+    assert ask("review", "--stats", "--json").json["stats"]["flagged"] == [item["id"]]
+    assert ask("queue", "judge", item["id"], "good", "--by", "ana", "--seconds", 0).code == 0
+    assert "0.0 minutes an item\n" in ask("review", "--stats").out
+
+
+def test_a_broken_file_of_gold_adds_none_of_it(ask: Tell, desk: Path) -> None:
+    rows = [{"prompt": "q", "answer": "x"}, {"request_id": "req_none", "answer": "x"}]
+    (desk / "gold.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert ask("review", "--gold", desk / "gold.jsonl").code == 2
+    assert ask("review", "--stats", "--json").json["stats"]["states"] == {}

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tunekeeper.data.forecast import Curve, Forecast, Sitting, as_text, fit, forecast, needed
+
+SIZES = (100, 200, 400, 800)
+
+
+def sittings(
+    sizes: tuple[int, ...] = SIZES, *, cases: int = 400, a: float = 2.0, b: float = 0.5, c: float = 0.02
+) -> list[Sitting]:
+    """Exams on cases each of which is right from its own size on, along a curve: half about billing, a quarter of the rows, half
+    about refunds, which nobody gets wrong."""
+    hard = np.random.default_rng(1).random(cases)
+    found = []
+    for n in sizes:
+        wrong = Curve(a=a, b=b, c=c).error(n)
+        values = {f"c{i}": float(i % 2 or hard[i] > wrong) for i in range(cases)}
+        categories = {f"c{i}": "refund" if i % 2 else "billing" for i in range(cases)}
+        topics = {"billing": n // 4, "refund": 3 * n // 4}
+        found.append(Sitting(dataset=f"desk/d{n}", size=n, topics=topics, exam=f"e{n}", values=values, categories=categories))
+    return found
+
+
+@pytest.mark.parametrize(("a", "b", "c"), [(2.0, 0.5, 0.02), (1.2, 0.3, 0.0), (3.0, 0.9, 0.1)])
+def test_a_curve_is_found_again(a: float, b: float, c: float) -> None:
+    true = Curve(a=a, b=b, c=c)
+    found = fit(SIZES, [true.error(n) for n in SIZES])
+    assert [found.error(n) for n in (*SIZES, 1600)] == pytest.approx([true.error(n) for n in (*SIZES, 1600)], abs=0.003)
+
+
+def test_a_curve_never_rises_and_one_odd_exam_does_not_bend_it() -> None:
+    rising = fit(SIZES, [0.1, 0.15, 0.2, 0.3])
+    assert rising.error(800) == pytest.approx(rising.error(1600))
+    sizes = (100, 150, 200, 300, 400, 600, 800, 1200)
+    true = Curve(a=2.0, b=0.5, c=0.02)
+    errors = [true.error(n) for n in sizes]
+    odd = fit(sizes, [0.6 if n == 400 else error for n, error in zip(sizes, errors, strict=True)])
+    assert odd.error(2400) == pytest.approx(true.error(2400), abs=0.03)
+
+
+def test_how_many_more_are_needed_is_the_curve_the_other_way_round() -> None:
+    curve = Curve(a=2.0, b=0.5, c=0.02)
+    more = needed(curve, 400, 0.02)
+    assert more is not None
+    assert curve.error(400) - curve.error(400 + more) == pytest.approx(0.02, abs=1e-4)
+    assert needed(curve, 400, 0.5) is None
+    assert needed(Curve(a=0.0, b=0.5, c=0.2), 400, 0.01) is None
+
+
+def test_the_interval_holds_what_more_examples_really_bring() -> None:
+    found = forecast(sittings(), more=400)
+    assert found.overall is not None
+    true = 100 * (Curve(a=2.0, b=0.5, c=0.02).error(800) - Curve(a=2.0, b=0.5, c=0.02).error(1200)) / 2
+    points = found.overall.points
+    assert points.low is not None
+    assert points.high is not None
+    assert points.value is not None
+    assert points.low <= true <= points.high
+    assert 0 < points.high - points.low < 3
+    assert found == forecast(sittings(), more=400), "the draws are seeded"
+    assert found.next_point is not None
+    assert found.next_point > 0
+
+
+def test_the_topic_with_most_to_gain_comes_first_and_the_text_says_what_it_would_bring() -> None:
+    found = forecast(sittings(), more=400)
+    assert [(gain.topic, gain.examples, gain.cases) for gain in found.topics] == [("billing", 200, 200), ("refund", 600, 200)]
+    billing, refund = (gain.points.value for gain in found.topics)
+    assert billing is not None
+    assert billing > 1.0
+    assert refund == 0.0
+    assert found.overall is not None
+    assert found.overall.points.value is not None
+    assert billing > found.overall.points.value, "400 more of it are more than 400 mixed ones"
+    assert any(line.startswith("400 more examples of `billing` would lift accuracy ") for line in as_text(found))
+
+
+def test_with_less_than_three_sizes_it_is_inconclusive_and_topics_are_ranked_by_their_errors() -> None:
+    found = forecast(sittings((100, 100, 800)), more=100)
+    assert (found.verdict, found.overall, found.next_point) == ("inconclusive", None, None)
+    assert found.why == "exams of 2 different sizes (100, 800), 3 are needed: train and examine a smaller or larger version"
+    assert [(gain.topic, gain.points.value) for gain in found.topics] == [("billing", None), ("refund", None)]
+    assert found.topics[0].weight > found.topics[1].weight == 0
+    assert as_text(found)[0].startswith("inconclusive: exams of 2")
+
+
+def missing(found: Forecast) -> str:
+    assert found.verdict == "inconclusive"
+    return found.why
+
+
+def test_what_is_missing_is_named() -> None:
+    assert missing(forecast([])).startswith("exams of 0 different sizes, 3 are needed")
+    assert "19 cases that every exam asked" in missing(forecast(sittings(cases=19)))
+    assert "too much alike" in missing(forecast(sittings((800, 810, 820))))

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tunekeeper.core.nouns.data import Opinion, ReviewItem
+from tunekeeper.data.reviewagreement import Agreement, agreement
+
+
+def item(place: int, said: dict[str, Any], **fields: Any) -> ReviewItem:
+    opinions = tuple(Opinion(by=by, verdict=verdict) for by, verdict in said.items())
+    return ReviewItem(id=f"rev_{place}", model="desk", request_id="", why="sample", opinions=opinions, **fields)
+
+
+def test_two_reviewers_agree_as_far_as_cohen_says() -> None:
+    table = [("good", "good")] * 20 + [("good", "bad")] * 5 + [("bad", "good")] * 10 + [("bad", "bad")] * 15
+    items = [item(i, {"bob": b, "ana": a}) for i, (a, b) in enumerate(table)]
+    found = agreement(items)
+    assert found.pairs["ana, bob"].kappa == pytest.approx(0.4)
+    assert (found.pairs["ana, bob"].items, found.pairs["ana, bob"].same, found.pairs["ana, bob"].words) == (50, 0.7, "fair")
+    assert found.overall["answer"].kappa == pytest.approx(0.3939, abs=1e-4)
+
+
+def test_pairs_are_counted_apart_and_single_opinions_not_at_all() -> None:
+    items = [item(i, {"a": "first", "b": "first", "c": "second"}, kind="pair") for i in range(4)]
+    items += [item(9, {"a": "good"}), item(10, {"a": "good", "b": "bad"}, wants=2)]
+    found = agreement(items)
+    assert set(found.overall) == {"answer", "pair"}
+    assert (found.overall["pair"].items, found.overall["pair"].same) == (4, 0.0)
+    assert found.disputed == ("rev_10",)
+
+
+def test_where_all_always_said_the_same_there_is_no_kappa() -> None:
+    found = agreement([item(i, {"a": "good", "b": "good"}) for i in range(5)])
+    assert (found.overall["answer"].kappa, found.overall["answer"].words, found.overall["answer"].same) == (None, "", 1.0)
+    assert agreement([]) == Agreement()

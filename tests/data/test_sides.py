@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tunekeeper import data
+from tunekeeper.core.nouns.data import Example
+from tunekeeper.core.nouns.retraining import Model
+from tunekeeper.data import drafts
+from tunekeeper.data.config import Config
+from tunekeeper.data.sides import side_bias
+from tunekeeper.data.split import assign
+from tunekeeper.workspace import Workspace
+
+MakeExample = Callable[..., Example]
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def make(row: MakeExample, number: int, rng: random.Random, **other: Any) -> Example:
+    """A row of mixed traffic; `other` overrides what it is like."""
+    kind = {
+        "topic": rng.choice("abc"),
+        "words": rng.randint(5, 60),
+        "days": rng.randint(0, 100),
+        "file": rng.choice("xyz"),
+    } | other
+    text = f"q{number} " + " ".join(f"w{rng.randint(0, 10**6)}" for _ in range(kind["words"]))
+    at = (START + timedelta(days=kind["days"])).isoformat()
+    return row(text, "fine", id=str(number), source=f"file:{kind['file']}.csv:{number}", category=kind["topic"], created=at)
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ({"topic": "a"}, ["topic 'a': "]),
+        ({"words": 70}, ["length: "]),
+        ({"days": 99}, ["date: "]),
+        ({"file": "z"}, ["source 'z.csv': "]),
+        ({"topic": "b", "days": 1}, ["topic 'b': ", "date: 2026-0"]),
+        ({}, []),
+    ],
+)
+def test_each_respect_in_which_the_sides_differ_is_named(row: MakeExample, other: dict[str, Any], told: list[str]) -> None:
+    rng = random.Random(1)
+    rows = [make(row, n, rng) for n in range(500)]
+    rows += [replace(make(row, 500 + n, rng, **other), split="eval") for n in range(60)]
+    found = side_bias(rows)
+    assert [each.kind for each in found] == ["side_bias"] * len(told)
+    assert all(each.detail.startswith(begin) for each, begin in zip(found, told, strict=True)), found
+    assert side_bias(rows[:549]) == [], "too few rows are held out"
+
+
+def test_what_the_split_itself_deals_out_is_never_called_biased(row: MakeExample) -> None:
+    for seed in range(12):
+        rng = random.Random(seed)
+        rows = assign([make(row, n, rng) for n in range(600)], {}, 0.1, 0.85)
+        assert side_bias(rows) == [], seed
+
+
+def test_check_says_it(ws: Workspace, task: Model, row: MakeExample) -> None:
+    rng = random.Random(2)
+    rows = [make(row, n, rng) for n in range(300)] + [
+        replace(make(row, 300 + n, rng, topic="a"), split="eval") for n in range(60)
+    ]
+    with drafts.locked(ws, "desk"):
+        drafts.save_draft(ws, "desk", rows)
+    report = data.checks.check(ws, task, Config(), only="side_bias")
+    assert [found.topic for found in report.findings] == ["a"]

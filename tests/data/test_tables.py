@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tunekeeper.core.errors import DataError
+from tunekeeper.data.tables import lines, opened_table
+
+
+def test_a_table_has_a_header_and_rows_that_say_where_they_stand_and_what_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"\xef\xbb\xbfa;b\r\n1;2\r\n\r\n3\r\n4;\xff\r\n5;6\r\n")
+    with opened_table(path, "name.csv", ".csv") as table:
+        assert (table.name, table.header) == ("name.csv", ["a", "b"])
+        assert [(row.line, row.cells, row.trouble) for row in table.rows] == [
+            (2, {"a": "1", "b": "2"}, ""),
+            (4, {}, "1 cells, the header has 2 columns"),
+            (5, {}, "not UTF-8"),
+            (6, {"a": "5", "b": "6"}, ""),
+        ]
+
+
+def test_a_file_without_a_header_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"")
+    with pytest.raises(DataError, match=r"t\.csv: line 1 is no header"), opened_table(path, "t.csv", ".csv"):
+        pass
+
+
+def test_lines_are_numbered_also_behind_one_that_is_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tunekeeper.data.tables.LINE_LIMIT", 10)
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(b"short\n" + b"x" * 5000 + b"\nlast")
+    assert list(lines(path)) == [(1, b"short\n"), (2, None), (3, b"last")]

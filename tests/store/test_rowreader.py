@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tunekeeper.core.errors import ArtifactError, NotFound
+from tunekeeper.store import packs
+from tunekeeper.store.blobs import Blobs
+from tunekeeper.store.packs import Mark
+from tunekeeper.store.rowreader import apart
+from tunekeeper.store.rows import SIDES, Rows
+
+Line = tuple[bytes, str]
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rows:
+    """Packs and blocks of some rows only, so that a version has many of both."""
+    monkeypatch.setattr(packs, "MOST_BYTES", 3000)
+    monkeypatch.setattr(packs, "LARGE", 1500)
+    monkeypatch.setitem(packs._BLOCK, "large", 200)
+    monkeypatch.setitem(packs._BLOCK, "small", 400)
+    return Rows(Blobs(tmp_path / "blobs"), tmp_path / "files")
+
+
+def some(rng: random.Random, count: int) -> list[Line]:
+    return [(b'{"id":"%d"}\n' % n, rng.choice(SIDES)) for n in rng.sample(range(10**6), count)]
+
+
+def keep(store: Rows, rows: list[Line], *known: str) -> str:
+    look = lambda line: (line, Mark(str(len(line)), line[7:8] == b"1", float(len(line))))  # noqa: E731
+    return store.keep(rows, look, known).manifest
+
+
+def test_rows_come_back_in_their_order_however_they_lie(store: Rows) -> None:
+    rng = random.Random(4)
+    rows = some(rng, 900)
+    first = keep(store, rows)
+    for _ in range(5):
+        for _ in range(30):
+            rows[rng.randrange(len(rows))] = some(rng, 1)[0]
+        rng.shuffle(rows) if rng.random() < 0.4 else rows.pop(rng.randrange(len(rows)))
+        first = keep(store, rows, first)
+        for side in SIDES:
+            assert b"".join(store.open(first).pieces(side)) == b"".join(line for line, on in rows if on == side)
+    reader = store.open(first)
+    numbers = reader.manifest.sides["train"][::-3]
+    assert reader.pick(numbers) == [line for line, on in rows if on == "train"][::-3]
+
+
+def test_what_is_counted_of_rows_is_theirs(store: Rows) -> None:
+    rows = some(random.Random(5), 500)
+    reader = store.open(keep(store, rows))
+    marks = reader.marks(reader.present("eval"))
+    lines = [line for line, on in rows if on == "eval"]
+    assert [marks.topics[code] for code in marks.topic.tolist()] == [str(len(line)) for line in lines]
+    assert marks.made_up.tolist() == [line[7:8] == b"1" for line in lines]
+    assert marks.at.tolist() == [float(len(line)) for line in lines]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_two_versions_are_told_apart_as_their_rows_say(store: Rows, shared: bool) -> None:
+    rng = random.Random(6)
+    rows = some(rng, 400)
+    a = keep(store, rows)
+    now = [(line, rng.choice(SIDES) if rng.random() < 0.1 else side) for line, side in rows if rng.random() < 0.9] + some(rng, 30)
+    # Without sharing the same rows lie in other packs, and are known by their digests.
+    b = keep(store, now, *([a] if shared else []))
+    old, new = store.open(a), store.open(b)
+    found = apart(old, new)
+
+    def read(reader, sides):
+        return {(line, side) for side, numbers in sides.items() for line in reader.pick(numbers)}
+
+    before, after = dict(rows), dict(now)
+    assert read(old, found.only_a) == {(line, side) for line, side in rows if line not in after}
+    assert read(new, found.only_b) == {(line, side) for line, side in now if line not in before}
+    assert read(old, found.moved) == {(line, side) for line, side in rows if after.get(line, side) != side}
+    assert sorted(old.pick(found.kept)) == sorted(line for line in before if line in after)
+
+
+def test_a_sample_is_spread_and_all_of_it_where_there_is_little(store: Rows) -> None:
+    rows = [(b'{"id":"%d"}\n' % n, "train") for n in range(5000)]
+    reader = store.open(keep(store, rows))
+    numbers = reader.manifest.sides["train"]
+    assert b"".join(reader.sample(numbers, 10_000)) == b"".join(line for line, _ in rows)
+    chosen = packs.lines_of(b"".join(reader.sample(numbers, 1000)))
+    assert 900 <= len(chosen) <= 1100
+    assert any(line > b'{"id":"4' for line in chosen)
+
+
+def test_damage_and_absence_are_told(store: Rows) -> None:
+    manifest = keep(store, some(random.Random(7), 300))
+    pack = store.open(manifest).manifest.packs[0]
+    path = store._blobs.path(pack)
+    whole = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:])
+    with pytest.raises(ArtifactError, match="damaged"):
+        list(store.lines(manifest, "train"))
+    with pytest.raises(ArtifactError, match="damaged"):
+        reader = store.open(manifest)
+        reader.pick(np.arange(sum(reader.manifest.rows), dtype=np.uint32))
+    path.unlink()
+    with pytest.raises(NotFound, match=f"blob {pack} is not in this workspace"):
+        store.open(manifest)

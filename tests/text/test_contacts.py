@@ -1,0 +1,78 @@
+"""Addresses and numbers of people, as they are written, and what only looks like them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tunekeeper.text.contacts import addresses, emails, phones
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("<ana@example.com>,bo@example.com.", ["ana@example.com", "bo@example.com"]),
+        ("mailto:o'brien+x@mail.co.uk?subject=x", ["o'brien+x@mail.co.uk"]),
+        ("søren@bücher.example and x@почта.рф", ["søren@bücher.example", "x@почта.рф"]),
+        ("x@xn--bcher-kva.xn--p1ai", ["x@xn--bcher-kva.xn--p1ai"]),
+        ('"ana q"@example.com', ['"ana q"@example.com']),
+        ("ana [at] example [dot] com, bo(at)example.com", ["ana [at] example [dot] com", "bo(at)example.com"]),
+        ("ana at example dot com", ["ana at example dot com"]),
+        ("?to=ana%40example.com&x", ["to=ana%40example.com"]),
+        ("请写信给ana@example.com谢谢", ["ana@example.com"]),
+        ("look at the dot product, meet @ 5pm, ask @ana, a@b, git@ x", []),
+    ],
+)
+def test_an_address_is_found_whole_however_its_sign_is_written(text: str, found: list[str]) -> None:
+    assert [text[slice(*span)] for span in emails(text)] == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("http://192.0.2.1:80/, 10.0.0.1.", ["192.0.2.1", "10.0.0.1"]),
+        ("[2001:db8::1]:443 fe80::1%eth0", ["2001:db8::1", "fe80::1"]),
+        ("::ffff:192.0.2.1", ["::ffff:192.0.2.1"]),
+        ("v1.2.3.4, version 1.2.3.4, 1.2.3.4.5, 999.1.1.1", []),
+        ("a[10::2] std::vector db::add 12:34:56 00:1b:44:11:3a:b7", []),
+    ],
+)
+def test_an_ip_address_is_found_whole_and_code_is_none(text: str, found: list[str]) -> None:
+    assert [text[slice(*span)] for span in addresses(text)] == found
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "+49 (0)30 / 901820", "030-901820", "030 / 90 18 20", "(415) 555-0132 ext. 4", "00447700900123", "0044 7700 900123",
+        "06 12 34 56 78", "06.12.34.56.78", "+7 (495) 123-45-67", "8 (495) 123-45-67", "(11) 91234-5678", "+49–30–1234567",
+        "+1\u00a0415\u00a0555\u00a00132", "138 0013 8000", "1-800-555-0199", "415.555.0132x12",
+    ],
+)  # fmt: skip
+def test_a_number_is_found_whole_however_it_is_written(number: str) -> None:
+    text = f"reached under {number}, thanks"
+    assert [text[slice(*span)] for span in phones(text)] == [number]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "on 01.05.2026 and 03.05.26", "from 01.05.2026-03.05.2026", "2026-05-01 10:00", "ISBN 978-3-16-148410-0",
+        "order 4155550132",
+        "00:12:34", "1,234,567.00", "12.5 - 13.75", "017012345678x", "DHL 00340434161094027318", "order number is 4155550132",
+    ],
+)  # fmt: skip
+def test_dates_orders_and_prices_are_no_numbers_of_people(text: str) -> None:
+    assert phones(text) == []
+
+
+@pytest.mark.parametrize("said", ["call me on {}", "Tel. {}", '"phone": "{}"', "my number is {}", "电话{}", "Tél : {}"])
+def test_bare_digits_are_one_where_a_word_says_so(said: str) -> None:
+    text = said.format("4155550132")
+    assert [text[slice(*span)] for span in phones(text)] == ["4155550132"]
+
+
+def test_what_follows_a_number_does_not_hide_it() -> None:
+    text = "+49 170 1234567 2024 12345"
+    ((start, end),) = phones(text)
+    assert start == 0
+    assert text[:end].startswith("+49 170 1234567")

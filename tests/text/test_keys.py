@@ -1,0 +1,46 @@
+"""Keys, tokens and passwords: the value goes, the word that names it stays."""
+
+from __future__ import annotations
+
+import pytest
+
+from tunekeeper.text.keys import keys, longest
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("Authorization: Bearer abcdefgh12345678XYZ", "Authorization: Bearer "),
+        ("Authorization: Basic dXNlcjpwYXNzd29yZDEyMw==", "Authorization: Basic "),
+        ("aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "aws_secret_access_key = "),
+        ('{"apiKey": "35EyW3khq2QzAj78XJtY"}', '{"apiKey": ""}'),
+        ("password: Tr0ub4dor&3x", "password: "),
+        ("postgres://app:hunter2@db.internal/main", "postgres://app:@db.internal/main"),
+        ("https://hooks.slack.com/services/T12345678/B12345678/abcdefgh", "https://hooks.slack.com/services/"),
+        ("use sk-ant-api03-abcdefghijklmnop1234 now", "use  now"),
+        ("rk_live_abcdefghijklmnopqrst", ""),
+        ("1234567890:AAabcdefghijklmnopqrstuvwxyz01234-_x", ""),
+        ("-----BEGIN PGP PRIVATE KEY BLOCK-----\nabc\n-----END PGP PRIVATE KEY BLOCK-----\nbye", "\nbye"),
+        ("-----BEGIN PRIVATE KEY-----\ncut off", ""),
+    ],
+)
+def test_a_secret_is_found_from_its_first_to_its_last_character(text: str, left: str) -> None:
+    (span,) = keys(text)
+    assert text[: span[0]] + text[span[1] :] == left
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the token budget is 4000", "password reset required", "sk-fading-circle-container-element",
+        "task-specific-adjusted-plan-2024",
+        "secret sauce", "api key page", "password: required", "a token of appreciation", "https://example.com:8080/path",
+        "-----BEGIN PUBLIC KEY-----", "bearer of bad news",
+    ],
+)  # fmt: skip
+def test_words_about_secrets_are_none(text: str) -> None:
+    assert keys(text) == []
+
+
+def test_of_spans_that_overlap_the_first_and_longest_stays() -> None:
+    assert longest([(5, 9), (0, 3), (0, 6), (7, 8)]) == [(0, 6), (7, 8)]

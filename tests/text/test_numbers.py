@@ -1,0 +1,63 @@
+"""Numbers with a check digit, however they are grouped."""
+
+from __future__ import annotations
+
+import pytest
+
+from tunekeeper.text.numbers import MOST_RUNS, cards, ibans, is_card, is_iban
+from tunekeeper.text.redaction import Redactor
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "4111111111111111", "4111 1111 1111 1111", "4111-1111-1111-1111", "4111.1111.1111.1111", "4111  1111  1111  1111",
+        "4111 - 1111 - 1111 - 1111", "4111\u00a01111\u00a01111\u00a01111", "3782 822463 10005", "3782.822463.10005",
+    ],
+)  # fmt: skip
+def test_a_card_is_found_whole_however_it_is_grouped(written: str) -> None:
+    assert [written] == [written[slice(*span)] for span in cards(written)]
+    assert Redactor(["card"]).redact(f"pay {written}, thanks") == ("pay [CARD], thanks", {"card": 1})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "4111111111111112", "0.4111111111111111", "4111 1111 1111 1111.50", "x4111111111111111", "4.111.111.111.111.111",
+        "1111111111111",
+    ],
+)  # fmt: skip
+def test_what_only_looks_like_a_card_stays(text: str) -> None:
+    assert cards(text) == []
+
+
+@pytest.mark.parametrize("text", ["DE89370400440532013000", "de89 3704 0044 0532 0130 00", "DE89-3704-0044-0532-0130-00 x"])
+def test_an_iban_is_found_in_capitals_or_not_in_groups_or_not(text: str) -> None:
+    (span,) = ibans(text)
+    assert text[slice(*span)] == text.removesuffix(" x")
+
+
+def test_an_iban_ends_where_its_country_says() -> None:
+    text = "DE89 3704 0044 0532 0130 00 BIC COBADEFF"
+    assert [text[slice(*span)] for span in ibans(text)] == ["DE89 3704 0044 0532 0130 00"]
+    assert ibans("DE89 3704 0044 0532 0130 01") == ibans("XX89 3704 0044 0532 0130 00") == []
+
+
+def test_of_thousands_of_long_numbers_the_last_are_taken_for_cards_unseen() -> None:
+    redactor, card, other = Redactor(("card",)), "4111 1111 1111 1111", "4111 1111 1111 1112"
+    few, counts = redactor.redact(" x ".join([card, other] * 600))
+    assert (counts, few.count(other)) == ({"card": 600}, 600)
+    text = " x ".join([card, other] * 2_000)
+    assert len(cards(text)) == MOST_RUNS // 2 + 4_000 - MOST_RUNS
+
+
+@pytest.mark.parametrize(("number", "valid"), [("378282246310005", True), ("378282246310006", False), ("0" * 16, False)])
+def test_a_card_has_its_issuers_length_and_check_digit(number: str, valid: bool) -> None:
+    assert is_card(number) is valid
+
+
+@pytest.mark.parametrize(
+    ("number", "valid"), [("GB82 WEST 1234 5698 7654 32", True), ("GB82 WEST 1234 5698 7654 33", False), ("ZZ82", False)]
+)
+def test_an_iban_has_its_countrys_length_and_remainder(number: str, valid: bool) -> None:
+    assert is_iban(number) is valid

@@ -1,0 +1,48 @@
+"""What two runs differ in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tunekeeper.core.nouns.training import TrainingRun
+from tunekeeper.training.comparing import compare
+
+RUN = TrainingRun(
+    id="run_a",
+    model="desk",
+    dataset="desk/d1",
+    dataset_digest="sha256:1",
+    recipe={"rank": 16, "epochs": 3},
+    recipe_digest="sha256:r",
+    base="base",
+    base_digest="sha256:b",
+    state="done",
+    final_loss=0.5,
+    eval_loss=(0.6, 0.4, 0.5),
+    task=(0.5, 0.8, 0.75),
+    machine={"torch": "2.13.0"},
+)
+
+
+def test_one_difference_is_named_as_what_explains_the_outcome() -> None:
+    found = compare(RUN, replace(RUN, id="run_b", recipe={"rank": 32, "epochs": 3}, task=(0.6, 0.9, 0.9)))
+    assert [(c.what, c.a, c.b) for c in found.changes] == [("recipe.rank", 16, 32)]
+    assert found.outcome["best_task"] == (0.8, 0.9)
+    assert found.outcome["best_eval_loss"] == (0.4, 0.4)
+    assert "seconds" not in found.outcome, "what neither run has measured is left out"
+    assert "only recipe.rank differs" in found.says[0]
+    assert "+10.0%" in found.says[-1]
+
+
+def test_several_differences_explain_nothing_and_losses_of_other_rows_are_not_compared() -> None:
+    other = replace(RUN, id="run_b", dataset_digest="sha256:2", parent="desk@v1.0", machine={"torch": "2.14.0"})
+    found = compare(RUN, other)
+    assert [c.what for c in found.changes] == ["dataset", "parent", "machine.torch"]
+    assert "2 things differ at once" in found.says[0]
+    assert any("cannot be compared" in line for line in found.says)
+
+
+def test_the_same_run_twice_differs_in_nothing() -> None:
+    found = compare(RUN, RUN)
+    assert found.changes == ()
+    assert "the same base, data and recipe" in found.says[0]

@@ -1,0 +1,38 @@
+"""What is kept of a job that was ended by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tests.patience import until
+from tunekeeper import jobs, training
+from tunekeeper.core.nouns.retraining import Model
+from tunekeeper.training.verbs import cancel
+from tunekeeper.workspace import Workspace
+
+from .conftest import SMALL, chat_lines, freeze
+
+
+@pytest.mark.real
+def test_a_cancelled_run_keeps_the_best_epoch_it_had_finished(ws: Workspace, task: Model) -> None:
+    section = dataclasses.replace(SMALL, epochs=900)
+    run = training.train(ws, task, section, freeze(ws, chat_lines(16), chat_lines(3, seed=6)))
+    work = jobs.look(ws, run.job or "").work
+    until(lambda: (work / "epochs" / "1").is_dir(), seconds=200)
+    ended = cancel(ws, run)
+    assert ended.state == "cancelled"
+    assert ended.version == "desk@v1.0-2026-01-05-16examples"
+    assert "of 900; the best finished one is kept" in (ended.ended or "")
+    assert ended.adapter is not None
+    assert "adapter_model.safetensors" in ws.blobs.files(ended.adapter)
+    assert ended.transcript is not None
+    assert not (work / "epochs").exists()
+    assert cancel(ws, ended) == ended
+
+
+def test_a_run_cancelled_before_its_first_epoch_leaves_nothing(ws: Workspace, task: Model) -> None:
+    run = training.train(ws, task, SMALL, freeze(ws, chat_lines(16), chat_lines(3, seed=6)))
+    ended = cancel(ws, run)
+    assert (ended.state, ended.version, ended.adapter) == ("cancelled", None, None)

@@ -1,0 +1,67 @@
+"""Which epoch is kept, by what it answers and else by its loss."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tunekeeper.core.nouns.evaluation import Case, Suite
+from tunekeeper.training.rows import Row
+from tunekeeper.training.selection import choose, finished, sample, shares
+
+
+@pytest.mark.parametrize(
+    ("task", "eval_loss", "keep", "epoch", "why"),
+    [
+        ((0.5, 0.9, 0.7), (0.3, 0.4, 0.2), "task", 2, "90.0% of the sample"),
+        ((0.5, 0.9, 0.9), (0.3, 0.4, 0.2), "task", 3, "90.0%"),
+        ((0.5, 0.9, 0.9), (0.3, 0.4, 0.4), "task", 2, "90.0%"),
+        ((0.8, 0.8), (0.3, 0.1), "task", 2, "every epoch answers 80.0%"),
+        ((None, None), (0.1, 0.3), "task", 1, "lowest held-out loss, 0.1000"),
+        ((0.5, 0.9), (0.1, 0.3), "loss", 1, "lowest held-out loss"),
+        ((0.9, 0.5), (0.1, 0.3), "last", 2, "the last epoch"),
+        ((None, None, None), (), "task", 3, "the last epoch"),
+        ((0.4, 0.6), (), "task", 2, "60.0%"),
+    ],
+)
+def test_the_epoch_that_does_the_task_best_is_kept(
+    task: tuple[float | None, ...], eval_loss: tuple[float, ...], keep: str, epoch: int, why: str
+) -> None:
+    kept = choose(task, eval_loss, keep)
+    assert kept.epoch == epoch
+    assert why in kept.why
+
+
+def test_the_sample_goes_round_the_categories_of_the_suite() -> None:
+    cases = tuple(
+        Case(id=f"{category}{i}", messages=({"role": "user", "content": "?"},), expected="x", category=category)
+        for category in "ab"
+        for i in range(4)
+    )
+    asked, scorers = sample(Suite(id="s", model="m", cases=cases, criteria=(), scorers=("contains",)), (), 3)
+    assert [line["id"] for line in asked] == ["a0", "b0", "a1"]
+    assert scorers == {"contains": {}}
+
+
+@pytest.mark.parametrize(("answer", "scorer"), [('{"a": 1}', "json_fields"), ("As it is.", "exact")])
+def test_without_a_suite_held_out_rows_are_asked_and_their_answers_decide_how_they_count(answer: str, scorer: str) -> None:
+    said = ({"role": "user", "content": "?"}, {"role": "assistant", "content": answer})
+    asked, scorers = sample(None, [Row(id="r1", messages=said), Row(id="r2", messages=said[:1])], 9)
+    assert [(line["id"], line["messages"], line["expected"]) for line in asked] == [("r1", [said[0]], answer)]
+    assert list(scorers) == [scorer]
+
+
+def test_the_share_of_an_epoch_is_the_mean_of_its_scores_and_unknown_where_it_was_not_asked(tmp_path: Path) -> None:
+    asked = tmp_path / "sample.jsonl"
+    lines = [{"id": name, "messages": [], "tools": [], "expected": "yes", "category": ""} for name in ("a", "b")]
+    asked.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    folder = tmp_path / "epochs" / "1"
+    folder.mkdir(parents=True)
+    (tmp_path / "epochs" / ".2").mkdir()
+    said = [{"id": "a", "answer": "yes"}, {"id": "b", "answer": "no"}]
+    (folder / "answers.jsonl").write_text("".join(json.dumps(line) + "\n" for line in said))
+    assert shares(tmp_path, asked, {"exact": {}}, 2) == (0.5, None)
+    assert finished(tmp_path) == [1]
+    assert finished(tmp_path / "nowhere") == []
