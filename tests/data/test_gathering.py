@@ -158,6 +158,13 @@ def test_rows_pass_the_checks_of_an_import_and_what_is_left_out_can_be_brought_b
     assert (nothing_new(again), again.known) == (True, 3)
     mending.readmit(ws, task, SECTION, [refusal])
     assert ids(ws) == {mail, refusal}
+
+
+def test_what_held_personal_data_can_be_left_out_altogether(ws: Workspace, task: Model, traffic: Any) -> None:
+    traffic.ask("Write to bo@example.com about the parcel", BUG, edit=REFUND)
+    kept = traffic.ask(question(2), BUG, edit=REFUND)
+    done = collect(ws, task, dataclasses.replace(SECTION, pii="drop"))
+    assert (done.added, done.dropped) == ((kept,), {"pii": 1})
     assert nothing_new(collect(ws, task, SECTION, since=traffic.clock.utc() - timedelta(days=1)))
 
 

@@ -14,7 +14,7 @@ import pytest
 from tunekeeper import data
 from tunekeeper.core.errors import Busy, ConfigError, DataError, UserError
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import drafts, imports
+from tunekeeper.data import drafts, imports, mending
 from tunekeeper.data.config import Config
 from tunekeeper.workspace import Workspace
 
@@ -83,6 +83,20 @@ def test_personal_data_is_replaced_before_anything_is_stored(ws: Workspace, task
     assert b"example.com" not in stored
     assert b"Mail [EMAIL] or [PHONE]" in stored
     assert next((f["kind"], f["detail"]) for f in reported(report)) == ("pii", "redacted: email 2, phone 1")
+
+
+def test_rows_with_personal_data_can_be_left_out_instead(ws: Workspace, task: Model, write: Write) -> None:
+    rows = [chat("Mail ana@example.com", "ok", id="a"), chat("Mail nobody", "ok", id="b")]
+    report = load(ws, task, write("rows.jsonl", rows), Config(pii="drop"))
+    assert (report.added, report.dropped) == (1, {"pii": 1})
+    (dropped,) = reported(report)
+    assert (dropped["kind"], dropped["detail"], dropped["row"]["messages"][1]["content"]) == (
+        "pii",
+        "redacted: email 1",
+        "Mail [EMAIL]",
+    )
+    mending.readmit(ws, task, Config(pii="drop"), ("a",))
+    assert [example.id for example in drafts.load_draft(ws, task.name)] == ["b", "a"]
 
 
 def test_a_dry_run_says_the_same_and_writes_nothing(ws: Workspace, task: Model, write: Write) -> None:

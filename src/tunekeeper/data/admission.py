@@ -48,6 +48,7 @@ class _Sifting:
 
     section: Config
     format: Mapping[str, Any] | None
+    personal: Mapping[str, Finding]
     fresh: list[Example]
     lines: list[dict[str, Any]]
     over: Counter[str]
@@ -67,12 +68,15 @@ def admit(
     section: Config,
     *,
     format: Mapping[str, Any] | None = None,
+    personal: Mapping[str, Finding] | None = None,
     limit: int | None = None,
 ) -> Admitted:
     """`candidates` (the most telling first) into `draft`. `heard`: what else was said about their requests. `dropped`: report
-    lines of rows that left before; the same row does not come again. `format`: of the model's answers. `limit`: most that
-    come in."""
-    work = _Sifting(section=section, format=format, fresh=[], lines=[], over=Counter(), over_ids=[], left=[])
+    lines of rows that left before; the same row does not come again. `format`: of the model's answers. `personal`: id →
+    what it held, for candidates with personal data. `limit`: most that come in."""
+    work = _Sifting(
+        section=section, format=format, personal=personal or {}, fresh=[], lines=[], over=Counter(), over_ids=[], left=[]
+    )
     kept, withdrawn = _without_withdrawn(draft, heard, work)
     _sift(work, kept, candidates, _gone_before(dropped), limit)
     _settle_among(work)
@@ -190,7 +194,7 @@ def _sift(
             work.left.append(example.id)
         elif stands is not None:
             work.drop(finding("exact_duplicate", example, "the same conversation", of=stands), example)
-        elif (fatal := _fatal(example, work.section, work.format)) is not None:
+        elif (fatal := _fatal(example, work.section, work.format, work.personal.get(example.id))) is not None:
             work.drop(fatal, example)
         elif not quota.takes(example):
             work.over[origin_of(example) or ""] += 1
@@ -200,8 +204,11 @@ def _sift(
             work.fresh.append(example)
 
 
-def _fatal(example: Example, section: Config, format: Mapping[str, Any] | None) -> Finding | None:
-    return next((f for f in quality.examine(example, section, format=format) if quality.dropped_for(f, section, example)), None)
+def _fatal(
+    example: Example, section: Config, format: Mapping[str, Any] | None, personal: Finding | None = None
+) -> Finding | None:
+    troubles = [*quality.examine(example, section, format=format), *([personal] if personal else [])]
+    return next((f for f in troubles if quality.dropped_for(f, section, example)), None)
 
 
 def _settle_among(work: _Sifting) -> None:

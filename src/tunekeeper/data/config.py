@@ -56,6 +56,8 @@ class Config:
     """What an import does with rows in another language."""
     format: OnTrouble = "flag"
     """What an import does with answers that are not in the `format` of the model."""
+    pii: OnTrouble = "flag"
+    """What an import and `collect` do with rows that held personal data: keep them redacted, or leave them out."""
     bad_words: tuple[str, ...] = ()
     """Words that no row should hold, in any case; empty: not looked at."""
     profanity: OnTrouble = "flag"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -72,6 +72,11 @@ def finding(kind: Kind, example: Example, detail: str, *, of: str | None = None,
     """A finding about one example."""
     file, line = place_of(example.source)
     return Finding(kind=kind, id=example.id, file=file, line=line, of=of, topic=topic, detail=detail)
+
+
+def personal(example: Example, redacted: Mapping[str, int]) -> Finding:
+    """A finding about a row that held personal data. `redacted`: kind → pieces that placeholders stand for now."""
+    return finding("pii", example, "redacted: " + ", ".join(f"{kind} {n}" for kind, n in sorted(redacted.items())))
 
 
 def row_of(example: Example) -> dict[str, Any]:

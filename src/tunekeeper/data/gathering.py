@@ -22,7 +22,7 @@ from tunekeeper.data import drafts, duplicates, quality, review, versions
 from tunekeeper.data.admission import Admitted, admit
 from tunekeeper.data.collection import Collection, alarms, history, told
 from tunekeeper.data.config import Config
-from tunekeeper.data.findings import finding
+from tunekeeper.data.findings import personal
 from tunekeeper.data.heard import KINDS, Heard, Kind, tags_of, weigh
 from tunekeeper.data.redacting import redactor_of
 from tunekeeper.data.reviewed import preferences
@@ -198,7 +198,8 @@ def _decide(ws: Workspace, task: Model, section: Config, asked: _Asked, found: _
     heard = weigh(found.feedback, found.reviews, asked.kinds, found.requests)
     made = _made(task, section, found, heard)
     dropped, candidates = drafts.load_findings(ws, task.name), [c.example for c in made]
-    admitted = admit(before, candidates, heard, dropped, section, format=task.format, limit=asked.limit)
+    held = {c.example.id: personal(c.example, c.redacted) for c in made if c.redacted}
+    admitted = admit(before, candidates, heard, dropped, section, format=task.format, personal=held, limit=asked.limit)
     changed = bool(admitted.added or admitted.replaced)
     rows = versions.reassigned(ws, task.name, admitted.examples, before, section) if changed else before
     came = [c for c in made if c.example.id in set(admitted.added)]
@@ -270,11 +271,7 @@ def _flagged(rows: Sequence[Example], came: Sequence[Correction], task: Model, s
     fresh = {c.example.id for c in came}
     odd = [found for c in came for found in quality.examine(c.example, section, format=task.format)]
     near = [f for f in duplicates.near_duplicates(rows, section.near_duplicate) if f.id in fresh]
-    clean = [
-        finding("pii", c.example, "redacted: " + ", ".join(f"{kind} {n}" for kind, n in sorted(c.redacted.items())))
-        for c in came
-        if c.redacted
-    ]
+    clean = [personal(c.example, c.redacted) for c in came if c.redacted]
     return drafts.rows_of([*odd, *near, *clean])
 
 

@@ -24,7 +24,7 @@ from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import archives, drafts, duplicates, lines, quality, settling, split, versions
 from tunekeeper.data.config import Config
 from tunekeeper.data.examples import read_file
-from tunekeeper.data.findings import Finding, finding, place_of, row_of
+from tunekeeper.data.findings import Finding, finding, personal, place_of, row_of
 from tunekeeper.data.formats import STDIN, RawRow, read_rows, read_stdin
 from tunekeeper.data.importreport import ImportReport, Notes, Tally
 from tunekeeper.data.nearfile import TEXT, Of
@@ -198,6 +198,7 @@ def _take(work: _Import, raw: RawRow) -> None:
     example, found = redacted_example(raw.conversation, source, work.task.system, work.redactor)
     work.redacted.update(found)
     troubles = quality.examine(example, work.section, format=work.task.format)
+    troubles += [personal(example, found)] if found else []
     known = work.known.get(print_of(example.fingerprint))
     # A row that stands in the draft in spite of its trouble was brought back there.
     fatal = [t for t in troubles if known is None and quality.dropped_for(t, work.section, example)]
@@ -211,9 +212,6 @@ def _take(work: _Import, raw: RawRow) -> None:
         work.fresh.append(place)
         for trouble in troubles:
             work.notes.flag(trouble)
-        if found:
-            detail = "redacted: " + ", ".join(f"{kind} {n}" for kind, n in sorted(found.items()))
-            work.notes.flag(finding("pii", example, detail))
 
 
 def _take_again(work: _Import, tally: Tally, example: Example, known: int) -> None:
