@@ -14,10 +14,11 @@ from tunekeeper.core.registry import Registry
 from tunekeeper.engines import ENGINES, healthy
 from tunekeeper.notify.notifier import NOTIFIERS
 from tunekeeper.scoring import SCORERS, scorer
+from tunekeeper.text.names import DETECTORS
 
-SEAMS = {"engine": ENGINES, "notifier": NOTIFIERS, "scorer": SCORERS}
+SEAMS = {"engine": ENGINES, "names": DETECTORS, "notifier": NOTIFIERS, "scorer": SCORERS}
 TRIED = {"engine": examples.ENGINES, "scorer": examples.SCORERS}
-"""Seam → what is tried of it; notifiers are tried one by one in `test_notifiers`."""
+"""Seam → what is tried of it; notifiers are tried one by one in `test_notifiers`, names in `test_names`."""
 TABLES = {"jobs", "section", "limits"}
 """Tables of our own parts: nothing from elsewhere is meant to stand in them."""
 
@@ -43,7 +44,7 @@ def test_no_seam_is_without_a_check(repository: Path) -> None:
 
 @pytest.mark.parametrize("seam", SEAMS)
 def test_every_built_in_name_leads_to_something(seam: str) -> None:
-    assert all(isinstance(SEAMS[seam].load(name), type) for name in SEAMS[seam].names())
+    assert all(callable(SEAMS[seam].load(name)) for name in SEAMS[seam].names())
 
 
 MODULE = """\
