@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.patience import until
 from tunekeeper.cli.app import main
 from tunekeeper.core.nouns.data import DatasetVersion
 from tunekeeper.core.nouns.training import TrainingRun
@@ -171,3 +175,35 @@ def test_a_run_that_has_ended_cannot_be_cancelled_nor_one_without_adapter_done_a
     assert "run_1 has no adapter to compare with" in capsys.readouterr().err
     assert main(["train", "reproduce", "support-desk@v9", "--dir", str(project)]) == 2
     assert "no version of support-desk called" in capsys.readouterr().err
+
+
+@pytest.mark.real
+def test_a_run_goes_on_when_its_command_is_interrupted_and_is_ended_by_cancel(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        sys.executable,
+        "-m",
+        "tunekeeper",
+        "train",
+        "run",
+        "--model",
+        "support-desk",
+        "--dataset",
+        "d1",
+        "--dir",
+        str(project),
+    ]
+    command = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+
+    def running() -> list[dict[str, Any]]:
+        return [run for run in answer(capsys, "ls", "--dir", str(project))[1]["runs"] if run["state"] == "running"]
+
+    (begun,) = until(running)
+    command.send_signal(signal.SIGINT)
+    _, said = command.communicate(timeout=60)
+    assert command.returncode == 130
+    assert f"{begun['id']} goes on by itself; `tunekeeper train cancel {begun['id']}`" in said
+    assert running()
+    code, ended = answer(capsys, "cancel", begun["id"], "--dir", str(project))
+    assert (code, ended["state"], ended["version"]) == (0, "cancelled", None)

@@ -66,7 +66,11 @@ def run(
         with ws.state.read() as tx:
             parent = find_version(tx, model, start)
     begun = training.train(ws, found.task, section, chosen, parent=parent, recipe=changes)
-    ended = wait(ws, begun, frame.progress(f"training {model}"), rate_usd_per_hour=section.rate_usd_per_hour)
+    try:
+        ended = wait(ws, begun, frame.progress(f"training {model}"), rate_usd_per_hour=section.rate_usd_per_hour)
+    except KeyboardInterrupt:
+        frame.say(f"{begun.id} goes on by itself; `tunekeeper train cancel {begun.id}` ends it and keeps its best epoch")
+        raise
     if ended.state != "done" and ended.job is not None:
         jobs.reraise(jobs.look(ws, ended.job))
     quality = _quality(ws, ended.dataset)
