@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.patience import until
+from tunekeeper import jobs
 from tunekeeper.cli.app import main
 from tunekeeper.core.nouns.data import DatasetVersion
 from tunekeeper.core.nouns.training import TrainingRun
@@ -181,25 +182,15 @@ def test_a_run_that_has_ended_cannot_be_cancelled_nor_one_without_adapter_done_a
 def test_a_run_goes_on_when_its_command_is_interrupted_and_is_ended_by_cancel(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [
-        sys.executable,
-        "-m",
-        "tunekeeper",
-        "train",
-        "run",
-        "--model",
-        "support-desk",
-        "--dataset",
-        "d1",
-        "--dir",
-        str(project),
-    ]
-    command = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    words = ["train", "run", "--model", "support-desk", "--dataset", "d1", "--dir", str(project)]
+    command = subprocess.Popen([sys.executable, "-m", "tunekeeper", *words], stderr=subprocess.PIPE, text=True)
 
     def running() -> list[dict[str, Any]]:
         return [run for run in answer(capsys, "ls", "--dir", str(project))[1]["runs"] if run["state"] == "running"]
 
     (begun,) = until(running)
+    ws = create_workspace(project / ".tunekeeper", project=project)
+    until(lambda: jobs.look(ws, begun["job"]).detail)  # the child has said something: the command waits for it by now
     command.send_signal(signal.SIGINT)
     _, said = command.communicate(timeout=60)
     assert command.returncode == 130
