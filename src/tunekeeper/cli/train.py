@@ -69,7 +69,7 @@ def run(
     try:
         ended = wait(ws, begun, frame.progress(f"training {model}"), rate_usd_per_hour=section.rate_usd_per_hour)
     except KeyboardInterrupt:
-        frame.say(f"{begun.id} goes on by itself; `tunekeeper train cancel {begun.id}` ends it and keeps its best epoch")
+        typer.echo(f"{begun.id} goes on by itself; `tunekeeper train cancel {begun.id}` ends it and keeps its best epoch", err=True)
         raise
     if ended.state != "done" and ended.job is not None:
         jobs.reraise(jobs.look(ws, ended.job))
@@ -98,6 +98,11 @@ def plan(
     section = found.sections["training"]
     changes = read_changes(recipe) if recipe else None
     chosen = _dataset(ws, model, dataset)
+    if section.backend != "local":
+        from tunekeeper.training.backends import outline
+
+        asked = outline(ws, found.task, section, chosen, changes)
+        return frame.emit(asked, json, lambda: _outline_lines(asked))
     value = planning.plan(ws, found.task, section, chosen, continued=start is not None, recipe=changes)
     return frame.emit(planning.as_json(value), json, lambda: _plan_lines(value), code=0 if value.fits else 1)
 
@@ -335,6 +340,13 @@ def _lines(run: TrainingRun, quality: dict[str, Any] | None) -> Iterator[str]:
             yield run.kept
         yield "loss " + " ".join(f"{value:.3f}" for value in run.loss[:: max(1, len(run.loss) // 12)])
     yield from (f"note: {line}" for line in run.warnings)
+
+
+def _outline_lines(asked: dict[str, Any]) -> Iterator[str]:
+    size = "" if asked["bytes"] is None else f", {asked['bytes'] / 1e6:,.2f} MB to send"
+    yield f"{asked['backend']} would train {asked['rows']} rows{size}; nothing was begun"
+    yield from (f"{name}: {value}" for name, value in asked["asked"].items())
+    yield from (f"note: {line}" for line in asked["warnings"])
 
 
 def _plan_lines(plan: Plan) -> Iterator[str]:
