@@ -69,7 +69,8 @@ def run(
     try:
         ended = wait(ws, begun, frame.progress(f"training {model}"), rate_usd_per_hour=section.rate_usd_per_hour)
     except KeyboardInterrupt:
-        typer.echo(f"{begun.id} goes on by itself; `tunekeeper train cancel {begun.id}` ends it and keeps its best epoch", err=True)
+        way = f"`tunekeeper train cancel {begun.id}` ends it and keeps its best epoch"
+        typer.echo(f"{begun.id} goes on by itself; {way}", err=True)
         raise
     if ended.state != "done" and ended.job is not None:
         jobs.reraise(jobs.look(ws, ended.job))
