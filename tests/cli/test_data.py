@@ -110,6 +110,8 @@ def test_a_dry_run_prints_files_columns_and_reasons_and_standard_input_is_a_dash
         (("check", "--model", "desk"), "desk has no draft and no dataset"),
         (("diff", "desk/d1", "desk/d2"), "desk/d1"),
         (("export", "latest", "--out", "x"), "which model's 'latest'"),
+        (("ls", "--model", "desc"), "no model is called 'desc'"),
+        (("log", "--model", "desc"), "no model is called 'desc'"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_two(

@@ -88,7 +88,12 @@ def test_a_tag_is_taken_by_every_command_and_moves_only_when_asked(run: Run, fre
     assert run("data", "diff", "desk/live", "desk/d2")[1]["counts"]["edited"] == 1
     assert run("data", "checkout", "live", "--model", "desk", "--out", str(tmp_path / "o"))[1]["version"] == "desk/d1"
     out = str(tmp_path / "x.jsonl")
-    assert run("data", "export", "desk/live", "--out", out)[1]["rows"] == 12
+    assert (
+        run("data", "export", "desk/live", "--out", out)[1] | {"rows": 12, "version": "desk/d1"}
+        == run("data", "export", "live", "--model", "desk", "--out", out)[1]
+    )
+    assert run("data", "tag", "desk/d2", "live", "--move", "--dry-run")[1]["was"] == "desk/d1"
+    assert run("data", "show", "desk/live")[1]["version"] == "desk/d1"
     assert run("data", "tag", "desk/d2", "live", "--move")[1]["was"] == "desk/d1"
     log = run("data", "log", "--model", "desk")[1]["versions"]
     assert [(each["version"], each["tags"]) for each in log] == [("desk/d2", ["live"]), ("desk/d1", [])]
@@ -107,6 +112,8 @@ def test_a_difference_is_written_as_a_page_beside_the_answer(run: Run, freeze: C
 def test_revert_makes_the_draft_what_it_was_and_keeps_the_rest(run: Run, freeze: Callable[..., str]) -> None:
     freeze()
     freeze(T3="fine", T5=None)
+    _, would = run("data", "revert", "desk/d1", "--dry-run")
+    assert (would["kept"], would["changed"], run("data", "ls", "--model", "desk")[1]["examples"]) == ("desk/d2", True, 11)
     code, lines = run("data", "revert", "desk/d1", "--by", "ana", text=True)
     assert code == 0
     assert lines == [

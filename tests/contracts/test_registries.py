@@ -19,7 +19,7 @@ from tunekeeper.text.names import DETECTORS
 SEAMS = {"engine": ENGINES, "names": DETECTORS, "notifier": NOTIFIERS, "scorer": SCORERS}
 TRIED = {"engine": examples.ENGINES, "scorer": examples.SCORERS}
 """Seam → what is tried of it; notifiers are tried one by one in `test_notifiers`, names in `test_names`."""
-TABLES = {"jobs", "section", "limits"}
+TABLES = {"jobs", "section", "limits", "trainer"}
 """Tables of our own parts: nothing from elsewhere is meant to stand in them."""
 
 

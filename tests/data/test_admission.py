@@ -70,6 +70,18 @@ def test_the_same_words_twice_are_one_example_and_what_was_dropped_does_not_come
     assert into([], second, dropped=[{**found.lines[0], "action": "flagged"}]).added == ("b",)
 
 
+def test_a_preference_about_a_conversation_that_is_there_leaves_its_rejected_answer_with_it(heard_row: MakeExample) -> None:
+    first, pair = heard_row("a", "here", 1), heard_row("b", "here", 2, rejected="nowhere")
+    found = into([first], pair)
+    assert [(e.id, e.metadata["rejected"], e.metadata["rejected_from"]) for e in found.examples] == [
+        ("a", "nowhere", "inference:b")
+    ]
+    assert (found.added, found.replaced, found.lines) == (("a",), ("a",), ())
+    assert into(list(found.examples), pair).known == 1
+    together = into([], first, pair)
+    assert [(e.id, e.metadata.get("rejected")) for e in together.examples] == [("a", "nowhere")]
+
+
 def test_a_limit_leaves_the_rest_and_a_quota_counts_what_the_draft_has(heard_row: MakeExample) -> None:
     rows = [heard_row(f"r{i}", f"a{i}", 1, prompt=f"question {i}", user_id="u1") for i in range(6)]
     found = admit([], rows, Heard(), (), Config(), limit=4)

@@ -141,7 +141,9 @@ def test_a_glossary_is_read_from_any_usual_file(tmp_path: Path, name: str, text:
     assert checks.read_glossary(tmp_path / name) == {"Nimbus Mail": "Lumen Post"}
 
 
-@pytest.mark.parametrize(("name", "text"), [("g.yaml", "- a\n"), ("g.csv", "a,b\nc\n"), ("g.yaml", "a: [\n")])
+@pytest.mark.parametrize(
+    ("name", "text"), [("g.yaml", "- a\n"), ("g.csv", "a,b\nc\n"), ("g.yaml", "a: [\n"), ("g.csv", ""), ("g.yaml", "")]
+)
 def test_a_glossary_that_is_none_is_named(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=name.replace(".", r"\.")):

@@ -118,6 +118,18 @@ def test_a_copy_of_a_repository_is_read_by_its_parquet_or_else_its_lines(tmp_pat
     assert [row.file for row in read_rows(root)] == ["repo/data/train-00000.parquet", "repo/data/train-00001.parquet"]
 
 
+def test_of_a_folder_of_texts_every_file_is_read_and_one_in_two_kinds_once(tmp_path: Path) -> None:
+    root = tmp_path / "mixed"
+    (root / "more").mkdir(parents=True)
+    line = json.dumps({"messages": TALK}) + "\n"
+    for name in ("v1.2-a.jsonl", "v1.3-a.jsonl", "more/b.jsonl", "more/b.json"):
+        (root / name).write_text(line)
+    (root / "c.csv").write_text("question,answer\nHi,Hello\n")
+    (root / "README.md").write_text("card")
+    files = [row.file for row in read_rows(root)]
+    assert files == ["mixed/c.csv", "mixed/more/b.jsonl", "mixed/v1.2-a.jsonl", "mixed/v1.3-a.jsonl"]
+
+
 def test_an_arrow_file_in_the_file_format_is_read_as_well(tmp_path: Path) -> None:
     [row] = read_rows(arrow(tmp_path / "a.arrow", [{"messages": TALK}], stream=False))
     assert spoken(row) == SPOKEN

@@ -3,11 +3,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tunekeeper.core.errors import DataError, DiskFull
+from tunekeeper.core.errors import DataError, DiskFull, UserError
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.data import drafts
 from tunekeeper.data.findings import Finding
@@ -29,6 +30,16 @@ def test_a_row_that_is_no_json_leaves_the_old_draft_and_no_litter(ws: Workspace,
         drafts.save_draft(ws, "desk", [row("c", "d"), row("e", "f", id="bad", odd=object())])
     assert [e.messages[1]["content"] for e in drafts.load_draft(ws, "desk")] == ["a"]
     assert [path.name for path in drafts.folder(ws, "desk").iterdir()] == ["draft.jsonl"]
+
+
+def test_a_place_where_no_file_can_be_is_one_line_and_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    for path, why in ((tmp_path / "file" / "x", "Not a directory|File exists"), (tmp_path / "folder", "Is a directory")):
+        with pytest.raises(UserError, match=f"cannot be written: ({why})"):
+            drafts.write_whole(path, [b"new"])
+    assert (tmp_path / "file").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 
 def test_a_full_disk_is_one_line_and_leaves_the_old_draft(

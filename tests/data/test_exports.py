@@ -49,6 +49,35 @@ def test_openai_rows_come_back_as_the_same_examples(ws: Workspace, task: Model, 
     assert set(back) == {"a", "b", "c"}
 
 
+@pytest.mark.parametrize("format", ["openai", "sharegpt", "alpaca"])
+def test_a_json_file_is_one_list_with_a_row_a_line_and_comes_back(
+    ws: Workspace, task: Model, rows: list[Example], tmp_path: Path, format: str
+) -> None:
+    out, plain = tmp_path / "out.json", tmp_path / "out.jsonl"
+    assert export(ws, "desk/d1", format, "all", out) == export(ws, "desk/d1", format, "all", plain) == 3
+    assert json.loads(out.read_text("utf-8")) == lines(plain)
+    assert len(out.read_text("utf-8").splitlines()) == 5
+    other = create_workspace(tmp_path / "other")
+    assert data.import_files(other, task, Config(), [out]).added == 3
+
+
+@pytest.mark.parametrize("format", ["openai", "csv", "parquet", "hf"])
+def test_a_place_where_no_file_can_be_is_refused_in_one_line(
+    ws: Workspace, rows: list[Example], tmp_path: Path, format: str
+) -> None:
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(UserError, match="cannot be written"):
+        export(ws, "desk/d1", format, "all", tmp_path / "taken" / "o")
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_exported_rows_say_where_they_came_from(ws: Workspace, rows: list[Example], tmp_path: Path) -> None:
+    export(ws, "desk/d1", "openai", "all", tmp_path / "o.jsonl")
+    export(ws, "desk/d1", "dpo", "all", tmp_path / "p.jsonl")
+    found = [row["metadata"]["source"] for row in (*lines(tmp_path / "o.jsonl"), *lines(tmp_path / "p.jsonl"))]
+    assert found == ["file:x.jsonl:1"] * 4
+
+
 def test_sharegpt_rows_name_the_speakers_as_that_format_does(ws: Workspace, rows: list[Example], tmp_path: Path) -> None:
     export(ws, "latest", "sharegpt", "eval", tmp_path / "o.jsonl", model="desk")
     turns = [{"from": "system", "value": SYSTEM}, {"from": "human", "value": "b?"}, {"from": "gpt", "value": "3"}]

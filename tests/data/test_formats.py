@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import random
 import tracemalloc
 from collections.abc import Callable
@@ -35,6 +36,28 @@ def test_broken_lines_are_reported_with_their_number_and_the_others_are_read(wri
         (8, "a row must be an object, not list"),
         (9, "a NUL character at column 8"),
     ]
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    paths = [tmp_path / "a" / "x" / "t.jsonl", tmp_path / "b" / "x" / "t.jsonl", tmp_path / "u.jsonl"]
+    assert list(formats.names_of([*paths, paths[0]]).values()) == ["a/x/t.jsonl", "b/x/t.jsonl", "u.jsonl"]
+
+
+@pytest.mark.parametrize("code", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_its_mark_is_named_with_the_command_that_mends_it(tmp_path: Path, code: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes("question,answer\nHi,Hello\n".encode(code))
+    with pytest.raises(DataError, match="the text is UTF-16") as caught:
+        list(read_rows(path))
+    assert caught.value.fix == f"iconv -f UTF-16{code[-2:].upper()} -t UTF-8 rows.csv"
+
+
+def test_a_pipe_is_told_from_a_file_that_is_not_there(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rows.jsonl")
+    with pytest.raises(DataError, match="a pipe or a device, not a file"):
+        list(read_rows(tmp_path / "rows.jsonl"))
+    with pytest.raises(DataError, match="no such file"):
+        list(read_rows(tmp_path / "gone.jsonl"))
 
 
 def test_a_byte_order_mark_does_not_matter(write: Write) -> None:

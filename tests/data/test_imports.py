@@ -54,6 +54,25 @@ def test_every_dropped_row_stands_in_the_report_with_file_line_reason_and_itself
     assert reported(report)[2]["row"]["messages"][1] == {"role": "user", "content": "Why?"}
 
 
+def test_two_files_of_one_name_are_told_apart_in_every_report(ws: Workspace, task: Model, tmp_path: Path) -> None:
+    paths = [tmp_path / folder / "t.jsonl" for folder in ("one", "two")]
+    for number, path in enumerate(paths):
+        path.parent.mkdir()
+        path.write_text("nonsense\n" + json.dumps(chat(f"Question {number}?", "So it is.")) + "\n")
+    report = data.import_files(ws, task, Config(), paths)
+    assert [(each.file, each.rows, each.added) for each in report.files] == [("one/t.jsonl", 2, 1), ("two/t.jsonl", 2, 1)]
+    assert [(line["file"], line["line"]) for line in reported(report)] == [("one/t.jsonl", 1), ("two/t.jsonl", 1)]
+    assert [e.source for e in drafts.load_draft(ws, "desk")] == ["file:one/t.jsonl:2", "file:two/t.jsonl:2"]
+
+
+def test_text_in_an_old_encoding_is_refused_with_the_command_that_mends_it(ws: Workspace, task: Model, tmp_path: Path) -> None:
+    path = tmp_path / "old.csv"
+    path.write_bytes("question,answer\nWie groß?,Zwei Meter groß.\n".encode("latin-1"))
+    with pytest.raises(DataError, match="not UTF-8") as caught:
+        load(ws, task, path)
+    assert caught.value.fix == "iconv -f WINDOWS-1252 -t UTF-8 old.csv"
+
+
 def test_the_models_system_prompt_is_put_first_unless_the_row_has_its_own(ws: Workspace, task: Model, write: Write) -> None:
     own = {"messages": [{"role": "system", "content": "Mine"}, *chat("b", "c")["messages"]]}
     load(ws, task, write("rows.jsonl", [chat("a", "b"), own]))

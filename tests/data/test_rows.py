@@ -160,6 +160,7 @@ def test_who_edited_a_row_and_when_is_kept_under_one_name() -> None:
         ('{"a": "\\ud800"}', "half of a surrogate pair"),
         ('{"a": 123456789012345678901234567890}', "an integer of 30 digits"),
         ('{"a": "\x00"}', "a NUL character at column 8"),
+        ('{"a": "b\\u0000c"}', "a NUL character in a text"),
     ],
 )
 def test_json_that_could_not_be_written_again_is_refused(text: str, reason: str) -> None:

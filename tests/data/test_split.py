@@ -64,6 +64,20 @@ def test_rows_that_belong_together_stay_on_one_side(row: MakeExample, examples: 
     assert {done[f"n{i}"] for i in range(40)} == {"train", "eval"}
 
 
+@pytest.mark.parametrize("key", ["user", "user_id", "customer_id", "account_id", "session_id", "conversation"])
+def test_rows_of_one_user_or_conversation_stay_on_one_side_whatever_their_key_is_called(row: MakeExample, key: str) -> None:
+    rows = [row(f"z{i} y{i * 7} x{i * 3}?", f"answer {i}", id=f"r{i}", **{key: f"{key}{i // 4}"}) for i in range(120)]
+    done = assign(rows, {}, 0.1, 0.85)
+    on = [{e.split for e in done[place : place + 4]} for place in range(0, 120, 4)]
+    assert all(len(sides) == 1 for sides in on)
+    assert Counter(e.split for e in done)["eval"] == 12
+
+
+def test_rows_of_nobody_in_particular_do_not_belong_together(row: MakeExample) -> None:
+    rows = [row(f"z{i} y{i * 7}?", f"answer {i}", id=f"r{i}", user_id="anonymous", session_id="[EMAIL]") for i in range(100)]
+    assert Counter(e.split for e in assign(rows, {}, 0.1, 0.85))["eval"] == 10
+
+
 def test_a_new_row_joins_the_side_of_its_group(row: MakeExample) -> None:
     old = [row("Where is it?", "a", id="old")]
     new = [row("where is it", "b", id="new"), row("Something else", "c", id="other")]

@@ -96,6 +96,14 @@ def test_the_next_supervisor_adopts_a_server_that_runs(house: House):
     assert {"event": "adopted", "name": "engine-desk-blue", "pid": first.pid} in house.events
 
 
+def test_a_slot_that_somebody_else_answers_from_now_on_has_no_server_of_ours(house: House):
+    want(house)
+    house.until(lambda slot: slot.observed == "ready")
+    want(house, engine="ollama", files={}, endpoint="http://127.0.0.1:9/v1", upstream_model="desk:v1")
+    house.until(lambda slot: "engine-desk-blue" not in ending.running(house.ws.root))
+    assert (house.slot().observed, house.slot().pid) == ("ready", None)
+
+
 def test_an_outside_endpoint_is_left_alone(house: House):
     want(house, engine="openai", files={}, endpoint="http://127.0.0.1:9/v1")
     house.engines.reconcile()

@@ -77,6 +77,7 @@ def test_each_line_alone_stops_a_deployment(changes: dict[str, Any], rule: str) 
         {"drilled_days": 31.0},
         {"phases": 0, "strategy": "blue-green"},
         {"on_call": "Ana"},
+        {"parity": None, "hosted": True},
     ],
 )
 def test_what_does_not_stop_it(changes: dict[str, Any]) -> None:

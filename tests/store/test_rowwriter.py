@@ -73,3 +73,30 @@ def test_many_rows_go_into_several_packs_with_each_side_in_order(store: Rows, mo
     assert len(store.open(kept.manifest).manifest.packs) > 5
     for side in SIDES:
         assert [*store.lines(kept.manifest, side)] == [line for line, on in rows if on == side]
+
+
+def test_pieces_that_were_stored_by_themselves_become_the_version_that_they_are_together(store: Rows) -> None:
+    def split(run: bytes) -> list[tuple[bytes, str]]:
+        return [(line + b"\n", "eval" if line.endswith(b"5") else "train") for line in run.splitlines()]
+
+    runs = [b"row %d\nrow %d\n" % (n, n % 7) for n in range(30)]
+    pieces = [store.keep_piece(runs[a : a + 10], split, as_is) for a in (0, 10, 20)]
+    kept = store.join(pieces)
+    rows = [row for run in runs for row in split(run)]
+    assert kept.digest == content_digest(rows, SIDES)
+    for side in SIDES:
+        assert [*store.lines(kept.manifest, side)] == [line for line, on in rows if on == side]
+    sides = store.open(kept.manifest).manifest.sides
+    assert len({int(n) for each in sides.values() for n in each}) == len(set(rows)), "a row has one number wherever it stands"
+    assert store.keep_runs(iter(runs), split, as_is, [kept.manifest]) == kept
+    assert store.join(pieces) == kept
+    twice = store.join([pieces[0], pieces[0]])
+    assert len(store.open(twice.manifest).manifest.packs) == 1
+
+
+def test_a_row_that_was_erased_is_not_what_a_new_one_is_taken_for(store: Rows) -> None:
+    first = store.keep(lines(*range(1, 10)), as_is)
+    store.erase([first.manifest], lambda line: ("t3", None) if line == b'{"id":"t3"}' else None)
+    again = store.keep(lines(*range(1, 10)), as_is, [first.manifest])
+    assert [*store.lines(again.manifest, "train")] == [line for line, side in lines(*range(1, 10)) if side == "train"]
+    assert again.digest == first.digest

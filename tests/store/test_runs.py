@@ -25,13 +25,13 @@ class Store:
     def keep(self, lines: list[Line], *known: str) -> Kept:
         """Runs of three lines, each with its side behind it."""
         whole = [line[:-1] + b" " + side.encode() + b"\n" for line, side in lines]
-        runs = [whole[i : i + 3] for i in range(0, len(whole), 3)]
+        runs = [b"".join(whole[i : i + 3]) for i in range(0, len(whole), 3)]
         return self.rows.keep_runs(iter(runs), self.split, lambda line: (line, MARK), known)
 
-    def split(self, run: list[bytes]) -> Iterator[Line]:
+    def split(self, run: bytes) -> Iterator[Line]:
         self.opened += 1
-        for line in run:
-            text, _, side = line[:-1].rpartition(b" ")
+        for line in run.splitlines():
+            text, _, side = line.rpartition(b" ")
             yield text + b"\n", side.decode()
 
 

@@ -129,7 +129,10 @@ def test_each_epoch_leaves_its_adapter_its_curve_and_what_it_answers(tmp_path: P
         folder = tmp_path / "work/epochs" / str(epoch)
         answers = [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
         assert [line["id"] for line in answers] == ["q0", "q1", "q2"]
-        assert len(json.loads((folder / "curve.json").read_text())["eval_loss"]) == epoch
+        curve = json.loads((folder / "curve.json").read_text())
+        assert len(curve["eval_loss"]) == epoch
+        assert curve["seconds"] > 0
+        assert curve["cpu_seconds"] > 0
     assert answers[0]["answer"] == ANSWER
     assert not list((tmp_path / "work/epochs").glob(".*")), "no epoch is left half-written"
 

@@ -98,10 +98,12 @@ def export(
 
     Example: tunekeeper data export latest --model support-desk --format sharegpt --split train --out train.jsonl
     """
-    from tunekeeper.data import exports
+    from tunekeeper.data import exports, versions
 
-    rows = exports.export(frame.workspace(dir), version, format, split, out, model=model)
-    answer = {"version": version, "format": format, "split": split, "rows": rows, "path": str(out)}
+    ws = frame.workspace(dir)
+    name = version if version == "draft" else versions.resolve(ws, version, model).id
+    rows = exports.export(ws, name, format, split, out, model=model)
+    answer = {"version": name, "format": format, "split": split, "rows": rows, "path": str(out)}
     return frame.emit(answer, json, f"wrote {rows} rows to {out}")
 
 
@@ -116,6 +118,8 @@ def log(model: frame.Model, dir: frame.Dir = None, json: frame.Json = False) -> 
 
     ws = frame.workspace(dir)
     found = [(v, erased_examples(ws, v), tags.tags_of(ws, v)) for v in versions.log(ws, model)]
+    if not found:
+        frame.project(dir)[1].model(model)  # a model that is not there is none without versions
     rows = [
         (
             v.id,

@@ -115,6 +115,8 @@ def ls(
 
     ws = frame.workspace(dir)
     found = versions.ls(ws, model)
+    if not found.examples and found.parent is None:
+        frame.project(dir)[1].model(model)  # a model that is not there is no empty one
     state = "changed since" if found.changed and found.parent else "the same as" if found.parent else "never frozen"
     lines = [f"{found.examples} rows ({found.train} to learn from, {found.eval} held out), {state} {found.parent or ''}".rstrip()]
     answer: dict[str, Any] = {each.name: getattr(found, each.name) for each in dataclasses.fields(found)}

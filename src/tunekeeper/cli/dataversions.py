@@ -75,6 +75,7 @@ def tag(
     move: Annotated[bool, typer.Option("--move", help="Take the name from the version that has it.")] = False,
     by: By = "data",
     model: OptionalModel = None,
+    dry_run: frame.DryRun = False,
     dir: frame.Dir = None,
     json: frame.Json = False,
 ) -> int:
@@ -85,13 +86,19 @@ def tag(
     from tunekeeper.data import tags, versions
 
     ws = frame.workspace(dir)
-    found = tags.tag(ws, versions.resolve(ws, version, model), name, move=move, by=by)
-    return frame.emit(found, json, f"{found.tag} is {found.version}" + (f", was {found.was}" if found.was else ""))
+    found = tags.tag(ws, versions.resolve(ws, version, model), name, move=move, dry_run=dry_run, by=by)
+    word = "would be" if dry_run else "is"
+    return frame.emit(found, json, f"{found.tag} {word} {found.version}" + (f", was {found.was}" if found.was else ""))
 
 
 @app.command("revert")
 def revert(
-    version: Version, by: By = "data", model: OptionalModel = None, dir: frame.Dir = None, json: frame.Json = False
+    version: Version,
+    by: By = "data",
+    model: OptionalModel = None,
+    dry_run: frame.DryRun = False,
+    dir: frame.Dir = None,
+    json: frame.Json = False,
 ) -> int:
     """Make the draft what a version held; what the draft held is kept as a version.
 
@@ -99,7 +106,9 @@ def revert(
     """
     from tunekeeper.data.revert import revert
 
-    done = revert(frame.workspace(dir), version, model=model, by=by)
+    done = revert(frame.workspace(dir), version, model=model, dry_run=dry_run, by=by)
+    if dry_run and done.changed:
+        return frame.emit(done, json, f"would make the draft of {done.model} what {done.version} held: {done.examples} rows")
     return frame.emit(done, json, lambda: _replaced(done, f"what {done.version} held"))
 
 

@@ -1,4 +1,4 @@
-"""`tunekeeper export`: gguf, parity, inspect, verify; of a project's versions, or of files from elsewhere."""
+"""`tunekeeper export`: gguf, parity, ollama, inspect, verify; of a project's versions, or of files from elsewhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunekeeper.cli import frame
+from tunekeeper.cli import exportollama, frame
 from tunekeeper.core.errors import NotFound, UserError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def gguf(
         return _from_files(checkpoint, adapter, kind or "Q4_K_M", out, adapter_only=adapter_only, dry_run=dry_run, json=json)
     if adapter is not None or adapter_only:
         raise UserError("--adapter and --adapter-only go with --checkpoint", fix="add --checkpoint FOLDER")
-    ws, found = _version(dir, model, version)
+    ws, found = version_of(dir, model, version)
     if dry_run:
         return frame.emit({"version": found.id, "out": str(out)}, json, [f"would write {found.id} to {out}"])
     artifact = artifact_of(ws, dir, found, kind)
@@ -118,7 +118,7 @@ def parity(
         return _say_parity(files.parity_of_folder(checkpoint, adapter, artifact, prompts=prompts), json)
     from tunekeeper.deployment.exporting import check_quantization
 
-    ws, found = _version(dir, model, version)
+    ws, found = version_of(dir, model, version)
     made = artifact_of(ws, dir, found, check_quantization(quant) if quant else None)
     if made.parity is None:
         raise NotFound(f"{found.id} was not compared with training", fix=f"tunekeeper export gguf {found.name} --out FILE")
@@ -129,6 +129,9 @@ def _say_parity(found: Parity, json: bool) -> int:
     verdict = f"{found.verdict.upper()}{f' at {found.layer}' if found.layer else ''}"
     lines = [verdict, *(f"  {'ok  ' if check.ok else 'DIFF'} {check.layer}: {check.detail}" for check in found.checks)]
     return frame.emit(found, json, lines, code=EXITS[found.verdict])
+
+
+app.registered_commands.extend(exportollama.app.registered_commands)
 
 
 @app.command("inspect")
@@ -165,7 +168,7 @@ def _within(dir: Path | None, path: Path) -> Path:
     return path if dir is None or path.exists() else dir / path
 
 
-def _version(dir: Path | None, model: str | None, name: str | None) -> tuple[Workspace, Version]:
+def version_of(dir: Path | None, model: str | None, name: str | None) -> tuple[Workspace, Version]:
     """The project's version called `name`: its id, its name, or a beginning that no other shares. Raises NotFound."""
     from tunekeeper.store.ledgers.versions import find_versions
 

@@ -14,6 +14,7 @@ from tunekeeper.data.config import Config
 from tunekeeper.data.examples import answer_key, created_of
 from tunekeeper.data.findings import Finding, as_row, finding, row_of
 from tunekeeper.data.heard import Heard, origin_of
+from tunekeeper.data.preferences import FROM, with_rejected
 from tunekeeper.data.terms import fingerprints_of
 from tunekeeper.text.fingerprints import fingerprint
 
@@ -183,13 +184,19 @@ def _sift(
 ) -> None:
     known = {print: e.id for e in draft for print in fingerprints_of(e)}
     by_id = {e.id: e for e in draft}
+    twins = dict(by_id)
     quota = Quota(draft, work.section.collect_per_user)
     for example in candidates:
         earlier = by_id.get(example.id)
         stands = known.get(example.fingerprint)
         older = earlier is not None and said_at(earlier) >= said_at(example)
-        if older or stands == example.id or (example.id, example.fingerprint) in gone:
+        twin = twins.get(stands) if stands is not None and stands != example.id else None
+        heard = twin is not None and twin.metadata.get(FROM) == example.source
+        if older or heard or stands == example.id or (example.id, example.fingerprint) in gone:
             work.known += 1
+        elif twin is not None and (taught := with_rejected(twin, example)) is not None:
+            twins[taught.id] = taught
+            work.fresh = [*(e for e in work.fresh if e.id != taught.id), taught]
         elif limit is not None and len(work.fresh) >= limit:
             work.left.append(example.id)
         elif stands is not None:
@@ -201,6 +208,7 @@ def _sift(
             work.over_ids.append(example.id)
         else:
             known[example.fingerprint] = example.id
+            twins[example.id] = example
             work.fresh.append(example)
 
 

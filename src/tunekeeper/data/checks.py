@@ -240,16 +240,24 @@ def read_glossary(path: Path) -> dict[str, str]:
     """
     try:
         text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
-    if path.suffix.casefold() in (".csv", ".tsv"):
-        return _glossary_table(path, text)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}", fix="check the path") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not UTF-8", fix="save it as UTF-8") from None
+    terms = _glossary_table(path, text) if path.suffix.casefold() in (".csv", ".tsv") else _glossary_mapping(path, text)
+    if not terms:
+        raise DataError(f"{path.name}: a glossary without a term", fix="write lines such as `Old Name: New Name`")
+    return terms
+
+
+def _glossary_mapping(path: Path, text: str) -> dict[str, str]:
     import yaml
 
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise DataError(f"{path.name}: {' '.join(str(error).split())}") from None
+    value = {} if value is None else value
     if not isinstance(value, dict) or not all(isinstance(item, str) for pair in value.items() for item in pair):
         raise DataError(f"{path.name}: a glossary maps old terms to new ones", fix="write lines such as `Old Name: New Name`")
     return value

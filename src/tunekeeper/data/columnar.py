@@ -25,8 +25,8 @@ _DAMAGE = (OSError, ValueError, TypeError, LookupError, RuntimeError, MemoryErro
 """What pyarrow's errors are made of."""
 NumberedRow = tuple[int, dict[str, Any] | None]
 """A row's number from 1 and its cells that hold something; None for a row above the limit."""
-SUFFIXES = (".parquet", ".arrow", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".zst", ".gz", ".xlsx")
-"""Kinds of files taken from a dataset folder, the first kind that is there."""
+SUFFIXES = (".parquet", ".arrow", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".zst", ".gz", ".xlsx", ".zip")
+"""Kinds of files taken from a dataset folder. Of a file that is there in several kinds, the first of them."""
 _NOT_ROWS = ("state.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json")
 
 
@@ -156,7 +156,8 @@ def _plain(value: Any) -> Any:
 
 
 def shards(folder: Path) -> list[Path]:
-    """The files with rows of a dataset folder, in order: what `save_to_disk` of Hugging Face wrote, or a copy of its repository.
+    """The files with rows of a dataset folder, in order: what `save_to_disk` of Hugging Face wrote, or a copy of its repository;
+    of any other folder every file of a kind that can be read.
 
     Raises DataError for a folder with neither, and for a state that names a file outside its folder.
     """
@@ -171,11 +172,24 @@ def shards(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
     found = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path, folder))
+    kinds = [path.suffix.casefold() for path in found]
+    columnar = next((kind for kind in SUFFIXES[:2] if kind in kinds), None)
+    if columnar is not None:  # a repository of Hugging Face: what else lies there says the same, or what it is
+        return [path for path, kind in zip(found, kinds, strict=True) if kind == columnar]
+    chosen: dict[Path, Path] = {}
     for suffix in SUFFIXES:
-        chosen = [path for path in found if path.suffix.casefold() == suffix]
-        if chosen:
-            return chosen
+        for path in (path for path, kind in zip(found, kinds, strict=True) if kind == suffix):
+            chosen.setdefault(_bare(path), path)
+    if chosen:
+        return sorted(chosen.values())
     raise DataError(f"{folder.name}: no file with rows in this folder", fix=f"give a folder with {', '.join(SUFFIXES[:3])}")
+
+
+def _bare(path: Path) -> Path:
+    """The path without the endings that say of which kind it is."""
+    while path.suffix.casefold() in SUFFIXES:
+        path = path.with_suffix("")
+    return path
 
 
 def _hidden(path: Path, folder: Path) -> bool:

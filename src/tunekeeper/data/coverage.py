@@ -7,17 +7,13 @@ from collections.abc import Iterable, Sequence
 
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.data.duplicates import similar_pairs
-from tunekeeper.data.examples import topic_of
+from tunekeeper.data.examples import TALK_KEYS, USER_KEYS, tells, topic_of
 from tunekeeper.data.findings import Finding, finding
 from tunekeeper.text.fingerprints import prompt_key, prompt_of
 from tunekeeper.text.vocabulary import content_words, document_frequency
 
 MOST_TOPICS = 20
 """Topics that are named on each side."""
-TALK_KEYS = ("conversation_id", "conversation", "session_id", "thread_id")
-USER_KEYS = ("user_id", "user", "customer_id", "account_id")
-NOBODY = ("", "0", "-1", "none", "null", "unknown", "anonymous", "guest", "n/a", "false", "true")
-"""Values that name no user and no conversation."""
 
 
 def leaks(train: Sequence[Example], held: Sequence[Example], threshold: float, *, where: str) -> list[Finding]:
@@ -47,7 +43,7 @@ def leaks(train: Sequence[Example], held: Sequence[Example], threshold: float, *
 
 def names_of(rows: Iterable[Example]) -> set[tuple[str, str]]:
     """What may give a held-out row away besides its prompt: (key, value) of the conversations and users of rows."""
-    return {(key, str(e.metadata[key])) for e in rows for key in (*TALK_KEYS, *USER_KEYS) if _tells(e.metadata.get(key))}
+    return {(key, str(e.metadata[key])) for e in rows for key in (*TALK_KEYS, *USER_KEYS) if tells(e.metadata.get(key))}
 
 
 def _nearest(train: Sequence[Example], held: Sequence[Example], threshold: float) -> dict[int, tuple[float, int]]:
@@ -69,17 +65,12 @@ def _nearest(train: Sequence[Example], held: Sequence[Example], threshold: float
 
 def _named(rows: Sequence[Example], keys: Sequence[str]) -> dict[tuple[str, str], Example]:
     """Key and value → the first row with it."""
-    return {(key, str(e.metadata[key])): e for e in reversed(rows) for key in keys if _tells(e.metadata.get(key))}
+    return {(key, str(e.metadata[key])): e for e in reversed(rows) for key in keys if tells(e.metadata.get(key))}
 
 
 def _shared(row: Example, named: dict[tuple[str, str], Example], keys: Sequence[str]) -> Example | None:
-    mine = ((key, str(row.metadata[key])) for key in keys if _tells(row.metadata.get(key)))
+    mine = ((key, str(row.metadata[key])) for key in keys if tells(row.metadata.get(key)))
     return next((named[each] for each in mine if each in named), None)
-
-
-def _tells(value: object) -> bool:
-    """Whether a value names one conversation or one user: a word for nobody, and what redaction left, names many."""
-    return isinstance(value, str | int) and str(value).strip().casefold() not in NOBODY and not str(value).startswith("[")
 
 
 def uncovered(rows: Sequence[Example], held: Sequence[Example], share: float, *, where: str) -> list[Finding]:

@@ -6,11 +6,12 @@ the dropped row itself, so that nothing is lost). Each is written whole or not a
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from tunekeeper.data.findings import Finding, as_row
 from tunekeeper.workspace import Workspace
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_NO_SPACE = 28
+_NO_SPACE = errno.ENOSPC
+_NO_PLACE = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
+"""Why no file can be written at a place that somebody named."""
 LOCK_SECONDS = 10.0
 
 
@@ -34,7 +37,7 @@ def folder(ws: Workspace, model: str) -> Path:
     return ws.path("data", model)
 
 
-@contextmanager
+@contextlib.contextmanager
 def locked(ws: Workspace, model: str, seconds: float = LOCK_SECONDS) -> Iterator[Path]:
     """Hold the draft's lock; gives its folder. Raises Busy after `seconds` (real ones)."""
     place = folder(ws, model)
@@ -121,19 +124,29 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
-    """Write a file that appears whole or not at all. Raises DiskFull."""
+    """Write a file that appears whole or not at all. Raises DiskFull, and UserError where no file can be written."""
     part = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("xb", buffering=1 << 20) as file:
+                for piece in pieces:
+                    file.write(piece)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What keeps `path` from being written becomes one line: DiskFull, or UserError where no file can be."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("xb") as file:
-            for piece in pieces:
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        yield
     except OSError as error:
         if error.errno == _NO_SPACE:
             raise DiskFull(f"no room left for {path.name}", fix="free some space and repeat the command") from None
+        if error.errno in _NO_PLACE:
+            raise UserError(f"{path}: cannot be written: {error.strerror}", fix="choose another place") from None
         raise
-    finally:
-        part.unlink(missing_ok=True)

@@ -16,7 +16,12 @@ from tunekeeper.data.rows import Conversation
 from tunekeeper.text.fingerprints import answer_of, fingerprint, normalise, prompt_key, text_of
 
 TOPIC_KEYS = ("category", "topic", "intent", "label")
-GROUP_KEYS = ("conversation_id", "conversation", "session_id", "thread_id", "user_id")
+TALK_KEYS = ("conversation_id", "conversation", "session_id", "thread_id")
+USER_KEYS = ("user_id", "user", "customer_id", "account_id")
+GROUP_KEYS = (*TALK_KEYS, *USER_KEYS)
+"""Metadata whose value rows of one conversation or one user share: they stay on one side."""
+NOBODY = ("", "0", "-1", "none", "null", "unknown", "anonymous", "guest", "n/a", "false", "true")
+"""Values that name no user and no conversation."""
 LINE = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 """How a row is written: sorted keys, a line end."""
 
@@ -118,6 +123,11 @@ def question_key(example: Example) -> str:
     system = "\n".join(text_of(m.get("content")) for m in example.messages if m.get("role") in ("system", "developer"))
     tools = json.dumps(example.tools, sort_keys=True) if example.tools else ""
     return "\x00".join((normalise(system), prompt_key(example.messages), tools))
+
+
+def tells(value: object) -> bool:
+    """Whether a value names one conversation or one user: a word for nobody, and what redaction left, names many."""
+    return isinstance(value, str | int) and str(value).strip().casefold() not in NOBODY and not str(value).startswith("[")
 
 
 def topic_of(example: Example) -> str:

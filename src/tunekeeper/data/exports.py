@@ -59,15 +59,18 @@ def export(ws: Workspace, name: str, format: str, split: str, out: Path, *, mode
 
 def _jsonl(shape: Callable[[Example], dict[str, Any] | None]) -> Callable[[Rows, Path], int]:
     def write(rows: Rows, out: Path) -> int:
-        count = 0
+        count, as_list = 0, out.suffix.casefold() == ".json"  # one list then, still a row a line
 
         def lines() -> Iterator[bytes]:
             nonlocal count
             for row in filter(None, map(shape, rows())):
+                begin, end = (b",\n" if count else b"[\n", b"") if as_list else (b"", b"\n")
                 count += 1
-                yield orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+                yield begin + orjson.dumps(row) + end
             if not count:
                 raise DataError("no row has a rejected answer beside the good one", fix="export with --format openai")
+            if as_list:
+                yield b"\n]\n"
 
         drafts.write_whole(out, lines())
         return count
@@ -105,7 +108,13 @@ def openai_row(example: Example) -> dict[str, Any]:
         row["tools"] = list(example.tools)
     if example.weight != 1.0:
         row["weight"] = example.weight
-    return row | {"metadata": {**example.metadata, "id": example.id}}
+    return row | {"metadata": _provenance(example)}
+
+
+def _provenance(example: Example) -> dict[str, Any]:
+    """The row's metadata, its id and where it came from; a `source` of its own stays."""
+    origin = {"source": example.source} if example.source else {}
+    return {**origin, **example.metadata, "id": example.id}
 
 
 def sharegpt_row(example: Example) -> dict[str, Any]:
@@ -162,7 +171,7 @@ def dpo_row(example: Example) -> dict[str, Any] | None:
         "input": asked,
         "preferred_output": [example.messages[-1]],
         "non_preferred_output": [{"role": "assistant", "content": rejected}],
-        "metadata": {"id": example.id},
+        "metadata": {"id": example.id, **({"source": example.source} if example.source else {})},
     }
 
 
@@ -173,18 +182,19 @@ def _parquet(rows: Rows, out: Path) -> int:
     except ImportError:
         raise MissingExtra("pyarrow is not installed", fix="pip install pyarrow") from None
 
-    out.parent.mkdir(parents=True, exist_ok=True)
     texts = ("id", "split", "messages", "tools", "metadata", "fingerprint", "source")
     schema = pa.schema([*((name, pa.string()) for name in texts), ("weight", pa.float64())])
     part, source, count = out.with_name(f".{out.name}.{os.getpid()}"), rows(), 0
-    try:
-        with pq.ParquetWriter(part, schema, compression="zstd") as writer:
-            while batch := list(itertools.islice(source, BATCH)):
-                writer.write_table(pa.Table.from_pylist([_flat(example) for example in batch], schema=schema))
-                count += len(batch)
-        os.replace(part, out)
-    finally:
-        part.unlink(missing_ok=True)
+    with drafts.writing(out):
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            with pq.ParquetWriter(part, schema, compression="zstd") as writer:
+                while batch := list(itertools.islice(source, BATCH)):
+                    writer.write_table(pa.Table.from_pylist([_flat(example) for example in batch], schema=schema))
+                    count += len(batch)
+            os.replace(part, out)
+        finally:
+            part.unlink(missing_ok=True)
     return count
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -89,14 +89,27 @@ class Peek:
     """The first rows that can be read, each with its line."""
 
 
-def read_rows(path: Path, mapping: Mapping[str, str] | None = None) -> Iterator[RawRow]:
+def read_rows(path: Path, mapping: Mapping[str, str] | None = None, name: str | None = None) -> Iterator[RawRow]:
     """The rows of a file, an archive or a dataset folder, in order. `mapping`: role → column (`user`, `assistant`, `system`, …).
-    `FILE.xlsx#SHEET` names a sheet.
+    `FILE.xlsx#SHEET` names a sheet. `name`: what it is called in reports, else its own name.
 
     Raises DataError for a file that is missing, empty, of another kind, unpacks to too much, or lacks a column; DiskFull.
     """
-    for source in _sources(path):
+    for source in _sources(path, name):
         yield from _read(source, mapping or {})
+
+
+def names_of(paths: Sequence[Path]) -> dict[Path, str]:
+    """What each file is called in reports: its name, with as many of its folders before it as tell it from another one."""
+    alike: dict[str, list[Path]] = {}
+    for path in dict.fromkeys(paths):
+        alike.setdefault(path.name if path.name not in ("", "..") else path.resolve().name, []).append(path)
+    names: dict[Path, str] = {}
+    for name, those in alike.items():
+        ends = [path.absolute().parts for path in those]
+        deep = next((n for n in range(1, 64) if len({end[-n:] for end in ends}) == len(ends)), 64)
+        names |= {path: "/".join(end[-deep:]) if deep > 1 else name for path, end in zip(those, ends, strict=True)}
+    return names
 
 
 def read_stdin(stream: BinaryIO, mapping: Mapping[str, str] | None = None) -> Iterator[RawRow]:
@@ -139,20 +152,26 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, row
 
 
-def _sources(path: Path) -> Iterator[_Source]:
+def _sources(path: Path, name: str | None = None) -> Iterator[_Source]:
     if path.is_dir():
         for shard in columnar.shards(path):
-            yield from _files(shard, f"{path.resolve().name}/{shard.relative_to(path).as_posix()}")
+            yield from _files(shard, f"{name or path.resolve().name}/{shard.relative_to(path).as_posix()}")
         return
-    base, mark, sheet = path.name.rpartition("#")
+    called = name or path.name
+    base, mark, sheet = called.rpartition("#")
     named = bool(mark) and not path.exists() and Path(base).suffix.casefold() in (".xlsx", ".xlsm")
-    yield from _files(path.with_name(base) if named else path, base if named else path.name, sheet if named else None)
+    file = path.with_name(path.name.rpartition("#")[0]) if named else path
+    yield from _files(file, base if named else called, sheet if named else None)
 
 
 def _files(path: Path, name: str, sheet: str | None = None) -> Iterator[_Source]:
     """The file itself, or what is packed in it, one after the other."""
     kind = path.suffix.casefold()
     if not path.is_file():
+        if path.exists():
+            raise DataError(
+                f"{path}: a pipe or a device, not a file", fix="let it be standard input: … | tunekeeper data import -"
+            )
         raise DataError(f"{path}: no such file", fix="check the path")
     if kind == ".zip":
         for entry, place in archives.tables(path, name, _PACKED):
@@ -214,8 +233,14 @@ def _inspect(path: Path, name: str, *, binary: bool = False, packed: bool = Fals
     for magic, kind in _MAGIC.items():
         if head.startswith(magic):
             raise DataError(f"{name}: this is {kind}, not text", fix="name it by what it is, or unpack or export it to .jsonl")
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{name}: the text is UTF-16", fix=f"iconv -f UTF-16 -t UTF-8 {name}")
+    wide = len(head) > 3 and any(head) and not (any(head[::2]) and any(head[1::2]))  # every other byte is zero
+    if wide or head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(f"{name}: the text is UTF-16", fix=f"iconv -f UTF-16{_order(head)} -t UTF-8 {name}")
+
+
+def _order(head: bytes) -> str:
+    """The order of the bytes of UTF-16 that begins without a mark; nothing where the mark says it."""
+    return "" if head[0] in (0xFE, 0xFF) else "BE" if head[0] == 0 else "LE"
 
 
 def _read_lines(path: Path, name: str, mapping: Mapping[str, str]) -> Iterator[RawRow]:

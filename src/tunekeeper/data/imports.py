@@ -25,9 +25,10 @@ from tunekeeper.data import archives, drafts, duplicates, lines, quality, settli
 from tunekeeper.data.config import Config
 from tunekeeper.data.examples import read_file
 from tunekeeper.data.findings import Finding, finding, personal, place_of, row_of
-from tunekeeper.data.formats import STDIN, RawRow, read_rows, read_stdin
+from tunekeeper.data.formats import STDIN, RawRow, names_of, read_rows, read_stdin
 from tunekeeper.data.importreport import ImportReport, Notes, Tally
 from tunekeeper.data.nearfile import TEXT, Of
+from tunekeeper.data.preferences import FROM, with_rejected
 from tunekeeper.data.redacting import redactor_of
 from tunekeeper.data.rows import check_mapping
 from tunekeeper.data.shelf import Shelf, print_of
@@ -118,10 +119,11 @@ def import_files(
 def _rows(
     paths: Sequence[Path], columns: Mapping[str, str], by_file: Mapping[Path, Mapping[str, str]], stdin: BinaryIO | None
 ) -> Iterator[RawRow]:
+    names = names_of(paths)
     for path in paths:
         told = {**columns, **by_file.get(path, {})}
         if path != STDIN:
-            yield from read_rows(path, told)
+            yield from read_rows(path, told, names[path])
         elif stdin is None:
             raise DataError("-: there is no standard input here", fix="give a file")
         else:
@@ -217,18 +219,35 @@ def _take(work: _Import, raw: RawRow) -> None:
 def _take_again(work: _Import, tally: Tally, example: Example, known: int) -> None:
     work.repeats[print_of(example.fingerprint)] += 1
     source, id = work.shelf.sources[known], work.shelf.ids[known]
-    if source == example.source or (id == example.id and not id.startswith("ex_")):
+    came_from, taught = _teach(work, known, example)
+    if example.source in (source, came_from) or (id == example.id and not id.startswith("ex_")):
         tally.present += 1
         work.present.append(work.shelf.add(example))
     else:
-        work.notes.drop(finding("exact_duplicate", example, "the same conversation", of=id), None)
+        detail = "the same conversation" + (", which keeps the answer that was rejected here" if taught else "")
+        work.notes.drop(finding("exact_duplicate", example, detail, of=id), None)
+
+
+def _teach(work: _Import, known: int, example: Example) -> tuple[str | None, bool]:
+    """A preference about a conversation that is there: its rejected answer goes to that row. Gives where the row's rejected
+    answer came from, and whether it is new."""
+    if "rejected" not in example.metadata:
+        return None, False
+    work.shelf.file.flush()
+    row = work.shelf.example(known)
+    taught = with_rejected(row, example)
+    if taught is not None:
+        work.shelf.amend(known, taught)
+    return row.metadata.get(FROM), taught is not None
 
 
 def _refuse_all_broken(work: _Import, paths: Sequence[Path]) -> None:
     if work.rows == 0:
         raise DataError(f"{', '.join(p.name for p in paths)}: no rows")
     if work.notes.dropped["broken"] == work.rows:
-        raise DataError(f"{work.notes.broken[0]}; none of the {work.rows} rows can be read")
+        why = work.notes.broken[0]
+        fix = f"iconv -f WINDOWS-1252 -t UTF-8 {why.partition(':')[0]}" if "not UTF-8" in why else None
+        raise DataError(f"{why}; none of the {work.rows} rows can be read", fix=fix)
 
 
 # ---- decisions ----

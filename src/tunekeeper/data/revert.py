@@ -36,21 +36,29 @@ class Replaced:
     """Whether the draft held something else before."""
 
 
-def revert(ws: Workspace, name: str, *, model: str | None = None, by: str = "data") -> Replaced:
+def revert(ws: Workspace, name: str, *, model: str | None = None, dry_run: bool = False, by: str = "data") -> Replaced:
     """Make the draft what the version `name` holds, with its sides; the version itself and those after it stay.
 
-    What the draft held is frozen first, unless a version holds just that. Doing it again changes nothing. Raises NotFound, Busy,
-    DataError (every row of the version was erased).
+    What the draft held is frozen first, unless a version holds just that. Doing it again changes nothing. `dry_run`: only say
+    what would change, `kept` then being a version that is there already. Raises NotFound, Busy, DataError (every row of the
+    version was erased).
     """
     version = versions.resolve(ws, name, model)
     with drafts.locked(ws, version.model):
         if next(versions.read_lines(ws, version), None) is None:
             raise DataError(f"every row of {version.id} was erased", fix=f"tunekeeper data log --model {version.model}")
-        return replace_draft(ws, version, lambda: versions.read_lines(ws, version), {"reverted_to": version.id}, by=by)
+        origin = {"reverted_to": version.id}
+        return replace_draft(ws, version, lambda: versions.read_lines(ws, version), origin, by=by, dry_run=dry_run)
 
 
 def replace_draft(
-    ws: Workspace, version: DatasetVersion, rows: Callable[[], Iterable[Line]], origin: dict[str, Any], *, by: str
+    ws: Workspace,
+    version: DatasetVersion,
+    rows: Callable[[], Iterable[Line]],
+    origin: dict[str, Any],
+    *,
+    by: str,
+    dry_run: bool = False,
 ) -> Replaced:
     """Put `rows` (asked for more than once) in the place of the draft of `version`'s model, after what it holds was kept; the
     caller holds its lock.
@@ -62,10 +70,13 @@ def replace_draft(
     counts = Counter(side for _, side in rows())
     changed = held != versions.digest_of(rows())
     kept = None
-    if changed:
+    if changed and dry_run:
+        kept = _known(ws, version.model, held)
+    elif changed:
         kept = _keep(ws, version.model, draft, held, by=by)
         drafts.write_whole(draft, (lines.for_draft(line, side) for line, side in rows()))
-    versions.save_origin(ws, version.model, {**origin, "kept": kept, "by": by, "at": ws.clock.utc().isoformat()})
+    if not dry_run:
+        versions.save_origin(ws, version.model, {**origin, "kept": kept, "by": by, "at": ws.clock.utc().isoformat()})
     return Replaced(
         model=version.model,
         version=version.id,
@@ -81,6 +92,10 @@ def _keep(ws: Workspace, model: str, draft: Path, digest: str, *, by: str) -> st
     """The version that holds what the draft holds; None for an empty one."""
     if next(lines.of_draft(draft), None) is None:
         return None
-    same = (each for each in versions.log(ws, model) if each.digest == digest and not erased_examples(ws, each))
-    known = next(same, None)
-    return known.id if known is not None else versions.keep_rows(ws, model, lines.of_draft(draft), by=by).id
+    return _known(ws, model, digest) or versions.keep_rows(ws, model, lines.of_draft(draft), by=by).id
+
+
+def _known(ws: Workspace, model: str, digest: str) -> str | None:
+    """The newest version with these rows, of which none was erased."""
+    same = (each.id for each in versions.log(ws, model) if each.digest == digest and not erased_examples(ws, each))
+    return next(same, None)

@@ -1,8 +1,7 @@
 """Shapes of a row: what the ecosystem writes, turned into chat messages.
 
-OpenAI chat (`messages`), ShareGPT (`conversations`), Alpaca (`instruction`, `output`), preference rows (`input`,
-`preferred_output`), exports of other tools (data/outside.py), and flat rows with a column per role. A shape is recognised by
-its keys, row by row.
+OpenAI chat (`messages`), ShareGPT (`conversations`), Alpaca (`instruction`, `output`), preferences (data/preferences.py), exports
+of other tools (data/outside.py), and flat rows with a column per role. A shape is recognised by its keys, row by row.
 """
 
 from __future__ import annotations
@@ -152,17 +151,17 @@ def parse_row(row: Any, mapping: Mapping[str, str]) -> Conversation:
 
 def _shaped(row: dict[str, Any]) -> Conversation | None:
     """The conversation of a row with a shape of its own; None for a flat one."""
-    from tunekeeper.data import outside  # here, since it builds on this module's values
+    from tunekeeper.data import outside, preferences  # here, since they build on this module's values
 
     found = outside.recognise(row)
     if found is not None:
         return found[1](row)
+    if preferences.holds(row):
+        return preferences.conversation_of(row)
     if "messages" in row:
         return _openai(unpacked(row, ("messages", "tools", "metadata")))
     if "conversations" in row:
         return _sharegpt(unpacked(row, ("conversations", "tools", "metadata")))
-    if "preferred_output" in row:
-        return _preference(row)
     if "instruction" in row and "output" in row:
         return _alpaca(row)
     return None
@@ -170,12 +169,12 @@ def _shaped(row: dict[str, Any]) -> Conversation | None:
 
 def is_shaped(columns: Sequence[str], mapping: Mapping[str, str]) -> bool:
     """Whether the header of a table names the fields of a shape: its cells hold JSON text, no column is to be guessed."""
-    from tunekeeper.data import outside
+    from tunekeeper.data import outside, preferences
 
     if not _told_columns(mapping).isdisjoint(columns):
         return False
-    known = not {"messages", "conversations", "preferred_output"}.isdisjoint(columns) or {"instruction", "output"} <= set(columns)
-    return known or outside.recognise(dict.fromkeys(columns, "")) is not None
+    known = not {"messages", "conversations"}.isdisjoint(columns) or {"instruction", "output"} <= set(columns)
+    return known or preferences.holds(columns) or outside.recognise(dict.fromkeys(columns, "")) is not None
 
 
 def is_flat(row: Mapping[str, Any], mapping: Mapping[str, str]) -> bool:
@@ -215,6 +214,8 @@ def parse_json(text: str) -> Any:
         value = json.loads(text, parse_constant=_no_constant, parse_int=_small_integer)
         if "\\ud" in text or "\\uD" in text:
             json.dumps(value, ensure_ascii=False).encode()
+        if "\\u0000" in text and "\\u0000" in json.dumps(value).replace("\\\\", ""):
+            raise Unreadable("a NUL character in a text, written \\u0000")
     except json.JSONDecodeError as error:
         raise NotJson(f"not JSON at column {error.pos + 1}: {error.msg}") from None
     except UnicodeEncodeError:
@@ -283,7 +284,7 @@ def _openai(row: dict[str, Any]) -> Conversation:
     if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
         raise Unreadable("`messages` must be a list of objects")
     shape = "openpipe" if row.get("split") in ("TRAIN", "TEST") else "openai"
-    made = _conversation(row, messages, ("messages", "rejected_message"), shape)
+    made = conversation_from(row, messages, ("messages", "rejected_message"), shape)
     rejected = row.get("rejected_message")
     if isinstance(rejected, dict) and rejected.get("content"):
         made.metadata["rejected"] = rejected["content"]
@@ -313,7 +314,7 @@ def _sharegpt(row: dict[str, Any]) -> Conversation:
             messages.append({"role": "tool", "tool_call_id": waiting.pop(0), "content": value})
         else:
             messages.append({"role": role, "content": value})
-    return _conversation(row, messages, ("conversations", "system"), "sharegpt")
+    return conversation_from(row, messages, ("conversations", "system"), "sharegpt")
 
 
 def _calls(value: Any, before: int) -> list[dict[str, Any]]:
@@ -339,24 +340,12 @@ def _alpaca(row: dict[str, Any]) -> Conversation:
         messages += [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}]
     question = "\n".join(_cell(row, key) for key in ("instruction", "input") if row.get(key))
     messages += [{"role": "user", "content": question}, {"role": "assistant", "content": row["output"]}]
-    return _conversation(row, messages, ("instruction", "input", "output", "system", "history"), "alpaca")
+    return conversation_from(row, messages, ("instruction", "input", "output", "system", "history"), "alpaca")
 
 
-def _preference(row: dict[str, Any]) -> Conversation:
-    given, good, bad = row.get("input"), row["preferred_output"], row.get("non_preferred_output")
-    asked = given.get("messages") if isinstance(given, dict) else given
-    if not (isinstance(asked, list) and isinstance(good, list) and good and all(isinstance(m, dict) for m in (*asked, *good))):
-        raise Unreadable("`input.messages` and `preferred_output` must be lists of messages")
-    kept = dict(row)
-    if isinstance(given, dict) and given.get("tools"):
-        kept["tools"] = given["tools"]
-    conversation = _conversation(kept, [*asked, *good], ("input", "preferred_output", "non_preferred_output"), "preference")
-    if isinstance(bad, list) and bad and isinstance(bad[-1], dict):
-        conversation.metadata["rejected"] = bad[-1].get("content")
-    return conversation
-
-
-def _conversation(row: dict[str, Any], messages: list[dict[str, Any]], used: tuple[str, ...], shape: str) -> Conversation:
+def conversation_from(row: dict[str, Any], messages: list[dict[str, Any]], used: Sequence[str], shape: str) -> Conversation:
+    """The conversation of `messages`, what else the row holds as metadata; `used`: keys that the messages were made of. Raises
+    Unreadable."""
     metadata = row.get("metadata") if isinstance(row.get("metadata"), dict) else {}
     others = {k: v for k, v in row.items() if k not in (*used, "metadata", "tools", "weight", "fingerprint", "source", "split")}
     weight = row.get("weight", 1.0)

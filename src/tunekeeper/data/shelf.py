@@ -56,6 +56,8 @@ class Shelf:
     """Topic → its number."""
     renamed: set[int] = field(default_factory=set)
     """Places of rows whose id is another than their line says."""
+    amended: dict[int, int] = field(default_factory=dict)
+    """Place of a row whose metadata came to be another → place of the row that has it."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -86,10 +88,15 @@ class Shelf:
         self.ids[place] = id
         self.renamed.add(place)
 
+    def amend(self, place: int, example: Example) -> None:
+        """Put a row with other metadata in the place of one; what is compared stays."""
+        self.amended[place] = self.add(example)
+
     def line(self, place: int) -> bytes:
         """The canonical line of a row, without its side. What was added must have been flushed."""
-        start = self.starts[place]
-        line = os.pread(self.file.fileno(), self.starts[place + 1] - start, start)
+        lies = self.amended.get(place, place)
+        start = self.starts[lies]
+        line = os.pread(self.file.fileno(), self.starts[lies + 1] - start, start)
         return encode(replace(decode(line), id=self.ids[place])) if place in self.renamed else line
 
     def lines(self, places: Iterable[int]) -> Iterator[bytes]:

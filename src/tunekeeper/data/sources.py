@@ -11,7 +11,6 @@ from typing import Any
 
 from tunekeeper.core.nouns.data import Example, ReviewItem
 from tunekeeper.core.nouns.serving import Feedback, Inference
-from tunekeeper.data.coverage import TALK_KEYS, USER_KEYS
 from tunekeeper.data.examples import GROUP_KEYS, comparable, make_example
 from tunekeeper.data.rows import Conversation
 from tunekeeper.text.redaction import Redactor
@@ -22,7 +21,7 @@ PLAIN = ("id", "created", "request_id", "said_at", "key_id", "review")
 """Metadata of which only addresses and keys are redacted: digits of an id or a date are no card and no phone."""
 ADDRESSES = frozenset(("email", "key"))
 """What is redacted there."""
-NAMING = frozenset((*PLAIN, *GROUP_KEYS, *TALK_KEYS, *USER_KEYS))
+NAMING = frozenset((*PLAIN, *GROUP_KEYS))
 """Metadata that says whose a row is, and of which conversation: redacted, two names stay two."""
 _GROUPS = {"user": "user_id", "unit": "user_id", "session": "session_id"}
 """What a request's traffic was shared out by → the metadata under which rows of one user or session are kept together."""

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from tunekeeper.core.errors import ConfigError
 from tunekeeper.core.nouns.data import Example, Split
 from tunekeeper.data.duplicates import similar_pairs
-from tunekeeper.data.examples import GROUP_KEYS, topic_of
+from tunekeeper.data.examples import GROUP_KEYS, tells, topic_of
 from tunekeeper.text.fingerprints import prompt_key, prompt_of
 
 Numbers = npt.NDArray[np.uint64]
@@ -105,8 +105,8 @@ def prompt_number(prompt: str) -> int:
 
 
 def group_number(name: object) -> int:
-    """64 bits of the digest of a conversation's or user's name; 0 for none."""
-    if not name:
+    """64 bits of the digest of a conversation's or user's name; 0 for none, and for a word that names nobody."""
+    if not tells(name):
         return 0
     return int.from_bytes(hashlib.blake2b(str(name).encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") or 1
 
@@ -125,7 +125,7 @@ def _groups(rows: Rows, pairs: Pairs) -> Iterator[Places]:
         a, b = root(i), root(j)
         parents[max(a, b)] = min(a, b)
 
-    for numbers, empty in ((rows.prompts, False), *((each, True) for each in rows.groups)):
+    for numbers, empty in ((rows.prompts, False), *((each, True) for each in rows.groups if each.any())):
         order = np.argsort(numbers, kind="stable")
         same = (numbers[order][1:] == numbers[order][:-1]) & (not empty or numbers[order][1:] != 0)
         for i, j in zip(order[:-1][same].tolist(), order[1:][same].tolist(), strict=True):

@@ -52,8 +52,9 @@ def tags_of(ws: Workspace, version: DatasetVersion) -> list[str]:
     return sorted(name for name, id in current(ws, version.model).items() if id == version.id)
 
 
-def tag(ws: Workspace, version: DatasetVersion, name: str, *, move: bool = False, by: str = "data") -> Tag:
+def tag(ws: Workspace, version: DatasetVersion, name: str, *, move: bool = False, dry_run: bool = False, by: str = "data") -> Tag:
     """Give `version` a name; doing it again changes nothing. `move`: take the name from the version that has it.
+    `dry_run`: write nothing.
 
     Raises UserError for a name that is none (letters, digits, `.`, `_`, `-`, a letter first, at most 64; not `latest`, `draft` or
     a version's number) or that means another version and `move` is off; Busy.
@@ -68,5 +69,6 @@ def tag(ws: Workspace, version: DatasetVersion, name: str, *, move: bool = False
         if last is not None and not move:
             raise UserError(f"{name} means {last.version} already", fix=f"tunekeeper data tag {version.id} {name} --move")
         made = Tag(tag=name, version=version.id, by=by, at=ws.clock.utc(), was=None if last is None else last.version)
-        drafts.write_rows(folder / "tags.jsonl", [{**asdict(each), "at": each.at.isoformat()} for each in (*known, made)])
+        if not dry_run:
+            drafts.write_rows(folder / "tags.jsonl", [{**asdict(each), "at": each.at.isoformat()} for each in (*known, made)])
         return made

@@ -10,8 +10,11 @@ from typing import Literal
 class Config:
     """How a version is made servable, and what must hold before it may take traffic."""
 
-    engine: Literal["llamacpp", "fake"] = "llamacpp"
-    """Model server that loads the artifact."""
+    engine: Literal["llamacpp", "ollama", "fake"] = "llamacpp"
+    """Model server that loads the artifact. `ollama`: one that runs already, to which versions are pushed; parity and exams run
+    the same file in llama.cpp."""
+    endpoint: str | None = None
+    """Address of that Ollama, `http://HOST:11434`; null: what OLLAMA_HOST names, else this machine."""
     quantization: Literal["f32", "f16", "bf16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M"] = "Q4_K_M"
     """Type of the served file: Q4_K_M for speed, Q5_K_M for quality."""
     parallel: int = 4

@@ -11,10 +11,13 @@ from typing import Any
 
 from tunekeeper.core.errors import UpstreamUnavailable
 from tunekeeper.core.nouns.deployment import Artifact
+from tunekeeper.core.nouns.evaluation import Exam
 from tunekeeper.core.nouns.retraining import Answer, Cycle, Done, Model, Stop, Wait
 from tunekeeper.core.nouns.serving import Slot
+from tunekeeper.core.nouns.training import Version
 from tunekeeper.deployment import memory
 from tunekeeper.deployment.config import Config
+from tunekeeper.deployment.hosted import slot_of
 from tunekeeper.deployment.publish import whole_or_absent
 from tunekeeper.deployment.slots import arm
 from tunekeeper.engines import ChatClient
@@ -52,7 +55,9 @@ def poke_load(ws: Workspace, task: Model, section: Config, cycle: Cycle) -> Answ
         artifact = load_artifact(tx, cycle.records["export"])
         version = load_version(tx, artifact.version)
         gated = _gated(tx, artifact, cycle)
-    slot = arm(ws, section, version, artifact, gated=gated)
+    slot = _armed(ws, task, section, version, artifact, gated=gated)
+    if not isinstance(slot, Slot):
+        return slot
     if slot.observed == "failed":
         return Stop(why=f"slot {slot.id} could not load {version.name}: {slot.reason or 'no reason given'}")
     if slot.observed != "ready" or slot.endpoint is None:
@@ -72,10 +77,28 @@ def poke_load(ws: Workspace, task: Model, section: Config, cycle: Cycle) -> Answ
     return Done(record=slot.id, note=f"{slot.id} answers {summary['prompts']} smoke prompts, p50 {summary['p50_ms']:.0f} ms")
 
 
+def _armed(
+    ws: Workspace, task: Model, section: Config, version: Version, artifact: Artifact, *, gated: bool
+) -> Slot | Wait | Stop:
+    """The slot that is to hold the artifact, by the way its server gets it."""
+    if artifact.hosted is not None:
+        return slot_of(ws, section, version, artifact, gated=gated)
+    if section.engine == "ollama":
+        from tunekeeper.deployment.ollamajob import poke_push
+
+        return poke_push(ws, task, section, version, artifact, gated=gated)
+    return arm(ws, section, version, artifact, gated=gated)
+
+
 def _gated(tx: Read, artifact: Artifact, cycle: Cycle) -> bool:
-    exams = [exam for exam in find_exams(tx, model=artifact.model) if exam.artifact_digest == artifact.digest and exam.verdict]
+    exams = [exam for exam in find_exams(tx, model=artifact.model) if _was_of(exam, artifact) and exam.verdict]
     passed = any(exam.verdict is not None and exam.verdict.outcome == "pass" for exam in exams)
     return passed or bool(cycle.options.get("override"))
+
+
+def _was_of(exam: Exam, artifact: Artifact) -> bool:
+    """Whether an exam judged this very file; of a model at a provider, which shows no file, this artifact."""
+    return exam.artifact == artifact.id if artifact.digest is None else exam.artifact_digest == artifact.digest
 
 
 def smoke_prompts(ws: Workspace, task: Model, cycle: Cycle, count: int) -> list[list[dict[str, Any]]]:

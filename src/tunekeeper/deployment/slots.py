@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from tunekeeper.core.errors import NotFound, UserError
+from tunekeeper.core.errors import ArtifactError, NotFound, OutsideError, UserError
 from tunekeeper.core.nouns.deployment import Artifact
 from tunekeeper.core.nouns.serving import Route, Slot
 from tunekeeper.core.nouns.training import Version
 from tunekeeper.deployment.config import Config
 from tunekeeper.deployment.publish import link_or_copy
+from tunekeeper.engines.engine import api_key_of
 from tunekeeper.store.ledgers.routes import load_route, load_route_table
 from tunekeeper.store.ledgers.slots import find_slots, load_slot, save_slot
 from tunekeeper.store.published import publish
@@ -19,6 +21,8 @@ from tunekeeper.store.transactions import Read
 from tunekeeper.workspace import Workspace
 
 Observed = Literal["absent", "starting", "ready", "failed", "stopped"]
+TELLING_SECONDS = 30.0
+"""How long an Ollama may take to load what a slot asks for before that is left to the first request."""
 COLOURS = ("blue", "green", "next")
 
 
@@ -121,7 +125,10 @@ def observe_slot(
 
 
 def unload(ws: Workspace, slot_id: str, *, by: str = "deployment") -> Slot:
-    """Ask for a slot's server to be ended; its file and record stay (BG-08). Raises UserError while a route uses it."""
+    """Ask for a slot's server to be ended, or an Ollama to give its memory back; file and record stay (BG-08).
+
+    Raises UserError while a route uses it.
+    """
     with ws.control.write(by=by) as tx:
         slot = load_slot(tx, slot_id)
         if slot_id in in_use(_route(tx, slot.model)):
@@ -130,8 +137,10 @@ def unload(ws: Workspace, slot_id: str, *, by: str = "deployment") -> Slot:
             )
         if slot.wanted == "unloaded":
             return slot
-        saved = save_slot(tx, replace(slot, wanted="unloaded"))
+        observed: Observed = "stopped" if slot.engine == "ollama" else slot.observed
+        saved = save_slot(tx, replace(slot, wanted="unloaded", observed=observed))
     _publish(ws)
+    _tell_ollama(saved)
     return saved
 
 
@@ -141,9 +150,22 @@ def reload(ws: Workspace, slot_id: str, *, by: str = "deployment") -> Slot:
         slot = load_slot(tx, slot_id)
         if slot.wanted == "loaded" and slot.observed != "failed":
             return slot
-        saved = save_slot(tx, replace(slot, wanted="loaded", observed="absent", reason=None))
+        observed: Observed = "ready" if slot.engine == "ollama" else "absent"
+        saved = save_slot(tx, replace(slot, wanted="loaded", observed=observed, reason=None))
     _publish(ws)
+    _tell_ollama(saved)
     return saved
+
+
+def _tell_ollama(slot: Slot) -> None:
+    """Have an Ollama give a slot's memory back, or load it before the first request does; one that is away does neither."""
+    if slot.engine != "ollama" or slot.endpoint is None or slot.upstream_model is None:
+        return
+    from tunekeeper.engines.ollama import AT_ONCE, FOREVER, OllamaServer
+
+    keep_alive = AT_ONCE if slot.wanted == "unloaded" else FOREVER
+    with contextlib.suppress(OutsideError, ArtifactError):
+        OllamaServer(slot.endpoint, api_key_of(slot)).load(slot.upstream_model, keep_alive, total=TELLING_SECONDS)
 
 
 def declare_slots(ws: Workspace, slots: Sequence[Slot], *, vouched: bool = True) -> list[Slot]:

@@ -11,7 +11,7 @@ from tunekeeper.core.errors import ConfigError, NotFound
 from tunekeeper.core.nouns.deployment import Artifact, Parity, ParityCheck
 from tunekeeper.core.nouns.retraining import Answer, Cycle, Done, Model, Stop, Wait
 from tunekeeper.core.nouns.training import Version
-from tunekeeper.deployment import rules
+from tunekeeper.deployment import hosted, rules
 from tunekeeper.deployment.config import Config
 from tunekeeper.deployment.parity import Limits
 from tunekeeper.store.ledgers.artifacts import find_artifacts, save_artifact
@@ -28,8 +28,10 @@ def export_version(
     `quantization`: None takes the section's. `again`: begin anew what failed before, as a person does who has mended the cause.
     Raises what made the job fail (ArtifactError, DiskFull …).
     """
+    if hosted.is_hosted(version):
+        return hosted.declare(ws, section, version)
     kind = quantization or section.quantization
-    known = find_artifact(ws, version, section.engine, kind)
+    known = find_artifact(ws, version, file_engine(section), kind)
     if known is not None:
         return known
     if section.engine == "fake":
@@ -40,6 +42,11 @@ def export_version(
     if job.state != "done" or job.output is None:
         return job
     return _keep(ws, section, version, job)
+
+
+def file_engine(section: Config) -> str:
+    """The engine that a section's files are made for: Ollama runs those of llama.cpp."""
+    return "llamacpp" if section.engine == "ollama" else section.engine
 
 
 def find_artifact(ws: Workspace, version: Version, engine: str, kind: str) -> Artifact | None:
@@ -65,6 +72,8 @@ def poke(ws: Workspace, task: Model, section: Config, cycle: Cycle) -> Answer:
             note = (part.detail or {}).get("note", "waiting for its turn")
             return Wait(why=f"export: {note}", progress=part.progress)
     assert isinstance(made, Artifact)
+    if made.hosted is not None:
+        return Done(record=made.id, note=describe(made))
     parity = made.parity
     if parity is None or parity.verdict == "inconclusive":
         return Stop(why=f"parity of {version.name}: {_why(parity)}", record=made.id, outcome="inconclusive")
@@ -82,6 +91,8 @@ def _why(parity: Parity | None) -> str:
 
 def describe(artifact: Artifact) -> str:
     """An artifact in one sentence with numbers."""
+    if artifact.hosted is not None:
+        return f"{artifact.hosted} stays where it is: no parity, the exam judges it at its endpoint"
     size = f"{(artifact.bytes or 0) / 1e6:.2f} MB"
     gap = next((c for c in artifact.parity.checks if c.layer == "quantization"), None) if artifact.parity else None
     said = f"parity {artifact.parity.verdict}" if artifact.parity else "not compared"
@@ -91,7 +102,9 @@ def describe(artifact: Artifact) -> str:
 def prompted_base(ws: Workspace, model: str) -> Version | None:
     """The newest version without an adapter, which training declared; None when there is none."""
     with ws.state.read() as tx:
-        return next((v for v in find_versions(tx, model=model, newest_first=True) if v.adapter is None), None)
+        return next(
+            (v for v in find_versions(tx, model=model, newest_first=True) if v.adapter is None and not hosted.is_hosted(v)), None
+        )
 
 
 def _has_champion(ws: Workspace, model: str) -> bool:
@@ -166,13 +179,13 @@ def _keep(ws: Workspace, section: Config, version: Version, job: jobs.Job) -> Ar
             raise ConfigError(f"{file}: changed after it was exported", fix=f"tunekeeper export gguf {version.name} --out FILE")
     with ws.state.write(by="deployment") as tx:
         for known in find_artifacts(tx, model=version.model, newest_first=True):
-            if (known.version, known.engine, known.quantization) == (version.id, section.engine, output["quantization"]):
+            if (known.version, known.engine, known.quantization) == (version.id, file_engine(section), output["quantization"]):
                 return known
         artifact = Artifact(
             id=ws.new_id("art"),
             model=version.model,
             version=version.id,
-            engine=section.engine,
+            engine=file_engine(section),
             quantization=output["quantization"],
             digest=output["digest"],
             bytes=output["bytes"],

@@ -18,7 +18,7 @@ ENGINES = Registry(
         "llamacpp": "tunekeeper.engines.llamacpp:LlamaCpp",
         "fake": "tunekeeper.engines.fake:Fake",
         "openai": "tunekeeper.engines.remote:OpenAI",
-        "ollama": "tunekeeper.engines.remote:Ollama",
+        "ollama": "tunekeeper.engines.ollama:Ollama",
         "vllm": "tunekeeper.engines.remote:VLLM",
     },
 )

@@ -1,4 +1,4 @@
-"""Model servers that somebody else runs: any OpenAI-compatible endpoint, Ollama, vLLM."""
+"""Model servers that somebody else runs: any OpenAI-compatible endpoint, vLLM."""
 
 from __future__ import annotations
 
@@ -27,15 +27,6 @@ class OpenAI:
 
     def probe(self, endpoint: str, api_key: str | None = None) -> Capabilities:
         return Capabilities(models=listed_models(base_of(endpoint), api_key), logprobs=self.logprobs, adapters=self.adapters)
-
-
-class Ollama(OpenAI):
-    """Ollama: every version is a model name of its own; log-probabilities depend on its release, so none are promised."""
-
-    logprobs = False
-
-    def health_path(self) -> str:
-        return "/api/tags"
 
 
 class VLLM(OpenAI):

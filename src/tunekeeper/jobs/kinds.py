@@ -15,8 +15,11 @@ KINDS = Registry(
     "jobs",
     {
         "train": "tunekeeper.training.job:run",
+        "train-hosted": "tunekeeper.training.hosted.job:run",
+        "train-command": "tunekeeper.training.command:run",
         "reference-transcript": "tunekeeper.training.job:transcript",
         "export": "tunekeeper.deployment.job:run",
+        "ollama-push": "tunekeeper.deployment.ollamajob:run",
         "exam": "tunekeeper.evaluation.job:run",
         "collect": "tunekeeper.data.weekly:run",
     },

@@ -61,8 +61,9 @@ class Engines:
             self._unload(slot)
             return
         command = engines.launch_command(slot, self.ws.root)
-        if command is None:
-            return  # an outside server: taken at its word
+        if command is None:  # an outside server: taken at its word, and nothing of ours serves the slot any more
+            self._end_any(slot)
+            return
         child = self.children.get(slot.id)
         if child is not None and loads(child.plan.command) != loads(command):
             self._end(slot.id)
@@ -118,12 +119,16 @@ class Engines:
         self._observe(slot, "starting", pid=child.pid)
 
     def _unload(self, slot: Slot) -> None:
+        self._end_any(slot)
+        if slot.files or slot.pid is not None:
+            self._observe(slot, "stopped")
+
+    def _end_any(self, slot: Slot) -> None:
+        """End the slot's child, also one that an earlier supervisor started."""
         if slot.id not in self.children and locks.held(lock_path(slot, self.ws.root)):
             self.children[slot.id] = Child(plan=Plan(name=f"engine-{slot.id}", command=(), lock=lock_path(slot, self.ws.root)))
         if slot.id in self.children:
             self._end(slot.id)
-        if slot.files or slot.pid is not None:
-            self._observe(slot, "stopped")
 
     def _end(self, name: str) -> None:
         child = self.children.pop(name)

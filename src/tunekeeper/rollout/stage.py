@@ -52,6 +52,7 @@ def checklist_of(ws: Workspace, section: Config, cycle: Cycle) -> tuple[Item, ..
         latency_floor_ms=section.latency_floor_ms,
         latency_limit=section.latency_limit,
         parity=artifact.parity.verdict if artifact.parity else None,
+        hosted=artifact.hosted is not None,
         slot_ready=slot is not None and answers(slot),
         digest_matches=slot is not None and slot.digest == artifact.digest == exam.artifact_digest,
         previous_ready=champion is not None and answers(champion),

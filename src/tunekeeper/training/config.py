@@ -7,6 +7,38 @@ from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BackendOptions:
+    """Where a training runs that does not run here, and under which name."""
+
+    model: str = ""
+    """The base's name at the provider, e.g. gpt-4o-mini-2024-07-18 or Qwen/Qwen2.5-1.5B-Instruct."""
+    endpoint: str | None = None
+    """Address of the provider's API; None: its own."""
+    api_key_env: str | None = None
+    """Environment variable that holds the key; None: the provider's usual one, e.g. OPENAI_API_KEY."""
+    account: str = ""
+    """Fireworks: the account that datasets, jobs and models belong to."""
+    suffix: str = ""
+    """Put into the name of the tuned model, where the provider lets us; empty: the model's own name."""
+    serve_endpoint: str | None = None
+    """Where the tuned model answers, up to and with /v1; None: the provider's own."""
+    learning_rate_multiplier: float | None = None
+    """OpenAI, which has a rate of its own for each model: what it is multiplied by, above 0; None: chosen by OpenAI."""
+    most_usd: float | None = None
+    """Most that a run may cost by the provider's own estimate, where it gives one (Together, Mistral); None: no limit."""
+    poll_seconds: float = 30.0
+    """Seconds between two looks at the provider's job, above 0."""
+    give_up_seconds: float = 3600.0
+    """Seconds without an answer of the provider after which the run fails; begun again it goes on where it was."""
+    most_bytes: int = 8_000_000_000
+    """Largest adapter that is taken home, packed and unpacked."""
+    command: tuple[str, ...] = ()
+    """`command`: the trainer's words, run without a shell; {data}, {eval}, {out}, {base} and {recipe} become paths."""
+    timeout_seconds: float = 86_400.0
+    """`command`: seconds after which it is ended."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """How a model is trained. A run freezes these, with the run's own changes, into its recipe."""
 
@@ -76,6 +108,10 @@ class Config:
     """Longest recorded answer, in tokens."""
     rate_usd_per_hour: float | None = None
     """What an hour of the training machine costs; None: cost is not recorded."""
+    backend: Literal["local", "openai", "together", "fireworks", "mistral", "command"] = "local"
+    """Who trains: this machine's own loop, a provider, or a trainer of yours started as a command."""
+    backend_options: BackendOptions = BackendOptions()
+    """What that one needs to know. A batch or a learning rate left at our default becomes the provider's own."""
     few_shot: tuple[dict[str, str], ...] = ()
     """Messages (`role`, `content`) put after the system prompt of the untrained base, the baseline to beat."""
     base_system: str | None = None

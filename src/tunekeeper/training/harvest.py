@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,20 +25,24 @@ class Harvest:
     """The epoch that was chosen; None where the trainer left one adapter only."""
     task: tuple[float | None, ...]
     """Share of the sample answered right after each epoch, 0 to 1."""
-    adapter: Path
-    """Folder of that epoch's adapter."""
+    adapter: Path | None
+    """Folder of that epoch's adapter; None where the model stays at a provider."""
     transcript: Path | None
     """Reference transcript of that adapter, where the child wrote it."""
     curve: dict[str, Any]
     """The loop's curve: loss, eval_loss, seconds, cpu_seconds."""
-    tokens_per_second: float
-    """Trained tokens a wall second."""
+    tokens_per_second: float | None
+    """Trained tokens a wall second; None where nobody says."""
     rows: int | None
     """Rows learned; None where the job did not come to tell."""
     memory: dict[str, int]
     """`estimated` and `peak` bytes; empty where the job did not come to tell."""
     machine: dict[str, Any]
     """What it ran on; empty where the job did not come to tell."""
+    cost_usd: float | None = None
+    """What a provider says it cost."""
+    whereabouts: dict[str, Any] = field(default_factory=dict)
+    """Of what was trained elsewhere: by whom, and where a model that stayed there answers."""
 
 
 def of(job: jobs.Job) -> Harvest | None:
@@ -78,13 +82,15 @@ def _whole(job: jobs.Job, told: dict[str, Any]) -> Harvest:
         ended="finished",
         kept=None,
         task=(),
-        adapter=job.work / told["adapter"],
+        adapter=job.work / told["adapter"] if told["adapter"] else None,
         transcript=job.work / told["transcript"] if told.get("transcript") else None,
         curve=told,
         tokens_per_second=told["tokens_per_second"],
         rows=told["rows"],
         memory=told.get("memory") or {},
         machine=told.get("machine") or {},
+        cost_usd=told.get("cost_usd"),
+        whereabouts=told.get("whereabouts") or {},
     )
 
 

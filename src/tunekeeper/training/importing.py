@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -11,13 +9,12 @@ from tunekeeper.core.errors import ArtifactError
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.core.nouns.training import Version
 from tunekeeper.store.ledgers.versions import find_versions, save_version
-from tunekeeper.training.adapter import SETTINGS, SIDECAR, WEIGHTS, read_sidecar
-from tunekeeper.training.base import Base, read_base, read_json
+from tunekeeper.training.adapter import SETTINGS, SIDECAR, read_sidecar
+from tunekeeper.training.base import read_base, read_json
 from tunekeeper.training.orders import base_folder
+from tunekeeper.training.outside import clean_copy
 from tunekeeper.training.versions import name_of, next_number
 from tunekeeper.workspace import Workspace
-
-LICENSES = ("LICENSE", "README.md")
 
 
 def import_adapter(ws: Workspace, task: Model, adapter: Path, base: Path) -> Version:
@@ -39,7 +36,7 @@ def import_adapter(ws: Workspace, task: Model, adapter: Path, base: Path) -> Ver
         raise ArtifactError(f"{adapter}: its {SIDECAR} names base {sidecar.get('base_digest')}, not {base} ({own.digest})")
     settings = read_json(adapter / SETTINGS)
     with tempfile.TemporaryDirectory(dir=ws.path("work")) as folder:
-        digest = ws.blobs.put_folder(_clean_copy(adapter, Path(folder) / "adapter", own))
+        digest = ws.blobs.put_folder(clean_copy(adapter, Path(folder) / "adapter", own))
     with ws.state.write(by="training") as tx:
         known = find_versions(tx, model=task.name)
         for version in known:
@@ -61,21 +58,3 @@ def import_adapter(ws: Workspace, task: Model, adapter: Path, base: Path) -> Ver
             metadata={"imported_from": str(adapter), "rank": settings.get("r"), "alpha": settings.get("lora_alpha")},
         )
         return save_version(tx, made)
-
-
-def _clean_copy(adapter: Path, target: Path, base: Base) -> Path:
-    """Settings, weights and licence of the adapter, nothing else of the folder, with a sidecar that says which base it needs."""
-    target.mkdir()
-    for name in (SETTINGS, WEIGHTS, *LICENSES):
-        if (adapter / name).is_file():
-            shutil.copyfile(adapter / name, target / name)
-    if not (target / WEIGHTS).is_file():
-        raise ArtifactError(f"{adapter}: holds no {WEIGHTS}", fix="save the adapter as safetensors")
-    sidecar = read_sidecar(adapter) or {
-        "schema": 1,
-        "base_digest": base.digest,
-        "tokenizer_digest": base.tokenizer_digest,
-        "template_digest": base.template_digest,
-    }
-    (target / SIDECAR).write_text(json.dumps(sidecar, indent=2, sort_keys=True) + "\n", "utf-8")
-    return target

@@ -115,9 +115,10 @@ def fit(setup: Setup, progress: Progress) -> Curve:
         curve.epoch = epoch + 1
         if setup.held:
             curve.eval_loss.append(held_out_loss(setup))
-        setup.at_epoch(curve)
         meter.stop()
+        setup.at_epoch(curve)
         _save(setup, learned, optimizer, curve)
+        meter.start()
         meter.tell(epoch, curve.loss[-1], always=True)
     return curve
 
@@ -295,14 +296,16 @@ class _Meter:
         self.wall, self.cpu = time.monotonic(), time.process_time()
         self.told = 0.0
         self.first = curve.step
-        self.start = self.wall
+        self.began = self.wall
+
+    def start(self) -> None:
+        """Count from here: what was done since `stop` is not the loop's."""
+        self.wall, self.cpu = time.monotonic(), time.process_time()
 
     def stop(self) -> None:
-        """Take the time since the last call into the curve."""
-        wall, cpu = time.monotonic(), time.process_time()
-        self.curve.seconds += wall - self.wall
-        self.curve.cpu_seconds += cpu - self.cpu
-        self.wall, self.cpu = wall, cpu
+        """Take the time since `start` into the curve."""
+        self.curve.seconds += time.monotonic() - self.wall
+        self.curve.cpu_seconds += time.process_time() - self.cpu
 
     def tell(self, epoch: int, loss: float, *, always: bool = False) -> None:
         """Report the step just done."""
@@ -311,7 +314,7 @@ class _Meter:
             return
         self.told = now
         done = self.curve.step
-        each = (now - self.start) / max(1, done - self.first)
+        each = (now - self.began) / max(1, done - self.first)
         self.progress(
             min(1.0, done / self.steps),
             step=done,

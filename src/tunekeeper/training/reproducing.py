@@ -44,6 +44,8 @@ def reproduce(
     """Train `run` again and compare; no version and no run is made of it. Raises UserError for a run that has no adapter,
     ArtifactError when the base or the dataset is not what it was, and what training itself raises."""
     require_extra()
+    if "backend" in run.recipe:
+        raise UserError(f"{run.id} was trained by {run.recipe['backend']['name']}, which alone could do it again")
     if run.adapter is None or run.final_loss is None:
         raise UserError(f"{run.id} has no adapter to compare with: it is {run.state}", fix="tunekeeper train ls")
     with ws.state.read() as tx:
@@ -57,7 +59,7 @@ def reproduce(
     job = jobs.ensure(ws, "train", order, model=task.name, again=True)
     job = jobs.wait(ws, job.id, on_progress)
     outcome = harvest.of(job)
-    if job.state != "done" or outcome is None or job.output is None:
+    if job.state != "done" or outcome is None or outcome.adapter is None or job.output is None:
         jobs.reraise(job)
     then = ws.blobs.checkout_folder(run.adapter, ws.path("work", f"adapter-{run.adapter[7:31]}"))
     apart = largest_difference(then, outcome.adapter)

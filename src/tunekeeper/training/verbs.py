@@ -8,6 +8,7 @@ from typing import Any
 
 from tunekeeper import jobs
 from tunekeeper.core.errors import OutsideError, UserError
+from tunekeeper.core.ids import digest_json
 from tunekeeper.core.nouns.data import DatasetVersion
 from tunekeeper.core.nouns.retraining import Answer, Cycle, Done, Model, Stop, Wait
 from tunekeeper.core.nouns.training import TrainingRun, Version
@@ -15,10 +16,12 @@ from tunekeeper.store.ledgers.datasets import load_dataset
 from tunekeeper.store.ledgers.runs import find_runs, load_run, save_run
 from tunekeeper.store.ledgers.versions import find_versions, load_version, save_version
 from tunekeeper.training import harvest
+from tunekeeper.training.backends import HOSTED, Ask, trainer_of
 from tunekeeper.training.base import read_base
 from tunekeeper.training.config import Config
-from tunekeeper.training.orders import Order, base_folder, job_input, order_of, require_extra
-from tunekeeper.training.recipe import resolve, warnings
+from tunekeeper.training.hosted import job as hosted_job
+from tunekeeper.training.orders import base_folder
+from tunekeeper.training.recipe import resolve
 from tunekeeper.training.versions import champion, find_version, name_of, next_number
 from tunekeeper.workspace import Workspace
 
@@ -38,14 +41,14 @@ def train(
     base and parent are the same run, unless that one failed. Raises ConfigError, ArtifactError (a parent of another base),
     MissingExtra.
     """
-    require_extra()
-    order = order_of(ws, task, section, dataset, parent, recipe)
-    for known in _runs_of(ws, task.name, dataset, order):
+    chosen = resolve(section, recipe, continued=parent is not None)
+    ask = trainer_of(section).ask(ws, task, section, dataset, parent, chosen)
+    for known in _runs_of(ws, task.name, dataset, ask, parent):
         # One that a cut-off command left running may have ended since.
         run = collect(ws, known, rate_usd_per_hour=section.rate_usd_per_hour)
         if run.state in ("running", "done"):
             return run
-    job = jobs.ensure(ws, "train", job_input(ws, section, dataset, order), model=task.name, again=True)
+    job = jobs.ensure(ws, ask.kind, ask.input, model=task.name, timeout=ask.timeout, env=ask.env, again=True)
     with ws.state.write(by="training") as tx:
         for run in find_runs(tx, model=task.name, newest_first=True):
             if run.job == job.id and run.state == "running":
@@ -55,12 +58,12 @@ def train(
             model=task.name,
             dataset=dataset.id,
             dataset_digest=dataset.digest,
-            recipe=order.recipe.as_json(),
-            recipe_digest=order.recipe.digest,
-            base=task.base,
-            base_digest=order.base.digest,
+            recipe=ask.recipe,
+            recipe_digest=digest_json(ask.recipe),
+            base=ask.base,
+            base_digest=ask.base_digest,
             parent=None if parent is None else parent.id,
-            warnings=warnings(order.recipe),
+            warnings=ask.warnings,
             job=job.id,
         )
         return save_run(tx, begun)
@@ -80,13 +83,13 @@ def collect(ws: Workspace, run: TrainingRun, *, rate_usd_per_hour: float | None 
     outcome = harvest.of(job)
     if outcome is None:
         return _close_failed(ws, run, job)
-    adapter = ws.blobs.put_folder(outcome.adapter)
+    adapter = ws.blobs.put_folder(outcome.adapter) if outcome.adapter else None
     transcript = ws.blobs.put_file(outcome.transcript) if outcome.transcript else None
     with ws.state.write(by="training") as tx:
         fresh = load_run(tx, run.id)
         if fresh.state != "running":
             return fresh
-        version = save_version(tx, _version(ws, tx, fresh, adapter, transcript))
+        version = save_version(tx, _version(ws, tx, fresh, adapter, transcript, outcome.whereabouts))
         ended = save_run(tx, _finished(fresh, job, outcome, version, rate_usd_per_hour))
     harvest.clear(job)
     return ended
@@ -169,9 +172,8 @@ def describe(run: TrainingRun) -> str:
     return f"{run.version} from {rows} of {run.dataset} in {run.seconds or 0:.1f} s{loss}{cost}{came}"
 
 
-def _runs_of(ws: Workspace, model: str, dataset: DatasetVersion, order: Order) -> list[TrainingRun]:
-    parent = order.parent.id if order.parent else None
-    wanted = (dataset.digest, order.recipe.digest, order.base.digest, parent)
+def _runs_of(ws: Workspace, model: str, dataset: DatasetVersion, ask: Ask, parent: Version | None) -> list[TrainingRun]:
+    wanted = (dataset.digest, digest_json(ask.recipe), ask.base_digest, parent.id if parent else None)
     with ws.state.read() as tx:
         found = find_runs(tx, model=model, newest_first=True)
     return [run for run in found if (run.dataset_digest, run.recipe_digest, run.base_digest, run.parent) == wanted]
@@ -180,15 +182,19 @@ def _runs_of(ws: Workspace, model: str, dataset: DatasetVersion, order: Order) -
 def _run_of_cycle(ws: Workspace, task: Model, section: Config, cycle: Cycle) -> TrainingRun:
     """The run this cycle began, else one begun now. The champion may change meanwhile: a begun run keeps its parent."""
     changes = cycle.options.get("recipe")
-    asked = {resolve(section, changes, continued=continued).digest for continued in (True, False)}
+    trainer = trainer_of(section)
+    asked = {
+        digest_json(trainer.recorded(section, resolve(section, changes, continued=continued))) for continued in (True, False)
+    }
     with ws.state.read() as tx:
         dataset = load_dataset(tx, cycle.options.get("dataset") or cycle.records["data"])
         for run in find_runs(tx, model=task.name, newest_first=True):
             begun = cycle.created is None or (run.created is not None and run.created >= cycle.created)
             if begun and run.dataset == dataset.id and run.recipe_digest in asked:
                 return run
-    parent = _parent(ws, task, cycle.options.get("from") or section.start)
-    if parent is None:
+    # Our loop alone can continue an adapter; whoever else trains begins with the base.
+    parent = _parent(ws, task, cycle.options.get("from") or (section.start if section.backend == "local" else "base"))
+    if parent is None and task.base:
         declare_base(ws, task, section)  # the baseline to beat, exported and examined beside the first version
     return train(ws, task, section, dataset, parent=parent, recipe=changes)
 
@@ -217,6 +223,8 @@ def _waiting(ws: Workspace, run: TrainingRun) -> Wait:
 
 def _close_failed(ws: Workspace, run: TrainingRun, job: jobs.Job) -> TrainingRun:
     reason = (job.error or job.state) + (f" (fix: {job.fix})" if job.fix else "")
+    if job.state == "cancelled" and job.kind == HOSTED:
+        reason = f"{reason}; {hosted_job.end(job.input, job.work)}"
     with ws.state.write(by="training") as tx:
         fresh = load_run(tx, run.id)
         if fresh.state != "running":
@@ -231,9 +239,11 @@ def _close_failed(ws: Workspace, run: TrainingRun, job: jobs.Job) -> TrainingRun
         return save_run(tx, ended)
 
 
-def _version(ws: Workspace, tx: Any, run: TrainingRun, adapter: str, transcript: str | None) -> Version:
+def _version(
+    ws: Workspace, tx: Any, run: TrainingRun, adapter: str | None, transcript: str | None, whereabouts: dict[str, Any]
+) -> Version:
     dataset = load_dataset(tx, run.dataset)
-    base = read_base((ws.project or ws.root) / run.base)
+    base = read_base((ws.project or ws.root) / run.base) if adapter else None
     number = next_number(find_versions(tx, model=run.model), run.base_digest)
     name = name_of(number, ws.clock.utc().date(), dataset.train)
     return Version(
@@ -244,12 +254,13 @@ def _version(ws: Workspace, tx: Any, run: TrainingRun, adapter: str, transcript:
         minor=number[1],
         base=run.base,
         base_digest=run.base_digest,
-        tokenizer_digest=base.tokenizer_digest,
-        template_digest=base.template_digest,
+        tokenizer_digest=base.tokenizer_digest if base else None,
+        template_digest=base.template_digest if base else None,
         adapter=adapter,
         dataset=run.dataset,
         run=run.id,
         transcript=transcript,
+        metadata=whereabouts,
     )
 
 
@@ -263,7 +274,7 @@ def _finished(run: TrainingRun, job: jobs.Job, outcome: harvest.Harvest, version
         state=outcome.state,
         ended=outcome.ended,
         loss=tuple(curve["loss"]),
-        final_loss=curve["loss"][-1],
+        final_loss=curve["loss"][-1] if curve["loss"] else None,
         eval_loss=held,
         task=outcome.task,
         epoch=outcome.kept.epoch if outcome.kept else None,
@@ -275,11 +286,18 @@ def _finished(run: TrainingRun, job: jobs.Job, outcome: harvest.Harvest, version
         seconds=curve["seconds"],
         cpu_seconds=curve["cpu_seconds"] if job.cpu_seconds is None else job.cpu_seconds,
         tokens_per_second=outcome.tokens_per_second,
-        cost_usd=None if rate is None else (job.seconds or curve["seconds"]) / 3600 * rate,
+        cost_usd=_cost(job, outcome, rate),
         memory=outcome.memory,
         machine=outcome.machine,
         version=version.id,
     )
+
+
+def _cost(job: jobs.Job, outcome: harvest.Harvest, rate: float | None) -> float | None:
+    """What a run cost: the provider's own word, else the hours of this machine."""
+    if job.kind == HOSTED:
+        return outcome.cost_usd
+    return None if rate is None else (job.seconds or outcome.curve["seconds"]) / 3600 * rate
 
 
 def version_of(ws: Workspace, run: TrainingRun) -> Version | None:

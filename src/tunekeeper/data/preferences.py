@@ -1,0 +1,113 @@
+"""Preferences: rows that say which of two answers is the better one, read in every usual form, and kept by the row they speak of.
+
+OpenAI's (`input`, `preferred_output`, `non_preferred_output`) and that of TRL and most published sets: `chosen` and `rejected`,
+each a text, a message, or a list of messages that may begin with the prompt; the prompt else under `prompt`, `messages`,
+`conversations`, `question` or `instruction`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+from tunekeeper.core.nouns.data import Example
+from tunekeeper.data.rows import SHAREGPT_ROLES, Conversation, Unreadable, conversation_from, unpacked
+from tunekeeper.text.fingerprints import answer_of
+
+FROM = "rejected_from"
+"""Metadata that names the row a rejected answer came from, where another row brought the conversation."""
+_ASKED = ("prompt", "messages", "conversations", "question", "instruction")
+_NESTED = ("input", "preferred_output", "non_preferred_output", "tools", "metadata")
+
+
+def holds(keys: Collection[str]) -> bool:
+    """Whether a row with these keys is a preference."""
+    return "preferred_output" in keys or ("chosen" in keys and "rejected" in keys)
+
+
+def conversation_of(row: dict[str, Any]) -> Conversation:
+    """The conversation with the preferred answer; the other one under `metadata.rejected`. Raises Unreadable."""
+    row = unpacked(row, _NESTED)
+    return _openai(row) if "preferred_output" in row else _chosen(row)
+
+
+def with_rejected(row: Example, said: Example) -> Example | None:
+    """`row` with the rejected answer of `said`, which holds the same conversation; None when that says nothing new."""
+    rejected = said.metadata.get("rejected")
+    if not isinstance(rejected, str) or "rejected" in row.metadata or rejected == answer_of(row.messages):
+        return None
+    return replace(row, metadata={**row.metadata, "rejected": rejected, FROM: said.source})
+
+
+def _openai(row: dict[str, Any]) -> Conversation:
+    given, good, bad = row.get("input"), row["preferred_output"], row.get("non_preferred_output")
+    asked = given.get("messages") if isinstance(given, dict) else given
+    if not (isinstance(asked, list) and isinstance(good, list) and good and all(isinstance(m, dict) for m in (*asked, *good))):
+        raise Unreadable("`input.messages` and `preferred_output` must be lists of messages")
+    kept = dict(row)
+    if isinstance(given, dict) and given.get("tools"):
+        kept["tools"] = given["tools"]
+    made = conversation_from(kept, [*asked, *good], ("input", "preferred_output", "non_preferred_output"), "preference")
+    if isinstance(bad, list) and bad and isinstance(bad[-1], dict):
+        made.metadata["rejected"] = bad[-1].get("content")
+    return made
+
+
+def _chosen(row: dict[str, Any]) -> Conversation:
+    good, bad = _turns("chosen", row["chosen"]), _turns("rejected", row["rejected"])
+    used = ["chosen", "rejected", "system"]
+    asked: list[dict[str, Any]] = []
+    for key in _ASKED:
+        if row.get(key):
+            asked, used = _asked(key, row), [*used, key, *(["input"] if key == "instruction" else [])]
+            break
+    if good[0]["role"] != "assistant":  # the whole conversation, its prompt included
+        asked = []
+    elif not asked:
+        raise Unreadable(f"a preference without its prompt: give {', '.join(f'`{key}`' for key in _ASKED)}")
+    messages = [*asked, *good]
+    if isinstance(row.get("system"), str) and row["system"] and messages[0]["role"] != "system":
+        messages = [{"role": "system", "content": row["system"]}, *messages]
+    made = conversation_from(row, messages, used, "preference")
+    made.metadata["rejected"] = bad[-1].get("content")
+    return made
+
+
+def _asked(key: str, row: dict[str, Any]) -> list[dict[str, Any]]:
+    value = row[key]
+    if key == "instruction" and isinstance(value, str) and isinstance(row.get("input"), str):
+        value = "\n".join(part for part in (value, row["input"]) if part)
+    value = _opened(value)
+    asked = [{"role": "user", "content": value}] if isinstance(value, str) else _turns(key, value)
+    if len(asked) > 1 and asked[-1]["role"] == "assistant":  # a set that gives the chosen conversation once more
+        return asked[:-1]
+    return asked
+
+
+def _turns(key: str, value: Any) -> list[dict[str, Any]]:
+    """A text as an answer; a message or messages, with `role` and `content` or `from` and `value`."""
+    value = _opened(value)
+    if isinstance(value, str):
+        return [{"role": "assistant", "content": value}]
+    turns = [value] if isinstance(value, dict) else value
+    if not isinstance(turns, list) or not turns or not all(isinstance(turn, dict) for turn in turns):
+        raise Unreadable(f"`{key}` must be a text or a list of messages")
+    return [_message(key, turn) for turn in turns]
+
+
+def _opened(value: Any) -> Any:
+    """What a cell of a table holds as JSON text, where that is messages: an answer may be JSON of its own."""
+    made = unpacked({"value": value}, ("value",))["value"]
+    turns = made if isinstance(made, list) else [made]
+    said = turns and all(isinstance(turn, dict) and ("role" in turn or "from" in turn) for turn in turns)
+    return made if said else value
+
+
+def _message(key: str, turn: dict[str, Any]) -> dict[str, Any]:
+    if "role" in turn:
+        return turn
+    role = SHAREGPT_ROLES.get(str(turn.get("from")))
+    if role is None:
+        raise Unreadable(f"`{key}`: no role is called {turn.get('from')!r}; known: {', '.join(SHAREGPT_ROLES)}")
+    return {"role": role, "content": turn.get("value")}

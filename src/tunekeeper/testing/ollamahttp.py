@@ -1,0 +1,332 @@
+"""The HTTP side of the Ollama double: paths, NDJSON, server-sent events, and the errors as the real one words them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any, cast
+
+from tunekeeper.deployment.header import read_gguf
+
+if TYPE_CHECKING:
+    from tunekeeper.testing.ollama import OllamaDouble, Stored
+
+BUSY = {"error": "server busy, please try again.  maximum pending requests exceeded"}
+PIECE = 1 << 16
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection."""
+
+    protocol_version = "HTTP/1.1"
+
+    @property
+    def double(self) -> OllamaDouble:
+        """The server."""
+        return cast("OllamaDouble", self.server)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing on stderr."""
+
+    def do_HEAD(self) -> None:
+        """Whether a blob is there; 200 on the root."""
+        self._route("HEAD")
+
+    def do_GET(self) -> None:
+        """Lists."""
+        self._route("GET")
+
+    def do_POST(self) -> None:
+        """Everything that is asked."""
+        self._route("POST")
+
+    def do_DELETE(self) -> None:
+        """A model's end."""
+        self._route("DELETE")
+
+    def _route(self, method: str) -> None:
+        path = self.path.partition("?")[0]
+        if path.startswith("/api/blobs/"):
+            self._blob(method, path.removeprefix("/api/blobs/"))
+            return
+        body, broken = self._body()
+        self.double.asked.append((method, path, body))
+        if self._scripted(path):
+            return
+        act = ROUTES.get((method, path))
+        if act is None:
+            known = any(path == other for _, other in ROUTES)
+            self._send(405 if known else 404, {"error": "method not allowed" if known else "404 page not found"})
+        elif broken or not isinstance(body, dict):
+            self._send(400, {"error": "invalid character in body" if broken else "missing request body"})
+        else:
+            act(self, body)
+
+    def _scripted(self, path: str) -> bool:
+        found = self.double.fault(path)
+        if found is None:
+            return False
+        status, body = found
+        self.close_connection = True
+        if status:
+            self._send(status, body)
+        return True
+
+    def _body(self) -> tuple[Any, bool]:
+        raw = self.rfile.read(int(self.headers.get("content-length") or 0))
+        try:
+            return (json.loads(raw) if raw else {}), False
+        except ValueError:
+            return None, True
+
+    def _blob(self, method: str, digest: str) -> None:
+        self.double.asked.append((method, self.path, None))
+        hex = digest.removeprefix("sha256:")
+        if self._scripted(self.path):
+            return
+        if not digest.startswith("sha256:") or len(hex) != 64 or not all(c in "0123456789abcdef" for c in hex):
+            self.close_connection = True
+            self._send(400, {"error": "invalid digest format"})
+        elif method == "HEAD":
+            self._send(200 if self.double.blob(digest).is_file() else 404, None)
+        else:
+            self.close_connection = True
+            self._send(*self.double.take_blob(digest, self._pieces()))
+
+    def _pieces(self) -> Iterator[bytes]:
+        left = int(self.headers.get("content-length") or 0)
+        while left > 0 and (piece := self.rfile.read(min(PIECE, left))):
+            left -= len(piece)
+            yield piece
+
+    # ---- models ----
+
+    def create(self, body: dict[str, Any]) -> None:
+        """POST /api/create."""
+        lines = self.double.create(body)
+        if body.get("stream") is False:
+            *_, last = lines
+            self._send(int(last.pop("status")) if "error" in last else 200, last)
+            return
+        first = next(lines)
+        if "error" in first:
+            self._send(int(first.pop("status")), first)
+            return
+        self._start("application/x-ndjson")
+        for line in (first, *lines):
+            if "error" in line:
+                line.pop("status")
+            self._chunk(json.dumps(line).encode() + b"\n")
+        self._chunk(b"")
+
+    def show(self, body: dict[str, Any]) -> None:
+        """POST /api/show."""
+        model = self._model(body)
+        if model is None:
+            return
+        header = read_gguf(self.double.blob(model.model))
+        kinds = [tensor.kind for tensor in header.tensors]
+        details = {"format": "gguf", "family": header.architecture, "quantization_level": max(set(kinds), key=kinds.count)}
+        said = {"modelfile": self._modelfile(model), "parameters": _parameters(model), "template": model.template}
+        info = {"general.architecture": header.architecture}
+        more = {"system": model.system} if model.system else {}
+        self._send(200, {**said, **more, "details": details, "model_info": info, "capabilities": ["completion"]})
+
+    def _modelfile(self, model: Stored) -> str:
+        lines = ['# Modelfile generated by "ollama show"', f"FROM {self.double.blob(model.model)}"]
+        lines += [f"ADAPTER {self.double.blob(digest)}" for digest in model.adapters]
+        lines.append(f'TEMPLATE """{model.template}"""')
+        return "\n".join([*lines, *([f'SYSTEM """{model.system}"""'] if model.system else [])]) + "\n"
+
+    def tags(self, body: dict[str, Any]) -> None:
+        """GET /api/tags."""
+        self._send(200, {"models": [self._row(model) for model in list(self.double.models.values())]})
+
+    def ps(self, body: dict[str, Any]) -> None:
+        """GET /api/ps."""
+        names = self.double.in_memory()
+        self._send(200, {"models": [self._row(model) for name, model in list(self.double.models.items()) if name in names]})
+
+    def _row(self, model: Stored) -> dict[str, Any]:
+        size = self.double.blob(model.model).stat().st_size
+        return {"name": model.name, "model": model.name, "size": size, "digest": model.model.removeprefix("sha256:")}
+
+    def copy(self, body: dict[str, Any]) -> None:
+        """POST /api/copy."""
+        found, name = self.double.find(body.get("source")), str(body.get("destination") or "")
+        if found is None or not name:
+            self._send(404, {"error": f'model "{body.get("source")}" not found'})
+            return
+        whole = name if ":" in name else f"{name}:latest"
+        with self.double.lock:
+            self.double.models[whole] = dataclasses.replace(found, name=whole)
+        self._send(200, None)
+
+    def delete(self, body: dict[str, Any]) -> None:
+        """DELETE /api/delete."""
+        model = self._model(body)
+        if model is None:
+            return
+        with self.double.lock:
+            del self.double.models[model.name]
+            self.double.loaded.pop(model.name, None)
+        self._send(200, None)
+
+    def version(self, body: dict[str, Any]) -> None:
+        """GET /api/version."""
+        said = self.double.version
+        self._send(*((200, {"version": said}) if said is not None else (404, {"error": "404 page not found"})))
+
+    # ---- answers ----
+
+    def generate(self, body: dict[str, Any]) -> None:
+        """POST /api/generate: load, unload, or continue a prompt."""
+        prompt, raw = str(body.get("prompt") or ""), bool(body.get("raw"))
+        messages = [{"role": "user", "content": prompt}]
+        self._native(body, bool(prompt), lambda model: prompt if raw else self.double.prompt(model, messages), "response")
+
+    def chat(self, body: dict[str, Any]) -> None:
+        """POST /api/chat."""
+        messages = list(body.get("messages") or ())
+        self._native(body, bool(messages), lambda model: self.double.prompt(model, messages), "message")
+
+    def _native(self, body: dict[str, Any], asks: bool, prompt_of: Callable[[Stored], str], key: str) -> None:
+        model = self._model(body)
+        if model is None:
+            return
+        if not asks:
+            self.double.keep(model.name, body.get("keep_alive"))
+            reason = "unload" if body.get("keep_alive") in (0, "0", "0s") else "load"
+            self._send(200, {"model": model.name, key: _value(key, ""), "done": True, "done_reason": reason})
+            return
+        with self.double.turn() as mine:
+            if not mine:
+                self._send(503, BUSY)
+                return
+            prompt = prompt_of(model)
+            if body.get("_debug_render_only") and self.double.renders:
+                self._send(200, {"model": model.name, "_debug_info": {"rendered_template": prompt}})
+                return
+            self.double.keep(model.name, body.get("keep_alive"))
+            text, reason = self.double.say(model, prompt, dict(body.get("options") or {}))
+        last = {"model": model.name, "done": True, "done_reason": reason, "eval_count": len(text.split())}
+        if body.get("stream") is False:
+            self._send(200, {**last, key: _value(key, text)})
+            return
+        self._start("application/x-ndjson")
+        for piece in [*_pieces(text), None]:
+            line = (
+                {**last, key: _value(key, "")} if piece is None else {"model": model.name, key: _value(key, piece), "done": False}
+            )
+            self._chunk(json.dumps(line).encode() + b"\n")
+        self._chunk(b"")
+
+    def openai_chat(self, body: dict[str, Any]) -> None:
+        """POST /v1/chat/completions."""
+        self._openai(body, lambda model: self.double.prompt(model, list(body.get("messages") or ())), "chat.completion")
+
+    def openai_completions(self, body: dict[str, Any]) -> None:
+        """POST /v1/completions."""
+        messages = [{"role": "user", "content": str(body.get("prompt") or "")}]
+        self._openai(body, lambda model: self.double.prompt(model, messages), "text_completion")
+
+    def _openai(self, body: dict[str, Any], prompt_of: Callable[[Stored], str], kind: str) -> None:
+        model = self.double.find(body.get("model"))
+        if model is None:
+            said = f"model '{body.get('model')}' not found"
+            self._send(404, {"error": {"message": said, "type": "api_error", "param": None, "code": None}})
+            return
+        with self.double.turn() as mine:
+            if not mine:
+                self._send(503, {"error": {"message": BUSY["error"], "type": "api_error", "param": None, "code": None}})
+                return
+            self.double.keep(model.name, None)
+            options: dict[str, Any] = {key: body.get(key) for key in ("temperature", "top_p", "seed", "stop")}
+            options["num_predict"] = body.get("max_tokens")
+            prompt = prompt_of(model)
+            text, reason = self.double.say(model, prompt, options)
+        usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": len(text.split())}
+        usage["total_tokens"] = sum(usage.values())
+        head = {"id": f"chatcmpl-{len(self.double.asked)}", "model": model.name, "created": int(datetime.now(UTC).timestamp())}
+        if not body.get("stream"):
+            whole = {"message": {"role": "assistant", "content": text}} if kind == "chat.completion" else {"text": text}
+            self._send(200, {**head, "object": kind, "choices": [{"index": 0, **whole, "finish_reason": reason}], "usage": usage})
+            return
+        self._start("text/event-stream")
+        for piece, ending in [*((piece, None) for piece in _pieces(text)), ("", reason)]:
+            part = {"delta": {"role": "assistant", "content": piece}} if kind == "chat.completion" else {"text": piece}
+            self._event({**head, "object": f"{kind}.chunk", "choices": [{"index": 0, **part, "finish_reason": ending}]})
+        if (body.get("stream_options") or {}).get("include_usage"):
+            self._event({**head, "object": f"{kind}.chunk", "choices": [], "usage": usage})
+        self._chunk(b"data: [DONE]\n\n")
+        self._chunk(b"")
+
+    def openai_models(self, body: dict[str, Any]) -> None:
+        """GET /v1/models."""
+        rows = [{"id": name, "object": "model", "created": 0, "owned_by": "library"} for name in list(self.double.models)]
+        self._send(200, {"object": "list", "data": rows})
+
+    def _model(self, body: dict[str, Any]) -> Stored | None:
+        name = body.get("model") or body.get("name")
+        found = self.double.find(name)
+        if found is None:
+            self._send(404, {"error": f"model '{name}' not found"})
+        return found
+
+    # ---- bytes ----
+
+    def _send(self, status: int, value: Any) -> None:
+        data = b"" if value is None else json.dumps(value, ensure_ascii=False).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json; charset=utf-8")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def _start(self, kind: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+
+    def _event(self, value: dict[str, Any]) -> None:
+        self._chunk(b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\n\n")
+
+    def _chunk(self, data: bytes) -> None:
+        self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+
+
+def _value(key: str, text: str) -> Any:
+    return text if key == "response" else {"role": "assistant", "content": text}
+
+
+def _pieces(text: str) -> list[str]:
+    return [text[at : at + 8] for at in range(0, len(text), 8)]
+
+
+def _parameters(model: Stored) -> str:
+    """One a line, as Go prints them: texts quoted, numbers plain."""
+    rows = []
+    for name, value in model.parameters.items():
+        rows += [(name, each) for each in (value if isinstance(value, list) else [value])]
+    return "\n".join(f"{name:<30} {json.dumps(each) if isinstance(each, str) else f'{each:g}'}" for name, each in rows)
+
+
+ROUTES: dict[tuple[str, str], Callable[[Handler, dict[str, Any]], None]] = {
+    ("POST", "/api/create"): Handler.create,
+    ("POST", "/api/show"): Handler.show,
+    ("GET", "/api/tags"): Handler.tags,
+    ("GET", "/api/ps"): Handler.ps,
+    ("POST", "/api/copy"): Handler.copy,
+    ("DELETE", "/api/delete"): Handler.delete,
+    ("GET", "/api/version"): Handler.version,
+    ("POST", "/api/generate"): Handler.generate,
+    ("POST", "/api/chat"): Handler.chat,
+    ("POST", "/v1/chat/completions"): Handler.openai_chat,
+    ("POST", "/v1/completions"): Handler.openai_completions,
+    ("GET", "/v1/models"): Handler.openai_models,
+}

@@ -1,0 +1,230 @@
+"""Who trains: our own loop in a child here, a provider, or somebody's trainer as a command. One seam, two verbs.
+
+Whoever it is, a training is a job: what it is asked stands here before anything is begun, what it left is read by `harvest`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from tunekeeper.core.errors import ConfigError
+from tunekeeper.core.ids import digest_json
+from tunekeeper.core.nouns.data import DatasetVersion
+from tunekeeper.core.nouns.retraining import Model
+from tunekeeper.core.nouns.training import Version
+from tunekeeper.core.registry import Registry
+from tunekeeper.training.base import read_base
+from tunekeeper.training.config import Config
+from tunekeeper.training.hosted.job import written
+from tunekeeper.training.hosted.provider import Values
+from tunekeeper.training.hosted.terms import KNOWN
+from tunekeeper.training.orders import base_folder, job_input, order_of, require_extra, rows_file
+from tunekeeper.training.recipe import Recipe, resolve, warnings
+from tunekeeper.workspace import Workspace
+
+HOSTED, COMMAND = "train-hosted", "train-command"
+PLAIN = resolve(Config())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ask:
+    """One training, checked and ready to be begun."""
+
+    kind: str
+    """The kind of its job."""
+    input: dict[str, Any]
+    """What the job is given."""
+    recipe: dict[str, Any]
+    """The recipe as the run's record has it; with `backend` where it does not run here."""
+    base: str
+    """Folder of the base, or its name at the provider."""
+    base_digest: str
+    """Digest of its weights; of the name where nobody shows us the weights."""
+    warnings: tuple[str, ...]
+    """What is unusual or weaker, one sentence each."""
+    env: tuple[str, ...] = ()
+    """Variables that the child may see."""
+    timeout: float | None = None
+    """Seconds that it may take."""
+
+
+class Trainer(Protocol):
+    """Learns a dataset."""
+
+    def recorded(self, section: Config, recipe: Recipe) -> dict[str, Any]:
+        """The recipe as the run's record has it. Raises ConfigError for a value that this trainer cannot do."""
+
+    def ask(
+        self, ws: Workspace, task: Model, section: Config, data: DatasetVersion, parent: Version | None, recipe: Recipe
+    ) -> Ask:
+        """What a job is asked. Raises ConfigError, ArtifactError, MissingExtra; nothing has been begun."""
+
+
+def trainer_of(section: Config) -> Trainer:
+    """The trainer that a section names."""
+    found: Trainer = TRAINERS.load(section.backend)()
+    return found
+
+
+def outline(ws: Workspace, task: Model, section: Config, data: DatasetVersion, changes: dict[str, Any] | None) -> dict[str, Any]:
+    """What a training elsewhere would be asked, {backend, rows, bytes, asked, warnings}: checked as the run itself would be, and
+    nothing is sent. `bytes` is the size of the provider's files, None for a command. Raises what the run would."""
+    ask = trainer_of(section).ask(ws, task, section, data, None, resolve(section, changes))
+    shown: dict[str, Any] = {"backend": section.backend, "rows": data.train, "bytes": None}
+    if ask.kind == HOSTED:
+        with tempfile.TemporaryDirectory(dir=ws.path("work")) as folder:
+            files, shown["rows"] = written(ask.input, KNOWN[section.backend].terms, Path(folder))
+            shown["bytes"] = sum(file.stat().st_size for file in files.values())
+    return {**shown, "asked": ask.recipe["backend"], "warnings": ask.warnings}
+
+
+class Local:
+    """Our own loop, in a child on this machine."""
+
+    def recorded(self, section: Config, recipe: Recipe) -> dict[str, Any]:
+        return recipe.as_json()
+
+    def ask(
+        self, ws: Workspace, task: Model, section: Config, data: DatasetVersion, parent: Version | None, recipe: Recipe
+    ) -> Ask:
+        require_extra()
+        order = order_of(ws, task, section, data, parent, recipe.as_json())
+        return Ask(
+            kind="train",
+            input=job_input(ws, section, data, order),
+            recipe=recipe.as_json(),
+            base=task.base,
+            base_digest=order.base.digest,
+            warnings=warnings(recipe),
+        )
+
+
+class Hosted:
+    """A provider's training, followed by a child that sends the rows and takes home what comes of it."""
+
+    def recorded(self, section: Config, recipe: Recipe) -> dict[str, Any]:
+        known, options = KNOWN[section.backend], section.backend_options
+        extra = {"learning_rate_multiplier": options.learning_rate_multiplier}
+        values = Values(recipe=recipe, plain=PLAIN, terms=known.terms, extra=extra)
+        values.check(section.backend)
+        told = {"name": section.backend, "model": options.model, "hyperparameters": known.hyperparameters(values)}
+        return recipe.as_json() | {"backend": told}
+
+    def ask(
+        self, ws: Workspace, task: Model, section: Config, data: DatasetVersion, parent: Version | None, recipe: Recipe
+    ) -> Ask:
+        terms, options = KNOWN[section.backend].terms, section.backend_options
+        _only_fresh(section, parent)
+        key_env = options.api_key_env or terms.api_key_env
+        _check_options(task, section, key_env)
+        recorded = self.recorded(section, recipe)
+        base = read_base(base_folder(ws, task)) if terms.comes_home else None
+        named = {"provider": section.backend, "model": options.model}
+        given = {
+            **named,
+            "endpoint": options.endpoint or terms.endpoint,
+            "serves": None if terms.comes_home else options.serve_endpoint or terms.serves,
+            "api_key_env": key_env,
+            "account": options.account,
+            "objective": recipe.objective,
+            "hyperparameters": recorded["backend"]["hyperparameters"],
+            "seed": recipe.seed,
+            "suffix": _slug(options.suffix or task.name, terms.suffix),
+            "train": str(rows_file(ws, data, "train")),
+            "eval": str(rows_file(ws, data, "eval")) if data.eval else None,
+            "dataset_digest": data.digest,
+            "base": str(base.folder) if base else None,
+            "base_digest": base.digest if base else None,
+            "most_usd": options.most_usd,
+            "poll_seconds": options.poll_seconds,
+            "give_up_seconds": options.give_up_seconds,
+            "most_bytes": options.most_bytes,
+        }
+        return Ask(
+            kind=HOSTED,
+            input=given,
+            recipe=recorded,
+            base=task.base if base else f"{section.backend}:{options.model}",
+            base_digest=base.digest if base else digest_json(named),
+            warnings=(*warnings(recipe), *terms.warnings),
+            env=(key_env, "SSL_CERT_FILE", "SSL_CERT_DIR"),
+        )
+
+
+class Command:
+    """A trainer of somebody else's on this machine, such as Unsloth or Axolotl, started as a command."""
+
+    def recorded(self, section: Config, recipe: Recipe) -> dict[str, Any]:
+        return recipe.as_json() | {"backend": {"name": "command", "command": list(section.backend_options.command)}}
+
+    def ask(
+        self, ws: Workspace, task: Model, section: Config, data: DatasetVersion, parent: Version | None, recipe: Recipe
+    ) -> Ask:
+        _only_fresh(section, parent)
+        words = section.backend_options.command
+        if not any("{out}" in word for word in words) or not any("{data}" in word for word in words):
+            raise ConfigError(
+                f"models/{task.name}.yaml: training.backend_options.command must name {{data}} and {{out}}",
+                fix="write command: [python, train.py, --data, '{data}', --out, '{out}', --base, '{base}', --recipe, '{recipe}']",
+            )
+        base = read_base(base_folder(ws, task))
+        return Ask(
+            kind=COMMAND,
+            input={
+                "command": list(words),
+                "base": str(base.folder),
+                "base_digest": base.digest,
+                "train": str(rows_file(ws, data, "train")),
+                "eval": str(rows_file(ws, data, "eval")) if data.eval else None,
+                "dataset_digest": data.digest,
+                "recipe": recipe.as_json(),
+                "threads": recipe.threads,
+            },
+            recipe=self.recorded(section, recipe),
+            base=task.base,
+            base_digest=base.digest,
+            warnings=(*warnings(recipe), "the command is given the recipe; whether it keeps to it is not known"),
+            timeout=section.backend_options.timeout_seconds,
+        )
+
+
+TRAINERS = Registry(
+    "trainer",
+    {
+        "local": f"{__name__}:Local",
+        **dict.fromkeys(KNOWN, f"{__name__}:Hosted"),
+        "command": f"{__name__}:Command",
+    },
+)
+
+
+def _only_fresh(section: Config, parent: Version | None) -> None:
+    if parent is not None:
+        raise ConfigError(
+            f"{section.backend} cannot continue the adapter of {parent.name}",
+            fix="leave out --from, or train with `backend: local`",
+        )
+
+
+def _check_options(task: Model, section: Config, key_env: str) -> None:
+    where, options = f"models/{task.name}.yaml: training.backend_options", section.backend_options
+    if not options.model:
+        raise ConfigError(f"{where}.model is empty: {section.backend} has bases of its own", fix="write its name of the base")
+    if section.backend == "fireworks" and not options.account:
+        raise ConfigError(f"{where}.account is empty: Fireworks keeps everything under an account", fix="write its id")
+    if options.poll_seconds <= 0 or options.give_up_seconds <= 0 or options.most_bytes <= 0:
+        raise ConfigError(f"{where}: poll_seconds, give_up_seconds and most_bytes must be above 0")
+    if options.learning_rate_multiplier is not None and options.learning_rate_multiplier <= 0:
+        raise ConfigError(f"{where}.learning_rate_multiplier must be above 0, not {options.learning_rate_multiplier}")
+    if not os.environ.get(key_env):
+        raise ConfigError(f"{section.backend} needs a key and {key_env} is not set", fix=f"export {key_env}=…")
+
+
+def _slug(text: str, most: int) -> str:
+    """Lower-case letters, digits and hyphens, as every provider takes them; room is left for our own name of the work."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[: max(1, most - 17)].strip("-") or "model"

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunekeeper import data
+from tunekeeper.core.nouns.data import Example
+from tunekeeper.core.nouns.retraining import Model
+from tunekeeper.data import drafts
+from tunekeeper.data.config import Config
+from tunekeeper.data.preferences import conversation_of, with_rejected
+from tunekeeper.data.rows import Unreadable, parse_row
+from tunekeeper.workspace import Workspace
+
+Write = Callable[[str, Any], Path]
+ASK = {"role": "user", "content": "Which tea?"}
+GOOD = {"role": "assistant", "content": "Black tea."}
+BAD = {"role": "assistant", "content": "Dunno."}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"input": {"messages": [ASK]}, "preferred_output": [GOOD], "non_preferred_output": [BAD]},
+        {"prompt": "Which tea?", "chosen": "Black tea.", "rejected": "Dunno."},
+        {"question": "Which tea?", "chosen": "Black tea.", "rejected": "Dunno."},
+        {"instruction": "Which tea?", "input": "", "chosen": "Black tea.", "rejected": "Dunno."},
+        {"prompt": [ASK], "chosen": [GOOD], "rejected": [BAD]},
+        {"chosen": [ASK, GOOD], "rejected": [ASK, BAD]},
+        {"prompt": "Which tea?", "chosen": [ASK, GOOD], "rejected": [ASK, BAD]},
+        {"prompt": "Which tea?", "messages": [ASK, GOOD], "chosen": [ASK, GOOD], "rejected": [ASK, BAD]},
+        {"messages": [ASK], "chosen": GOOD, "rejected": BAD},
+        {
+            "conversations": [{"from": "human", "value": "Which tea?"}],
+            "chosen": {"from": "gpt", "value": "Black tea."},
+            "rejected": {"from": "gpt", "value": "Dunno."},
+        },
+        {"prompt": json.dumps([ASK]), "chosen": json.dumps([GOOD]), "rejected": json.dumps([BAD])},
+    ],
+)
+def test_every_usual_form_of_a_preference_is_read(row: dict[str, Any]) -> None:
+    made = parse_row(row, {})
+    assert made.messages == (ASK, GOOD)
+    assert made.metadata["rejected"] == "Dunno."
+    assert made.shape == "preference"
+
+
+def test_an_answer_that_is_json_stays_the_text_it_is() -> None:
+    good, bad = '{"category": "billing"}', "[1, 2]"
+    made = conversation_of({"prompt": "[urgent] Which?", "chosen": good, "rejected": bad})
+    assert [m["content"] for m in made.messages] == ["[urgent] Which?", good]
+    assert made.metadata["rejected"] == bad
+
+
+def test_the_system_message_beside_a_preference_comes_first_and_scores_are_kept() -> None:
+    made = conversation_of({"system": "Be brief.", "question": "Which tea?", "chosen": "A.", "rejected": "B.", "score": 4})
+    assert made.messages[0] == {"role": "system", "content": "Be brief."}
+    assert made.metadata == {"score": 4, "rejected": "B."}
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ({"chosen": "A.", "rejected": "B."}, "without its prompt"),
+        ({"prompt": "Q", "chosen": 5, "rejected": "B."}, "`chosen` must be a text or a list of messages"),
+        ({"prompt": "Q", "chosen": [], "rejected": "B."}, "`chosen` must be"),
+        ({"prompt": "Q", "chosen": "A.", "rejected": [{"from": "x"}]}, "no role is called 'x'"),
+    ],
+)
+def test_a_preference_that_says_too_little_is_broken_with_the_reason(row: dict[str, Any], why: str) -> None:
+    with pytest.raises(Unreadable, match=why):
+        conversation_of(row)
+
+
+def test_a_preference_about_a_row_of_the_draft_leaves_its_rejected_answer_there(ws: Workspace, task: Model, write: Write) -> None:
+    first = write("first.jsonl", [{"messages": [ASK, GOOD], "metadata": {"id": "p1"}}])
+    pairs = write("pairs.jsonl", [{"prompt": "Which tea?", "chosen": "Black tea.", "rejected": "Dunno."}])
+    data.import_files(ws, task, Config(), [first])
+    report = data.import_files(ws, task, Config(), [pairs])
+    assert (report.added, report.dropped, report.examples) == (0, {"exact_duplicate": 1}, 1)
+    assert "keeps the answer that was rejected here" in report.left_out[0]
+    (row,) = drafts.load_draft(ws, "desk")
+    assert (row.id, row.metadata["rejected"], row.metadata["rejected_from"]) == ("p1", "Dunno.", "file:pairs.jsonl:1")
+    again = data.import_files(ws, task, Config(), [pairs])
+    assert again.dropped == {"already_there": 1}
+    assert list(drafts.load_draft(ws, "desk")) == [row]
+
+
+def test_a_preference_about_a_row_of_the_same_import_leaves_its_rejected_answer_there(
+    ws: Workspace, task: Model, write: Write
+) -> None:
+    rows = [{"messages": [ASK, GOOD]}, {"chosen": [ASK, GOOD], "rejected": [ASK, BAD]}]
+    data.import_files(ws, task, Config(), [write("both.jsonl", rows)])
+    assert [e.metadata["rejected"] for e in drafts.load_draft(ws, "desk")] == ["Dunno."]
+
+
+def test_a_row_keeps_the_rejected_answer_it_has(row: Callable[..., Example]) -> None:
+    plain, one, two = (
+        row("Which tea?", "Black.", id=i, **more) for i, more in (("a", {}), ("b", {"rejected": "B"}), ("c", {"rejected": "C"}))
+    )
+    taught = with_rejected(plain, one)
+    assert taught is not None
+    assert taught.metadata["rejected"] == "B"
+    assert with_rejected(taught, two) is None
+    assert with_rejected(one, plain) is None
+    assert with_rejected(plain, row("Which tea?", "Black.", rejected="Black.")) is None
