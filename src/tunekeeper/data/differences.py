@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 from unicodedata import normalize
@@ -81,10 +83,12 @@ def changes(ws: Workspace, a: DatasetVersion, b: DatasetVersion) -> Changes:
     ArtifactError."""
     if a.manifest is None or b.manifest is None:
         raise NotFound(f"{(a if a.manifest is None else b).id} holds no rows")
-    old, new = ws.rows.open(a.manifest), ws.rows.open(b.manifest)
+    old = ws.rows.open(a.manifest)
+    new = ws.rows.open(b.manifest, beside=old)
     parts = apart(old, new)
-    before, after = _examples(old, parts.only_a), _examples(new, parts.only_b)
-    found, crossed = _paired(before, after), _examples(old, parts.moved)
+    with _uncollected():
+        before, after = _examples(old, parts.only_a), _examples(new, parts.only_b)
+        found, crossed = _paired(before, after), _examples(old, parts.moved)
     moved = (*found.moved, *(example.id for example in crossed))
     difference = replace(
         found,
@@ -94,6 +98,18 @@ def changes(ws: Workspace, a: DatasetVersion, b: DatasetVersion) -> Changes:
         new_words=_coming_words(old, parts, before, after, b.examples),
     )
     return Changes(difference=difference, old=(*before, *crossed), new=tuple(after))
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Python looks for no rings of objects meanwhile: rows are none, and each look goes through all of them."""
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collected:
+            gc.enable()
 
 
 def _examples(reader: Reader, sides: Mapping[str, Numbers]) -> list[Example]:

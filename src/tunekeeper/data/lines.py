@@ -6,6 +6,7 @@ A row that a version holds already is known by its line and never parsed: only t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import orjson
@@ -19,12 +20,13 @@ Line = tuple[bytes, Split]
 """A row without its side, with its line end; its side."""
 # Keys are sorted: what can follow `split` is `tools`, which ends in a bracket, and `weight`, which ends in a digit. So a line
 # that ends like these says its side here, and one that ends in `"}` without it has nothing behind `source`.
-_TRAIN, _EVAL, _END, _PLAIN = b',"split":"train"}\n', b',"split":"eval"}\n', b"}\n", b'"}\n'
+_TRAIN, _EVAL, _END, _PLAIN = b',"split":"train"}', b',"split":"eval"}', b"}\n", b'"}\n'
 _USUAL = frozenset(("id", "messages", "fingerprint", "source", "metadata"))
 _NAN = float("nan")
-_ENDS_AT = 30
-"""A byte of a canonical line within the hex digits of its fingerprint, so that one line of 16 has a 0 there."""
-_LONGEST_RUN = 20
+_BEGINS_AT = 30
+"""A byte of a canonical line within the hex digits of its fingerprint: one line of 8 has a 0 or 1 there, and begins a run."""
+_CHUNK = 1 << 20
+"""Bytes of a draft that are read at once; a run without an end in them ends with their last whole line."""
 
 
 def of_draft(path: Path) -> Iterator[Line]:
@@ -32,10 +34,10 @@ def of_draft(path: Path) -> Iterator[Line]:
     return (line for run in runs_of_draft(path) for line in of_run(run))
 
 
-def of_run(lines: Iterable[bytes]) -> Iterator[Line]:
-    """The rows of some lines of a draft."""
+def of_run(run: bytes) -> Iterator[Line]:
+    """The rows of some whole lines of a draft."""
     train, held = -len(_TRAIN), -len(_EVAL)
-    for line in lines:
+    for line in run.removesuffix(b"\n").split(b"\n"):
         if line.endswith(_TRAIN):
             yield line[:train] + _END, "train"
         elif line.endswith(_EVAL):
@@ -45,20 +47,42 @@ def of_run(lines: Iterable[bytes]) -> Iterator[Line]:
             yield encode(example), example.split
 
 
-def runs_of_draft(path: Path) -> Iterator[list[bytes]]:
-    """The lines of a draft's file in runs of some 12; none when it is missing. A run ends after a line whose fingerprint says so:
-    where lines came in or went, the runs behind them are the same again."""
+def runs_of_draft(path: Path, begin: int = 0, end: int | None = None) -> Iterator[bytes]:
+    """The lines of a draft's file in runs of some 8; none when it is missing. A run begins with a line whose fingerprint says so:
+    where lines came in or went, the runs behind them are the same again. `begin`, `end`: beginnings of lines, bytes, where only
+    the lines between them are wanted."""
     if not path.exists():
         return
-    run: list[bytes] = []
-    with path.open("rb", buffering=1 << 20) as file:
-        for line in file:
-            run.append(line)
-            if line[_ENDS_AT : _ENDS_AT + 1] == b"0" or len(run) == _LONGEST_RUN:
-                yield run
-                run = []
-    if run:
-        yield run
+    end = path.stat().st_size if end is None else end
+    buffer = bytearray(_CHUNK)
+    with path.open("rb", buffering=0) as file:
+        while begin < end:
+            file.seek(begin)
+            size = file.readinto(memoryview(buffer)[: end - begin])
+            if not size:
+                return
+            starts = _starts(buffer, size)
+            if begin + size == end:
+                starts.append(size)
+            elif not starts and (whole := buffer.rfind(b"\n", 0, size) + 1):
+                starts.append(whole)
+            elif not starts:
+                buffer = bytearray(2 * len(buffer))
+            begin += starts[-1] if starts else 0
+            chunk = memoryview(buffer)
+            yield from (chunk[a:b].tobytes() for a, b in pairwise([0, *starts]))
+
+
+def _starts(buffer: bytearray, size: int) -> list[int]:
+    """Where runs begin in the first `size` bytes, the first one of them aside."""
+    import numpy as np  # a command that reads no draft is not to wait for it
+
+    data = np.frombuffer(buffer, np.uint8, size)
+    lines = np.flatnonzero(data == ord("\n")) + 1
+    lines = lines[: np.searchsorted(lines, size - _BEGINS_AT)]
+    digits = data[lines + _BEGINS_AT]
+    found: list[int] = lines[(digits == ord("0")) | (digits == ord("1"))].tolist()
+    return found
 
 
 def of_examples(examples: Iterable[Example]) -> Iterator[Line]:
@@ -69,7 +93,7 @@ def of_examples(examples: Iterable[Example]) -> Iterator[Line]:
 def for_draft(line: bytes, side: Split) -> bytes:
     """The line of a draft."""
     if line.endswith(_PLAIN):
-        return line[:-2] + (_TRAIN if side == "train" else _EVAL)
+        return line[:-2] + (_TRAIN if side == "train" else _EVAL) + b"\n"
     return encode(decode(line, side), with_split=True)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from tunekeeper.core.errors import DataError, NotFound, UserError
 from tunekeeper.core.nouns.data import DatasetVersion, Example, Split
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import balance, drafts, lines, scores, tags, tallies
+from tunekeeper.data import balance, drafts, lines, pieces, scores, tags, tallies
 from tunekeeper.data.config import Config
 from tunekeeper.data.examples import decode, read_file
 from tunekeeper.data.lines import Line
@@ -76,8 +76,7 @@ def freeze(
     when no row of it is real.
     """
     with drafts.locked(ws, task.name):
-        runs = lines.runs_of_draft(draft_path(ws, task.name))
-        content = _content(ws, ws.rows.keep_runs(runs, lines.of_run, lines.look, _known(ws, task.name)))
+        content = _content(ws, pieces.keep(ws.rows, draft_path(ws, task.name), _known(ws, task.name)))
         if not content.tally.rows:
             raise DataError(f"{task.name} has no draft", fix=f"tunekeeper data import FILE --model {task.name}")
         if not force:

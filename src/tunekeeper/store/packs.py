@@ -39,6 +39,8 @@ _BLOCK = {"large": 6 << 10, "small": 512 << 10}
 """Bytes of rows at which a block is closed."""
 _DICTIONARY = 112 << 10
 _SAMPLES = 1500
+_THREADS = 2
+"""Threads that compress a small pack, for which somebody waits."""
 _MARKS = np.dtype([("topic", "<u4"), ("flags", "<u1"), ("at", "<f8")])
 _BLOCKS = np.dtype([("rows", "<u4"), ("size", "<u4"), ("end", "<u8")])
 _MADE_UP, _GONE = 1, 2
@@ -129,7 +131,7 @@ def _compressed(lines: Sequence[bytes]) -> tuple[npt.NDArray[Any], bytes, list[b
     if trained is not None:
         trained.precompute_compress(level=level)
     squeezer = zstandard.ZstdCompressor(level=level, dict_data=trained)
-    made: Any = squeezer.multi_compress_to_buffer(cast(Any, blocks))
+    made: Any = squeezer.multi_compress_to_buffer(cast(Any, blocks), threads=_THREADS if small else 0)
     frames = [frame.tobytes() for frame in made]
     table = np.empty(len(blocks), _BLOCKS)
     table["rows"], table["size"] = counts, [len(block) for block in blocks]

@@ -37,11 +37,13 @@ class Marks:
 class Reader:
     """The rows of one version."""
 
-    def __init__(self, blobs: Blobs, manifest: Manifest) -> None:
-        """Raises NotFound when a pack is missing, ArtifactError when an index is damaged."""
+    def __init__(self, blobs: Blobs, manifest: Manifest, beside: Reader | None = None) -> None:
+        """`beside`: a reader of another version, whose packs are open. Raises NotFound when a pack is missing, ArtifactError when
+        an index is damaged."""
         self.manifest = manifest
         self._blobs = blobs
-        self._packs = [_opened(blobs, pack) for pack in manifest.packs]
+        there = {} if beside is None else dict(zip(beside.manifest.packs, beside._packs, strict=True))
+        self._packs: list[packs.Pack] = [there.get(pack) or _opened(blobs, pack) for pack in manifest.packs]
         if tuple(pack.rows for pack in self._packs) != manifest.rows:
             raise ArtifactError("a pack has not the rows that a manifest says", fix="tunekeeper store verify")
         self._bases = np.concatenate([[0], np.cumsum(manifest.rows, dtype=np.int64)])
@@ -100,8 +102,11 @@ class Reader:
         wanted = numbers[order]
         blocks = self._block_of[wanted]
         inside = (wanted - self._starts[blocks]).tolist()
+        now, lines = -1, [b""]
         for place, block, at, digest in zip(order.tolist(), blocks.tolist(), inside, self.digests[wanted].tolist(), strict=True):
-            line = self._lines(block)[at]
+            if block != now:
+                now, lines = block, self._block(block).split(b"\n")
+            line = lines[at] + b"\n"
             if line != packs.GONE and packs.digest_of(line) != digest:
                 raise ArtifactError("a pack is damaged: a row has another digest", fix="tunekeeper store verify")
             found[place] = line
@@ -195,11 +200,11 @@ def apart(a: Reader, b: Reader) -> Apart:
     sides = tuple(dict.fromkeys((*a.manifest.sides, *b.manifest.sides)))
     olds, news = ({side: reader.present(side) for side in sides} for reader in (a, b))
     in_a, in_b = np.zeros(total, np.uint8), np.zeros(total, np.uint8)
-    for place, found, reader in ((in_a, olds, a), (in_b, news, b)):
-        for code, side in enumerate(sides, 1):
-            place[_placed(reader, base)[found[side]]] = code
-    _join_equal(a, b, in_a, in_b, base)
     to_a, to_b = _placed(a, base), _placed(b, base)
+    for place, found, to in ((in_a, olds, to_a), (in_b, news, to_b)):
+        for code, side in enumerate(sides, 1):
+            place[to[found[side]]] = code
+    _join_equal(a, b, (in_a, in_b), (to_a, to_b))
     there = {side: in_b[to_a[rows]] for side, rows in olds.items()}
     return Apart(
         only_a={side: rows[there[side] == 0] for side, rows in olds.items()},
@@ -215,9 +220,14 @@ def _placed(reader: Reader, base: dict[str, int]) -> npt.NDArray[np.int64]:
     return np.concatenate([np.empty(0, np.int64), *(np.arange(base[pack], base[pack] + rows) for pack, rows in known)])
 
 
-def _join_equal(a: Reader, b: Reader, in_a: npt.NDArray[np.uint8], in_b: npt.NDArray[np.uint8], base: dict[str, int]) -> None:
+def _join_equal(
+    a: Reader,
+    b: Reader,
+    held: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]],
+    places: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+) -> None:
     """Rows that are the same by their digests though they lie in two packs count as held by both."""
-    to_a, to_b = _placed(a, base), _placed(b, base)
+    (in_a, in_b), (to_a, to_b) = held, places
     left, right = (np.flatnonzero((x[to] != 0) & (y[to] == 0)) for x, y, to in ((in_a, in_b, to_a), (in_b, in_a, to_b)))
     if not len(left) or not len(right):
         return

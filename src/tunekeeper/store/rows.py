@@ -44,6 +44,16 @@ class Kept:
     """Side → rows."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Piece:
+    """Some of the rows of a version to be, stored by themselves."""
+
+    manifest: bytes
+    """Their manifest, encoded."""
+    found: runs.Found
+    """Their runs."""
+
+
 class Rows:
     """The rows of one workspace's dataset versions."""
 
@@ -51,6 +61,8 @@ class Rows:
         """`scratch`: a folder for files of whole sides; what lies in it can be made again."""
         self._blobs = blobs
         self._scratch = scratch
+        self.places = (blobs.root, scratch)
+        """Where the blobs and those files lie, for another process that stores rows here."""
 
     def keep(self, rows: Iterable[tuple[bytes, str]], look: Look, known: Iterable[str] = ()) -> Kept:
         """Store rows: lines with their side, in order. `known`: digests of manifests whose packs may hold some of them. Bounded
@@ -61,24 +73,45 @@ class Rows:
 
     def keep_runs(
         self,
-        lines: Iterable[list[bytes]],
-        split: Callable[[list[bytes]], Iterable[tuple[bytes, str]]],
+        lines: Iterable[bytes],
+        split: Callable[[bytes], Iterable[tuple[bytes, str]]],
         look: Look,
         known: Sequence[str] = (),
     ) -> Kept:
-        """As `keep`, for rows that come as runs of lines, of which `split` makes rows. A run that the first manifest of `known`
-        was stored from too is known by its digest, and not looked into."""
+        """As `keep`, for rows that come as runs of whole lines, of which `split` makes rows. A run that the first manifest of
+        `known` was stored from too is known by its digest, and not looked into."""
         shared = self._shared(known)
         parent = known[0] if known and self._blobs.has(known[0]) else None
         with Writer(self._blobs, shared, SIDES) as writer:
-            marks, counts = writer.take_runs(lines, split, look, {} if parent is None else self._runs(parent, shared))
+            found = writer.take_runs(lines, split, look, runs.NONE if parent is None else self._runs(parent, shared))
             kept = self._kept(*writer.close())
-        path = self._runs_file(kept.manifest)
-        if not path.exists():
-            runs.save(path, marks, counts)
+        self._note_runs(kept.manifest, [found])
         if parent is not None and parent != kept.manifest:
             self._runs_file(parent).unlink(missing_ok=True)
         return kept
+
+    def keep_piece(self, lines: Iterable[bytes], split: Callable[[bytes], Iterable[tuple[bytes, str]]], look: Look) -> Piece:
+        """As `keep_runs`, for a piece of the rows, whatever the others are; `join` makes a version of all. Raises DiskFull."""
+        with Writer(self._blobs, [], SIDES) as writer:
+            found = writer.take_runs(lines, split, look, runs.NONE)
+            return Piece(manifest=manifests.encode(writer.close()[0]), found=found)
+
+    def join(self, pieces: Sequence[Piece]) -> Kept:
+        """The version that consists of these pieces, in order. Raises ArtifactError, DiskFull."""
+        known = [manifests.decode(piece.manifest) for piece in pieces]
+        shared = [(name, packs.Pack(self._blobs.path(name))) for each in known for name in each.packs]
+        bases = np.cumsum([0, *(sum(each.rows) for each in known)]).tolist()
+        sides = {side: [each.sides[side] + np.uint32(base) for each, base in zip(known, bases, strict=False)] for side in SIDES}
+        with Writer(self._blobs, shared, SIDES) as writer:
+            writer.name({side: np.concatenate(numbers) for side, numbers in sides.items()})
+            kept = self._kept(*writer.close())
+        self._note_runs(kept.manifest, [piece.found for piece in pieces])
+        return kept
+
+    def _note_runs(self, manifest: str, found: Sequence[runs.Found]) -> None:
+        path = self._runs_file(manifest)
+        if not path.exists():
+            runs.save(path, found, len(SIDES))
 
     def _kept(self, manifest: Manifest, digest: str) -> Kept:
         counts = {side: len(numbers) for side, numbers in manifest.sides.items()}
@@ -89,7 +122,7 @@ class Rows:
         manifest = manifests.decode(self._blobs.read(parent))
         first = shared[: len(manifest.packs)]
         if tuple(name for name, _ in first) != manifest.packs or any(pack.gone.any() for _, pack in first):
-            return {}
+            return runs.NONE
         return runs.load(self._runs_file(parent), manifest)
 
     def _runs_file(self, manifest: str) -> Path:
@@ -100,9 +133,10 @@ class Rows:
         rows = ((line, side) for side, lines in sides.items() for line in lines)
         return self.keep(rows, lambda line: (line, Mark("", False, float("nan")))).manifest
 
-    def open(self, manifest: str) -> Reader:
-        """The rows of a version by the digest of its manifest. Raises NotFound, ArtifactError."""
-        return Reader(self._blobs, manifests.decode(self._blobs.read(manifest)))
+    def open(self, manifest: str, beside: Reader | None = None) -> Reader:
+        """The rows of a version by the digest of its manifest; `beside`: one whose packs are open. Raises NotFound,
+        ArtifactError."""
+        return Reader(self._blobs, manifests.decode(self._blobs.read(manifest)), beside)
 
     def has(self, manifest: str) -> bool:
         """Whether the manifest and all its packs are here."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,32 +18,67 @@ from tunekeeper.store.blobs import place
 from tunekeeper.store.manifests import Manifest
 from tunekeeper.store.packs import DIGEST, digest_of
 
-Known = dict[bytes, tuple[list[int], ...]]
-"""Digest of a run → the numbers of its rows, a list for each side."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Known:
+    """The runs of a version."""
+
+    turns: dict[bytes, int]
+    """Digest of a run → which one it is, from 0."""
+    ends: list[list[int]]
+    """For each side, where the numbers of each run begin, and where the last ends: bytes of `numbers`."""
+    numbers: list[bytes]
+    """For each side, the numbers of its rows, as the bytes of whole numbers of 32 bits."""
+
+    counts: bytes
+    """As `Found.counts`."""
+
+    def between(self, first: int, last: int) -> tuple[list[bytes], bytes]:
+        """The numbers of the rows of some runs that follow each other, for each side, and their counts."""
+        numbers = [each[ends[first] : ends[last]] for ends, each in zip(self.ends, self.numbers, strict=True)]
+        width = 4 * len(numbers)
+        return numbers, self.counts[first * width : last * width]
 
 
-def save(path: Path, marks: Sequence[bytes], counts: Sequence[Sequence[int]]) -> None:
-    """Note the runs of a version: the digest of each, and its rows on each side. Raises DiskFull."""
-    table = np.array(counts, "<u4").T.tobytes()
-    body = b"".join([struct.pack("<Q", len(marks)), *marks, zstandard.ZstdCompressor(level=3).compress(table)])
+NONE = Known(turns={}, ends=[], numbers=[], counts=b"")
+"""Where no run is known."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """The runs of some rows that were stored."""
+
+    marks: bytes
+    """Their digests, one after the other."""
+    counts: bytes
+    """How many rows each put on each side: whole numbers of 32 bits, those of a run beside each other."""
+
+
+def save(path: Path, found: Sequence[Found], sides: int) -> None:
+    """Note the runs of a version that has so many sides. Raises DiskFull."""
+    marks = b"".join(each.marks for each in found)
+    table = np.frombuffer(b"".join(each.counts for each in found), "<u4").reshape(-1, sides).T.tobytes()
+    squeezed = zstandard.ZstdCompressor(level=3).compress(table)
+    body = b"".join([struct.pack("<Q", len(marks) // DIGEST), marks, squeezed])
     place(path, lambda file: file.write(digest_of(body) + body))
 
 
 def load(path: Path, manifest: Manifest) -> Known:
-    """The runs of a version by their digests; none where they are not known."""
+    """The runs of a version; none where they are not known."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        return {}
+        return NONE
     if digest_of(data[DIGEST:]) != data[:DIGEST]:
-        return {}
+        return NONE
     (count,) = struct.unpack_from("<Q", data, DIGEST)
     begin = DIGEST + 8
     end = begin + DIGEST * count
     marks = [data[i : i + DIGEST] for i in range(begin, end, DIGEST)]
     table = np.frombuffer(zstandard.ZstdDecompressor().decompress(data[end:]), "<u4").reshape(len(manifest.sides), count)
-    parts = []
-    for counts, numbers in zip(table, manifest.sides.values(), strict=True):
-        ends, plain = np.cumsum(counts).tolist(), numbers.tolist()
-        parts.append([plain[a:b] for a, b in zip([0, *ends], ends, strict=False)])
-    return dict(zip(marks, zip(*parts, strict=True), strict=True))
+    return Known(
+        turns=dict(zip(marks, range(count), strict=True)),
+        ends=[[0, *(4 * np.cumsum(counts)).tolist()] for counts in table],
+        numbers=[numbers.tobytes() for numbers in manifest.sides.values()],
+        counts=table.T.tobytes(),
+    )
