@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.patience import until
-from tunekeeper import jobs
 from tunekeeper.cli.app import main
 from tunekeeper.core.nouns.data import DatasetVersion
 from tunekeeper.core.nouns.training import TrainingRun
 from tunekeeper.store.ledgers.datasets import save_dataset
 from tunekeeper.store.ledgers.runs import load_run, save_run
+from tunekeeper.training import verbs
 from tunekeeper.workspace import create_workspace
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "support_desk"
@@ -178,25 +174,18 @@ def test_a_run_that_has_ended_cannot_be_cancelled_nor_one_without_adapter_done_a
     assert "no version of support-desk called" in capsys.readouterr().err
 
 
-@pytest.mark.real
 def test_a_run_goes_on_when_its_command_is_interrupted_and_is_ended_by_cancel(
-    project: Path, capsys: pytest.CaptureFixture[str]
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (project / "long.yaml").write_text("epochs: 1000\n")  # it must not end by itself before it is interrupted
-    words = ["train", "run", "--model", "support-desk", "--dataset", "d1", "--recipe", str(project / "long.yaml")]
-    words += ["--dir", str(project)]
-    command = subprocess.Popen([sys.executable, "-m", "tunekeeper", *words], stderr=subprocess.PIPE, text=True)
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
 
-    def running() -> list[dict[str, Any]]:
-        return [run for run in answer(capsys, "ls", "--dir", str(project))[1]["runs"] if run["state"] == "running"]
-
-    (begun,) = until(running)
-    ws = create_workspace(project / ".tunekeeper", project=project)
-    until(lambda: jobs.look(ws, begun["job"]).detail)  # the child has said something: the command waits for it by now
-    command.send_signal(signal.SIGINT)
-    _, said = command.communicate(timeout=60)
-    assert command.returncode == 130
+    monkeypatch.setattr(verbs, "wait", interrupted)  # Ctrl-C while it waits, at no other moment
+    (project / "long.yaml").write_text("epochs: 1000\n")
+    words = ["--model", "support-desk", "--dataset", "d1", "--recipe", str(project / "long.yaml"), "--dir", str(project)]
+    assert main(["train", "run", *words]) == 130
+    said = capsys.readouterr().err
+    (begun,) = [run for run in answer(capsys, "ls", "--dir", str(project))[1]["runs"] if run["state"] == "running"]
     assert f"{begun['id']} goes on by itself; `tunekeeper train cancel {begun['id']}`" in said
-    assert running()
     code, ended = answer(capsys, "cancel", begun["id"], "--dir", str(project))
     assert (code, ended["state"]) == (0, "cancelled")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -160,7 +161,8 @@ def test_a_writer_killed_ten_times_loses_and_doubles_nothing(root: Path, tmp_pat
             child.wait()
         with segments.maintenance(root):
             compact(root) if rng.random() < 0.5 else None
-    acknowledged = set(ledger.read_text().split("\n")[:-1])
+    # A writer that is killed while it notes an id leaves the beginning of one.
+    acknowledged = set(re.findall(r"req_[0-9A-Z]{26}", ledger.read_text()))
     found = [i.request_id for i in log.find(bodies=False)]
     assert len(acknowledged) >= 80
     assert acknowledged <= set(found)
