@@ -21,8 +21,8 @@ from tests.outside.conftest import Gateway, Upstream, call, chat, gateways, run,
 from tests.text.personal import MAKERS, carried, pick, telling
 from tunekeeper.core.nouns.rollout import Incident
 from tunekeeper.data import review as queue
+from tunekeeper.gateway.bodies import Bodies
 from tunekeeper.gateway.options import Options
-from tunekeeper.gateway.record import Bodies
 from tunekeeper.retraining.cycle import open_cycle
 from tunekeeper.rollout.approvals import approve
 from tunekeeper.store.ledgers.incidents import save_incident
@@ -225,7 +225,11 @@ def test_of_a_thousand_records_of_every_kind_hardly_one_in_a_hundred_is_left_in_
     asked = [f"{' '.join(rng.sample(words, 25))} {carried(rng, value)}" for _, value in values]
     bodies = Bodies(Options().redact, keep=True)
     sent = [json.dumps({"messages": [{"role": "user", "content": text}]}, ensure_ascii=False).encode() for text in asked]
-    logged = [bytes(kept).decode() for body in sent if (kept := bodies.kept(body)) is not None]
+    logged = []
+    for body in sent:
+        record: dict[str, Any] = {}
+        bodies.put(record, body, None, lambda: None)
+        logged.append(bytes(record["request"]).decode())
     assert call("init", folder, "--model", "help").code == 0
     rows = [chat(text, rng.choice(words), id=f"R{n}") for n, text in enumerate(asked)]
     done = call("data", "import", write_lines(tmp_path / "rows.jsonl", rows), "--model", "help", "--dir", folder, "--json")

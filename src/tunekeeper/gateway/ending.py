@@ -24,8 +24,8 @@ class Ending:
     """What is known of one request, and its end. `Exchange` adds how it comes to one, and the client's side."""
 
     __slots__ = (
-        "_attempt_began", "_attempts", "_call", "_gateway", "_kept", "_noted", "_opened", "_out", "_plan", "_raw", "_reply",
-        "_request",         "_started", "_state", "_stream", "_target", "_variant", "record",
+        "_attempt_began", "_attempts", "_call", "_folded", "_gateway", "_kept", "_noted", "_opened", "_out", "_plan", "_raw",
+        "_reply", "_request", "_started", "_state", "_stream", "_target", "_variant", "record",
     )  # fmt: skip
 
     _out: Outgoing
@@ -45,6 +45,7 @@ class Ending:
         self._variant: str | None = None
         self._attempt_began = started
         self._stream: Stream | None = None
+        self._folded: bytes | None = None
         self._kept: Kept | None = None
         self._opened: Opened | None = None
         self._reply: tuple[int, bytes, bytes] | None = None
@@ -62,6 +63,16 @@ class Ending:
             return  # a kept answer was noted when it was kept
         ms = round((self._gateway.now() - self._attempt_began) * 1000, 3)
         self._attempts.append(Tried(self._target.slot, error, ms, confidence))
+
+    def _note_request(self) -> None:
+        """Write the request of a stream that goes on for long, so that it is known whatever becomes of us."""
+        noted: Record = {}
+
+        def write() -> None:
+            if self._state == "running":
+                self._gateway.recorder.partial(self.record["request_id"], "", noted.get("request"))
+
+        self._gateway.bodies.put(noted, self._raw, None, write)
 
     def _claim(self) -> None:
         """Note who answers."""
@@ -93,9 +104,7 @@ class Ending:
             self.record["confidence"] = confidence
         spent(self.record, fold.usage, self._target)
         if fold.choices:
-            kept = self._gateway.bodies.kept(fold.answer())
-            if kept is not None:
-                self.record["response"] = kept
+            self._folded = fold.answer()
 
     # ---- written, and released ----
 
@@ -118,16 +127,16 @@ class Ending:
             record["ttft_ms"] = record["latency_ms"]
         if error is not None:
             record["error"] = error
-        kept = gateway.bodies.kept(self._raw)
-        if kept is not None:
-            record["request"] = kept
-        kept = gateway.bodies.kept(response) if response is not None else None
-        if kept is not None:
-            record["response"] = kept
         self._reply = (http, body, extra)
         if "key_id" in record:
             gateway.meter.ended(record, self._stream, self._target)
-        gateway.recorder.ended(record, self, power=self._plan.power, opened=self._opened)
+        gateway.bodies.put(record, self._raw, response or self._folded, self._write)
+
+    def _write(self) -> None:
+        """The bodies are as they may be written."""
+        if self._state == "over":
+            return  # the log failed meanwhile, and the client was told
+        self._gateway.recorder.ended(self.record, self, power=self._plan.power, opened=self._opened)
 
     def logged(self, error: OutsideError | None) -> None:
         """The record is durable: release what was held. `error`: it is not, and nobody is answered unlogged."""

@@ -394,5 +394,6 @@ class Exchange(Ending):
         first, self._partial_begun = not self._partial_begun, True
         text = self._gateway.bodies.text(self._stream.fold.fresh_text())
         if text is not None:
-            request = self._gateway.bodies.kept(self._raw) if first else None
-            self._gateway.recorder.partial(self.record["request_id"], text, request)
+            self._gateway.recorder.partial(self.record["request_id"], text, None)
+            if first:
+                self._note_request()

@@ -190,10 +190,7 @@ class Copy:
             record["slot"] = self._target.slot
         if self._target.version is not None:
             record["version"] = self._target.version
-        for name, body in (("request", self._raw), ("response", response)):
-            kept = gateway.bodies.kept(body) if body is not None else None
-            if kept is not None:
-                record[name] = kept
+        raw = self._raw
         # A copy and its request name each other: what they hold must not wait for the collector of cycles.
         self._request, self._pieces, self._raw = None, [], b""
-        gateway.recorder.ended(record, self)
+        gateway.bodies.put(record, raw, response, lambda: gateway.recorder.ended(record, self))

@@ -12,13 +12,10 @@ from tunekeeper.gateway.heads import SEGMENT
 from tunekeeper.gateway.routing import Choice, Unit
 from tunekeeper.gateway.tables import Target
 from tunekeeper.gateway.wire import Probabilities, Usage
-from tunekeeper.text.redaction import Redactor
 
 Record = dict[str, Any]
 MAX_SEGMENTS = 16
 MAX_SEGMENT = 64
-LOOKED_THROUGH = 66_000
-"""Characters of one body, where something could be, that are looked through exactly: the loop stands still meanwhile."""
 UNIT_FIELDS = frozenset(("user_id", "tenant_id"))
 
 
@@ -82,35 +79,3 @@ def segments_of(headers: Mapping[bytes, bytes], metadata: Mapping[str, Any] | No
         if isinstance(item, str) and key not in UNIT_FIELDS and key not in found and len(item) <= MAX_SEGMENT:
             found[key] = item
     return dict(list(found.items())[:MAX_SEGMENTS])
-
-
-class Bodies:
-    """What is kept of bodies: all, redacted, or nothing."""
-
-    def __init__(self, kinds: tuple[str, ...], *, keep: bool) -> None:
-        """`kinds`: kinds of personal data taken out. `keep`: whether bodies are kept at all."""
-        self._redactor = Redactor(kinds, most=LOOKED_THROUGH) if kinds else None
-        self._keep = keep
-
-    def kept(self, body: bytes) -> msgspec.Raw | bytes | None:
-        """A body that msgspec has already parsed, as it may be written: untouched where nothing in it could be a secret."""
-        if not self._keep:
-            return None
-        if self._redactor is None or self._redactor.hints(body) is None:
-            return msgspec.Raw(body)
-        try:
-            value = msgspec.json.decode(body)
-            clean, counts = self._redactor.redact_json(value)
-            return body if not counts else msgspec.json.encode(clean)
-        except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
-            return self._redactor.redact(body.decode("utf-8", "replace"))[0].encode()
-
-    def text(self, text: str) -> str | None:
-        """A piece of an answer's text as it may be written."""
-        if not self._keep:
-            return None
-        return text if self._redactor is None else self._redactor.redact(text)[0]
-
-    def value(self, value: Any) -> Any:
-        """A JSON value as it may be written."""
-        return value if self._redactor is None else self._redactor.redact_json(value)[0]

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from tunekeeper.core.clock import Clock
 from tunekeeper.core.ids import RequestIds
+from tunekeeper.gateway.bodies import Bodies
 from tunekeeper.gateway.budget import RetryBudget
 from tunekeeper.gateway.handlers import handle
 from tunekeeper.gateway.heads import Head, Heads
@@ -21,7 +22,7 @@ from tunekeeper.gateway.metrics import Metrics
 from tunekeeper.gateway.mirror import Mirror
 from tunekeeper.gateway.options import Options
 from tunekeeper.gateway.prober import Prober
-from tunekeeper.gateway.record import Bodies, Record
+from tunekeeper.gateway.record import Record
 from tunekeeper.gateway.recorder import Recorder
 from tunekeeper.gateway.refusals import Refusal
 from tunekeeper.gateway.server import SPARE_CONNECTIONS, Connection, room
@@ -258,6 +259,7 @@ class Gateway:
             connection.cut()
         self.pools.close()
         self.shadow_pools.close()
+        await self.bodies.settled()
         try:
             await self.recorder.close()
         finally:

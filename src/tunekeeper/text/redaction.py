@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -18,9 +18,10 @@ import re2
 
 from tunekeeper.core.errors import ConfigError
 from tunekeeper.text.contacts import EMAIL_FILTER, IP_FILTER, PHONE_FILTER, addresses, emails, phones
-from tunekeeper.text.keys import KEY_FILTER, keys
+from tunekeeper.text.keys import KEY_FILTER, keys, longest
 from tunekeeper.text.names import NameFinder
 from tunekeeper.text.numbers import CARD_FILTER, IBAN_FILTER, Span, cards, ibans
+from tunekeeper.text.places import look_near
 from tunekeeper.text.seals import Seal
 
 KINDS = ("key", "email", "iban", "card", "ip", "phone")
@@ -43,34 +44,30 @@ _FILTERS = {
     "ip": IP_FILTER,
     "phone": PHONE_FILTER,
 }
-"""One pass of RE2 over the bytes says which kinds could be there at all; the exact expressions run for those only. It must never
-say no where an exact one hits, in a plain text as in the same text inside JSON, so it looks at less: no checks on what follows,
-any byte that is not ASCII stands for any letter or blank, and an escape is whatever it could be."""
+"""RE2 over the bytes says where a kind could be at all; the exact expressions look there only. A filter must never say no where
+an exact expression hits, in a plain text as in the same text inside JSON, so it looks at less: no checks on what follows, any
+byte that is not ASCII stands for any letter or blank, and an escape is whatever it could be."""
 NAME = "name"
 """The kind that has no structure, and needs a detector (`text/names.py`)."""
 UNREAD = "[TOO LONG TO REDACT]"
 """Stands for what was left out unseen."""
 Found = tuple[int, int, str]
 _NUMBERED = re.compile(r"\[[A-Z]{2,8}:(\d{1,9})\]")
-WINDOW = 16_384
-"""Characters of one part of a long text; nothing that is looked for is longer, but a private key with much text in it."""
-BEFORE = 64
-"""Characters before a part that its exact expressions see as well."""
 _SHORTEST = 5
 """No kind is shorter."""
+_AT_ONCE, _COMMON = 100_000, 200
+"""Characters that a detector of names gets at once, and those that two such parts have in common: no name is longer."""
+_TOGETHER = 16_384
+"""Bytes up to which all kinds are asked for at once. On a long text made for it RE2 throws so large an automaton away again and
+again, and takes a microsecond a byte; those of single kinds are small."""
 
 
 @lru_cache(maxsize=64)
-def _filter_of(kinds: tuple[str, ...]) -> Callable[[bytes], list[int] | None]:
-    """Bytes → places in `kinds` of those that could be in them."""
+def _hits(kinds: tuple[str, ...], *, escaped: bool) -> re2.Pattern:
+    """Where any of `kinds` could be in bytes. `escaped`: or behind an escape of JSON."""
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1
-    both = re2.Set.SearchSet(options)
-    for kind in kinds:
-        both.Add(_FILTERS[kind] + rb"|" + _ESCAPED)
-    both.Compile()
-    match: Callable[[bytes], list[int] | None] = both.Match
-    return match
+    return re2.compile(b"|".join([_FILTERS[kind] for kind in kinds] + [_ESCAPED] * escaped), options)
 
 
 class Redactor:
@@ -85,10 +82,10 @@ class Redactor:
         pepper: bytes = b"",
         seal: Seal | None = None,
     ) -> None:
-        """`kinds`: which of `KINDS` to look for, and `name` where `names` finds them. `most`: characters of one value that are
-        looked through exactly where something could be; what goes beyond is left out whole (`UNREAD`), so that no text, however
-        made, costs its reader more than a fraction of a second. None: no such end. `pepper`: the secret of `alias`, up to 64
-        bytes. `seal`: what `sealed_json` closes its boxes with. Raises ConfigError for another kind."""
+        """`kinds`: which of `KINDS` to look for, and `name` where `names` finds them. `most`: bytes of one value that are looked
+        through exactly where something could be, counted for each kind; such places beyond are left out whole (`UNREAD`), so
+        that no text, however made, costs its reader more than is known. None: no such end. `pepper`: the secret of `alias`, up
+        to 64 bytes. `seal`: what `sealed_json` closes its boxes with. Raises ConfigError for another kind."""
         wanted = tuple(kinds)
         unknown = [kind for kind in wanted if kind not in (*KINDS, NAME)]
         if unknown:
@@ -100,14 +97,13 @@ class Redactor:
         self.kinds = tuple(kind for kind in KINDS if kind in wanted)
         self._names = names if NAME in wanted else None
         self._most, self._pepper, self._seal = most, pepper, seal
-        self._filter = _filter_of(self.kinds)
-        self.hints = self._filter if self._names is None else _anything
-        """Bytes of a text in UTF-8, or of one inside JSON → places in `kinds` of those that could be in it; None: nothing to
-        redact, for certain. For callers that would have to parse it first: about 3 ns a byte."""
+        self._raw = _hits(self.kinds, escaped=True) if self.kinds else None
+        self._text = _hits(self.kinds, escaped=False) if self.kinds else None
 
     def may_hold(self, data: bytes) -> bool:
-        """Whether `data` could hold anything to redact, as `hints` says."""
-        return self.hints(data) is not None
+        """Whether `data`, a text in UTF-8 or one inside JSON, could hold anything to redact; a no is certain. For callers that
+        would have to parse it first: about 3 ns a byte."""
+        return self._names is not None or self._may(data, self._raw, escaped=True)
 
     def redact(self, text: str) -> tuple[str, dict[str, int]]:
         """The text with placeholders, and kind → number of replacements; the text itself when there is nothing to replace."""
@@ -158,52 +154,23 @@ class Redactor:
     def _found(self, text: str, work: _Work) -> list[Found]:
         if len(text) < _SHORTEST and self._names is None:
             return []
-        if len(text) > 2 * WINDOW:
-            return self._in_windows(text, work)
-        hinted = self._filter(text.encode("utf-8", "surrogatepass"))
-        if hinted is None and self._names is None:
-            return []
-        if not work.take(len(text)):
-            return [(0, len(text), "unread")]
-        return self._exact(text, hinted or [])
-
-    def _exact(self, text: str, hinted: Iterable[int]) -> list[Found]:
+        data = text.encode("utf-8", "surrogatepass")
         taken: list[Found] = []
-        for place in sorted(hinted):
-            kind = self.kinds[place]
-            fresh = _FINDERS[kind](text)
-            if fresh:
-                taken = _merge(taken, fresh, kind)
-        return taken if self._names is None else _merge(taken, list(self._names.find(text)), NAME)
+        unread: list[Span] = []
+        for kind in self.kinds if self._may(data, self._text, escaped=False) else ():
+            look = look_near(_FINDERS[kind], _hits((kind,), escaped=False), data, take=work.take, led=kind == "phone")
+            taken = _merge(taken, look.found, kind) if look.found else taken
+            unread += look.unread
+        if self._names is not None:
+            taken = _merge(taken, _in_parts(self._names, text), NAME)
+        return taken if not unread else _with_unread(taken, unread)
 
-    def _in_windows(self, text: str, work: _Work) -> list[Found]:
-        """A long text, where something could be only: nothing but a private key is longer than a window."""
-        found: list[Found] = []
-        for start, end, hinted in self._runs(text):
-            first = max(0, start - BEFORE)
-            if not work.take(end - first):
-                found.append((start, end, "unread"))
-                continue
-            known = found[-1][1] if found else 0
-            fresh = [(at + first, to + first, kind) for at, to, kind in self._exact(text[first:end], hinted)]
-            found += [span for span in fresh if span[0] >= known]
-        return found
-
-    def _runs(self, text: str) -> Iterator[tuple[int, int, set[int]]]:
-        """Start, end and kinds of the parts of a long text that could hold something; a part reaches one window beyond the last
-        where something could begin."""
-        run: tuple[int, int, set[int]] | None = None
-        for start in range(0, len(text), WINDOW):
-            end = min(start + 2 * WINDOW, len(text))
-            hinted = self._filter(text[max(0, start - BEFORE) : end].encode("utf-8", "surrogatepass"))
-            some = hinted is not None or self._names is not None
-            if run is not None and (not some or end - run[0] > 8 * WINDOW):
-                yield run
-                run = None
-            if some:
-                run = (run[0], end, run[2].union(hinted or ())) if run is not None else (start, end, set(hinted or ()))
-        if run is not None:
-            yield run
+    def _may(self, data: bytes, together: re2.Pattern | None, *, escaped: bool) -> bool:
+        if together is None:
+            return False
+        if len(data) <= _TOGETHER:
+            return together.search(data) is not None
+        return any(_hits((kind,), escaped=escaped).search(data) is not None for kind in self.kinds)
 
     def _walk(self, value: Any, work: _Work, depth: int) -> Any:
         if isinstance(value, str):
@@ -261,19 +228,36 @@ class _Work:
         number = self.first + len(self.numbered)
         return self.numbered.setdefault((kind, text), f"[{kind.upper()}:{number}]")
 
-    def take(self, characters: int) -> bool:
-        """Whether so many may still be looked through; if so, they are."""
+    def take(self, size: int) -> bool:
+        """Whether so many bytes may still be looked through; if so, they are."""
         if self.left is None:
             return True
-        if self.left < characters:
+        if self.left < size:
             return False
-        self.left -= characters
+        self.left -= size
         return True
 
 
-def _anything(data: bytes) -> list[int] | None:
-    """The filter of names: any text may hold one."""
-    return []
+def _in_parts(names: NameFinder, text: str) -> list[Span]:
+    """What a detector finds; of a long text in parts, since such detectors hold much for each character."""
+    if len(text) <= _AT_ONCE:
+        return list(names.find(text))
+    found: list[Span] = []
+    for first in range(0, len(text), _AT_ONCE):
+        found += [(first + a, first + b) for a, b in names.find(text[first : first + _AT_ONCE + _COMMON])]
+    return longest(found)
+
+
+def _with_unread(found: list[Found], unread: list[Span]) -> list[Found]:
+    """What was found and what was not looked through: the latter covers whatever it touches."""
+    merged: list[Found] = []
+    for start, end, kind in sorted([*found, *((*span, "unread") for span in unread)]):
+        if merged and start < merged[-1][1]:
+            first, last, _ = merged.pop()
+            merged.append((first, max(last, end), "unread"))
+        else:
+            merged.append((start, end, kind))
+    return merged
 
 
 def _merge(taken: list[Found], fresh: list[Span], kind: str) -> list[Found]:
