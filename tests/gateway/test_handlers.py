@@ -29,6 +29,14 @@ def test_liveness_and_readiness_say_no_more_than_that(bench: Any) -> None:
     assert bench.get("/readyz").json() == {"ready": True}
 
 
+def test_a_balancer_may_ask_by_head_and_gets_the_head_alone(bench: Any) -> None:
+    for path, status in ((b"/livez", b"200 OK"), (b"/readyz", b"200 OK"), (b"/v1/feedback", b"405 Method Not Allowed")):
+        got = bench.raw(b"HEAD %s HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n" % path)
+        assert got.startswith(b"HTTP/1.1 %s\r\n" % status)
+        assert got.endswith(b"\r\n\r\n"), "no body"
+    assert bench.http.delete(f"{bench.url}/livez").headers["allow"] == "GET, HEAD"
+
+
 def test_models_are_listed_and_found_by_name_alias_and_version(bench: Any) -> None:
     with openai.OpenAI(base_url=bench.url + "/v1", api_key="x", max_retries=0) as ai:
         assert [m.id for m in ai.models.list()] == [MODEL]

@@ -76,8 +76,9 @@ def handle(gateway: Gateway, conn: Connection, head: Head, body: bytes) -> None:
     if endpoint is None:
         conn.refuse(Refusal("not_found", "there is nothing at this path"))
         return
-    if head.method != endpoint.method:
-        conn.refuse(Refusal("method_not_allowed", "this path does not take that method", allow=endpoint.method.decode()))
+    if head.method != endpoint.method and (head.method, endpoint.method) != (b"HEAD", b"GET"):
+        allow = "GET, HEAD" if endpoint.method == b"GET" else endpoint.method.decode()
+        conn.refuse(Refusal("method_not_allowed", "this path does not take that method", allow=allow))
         return
     if endpoint.scope is None:
         endpoint.call(gateway, conn, head, body, NOTHING)
