@@ -57,6 +57,15 @@ def test_a_row_whose_answers_all_have_weight_zero_is_refused() -> None:
         encode(codec_of(BASE), row)
 
 
+def test_a_row_that_the_template_refuses_is_named_with_what_it_says() -> None:
+    def render(messages: Any, tools: Any, prompt: bool) -> str:
+        raise RuntimeError("System role\nnot supported")
+
+    codec = Codec(render=render, tokenize=lambda text: [], ends=())
+    with pytest.raises(DataError, match="row r: the base's chat template refuses it: System role not supported"):
+        encode(codec, dialogue(("user", "a"), ("assistant", "b")))
+
+
 def test_a_template_that_rewrites_earlier_turns_is_refused() -> None:
     def shouting(messages: list[dict[str, Any]], tools: list[dict[str, Any]], prompt: bool) -> str:
         text = "".join(message["content"] for message in messages)

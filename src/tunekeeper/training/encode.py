@@ -38,7 +38,7 @@ class Encoded:
 
 
 def encode(codec: Codec, row: Row) -> Encoded:
-    """The row's ids and mask. Raises DataError when the template rewrites earlier turns, naming the row."""
+    """The row's ids and mask. Raises DataError when the template refuses the row or rewrites earlier turns, naming it."""
     ids: list[int] = []
     learned: list[bool] = []
     for text, learn in segments(codec, row):
@@ -56,8 +56,8 @@ def segments(codec: Codec, row: Row) -> list[tuple[str, bool]]:
     for index, message in enumerate(messages):
         if message["role"] != "assistant" or message.get("weight") == 0:
             continue
-        prompt = codec.render(messages[:index], tools, True)
-        whole = codec.render(messages[: index + 1], tools, False)
+        prompt = _rendered(codec, row, messages[:index], tools, prompt=True)
+        whole = _rendered(codec, row, messages[: index + 1], tools, prompt=False)
         if not whole.startswith(prompt) or len(prompt) < position:
             raise DataError(f"row {row.id}: the chat template rewrites earlier turns; the answer's place is not known")
         answer = _until_end(whole[len(prompt) :], codec.ends)
@@ -68,6 +68,17 @@ def segments(codec: Codec, row: Row) -> list[tuple[str, bool]]:
     if not found:
         raise DataError(f"row {row.id}: every answer has weight 0, nothing is learned")
     return found
+
+
+def _rendered(codec: Codec, row: Row, messages: Messages, tools: list[dict[str, Any]], *, prompt: bool) -> str:
+    try:
+        return codec.render(messages, tools, prompt)
+    except Exception as error:  # noqa: BLE001 - a template is a program from outside and raises what it likes
+        why = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"row {row.id}: the base's chat template refuses it: {why}",
+            fix="bring the row into the form that the template takes, or leave it out",
+        ) from None
 
 
 def fitting(encoded: Iterable[Encoded], max_tokens: int) -> tuple[list[Encoded], int]:
