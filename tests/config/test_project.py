@@ -51,6 +51,14 @@ def test_a_project_becomes_frozen_sections_with_defaults(tmp_path):
     assert set(model.sections) == set(ROOMS)
 
 
+def test_files_of_the_gateways_detector_of_names_are_found_in_the_project_or_missed_at_once(tmp_path: Path) -> None:
+    files = {"tunekeeper.yaml": "gateway: {redact: [name], names: {detector: list, file: n.txt}}\n"}
+    with pytest.raises(ConfigError, match=r"no file .*n\.txt"):
+        load(tmp_path, files)
+    names = load(tmp_path, {**files, "n.txt": "Ana\n"}).gateway.names
+    assert names == {"detector": "list", "file": str(tmp_path / "n.txt")}
+
+
 def test_a_project_without_its_file_says_how_to_make_one(tmp_path):
     with pytest.raises(NotFound, match="tunekeeper init"):
         load_project(tmp_path, environ={})
@@ -62,6 +70,10 @@ def test_a_project_without_its_file_says_how_to_make_one(tmp_path):
         ({"tunekeeper.yaml": "gatway: {}\n"}, "tunekeeper.yaml:1: unknown key 'gatway' (fix: write 'gateway')"),
         ({"tunekeeper.yaml": "gateway:\n  prot: 1\n"}, "tunekeeper.yaml:2: unknown key 'prot' in gateway (fix: write 'port')"),
         ({"tunekeeper.yaml": "gateway: 5\n"}, "tunekeeper.yaml:1: gateway: expected keys and values, got int"),
+        (
+            {"tunekeeper.yaml": "gateway: {redact: [name]}\n"},
+            "tunekeeper.yaml:1: gateway.redact: names need a detector (fix: write e.g. names: {detector: list, file: names.txt})",
+        ),
         ({"tunekeeper.yaml": "project: 5\n"}, "tunekeeper.yaml:1: project: expected text (fix: put the value in quotes)"),
         (
             {"tunekeeper.yaml": "", "models/a.yaml": "model: a\ntrainig: {}\n"},

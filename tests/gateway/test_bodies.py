@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import threading
+from pathlib import Path
 from typing import Any
 
-from tunekeeper.gateway.bodies import SHORT, Bodies
+import pytest
+
+from tests.text.personal import MAKERS, carried, telling
+from tunekeeper.gateway.bodies import HELD, HELD_LONG, SHORT, Bodies, settled
 from tunekeeper.gateway.record import Record
 from tunekeeper.text.redaction import UNREAD
 
@@ -21,6 +26,13 @@ def put(bodies: Bodies, request: bytes, response: bytes | None = None) -> Record
     bodies.put(record, request, response, lambda: called.append(1))
     assert called == [1]
     return record
+
+
+def piece(bodies: Bodies, text: str) -> tuple[str, int]:
+    """What may be written of a piece at once, and how much of it that is."""
+    written: list[tuple[str, int]] = []
+    bodies.piece(text, lambda clean, used: written.append((clean, used)))
+    return written[0]
 
 
 def chat(text: str) -> bytes:
@@ -39,8 +51,7 @@ def test_secrets_in_bodies_and_texts_are_replaced() -> None:
     record = put(bodies, json.dumps({"a": ["card 4111 1111 1111 1111"], "n": 5}).encode(), b"not json: ann@example.com")
     assert json.loads(record["request"]) == {"a": ["card [CARD]"], "n": 5}
     assert record["response"] == b"not json: [EMAIL]"
-    assert bodies.text("ann@example.com") == "[EMAIL]"
-    assert Bodies((), keep=False).text("x") is None
+    assert piece(bodies, f"ann@example.com {'and so on ' * 9}")[0].startswith("[EMAIL] and so on")
     assert bodies.value({"x": "ann@example.com"}) == {"x": "[EMAIL]"}
 
 
@@ -95,3 +106,53 @@ def test_a_text_made_to_cost_time_is_left_out_where_it_was_not_looked_through_an
     assert "hello there" in kept
     assert UNREAD in kept
     assert len(kept) < 1_500_000
+
+
+def test_names_are_looked_for_beside_the_loop(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("Ana Lima\n", "utf-8")
+
+    async def run() -> tuple[Record, list[Any]]:
+        names = {"detector": "list", "file": str(tmp_path / "names.txt")}
+        bodies, record, done = Bodies(("email", "name"), keep=True, names=names), Record(), list[Any]()
+        text = "dear Ana Lima thank you for the letter that came here"
+        bodies.piece(text, lambda clean, used: done.append((clean, text[used:])))
+        bodies.put(record, chat("I am Ana Lima, ana@example.com"), None, lambda: done.append("record"))
+        assert not done, "nothing was waited for"
+        await bodies.settled()
+        return record, done
+
+    record, done = asyncio.run(run())
+    assert done == [("dear [NAME] thank you for", " the letter that came here"), "record"]
+    assert json.loads(record["request"])["messages"][0]["content"] == "I am [NAME], [EMAIL]"
+
+
+def test_of_a_running_text_what_could_be_half_of_something_waits() -> None:
+    words = "thank you very much for your kind letter "
+    assert words[: settled(words + "mail ana@exam", [])].split() == words.split()[:-4], "and the words that could lead there"
+    assert settled("one two", []) == 0
+    assert settled(words * 9, []) > len(words) * 8
+    assert settled("1 2 3 4 5 " * 100, []) >= 1000 - HELD, "it waits for so much and no more"
+    assert settled("a1" * 1000, []) == 0, "a word without an end waits for longer"
+    assert settled("a1" * HELD_LONG, []) > HELD_LONG
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_however_a_text_comes_in_pieces_nothing_gets_through_between_two(kind: str) -> None:
+    rng, bodies = random.Random(f"pieces {kind}"), Bodies(("key", "email", "iban", "card", "ip", "phone"), keep=True)
+    words, tried, left = ("please", "look", "at", "the", "parcel", "that", "did", "not", "arrive", "yet", "and", "tell"), 0, 0
+    for _ in range(120):
+        value = MAKERS[kind](rng)
+        text = f"{' '.join(rng.choices(words, k=30))} {carried(rng, value)} {' '.join(rng.choices(words, k=30))} "
+        tells = telling(kind, value)
+        if any(tell in piece(bodies, text)[0] for tell in tells):
+            continue  # not even in one piece
+        tried += 1
+        written, rest = "", ""
+        while text:
+            n = rng.randint(1, 40)
+            rest, text = rest + text[:n], text[n:]
+            clean, used = piece(bodies, rest)
+            written, rest = written + clean, rest[used:]
+        left += any(tell in written for tell in tells)
+    assert tried > 100
+    assert left <= 1

@@ -14,7 +14,7 @@ import pytest
 
 from tunekeeper.core.errors import OurFault
 from tunekeeper.gateway import counters as module
-from tunekeeper.gateway.counters import COLUMNS, FILE, FOLDER, ROWS, Counters
+from tunekeeper.gateway.counters import COLUMNS, FILE, FOLDER, LOG, ROWS, Counters
 from tunekeeper.gateway.quotas import Used, moment
 
 UTC_NOW = datetime(2026, 1, 5, 9, tzinfo=UTC)
@@ -59,6 +59,15 @@ def test_workers_add_to_their_own_cells_and_read_the_sum(crew: Crew) -> None:
     for worker in (one, two):
         assert worker.used("key_a", MONTH, NOW) == Used(requests=3, tokens=42, spent=525, running=1)
         assert worker.used("key_b", MONTH, NOW) == Used()
+
+
+def test_what_the_log_says_was_spent_before_counts_with_what_workers_spend(crew: Crew) -> None:
+    before, worker = crew(LOG), crew("w1")
+    before.spend("key_a", MONTH, NOW, 40)
+    worker.spend("key_a", MONTH, NOW, 2)
+    for one in (before, worker):
+        assert one.used("key_a", MONTH, NOW) == Used(spent=42)
+        assert one.used("key_a", MONTH + 1, NOW) == Used()
 
 
 def test_minutes_and_budget_periods_end_by_themselves(crew: Crew) -> None:

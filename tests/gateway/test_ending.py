@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.patience import until
 from tunekeeper.core.nouns.serving import FallbackEntry, Timeouts
+from tunekeeper.gateway.ending import milliseconds
 from tunekeeper.gateway.options import Options
 
 MODEL = "support-desk"
@@ -23,6 +25,10 @@ def test_a_record_names_who_was_assigned_who_answered_and_every_attempt(bench: A
     assert (record["slot_assigned"], record["slot"], record["variant"]) == ("a", "b", "fallback")
     assert [(a["slot"], a["error"]) for a in record["attempts"]] == [("a", "upstream_error"), ("b", None)]
     assert record["latency_ms"] >= record["ttft_ms"] > 0
+
+
+def test_times_are_written_to_the_microsecond() -> None:
+    assert [milliseconds(seconds) for seconds in (0.0, 0.0123456789, 1.0, 3600.0000004)] == [0.0, 12.346, 1000.0, 3600000.0]
 
 
 def test_when_nobody_answers_no_slot_is_named(bench: Any) -> None:
@@ -82,6 +88,18 @@ def test_secrets_are_taken_out_before_they_are_written(make_bench: Any) -> None:
     assert "4111" not in record
     assert "@example.com" not in record
     assert "[CARD]" in record
+
+
+def test_names_leave_the_log_where_a_detector_is_configured_and_every_answer_comes(make_bench: Any, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("Ana Lima\n", "utf-8")
+    names = {"detector": "list", "file": str(tmp_path / "names.txt")}
+    bench = make_bench(Options(redact=("email", "name"), names=names))
+    for stream in (False, True):
+        response = bench.chat("I am Ana Lima", stream=stream, metadata={"who": "Ana Lima"})
+        assert "Ana" in response.text, "the client reads what was said"
+        record = json.dumps(bench.record(response))
+        assert "Lima" not in record
+        assert "[NAME]" in record
 
 
 def test_bodies_can_be_left_out_of_the_log(make_bench: Any) -> None:

@@ -177,6 +177,8 @@ def load_project(
         )
         build(kind, values, file, (section,))
         parts[section] = build(kind, _override(section, kind, values, variables, flags or {}, overridden), file, (section,))
+        if hasattr(parts[section], "located"):
+            parts[section] = parts[section].located(folder)
     return ProjectConfig(
         folder=folder, name=name, models=_load_models(folder, sections), file=file, overridden=overridden, **parts
     )

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from tunekeeper.text.names import located
+
 Language = Literal[
     "ar", "da", "de", "el", "en", "es", "fr", "he", "hi", "it", "ja", "ko", "nl", "pl", "pt", "ru", "sv", "th", "uk", "zh"
 ]
@@ -98,5 +100,4 @@ class Config:
 
     def located(self, folder: Path) -> Config:
         """The same with the files of `names` below `folder`, the project's."""
-        found = {key: str(folder / value) if key in ("file", "config") else value for key, value in self.names.items()}
-        return replace(self, names=found) if self.names else self
+        return replace(self, names=located(self.names, folder)) if self.names else self

@@ -1,21 +1,24 @@
 """What the log keeps of requests and answers: all of it, without personal data, or nothing.
 
 A short body is looked through at once. Of a long one in which something could be, a thread takes the time it needs, while the
-loop serves others; its record, and the last byte of its answer, wait for it.
+loop serves others; its record, and the last byte of its answer, wait for it. So it is with any body where names are looked for.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from tunekeeper.gateway.record import Record
-from tunekeeper.text.redaction import Redactor
+from tunekeeper.text.names import detector
+from tunekeeper.text.redaction import NAME, Redactor
 
 SHORT = 65_536
 """Bytes of a body that is looked through on the loop, which stands still meanwhile: some ten milliseconds at most."""
@@ -25,48 +28,104 @@ LOOKED_THROUGH_LONG = 1_000_000
 """And of a long body in the thread: ten times what 1 MB of program code needs, and what 500 kB of a web server's log need."""
 
 
+HELD, HELD_LONG = 300, 8_192
+"""Most characters of a running stream's text that wait for what comes next, and of what has no end yet."""
+_PLAIN = 5
+"""Words in a row without digits or signs, before which nothing goes on that is looked for: some lead to it (`call me at`)."""
+_WORD = re.compile(r"\S+")
+Found = Sequence[tuple[int, int, str]]
+
+
+def settled(text: str, found: Found) -> int:
+    """Characters of a running text that may be written now: what could be half of something waits. `found`: what is known to be
+    in it."""
+    cut = min(_settled_words(text), _last_word(text))
+    for start, end, _ in found:
+        if start < cut < end:
+            return start if len(text) - start <= HELD_LONG else end
+    return cut
+
+
+def _settled_words(text: str) -> int:
+    tail = max(0, len(text) - HELD)
+    words = list(_WORD.finditer(text, tail))
+    plain = 0
+    for word in reversed(words):
+        plain = plain + 1 if word[0].strip(".,;!?\"'()").isalpha() else 0
+        if plain > _PLAIN:
+            return word.end()
+    return words[1].start() if tail and len(words) > 1 else tail
+
+
+def _last_word(text: str) -> int:
+    """Where the word begins that has no end yet."""
+    tail = text[-HELD_LONG:]
+    if not tail or tail[-1].isspace():
+        return len(text)
+    last = len(tail.split()[-1])
+    return len(text) - last if last < HELD_LONG else len(text)
+
+
 class Bodies:
     """What is kept of bodies."""
 
-    def __init__(self, kinds: tuple[str, ...], *, keep: bool) -> None:
-        """`kinds`: kinds of personal data taken out. `keep`: whether bodies are kept at all."""
-        self._redactor = Redactor(kinds, most=LOOKED_THROUGH) if kinds else None
-        self._patient = Redactor(kinds, most=LOOKED_THROUGH_LONG) if kinds else None
-        self._keep = keep
+    def __init__(self, kinds: tuple[str, ...], *, keep: bool, names: Mapping[str, str] | None = None) -> None:
+        """`kinds`: kinds of personal data taken out. `keep`: whether bodies are kept at all. `names`: the detector of names, as
+        in `Config.names`, where `kinds` has `name`; it is asked in the thread. Raises ConfigError for a detector that is none."""
+        finder = detector(names or {}, Path()) if NAME in kinds else None
+        self._redactor = Redactor(kinds, names=finder, most=LOOKED_THROUGH) if kinds else None
+        self._patient = Redactor(kinds, names=finder, most=LOOKED_THROUGH_LONG) if kinds else None
+        self._named = finder is not None
+        self.keep = keep
+        """Whether bodies are kept at all."""
         self._thread: ThreadPoolExecutor | None = None
-        self._running: set[asyncio.Future[None]] = set()
+        self._running: set[asyncio.Future[Any]] = set()
 
     def put(self, record: Record, request: bytes, response: bytes | None, then: Callable[[], object]) -> None:
         """Put into `record` what may be written of both, then call `then`: at once, or later on the same loop."""
-        if self._patient is not None and self._keep and (self._slow(request) or (response is not None and self._slow(response))):
-            if self._thread is None:
-                self._thread = ThreadPoolExecutor(1, thread_name_prefix="redaction")
-            work = partial(self._put, record, request, response, self._patient)
-            looking = asyncio.get_running_loop().run_in_executor(self._thread, work)
-            self._running.add(looking)
-            looking.add_done_callback(partial(self._done, record, then))
+        if not self.keep:
+            then()
+            return
+        if self._slow(request) or (response is not None and self._slow(response)):
+            self._later(partial(self._put, record, request, response, self._patient), partial(_without_bodies, record, then))
             return
         self._put(record, request, response, self._redactor)
         then()
 
+    def piece(self, text: str, then: Callable[[str, int], object]) -> None:
+        """Of a running answer's text, call `then` with what may be written now, and how many characters of `text` that stands
+        for; the rest comes again with what follows. At once, or later on the same loop."""
+        if self._named:
+            self._later(partial(self._settle, text), lambda done: then(*(done.result() if _whole(done) else ("", len(text)))))
+            return
+        then(*self._settle(text))
+
+    def _settle(self, text: str) -> tuple[str, int]:
+        if self._redactor is None:
+            return text, len(text)
+        cut = settled(text, self._redactor.find(text))
+        return self._redactor.redact(text[:cut])[0], cut
+
     def _slow(self, body: bytes) -> bool:
-        return len(body) > SHORT and self._patient is not None and self._patient.may_hold(body)
+        return self._named or (len(body) > SHORT and self._patient is not None and self._patient.may_hold(body))
+
+    def _later(self, work: Callable[[], Any], then: Callable[[asyncio.Future[Any]], object]) -> None:
+        """Do `work` in the thread, one after the other, then call `then` on the loop."""
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="redaction")
+        looking = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        self._running.add(looking)
+
+        def done(looking: asyncio.Future[Any]) -> None:
+            self._running.discard(looking)
+            then(looking)
+
+        looking.add_done_callback(done)
 
     def _put(self, record: Record, request: bytes, response: bytes | None, redactor: Redactor | None) -> None:
-        kept = self._kept(request, redactor)
-        if kept is not None:
-            record["request"] = kept
-        kept = self._kept(response, redactor) if response is not None else None
-        if kept is not None:
-            record["response"] = kept
-
-    def _done(self, record: Record, then: Callable[[], object], looking: asyncio.Future[None]) -> None:
-        self._running.discard(looking)
-        if looking.cancelled() or looking.exception() is not None:
-            # Whatever went wrong: the record is written, and nothing in it that was not looked through.
-            record.pop("request", None)
-            record.pop("response", None)
-        then()
+        record["request"] = self._kept(request, redactor)
+        if response is not None:
+            record["response"] = self._kept(response, redactor)
 
     async def settled(self) -> None:
         """Wait until every `then` was called, and give the thread back."""
@@ -76,10 +135,8 @@ class Bodies:
         if self._thread is not None:
             self._thread.shutdown()
 
-    def _kept(self, body: bytes, redactor: Redactor | None) -> msgspec.Raw | bytes | None:
+    def _kept(self, body: bytes, redactor: Redactor | None) -> msgspec.Raw | bytes:
         """A body that msgspec has already parsed, as it may be written: untouched where nothing in it could be a secret."""
-        if not self._keep:
-            return None
         if redactor is None or not redactor.may_hold(body):
             return msgspec.Raw(body)
         try:
@@ -89,12 +146,18 @@ class Bodies:
         except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
             return redactor.redact(body.decode("utf-8", "replace"))[0].encode()
 
-    def text(self, text: str) -> str | None:
-        """A piece of an answer's text as it may be written."""
-        if not self._keep:
-            return None
-        return text if self._redactor is None else self._redactor.redact(text)[0]
-
     def value(self, value: Any) -> Any:
         """A JSON value as it may be written."""
         return value if self._redactor is None else self._redactor.redact_json(value)[0]
+
+
+def _whole(done: asyncio.Future[Any]) -> bool:
+    return not done.cancelled() and done.exception() is None
+
+
+def _without_bodies(record: Record, then: Callable[[], object], done: asyncio.Future[Any]) -> None:
+    """Go on; if looking through failed, with nothing that was not looked through."""
+    if not _whole(done):
+        record.pop("request", None)
+        record.pop("response", None)
+    then()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import struct
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ _DIRECTORY = 512
 _CELLS = _DIRECTORY + ROWS
 _COLUMN = ROWS * WORDS
 _REQUESTS, _TOKENS, _PERIOD, _SPENT, _RUNNING = 0, 2, 4, 5, 6
+_WHOLE_CELL = struct.Struct(f"@{WORDS}Q").unpack_from
+"""A cell's words, each read whole: native order and alignment."""
 _MASK = 0xFFFF_FFFF
 _MOST = 2**63 - 1
 
@@ -46,7 +49,7 @@ class Counters:
         """
         self.path = root / FOLDER / file
         self._living = living
-        self._rows: dict[str, tuple[int, int]] = {}
+        self._cells: dict[str, tuple[int, int, int]] = {}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
@@ -72,12 +75,13 @@ class Counters:
 
     def used(self, key_id: str, period: int, now: Moment) -> Used:
         """What all workers counted of a key. `period`: number of its budget period. Raises as `_row`."""
-        view, minute = self._view, now.minute
+        minute = now.minute
         now_at, last_at = minute & 1, 1 - (minute & 1)
-        last_requests = requests = last_tokens = tokens = spent = running = 0
-        at = _CELLS + self._row(key_id, now) * WORDS
-        for _ in range(view[1]):
-            cell = view[at : at + WORDS].tolist()
+        last_requests = requests = last_tokens = tokens = running = 0
+        first = self._cell(key_id, now) - self._mine * _COLUMN
+        spent = self._view[first + _SPENT] if self._view[first + _PERIOD] == period else 0  # the log's column: nothing else in it
+        for column in range(1, self._view[1]):
+            cell = _WHOLE_CELL(self._map, (first + column * _COLUMN) * 8)
             if cell[now_at] >> 32 == minute:
                 requests += cell[now_at] & _MASK
             if cell[last_at] >> 32 == minute - 1:
@@ -89,7 +93,6 @@ class Counters:
             if cell[_PERIOD] == period:
                 spent += cell[_SPENT]
             running += cell[_RUNNING]
-            at += _COLUMN
         return Used(last_requests, requests, last_tokens, tokens, spent, running)
 
     # ---- writing: our own cell only ----
@@ -132,7 +135,14 @@ class Counters:
                 self._view[_CELLS + column * _COLUMN + row * WORDS + _RUNNING] = 0
 
     def _cell(self, key_id: str, now: Moment) -> int:
-        return _CELLS + self._mine * _COLUMN + self._row(key_id, now) * WORDS
+        """Our own cell of the key. Raises as `_row`."""
+        found = self._cells.get(key_id)
+        if found is not None and self._view[found[0]] == found[1]:
+            return found[2]
+        row = self._row(key_id, now)
+        cell = _CELLS + self._mine * _COLUMN + row * WORDS
+        self._cells[key_id] = (_DIRECTORY + row, _mark(key_id), cell)
+        return cell
 
     def _add(self, at: int, minute: int, count: int) -> None:
         at += minute & 1  # even and odd minutes have a word each, so that the last one's count outlives the turn
@@ -144,17 +154,13 @@ class Counters:
 
     def _row(self, key_id: str, now: Moment) -> int:
         """The key's row, taken when it has none. Raises OurFault when every row still counts for another key."""
-        found = self._rows.get(key_id)
-        if found is not None and self._view[_DIRECTORY + found[0]] == found[1]:
-            return found[0]
         mark = _mark(key_id)
         row = self._search(mark)
-        if row is None:
-            with self._locked():
-                row = self._search(mark)
-                row = self._take(mark, now) if row is None else row
-        self._rows[key_id] = (row, mark)
-        return row
+        if row is not None:
+            return row
+        with self._locked():
+            row = self._search(mark)
+            return self._take(mark, now) if row is None else row
 
     def _search(self, mark: int) -> int | None:
         for row in _order(mark):

@@ -10,14 +10,19 @@ from tunekeeper.gateway.doubt import Kept
 from tunekeeper.gateway.outgoing import Outgoing
 from tunekeeper.gateway.planning import Plan
 from tunekeeper.gateway.record import Record, Tried, describe, spent
-from tunekeeper.gateway.recorder import Opened
 from tunekeeper.gateway.refusals import Refusal
 from tunekeeper.gateway.streaming import Stream
 from tunekeeper.gateway.upstream import Request
 from tunekeeper.gateway.wire import Answered, Call
+from tunekeeper.store.log.spool import Opened
 
 if TYPE_CHECKING:
     from tunekeeper.gateway.worker import Gateway
+
+
+def milliseconds(seconds: float) -> float:
+    """Milliseconds to three places, as they are written: `round(…, 3)` costs three times this."""
+    return round(seconds * 1e6) / 1000
 
 
 class Ending:
@@ -25,7 +30,7 @@ class Ending:
 
     __slots__ = (
         "_attempt_began", "_attempts", "_call", "_folded", "_gateway", "_kept", "_noted", "_opened", "_out", "_plan", "_raw",
-        "_reply", "_request", "_started", "_state", "_stream", "_target", "_variant", "record",
+        "_reply", "_request", "_settling", "_started", "_state", "_stream", "_target", "_unsettled", "_variant", "record",
     )  # fmt: skip
 
     _out: Outgoing
@@ -46,6 +51,8 @@ class Ending:
         self._attempt_began = started
         self._stream: Stream | None = None
         self._folded: bytes | None = None
+        self._settling = False
+        self._unsettled: str | None = None
         self._kept: Kept | None = None
         self._opened: Opened | None = None
         self._reply: tuple[int, bytes, bytes] | None = None
@@ -61,11 +68,27 @@ class Ending:
     def _note(self, error: str | None, confidence: float | None = None) -> None:
         if self._noted:
             return  # a kept answer was noted when it was kept
-        ms = round((self._gateway.now() - self._attempt_began) * 1000, 3)
+        ms = milliseconds(self._gateway.now() - self._attempt_began)
         self._attempts.append(Tried(self._target.slot, error, ms, confidence))
 
+    def _note_text(self, fresh: str) -> None:
+        """Write what a running stream said, and before it the request, so that both are known whatever becomes of us."""
+        if self._unsettled is None:
+            self._note_request()
+        self._unsettled = text = (self._unsettled or "") + fresh
+        if self._settling:
+            return
+        self._settling = True
+
+        def write(clean: str, used: int) -> None:
+            self._settling = False
+            self._unsettled = (self._unsettled or "")[used:]
+            if clean and self._state == "running":
+                self._gateway.recorder.partial(self.record["request_id"], clean, None)
+
+        self._gateway.bodies.piece(text, write)
+
     def _note_request(self) -> None:
-        """Write the request of a stream that goes on for long, so that it is known whatever becomes of us."""
         noted: Record = {}
 
         def write() -> None:
@@ -122,7 +145,7 @@ class Ending:
         record["attempts"] = self._attempts
         record["status"] = status
         record["http_status"] = http
-        record["latency_ms"] = round((gateway.now() - self._started) * 1000, 3)
+        record["latency_ms"] = milliseconds(gateway.now() - self._started)
         if status == "ok" and "ttft_ms" not in record:
             record["ttft_ms"] = record["latency_ms"]
         if error is not None:
@@ -184,4 +207,4 @@ class Ending:
             kept.drop()
 
     def _ms(self) -> float:
-        return round((self._gateway.now() - self._started) * 1000, 3)
+        return milliseconds(self._gateway.now() - self._started)

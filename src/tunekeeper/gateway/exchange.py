@@ -29,13 +29,14 @@ if TYPE_CHECKING:
 PATHS = {"chat.completions": b"/chat/completions", "completions": b"/completions", "embeddings": b"/embeddings"}
 END_SECONDS = 0.25
 """How long the end of the upstream's framing may lag behind its `[DONE]` before the answer is taken as whole anyway."""
+UNAVAILABLE = Refusal("slot_unavailable", "no model server is loaded for this model", retry_after="1")
 
 
 class Exchange(Ending):
     """One accepted request."""
 
     __slots__ = (
-        "_asked", "_head", "_next", "_partial_begun", "_pieces", "_refusal", "_reserved", "_status", "_total_due", "_unwatched",
+        "_asked", "_head", "_next", "_pieces", "_refusal", "_reserved", "_status", "_total_due", "_unwatched",
         "_watch", "due", "partial_due",
     )  # fmt: skip
 
@@ -53,10 +54,9 @@ class Exchange(Ending):
         self._pieces: list[bytes] = []
         self._watch: Watch | None = None
         self._unwatched: str | None = None
-        self._refusal = Refusal("slot_unavailable", "no model server is loaded for this model", retry_after="1")
+        self._refusal = UNAVAILABLE
         self.due = self._total_due
         self.partial_due = started + 1.0
-        self._partial_begun = False
 
     # ---- attempts ----
 
@@ -391,9 +391,5 @@ class Exchange(Ending):
         if self._stream is None or not self._out.begun or now < self.partial_due or self._state != "running":
             return
         self.partial_due = now + 1.0
-        first, self._partial_begun = not self._partial_begun, True
-        text = self._gateway.bodies.text(self._stream.fold.fresh_text())
-        if text is not None:
-            self._gateway.recorder.partial(self.record["request_id"], text, None)
-            if first:
-                self._note_request()
+        if self._gateway.bodies.keep:
+            self._note_text(self._stream.fold.fresh_text())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -55,7 +56,8 @@ class Facts:
     """Segments that headers name, without secrets; None: the body is asked too."""
 
 
-Handler = Callable[["Gateway", Connection, Head, bytes, Facts], None]
+Handler = Callable[["Gateway", Connection, Head, bytes, Facts, datetime], None]
+"""Gateway, connection, head, body, what the head says, and the time at which it was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ def handle(gateway: Gateway, conn: Connection, head: Head, body: bytes) -> None:
         conn.refuse(Refusal("method_not_allowed", "this path does not take that method", allow=allow))
         return
     if endpoint.scope is None:
-        endpoint.call(gateway, conn, head, body, NOTHING)
+        endpoint.call(gateway, conn, head, body, NOTHING, gateway.clock.utc())
         return
     try:
         obeyed = gateway.obeyed()
@@ -91,11 +93,8 @@ def handle(gateway: Gateway, conn: Connection, head: Head, body: bytes) -> None:
         )
         return
     facts: Facts | None = head.facts
-    if (
-        facts is None
-        or facts.obeyed is not obeyed
-        or (facts.caller.expires is not None and facts.caller.expires <= gateway.clock.utc())
-    ):
+    now = gateway.clock.utc()
+    if facts is None or facts.obeyed is not obeyed or (facts.caller.expires is not None and facts.caller.expires <= now):
         found = _facts(gateway, head, endpoint.scope, obeyed)
         if isinstance(found, Refusal):
             conn.refuse(found, _echo(_client_id(head)))
@@ -110,7 +109,7 @@ def handle(gateway: Gateway, conn: Connection, head: Head, body: bytes) -> None:
             conn.refuse(stopped[0], stopped[1] + facts.echo)
             return
     try:
-        endpoint.call(gateway, conn, head, body, facts)
+        endpoint.call(gateway, conn, head, body, facts, now)
     except RefusedError as refused:
         conn.refuse(refused.refusal, facts.echo)
 
@@ -153,7 +152,7 @@ def _echo(client_id: str | None) -> bytes:
 
 
 def _infer(endpoint: str) -> Handler:
-    def run(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts: Facts) -> None:
+    def run(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts: Facts, now: datetime) -> None:
         started, obeyed, caller = gateway.now(), facts.obeyed, facts.caller
         call = parse_call(body, endpoint, gateway.limits)
         asked = asked_for(call.model)
@@ -162,7 +161,7 @@ def _infer(endpoint: str) -> Handler:
             raise RefusedError(Refusal("model_not_found", f"no model is called {call.model[:128]!r} here", "model"))
         if caller.models and asked.model not in caller.models:
             raise RefusedError(Refusal("model_forbidden", "the key may not call this model", "model"))
-        record = _record(gateway, head, facts, call, route)
+        record = _record(gateway, head, facts, call, route, now)
         choice, unit = _choice(obeyed, route, asked, head, call, caller, record)
         assigned(record, choice, unit)
         plan = plan_of(obeyed, route, choice, gateway.options.durability, pinned=asked.pin is not None)
@@ -180,8 +179,7 @@ def _infer(endpoint: str) -> Handler:
     return run
 
 
-def _record(gateway: Gateway, head: Head, facts: Facts, call: Call, route: Route) -> Record:
-    now = gateway.clock.utc()
+def _record(gateway: Gateway, head: Head, facts: Facts, call: Call, route: Route, now: datetime) -> Record:
     record: Record = {
         "request_id": gateway.ids.new(int(now.timestamp() * 1000)),
         "timestamp": now,
@@ -231,13 +229,13 @@ def _choice(
 # ---- the rest ----
 
 
-def _models(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts: Facts) -> None:
+def _models(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts: Facts, now: datetime) -> None:
     caller, obeyed = facts.caller, facts.obeyed
     names = [name for name in sorted(obeyed.table.routes) if caller.may_call(name)]
     conn.reply(200, msgspec.json.encode({"object": "list", "data": [_model(obeyed, name) for name in names]}))
 
 
-def _one_model(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts: Facts) -> None:
+def _one_model(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts: Facts, now: datetime) -> None:
     caller, obeyed = facts.caller, facts.obeyed
     name = unquote(head.path[len(MODELS) :].decode("latin-1"))
     asked = asked_for(name)
@@ -256,19 +254,19 @@ def _model(obeyed: Obeyed, name: str) -> dict[str, object]:
     return {"id": name, "object": "model", "created": int(created.timestamp()) if created else 0, "owned_by": "tunekeeper"}
 
 
-def _feedback(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts: Facts) -> None:
+def _feedback(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts: Facts, now: datetime) -> None:
     feedback.accept(gateway, conn, head, body)
 
 
-def _metrics(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts: Facts) -> None:
+def _metrics(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts: Facts, now: datetime) -> None:
     conn.reply(200, gateway.metrics.text(facts.obeyed.table), content_type=CONTENT_TYPE)
 
 
-def _live(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts: Facts) -> None:
+def _live(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts: Facts, now: datetime) -> None:
     conn.reply(200, b'{"live":true}')
 
 
-def _ready(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts: Facts) -> None:
+def _ready(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts: Facts, now: datetime) -> None:
     why = gateway.ready
     said: dict[str, object] = {"ready": why is None}
     if why is not None:

@@ -131,7 +131,7 @@ def answer_head(
     """The bytes of an answer's head. `length` None: chunked, or until close for an HTTP/1.0 client (`old`)."""
     framing = b"content-length: %d\r\n" % length if length is not None else (b"" if old else b"transfer-encoding: chunked\r\n")
     kept = b"connection: close\r\n" if close else (b"connection: keep-alive\r\n" if old else b"")
-    return b"%scontent-type: %s\r\n%s%s%s\r\n" % (_status_line(status), content_type, framing, extra, kept)
+    return b"".join((_status_line(status), b"content-type: ", content_type, b"\r\n", framing, extra, kept, b"\r\n"))
 
 
 @lru_cache(maxsize=128)

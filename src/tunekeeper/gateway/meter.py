@@ -85,7 +85,7 @@ class Meter:
         if key is None or self._counters is None:
             return
         self._under_way[record["request_id"]] = key
-        self._counters.began(key.id, self._now())
+        self._counters.began(key.id, self._moment)  # that of `admit`, a moment ago
 
     def ended(self, record: dict[str, Any], stream: Stream | None, target: Target) -> None:
         """A request's record is complete: charge what it used, once however often this is called.

@@ -26,6 +26,8 @@ class Options:
     """HMAC-SHA-256 under the workspace's pepper, hex, of the key from TUNEKEEPER_GATEWAY_KEY."""
     redact: tuple[str, ...] = ("key", "email", "iban", "card", "ip", "phone")
     """As `Config.redact`."""
+    names: dict[str, str] = field(default_factory=dict)
+    """As `Config.names`, its files with their whole path."""
     log_bodies: bool = True
     """As `Config.log_bodies`."""
     probe_seconds: float = 0.0
@@ -54,6 +56,7 @@ def options_of(config: Config, *, require_key: bool, static_key: str | None = No
         require_key=require_key,
         static_key=static_key,
         redact=config.redact,
+        names=config.names,
         log_bodies=config.log_bodies,
         probe_seconds=config.probe_seconds,
     )

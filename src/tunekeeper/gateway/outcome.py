@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+import msgspec
+
 from tunekeeper.gateway.refusals import Refusal
 from tunekeeper.gateway.wire import Answered, error_message, parse_answer
 
@@ -13,8 +15,7 @@ CALLERS_FAULT = frozenset((400, 409, 413, 415, 422))
 """Statuses by which a model server refuses this request itself: another server would refuse it too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Good:
+class Good(msgspec.Struct, frozen=True, gc=False):
     """A whole, well-formed answer."""
 
     answer: Answered
@@ -73,7 +74,5 @@ def wait_of(retry_after: str | None, now: datetime) -> float | None:
 
 def envelope(rejected: Rejected) -> bytes:
     """The client's body for a rejected request: OpenAI's envelope with our stable code."""
-    import msgspec
-
     error = {"message": rejected.message, "type": "invalid_request_error", "param": None, "code": "upstream_rejected"}
     return msgspec.json.encode({"error": error})

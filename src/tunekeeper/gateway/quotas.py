@@ -31,10 +31,14 @@ class Moment(msgspec.Struct, frozen=True, gc=False):
     """How much of that minute has passed, 0 to 1."""
     utc: datetime
     """The workspace's own time: budgets follow its calendar."""
+    day: int
+    """Number of its day, which no month has."""
+    month: int
+    """Number of its month."""
 
     def period(self, kind: Literal["day", "month"]) -> int:
         """Number of the calendar period; a day never has a month's number."""
-        return self.utc.toordinal() if kind == "day" else self.utc.year * 12 + self.utc.month
+        return self.day if kind == "day" else self.month
 
 
 class Used(msgspec.Struct, frozen=True, gc=False):
@@ -63,7 +67,8 @@ def limited(key: ApiKey) -> bool:
 def moment(real: float, utc: datetime) -> Moment:
     """`real`: real seconds, the same for every worker of a machine. `utc`: the workspace's time."""
     minute, within = divmod(real, MINUTE)
-    return Moment(int(minute), within / MINUTE, utc if utc.tzinfo is UTC else utc.astimezone(UTC))
+    utc = utc if utc.tzinfo is UTC else utc.astimezone(UTC)
+    return Moment(int(minute), within / MINUTE, utc, utc.toordinal(), utc.year * 12 + utc.month)
 
 
 def starts(kind: Literal["day", "month"], utc: datetime) -> tuple[datetime, datetime]:
@@ -91,33 +96,37 @@ def refusal_of(key: ApiKey, used: Used, now: Moment, *, infers: bool) -> Refusal
         seconds = (starts(key.budget_period, now.utc)[1] - now.utc).total_seconds()
         told = f"the key's budget of {key.budget_usd:g} USD a {key.budget_period} is spent"
         return Refusal("budget_exceeded", told, retry_after=_whole(seconds))
-    waits = []
+    longest, told = 0.0, ""
     if key.requests_per_minute is not None:
         seconds = wait(used.last_requests, used.requests, now.share, key.requests_per_minute)
-        waits.append((seconds, f"the key may make {key.requests_per_minute} requests a minute"))
+        if seconds > longest:
+            longest, told = seconds, f"the key may make {key.requests_per_minute} requests a minute"
     if infers and key.tokens_per_minute is not None:
         seconds = wait(used.last_tokens, used.tokens, now.share, key.tokens_per_minute)
-        waits.append((seconds, f"the key may use {key.tokens_per_minute} tokens a minute"))
-    if infers and key.concurrent is not None and used.running >= key.concurrent:
-        waits.append((1.0, f"the key may have {key.concurrent} requests under way at once"))
-    seconds, told = max(waits, default=(0.0, ""))
-    return Refusal("rate_limited", told, retry_after=_whole(seconds)) if seconds > 0 else None
+        if seconds > longest:
+            longest, told = seconds, f"the key may use {key.tokens_per_minute} tokens a minute"
+    if infers and key.concurrent is not None and used.running >= key.concurrent and longest < 1.0:
+        longest, told = 1.0, f"the key may have {key.concurrent} requests under way at once"
+    return Refusal("rate_limited", told, retry_after=_whole(longest)) if told else None
 
 
 def headers_of(key: ApiKey, used: Used, now: Moment) -> bytes:
     """The lines that OpenAI's API sends beside an answer: what the limits are, what is left, when all of it is back."""
     lines = ""
-    for what, limit, last, current in (
-        ("requests", key.requests_per_minute, used.last_requests, used.requests),
-        ("tokens", key.tokens_per_minute, used.last_tokens, used.tokens),
-    ):
-        if limit is None:
-            continue
-        left = max(0, math.floor(limit - last * (1.0 - now.share) - current))
-        until = (2.0 if current else 1.0 if last else now.share) - now.share
-        lines += f"x-ratelimit-limit-{what}: {limit}\r\nx-ratelimit-remaining-{what}: {left}\r\n"
-        lines += f"x-ratelimit-reset-{what}: {math.ceil(until * MINUTE)}s\r\n"
+    if key.requests_per_minute is not None:
+        lines = _lines("requests", key.requests_per_minute, used.last_requests, used.requests, now.share)
+    if key.tokens_per_minute is not None:
+        lines += _lines("tokens", key.tokens_per_minute, used.last_tokens, used.tokens, now.share)
     return lines.encode("ascii")
+
+
+def _lines(what: str, limit: int, last: int, current: int, share: float) -> str:
+    left = math.floor(limit - last * (1.0 - share) - current)
+    until = (2.0 if current else 1.0 if last else share) - share
+    return (
+        f"x-ratelimit-limit-{what}: {limit}\r\nx-ratelimit-remaining-{what}: {left if left > 0 else 0}\r\n"
+        f"x-ratelimit-reset-{what}: {math.ceil(until * MINUTE)}s\r\n"
+    )
 
 
 def _whole(seconds: float) -> str:

@@ -9,19 +9,16 @@ is left to it and everything goes on by itself when room returns.
 from __future__ import annotations
 
 import asyncio
-from itertools import islice
 from typing import Any, Protocol
 
 from tunekeeper.core.errors import DiskFull, OutsideError
-from tunekeeper.store.log.spool import Spool
+from tunekeeper.store.log.spool import Opened, Spool
 from tunekeeper.store.reserve import Room
 from tunekeeper.store.space import Level
 
 OWED = 10_000
 """Most endings kept to be written once the disk has room again."""
 ROOM = "free disk space"
-Opened = tuple[bytes, int]
-"""The fields of an opened request as they were written, and how many they are."""
 
 
 class Waiting(Protocol):
@@ -52,10 +49,10 @@ class Recorder:
 
     def opened(self, fields: dict[str, Any], waiting: Waiting) -> Opened:
         """A request is about to be dialled; `waiting` hears only of a failure."""
-        told = self._spool.opened(fields)
+        opened = self._spool.opened(fields)
         self._opened.append(waiting)
         self._plan()
-        return told, len(fields)
+        return opened
 
     def partial(self, request_id: str, text: str, request: bytes | None) -> None:
         """Text of a running stream since the last call."""
@@ -74,12 +71,7 @@ class Recorder:
             record.pop("request", None)
             record.pop("response", None)
             record["bodies_off"] = "disk"
-        awaited = power and waiting is not None
-        if opened is None:
-            self._spool.ended(record, awaited=awaited)
-        else:
-            told, known = opened
-            self._spool.ended(dict(islice(record.items(), known, None)), awaited=awaited, told=told)
+        self._spool.ended(record, awaited=power and waiting is not None, opened=opened)
         if waiting is not None:
             self._held.append(waiting)
         self._power = self._power or power

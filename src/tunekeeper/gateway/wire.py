@@ -30,6 +30,7 @@ _MAX_RAW_NAME = 12 * MAX_NAME + 2
 NEEDED = {"chat.completions": "messages", "completions": "prompt", "embeddings": "input"}
 NULL = msgspec.Raw(b"null")
 TRUE = msgspec.Raw(b"true")
+FALSE = msgspec.Raw(b"false")
 
 
 @dataclass(slots=True)
@@ -119,25 +120,25 @@ def parse_call(body: bytes, endpoint: str, limits: Limits) -> Call:
     """A request body as a Call. Raises RefusedError with `invalid_json` or `invalid_value`, naming the field."""
     fields = parse_fields(body, limits.depth)
     found = fields.get("model")
-    model = _name(bytes(found)) if found is not None and len(bytes(found)) <= _MAX_RAW_NAME else ""
+    model = _name(bytes(found)) if found is not None and len(found) <= _MAX_RAW_NAME else ""
     if not 0 < len(model) <= MAX_NAME:
         raise RefusedError(Refusal("invalid_value", "field model must name a model", "model"))
     call = Call(endpoint, fields, model)
     needed = NEEDED[endpoint]
     content = fields.get(needed)
-    if content is None or bytes(content) == b"null":
+    if content is None or content == NULL:
         raise RefusedError(Refusal("invalid_value", f"field {needed} is missing", needed))
     if needed == "messages":
         _check_messages(bytes(content), limits)
     found = fields.get("stream")
-    if found is not None and bytes(found) != b"false":
+    if found is not None and found != FALSE:
         call.stream = bool(_decoded(found, "stream", _FLAG, "true or false")) and endpoint != "embeddings"
     found = fields.get("stream_options")
     if found is not None:
         options = _decoded(found, "stream_options", _OBJECT, "an object")
         call.usage = bool((options or {}).get("include_usage"))
     found = fields.get("user")
-    if found is not None and bytes(found) != b"null":
+    if found is not None and found != NULL:
         call.user = _decoded(found, "user", _TEXT, "a string")
     found = fields.get("metadata")
     if found is not None:
@@ -182,7 +183,7 @@ def upstream_body(call: Call, splice: Splice) -> bytes:
 
 
 def _with_usage(raw: msgspec.Raw | None) -> msgspec.Raw:
-    options = _FIELDS(raw) if raw is not None and bytes(raw) != b"null" else {}
+    options = _FIELDS(raw) if raw is not None and raw != NULL else {}
     return msgspec.Raw(_ENCODE({**options, "include_usage": TRUE}))
 
 

@@ -99,7 +99,7 @@ class Gateway:
         self.recorder = Recorder(self.spool, self.loop, Room(root))
         self.pools = Pools(self.loop, options.limits.answer_bytes)
         self.shadow_pools = Pools(self.loop, options.limits.answer_bytes)
-        self.bodies = Bodies(options.redact, keep=options.log_bodies)
+        self.bodies = Bodies(options.redact, keep=options.log_bodies, names=options.names)
         self.health = Health()
         self.retries = RetryBudget()
         self.metrics = Metrics(root / "run", name)

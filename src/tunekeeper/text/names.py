@@ -48,6 +48,11 @@ def detector(options: Mapping[str, str], root: Path) -> NameFinder:
     return finder
 
 
+def located(options: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """The same with the files that they name below `folder`."""
+    return {key: str(folder / value) if key in ("file", "config") else value for key, value in options.items()}
+
+
 def _imported(name: str) -> Callable[[str], Any]:
     module, _, attribute = name.partition(":")
     try:

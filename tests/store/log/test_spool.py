@@ -56,6 +56,24 @@ def test_nothing_is_in_the_log_before_the_flush_and_all_of_it_after(root: Path, 
     spool.close()
 
 
+def test_an_ending_that_goes_on_from_its_opening_says_the_same_as_one_written_whole(
+    root: Path, clock: ManualClock, record: Record
+) -> None:
+    spool = Spool(root, "gateway-0", clock)
+    whole = record(request=b'{"a": 1}', response=b'{"b":  2}')
+    begun = {name: value for name, value in whole.items() if name not in ("request", "response", "status")}
+    opened = spool.opened(begun)
+    ended = begun | {"status": "ok", "request": whole["request"], "response": whole["response"]}
+    spool.ended(ended, opened=opened)
+    spool.ended(ended)
+    spool.flush()
+    spool.close()
+    lines = [line.json for path in root.glob("spool/*.jsonl") for line in scan(path.read_bytes()).lines]
+    assert len(lines) == 3
+    assert lines[1] == lines[2]
+    assert "request" in ended, "what the caller gave is left as it is"
+
+
 def test_a_segment_is_sealed_by_size_and_by_age(root: Path, clock: ManualClock, record: Record) -> None:
     spool = Spool(root, "gateway-0", clock, max_bytes=1000, max_seconds=5.0)
     spool.ended(record(request=b'"' + b"x" * 2000 + b'"'))

@@ -61,7 +61,7 @@ def assemble(kind: str, told: bytes, request: Body = None, response: Body = None
     if MARK in rest:
         # A client's own object could look like a line of ours after a torn write; one insignificant space makes that impossible.
         rest = rest.replace(MARK, b'{ "c":"')
-    return b'%s%s",%s\n' % (MARK, xxhash.xxh3_64_hexdigest(rest).encode(), rest)
+    return b"".join((MARK, xxhash.xxh3_64_hexdigest(rest).encode(), b'",', rest, b"\n"))
 
 
 def _safe(body: bytes | msgspec.Raw) -> bytes | None:

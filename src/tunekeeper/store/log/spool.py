@@ -11,6 +11,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,8 @@ from tunekeeper.store.log.lines import Body, assemble, encode, members, tombston
 from tunekeeper.store.log.segments import Disk, create_locked, segment_name
 
 T = TypeVar("T")
+Opened = tuple[bytes, int]
+"""The fields of an opened request as they were written, and how many they are."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 FRESH = 2
 """How many new segments are tried, one after the other, when a sync fails."""
@@ -72,24 +75,26 @@ class Spool:
         """How many lines wait for the next flush."""
         return len(self._buffer)
 
-    def opened(self, fields: Mapping[str, Any]) -> bytes:
+    def opened(self, fields: Mapping[str, Any]) -> Opened:
         """A request was accepted and is about to be dialled: its Inference fields so far (ids, route, assignment). Returns them
         as they are written, for `ended`."""
         told = members(fields)
         self._buffer.append(assemble("O", told))
-        return told
+        return told, len(fields)
 
     def partial(self, request_id: str, text: str, request: Body = None) -> None:
         """Text of a running stream since the last call, about once a second; the first call carries the request body."""
         self._buffer.append(encode("P", {"request_id": request_id, "text": text}, request))
 
-    def ended(self, record: Mapping[str, Any], *, awaited: bool = False, told: bytes = b"") -> None:
+    def ended(self, record: Mapping[str, Any], *, awaited: bool = False, opened: Opened | None = None) -> None:
         """A request ended: every Inference field that is set; `request` and `response` are raw bytes (or `msgspec.Raw` where
-        msgspec has already validated them, which saves 2 to 4 microseconds) or absent. `told`: further fields, as `opened` gave
-        them. `awaited`: somebody is answered only after the next `sync`; where that fails, this line is not in the log."""
+        msgspec has already validated them, which saves 2 to 4 microseconds) or absent. `opened`: what `opened` gave for the same
+        record, as long as those first fields still say the same: they are not made into JSON twice. `awaited`: somebody is
+        answered only after the next `sync`; where that fails, this line is not in the log."""
         if awaited:
             self._awaited.append(len(self._buffer))
-        plain = dict(record)
+        told, known = opened or (b"", 0)
+        plain = dict(islice(record.items(), known, None))
         request, response = plain.pop("request", None), plain.pop("response", None)
         more = members(plain)
         self._buffer.append(assemble("E", b"%s,%s" % (told, more) if told else more, request, response))
