@@ -3,9 +3,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import BUG, REFUND, Tell
+from tunekeeper.core.nouns.evaluation import Case, Exam, Suite
 from tunekeeper.data import review
+from tunekeeper.evaluation.results import Result, encode
 from tunekeeper.scoring import load_suite
+from tunekeeper.store.ledgers.exams import save_exam
+from tunekeeper.store.ledgers.suite_locks import save_suite_lock
 from tunekeeper.workspace import Workspace, open_workspace
 
 
@@ -94,3 +100,51 @@ def test_a_broken_file_of_gold_adds_none_of_it(ask: Tell, desk: Path) -> None:
     (desk / "gold.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert ask("review", "--gold", desk / "gold.jsonl").code == 2
     assert ask("review", "--stats", "--json").json["stats"]["states"] == {}
+
+
+@pytest.fixture
+def exam(desk: Path) -> str:
+    """An exam of the desk with a wrong answer and one that was right in the exam before."""
+    ws = open_workspace(desk / ".tunekeeper", project=desk)
+    cases = tuple(Case(id=name, messages=({"role": "user", "content": f"case {name}"},)) for name in ("c1", "c2", "c3"))
+    suite = Suite(id="core", model="desk", cases=cases, criteria=(), digest="sha256:s")
+
+    def results(*right: float) -> str:
+        rows = [Result(case=f"c{i}", answer=BUG, scores={"exact": (value, "")}) for i, value in enumerate(right, 1)]
+        return ws.blobs.put_bytes(encode(rows))
+
+    old, new = (
+        Exam(
+            id=id, model="desk", version=f"desk@{id}", artifact=None, artifact_digest=None, suite="core",
+            suite_digest="sha256:s", state="done", cases=3, answers=answers, champion_exam=before,
+        )
+        for id, answers, before in (("exam_1", results(0, 1, 1), None), ("exam_2", results(0, 1, 0), "exam_1"))
+    )  # fmt: skip
+    with ws.state.write(by="test") as tx:
+        save_suite_lock(tx, suite)
+        save_exam(tx, old)
+        save_exam(tx, new)
+    return new.id
+
+
+def test_what_an_exam_flags_is_queued_and_what_people_say_of_it_is_counted_and_never_learned(
+    ask: Tell, exam: str, desk: Path
+) -> None:
+    would = ask("review", "--exam", exam, "--most", 1, "--dry-run", "--json").json["exam"]
+    assert ([i["shown"]["case"] for i in would["queued"]], would["flagged"], would["judged"]) == (["c3"], 2, {})
+    assert ask("review", "--exam", exam).out.startswith("exam_2 flags 2 of 3 answers, 2 of them new\n")
+    found = ask("queue", "next", "--by", "ana", "--kind", "exam", "--json").json
+    assert (found["messages"][0]["content"], found["answer"]) == ("case c3", BUG)
+    assert found["reasons"][1] == "it was right in the exam that this one is compared with"
+    ask("queue", "judge", found["item"]["id"], "edited", "--answer", REFUND, "--by", "ana", "--json")
+    told = ask("review", "--exam", exam, "--json").json["exam"]
+    assert (told["queued"], told["judged"]) == ([], {"edited": 1, "open": 1})
+    assert ask("collect", "--model", "desk", "--kinds", "corrected", "--json").code == 0
+    assert ask("ls", "--model", "desk", "--json").json["examples"] == 0
+    cases = ask("review", "--export-cases", desk / "cases.jsonl", "--json").json["cases"]
+    assert (cases["added"], cases["known"]) == (0, 0)
+
+
+def test_an_exam_of_another_model_or_none_is_named(ask: Tell, exam: str) -> None:
+    gone = ask("review", "--exam", "exam_9", "--json")
+    assert (gone.code, "exam_9" in gone.json["error"]["message"]) == (2, True)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,7 +12,6 @@ from tunekeeper.data.balance import (
     mix,
     recency,
     refuse_synthetic_only,
-    side_bias,
     spread,
     stale_vocabulary,
     synthetic_only,
@@ -52,13 +50,9 @@ def test_old_terms_are_found_as_whole_words_with_the_new_one(row: MakeExample) -
     assert found[2].detail == "'Nimbus' is out of use: remove it"
 
 
-def test_sides_with_other_topics_are_told(row: MakeExample) -> None:
-    rows = [row(f"q{i}", "x", category="bug" if i < 100 else "billing") for i in range(200)]
-    skewed = [replace(e, split="eval" if i < 60 else "train") for i, e in enumerate(rows)]
-    fair = [replace(e, split="eval" if i % 3 == 0 else "train") for i, e in enumerate(rows)]
-    assert side_bias(skewed) == "topic 'bug': 71% apart between train and eval"
-    assert side_bias(fair) is None
-    assert topics(rows[:101]) == {"bug": 100, "billing": 1}
+def test_topics_are_counted_most_first(row: MakeExample) -> None:
+    rows = [row(f"q{i}", "x", category="bug" if i < 100 else "billing") for i in range(101)]
+    assert topics(rows) == {"bug": 100, "billing": 1}
 
 
 @pytest.mark.parametrize(("made_up", "real", "told"), [(6, 4, True), (5, 5, False), (3, 0, False), (0, 0, False)])

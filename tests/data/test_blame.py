@@ -49,6 +49,13 @@ def test_an_example_is_followed_from_its_first_version_through_its_edits(
     assert [e.what for e in blame(ws, "t1", "desk", version="d2").events] == ["added"]
 
 
+def test_another_category_is_an_event_of_its_own(ws: Workspace, task: Model, row: Any, held: list[Example]) -> None:
+    freeze(ws, task, [*held, row("when?", "soon", id="t1", category="bug")], "ben")
+    freeze(ws, task, [*held, row("when?", "soon", id="t1", category="refund")], "cleo")
+    events = [(e.what, e.version, e.detail) for e in blame(ws, "t1", "desk").events]
+    assert events == [("added", "desk/d1", ""), ("metadata", "desk/d2", "category: bug -> refund")]
+
+
 @pytest.mark.parametrize("which", [0, 1, 2])
 def test_a_row_named_by_its_content_is_followed_under_all_its_names(
     ws: Workspace, task: Model, row: Any, held: list[Example], which: int

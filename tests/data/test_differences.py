@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tunekeeper import data
-from tunekeeper.core.errors import NotFound
+from tunekeeper.core.errors import DataError, NotFound, UserError
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import drafts
@@ -26,7 +26,71 @@ def test_rows_are_added_removed_edited_and_moved_by_their_own_id(row: MakeExampl
     assert (found.added, found.removed, found.moved) == (("5",), ("4",), ("3",))
     [edit] = found.edited
     assert (edit.id, edit.before[-1]["content"], edit.after[-1]["content"]) == ("2", "x", "y")
-    assert found.counts == {"added": 1, "removed": 1, "edited": 1, "moved": 1, "unchanged": 2}
+    assert found.counts == {"added": 1, "removed": 1, "edited": 1, "moved": 1, "metadata": 0, "unchanged": 2}
+
+
+def test_a_row_that_says_the_same_with_other_metadata_is_told_with_what_became_of_it(
+    ws: Workspace, task: Model, row: MakeExample
+) -> None:
+    a = [row("q1", "x", id="1", category="bug", agent="ana"), row("q2", "x", id="2"), row("q3", "x", id="3")]
+    b = [row("q1", "x", id="1", category="refund"), row("q2", "y", id="2", category="bug"), row("q3", "x", id="3")]
+    for rows in (a, b):
+        drafts.save_draft(ws, "desk", [replace(e, split="eval") if e.id == "3" else e for e in rows])
+        data.freeze(ws, task, Config())
+    found = data.diff(ws, "desk/d1", "desk/d2")
+    [one] = found.metadata
+    assert (one.id, one.before, one.after) == ("1", {"category": "bug", "agent": "ana"}, {"category": "refund"})
+    assert found.counts == {"added": 0, "removed": 0, "edited": 1, "moved": 0, "metadata": 1, "unchanged": 1}
+    assert as_text(found)[0] == "0 added, 0 removed, 1 edited, 0 moved, 1 metadata, 1 unchanged"
+    assert as_text(found)[-1] == "metadata 1: agent: ana -> none, category: bug -> refund"
+    assert [edit.id for edit in found.edited] == ["2"]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_version_is_compared_with_the_draft_as_with_the_version_that_it_becomes(
+    ws: Workspace, task: Model, row: MakeExample, seed: int
+) -> None:
+    rng = random.Random(seed)
+    a = [row(f"plain {n}", "x", id=f"t{n}", category=rng.choice("abc")) for n in range(80)]
+    a = [replace(e, split=rng.choice(("train", "eval"))) for e in a]
+    drafts.save_draft(ws, "desk", a)
+    data.freeze(ws, task, Config())
+    b = [replace(e, split=rng.choice(("train", "eval"))) if rng.random() < 0.1 else e for e in a if rng.random() < 0.9]
+    b = [replace(row(f"plain {e.id[1:]}", "y", id=e.id), split=e.split) if rng.random() < 0.1 else e for e in b]
+    b = [replace(e, metadata={**e.metadata, "category": "z"}) if rng.random() < 0.1 else e for e in b]
+    drafts.save_draft(ws, "desk", [*b, *(row(f"lumen {n}", "x", id=f"n{n}", category="new") for n in range(9))])
+    found = data.diff(ws, "desk/d1", "draft")
+    assert found == data.diff(ws, "d1", "desk/draft", model="desk")
+    assert all(found.counts.values())
+    assert "lumen" in found.new_words
+    data.freeze(ws, task, Config())
+    later = data.diff(ws, "desk/d1", "desk/d2")
+    assert (found.counts, found.topics, found.new_words) == (later.counts, later.topics, later.new_words)
+    for name in ("added", "removed", "moved", "edited", "metadata"):
+        assert sorted(getattr(found, name), key=str) == sorted(getattr(later, name), key=str)
+    assert data.diff(ws, "desk/d2", "draft").counts["unchanged"] == later.counts["unchanged"] + sum(
+        later.counts[name] for name in ("added", "edited", "metadata")
+    )
+
+
+def test_a_line_of_the_draft_that_somebody_wrote_otherwise_is_no_difference(ws: Workspace, task: Model, row: MakeExample) -> None:
+    rows = [row("q1", "x", id="1"), replace(row("q2", "x", id="2"), split="eval")]
+    drafts.save_draft(ws, "desk", rows)
+    data.freeze(ws, task, Config())
+    path = drafts.folder(ws, "desk") / "draft.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'{"fingerprint":', b'{ "fingerprint": ', 1))
+    assert data.diff(ws, "desk/d1", "draft").counts["unchanged"] == 2
+
+
+def test_the_draft_is_what_a_version_is_compared_with_and_has_to_be_there(ws: Workspace, task: Model, row: MakeExample) -> None:
+    drafts.save_draft(ws, "desk", [row("q1", "x", id="1"), replace(row("q2", "x", id="2"), split="eval")])
+    data.freeze(ws, task, Config())
+    with pytest.raises(UserError) as refused:
+        data.diff(ws, "draft", "desk/d1")
+    assert refused.value.fix == "tunekeeper data diff desk/d1 draft"
+    (drafts.folder(ws, "desk") / "draft.jsonl").unlink()
+    with pytest.raises(DataError, match="desk has no draft"):
+        data.diff(ws, "desk/d1", "draft")
 
 
 def test_a_row_without_a_name_is_the_same_row_when_it_asks_the_same(row: MakeExample) -> None:
@@ -123,5 +187,5 @@ def test_a_word_that_a_row_of_both_uses_is_not_new_and_erased_rows_are_in_neithe
     erase_data(ws, set(), "u0")
     erase_data(ws, set(), "u3")
     found = data.diff(ws, "desk/d1", "desk/d2")
-    assert found.counts == {"added": 3, "removed": 0, "edited": 0, "moved": 0, "unchanged": 5}
+    assert found.counts == {"added": 3, "removed": 0, "edited": 0, "moved": 0, "metadata": 0, "unchanged": 5}
     assert found.topics == {"none": (5, 8)}

@@ -99,3 +99,15 @@ def test_an_unknown_version_writes_no_page(ws: Workspace, row: Any, freeze: Any,
     with pytest.raises(NotFound):
         write_page(ws, "desk/d1", "desk/d9", tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+def test_the_page_shows_other_metadata_and_the_draft(ws: Workspace, row: Any, freeze: Any, tmp_path: Path) -> None:
+    freeze([row("when?", "soon", id="t1", category="bug")])
+    draft = [replace(row("held?", "x", id="held"), split="eval"), row("when?", "soon", id="t1", category="<b>")]
+    drafts.save_draft(ws, "desk", draft)
+    found = write_page(ws, "desk/d1", "draft", tmp_path / "d.html")
+    assert found == data.diff(ws, "desk/d1", "draft")
+    text = (tmp_path / "d.html").read_text("utf-8")
+    assert "desk/draft" in text
+    assert "not frozen" in text
+    assert "category: bug -&gt; &lt;b&gt;" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -17,7 +18,9 @@ from tunekeeper.data.differences import diff
 from tunekeeper.data.erase import erase_data, erased_examples
 from tunekeeper.data.examples import make_example
 from tunekeeper.data.exports import export
+from tunekeeper.data.gathering import collect
 from tunekeeper.data.rows import Conversation
+from tunekeeper.store.erasures import unit_of
 from tunekeeper.workspace import Workspace
 
 THEIRS = "req_01theirs"
@@ -110,3 +113,24 @@ def test_nothing_of_others_is_touched(ws: Workspace, frozen: str) -> None:
 def test_an_item_that_waits_for_review_leaves_the_queue(ws: Workspace, frozen: str) -> None:
     erase_data(ws, {"req_other"}, "alice")
     assert [item.state for item in review.find(ws, MODEL) if item.request_id == "req_other"] == ["skipped"]
+
+
+def test_collected_rows_are_found_by_the_users_digest_when_the_log_has_expired(ws: Workspace, task: Model, traffic: Any) -> None:
+    drafts.folder(ws, MODEL).mkdir(parents=True)
+    drafts.save_draft(ws, MODEL, [each for each in rows() if "mallory" not in str(each)])
+    mine = traffic.ask("My secret lamp", "bug", edit="secret refund", unit_kind="user", unit=unit_of("mallory"))
+    other = traffic.ask("Another lamp here", "bug", edit="a refund", unit_kind="user", unit=unit_of("alice"))
+    assert collect(ws, replace(task, name=MODEL), Config(collect_sample=0)).added == (mine, other)
+    frozen = versions.freeze(ws, replace(task, name=MODEL), Config()).id
+    review.enqueue(ws, MODEL, [mine, other], why="sample")
+    item = next(each for each in review.find(ws, MODEL) if each.request_id == mine)
+    review.judge(ws, item.id, "edited", answer="secret answer", by="ana")
+    dry = erase_data(ws, set(), "mallory", dry_run=True)
+    assert dry.counts == {"examples": 1, "drafts": 1, "reports": 0, "reviews": 1}
+    done = erase_data(ws, set(), "mallory")
+    assert (done.counts, done.requests) == (dry.counts, {mine})
+    assert [e.id for e in versions.read_examples(ws, frozen) if e.id.startswith("req_")] == [other]
+    assert [each.state for each in review.find(ws, MODEL) if each.request_id == other] == ["open"]
+    assert [each.answer for each in review.find(ws, MODEL) if each.request_id == mine] == [None]
+    again = erase_data(ws, set(), "mallory")
+    assert (set(again.counts.values()), again.requests) == ({0}, {mine})

@@ -84,11 +84,3 @@ def test_lines_longer_than_what_is_read_at_once_and_files_without_a_last_line_en
         assert max(map(len, runs)) < 8_000_000
     path.write_bytes(b"".join([*short, *long])[:-1])
     assert list(lines.of_draft(path)) == [(encode(decode(line)), decode(line).split) for line in (*short, *long)]
-
-
-def test_the_lines_between_two_places_come_alone(tmp_path: Path, row: Any) -> None:
-    whole = [encode(row(f"q{n}", "a", id=f"t{n}"), with_split=True) for n in range(500)]
-    path = tmp_path / "draft.jsonl"
-    path.write_bytes(b"".join(whole))
-    begin, end = len(b"".join(whole[:100])), len(b"".join(whole[:350]))
-    assert b"".join(lines.runs_of_draft(path, begin, end)) == b"".join(whole[100:350])

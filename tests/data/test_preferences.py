@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import drafts
 from tunekeeper.data.config import Config
-from tunekeeper.data.preferences import conversation_of, with_rejected
+from tunekeeper.data.exports import export
+from tunekeeper.data.preferences import conversation_of, rejected_of, with_rejected
 from tunekeeper.data.rows import Unreadable, parse_row
 from tunekeeper.workspace import Workspace
 
@@ -98,13 +100,39 @@ def test_a_preference_about_a_row_of_the_same_import_leaves_its_rejected_answer_
     assert [e.metadata["rejected"] for e in drafts.load_draft(ws, "desk")] == ["Dunno."]
 
 
-def test_a_row_keeps_the_rejected_answer_it_has(row: Callable[..., Example]) -> None:
+def test_every_rejected_answer_of_a_conversation_is_kept_and_each_is_a_pair_of_the_export(
+    ws: Workspace, task: Model, write: Write, tmp_path: Path
+) -> None:
+    pair = {"prompt": "Which tea?", "chosen": "Black tea."}
+    files = [
+        write("a.jsonl", [{**pair, "rejected": "Dunno."}, {**pair, "rejected": "Green."}, {**pair, "rejected": "Green."}]),
+        write("b.jsonl", [{**pair, "rejected": "Coffee."}, {**pair, "rejected": "Dunno."}]),
+    ]
+    for file in files:
+        data.import_files(ws, task, Config(), [file])
+    (row,) = before = drafts.load_draft(ws, "desk")
+    assert rejected_of(row) == ["Dunno.", "Green.", "Coffee."]
+    assert [each["from"] for each in row.metadata["rejected_more"]] == ["file:a.jsonl:2", "file:b.jsonl:1"]
+    for file in files:
+        assert data.import_files(ws, task, Config(), [file]).added == 0
+    assert drafts.load_draft(ws, "desk") == before
+    assert export(ws, "draft", "dpo", "all", tmp_path / "o.jsonl", model="desk") == 3
+    pairs = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert [each["non_preferred_output"][0]["content"] for each in pairs] == rejected_of(row)
+    data.import_files(ws, replace(task, name="other"), Config(), [tmp_path / "o.jsonl"])
+    assert [rejected_of(e) for e in drafts.load_draft(ws, "other")] == [rejected_of(row)]
+
+
+def test_a_row_keeps_the_rejected_answers_it_has(row: Callable[..., Example]) -> None:
     plain, one, two = (
         row("Which tea?", "Black.", id=i, **more) for i, more in (("a", {}), ("b", {"rejected": "B"}), ("c", {"rejected": "C"}))
     )
     taught = with_rejected(plain, one)
     assert taught is not None
     assert taught.metadata["rejected"] == "B"
-    assert with_rejected(taught, two) is None
+    both = with_rejected(taught, two)
+    assert both is not None
+    assert (both.metadata["rejected"], rejected_of(both)) == ("B", ["B", "C"])
+    assert with_rejected(both, two) is None
     assert with_rejected(one, plain) is None
     assert with_rejected(plain, row("Which tea?", "Black.", rejected="Black.")) is None

@@ -12,7 +12,7 @@ from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import drafts, review
 from tunekeeper.data.config import Config
 from tunekeeper.data.erase import erase_data
-from tunekeeper.data.exports import dpo_row
+from tunekeeper.data.exports import dpo_rows
 from tunekeeper.data.gathering import collect
 from tunekeeper.data.opening import swapped
 from tunekeeper.data.reviewed import preferences
@@ -100,7 +100,7 @@ def test_preferences_become_examples_with_the_other_answer_rejected(ws: Workspac
     assert (first.messages[-1]["content"], first.metadata["rejected"]) == (REFUND, BUG)
     assert (first.metadata["said_by"], first.metadata["said_as"], first.metadata["preferred_from"]) == ("ana", "review", "v2.0")
     assert (second.messages[1]["content"], second.metadata["rejected"]) == ("mail to [EMAIL] 0", "No.")
-    row = dpo_row(first)
+    (row,) = dpo_rows(first)
     assert row is not None
     assert (row["preferred_output"][0]["content"], row["non_preferred_output"][0]["content"]) == (REFUND, BUG)
 

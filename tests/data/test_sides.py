@@ -11,8 +11,9 @@ import pytest
 from tunekeeper import data
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import drafts
+from tunekeeper.data import drafts, versions
 from tunekeeper.data.config import Config
+from tunekeeper.data.effect import effect
 from tunekeeper.data.sides import side_bias
 from tunekeeper.data.split import assign
 from tunekeeper.workspace import Workspace
@@ -71,3 +72,17 @@ def test_check_says_it(ws: Workspace, task: Model, row: MakeExample) -> None:
         drafts.save_draft(ws, "desk", rows)
     report = data.checks.check(ws, task, Config(), only="side_bias")
     assert [found.topic for found in report.findings] == ["a"]
+
+
+@pytest.mark.parametrize("looked_at", [1_500, 120])
+def test_freezing_and_the_effect_of_it_warn_of_what_the_guard_finds(
+    ws: Workspace, task: Model, row: MakeExample, monkeypatch: pytest.MonkeyPatch, looked_at: int
+) -> None:
+    monkeypatch.setattr(versions, "LOOKED_AT", looked_at)
+    rng = random.Random(4)
+    rows = [make(row, n, rng, words=50 if n % 3 == 0 else 5) for n in range(600)]
+    drafts.save_draft(ws, "desk", [replace(e, split="eval" if n % 3 == 0 else "train") for n, e in enumerate(rows)])
+    warned = effect(ws, "desk", Config()).warnings
+    assert [text.partition(":")[0] for text in warned] == ["length"]
+    report = data.freeze(ws, task, Config()).report
+    assert [text.partition(":")[0] for text in report["warnings"]] == ["length"]

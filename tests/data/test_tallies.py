@@ -31,13 +31,6 @@ def test_what_packs_know_of_rows_counts_like_the_rows_themselves(ws: Workspace, 
     assert tallies.recent(a, section) == tallies.recent(b, section) > 0
 
 
-def test_sides_that_differ_in_a_topic_are_told_of_and_small_ones_are_not(row: Any) -> None:
-    held = [replace(row(f"h{n}", "a", id=f"h{n}", category="bug"), split="eval") for n in range(60)]
-    learned = [row(f"l{n}", "a", id=f"l{n}", category="refund") for n in range(60)]
-    assert "100% apart" in str(tallies.side_bias(tallies.of_examples([*held, *learned])))
-    assert tallies.side_bias(tallies.of_examples([*held[:49], *learned])) is None
-
-
 def test_an_empty_set_has_no_troubles_and_one_of_made_up_rows_is_refused(ws: Workspace, row: Any) -> None:
     nothing = ws.rows.keep([], lambda line: (line, Mark("", False, 0.0))).manifest
     empty = tallies.of_reader(ws.rows.open(nothing))

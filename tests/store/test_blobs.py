@@ -49,6 +49,21 @@ def test_a_folder_comes_back_as_it_was(blobs: Blobs, tmp_path: Path) -> None:
     assert blobs.checkout_folder(digest, tmp_path / "out") == out, "a folder that is out already is left alone"
 
 
+def test_a_folder_with_a_damaged_file_does_not_come_back(blobs: Blobs, tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    (folder / "w.safetensors").write_bytes(b"weights")
+    digest = blobs.put_folder(folder)
+    path = blobs.path(digest_bytes(b"weights"))
+    path.chmod(0o644)
+    path.write_bytes(b"weightz")
+
+    with pytest.raises(ArtifactError, match=r"w\.safetensors is damaged"):
+        blobs.checkout_folder(digest, tmp_path / "out")
+
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["adapter", "blobs"]
+
+
 def test_a_put_that_fails_half_way_leaves_nothing(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

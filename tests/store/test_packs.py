@@ -16,8 +16,16 @@ def draft(count: int, seed: int = 1) -> Draft:
     rng, made = random.Random(seed), Draft()
     for number in range(count):
         line = b'{"id":"t%d","text":"%s"}\n' % (number, " ".join(rng.choices(WORDS, k=rng.randint(1, 60))).encode())
-        made.add(line, packs.digest_of(line), Mark(rng.choice(("", "bug", "refund")), rng.random() < 0.2, float(number)))
+        add(made, line, Mark(rng.choice(("", "bug", "refund")), rng.random() < 0.2, float(number)))
     return made
+
+
+def add(rows: Draft, line: bytes, mark: Mark) -> None:
+    rows.lines.append(line)
+    rows.digests.append(packs.digest_of(line))
+    rows.topics.append(mark.topic)
+    rows.made_up.append(mark.made_up)
+    rows.dates.append(mark.at)
 
 
 WORDS = ["parcel", "invoice", "Zürich", "überall", "late", "broken", "again", "please", "refund", "login"]
@@ -90,6 +98,6 @@ def test_long_rows_are_blocks_of_their_own(tmp_path: Path) -> None:
     rows = Draft()
     for size in (2_000_000, 10, 700_000):
         line = bytes([97 + size % 26]) * size + b"\n"
-        rows.add(line, packs.digest_of(line), Mark("", False, NAN))
+        add(rows, line, Mark("", False, NAN))
     pack = opened(tmp_path / "p", packs.build(rows))
     assert (pack.block_rows.tolist(), pack.draft().lines) == ([1, 2], rows.lines)

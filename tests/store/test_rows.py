@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import random
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -185,3 +186,32 @@ def test_an_erasure_that_was_killed_is_finished_by_the_next(tmp_path: Path, monk
         if not killed:
             break
     assert 8 < number < LAST
+
+
+OLD = (
+    ("sha256:7d3584acaab6708b08e32c3e3a05f1b004e5db9420f3a92a0090c3e71988d0e4", 0, 300),
+    ("sha256:a70f77fd25e5eca571066bf0112ba2298a061d830bc80fe6bbcbb10e3a787886", 10, 320),
+)
+"""Manifests of two versions that an earlier release stored (packs01.zip: a large pack and a small one), and their rows."""
+
+
+def test_a_store_of_an_earlier_release_is_read_shared_and_has_the_digests_it_had(store: Rows, tmp_path: Path) -> None:
+    with zipfile.ZipFile(Path(__file__).with_name("packs01.zip")) as old:
+        old.extractall(tmp_path / "blobs")
+    rng = random.Random(16)
+    words = ["parcel", "invoice", "late", "broken", "again", "please", "refund", "login"]
+    texts = [" ".join(rng.choices(words, k=12)).encode() for _ in range(320)]
+    whole = [(b'{"id":"t%d","text":"%s"}\n' % (n, text), "eval" if n % 5 == 0 else "train") for n, text in enumerate(texts)]
+    digests = []
+    for manifest, first, last in OLD:
+        for side in ("train", "eval"):
+            wanted = [line for line, on in whole[first:last] if on == side]
+            assert list(store.lines(manifest, side)) == wanted
+            reader = store.open(manifest)
+            assert reader.pick(reader.present(side)[::-1]) == wanted[::-1]
+        assert store.open(manifest).topics("train")["bug"] == sum(
+            b"broken" in line for line, on in whole[first:last] if on == "train"
+        )
+        digests.append(store.keep(whole[first:last], lambda line: (line, Mark("", False, 0.0)), [manifest]))
+    assert [kept.digest[7:15] for kept in digests] == ["7c29ec8f", "daecf731"]
+    assert digests[0].manifest == OLD[0][0], "no row was stored again"

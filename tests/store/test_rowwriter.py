@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tunekeeper.store import packs
+from tunekeeper.store import packs, rowwriter
 from tunekeeper.store.blobs import Blobs
 from tunekeeper.store.packs import Mark
 from tunekeeper.store.rows import SIDES, Rows
@@ -68,30 +68,12 @@ def test_packs_of_which_no_row_is_left_are_not_named_any_more(store: Rows) -> No
 
 def test_many_rows_go_into_several_packs_with_each_side_in_order(store: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packs, "MOST_BYTES", 4000)
+    monkeypatch.setattr(rowwriter, "TOGETHER", 1000)
     rows = lines(*range(2000))
     kept = store.keep(rows, as_is)
     assert len(store.open(kept.manifest).manifest.packs) > 5
     for side in SIDES:
         assert [*store.lines(kept.manifest, side)] == [line for line, on in rows if on == side]
-
-
-def test_pieces_that_were_stored_by_themselves_become_the_version_that_they_are_together(store: Rows) -> None:
-    def split(run: bytes) -> list[tuple[bytes, str]]:
-        return [(line + b"\n", "eval" if line.endswith(b"5") else "train") for line in run.splitlines()]
-
-    runs = [b"row %d\nrow %d\n" % (n, n % 7) for n in range(30)]
-    pieces = [store.keep_piece(runs[a : a + 10], split, as_is) for a in (0, 10, 20)]
-    kept = store.join(pieces)
-    rows = [row for run in runs for row in split(run)]
-    assert kept.digest == content_digest(rows, SIDES)
-    for side in SIDES:
-        assert [*store.lines(kept.manifest, side)] == [line for line, on in rows if on == side]
-    sides = store.open(kept.manifest).manifest.sides
-    assert len({int(n) for each in sides.values() for n in each}) == len(set(rows)), "a row has one number wherever it stands"
-    assert store.keep_runs(iter(runs), split, as_is, [kept.manifest]) == kept
-    assert store.join(pieces) == kept
-    twice = store.join([pieces[0], pieces[0]])
-    assert len(store.open(twice.manifest).manifest.packs) == 1
 
 
 def test_a_row_that_was_erased_is_not_what_a_new_one_is_taken_for(store: Rows) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,11 +27,10 @@ class Store:
         runs = [b"".join(whole[i : i + 3]) for i in range(0, len(whole), 3)]
         return self.rows.keep_runs(iter(runs), self.split, lambda line: (line, MARK), known)
 
-    def split(self, run: bytes) -> Iterator[Line]:
+    def split(self, run: bytes) -> list[Line]:
         self.opened += 1
-        for line in run.splitlines():
-            text, _, side = line.rpartition(b" ")
-            yield text + b"\n", side.decode()
+        parts = (line.rpartition(b" ") for line in run.splitlines())
+        return [(text + b"\n", side.decode()) for text, _, side in parts]
 
 
 @pytest.fixture

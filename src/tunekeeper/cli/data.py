@@ -64,13 +64,13 @@ def _version(version: DatasetVersion) -> dict[str, Any]:
 @app.command("diff")
 def diff(
     a: Annotated[str, typer.Argument(help="Version, e.g. support-desk/d1.")],
-    b: Annotated[str, typer.Argument(help="Version to compare it with.")],
+    b: Annotated[str, typer.Argument(help="Version to compare it with, or `draft`.")],
     html: Annotated[Path | None, typer.Option("--html", help="Also write it to this file, as one page.")] = None,
     model: OptionalModel = None,
     dir: frame.Dir = None,
     json: frame.Json = False,
 ) -> int:
-    """Say what changed between two dataset versions.
+    """Say what changed between two dataset versions, or from one to the draft.
 
     Example: tunekeeper data diff support-desk/d1 support-desk/d2
     """

@@ -35,6 +35,8 @@ def review(
     gold: Annotated[
         Path | None, typer.Option("--gold", help="Mix in known answers: JSONL of request_id or messages, answer.")
     ] = None,
+    exam: Annotated[str | None, typer.Option("--exam", help="Queue what an exam flags: broken, failed, not judged.")] = None,
+    most: Annotated[int, typer.Option("--most", min=1, help="Answers of the exam that are queued at most.")] = 50,
     since: Annotated[str | None, typer.Option("--since", help="Log from: 24h, 7d, or a date (default: 30d).")] = None,
     until: Annotated[str | None, typer.Option("--until", help="Log before: as --since (default: now).")] = None,
     opinions: Annotated[int, typer.Option("--opinions", min=1, max=5, help="People wanted for each queued item.")] = 1,
@@ -62,6 +64,9 @@ def review(
         lines += [f"{would} {len(items)} {name}" for name, items in queued.items()]
         lines += [f"{fill} were asked for: the window has no more"] if fill and len(queued["answers"]) < fill else []
         lines += [line for items in queued.values() for line in _items(items)] if not listing else []
+    if exam is not None:
+        answer["exam"] = flagged = _flagged(ws, model, exam, most, opinions, dry_run)
+        lines += _flagged_lines(flagged)
     if export_cases is not None:
         from tunekeeper.data import review as verbs
 
@@ -121,6 +126,36 @@ def _filled(
     if asked["fill"]:
         found["answers"] = verbs.fill(ws, model, *window, asked["fill"], seed=asked["seed"], **more)
     return found
+
+
+def _flagged(ws: Workspace, model: str, exam: str, most: int, opinions: int, dry_run: bool) -> dict[str, Any]:
+    """Queue what an exam flags: how many those are, the new items, and what people said of earlier ones."""
+    from tunekeeper.core.errors import UserError
+    from tunekeeper.data import examined
+    from tunekeeper.evaluation.exam import find_exam, locked_suite, results_of
+    from tunekeeper.evaluation.flagged import flagged
+
+    found = find_exam(ws, exam)
+    if found.model != model:
+        raise UserError(f"exam {exam} is of {found.model}", fix=f"tunekeeper data review --model {found.model} --exam {exam}")
+    other = None if found.champion_exam is None else results_of(ws, find_exam(ws, found.champion_exam))
+    outputs = [
+        examined.Output(
+            case=each.case.id, source=each.case.source, messages=each.case.messages, answer=each.answer, reasons=each.reasons
+        )
+        for each in flagged(locked_suite(ws, found), results_of(ws, found), other)
+    ]
+    queued = examined.queue_outputs(ws, model, exam, outputs, most, opinions=opinions, dry_run=dry_run)
+    counts = {"exam": exam, "answers": found.cases, "flagged": len(outputs)}
+    return {**counts, "queued": queued, "judged": examined.judged(ws, model, exam)}
+
+
+def _flagged_lines(flagged: dict[str, Any]) -> list[str]:
+    new = f"{len(flagged['queued'])} of them new"
+    lines = [f"{flagged['exam']} flags {flagged['flagged']} of {flagged['answers']} answers, {new}"]
+    lines += _items(flagged["queued"])
+    told = ", ".join(f"{n} {what}" for what, n in sorted(flagged["judged"].items()))
+    return [*lines, *([f"what people said of them: {told}"] if told else [])]
 
 
 def _open(ws: Workspace, model: str, kinds: Any) -> list[ReviewItem]:

@@ -142,6 +142,7 @@ def _erase_copies(ws: Workspace, user: str, *, dry_run: bool) -> tuple[dict[str,
 
     requests = ws.log.requests_of(user)
     rows = erase_data(ws, requests, user, dry_run=dry_run)
+    requests = set(rows.requests)
     names = rows.names | erase_cases(ws, requests, dry_run=True).names
     exams = erase_exams(ws, requests, names, dry_run=dry_run)
     transcripts = erase_transcripts(ws, requests, rows.rows, dry_run=dry_run)

@@ -14,7 +14,7 @@ from tunekeeper.data.config import Config
 from tunekeeper.data.examples import answer_key, created_of
 from tunekeeper.data.findings import Finding, as_row, finding, row_of
 from tunekeeper.data.heard import Heard, origin_of
-from tunekeeper.data.preferences import FROM, with_rejected
+from tunekeeper.data.preferences import taught_by, with_rejected
 from tunekeeper.data.terms import fingerprints_of
 from tunekeeper.text.fingerprints import fingerprint
 
@@ -191,7 +191,7 @@ def _sift(
         stands = known.get(example.fingerprint)
         older = earlier is not None and said_at(earlier) >= said_at(example)
         twin = twins.get(stands) if stands is not None and stands != example.id else None
-        heard = twin is not None and twin.metadata.get(FROM) == example.source
+        heard = twin is not None and example.source in taught_by(twin)
         if older or heard or stands == example.id or (example.id, example.fingerprint) in gone:
             work.known += 1
         elif twin is not None and (taught := with_rejected(twin, example)) is not None:

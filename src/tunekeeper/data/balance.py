@@ -179,8 +179,3 @@ def stale_vocabulary(examples: Iterable[Example], renames: Mapping[str, str]) ->
 def topics(examples: Sequence[Example]) -> dict[str, int]:
     """Topic → rows, most first; rows without one under `none`."""
     return dict(Counter(topic_of(e) or "none" for e in examples).most_common())
-
-
-def side_bias(examples: Sequence[Example]) -> str | None:
-    """One sentence when a topic's share differs by more than 10 points between the sides, 50 held-out rows at least (DATA-25)."""
-    return tallies.side_bias(tallies.of_examples(examples))

@@ -13,13 +13,13 @@ import orjson
 from tunekeeper.core.errors import NotFound
 from tunekeeper.core.nouns.data import DatasetVersion, Example
 from tunekeeper.data import lines, versions
-from tunekeeper.data.differences import same_content, word_changes
+from tunekeeper.data.differences import relabel, relabelled, same_content, word_changes
 from tunekeeper.data.examples import decode, question_key
 from tunekeeper.data.lines import Line
 from tunekeeper.text.fingerprints import answer_of, prompt_of
 from tunekeeper.workspace import Workspace
 
-What = Literal["added", "edited", "moved", "removed"]
+What = Literal["added", "edited", "metadata", "moved", "removed"]
 _REQUESTS = ("inference:", "incident:")
 
 
@@ -28,7 +28,7 @@ class Event:
     """One thing that happened to an example."""
 
     what: What
-    """added, edited (what it says, its tools or its weight), moved (to the other side), removed."""
+    """added, edited (what it says, its tools or its weight), metadata (that alone), moved (to the other side), removed."""
     version: str
     """The version in which it first shows; `draft` for what is not frozen yet."""
     at: datetime | None
@@ -42,7 +42,7 @@ class Event:
     said_by: str | None = None
     """Who gave the answer, where the row says: a reviewer or whoever corrected."""
     detail: str = ""
-    """Of an edit, the change word by word; of a move, from side to side."""
+    """Of an edit, the change word by word; of metadata, from what to what; of a move, from side to side."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,6 +159,8 @@ def _changes(before: Example | None, now: Example | None) -> Iterator[tuple[What
     if not same_content(before, now):
         asked = word_changes(prompt_of(before.messages), prompt_of(now.messages))
         yield "edited", f"{asked} => {word_changes(answer_of(before.messages), answer_of(now.messages))}"
+    elif before.metadata != now.metadata:
+        yield "metadata", ", ".join(relabelled(relabel(before, now)))
     if before.split != now.split:
         yield "moved", f"{before.split} -> {now.split}"
 

@@ -14,7 +14,7 @@ from tunekeeper.data import balance, drafts, versions
 from tunekeeper.data.admission import presentable
 from tunekeeper.data.collection import history
 from tunekeeper.data.config import Config
-from tunekeeper.data.differences import compare
+from tunekeeper.data.differences import compare, counted
 from tunekeeper.data.merge import Merge, Recent, merge
 from tunekeeper.data.redacting import redactor_of
 from tunekeeper.data.reviewed import preferences
@@ -104,7 +104,8 @@ def _edited_by_hand(ws: Workspace, model: str, before: Sequence[Example], old: S
     new = came - {e.id for e in before}
     theirs = [e for e in before if e.id not in went]
     ours = [e for e in old if e.id not in new and e.id not in came & went]
-    return compare(theirs, ours).counts["unchanged"] != max(len(theirs), len(ours))
+    counts = compare(theirs, ours).counts
+    return counts["unchanged"] + counts["metadata"] != max(len(theirs), len(ours))
 
 
 def _freeze_merged(
@@ -123,9 +124,7 @@ def _freeze_merged(
     drafts.save_draft(ws, task.name, examples)
     changes = compare(before, examples).counts
     told = ", ".join(f"{n} {name}" for name, n in parts.items() if n)
-    sentence = f"{len(examples)} rows: {told or 'no corrections'}; against {parent.id}: " + ", ".join(
-        f"{n} {k}" for k, n in changes.items()
-    )
+    sentence = f"{len(examples)} rows: {told or 'no corrections'}; against {parent.id}: {counted(changes)}"
     report = {"cycle": cycle.id, "merge": parts, "diff": changes, "sentence": sentence}
     return versions.freeze_locked(ws, task.name, examples, section, note=cycle.why, by="data", report=report)
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import gc
-from collections import defaultdict
+from array import array
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 from unicodedata import normalize
 
-from tunekeeper.core.errors import NotFound
+import numpy as np
+
+from tunekeeper.core.errors import DataError, NotFound, UserError
 from tunekeeper.core.nouns.data import DatasetVersion, Example
-from tunekeeper.data import tallies
+from tunekeeper.data import drafts, lines, tallies
 from tunekeeper.data.balance import topics
 from tunekeeper.data.examples import decode, question_key
+from tunekeeper.data.tallies import SIDES
 from tunekeeper.data.versions import resolve
 from tunekeeper.store.manifests import Numbers
-from tunekeeper.store.packs import lines_of
-from tunekeeper.store.rowreader import Apart, Reader, apart
+from tunekeeper.store.packs import digest_of, lines_of
+from tunekeeper.store.rowreader import Reader, apart
 from tunekeeper.text.fingerprints import answer_of, prompt_of
 from tunekeeper.text.vocabulary import content_words, document_frequency
 from tunekeeper.workspace import Workspace
@@ -42,6 +46,18 @@ class Edit:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Relabel:
+    """A row that says the same as before and has other metadata, e.g. another category."""
+
+    id: str
+    """The row."""
+    before: dict[str, Any]
+    """Those of its metadata that changed, as they were in A; what A had not is not there."""
+    after: dict[str, Any]
+    """The same of B."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
     """B compared with A."""
 
@@ -54,11 +70,13 @@ class Difference:
     moved: tuple[str, ...]
     """Rows that changed side."""
     counts: dict[str, int]
-    """added, removed, edited, moved, unchanged."""
+    """added, removed, edited, moved, metadata (rows of `metadata`), unchanged (what both say alike, moved ones included)."""
     topics: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Topic → rows in A, rows in B, where they differ."""
     new_words: tuple[str, ...] = ()
     """Words of at least 1 % of B's prompts that none of A's uses, most frequent first."""
+    metadata: tuple[Relabel, ...] = ()
+    """Rows in both that say the same and have other metadata."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,28 +92,85 @@ class Changes:
 
 
 def diff(ws: Workspace, a: str, b: str, *, model: str | None = None) -> Difference:
-    """Compare version `a` with version `b` (ids; with `model` also `d3` or `latest`). Raises NotFound."""
-    return changes(ws, resolve(ws, a, model), resolve(ws, b, model)).difference
+    """Compare version `a` with version `b` (ids; with `model` also `d3` or `latest`), or with the `draft`. Raises NotFound,
+    UserError, DataError."""
+    return changes(ws, *pair_of(ws, a, b, model=model)).difference
 
 
-def changes(ws: Workspace, a: DatasetVersion, b: DatasetVersion) -> Changes:
-    """What changed from `a` to `b`. Which rows differ is decided by the manifests; only those rows are read. Raises NotFound,
-    ArtifactError."""
-    if a.manifest is None or b.manifest is None:
-        raise NotFound(f"{(a if a.manifest is None else b).id} holds no rows")
-    old = ws.rows.open(a.manifest)
-    new = ws.rows.open(b.manifest, beside=old)
-    parts = apart(old, new)
+def pair_of(ws: Workspace, a: str, b: str, *, model: str | None = None) -> tuple[DatasetVersion, DatasetVersion | None]:
+    """The two versions that are meant; None for the draft, which is that of A's model. Raises NotFound, UserError."""
+    if _is_draft(a):
+        raise UserError("the draft is what a version is compared with", fix=f"tunekeeper data diff {b} {a}")
+    first = resolve(ws, a, model)
+    if b not in ("draft", f"{first.model}/draft"):
+        return first, resolve(ws, b, model)
+    return first, None
+
+
+def _is_draft(name: str) -> bool:
+    return name.rpartition("/")[2] == "draft"
+
+
+def changes(ws: Workspace, a: DatasetVersion, b: DatasetVersion | None) -> Changes:
+    """What changed from `a` to `b`, or to the draft where that is None. Which rows differ is decided by their digests; only those
+    rows are read. Raises NotFound, ArtifactError, DataError."""
+    for each in (a, b):
+        if each is not None and each.manifest is None:
+            raise NotFound(f"{each.id} holds no rows")
     with _uncollected():
-        before, after = _examples(old, parts.only_a), _examples(new, parts.only_b)
-        found, crossed = _paired(before, after), _examples(old, parts.moved)
+        old = ws.rows.open(a.manifest or "")
+        return _to_draft(ws, a.model, old) if b is None else _to_version(ws, old, b)
+
+
+def _to_version(ws: Workspace, old: Reader, b: DatasetVersion) -> Changes:
+    new = ws.rows.open(b.manifest or "", beside=old)
+    parts = apart(old, new)
+    before, after = _examples(old, parts.only_a), _examples(new, parts.only_b)
+    found = _told(old, before, after, _examples(old, parts.moved), parts.kept, b.examples)
+    topics = _shifts(tallies.topics_of(old), tallies.topics_of(new))
+    return replace(found, difference=replace(found.difference, topics=topics))
+
+
+def _to_draft(ws: Workspace, model: str, old: Reader) -> Changes:
+    path = drafts.folder(ws, model) / "draft.jsonl"
+    if not path.exists():
+        raise DataError(f"{model} has no draft", fix=f"tunekeeper data import FILE --model {model}")
+    numbers = {side: old.present(side) for side in SIDES}
+    known = {digest: (side, n) for side, each in numbers.items() for digest, n in _digests(old, each)}
+    kept, crossed, after = array("I"), list[Example](), list[Example]()
+    for line, side in lines.of_draft(path):
+        was = known.get(digest_of(line))
+        if was is None:
+            after.append(decode(line, side))
+            continue
+        kept.append(was[1])
+        crossed += [decode(line, was[0])] if was[0] != side else []
+    there = np.frombuffer(kept, np.uint32)
+    before = _examples(old, {side: each[~np.isin(each, there)] for side, each in numbers.items()})
+    found = _told(old, before, after, crossed, there, len(kept) + len(after))
+    was_there = tallies.topics_of(old)
+    now = Counter(was_there)
+    now.subtract(topics(before))
+    now.update(topics(after))
+    return replace(found, difference=replace(found.difference, topics=_shifts(was_there, now)))
+
+
+def _digests(reader: Reader, numbers: Numbers) -> Iterator[tuple[bytes, int]]:
+    return zip(reader.digests[numbers].tolist(), numbers.tolist(), strict=True)
+
+
+def _told(
+    old: Reader, before: Sequence[Example], after: Sequence[Example], crossed: Sequence[Example], kept: Numbers, rows: int
+) -> Changes:
+    """The changes, topics aside, by the rows that are on one side alone, those that changed side and those of A that B has too.
+    `rows`: how many B has."""
+    found = _paired(before, after)
     moved = (*found.moved, *(example.id for example in crossed))
     difference = replace(
         found,
         moved=moved,
-        counts=found.counts | {"moved": len(moved), "unchanged": found.counts["unchanged"] + len(parts.kept)},
-        topics=_shifts(tallies.of_reader(old).topics, tallies.of_reader(new).topics),
-        new_words=_coming_words(old, parts, before, after, b.examples),
+        counts=found.counts | {"moved": len(moved), "unchanged": found.counts["unchanged"] + len(kept)},
+        new_words=_coming_words(old, kept, before, after, rows),
     )
     return Changes(difference=difference, old=(*before, *crossed), new=tuple(after))
 
@@ -116,18 +191,19 @@ def _examples(reader: Reader, sides: Mapping[str, Numbers]) -> list[Example]:
     return [decode(line, side) for side, numbers in sides.items() for line in reader.pick(numbers)]
 
 
-def _coming_words(old: Reader, parts: Apart, before: Sequence[Example], after: Sequence[Example], rows: int) -> tuple[str, ...]:
+def _coming_words(old: Reader, kept: Numbers, before: Sequence[Example], after: Sequence[Example], rows: int) -> tuple[str, ...]:
     """The new words, from the rows that differ: what is frequent in B and in none of A's rows is frequent in those. Of the rows
     that both hold, `LOOKED_AT` spread evenly are looked at, all where there are no more."""
     least = max(2, rows // 100)
-    if len(after) < least:
+    known = {example.id: example for example in before}
+    if sum(not _asks_alike(known.get(example.id), example) for example in after) < least:
         return ()
     asked = {prompt_of(example.messages) for example in before}
     counts = document_frequency(prompt for example in after if (prompt := prompt_of(example.messages)) not in asked)
     open_words = {word for word, n in counts.items() if n >= least}
     for prompt in asked if open_words else ():
         open_words.difference_update(content_words(prompt))
-    for piece in old.sample(parts.kept, LOOKED_AT) if open_words else ():
+    for piece in old.sample(kept, LOOKED_AT) if open_words else ():
         text = normalize("NFKC", piece.decode("utf-8", "replace")).casefold()
         seen = {word for word in open_words if word in text}
         if seen:
@@ -150,17 +226,36 @@ def _paired(a: Sequence[Example], b: Sequence[Example]) -> Difference:
     pairs += renamed
     gone, come = {before.id for before, _ in renamed}, {after.id for _, after in renamed}
     edited = [pair for pair in pairs if not same_content(*pair)]
+    relabelled = [relabel(x, y) for x, y in pairs if x.metadata != y.metadata and same_content(x, y)]
     moved = [before.id for before, after in pairs if before.split != after.split]
     added_ids = tuple(e.id for e in added if e.id not in come)
     removed_ids = tuple(e.id for e in removed if e.id not in gone)
     counts = {"added": len(added_ids), "removed": len(removed_ids), "edited": len(edited), "moved": len(moved)}
+    counts |= {"metadata": len(relabelled), "unchanged": len(pairs) - len(edited) - len(relabelled)}
     return Difference(
         added=added_ids,
         removed=removed_ids,
         edited=tuple(Edit(id=x.id, before=list(x.messages), after=list(y.messages)) for x, y in edited),
         moved=tuple(moved),
-        counts=counts | {"unchanged": len(pairs) - len(edited)},
+        counts=counts,
+        metadata=tuple(relabelled),
     )
+
+
+def relabel(a: Example, b: Example) -> Relabel:
+    """What of a row's metadata changed from `a` to `b`."""
+    keys = [
+        key
+        for key in {**a.metadata, **b.metadata}
+        if key not in a.metadata or key not in b.metadata or a.metadata[key] != b.metadata[key]
+    ]
+    before, after = ({key: row.metadata[key] for key in keys if key in row.metadata} for row in (a, b))
+    return Relabel(id=b.id, before=before, after=after)
+
+
+def _asks_alike(a: Example | None, b: Example) -> bool:
+    """Whether two rows differ in their last answer at most, as most edited rows do."""
+    return a is not None and a.messages[:-1] == b.messages[:-1] and b.messages[-1].get("role") == "assistant"
 
 
 def same_content(a: Example, b: Example) -> bool:
@@ -223,7 +318,7 @@ def word_changes(before: str, after: str) -> str:
 
 def as_text(found: Difference, most: int = 20) -> list[str]:
     """The difference for a reader: counts first, then at most `most` rows of each kind."""
-    lines = [", ".join(f"{n} {name}" for name, n in found.counts.items())]
+    lines = [counted(found.counts)]
     lines += [f"topic {topic}: {a} -> {b}" for topic, (a, b) in found.topics.items()]
     lines += [f"new words: {', '.join(found.new_words)}"] if found.new_words else []
     for name, ids in (("added", found.added), ("removed", found.removed), ("moved", found.moved)):
@@ -232,4 +327,25 @@ def as_text(found: Difference, most: int = 20) -> list[str]:
     for edit in found.edited[:most]:
         prompt = word_changes(prompt_of(edit.before), prompt_of(edit.after))
         lines.append(f"edited {edit.id}: {prompt} => {word_changes(answer_of(edit.before), answer_of(edit.after))}")
+    for each in found.metadata[:most]:
+        lines.append(f"metadata {each.id}: {', '.join(relabelled(each))}")
     return lines
+
+
+def relabelled(each: Relabel) -> list[str]:
+    """What became of each key of a row's metadata, e.g. `category: bug -> refund`."""
+    keys = {**each.before, **each.after}
+    return [f"{key}: {_value(each.before, key)} -> {_value(each.after, key)}" for key in keys]
+
+
+def _value(metadata: Mapping[str, Any], key: str) -> str:
+    return _cut(str(metadata[key])) if key in metadata else "none"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 100 else f"{text[:99]}…"
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Counts for a reader; what is seldom there is named only where it is."""
+    return ", ".join(f"{n} {name}" for name, n in counts.items() if n or name != "metadata")

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from tunekeeper.core.nouns.data import DatasetVersion, Example
 from tunekeeper.data import drafts
-from tunekeeper.data.differences import Changes, Difference, changes, word_pieces
-from tunekeeper.data.versions import resolve
+from tunekeeper.data.differences import Changes, Difference, changes, counted, pair_of, relabelled, word_pieces
 from tunekeeper.text.fingerprints import answer_of, prompt_of
 from tunekeeper.workspace import Workspace
 
@@ -26,27 +25,32 @@ del { background: var(--gone) } ins { background: var(--come) } code { font-size
 
 
 def write_page(ws: Workspace, a: str, b: str, out: Path, *, model: str | None = None) -> Difference:
-    """Write what changed from version `a` to version `b` to the file `out`, whole or not at all; returns the difference.
+    """Write what changed from version `a` to version `b`, or to the `draft`, to the file `out`, whole or not at all; returns the
+    difference.
 
-    The same two versions give the same bytes. Raises NotFound, DiskFull.
+    The same two versions give the same bytes. Raises NotFound, UserError, DataError, DiskFull.
     """
-    first, second = resolve(ws, a, model), resolve(ws, b, model)
+    first, second = pair_of(ws, a, b, model=model)
     found = changes(ws, first, second)
     drafts.write_whole(out, [page(found, first, second).encode()])
     return found.difference
 
 
-def page(changed: Changes, a: DatasetVersion, b: DatasetVersion) -> str:
-    """The page of a difference: counts, topics, new words, then rows side by side, at most `MOST` of each kind."""
+def page(changed: Changes, a: DatasetVersion, b: DatasetVersion | None) -> str:
+    """The page of a difference (None: to the draft): counts, topics, new words, then rows side by side, at most `MOST` of each
+    kind."""
     found = changed.difference
+    name = f"{a.model}/draft" if b is None else b.id
+    rows = sum(n for what, n in found.counts.items() if what not in ("removed", "moved"))
+    last = f"{_cell(name)}{_cell('not frozen')}{_cell(str(rows))}{_cell('')}" if b is None else _version(b)
     before, after = {e.id: e for e in changed.old}, {e.id: e for e in changed.new}
     body = [
-        f"<h1>{escape(a.id)} → {escape(b.id)}</h1>",
-        f"<p>{', '.join(f'{n} {escape(name)}' for name, n in found.counts.items())}</p>",
-        _table(("version", "frozen", "rows", "digest"), [_version(a), _version(b)]),
+        f"<h1>{escape(a.id)} → {escape(name)}</h1>",
+        f"<p>{escape(counted(found.counts))}</p>",
+        _table(("version", "frozen", "rows", "digest"), [_version(a), last]),
     ]
     shifts = [f"{_cell(topic)}<td class=n>{x}</td><td class=n>{y}</td>" for topic, (x, y) in found.topics.items()]
-    body += _section("Topics", ("topic", a.id, b.id), shifts, len(shifts))
+    body += _section("Topics", ("topic", a.id, name), shifts, len(shifts))
     body += [f"<h2>New words</h2><p>{escape(', '.join(found.new_words))}</p>"] if found.new_words else []
     edits = [
         f"{_cell(edit.id)}<td>{_words(prompt_of(edit.before), prompt_of(edit.after))}</td>"
@@ -54,13 +58,15 @@ def page(changed: Changes, a: DatasetVersion, b: DatasetVersion) -> str:
         for edit in found.edited[:MOST]
     ]
     body += _section("Edited", ("id", "prompt", "answer"), edits, len(found.edited))
+    relabels = [f"{_cell(each.id)}{_cell(', '.join(relabelled(each)))}" for each in found.metadata[:MOST]]
+    body += _section("Other metadata", ("id", "from, to"), relabels, len(found.metadata))
     body += _section("Added", ("id", "prompt", "answer"), _rows(found.added, after), len(found.added))
     body += _section("Removed", ("id", "prompt", "answer"), _rows(found.removed, before), len(found.removed))
     moved = [f"{_cell(id)}<td>{_sides(before.get(id))}</td>" for id in found.moved[:MOST]]
     body += _section("Moved to the other side", ("id", "from, to"), moved, len(found.moved))
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     head += "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-    title = f"<title>{escape(a.id)} → {escape(b.id)}</title>"
+    title = f"<title>{escape(a.id)} → {escape(name)}</title>"
     return f'<!doctype html>\n<html lang="en"><head>{head}{title}<style>{_STYLE}</style></head>\n<body>\n' + "\n".join(
         [*body, "</body></html>\n"]
     )

@@ -12,8 +12,9 @@ import fcntl
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -28,6 +29,8 @@ _NO_SPACE = errno.ENOSPC
 _NO_PLACE = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
 """Why no file can be written at a place that somebody named."""
 LOCK_SECONDS = 10.0
+SYNC_BYTES = 32 << 20
+"""Bytes of a file after which the disk begins with them."""
 
 
 def folder(ws: Workspace, model: str) -> Path:
@@ -130,13 +133,26 @@ def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with part.open("xb", buffering=1 << 20) as file:
-                for piece in pieces:
-                    file.write(piece)
+                _write(file, pieces)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
+
+
+def _write(file: BinaryIO, pieces: Iterable[bytes]) -> None:
+    """Write pieces; what is written of a large file goes to the disk while the next pieces are made."""
+    waiting, syncing = 0, None
+    with ThreadPoolExecutor(max_workers=1) as hands:
+        for piece in pieces:
+            waiting += file.write(piece)
+            if waiting >= SYNC_BYTES and (syncing is None or syncing.done()):
+                if syncing is not None:
+                    syncing.result()
+                waiting, syncing = 0, hands.submit(os.fdatasync, file.fileno())
+    if syncing is not None:
+        syncing.result()
 
 
 @contextlib.contextmanager

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 
 from tunekeeper.core.errors import DataError
 from tunekeeper.core.nouns.data import Example
-from tunekeeper.data import balance, drafts, tallies, versions
+from tunekeeper.data import balance, drafts, sides, tallies, versions
 from tunekeeper.data.config import Config
-from tunekeeper.data.differences import compare
+from tunekeeper.data.differences import compare, counted
 from tunekeeper.data.examples import topic_of
 from tunekeeper.text.fingerprints import text_of
 from tunekeeper.workspace import Workspace
@@ -77,7 +77,7 @@ class Effect:
     after: Shape
     """The set after."""
     counts: dict[str, int]
-    """added, removed, edited, moved, unchanged."""
+    """added, removed, edited, moved, metadata, unchanged, as in a difference."""
     topics: tuple[TopicChange, ...]
     """Each topic, those that change most first."""
     new_words: tuple[str, ...]
@@ -108,7 +108,7 @@ def between(before: Sequence[Example], after: Sequence[Example], section: Config
         counts=found.counts,
         topics=_topics(before, after, found.added, found.removed, [edit.id for edit in found.edited]),
         new_words=found.new_words,
-        warnings=tuple(tallies.warnings(tallies.of_examples(after), section)),
+        warnings=tuple(tallies.warnings(tallies.of_examples(after), section, sides.side_bias(after))),
         refused=refusal(after),
     )
 
@@ -157,7 +157,7 @@ def as_text(found: Effect) -> list[str]:
     """The effect for a reader: what changes, then before and after side by side."""
     before, after = found.before, found.after
     against = f" against {found.parent}" if found.parent else ""
-    lines = [", ".join(f"{n} {name}" for name, n in found.counts.items()) + against]
+    lines = [counted(found.counts) + against]
     lines += [f"freezing it would be refused: {found.refused}"] if found.refused else []
     lines += [f"warning: {warning}" for warning in found.warnings]
     rows = [

@@ -13,11 +13,13 @@ from typing import Any
 
 import orjson
 
-from tunekeeper.core.nouns.data import DatasetVersion
+from tunekeeper.core.nouns.data import DatasetVersion, ReviewItem
 from tunekeeper.data import drafts
 from tunekeeper.data.opinions import blanked
 from tunekeeper.data.redacting import alias_of
+from tunekeeper.data.sources import group_of
 from tunekeeper.store.blobs import Tombstone
+from tunekeeper.store.erasures import unit_of
 from tunekeeper.store.ledgers.datasets import find_datasets
 from tunekeeper.store.ledgers.reviews import find_reviews, save_review
 from tunekeeper.workspace import Workspace
@@ -35,12 +37,15 @@ class ErasedData:
     """Case ids under which exams know the erased examples: `<dataset>:<row id>`."""
     rows: dict[str, frozenset[str]] = field(default_factory=dict)
     """Dataset version → ids of its erased rows, those of earlier erasures too."""
+    requests: frozenset[str] = frozenset()
+    """The requests that were asked for, and those that the erased rows were made from: the log may have expired since."""
 
 
 def erase_data(ws: Workspace, requests: Set[str], user: str, *, dry_run: bool = False) -> ErasedData:
-    """Erase every example made from one of `requests`, or whose metadata names `user`. `dry_run`: only count. Repeating it after
-    a kill finishes it. Raises Busy (a draft is being changed), DiskFull."""
-    theirs = _theirs(requests, frozenset((user, alias_of(ws, user))))
+    """Erase every example made from one of `requests`, or whose metadata names `user`, be it by the digest that requests carry as
+    their unit. `dry_run`: only count. Repeating it after a kill finishes it. Raises Busy (a draft is being changed), DiskFull."""
+    made_from: set[str] = set()
+    theirs = _theirs(requests, frozenset((user, alias_of(ws, user), group_of(unit_of(user)))), made_from)
     counts = {"examples": 0, "drafts": 0, "reports": 0}
     # Drafts go first: what is frozen from then on holds none of it, and what was frozen until then is in the list below.
     for model in _models(ws):
@@ -53,9 +58,12 @@ def erase_data(ws: Workspace, requests: Set[str], user: str, *, dry_run: bool = 
     gone = ws.rows.erase([str(version.manifest) for version in versions], theirs, dry_run=dry_run)
     counts["examples"] = sum(map(len, gone.values()))
     rows = {version.id: frozenset(stone.id for stone in _stones(ws, version, gone if dry_run else {})) for version in versions}
-    counts["reviews"] = _reviews(ws, requests, dry_run=dry_run)
     names = frozenset(f"{version}:{id}" for version, ids in rows.items() for id in ids)
-    return ErasedData(counts=counts, names=names, rows=rows)
+    # What a killed erasure took out of a version is known by its tombstone, which names the request where it was one.
+    stones = {id.partition("#")[0] for ids in rows.values() for id in ids if id.startswith("req_")}
+    known = frozenset(requests | made_from | stones)
+    counts["reviews"] = _reviews(ws, known, names, dry_run=dry_run)
+    return ErasedData(counts=counts, names=names, rows=rows, requests=known)
 
 
 def erased_examples(ws: Workspace, version: DatasetVersion) -> int:
@@ -67,15 +75,18 @@ def _stones(ws: Workspace, version: DatasetVersion, more: Mapping[str, tuple[Tom
     return () if version.manifest is None else ws.rows.erased(version.manifest, more)
 
 
-def _theirs(requests: Set[str], users: Set[str]) -> Callable[[bytes], tuple[str, None] | None]:
-    """Decides on one line of JSONL: the id of the row that has to go, or None."""
+def _theirs(requests: Set[str], users: Set[str], made_from: set[str]) -> Callable[[bytes], tuple[str, None] | None]:
+    """Decides on one line of JSONL: the id of the row that has to go, or None. The request it was made from joins `made_from`."""
 
     def decide(line: bytes) -> tuple[str, None] | None:
         try:
             row = orjson.loads(line)
         except orjson.JSONDecodeError:
             return None
-        return (str(row.get("id")), None) if isinstance(row, dict) and _belongs(row, requests, users) else None
+        if not isinstance(row, dict) or not _belongs(row, requests, users):
+            return None
+        made_from.update(_made_from(row))
+        return str(row.get("id")), None
 
     return decide
 
@@ -85,19 +96,35 @@ def _belongs(row: Mapping[str, Any], requests: Set[str], users: Set[str]) -> boo
     inner = row.get("row")
     if isinstance(inner, Mapping) and _belongs(inner, requests, users):
         return True
+    if _names(row) & requests:
+        return True
     metadata = row.get("metadata")
     named = metadata if isinstance(metadata, Mapping) else {}
-    known = {
-        row.get("id"),
-        row.get("of"),
-        named.get("id"),
-        named.get("request_id"),
-        str(row.get("source", "")).rpartition(":")[2],
-    }
-    # Rows of one import that share an id are called `<id>#2`, `#3` …
-    if any(isinstance(each, str) and each.partition("#")[0] in requests for each in known):
-        return True
     return any(isinstance(named.get(key), str) and named[key] in users for key in USER_KEYS)
+
+
+def _names(row: Mapping[str, Any]) -> set[str]:
+    """Every name that may be that of the request a row was made from. Rows of one import that share an id are called `<id>#2`,
+    `#3` …"""
+    metadata = row.get("metadata")
+    named = metadata if isinstance(metadata, Mapping) else {}
+    source = str(row.get("source", "")).rpartition(":")[2]
+    known = (row.get("id"), row.get("of"), named.get("id"), named.get("request_id"), source)
+    return {each.partition("#")[0] for each in known if isinstance(each, str)}
+
+
+def _made_from(row: Mapping[str, Any]) -> set[str]:
+    """The request a row was made from, where it says so."""
+    source, metadata = str(row.get("source", "")), row.get("metadata")
+    named = metadata.get("request_id") if isinstance(metadata, Mapping) else None
+    found = {source.removeprefix("inference:")} if source.startswith("inference:") else set[str]()
+    return found | ({named} if isinstance(named, str) and named else set())
+
+
+def _asked(item: ReviewItem) -> set[str]:
+    """Under which names an erasure knows the case of an exam's answer."""
+    case, source = str(item.shown.get("case", "")), str(item.shown.get("source", ""))
+    return {name for name in (case, source.rpartition(":")[2]) if name}
 
 
 def _models(ws: Workspace) -> list[str]:
@@ -118,10 +145,11 @@ def _sift(path: Path, theirs: Callable[[bytes], tuple[str, None] | None], *, dry
     return found
 
 
-def _reviews(ws: Workspace, requests: Set[str], *, dry_run: bool) -> int:
-    """Take the answers out of what was said about these requests, and those that wait out of the queue."""
+def _reviews(ws: Workspace, requests: Set[str], names: Set[str], *, dry_run: bool) -> int:
+    """Take the answers out of what was said about these requests, and about cases of exams that are theirs or have one of these
+    names; what waits leaves the queue."""
     with ws.state.read() as tx:
-        found = [item for item in find_reviews(tx) if item.request_id in requests]
+        found = [item for item in find_reviews(tx) if item.request_id in requests or _asked(item) & (requests | names)]
     due = [blank for item in found if (blank := blanked(item)) is not item]
     if due and not dry_run:
         with ws.state.write(by="erasure") as write:

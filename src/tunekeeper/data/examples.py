@@ -155,7 +155,7 @@ def created_of(metadata: Mapping[str, Any]) -> datetime | None:
     """The row's date: ISO 8601 or Unix seconds or milliseconds; None when there is none or it cannot be read."""
     value = metadata.get("created")
     try:
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if not isinstance(value, str) and isinstance(value, int | float) and not isinstance(value, bool):
             return datetime.fromtimestamp(value / 1000 if value > 1e11 else value, UTC)
         found = datetime.fromisoformat(str(value).strip()) if value else None
     except (ValueError, OverflowError, OSError):

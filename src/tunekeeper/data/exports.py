@@ -16,9 +16,10 @@ from tunekeeper.core.errors import DataError, MissingExtra, UserError
 from tunekeeper.core.nouns.data import DatasetVersion, Example
 from tunekeeper.data import csvrows, drafts
 from tunekeeper.data.examples import read_file, topic_of
+from tunekeeper.data.preferences import rejected_of
 from tunekeeper.data.scores import sentence
 from tunekeeper.data.versions import draft_path, read_examples, resolve
-from tunekeeper.text.fingerprints import answer_of, text_of
+from tunekeeper.text.fingerprints import text_of
 from tunekeeper.workspace import Workspace
 
 Side = Literal["train", "eval", "all"]
@@ -57,13 +58,17 @@ def export(ws: Workspace, name: str, format: str, split: str, out: Path, *, mode
     return _folder(rows, out, format, str(model or name.split("/")[0])) if out.is_dir() else FORMATS[format](rows, out)
 
 
-def _jsonl(shape: Callable[[Example], dict[str, Any] | None]) -> Callable[[Rows, Path], int]:
+def _jsonl(shape: Callable[[Example], dict[str, Any]]) -> Callable[[Rows, Path], int]:
+    return _jsonl_of(lambda example: [shape(example)])
+
+
+def _jsonl_of(shapes: Callable[[Example], list[dict[str, Any]]]) -> Callable[[Rows, Path], int]:
     def write(rows: Rows, out: Path) -> int:
         count, as_list = 0, out.suffix.casefold() == ".json"  # one list then, still a row a line
 
         def lines() -> Iterator[bytes]:
             nonlocal count
-            for row in filter(None, map(shape, rows())):
+            for row in itertools.chain.from_iterable(map(shapes, rows())):
                 begin, end = (b",\n" if count else b"[\n", b"") if as_list else (b"", b"\n")
                 count += 1
                 yield begin + orjson.dumps(row) + end
@@ -159,20 +164,20 @@ def alpaca_row(example: Example) -> dict[str, Any]:
     return row | ({"system": system} if system else {}) | ({"history": history} if history else {}) | {"id": example.id}
 
 
-def dpo_row(example: Example) -> dict[str, Any] | None:
-    """A preference row: the corrected answer preferred, the served one not; None when the row knows no rejected answer."""
-    rejected = example.metadata.get("rejected")
-    if not isinstance(rejected, str) or rejected == answer_of(example.messages):
-        return None
+def dpo_rows(example: Example) -> list[dict[str, Any]]:
+    """A preference row for each rejected answer: the row's own answer preferred, that one not; none when it knows of none."""
     asked: dict[str, Any] = {"messages": list(example.messages[:-1])}
     if example.tools:
         asked["tools"] = list(example.tools)
-    return {
-        "input": asked,
-        "preferred_output": [example.messages[-1]],
-        "non_preferred_output": [{"role": "assistant", "content": rejected}],
-        "metadata": {"id": example.id, **({"source": example.source} if example.source else {})},
-    }
+    return [
+        {
+            "input": asked,
+            "preferred_output": [example.messages[-1]],
+            "non_preferred_output": [{"role": "assistant", "content": rejected}],
+            "metadata": {"id": example.id, **({"source": example.source} if example.source else {})},
+        }
+        for rejected in rejected_of(example)
+    ]
 
 
 def _parquet(rows: Rows, out: Path) -> int:
@@ -284,7 +289,7 @@ FORMATS: dict[str, Callable[[Rows, Path], int]] = {
     "openai": _jsonl(openai_row),
     "sharegpt": _jsonl(sharegpt_row),
     "alpaca": _jsonl(alpaca_row),
-    "dpo": _jsonl(dpo_row),
+    "dpo": _jsonl_of(dpo_rows),
     "csv": _csv,
     "csv-excel": _csv_excel,
     "parquet": _parquet,

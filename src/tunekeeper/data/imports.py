@@ -28,7 +28,7 @@ from tunekeeper.data.findings import Finding, finding, personal, place_of, row_o
 from tunekeeper.data.formats import STDIN, RawRow, names_of, read_rows, read_stdin
 from tunekeeper.data.importreport import ImportReport, Notes, Tally
 from tunekeeper.data.nearfile import TEXT, Of
-from tunekeeper.data.preferences import FROM, with_rejected
+from tunekeeper.data.preferences import taught_by, with_rejected
 from tunekeeper.data.redacting import redactor_of
 from tunekeeper.data.rows import check_mapping
 from tunekeeper.data.shelf import Shelf, print_of
@@ -220,7 +220,7 @@ def _take_again(work: _Import, tally: Tally, example: Example, known: int) -> No
     work.repeats[print_of(example.fingerprint)] += 1
     source, id = work.shelf.sources[known], work.shelf.ids[known]
     came_from, taught = _teach(work, known, example)
-    if example.source in (source, came_from) or (id == example.id and not id.startswith("ex_")):
+    if example.source in (source, *came_from) or (id == example.id and not id.startswith("ex_")):
         tally.present += 1
         work.present.append(work.shelf.add(example))
     else:
@@ -228,17 +228,17 @@ def _take_again(work: _Import, tally: Tally, example: Example, known: int) -> No
         work.notes.drop(finding("exact_duplicate", example, detail, of=id), None)
 
 
-def _teach(work: _Import, known: int, example: Example) -> tuple[str | None, bool]:
+def _teach(work: _Import, known: int, example: Example) -> tuple[set[str], bool]:
     """A preference about a conversation that is there: its rejected answer goes to that row. Gives where the row's rejected
-    answer came from, and whether it is new."""
+    answers came from, and whether this one is new."""
     if "rejected" not in example.metadata:
-        return None, False
+        return set(), False
     work.shelf.file.flush()
     row = work.shelf.example(known)
     taught = with_rejected(row, example)
     if taught is not None:
         work.shelf.amend(known, taught)
-    return row.metadata.get(FROM), taught is not None
+    return taught_by(row), taught is not None
 
 
 def _refuse_all_broken(work: _Import, paths: Sequence[Path]) -> None:

@@ -21,7 +21,7 @@ Line = tuple[bytes, Split]
 # Keys are sorted: what can follow `split` is `tools`, which ends in a bracket, and `weight`, which ends in a digit. So a line
 # that ends like these says its side here, and one that ends in `"}` without it has nothing behind `source`.
 _TRAIN, _EVAL, _END, _PLAIN = b',"split":"train"}', b',"split":"eval"}', b"}\n", b'"}\n'
-_USUAL = frozenset(("id", "messages", "fingerprint", "source", "metadata"))
+_USUAL = ("fingerprint", "id", "messages", "metadata", "source")
 _NAN = float("nan")
 _BEGINS_AT = 30
 """A byte of a canonical line within the hex digits of its fingerprint: one line of 8 has a 0 or 1 there, and begins a run."""
@@ -34,26 +34,26 @@ def of_draft(path: Path) -> Iterator[Line]:
     return (line for run in runs_of_draft(path) for line in of_run(run))
 
 
-def of_run(run: bytes) -> Iterator[Line]:
+def of_run(run: bytes) -> list[Line]:
     """The rows of some whole lines of a draft."""
-    train, held = -len(_TRAIN), -len(_EVAL)
-    for line in run.removesuffix(b"\n").split(b"\n"):
-        if line.endswith(_TRAIN):
-            yield line[:train] + _END, "train"
-        elif line.endswith(_EVAL):
-            yield line[:held] + _END, "eval"
-        else:
-            example = decode(line)
-            yield encode(example), example.split
+    return [_row(line) for line in run.removesuffix(b"\n").split(b"\n")]
 
 
-def runs_of_draft(path: Path, begin: int = 0, end: int | None = None) -> Iterator[bytes]:
+def _row(line: bytes) -> Line:
+    if line.endswith(_TRAIN):
+        return line[: -len(_TRAIN)] + _END, "train"
+    if line.endswith(_EVAL):
+        return line[: -len(_EVAL)] + _END, "eval"
+    example = decode(line)
+    return encode(example), example.split
+
+
+def runs_of_draft(path: Path) -> Iterator[bytes]:
     """The lines of a draft's file in runs of some 8; none when it is missing. A run begins with a line whose fingerprint says so:
-    where lines came in or went, the runs behind them are the same again. `begin`, `end`: beginnings of lines, bytes, where only
-    the lines between them are wanted."""
+    where lines came in or went, the runs behind them are the same again."""
     if not path.exists():
         return
-    end = path.stat().st_size if end is None else end
+    begin, end = 0, path.stat().st_size
     buffer = bytearray(_CHUNK)
     with path.open("rb", buffering=0) as file:
         while begin < end:
@@ -100,7 +100,7 @@ def for_draft(line: bytes, side: Split) -> bytes:
 def look(line: bytes) -> tuple[bytes, Mark]:
     """The canonical line of a row, and what is counted of it."""
     row = orjson.loads(line)
-    if row.keys() != _USUAL:
+    if tuple(row) != _USUAL:
         row = orjson.loads(encode(decode(line)))
     metadata = row["metadata"]
     created = created_of(metadata)

@@ -268,7 +268,7 @@ def _like_others(
     ws: Workspace, item: ReviewItem, items: Sequence[ReviewItem], own: Inference | None
 ) -> tuple[str, tuple[str, ...], Inference | None]:
     """Why, reasons, and facts where it has none, of another item of the queue: a gold item without them would stand out."""
-    usual = [each for each in items if each.state != "gold" and each.kind == "answer"]
+    usual = [each for each in items if each.state != "gold" and each.kind == "answer" and each.request_id]
     likely = sorted(usual, key=lambda each: (each.why != "sample", digest_json([item.id, each.id])))
     if not likely:
         return "sample", (), own

@@ -7,7 +7,7 @@ each a text, a message, or a list of messages that may begin with the prompt; th
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,8 @@ from tunekeeper.text.fingerprints import answer_of
 
 FROM = "rejected_from"
 """Metadata that names the row a rejected answer came from, where another row brought the conversation."""
+MORE = "rejected_more"
+"""Metadata that lists further rejected answers: `answer`, and where it is `from`."""
 _ASKED = ("prompt", "messages", "conversations", "question", "instruction")
 _NESTED = ("input", "preferred_output", "non_preferred_output", "tools", "metadata")
 
@@ -33,11 +35,34 @@ def conversation_of(row: dict[str, Any]) -> Conversation:
 
 
 def with_rejected(row: Example, said: Example) -> Example | None:
-    """`row` with the rejected answer of `said`, which holds the same conversation; None when that says nothing new."""
-    rejected = said.metadata.get("rejected")
-    if not isinstance(rejected, str) or "rejected" in row.metadata or rejected == answer_of(row.messages):
-        return None
-    return replace(row, metadata={**row.metadata, "rejected": rejected, FROM: said.source})
+    """`row` with the rejected answers of `said`, which holds the same conversation, besides its own; None when they are nothing
+    new."""
+    metadata, known = dict(row.metadata), {answer_of(row.messages), *rejected_of(row)}
+    for answer in rejected_of(said):
+        if answer in known:
+            continue
+        known.add(answer)
+        if isinstance(metadata.get("rejected"), str):
+            metadata[MORE] = [*_more(metadata), {"answer": answer, "from": said.source}]
+        else:
+            metadata |= {"rejected": answer, FROM: said.source}
+    return None if metadata == row.metadata else replace(row, metadata=metadata)
+
+
+def rejected_of(row: Example) -> list[str]:
+    """The rejected answers of a row, each once, the first one first; what equals its good answer is none."""
+    told = [row.metadata.get("rejected"), *(each["answer"] for each in _more(row.metadata))]
+    return list(dict.fromkeys(answer for answer in told if isinstance(answer, str) and answer != answer_of(row.messages)))
+
+
+def taught_by(row: Example) -> set[str]:
+    """Sources of the rows that brought rejected answers to a row that has the conversation from elsewhere."""
+    return {source for source in (row.metadata.get(FROM), *(each.get("from") for each in _more(row.metadata))) if source}
+
+
+def _more(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = metadata.get(MORE)
+    return [each for each in found if isinstance(each, dict) and "answer" in each] if isinstance(found, list) else []
 
 
 def _openai(row: dict[str, Any]) -> Conversation:

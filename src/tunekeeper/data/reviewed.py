@@ -108,7 +108,7 @@ def _judged(ws: Workspace, task: Model, section: Config) -> list[Example]:
     """An example of every answer that reviewers approved or corrected."""
     with ws.state.read() as tx:
         done = [item for item in find_reviews(tx, model=task.name, state="done") if item.kind == "answer"]
-    ids = [item.request_id for item in done]
+    ids = [item.request_id for item in done if item.request_id]
     batches = [ids[start : start + _BATCH] for start in range(0, len(ids), _BATCH)]
     traffic = [inference for batch in batches for inference in ws.log.find(model=task.name, request_ids=batch)]
     found = corrections(traffic, (), done, system=task.system, redactor=redactor_of(section))

@@ -19,6 +19,8 @@ from tunekeeper.text.fingerprints import text_of
 
 LEAST_HELD = 50
 """Held-out rows below which chance alone makes the sides differ."""
+SAMPLE = 20_000
+"""Rows that are looked at of a set of very many, evenly spread."""
 SHARE_GAP = 0.1
 DISTANCE = 0.15
 """Largest distance between two distributions (Kolmogorov and Smirnov), 0 to 1."""

@@ -141,6 +141,11 @@ class _Word:
     """What reviewers called it."""
 
 
+def group_of(unit: str) -> str:
+    """How a collected row names the unit of its request: with a letter before it, no digest looks like a card or a phone."""
+    return f"u{unit}"
+
+
 def _praised(inference: Inference | None, praise: Feedback) -> _Word | None:
     answer = served_answer(inference) if inference is not None else None
     return None if answer is None else _Word(answer=answer, by=praise.by, kind=praise.kind, at=praise.timestamp)
@@ -194,7 +199,7 @@ def _provenance(inference: Inference, word: _Word, served: str) -> dict[str, Any
     }
     group = _GROUPS.get(inference.unit_kind or "")
     if group is not None and inference.unit:
-        known[group] = f"u{inference.unit}"  # with a letter before it, no digest looks like a card or a phone
+        known[group] = group_of(inference.unit)
     return {key: value for key, value in known.items() if value is not None}
 
 

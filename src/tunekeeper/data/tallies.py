@@ -41,15 +41,25 @@ class Tally:
     @property
     def topics(self) -> dict[str, int]:
         """Topic → rows, most first; rows without one under `none`."""
-        both = Counter(self.sides["train"]) + Counter(self.sides["eval"])
-        named: Counter[str] = Counter()
-        for topic, n in both.items():
-            named[topic or "none"] += n
-        return dict(named.most_common())
+        return _named(self.sides["train"], self.sides["eval"])
 
     def count(self, side: Split) -> int:
         """Rows of one side."""
         return sum(self.sides[side].values())
+
+
+def _named(*sides: Mapping[str, int]) -> dict[str, int]:
+    """Topic → rows of all sides, most first; rows without one under `none`."""
+    both: Counter[str] = Counter()
+    for side in sides:
+        for topic, n in side.items():
+            both[topic or "none"] += n
+    return dict(both.most_common())
+
+
+def topics_of(reader: Reader) -> dict[str, int]:
+    """`Tally.topics` of the rows of a version, with nothing else counted."""
+    return _named(*map(reader.topics, SIDES))
 
 
 def is_synthetic(example: Example) -> bool:
@@ -122,18 +132,7 @@ def recency(tally: Tally, section: Config) -> list[Finding]:
     return [Finding(kind="recency", detail=f"{newer} of {dated} dated rows ({newer / dated:.0%}) are from {allowed}")]
 
 
-def side_bias(tally: Tally) -> str | None:
-    """One sentence when a topic's share differs by more than 10 points between the sides, 50 held-out rows at least (DATA-25)."""
-    train, held = tally.count("train"), tally.count("eval")
-    if held < 50 or not train:
-        return None
-    a, b = tally.sides["train"], tally.sides["eval"]
-    gap, topic = max((abs(a.get(t, 0) / train - b.get(t, 0) / held), t or "none") for t in {*a, *b})
-    return f"topic {topic!r}: {gap:.0%} apart between train and eval" if gap > 0.1 else None
-
-
-def warnings(tally: Tally, section: Config) -> list[str]:
-    """What is unusual about the set, a sentence each."""
+def warnings(tally: Tally, section: Config, bias: Iterable[Finding] = ()) -> list[str]:
+    """What is unusual about the set, a sentence each. `bias`: in what its sides differ."""
     troubles = synthetic_only(tally) + synthetic_share(tally, section) + recency(tally, section)
-    bias = side_bias(tally)
-    return [found.detail for found in troubles] + ([bias] if bias else [])
+    return [found.detail for found in (*troubles, *bias)]

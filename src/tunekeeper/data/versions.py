@@ -11,13 +11,14 @@ from typing import Any
 from tunekeeper.core.errors import DataError, NotFound, UserError
 from tunekeeper.core.nouns.data import DatasetVersion, Example, Split
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import balance, drafts, lines, pieces, scores, tags, tallies
+from tunekeeper.data import balance, drafts, lines, scores, sides, tags, tallies
 from tunekeeper.data.config import Config
 from tunekeeper.data.examples import decode, read_file
 from tunekeeper.data.lines import Line
 from tunekeeper.data.split import assign, check_share
 from tunekeeper.data.tallies import SIDES, Tally
 from tunekeeper.store.ledgers.datasets import find_datasets, load_dataset, save_dataset
+from tunekeeper.store.rowreader import Reader
 from tunekeeper.store.rows import Kept
 from tunekeeper.store.rowwriter import content_digest
 from tunekeeper.store.transactions import Read, find_audit
@@ -26,6 +27,8 @@ from tunekeeper.text.redaction import said
 from tunekeeper.workspace import Workspace
 
 _NUMBER = re.compile(r"d?[0-9]+")
+LOOKED_AT = 1_500
+"""Rows of a side of many by which the sides are compared when a version is frozen, some more at most, evenly spread."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +59,8 @@ class _Content:
 
     kept: Kept
     """Where they are."""
+    reader: Reader
+    """Reads them."""
     tally: Tally
     """What is counted of them."""
 
@@ -76,13 +81,14 @@ def freeze(
     when no row of it is real.
     """
     with drafts.locked(ws, task.name):
-        content = _content(ws, pieces.keep(ws.rows, draft_path(ws, task.name), _known(ws, task.name)))
+        runs = lines.runs_of_draft(draft_path(ws, task.name))
+        content = _content(ws, ws.rows.keep_runs(runs, lines.of_run, lines.look, _known(ws, task.name)))
         if not content.tally.rows:
             raise DataError(f"{task.name} has no draft", fix=f"tunekeeper data import FILE --model {task.name}")
         if not force:
             balance.refuse_made_up(task.name, content.tally)
         quality = scores.of_draft(draft_path(ws, task.name), content.tally.rows, section, task.format)
-        full = _report(ws, task.name, content.tally, section, {"quality": quality, **(report or {})})
+        full = _report(ws, task.name, content, section, {"quality": quality, **(report or {})})
         return _save(ws, task.name, content, full, note=note, by=by)
 
 
@@ -115,7 +121,7 @@ def freeze_locked(
 ) -> DatasetVersion:
     """`freeze` for a caller that holds the draft's lock and has its rows."""
     content = _store(ws, model, lines.of_examples(examples))
-    full = _report(ws, model, content.tally, section, {"quality": scores.of_rows(examples, section), **(report or {})})
+    full = _report(ws, model, content, section, {"quality": scores.of_rows(examples, section), **(report or {})})
     return _save(ws, model, content, full, note=note, by=by)
 
 
@@ -130,7 +136,8 @@ def _known(ws: Workspace, model: str) -> list[str]:
 
 
 def _content(ws: Workspace, kept: Kept) -> _Content:
-    return _Content(kept=kept, tally=tallies.of_reader(ws.rows.open(kept.manifest)))
+    reader = ws.rows.open(kept.manifest)
+    return _Content(kept=kept, reader=reader, tally=tallies.of_reader(reader))
 
 
 def _save(
@@ -199,9 +206,19 @@ def load_origin(ws: Workspace, model: str) -> dict[str, Any]:
     return {"origin": noted[0]["origin"]} if noted and noted[0]["since"] == since else {}
 
 
-def _report(ws: Workspace, model: str, tally: Tally, section: Config, more: Mapping[str, Any] | None) -> dict[str, Any]:
-    counted = {"topics": tally.topics, "warnings": tallies.warnings(tally, section)}
-    return {**counted, "imports": import_counts(ws, model), **load_origin(ws, model), **(more or {})}
+def _report(ws: Workspace, model: str, content: _Content, section: Config, more: Mapping[str, Any]) -> dict[str, Any]:
+    warnings = tallies.warnings(content.tally, section, sides.side_bias(_some(content.reader)))
+    counted = {"topics": content.tally.topics, "warnings": warnings}
+    return {**counted, "imports": import_counts(ws, model), **load_origin(ws, model), **more}
+
+
+def _some(reader: Reader) -> list[Example]:
+    """Rows by which the sides of a version are compared: all of a small one, else evenly spread ones."""
+    found: list[Example] = []
+    for side in SIDES:
+        numbers = reader.present(side)
+        found += [decode(line, side) for line in reader.pick(numbers[:: len(numbers) // LOOKED_AT + 1])]
+    return found
 
 
 def import_counts(ws: Workspace, model: str) -> dict[str, int]:

@@ -123,6 +123,11 @@ class Blobs:
             if not self.has(blob):
                 raise NotFound(f"blob {blob} of {name} is not in this workspace")
             shutil.copyfile(self.path(blob), target)
+            if not self._stands_for(blob, digest_file(target)):
+                shutil.rmtree(part, ignore_errors=True)
+                raise ArtifactError(
+                    f"blob {blob} of {name} is damaged: its bytes have another digest", fix="restore it from a backup"
+                )
         try:
             os.rename(part, dest)
         except OSError:

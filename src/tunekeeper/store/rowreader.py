@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,8 @@ from tunekeeper.store.blobs import Blobs
 from tunekeeper.store.manifests import Manifest, Numbers
 
 _NEIGHBOURS = 200
+_AHEAD = 2 << 20
+"""Bytes of blocks that are read at once where it is known which ones will be."""
 _CACHED = 32
 """Blocks that are kept while rows are picked out of them: rows of a small pack come in between those of others."""
 
@@ -60,22 +63,37 @@ class Reader:
         """Whether a row was erased, by its number."""
         return np.concatenate([np.empty(0, bool), *(pack.gone for pack in self._packs)])
 
+    @cached_property
+    def _whole(self) -> bool:
+        """Whether no row was erased."""
+        return not self.gone.any()
+
     def present(self, side: str) -> Numbers:
         """The numbers of a side's rows in order, less the erased ones."""
         numbers = self.manifest.sides.get(side, np.empty(0, np.uint32))
-        return numbers[~self.gone[numbers]]
+        return numbers if self._whole else numbers[~self.gone[numbers]]
+
+    @cached_property
+    def _topics(self) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+        """The number of each row's topic, and the topics by their numbers."""
+        names: dict[str, int] = {}
+        codes = [np.empty(0, np.int64)]
+        for pack in self._packs:
+            codes.append(np.array([names.setdefault(topic, len(names)) for topic in pack.topics], np.int64)[pack.topic])
+        return np.concatenate(codes), tuple(names)
+
+    def topics(self, side: str) -> dict[str, int]:
+        """Topic, empty for rows without one → rows of a side."""
+        topic, names = self._topics
+        counted = np.bincount(topic[self.present(side)], minlength=len(names)).tolist()
+        return {name: n for name, n in zip(names, counted, strict=True) if n}
 
     def marks(self, numbers: Numbers) -> Marks:
         """The marks of these rows."""
-        names: dict[str, int] = {}
-        codes = []
-        for pack in self._packs:
-            new = np.array([names.setdefault(topic, len(names)) for topic in pack.topics], np.int64)
-            codes.append(new[pack.topic])
+        topic, names = self._topics
         made_up = np.concatenate([np.empty(0, bool), *(pack.made_up for pack in self._packs)])
         dates = np.concatenate([np.empty(0), *(pack.at for pack in self._packs)])
-        topic = np.concatenate([np.empty(0, np.int64), *codes])
-        return Marks(topic=topic[numbers], topics=tuple(names), made_up=made_up[numbers], at=dates[numbers])
+        return Marks(topic=topic[numbers], topics=names, made_up=made_up[numbers], at=dates[numbers])
 
     def pieces(self, side: str) -> Iterator[bytes]:
         """All rows of a side in order, many at a time, less the erased ones. The packs are checked by their digests first.
@@ -98,19 +116,22 @@ class Reader:
     def pick(self, numbers: Numbers) -> list[bytes]:
         """These rows, each with its line end and checked by its digest; `packs.GONE` for an erased one. Raises ArtifactError."""
         order = np.argsort(numbers, kind="stable")
-        found: list[bytes] = [packs.GONE] * len(numbers)
         wanted = numbers[order]
         blocks = self._block_of[wanted]
         inside = (wanted - self._starts[blocks]).tolist()
-        now, lines = -1, [b""]
-        for place, block, at, digest in zip(order.tolist(), blocks.tolist(), inside, self.digests[wanted].tolist(), strict=True):
-            if block != now:
-                now, lines = block, self._block(block).split(b"\n")
-            line = lines[at] + b"\n"
-            if line != packs.GONE and packs.digest_of(line) != digest:
-                raise ArtifactError("a pack is damaged: a row has another digest", fix="tunekeeper store verify")
-            found[place] = line
-        return found
+        first = np.flatnonzero(np.diff(blocks, prepend=-1))
+        picked: list[bytes] = []
+        cuts = [*first.tolist(), len(wanted)]
+        for (a, b), block in zip(pairwise(cuts), self._read(blocks[first].tolist()), strict=True):
+            lines = block.split(b"\n", inside[b - 1] + 1)  # what follows the last one that is wanted stays one piece
+            picked += [lines[at] + b"\n" for at in inside[a:b]] if len(lines) > inside[b - 1] + 1 else [b""] * (b - a)
+        right = [
+            line == packs.GONE or packs.digest_of(line) == digest
+            for line, digest in zip(picked, self.digests[wanted].tolist(), strict=True)
+        ]
+        if not all(right):
+            raise ArtifactError("a pack is damaged: a row has another digest", fix="tunekeeper store verify")
+        return [picked[i] for i in np.argsort(order).tolist()]
 
     def sample(self, numbers: Numbers, most: int) -> Iterator[bytes]:
         """About `most` of these rows, spread evenly, neighbours in one piece; all of them where there are no more."""
@@ -126,14 +147,25 @@ class Reader:
         jumps = np.concatenate([[0], np.cumsum(np.diff(numbers) != 1)])
         whole = (last - first == self._block_rows[block[first]]) & (jumps[last - 1] == jumps[first]) & ~self._holed[block[first]]
         whole &= numbers[first] == self._starts[block[first]]
+        blocks = self._read(block[first][whole].tolist())
         for a, b, one, all_of_it in zip(first.tolist(), last.tolist(), block[first].tolist(), whole.tolist(), strict=True):
             if all_of_it:
-                yield self._block(one)
+                yield next(blocks)
                 continue
             lines, start = self._lines(one), int(self._starts[one])
             piece = b"".join([line for n in numbers[a:b].tolist() if (line := lines[n - start]) != packs.GONE])
             if piece:
                 yield piece
+
+    def _read(self, blocks: Sequence[int]) -> Iterator[bytes]:
+        """These blocks in order, those of one pack many at a time."""
+        for number, some in groupby(blocks, lambda block: self._pack_of[block]):
+            pack, begin = self._packs[number], self._first_block[number]
+            inside = [block - begin for block in some]
+            sizes = np.cumsum(pack.block_bytes[inside]) // _AHEAD
+            cuts = [0, *(np.flatnonzero(np.diff(sizes)) + 1).tolist(), len(inside)]
+            for a, b in pairwise(cuts):
+                yield from pack.blocks(inside[a:b])
 
     def _lines(self, block: int) -> list[bytes]:
         found = self._kept.get(block)

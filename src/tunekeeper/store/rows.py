@@ -44,16 +44,6 @@ class Kept:
     """Side → rows."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Piece:
-    """Some of the rows of a version to be, stored by themselves."""
-
-    manifest: bytes
-    """Their manifest, encoded."""
-    found: runs.Found
-    """Their runs."""
-
-
 class Rows:
     """The rows of one workspace's dataset versions."""
 
@@ -61,8 +51,6 @@ class Rows:
         """`scratch`: a folder for files of whole sides; what lies in it can be made again."""
         self._blobs = blobs
         self._scratch = scratch
-        self.places = (blobs.root, scratch)
-        """Where the blobs and those files lie, for another process that stores rows here."""
 
     def keep(self, rows: Iterable[tuple[bytes, str]], look: Look, known: Iterable[str] = ()) -> Kept:
         """Store rows: lines with their side, in order. `known`: digests of manifests whose packs may hold some of them. Bounded
@@ -74,7 +62,7 @@ class Rows:
     def keep_runs(
         self,
         lines: Iterable[bytes],
-        split: Callable[[bytes], Iterable[tuple[bytes, str]]],
+        split: Callable[[bytes], Sequence[tuple[bytes, str]]],
         look: Look,
         known: Sequence[str] = (),
     ) -> Kept:
@@ -85,33 +73,12 @@ class Rows:
         with Writer(self._blobs, shared, SIDES) as writer:
             found = writer.take_runs(lines, split, look, runs.NONE if parent is None else self._runs(parent, shared))
             kept = self._kept(*writer.close())
-        self._note_runs(kept.manifest, [found])
+        path = self._runs_file(kept.manifest)
+        if not path.exists():
+            runs.save(path, found, len(SIDES))
         if parent is not None and parent != kept.manifest:
             self._runs_file(parent).unlink(missing_ok=True)
         return kept
-
-    def keep_piece(self, lines: Iterable[bytes], split: Callable[[bytes], Iterable[tuple[bytes, str]]], look: Look) -> Piece:
-        """As `keep_runs`, for a piece of the rows, whatever the others are; `join` makes a version of all. Raises DiskFull."""
-        with Writer(self._blobs, [], SIDES) as writer:
-            found = writer.take_runs(lines, split, look, runs.NONE)
-            return Piece(manifest=manifests.encode(writer.close()[0]), found=found)
-
-    def join(self, pieces: Sequence[Piece]) -> Kept:
-        """The version that consists of these pieces, in order. Raises ArtifactError, DiskFull."""
-        known = [manifests.decode(piece.manifest) for piece in pieces]
-        shared = [(name, packs.Pack(self._blobs.path(name))) for each in known for name in each.packs]
-        bases = np.cumsum([0, *(sum(each.rows) for each in known)]).tolist()
-        sides = {side: [each.sides[side] + np.uint32(base) for each, base in zip(known, bases, strict=False)] for side in SIDES}
-        with Writer(self._blobs, shared, SIDES) as writer:
-            writer.name({side: np.concatenate(numbers) for side, numbers in sides.items()})
-            kept = self._kept(*writer.close())
-        self._note_runs(kept.manifest, [piece.found for piece in pieces])
-        return kept
-
-    def _note_runs(self, manifest: str, found: Sequence[runs.Found]) -> None:
-        path = self._runs_file(manifest)
-        if not path.exists():
-            runs.save(path, found, len(SIDES))
 
     def _kept(self, manifest: Manifest, digest: str) -> Kept:
         counts = {side: len(numbers) for side, numbers in manifest.sides.items()}

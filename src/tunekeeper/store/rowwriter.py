@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gc
 from array import array
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import blake3
 import numpy as np
+import numpy.typing as npt
 
 from tunekeeper.core.ids import digest_json
 from tunekeeper.store import packs
@@ -20,7 +21,16 @@ from tunekeeper.store.runs import Found, Known
 
 Look = Callable[[bytes], tuple[bytes, Mark]]
 """A row that no pack holds yet → its canonical line, and what is counted of it."""
+Row = tuple[bytes, str]
+"""A line, with its side."""
 FORMAT = 2
+TOGETHER = 256 << 10
+"""Bytes of rows that are looked up together: they stay in the processor's caches."""
+_Part = TypeVar("_Part", bound=Sized)
+
+
+_New = tuple[int, bytes, bytes, Mark]
+"""A row that no pack holds: its number for now, its line, its digest, what is counted of it."""
 
 
 class Writer:
@@ -36,10 +46,9 @@ class Writer:
         self._numbers = {side: array("I") for side in sides}
         # A new row gets the number that its turn gives it, and another one when its pack is made: a pack holds one side after
         # the other, so that a side is read in whole blocks.
-        self._open = {side: Draft() for side in sides}
-        self._turns: dict[str, list[int]] = {side: [] for side in sides}
+        self._come: dict[bytes, int] = {}
+        self._open: dict[str, list[_New]] = {side: [] for side in sides}
         self._places: list[int] = []
-        self._new = 0
         self._bytes = 0
         # Compressing needs no Python: one pack is made while the rows of the next one are looked at.
         self._hands = ThreadPoolExecutor(max_workers=1)
@@ -55,35 +64,50 @@ class Writer:
             gc.enable()
         self._hands.shutdown()
 
-    def take(self, rows: Iterable[tuple[bytes, str]], look: Look) -> None:
+    def take(self, rows: Iterable[Row], look: Look) -> None:
         """Store these rows: lines with their sides, in order. Raises DiskFull."""
-        find, numbers, digest_of = self._index.find, self._numbers, packs.digest_of
-        for line, side in rows:
-            before = numbers[side]
-            number = find(digest := digest_of(line), before[-1] + 1 if before else 0)
-            before.append(self._added(line, digest, side, look) if number is None else number)
+        for some in _together(rows, lambda row: len(row[0])):
+            self._put(some, self._numbers_of(some, look))
 
-    def take_runs(
-        self, runs: Iterable[bytes], split: Callable[[bytes], Iterable[tuple[bytes, str]]], look: Look, known: Known
-    ) -> Found:
+    def take_runs(self, runs: Iterable[bytes], split: Callable[[bytes], Sequence[Row]], look: Look, known: Known) -> Found:
         """Store the rows of runs of whole lines; `split` gives those of one. A run of `known` is not looked into."""
         marks: list[bytes] = []
         counts = array("I")
-        first = last = 0  # runs of `known` that come again in a row
+        turns: list[int | None] = []
+        fresh: list[Sequence[Row]] = []
+        held = 0
         for run in runs:
             marks.append(mark := packs.digest_of(run))
-            turn = known.turns.get(mark)
+            turns.append(turn := known.turns.get(mark))
+            if turn is None:
+                fresh.append(split(run))
+                held += len(run)
+            if held >= TOGETHER:
+                self._name(turns, fresh, look, known, counts)
+                turns, fresh, held = [], [], 0
+        self._name(turns, fresh, look, known, counts)
+        return Found(marks=b"".join(marks), counts=counts.tobytes())
+
+    def _name(
+        self, turns: Sequence[int | None], fresh: Sequence[Sequence[Row]], look: Look, known: Known, counts: array[int]
+    ) -> None:
+        """Name the rows of some runs: of known ones by their turns, of others, `fresh`, by what is found or added."""
+        found = self._numbers_of([row for rows in fresh for row in rows], look)
+        waiting, at = iter(fresh), 0
+        first = last = 0  # known runs that come again in a row
+        for turn in turns:
             if turn == last:
                 last += 1
                 continue
             self._again(known, first, last, counts)
             first, last = (0, 0) if turn is None else (turn, turn + 1)
             if turn is None:
+                rows = next(waiting)
                 before = [len(side) for side in self._numbers.values()]
-                self.take(split(run), look)
+                self._put(rows, found[at : at + len(rows)])
+                at += len(rows)
                 counts.extend([len(side) - n for side, n in zip(self._numbers.values(), before, strict=True)])
         self._again(known, first, last, counts)
-        return Found(marks=b"".join(marks), counts=counts.tobytes())
 
     def _again(self, known: Known, first: int, last: int, counts: array[int]) -> None:
         """Name the rows of known runs."""
@@ -94,39 +118,45 @@ class Writer:
             side.frombytes(more)
         counts.frombytes(counted)
 
-    def name(self, numbers: Mapping[str, Numbers]) -> None:
-        """Name rows of the shared packs, side → their numbers; of equal ones always the first."""
-        first = self._index.firsts()
-        for side, each in numbers.items():
-            self._numbers[side].frombytes(first[each].tobytes())
+    def _put(self, rows: Sequence[Row], found: Sequence[int]) -> None:
+        """Put rows of these numbers at the end of their sides."""
+        for (_, side), number in zip(rows, found, strict=True):
+            self._numbers[side].append(number)
 
-    def _added(self, line: bytes, digest: bytes, side: str, look: Look) -> int:
+    def _numbers_of(self, rows: Sequence[Row], look: Look) -> list[int]:
+        """The numbers of rows; those that are nowhere yet are added."""
+        digests = packs.digests_of([line for line, _ in rows])
+        found, come = self._index.find(digests), self._come
+        for place, (digest, number) in enumerate(zip(digests, found, strict=True)):
+            if number < 0:
+                known = come.get(digest)
+                found[place] = self._added(*rows[place], digest, look) if known is None else known
+        if self._bytes >= packs.MOST_BYTES:
+            self._flush()
+        return found
+
+    def _added(self, line: bytes, side: str, digest: bytes, look: Look) -> int:
         canonical, mark = look(line)
         if canonical != line:
             line, digest = canonical, packs.digest_of(canonical)
-            if (number := self._index.find(digest)) is not None:
-                return number
-        number = self._index.new[digest] = self._base + self._new
-        self._open[side].add(line, digest, mark)
-        self._turns[side].append(self._new)
-        self._new += 1
+            if (known := self._come.get(digest, self._index.find([digest])[0])) >= 0:
+                return known
+        number = self._come[digest] = self._base + len(self._come)
+        self._open[side].append((number, line, digest, mark))
         self._bytes += len(line)
-        if self._bytes >= packs.MOST_BYTES:
-            self._flush()
         return number
 
     def _flush(self) -> None:
         """Make a pack of what waits."""
-        rows = Draft()
-        for side, waiting in self._open.items():
-            rows.join(waiting)
-            self._places += self._turns[side]
-        self._open = {side: Draft() for side in self._open}
-        self._turns = {side: [] for side in self._turns}
+        waiting = [row for rows in self._open.values() for row in rows]
+        self._open = {side: [] for side in self._open}
         self._bytes = 0
         self._settle()
-        if rows.lines:
-            self._digests.append(b"".join(rows.digests))
+        if waiting:
+            turns, lines, digests, marks = (list(column) for column in zip(*waiting, strict=True))
+            rows = Draft(lines, digests, *(list(column) for column in zip(*marks, strict=True)))
+            self._places += turns
+            self._digests.append(b"".join(digests))
             self._making = self._hands.submit(lambda: (self._blobs.put_bytes(packs.build(rows)), len(rows.lines)))
 
     def _settle(self) -> None:
@@ -139,8 +169,8 @@ class Writer:
         """The manifest of all rows taken, and their digest: of content, order and sides alone. Raises DiskFull."""
         self._flush()
         self._settle()
-        final = np.arange(self._base + self._new, dtype=np.uint32)
-        final[self._base + np.array(self._places, np.int64)] = np.arange(self._base, self._base + self._new, dtype=np.uint32)
+        final = np.arange(self._base + len(self._places), dtype=np.uint32)
+        final[np.array(self._places, np.int64)] = np.arange(self._base, len(final), dtype=np.uint32)
         sides = {side: final[np.frombuffer(numbers, np.uintc)] for side, numbers in self._numbers.items()}
         digests = np.frombuffer(b"".join(self._digests), np.dtype((np.void, packs.DIGEST)))
         return self._needed(sides), _digest({side: blake3.blake3(digests[numbers].tobytes()) for side, numbers in sides.items()})
@@ -170,44 +200,49 @@ def _digest(hashed: Mapping[str, blake3.blake3]) -> str:
     return digest_json({"format": FORMAT, "splits": {side: f"blake3:{each.hexdigest()}" for side, each in hashed.items()}})
 
 
+def _together(parts: Iterable[_Part], size: Callable[[_Part], int]) -> Iterator[list[_Part]]:
+    """Parts in lists of so many bytes."""
+    some: list[_Part] = []
+    held = 0
+    for part in parts:
+        some.append(part)
+        held += size(part)
+        if held >= TOGETHER:
+            yield some
+            some, held = [], 0
+    if some:
+        yield some
+
+
 class _Index:
-    """Which number the row with a digest has. A dictionary of a million digests takes longer to make than most versions need to
-    be stored, so the rows that packs hold already are found in a sorted list of how their digests begin."""
+    """Which numbers rows have that packs hold already, by their digests: many at a time, in a sorted list of how those begin. A
+    dictionary of a million takes longer to make than most versions need to be stored."""
 
     def __init__(self, shared: Sequence[Pack]) -> None:
         gone = np.concatenate([np.empty(0, bool), *(pack.gone for pack in shared)])
-        self.new: dict[bytes, int] = {}
-        """Digest → number of each row that came since."""
-        digests = np.frombuffer(bytearray().join(pack.digests for pack in shared), ">u4").reshape(-1, packs.DIGEST // 4)
-        digests[gone] = 0  # an erased row stands nowhere
-        self._digests = digests.tobytes()
-        numbers = np.flatnonzero(~gone)
-        self._keys = np.sort(digests[numbers, 0].astype(np.uint64) << np.uint64(32) | numbers.astype(np.uint64))
+        self._digests = np.frombuffer(bytearray().join(pack.digests for pack in shared), ">u4").reshape(-1, packs.DIGEST // 4)
+        numbers = np.flatnonzero(~gone)  # an erased row stands nowhere
+        self._keys: npt.NDArray[np.uint64] = np.sort(_begin(self._digests[numbers]) | numbers.astype(np.uint64))
         """The first 32 bits of each digest, with the number of its row behind them."""
-        self._sorted: list[int] = self._keys.tolist()
-        # Where the keys that begin with the same 16 bits begin: a search through all of them misses every cache.
-        self._begin: list[int] = np.searchsorted(self._keys, np.arange(1 << 16, dtype=np.uint64) << np.uint64(48)).tolist()
-        self._begin.append(len(self._sorted))
 
-    def firsts(self) -> Numbers:
-        """The number of the first row that has the digest of each."""
-        first = np.arange(len(self._digests) // packs.DIGEST, dtype=np.uint32)
-        alike = np.flatnonzero(np.diff(self._keys >> np.uint64(32)) == 0)
-        for number in np.unique(self._keys[np.concatenate([alike, alike + 1])] & np.uint64(0xFFFFFFFF)).tolist():
-            found = self.find(self._digests[number * packs.DIGEST : (number + 1) * packs.DIGEST])
-            first[number] = number if found is None else found
-        return first
+    def find(self, digests: Sequence[bytes]) -> list[int]:
+        """The number of the first row with each of these digests; -1 where there is none."""
+        found = np.full(len(digests), -1, np.int64)
+        if len(self._keys):
+            wanted = np.frombuffer(b"".join(digests), ">u4").reshape(-1, packs.DIGEST // 4)
+            begin, open_ = _begin(wanted), np.arange(len(digests))
+            at = np.searchsorted(self._keys, begin)
+            while len(open_):  # several rows may begin alike
+                open_ = open_[at[open_] < len(self._keys)]
+                numbers = self._keys[at[open_]] ^ begin[open_]
+                alike = numbers < np.uint64(1 << 32)
+                open_, numbers = open_[alike], numbers[alike].astype(np.int64)
+                equal = (self._digests[numbers] == wanted[open_]).all(axis=1)
+                found[open_[equal]] = numbers[equal]
+                open_ = open_[~equal]
+                at[open_] += 1
+        return found.tolist()
 
-    def find(self, digest: bytes, guess: int | None = None) -> int | None:
-        """The number of the row with this digest: `guess` where it is that, else the first; None where there is none."""
-        if guess is not None and self._digests[guess * packs.DIGEST : (guess + 1) * packs.DIGEST] == digest:
-            return guess
-        begin = int.from_bytes(digest[:4], "big")
-        at, end = self._begin[begin >> 16], self._begin[(begin >> 16) + 1]
-        at = bisect_left(self._sorted, begin << 32, at, end)
-        while at < end and self._sorted[at] >> 32 == begin:
-            number = self._sorted[at] & 0xFFFFFFFF
-            if self._digests[number * packs.DIGEST : (number + 1) * packs.DIGEST] == digest:
-                return number
-            at += 1
-        return self.new.get(digest)
+
+def _begin(digests: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint64]:
+    return digests[:, 0].astype(np.uint64) << np.uint64(32)

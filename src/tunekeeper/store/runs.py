@@ -7,7 +7,6 @@ manifest. Without the file, or with a damaged one, every line is hashed by itsel
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,12 +53,11 @@ class Found:
     """How many rows each put on each side: whole numbers of 32 bits, those of a run beside each other."""
 
 
-def save(path: Path, found: Sequence[Found], sides: int) -> None:
+def save(path: Path, found: Found, sides: int) -> None:
     """Note the runs of a version that has so many sides. Raises DiskFull."""
-    marks = b"".join(each.marks for each in found)
-    table = np.frombuffer(b"".join(each.counts for each in found), "<u4").reshape(-1, sides).T.tobytes()
+    table = np.frombuffer(found.counts, "<u4").reshape(-1, sides).T.tobytes()
     squeezed = zstandard.ZstdCompressor(level=3).compress(table)
-    body = b"".join([struct.pack("<Q", len(marks) // DIGEST), marks, squeezed])
+    body = b"".join([struct.pack("<Q", len(found.marks) // DIGEST), found.marks, squeezed])
     place(path, lambda file: file.write(digest_of(body) + body))
 
 
