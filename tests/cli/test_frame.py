@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import json
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from tunekeeper.cli import frame
 from tunekeeper.core.clock import ManualClock
 from tunekeeper.core.errors import NotFound, UserError
+from tunekeeper.jobs import Job
 
 
 @dataclass(frozen=True)
@@ -54,3 +57,15 @@ def test_a_moment_is_an_age_or_a_date():
     assert frame.moment(None, clock) is None
     with pytest.raises(UserError, match="is not a time"):
         frame.moment("soon", clock)
+
+
+def test_the_line_of_a_job_says_how_long_it_still_takes(capsys, monkeypatch):
+    told = {"step": 3, "eta_seconds": 81.6}
+    running = Job(id="j", kind="train", model="desk", state="running", work=Path("."), progress=0.25, detail=told)
+    frame.progress("training desk")(running)
+    assert capsys.readouterr().err == ""  # nobody looks
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    frame.progress("training desk")(running)
+    assert capsys.readouterr().err.endswith("training desk: running  25% [█████               ] 82 s left")
+    frame.progress("training desk")(dataclasses.replace(running, state="done", progress=1.0))
+    assert capsys.readouterr().err.endswith("█]\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shutil
@@ -92,3 +93,19 @@ def test_a_plan_sends_nothing_and_a_run_makes_a_version(
     code, refused = answer(capsys, "train", "run", *where)
     assert code == 2
     assert "OPENAI_API_KEY is not set" in refused["error"]["message"]
+
+
+def test_trl_that_is_not_installed_is_named_with_what_installs_it_before_anything_is_begun(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = project / "models" / "support-desk.yaml"
+    file.write_text(file.read_text().replace("backend: openai", "backend: trl"))
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, package=None: None if name == "trl" else find(name, package))
+    where = ["--model", "support-desk", "--dataset", "latest", "--dir", str(project)]
+    for verb in ("plan", "run"):
+        code, refused = answer(capsys, "train", verb, *where)
+        assert code == 4, refused
+        assert refused["error"]["message"] == "training needs the package trl, which is not installed"
+        assert refused["error"]["fix"] == "pip install 'tunekeeper[trl]'"
+    assert answer(capsys, "train", "ls", "--dir", str(project)) == (0, {"runs": []})

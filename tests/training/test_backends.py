@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.training.conftest import SMALL
+from tests.training.conftest import SMALL, chat_lines, freeze
 from tunekeeper import training
 from tunekeeper.config.project import load_model
-from tunekeeper.core.errors import ConfigError, UserError
+from tunekeeper.core.errors import ConfigError, MissingExtra, UserError
 from tunekeeper.core.ids import digest_json
 from tunekeeper.core.nouns.data import DatasetVersion
 from tunekeeper.core.nouns.retraining import Cycle, Done, Model, Stop, Wait
@@ -20,8 +22,9 @@ from tunekeeper.core.nouns.training import Version
 from tunekeeper.store.ledgers.runs import find_runs
 from tunekeeper.store.ledgers.versions import find_versions
 from tunekeeper.testing.hosted import Providers
-from tunekeeper.training.backends import COMMAND, HOSTED, trainer_of
+from tunekeeper.training.backends import COMMAND, HOSTED, TRL, trainer_of
 from tunekeeper.training.config import BackendOptions, Config
+from tunekeeper.training.planning import plan
 from tunekeeper.training.recipe import resolve
 from tunekeeper.training.reproducing import reproduce
 from tunekeeper.training.verbs import train, wait
@@ -56,6 +59,10 @@ def test_our_own_loop_is_asked_as_before(ws: Workspace, task: Model, dataset: Da
         (section("together", warmup_steps=5), "cannot be told warmup_steps"),
         (section("together", qlora=True), "cannot be told qlora"),
         (section("command"), "must name {data} and {out}"),
+        (section("trl", objective="dpo"), "the trl back end does not do `objective: dpo`"),
+        (section("trl", packing=True), "does not do `packing: true`"),
+        (section("trl", dtype="float16"), "does not do `dtype: float16`"),
+        (section("trl", batch=8, accumulation=3), "does not do `accumulation: 3 with batch: 8`"),
     ],
 )
 def test_what_a_trainer_cannot_do_is_refused_before_anything_is_begun(
@@ -147,3 +154,54 @@ def test_the_section_is_read_from_the_models_file(tmp_path: Path) -> None:
     file.write_text("model: desk\ntraining:\n  backend: togetherai\n")
     with pytest.raises(ConfigError, match=r"desk\.yaml:3"):
         load_model(file)
+
+
+def without(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
+    """As if TRL were installed, less `missing`."""
+    find = importlib.util.find_spec
+
+    def found(name: str, package: str | None = None) -> object:
+        if name in missing:
+            return None
+        return True if name in ("trl", "datasets") else find(name, package)
+
+    monkeypatch.setattr(importlib.util, "find_spec", found)
+
+
+@pytest.mark.parametrize("missing", ["trl", "datasets"])
+def test_trl_that_is_not_installed_is_refused_with_what_to_install_when_it_is_planned_too(
+    ws: Workspace, task: Model, dataset: DatasetVersion, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    without(monkeypatch, missing)
+    for begun in (lambda: train(ws, task, section("trl"), dataset), lambda: plan(ws, task, section("trl"), dataset)):
+        with pytest.raises(MissingExtra, match=f"needs the package {missing}, which is not installed") as refused:
+            begun()
+        assert refused.value.fix == "pip install 'tunekeeper[trl]'"
+    with ws.state.read() as tx:
+        assert find_runs(tx) == []
+
+
+def test_trl_is_asked_what_our_loop_is_asked(
+    ws: Workspace, task: Model, dataset: DatasetVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(monkeypatch)
+    theirs = dataclasses.replace(SMALL, backend="trl")
+    recipe = resolve(SMALL)
+    ours, asked = (trainer_of(each).ask(ws, task, each, dataset, None, recipe) for each in (SMALL, theirs))
+    assert (asked.kind, asked.input) == (TRL, ours.input)
+    assert asked.recipe == {**ours.recipe, "backend": {"name": "trl"}}
+    planned = plan(ws, task, theirs, dataset)
+    assert (planned.rows, planned.seconds) == (48, None)
+
+
+def test_trl_refuses_a_row_that_is_learned_in_some_epochs_only(
+    ws: Workspace, task: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(monkeypatch)
+    lines = chat_lines(4)
+    rows = [json.dumps(json.loads(line) | {"weight": weight}) + "\n" for line, weight in zip(lines, (1, 0, 0.5, 1), strict=True)]
+    some = freeze(ws, rows, [], number=2)
+    with pytest.raises(ConfigError, match=r"row r2 has weight 0\.5, and the trl back end learns a row in every epoch or never"):
+        plan(ws, task, section("trl"), some)
+    whole = freeze(ws, [row.replace('"weight": 0.5', '"weight": 1') for row in rows], [], number=3)
+    assert plan(ws, task, section("trl"), whole).rows == 4

@@ -11,7 +11,7 @@ import pytest
 
 from tunekeeper.core.errors import ArtifactError
 from tunekeeper.core.ids import digest_bytes, digest_file, digest_json
-from tunekeeper.training.base import chat_template, parameters, read_base, tensor_header
+from tunekeeper.training.base import chat_template, parameters, read_base, talking_base, tensor_header
 
 BASE = Path(__file__).parents[2] / "examples" / "support_desk" / "base"
 
@@ -68,3 +68,17 @@ def test_what_is_missing_is_named(copy: Path, tmp_path: Path) -> None:
     (copy / "config.json").write_text("[]")
     with pytest.raises(ArtifactError, match=r"config\.json: not a JSON object"):
         read_base(copy)
+
+
+def test_a_base_without_a_chat_template_is_refused_for_training_with_what_to_do(tmp_path: Path) -> None:
+    folder = tmp_path / "base"
+    shutil.copytree(BASE, folder)
+    assert talking_base(folder) == read_base(folder)
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config.pop("chat_template", None)
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    assert read_base(folder).template_digest is None
+    with pytest.raises(ArtifactError, match="no chat template") as caught:
+        talking_base(folder)
+    assert "chat_template.jinja" in (caught.value.fix or "")

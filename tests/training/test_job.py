@@ -268,16 +268,6 @@ def test_a_checkpoint_without_a_run_of_ours_gets_a_transcript(
     assert [line["logprobs"] for line in bare] != [line["logprobs"] for line in ours]
 
 
-def test_the_number_format_follows_the_machine(tmp_path: Path) -> None:
-    plain, fast = tmp_path / "plain", tmp_path / "fast"
-    plain.write_text("flags : avx2")
-    fast.write_text("flags : avx2 avx512_bf16")
-    assert job.chosen_dtype("auto", gpu=False, cpuinfo=plain) == "float32"
-    assert job.chosen_dtype("auto", gpu=False, cpuinfo=fast) == "bfloat16"
-    assert job.chosen_dtype("auto", gpu=True, cpuinfo=plain) == "bfloat16"
-    assert job.chosen_dtype("float16", gpu=True) == "float16"
-
-
 def test_an_epoch_uses_each_row_once_in_groups_of_like_length() -> None:
     from tunekeeper.training.encode import Encoded
     from tunekeeper.training.loop import batches

@@ -10,7 +10,19 @@ import pytest
 
 from tunekeeper.core.errors import ConfigError
 from tunekeeper.core.nouns.training import TrainingRun
-from tunekeeper.training.memory import Room, gpus, learned_factor, need, refuse_too_large, room, smaller, tokens_at_once
+from tunekeeper.training.base import parameters
+from tunekeeper.training.memory import (
+    Room,
+    full_bytes,
+    gpus,
+    learned_factor,
+    method,
+    need,
+    refuse_too_large,
+    room,
+    smaller,
+    tokens_at_once,
+)
 from tunekeeper.training.recipe import from_json
 
 from .conftest import BASE
@@ -67,6 +79,24 @@ def test_what_cannot_fit_is_refused_with_the_change_that_makes_it_fit(large: Pat
     assert refuse_too_large(large, from_json(values), 2048, card).total <= card.total
     with pytest.raises(ConfigError, match="take a smaller base"):
         refuse_too_large(large, RECIPE, 2048, replace(card, total=1 << 30))
+
+
+def test_the_output_head_takes_room_for_what_is_learned(large: Path) -> None:
+    whole, some = (need(large, RECIPE, 2048, gpu=True, learned=learned) for learned in (None, 100))
+    words = json.loads((large / "config.json").read_text())["vocab_size"]
+    assert whole.activations - some.activations == RECIPE.batch * (2048 - 100) * 3 * words * 4
+    assert need(large, RECIPE, 2048, gpu=True, learned=9999) == whole
+
+
+def test_a_plan_says_what_tuning_everything_would_take(large: Path) -> None:
+    card = Room(device="A card", total=24 << 30, free=24 << 30)
+    said = method(large, RECIPE, card)
+    gigabytes = full_bytes(large) / 1e9
+    assert full_bytes(large) == 16 * parameters(large)
+    assert f"about {gigabytes:,.1f} GB before activations, more than A card has; " in said
+    assert said.startswith("LoRA learns ")
+    assert method(large, replace(RECIPE, qlora=True), card).startswith("QLoRA learns ")
+    assert method(large, RECIPE, replace(card, total=1 << 50)).endswith("which A card has")
 
 
 def test_the_gentlest_change_is_proposed_first() -> None:

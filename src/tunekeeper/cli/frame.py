@@ -221,8 +221,10 @@ def progress(label: str) -> Callable[[Any], None]:
         if not sys.stderr.isatty():
             return
         share = "" if job.progress is None else f" {job.progress:4.0%} [{'█' * int(20 * job.progress):<20}]"
+        told = job.detail or {}
+        left = f" {told['eta_seconds']:,.0f} s left" if job.state == "running" and told.get("eta_seconds") is not None else ""
         end = "\n" if job.state in ("done", "failed", "cancelled") else ""
-        print(f"\r\x1b[K{label}: {job.state}{share}", end=end, file=sys.stderr, flush=True)
+        print(f"\r\x1b[K{label}: {job.state}{share}{left}", end=end, file=sys.stderr, flush=True)
 
     return show
 

@@ -99,9 +99,9 @@ def plan(
     section = found.sections["training"]
     changes = read_changes(recipe) if recipe else None
     chosen = _dataset(ws, model, dataset)
-    if section.backend != "local":
-        from tunekeeper.training.backends import outline
+    from tunekeeper.training.backends import HERE, outline
 
+    if section.backend not in HERE:
         asked = outline(ws, found.task, section, chosen, changes)
         return frame.emit(asked, json, lambda: _outline_lines(asked))
     value = planning.plan(ws, found.task, section, chosen, continued=start is not None, recipe=changes)
@@ -357,6 +357,7 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
         yield f"{plan.left_out} rows are longer than max_tokens and left out"
     rests = f"as {plan.memory_runs} earlier runs took" if plan.memory_runs else "by formula; the first run will tell"
     yield f"{plan.adapter_parameters:,} of {plan.base_parameters:,} parameters, about {plan.memory_bytes / 1e6:,.0f} MB ({rests})"
+    yield plan.method
     yield f"{plan.device} has {plan.device_bytes / 1e6:,.0f} MB, {plan.free_bytes / 1e6:,.0f} MB of it free"
     if not plan.fits:
         yield "it does not fit, and would be refused"

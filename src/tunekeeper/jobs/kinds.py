@@ -16,10 +16,12 @@ KINDS = Registry(
     {
         "train": "tunekeeper.training.job:run",
         "train-hosted": "tunekeeper.training.hosted.job:run",
+        "train-trl": "tunekeeper.training.trl:run",
         "train-command": "tunekeeper.training.command:run",
         "reference-transcript": "tunekeeper.training.job:transcript",
         "export": "tunekeeper.deployment.job:run",
         "ollama-push": "tunekeeper.deployment.ollamajob:run",
+        "vllm-load": "tunekeeper.deployment.vllmjob:run",
         "exam": "tunekeeper.evaluation.job:run",
         "collect": "tunekeeper.data.weekly:run",
     },

@@ -1,4 +1,5 @@
-"""Who trains: our own loop in a child here, a provider, or somebody's trainer as a command. One seam, two verbs.
+"""Who trains: our own loop in a child here, TRL's in its place, a provider, or somebody's trainer as a command. One seam, two
+verbs.
 
 Whoever it is, a training is a job: what it is asked stands here before anything is begun, what it left is read by `harvest`.
 """
@@ -8,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,9 +26,12 @@ from tunekeeper.training.hosted.provider import Values
 from tunekeeper.training.hosted.terms import KNOWN
 from tunekeeper.training.orders import base_folder, job_input, order_of, require_extra, rows_file
 from tunekeeper.training.recipe import Recipe, resolve, warnings
+from tunekeeper.training.rows import read_rows
 from tunekeeper.workspace import Workspace
 
-HOSTED, COMMAND = "train-hosted", "train-command"
+HOSTED, COMMAND, TRL = "train-hosted", "train-command", "train-trl"
+HERE = ("local", "trl")
+"""Back ends that learn from the base on this machine, and can continue an adapter."""
 PLAIN = resolve(Config())
 
 
@@ -102,6 +106,34 @@ class Local:
             base_digest=order.base.digest,
             warnings=warnings(recipe),
         )
+
+
+class Trl:
+    """TRL's SFTTrainer, in a child on this machine in the place of our loop."""
+
+    def recorded(self, section: Config, recipe: Recipe) -> dict[str, Any]:
+        cannot = {
+            "objective: dpo": recipe.objective == "dpo",
+            "packing: true": recipe.packing,
+            "dtype: float16": recipe.dtype == "float16",
+            f"accumulation: {recipe.accumulation} with batch: {recipe.batch}": recipe.batch % recipe.accumulation > 0,
+        }
+        for what, asked in cannot.items():
+            if asked:
+                raise ConfigError(
+                    f"recipe: the trl back end does not do `{what}`", fix="leave it out, or train with `backend: local`"
+                )
+        return recipe.as_json() | {"backend": {"name": "trl"}}
+
+    def ask(
+        self, ws: Workspace, task: Model, section: Config, data: DatasetVersion, parent: Version | None, recipe: Recipe
+    ) -> Ask:
+        recorded = self.recorded(section, recipe)
+        require_extra()
+        require_extra(("trl", "datasets"), "trl")
+        asked = Local().ask(ws, task, section, data, parent, recipe)
+        _only_whole_weights(rows_file(ws, data, "train"))
+        return replace(asked, kind=TRL, recipe=recorded)
 
 
 class Hosted:
@@ -197,10 +229,21 @@ TRAINERS = Registry(
     "trainer",
     {
         "local": f"{__name__}:Local",
+        "trl": f"{__name__}:Trl",
         **dict.fromkeys(KNOWN, f"{__name__}:Hosted"),
         "command": f"{__name__}:Command",
     },
 )
+
+
+def _only_whole_weights(rows: Path) -> None:
+    """Refuse rows that are to be learned in some epochs only: TRL learns each row once an epoch."""
+    for row in read_rows(rows):
+        if 0 < row.weight < 1:
+            raise ConfigError(
+                f"row {row.id} has weight {row.weight:g}, and the trl back end learns a row in every epoch or never",
+                fix="give every row weight 0 or 1, or train with `backend: local`",
+            )
 
 
 def _only_fresh(section: Config, parent: Version | None) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from tunekeeper.core.errors import ArtifactError
 from tunekeeper.core.ids import digest_bytes, digest_file, digest_json
 
-HEADER_LIMIT = 100_000_000
+HEADER_LIMIT = 16_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +31,7 @@ class Base:
 def read_base(folder: Path) -> Base:
     """The checkpoint in `folder`. Raises ArtifactError naming what is missing or broken."""
     if not folder.is_dir():
-        raise ArtifactError(f"{folder}: no such folder", fix="set `base` in models/<name>.yaml to a checkpoint folder")
+        raise ArtifactError(f"{folder}: no such folder", fix="name a checkpoint folder (`base` in models/<name>.yaml)")
     for name in ("config.json", "tokenizer.json"):
         read_json(folder / name)
     files = weight_files(folder)
@@ -43,6 +43,17 @@ def read_base(folder: Path) -> Base:
         tokenizer_digest=digest_file(folder / "tokenizer.json"),
         template_digest=None if template is None else digest_bytes(template.encode()),
     )
+
+
+def talking_base(folder: Path) -> Base:
+    """As `read_base`, for training: a base without a chat template cannot be shown a conversation. Raises ArtifactError."""
+    base = read_base(folder)
+    if base.template_digest is None:
+        raise ArtifactError(
+            f"{folder}: no chat template, so nothing says how a conversation becomes text",
+            fix="put the template of the chat model that it belongs to into chat_template.jinja beside tokenizer.json",
+        )
+    return base
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -66,7 +77,7 @@ def tensor_header(file: Path) -> dict[str, Any]:
         try:
             header = json.loads(stream.read(length))
             end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
             raise ArtifactError(f"{file}: its header is not that of a safetensors file") from error
     if 8 + length + end != size:
         raise ArtifactError(f"{file}: truncated, {8 + length + end} bytes announced and {size} there")

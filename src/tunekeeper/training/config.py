@@ -108,8 +108,9 @@ class Config:
     """Longest recorded answer, in tokens."""
     rate_usd_per_hour: float | None = None
     """What an hour of the training machine costs; None: cost is not recorded."""
-    backend: Literal["local", "openai", "together", "fireworks", "mistral", "command"] = "local"
-    """Who trains: this machine's own loop, a provider, or a trainer of yours started as a command."""
+    backend: Literal["local", "trl", "openai", "together", "fireworks", "mistral", "command"] = "local"
+    """Who trains: this machine's own loop, TRL's SFTTrainer in its place, a provider, or a trainer of yours started as a
+    command."""
     backend_options: BackendOptions = BackendOptions()
     """What that one needs to know. A batch or a learning rate left at our default becomes the provider's own."""
     few_shot: tuple[dict[str, str], ...] = ()

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from tunekeeper import jobs
 from tunekeeper.training import selection
-from tunekeeper.training.job import CHECKPOINT, EPOCHS
+from tunekeeper.training.job import CHECKPOINT, EPOCHS, TRL_CHECKPOINTS
 from tunekeeper.training.selection import Kept
 
 
@@ -50,7 +50,7 @@ def of(job: jobs.Job) -> Harvest | None:
     told = job.output if job.state == "done" else None
     epochs = selection.finished(job.work) if job.state in ("done", "cancelled") else []
     if not epochs:
-        return None if told is None else _whole(job, told)
+        return None if told is None or not _says_all(job, told) else _whole(job, told)
     last, asked_for = epochs[-1], job.input["recipe"]["epochs"]
     curve = selection.curve_of(job.work, last)
     sample = job.input.get("sample")
@@ -75,6 +75,15 @@ def of(job: jobs.Job) -> Harvest | None:
     )
 
 
+def _says_all(job: jobs.Job, told: dict[str, Any]) -> bool:
+    """Whether a trainer that ended in order left what it should: its answer's fields, and the files that it names."""
+    if not {"adapter", "tokens_per_second", "rows"} <= told.keys():
+        return False
+    return (not told["adapter"] or (job.work / told["adapter"]).is_dir()) and (
+        not told.get("transcript") or (job.work / told["transcript"]).is_file()
+    )
+
+
 def _whole(job: jobs.Job, told: dict[str, Any]) -> Harvest:
     """What a trainer left that keeps no epochs apart: its one adapter."""
     return Harvest(
@@ -95,6 +104,7 @@ def _whole(job: jobs.Job, told: dict[str, Any]) -> Harvest:
 
 
 def clear(job: jobs.Job) -> None:
-    """Remove what nobody needs once the version stands: the checkpoint and the other epochs' adapters."""
+    """Remove what nobody needs once the version stands: the checkpoints and the other epochs' adapters."""
     (job.work / CHECKPOINT).unlink(missing_ok=True)
-    shutil.rmtree(job.work / EPOCHS, ignore_errors=True)
+    for folder in (EPOCHS, TRL_CHECKPOINTS):
+        shutil.rmtree(job.work / folder, ignore_errors=True)

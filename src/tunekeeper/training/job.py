@@ -7,30 +7,35 @@ GPU machine needs nothing else. `context` has `root`, `work` and `progress(fract
 from __future__ import annotations
 
 import json
-import os
 import platform
 import resource
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tunekeeper.core.errors import ArtifactError, DataError, MissingExtra
+from tunekeeper.core.errors import ArtifactError, DataError
 from tunekeeper.core.ids import digest_json
 from tunekeeper.training.adapter import check_parent, write_sidecar
-from tunekeeper.training.base import Base, read_base
+from tunekeeper.training.base import Base, read_base, talking_base
 from tunekeeper.training.encode import Codec, Encoded, encode
+from tunekeeper.training.loading import codec_of, load, load_plain, prepare_threads
 from tunekeeper.training.memory import refuse_too_large, room
 from tunekeeper.training.recipe import Recipe, from_json
 from tunekeeper.training.rows import Row, last_only, read_questions, read_rows, select
 
 if TYPE_CHECKING:
-    from tunekeeper.training.loop import Curve
+    from tunekeeper.training.loop import Curve, Progress, Setup
+
+    Fit = Callable[[Setup, Progress], Curve]
 
 HELD_FOR_LOSS = 64
 ADAPTER = "adapter"
 TRANSCRIPT = "transcript.jsonl"
 CHECKPOINT = "checkpoint.pt"
+TRL_CHECKPOINTS = "trl"
+"""Folder that TRL keeps its own in."""
 EPOCHS = "epochs"
 """Folder with a folder for each finished epoch: its adapter, the curve so far, and what it answered to the sample."""
 ANSWERS = "answers.jsonl"
@@ -48,8 +53,10 @@ class Context(Protocol):
         """Say how far the job is, 0 to 1."""
 
 
-def run(input: dict[str, Any], context: Context) -> dict[str, Any]:
+def run(input: dict[str, Any], context: Context, fit: Fit | None = None) -> dict[str, Any]:
     """Train one adapter. Killed and started again it resumes from its last epoch and gives the same adapter.
+
+    `fit`: what learns, in place of our own loop.
 
     `input`: base (folder), base_digest (or None), train (JSONL), eval (JSONL or None), recipe (dict), dataset_digest,
     parent (adapter folder or None), parent_base (base digest that the ledger holds for it, or None), parent_digest,
@@ -59,7 +66,7 @@ def run(input: dict[str, Any], context: Context) -> dict[str, Any]:
     """
     recipe = from_json(input["recipe"])
     prepare_threads(recipe.threads)
-    base = read_base(Path(input["base"]))
+    base = talking_base(Path(input["base"]))
     if input.get("base_digest") not in (None, base.digest):
         raise ArtifactError(f"{base.folder}: the base is {base.digest}, the run was begun with {input['base_digest']}")
     parent = Path(input["parent"]) if input.get("parent") else None
@@ -70,14 +77,15 @@ def run(input: dict[str, Any], context: Context) -> dict[str, Any]:
     context.progress(0.0, note="loading the base")
     model, tokenizer, dtype = load(base, recipe, parent)
     setup, left_out = _setup(model, tokenizer, rows, held, recipe)
-    estimate = refuse_too_large(base.folder, recipe, max(map(_longest, setup.rows)), room())
+    most = max(map(_most_learned, setup.rows))
+    estimate = refuse_too_large(base.folder, recipe, max(map(_longest, setup.rows)), room(), learned=most)
     leaves = _Leaves(context.work, input, base, recipe, model, tokenizer, held)
     setup = replace(setup, checkpoint=context.work / CHECKPOINT, key=digest_json(input), at_epoch=leaves.epoch)
 
-    from tunekeeper.training.loop import fit
+    from tunekeeper.training import loop
 
     before = energy_joules()
-    curve = fit(setup, lambda fraction, **fields: context.progress(0.97 * fraction, **fields))
+    curve = (fit or loop.fit)(setup, lambda fraction, **fields: context.progress(0.97 * fraction, **fields))
     used = _watt_hours(before, energy_joules())
     leaves.adapter(context.work / ADAPTER)
     written = 0
@@ -176,87 +184,6 @@ def transcript(input: dict[str, Any], context: Context) -> dict[str, Any]:
     return {"transcript": TRANSCRIPT, "transcribed": written, "dtype": dtype, "base_digest": base.digest}
 
 
-def prepare_threads(threads: int) -> None:
-    """Tell OpenMP, before torch is imported, not to spin: spinning threads on a busy machine cost twenty times the time."""
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-    os.environ["GOMP_SPINCOUNT"] = "0"
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    import torch
-
-    torch.set_num_threads(threads)
-
-
-def load(base: Base, recipe: Recipe, parent: Path | None) -> tuple[Any, Any, str]:
-    """(PEFT model ready to train, tokenizer, dtype name): a new adapter, or the parent's continued."""
-    import torch
-    from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
-
-    torch.manual_seed(recipe.seed)
-    model, tokenizer, dtype = load_plain(base, recipe)
-    if recipe.qlora:
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    if recipe.checkpointing:
-        model.activation_checkpointing_enable({"use_reentrant": False})  # the other kind loses the gradient of a frozen base
-    if parent is not None:
-        return PeftModel.from_pretrained(model, str(parent), is_trainable=True), tokenizer, dtype
-    targets: str | list[str] = "all-linear" if recipe.targets == ("all-linear",) else list(recipe.targets)
-    config = LoraConfig(
-        r=recipe.rank,
-        lora_alpha=recipe.alpha,
-        lora_dropout=recipe.dropout,
-        target_modules=targets,
-        use_dora=recipe.dora,
-        use_rslora=recipe.rslora,
-        task_type="CAUSAL_LM",
-    )
-    return get_peft_model(model, config), tokenizer, dtype
-
-
-def load_plain(base: Base, recipe: Recipe) -> tuple[Any, Any, str]:
-    """(base model on its device, tokenizer, dtype name). Runs no code of the checkpoint."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    gpu = torch.cuda.is_available()
-    dtype = chosen_dtype(recipe.dtype, gpu=gpu)
-    options: dict[str, Any] = {"quantization_config": _four_bits(dtype)} if recipe.qlora else {}
-    device = "cuda" if gpu else "cpu"
-    if recipe.qlora:
-        options["device_map"] = {"": device}
-    tokenizer = AutoTokenizer.from_pretrained(base.folder, local_files_only=True, trust_remote_code=False)
-    model = AutoModelForCausalLM.from_pretrained(
-        base.folder, dtype=getattr(torch, dtype), local_files_only=True, trust_remote_code=False, use_safetensors=True, **options
-    )
-    return model if recipe.qlora else model.to(device), tokenizer, dtype
-
-
-def chosen_dtype(wanted: str, *, gpu: bool, cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """float32, bfloat16 or float16 for this machine; `auto` takes bfloat16 only where it is not emulated."""
-    if wanted != "auto":
-        return wanted
-    if gpu:
-        return "bfloat16"
-    flags = cpuinfo.read_text() if cpuinfo.is_file() else ""
-    return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
-
-
-def codec_of(tokenizer: Any) -> Codec:
-    """Rendering and tokenizing by transformers itself, the yardstick of every server."""
-
-    def render(messages: list[dict[str, Any]], tools: list[dict[str, Any]], prompt: bool) -> str:
-        text = tokenizer.apply_chat_template(messages, tools=tools or None, add_generation_prompt=prompt, tokenize=False)
-        return str(text)
-
-    def tokenize(text: str) -> list[int]:
-        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    return Codec(render=render, tokenize=tokenize, ends=(tokenizer.eos_token,) if tokenizer.eos_token else ())
-
-
 def _chosen(input: dict[str, Any], recipe: Recipe) -> tuple[list[Row], int]:
     rows = read_rows(Path(input["train"]))
     if recipe.replay is None or not input.get("known"):
@@ -285,7 +212,8 @@ def _setup(model: Any, tokenizer: Any, rows: list[Row], held: list[Row], recipe:
 
         size = max(1, recipe.batch // recipe.accumulation)
         learned, seen = (with_reference(model, each, pad, size) for each in (learned, seen))
-    setup = Setup(model=model, rows=learned, weights=[weight for _, weight in kept], held=seen, pad=pad, recipe=recipe)
+    weights = [weight for _, weight in kept]
+    setup = Setup(model=model, rows=learned, weights=weights, held=seen, pad=pad, recipe=recipe, tokenizer=tokenizer)
     return setup, len(pairs) - len(kept)
 
 
@@ -316,27 +244,15 @@ def _longest(row: Any) -> int:
     return len(row.ids) if isinstance(row, Encoded) else max(len(row.chosen.ids), len(row.rejected.ids))
 
 
+def _most_learned(row: Any) -> int:
+    """Learned tokens of the conversation in a row that has more of them."""
+    return max(sum(each.learned) for each in ((row,) if isinstance(row, Encoded) else (row.chosen, row.rejected)))
+
+
 def _transcribe(path: Path, model: Any, tokenizer: Any, codec: Codec, rows: list[Row], answer_tokens: int) -> int:
     from tunekeeper.training.transcript import write
 
     return write(path, model, tokenizer, codec, rows, answer_tokens)
-
-
-def _four_bits(dtype: str) -> Any:
-    """The 4-bit settings of QLoRA: NF4, double quantization. Raises MissingExtra without bitsandbytes."""
-    import torch
-    from transformers import BitsAndBytesConfig
-
-    try:
-        import bitsandbytes  # noqa: F401
-    except ImportError as error:
-        raise MissingExtra("training.qlora needs bitsandbytes", fix="pip install 'tunekeeper[qlora]'") from error
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=getattr(torch, dtype),
-    )
 
 
 def machine() -> dict[str, Any]:

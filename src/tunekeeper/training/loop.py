@@ -19,12 +19,12 @@ import torch
 
 from tunekeeper.core.errors import ConfigError
 from tunekeeper.training.encode import Encoded
+from tunekeeper.training.forward import side_by_side, token_losses
 from tunekeeper.training.preference import Pair, preference_loss
 from tunekeeper.training.recipe import Recipe
 
 POOL = 16
 """Batches whose rows are sorted by length together."""
-IGNORED = -100
 LOWEST_RATE = 0.05
 CURVE_POINTS = 50
 Progress = Callable[..., None]
@@ -74,6 +74,8 @@ class Setup:
     """File that is written after each epoch and read at the start."""
     key: str = ""
     """Digest of everything the result depends on; a checkpoint of another key is not continued."""
+    tokenizer: Any = None
+    """The base's tokenizer, for a trainer that asks for one; our loop does not."""
     at_epoch: Callable[[Curve], None] = lambda curve: None
     """Called after each epoch, before its checkpoint is written; after a kill again for the same epoch, with the same weights."""
 
@@ -85,12 +87,12 @@ def fit(setup: Setup, progress: Progress) -> Curve:
     """
     recipe, model = setup.recipe, setup.model
     learned = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learned, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    optimizer = torch.optim.AdamW(learned, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
     curve = _resume(setup, learned, optimizer)
     steps = recipe.epochs * max(1, math.ceil(sum(setup.weights) / recipe.batch))
     every = max(1, steps // CURVE_POINTS)
-    meter = _Meter(curve, steps, progress)
-    recent: list[float] = []
+    meter = Meter(curve, steps, progress)
+    recent: list[Any] = []  # kept where they were worked out: to ask for one is to wait for it
     for epoch in range(curve.epoch, recipe.epochs):
         if stalled(curve.eval_loss, recipe.patience):
             break
@@ -102,16 +104,14 @@ def fit(setup: Setup, progress: Progress) -> Curve:
             torch.nn.utils.clip_grad_norm_(learned, recipe.clip)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            recent.append(_finite(loss, curve.step, recipe))
+            recent.append(loss)
             curve.step += 1
             curve.tokens += sum(len(row.ids) for row in batch)
             if len(recent) >= every:
-                curve.loss.append(sum(recent) / len(recent))
-                recent.clear()
+                take_losses(curve, recent, recipe)
             meter.tell(epoch, curve.loss[-1] if curve.loss else recent[-1])
         if recent:
-            curve.loss.append(sum(recent) / len(recent))
-            recent.clear()
+            take_losses(curve, recent, recipe)
         curve.epoch = epoch + 1
         if setup.held:
             curve.eval_loss.append(held_out_loss(setup))
@@ -149,17 +149,17 @@ def batches(rows: Sequence[Learned], weights: Sequence[float], size: int, rng: r
     return found
 
 
-def learn(setup: Setup, batch: Sequence[Learned]) -> float:
-    """Add the gradients of one step's batch, worked off in parts; returns its mean loss.
+def learn(setup: Setup, batch: Sequence[Learned]) -> Any:
+    """Add the gradients of one step's batch, worked off in parts; returns its mean loss as a tensor.
 
     Each part counts by what it has to learn, so that the parts change the memory and not the result.
     """
-    whole, total = sum(learned(row) for row in batch), 0.0
+    whole, total = sum(learned(row) for row in batch), torch.zeros(())
     for part in parts(batch, setup.recipe):
         share = sum(learned(row) for row in part) / whole
         loss = loss_of(setup, part) * share
         loss.backward()
-        total += loss.item()
+        total = total.to(loss.device) + loss.detach()
     return total
 
 
@@ -197,35 +197,16 @@ def loss_of(setup: Setup, rows: Sequence[Learned]) -> Any:
 
 def batch_loss(model: Any, batch: Sequence[Encoded], pad: int) -> Any:
     """Mean cross entropy over the learned tokens of rows side by side, filled up with `pad`."""
-    width = max(len(row.ids) for row in batch)
-    ids = torch.full((len(batch), width), pad)
-    labels = torch.full((len(batch), width), IGNORED)
-    mask = torch.zeros((len(batch), width), dtype=torch.long)
-    for i, row in enumerate(batch):
-        n = len(row.ids)
-        ids[i, :n] = torch.tensor(row.ids)
-        mask[i, :n] = 1
-        labels[i, :n] = torch.tensor(_labels(row))
-    device = next(model.parameters()).device
-    return model(input_ids=ids.to(device), attention_mask=mask.to(device), labels=labels.to(device), use_cache=False).loss
+    return token_losses(model, *side_by_side(batch, pad)).mean()
 
 
 def packed_loss(model: Any, batch: Sequence[Encoded]) -> Any:
     """The same of rows laid end to end: positions start anew with each row, and no token sees another row's."""
-    device = next(model.parameters()).device
-
-    def line(values: list[int]) -> Any:
-        return torch.tensor([values], device=device)
-
-    ids = line([id for row in batch for id in row.ids])
-    positions = line([position for row in batch for position in range(len(row.ids))])
-    # A row's first token follows nothing: its label would be learned from the end of the row before.
-    labels = line([label for row in batch for label in (IGNORED, *_labels(row)[1:])])
-    return model(input_ids=ids, position_ids=positions, labels=labels, use_cache=False).loss
-
-
-def _labels(row: Encoded) -> list[int]:
-    return [token if learn else IGNORED for token, learn in zip(row.ids, row.learned, strict=True)]
+    ids = torch.tensor([[id for row in batch for id in row.ids]])
+    # A row's first token follows nothing: it would be learned from the end of the row before.
+    learned = torch.tensor([[learn for row in batch for learn in (False, *row.learned[1:])]])
+    positions = torch.tensor([[position for row in batch for position in range(len(row.ids))]])
+    return token_losses(model, ids, learned, position_ids=positions.to(next(model.parameters()).device)).mean()
 
 
 def held_out_loss(setup: Setup) -> float:
@@ -242,13 +223,17 @@ def held_out_loss(setup: Setup) -> float:
     return total / count
 
 
-def _finite(loss: float, step: int, recipe: Recipe) -> float:
-    if math.isfinite(loss):
-        return loss
-    raise ConfigError(
-        f"training: the loss became {loss} at step {step + 1} with learning_rate {recipe.learning_rate:g}",
-        fix=f"set learning_rate to {recipe.learning_rate / 10:g}",
-    )
+def take_losses(curve: Curve, recent: list[Any], recipe: Recipe) -> None:
+    """Take the mean of the last steps' losses into the curve. Raises ConfigError when one of them is not a number."""
+    losses = torch.stack(recent).tolist()
+    for step, loss in enumerate(losses, curve.step - len(losses) + 1):
+        if not math.isfinite(loss):
+            raise ConfigError(
+                f"training: the loss became {loss} at step {step} with learning_rate {recipe.learning_rate:g}",
+                fix=f"set learning_rate to {recipe.learning_rate / 10:g}",
+            )
+    curve.loss.append(sum(losses) / len(losses))
+    recent.clear()
 
 
 def _save(setup: Setup, learned: list[Any], optimizer: Any, curve: Curve) -> None:
@@ -288,7 +273,7 @@ def _resume(setup: Setup, learned: list[Any], optimizer: Any) -> Curve:
     return curve
 
 
-class _Meter:
+class Meter:
     """Adds this attempt's time to the curve and tells progress, at most twice a second."""
 
     def __init__(self, curve: Curve, steps: int, progress: Progress) -> None:
@@ -307,8 +292,8 @@ class _Meter:
         self.curve.seconds += time.monotonic() - self.wall
         self.curve.cpu_seconds += time.process_time() - self.cpu
 
-    def tell(self, epoch: int, loss: float, *, always: bool = False) -> None:
-        """Report the step just done."""
+    def tell(self, epoch: int, loss: Any, *, always: bool = False) -> None:
+        """Report the step just done; `loss` is a number or a tensor of one."""
         now = time.monotonic()
         if not always and now - self.told < 0.5:
             return
@@ -320,6 +305,6 @@ class _Meter:
             step=done,
             steps=self.steps,
             epoch=epoch + 1,
-            loss=round(loss, 4),
+            loss=round(float(loss), 4),
             eta_seconds=round(max(0, self.steps - done) * each, 1),
         )

@@ -86,8 +86,9 @@ def gpus(answer: str) -> Iterator[Room]:
             yield Room(device=name, total=int(numbers[0]) << 20, free=int(numbers[1]) << 20)
 
 
-def need(folder: Path, recipe: Recipe, longest: int, *, gpu: bool, factor: float = 1.0) -> Need:
-    """What training the checkpoint in `folder` takes. `longest`: tokens of the longest row. `gpu`: whether one trains."""
+def need(folder: Path, recipe: Recipe, longest: int, *, gpu: bool, factor: float = 1.0, learned: int | None = None) -> Need:
+    """What training the checkpoint in `folder` takes. `longest`: tokens of the longest row. `gpu`: whether one trains.
+    `learned`: most tokens that a row learns, all that the output head is asked for; None: as many as it has."""
     config = read_json(folder / "config.json")
     hidden, layers = int(config.get("hidden_size") or 0), int(config.get("num_hidden_layers") or 0)
     inner, words = int(config.get("intermediate_size") or 4 * hidden), int(config.get("vocab_size") or 0)
@@ -96,7 +97,8 @@ def need(folder: Path, recipe: Recipe, longest: int, *, gpu: bool, factor: float
     tokens = tokens_at_once(recipe, longest)
     layer = 16 * hidden + 4 * inner
     kept = layers * hidden + layer if recipe.checkpointing else layers * layer
-    activations = tokens * (kept * size + 3 * words * 4)
+    said = tokens if learned is None else min(tokens, tokens_at_once(replace(recipe, packing=False), learned))
+    activations = tokens * kept * size + said * 3 * words * 4
     return Need(weights=round(weights), activations=round(activations), libraries=0 if gpu else LIBRARIES, factor=factor)
 
 
@@ -125,6 +127,23 @@ def is_target(name: str, targets: tuple[str, ...]) -> bool:
     if targets == ("all-linear",):
         return not module.endswith(("embed_tokens", "lm_head", "wte", "wpe"))
     return module.endswith(targets)
+
+
+def full_bytes(folder: Path) -> int:
+    """What tuning every number of the checkpoint would take for weights, gradients and moments: 16 bytes each, of which the
+    usual mixed precision keeps 4 of the weights, 2 to work with, 2 of gradients and 8 of moments."""
+    return parameters(folder) * ADAM
+
+
+def method(folder: Path, recipe: Recipe, there: Room) -> str:
+    """The way of tuning that the recipe chose, and what the other one would take, in one sentence."""
+    share = adapter_parameters(folder, recipe) / parameters(folder)
+    whole = full_bytes(folder)
+    machines = math.ceil(whole / there.total)
+    room = f"more than {there.device} has" if machines > 1 else f"which {there.device} has"
+    several = f"; {machines} of them share it" if machines > 1 and there.device != "cpu" else ""
+    named = f"{'Q' if recipe.qlora else ''}LoRA learns {share:.2%} of the numbers"
+    return f"{named}; tuning all of them would take about {whole / 1e9:,.1f} GB before activations, {room}{several}"
 
 
 def learned_factor(runs: Iterable[TrainingRun], base_digest: str) -> tuple[float, int]:
@@ -158,21 +177,23 @@ def smaller(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
         yield f"{written}, qlora: true, rank: {rank}", replace(gentle, qlora=True, rank=rank)
 
 
-def suggestion(folder: Path, recipe: Recipe, longest: int, there: Room, factor: float) -> str | None:
+def suggestion(folder: Path, recipe: Recipe, longest: int, there: Room, factor: float, learned: int | None = None) -> str | None:
     """The gentlest change of the recipe that makes it fit, as it is written in a recipe file; None where nothing helps."""
     gpu = there.device != "cpu"
     for written, other in smaller(recipe):
-        if need(folder, other, longest, gpu=gpu, factor=factor).total <= there.total:
+        if need(folder, other, longest, gpu=gpu, factor=factor, learned=learned).total <= there.total:
             return written
     return None
 
 
-def refuse_too_large(folder: Path, recipe: Recipe, longest: int, there: Room, factor: float = 1.0) -> Need:
+def refuse_too_large(
+    folder: Path, recipe: Recipe, longest: int, there: Room, factor: float = 1.0, learned: int | None = None
+) -> Need:
     """What the run takes. Raises ConfigError when the device does not have that much, whoever else uses it, with the change
     that would make it fit."""
-    found = need(folder, recipe, longest, gpu=there.device != "cpu", factor=factor)
+    found = need(folder, recipe, longest, gpu=there.device != "cpu", factor=factor, learned=learned)
     if found.total > there.total:
-        way = suggestion(folder, recipe, longest, there, factor)
+        way = suggestion(folder, recipe, longest, there, factor, learned)
         what = f"this run needs about {found.total / 1e9:.1f} GB and {there.device} has {there.total / 1e9:.1f} GB"
         raise ConfigError(what, fix=f"put `{way}` into the recipe" if way else "take a smaller base, or another machine")
     return found

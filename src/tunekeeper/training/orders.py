@@ -16,7 +16,7 @@ from tunekeeper.scoring import load_suite
 from tunekeeper.store.ledgers.datasets import load_dataset
 from tunekeeper.training import selection
 from tunekeeper.training.adapter import check_parent
-from tunekeeper.training.base import Base, read_base
+from tunekeeper.training.base import Base, talking_base
 from tunekeeper.training.config import Config
 from tunekeeper.training.recipe import Recipe, resolve
 from tunekeeper.training.rows import read_rows
@@ -48,7 +48,7 @@ def order_of(
     recipe = resolve(section, changes, continued=parent is not None)
     if recipe.qlora:
         require_extra(("bitsandbytes",))
-    base = read_base(base_folder(ws, task))
+    base = talking_base(base_folder(ws, task))
     if parent is None:
         return Order(recipe=recipe, base=base, parent=None, parent_folder=None, known=None)
     if parent.adapter is None:
@@ -122,10 +122,10 @@ def base_folder(ws: Workspace, task: Model) -> Path:
     return ((ws.project or ws.root) / task.base).resolve()
 
 
-def require_extra(names: tuple[str, ...] = NEEDED) -> None:
-    """Raise MissingExtra naming the first package of `names` that is not installed."""
+def require_extra(names: tuple[str, ...] = NEEDED, extra: str = "train") -> None:
+    """Raise MissingExtra naming the first package of `names` that is not installed, and the `extra` of ours that brings it."""
     for name in names:
         if importlib.util.find_spec(name) is None:
             raise MissingExtra(
-                f"training needs the package {name}, which is not installed", fix="pip install 'tunekeeper[train]'"
+                f"training needs the package {name}, which is not installed", fix=f"pip install 'tunekeeper[{extra}]'"
             )

@@ -13,10 +13,11 @@ from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.core.nouns.training import TrainingRun
 from tunekeeper.store.ledgers.runs import find_runs
 from tunekeeper.training import memory
-from tunekeeper.training.base import parameters, read_base
+from tunekeeper.training.backends import trainer_of
+from tunekeeper.training.base import parameters, talking_base
 from tunekeeper.training.config import Config
 from tunekeeper.training.encode import encode, fitting
-from tunekeeper.training.memory import Room, adapter_parameters, learned_factor, need, suggestion
+from tunekeeper.training.memory import Room, adapter_parameters, learned_factor, method, need, suggestion
 from tunekeeper.training.orders import base_folder, rows_file
 from tunekeeper.training.previewing import codec_of
 from tunekeeper.training.recipe import resolve, warnings
@@ -58,6 +59,8 @@ class Plan:
     """Whether the run fits into what the device has; one that does not is refused."""
     suggestion: str | None
     """The gentlest change of the recipe that makes it fit into what is free; None where none is needed or helps."""
+    method: str
+    """What the recipe learns of the base, and what tuning all of it would take, in one sentence."""
     seconds: float | None
     """Estimate of the loop; None when no run of this base on this machine says how fast it is."""
     seconds_from: str | None
@@ -81,19 +84,25 @@ def plan(
     """The plan of training `dataset`. `room`: what the device that would train has. Raises ConfigError, ArtifactError and
     DataError as the run itself would, but not for what does not fit."""
     chosen = resolve(section, recipe, continued=continued)
-    base = read_base(base_folder(ws, task))
+    trainer = trainer_of(section)
+    if section.backend != "local":
+        trainer.ask(ws, task, section, dataset, None, chosen)  # refuses what another trainer cannot do, and begins nothing
+    base = talking_base(base_folder(ws, task))
     codec = codec_of(base.folder)
     rows, left_out = fitting((encode(codec, row) for row in read_rows(rows_file(ws, dataset, "train"))), chosen.max_tokens)
     tokens = sum(len(row.ids) for row in rows)
     longest = max((len(row.ids) for row in rows), default=0)
+    most = max((sum(row.learned) for row in rows), default=0)
     with ws.state.read() as tx:
-        before = find_runs(tx, model=task.name, state="done", newest_first=True)
+        done = find_runs(tx, model=task.name, state="done", newest_first=True)
+    by = trainer.recorded(section, chosen).get("backend")
+    before = [run for run in done if run.recipe.get("backend") == by]
     speed = measured_speed(before, base.digest)
     seconds = None if speed is None else tokens * chosen.epochs / (speed.tokens_per_second or 1)
     rate = section.rate_usd_per_hour
     there = room()
     factor, seen = learned_factor(before, base.digest)
-    needed = need(base.folder, chosen, longest, gpu=there.device != "cpu", factor=factor).total
+    needed = need(base.folder, chosen, longest, gpu=there.device != "cpu", factor=factor, learned=most).total
     tight = replace(there, total=there.free)
     return Plan(
         rows=len(rows),
@@ -110,7 +119,8 @@ def plan(
         device_bytes=there.total,
         free_bytes=there.free,
         fits=needed <= there.total,
-        suggestion=suggestion(base.folder, chosen, longest, tight, factor) if needed > there.free else None,
+        suggestion=suggestion(base.folder, chosen, longest, tight, factor, most) if needed > there.free else None,
+        method=method(base.folder, chosen, there),
         seconds=seconds,
         seconds_from=None if speed is None else speed.id,
         cost_usd=None if seconds is None or rate is None else seconds / 3600 * rate,

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from tunekeeper.training.encode import Encoded
+from tunekeeper.training.forward import side_by_side, token_losses
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,14 +48,9 @@ def margins_of(model: Any, pairs: Sequence[Pair], pad: int) -> Any:
 
 def answer_log_probabilities(model: Any, rows: Sequence[Encoded], pad: int) -> Any:
     """Sum of the log-probabilities of each row's learned tokens, nats, as a tensor of one number a row."""
-    device = next(model.parameters()).device
-    width = max(len(row.ids) for row in rows)
-    ids = torch.tensor([[*row.ids, *[pad] * (width - len(row.ids))] for row in rows], device=device)
-    mask = torch.tensor([[1] * len(row.ids) + [0] * (width - len(row.ids)) for row in rows], device=device)
-    learned = torch.tensor([[*row.learned, *[False] * (width - len(row.ids))] for row in rows], device=device)
-    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1].float()
-    each = torch.log_softmax(logits, -1).gather(2, ids[:, 1:, None]).squeeze(2)
-    return (each * learned[:, 1:]).sum(1)
+    ids, learned = side_by_side(rows, pad)
+    losses = token_losses(model, ids, learned).split(learned[:, 1:].sum(1).tolist())
+    return -torch.stack([row.sum() for row in losses])
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]

@@ -12,7 +12,7 @@ from tunekeeper import jobs
 from tunekeeper.core.clock import SystemClock
 from tunekeeper.core.errors import UserError
 from tunekeeper.core.ids import digest_file
-from tunekeeper.training.base import read_base
+from tunekeeper.training.base import talking_base
 from tunekeeper.training.config import Config
 from tunekeeper.training.orders import require_extra
 from tunekeeper.training.recipe import resolve
@@ -37,7 +37,7 @@ def train_folder(
         raise UserError(f"{out}: exists already", fix="name a folder that does not exist")
     require_extra()
     chosen = resolve(Config(), recipe)
-    base = read_base(checkpoint.resolve())
+    base = talking_base(checkpoint.resolve())
     read_rows(data)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.resolve().parent, prefix=f".{out.name}-") as scratch:

@@ -16,11 +16,12 @@ from tunekeeper.store.ledgers.datasets import load_dataset
 from tunekeeper.store.ledgers.runs import find_runs, load_run, save_run
 from tunekeeper.store.ledgers.versions import find_versions, load_version, save_version
 from tunekeeper.training import harvest
-from tunekeeper.training.backends import HOSTED, Ask, trainer_of
+from tunekeeper.training.backends import HERE, HOSTED, Ask, trainer_of
 from tunekeeper.training.base import read_base
 from tunekeeper.training.config import Config
 from tunekeeper.training.hosted import job as hosted_job
 from tunekeeper.training.orders import base_folder
+from tunekeeper.training.pace import outlier
 from tunekeeper.training.recipe import resolve
 from tunekeeper.training.versions import champion, find_version, name_of, next_number
 from tunekeeper.workspace import Workspace
@@ -90,7 +91,9 @@ def collect(ws: Workspace, run: TrainingRun, *, rate_usd_per_hour: float | None 
         if fresh.state != "running":
             return fresh
         version = save_version(tx, _version(ws, tx, fresh, adapter, transcript, outcome.whereabouts))
-        ended = save_run(tx, _finished(fresh, job, outcome, version, rate_usd_per_hour))
+        ended = _finished(fresh, job, outcome, version, rate_usd_per_hour)
+        odd = outlier(ended, find_runs(tx, model=run.model, state="done", newest_first=True))
+        ended = save_run(tx, dataclasses.replace(ended, warnings=(*ended.warnings, odd)) if odd else ended)
     harvest.clear(job)
     return ended
 
@@ -192,8 +195,8 @@ def _run_of_cycle(ws: Workspace, task: Model, section: Config, cycle: Cycle) -> 
             begun = cycle.created is None or (run.created is not None and run.created >= cycle.created)
             if begun and run.dataset == dataset.id and run.recipe_digest in asked:
                 return run
-    # Our loop alone can continue an adapter; whoever else trains begins with the base.
-    parent = _parent(ws, task, cycle.options.get("from") or (section.start if section.backend == "local" else "base"))
+    # An adapter is continued here; whoever trains elsewhere begins with the base.
+    parent = _parent(ws, task, cycle.options.get("from") or (section.start if section.backend in HERE else "base"))
     if parent is None and task.base:
         declare_base(ws, task, section)  # the baseline to beat, exported and examined beside the first version
     return train(ws, task, section, dataset, parent=parent, recipe=changes)
@@ -222,7 +225,8 @@ def _waiting(ws: Workspace, run: TrainingRun) -> Wait:
 
 
 def _close_failed(ws: Workspace, run: TrainingRun, job: jobs.Job) -> TrainingRun:
-    reason = (job.error or job.state) + (f" (fix: {job.fix})" if job.fix else "")
+    lacking = "ended without an adapter" if job.state == "done" else job.state
+    reason = (job.error or lacking) + (f" (fix: {job.fix})" if job.fix else "")
     if job.state == "cancelled" and job.kind == HOSTED:
         reason = f"{reason}; {hosted_job.end(job.input, job.work)}"
     with ws.state.write(by="training") as tx:

@@ -1,0 +1,52 @@
+"""The forward pass of learning: rows as one tensor, and the output head asked only for what is learned.
+
+A head of 150,000 words costs as much as several layers, and most tokens of a conversation are read and not learned. Rows are
+filled up at their right: no token attends to what stands after it, so they need no mask and the fast attention serves.
+Runs in a child process: imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from tunekeeper.training.encode import Encoded
+
+HALVES = (torch.bfloat16, torch.float16)
+
+
+def side_by_side(rows: Sequence[Encoded], pad: int) -> tuple[Any, Any]:
+    """(ids, learned) of rows under each other, filled up with `pad`, which is not learned."""
+    width = max(len(row.ids) for row in rows)
+    ids = torch.tensor([[*row.ids, *[pad] * (width - len(row.ids))] for row in rows])
+    learned = torch.tensor([[*row.learned, *[False] * (width - len(row.ids))] for row in rows])
+    return ids, learned
+
+
+def token_losses(model: Any, ids: Any, learned: Any, **inputs: Any) -> Any:
+    """Cross entropy of each learned token, nats, one after the other, row by row. A row's first token follows nothing and is
+    never learned. `ids` and `learned`: (rows, width), on the processor; `inputs`: what else the model is given."""
+    device = next(model.parameters()).device
+    asked = torch.zeros_like(learned)
+    asked[:, :-1] = learned[:, 1:]  # a token is said by what stands before it
+    places = asked.flatten().nonzero().squeeze(1).to(device)
+    wanted = ids[:, 1:][learned[:, 1:]].to(device)
+
+    def only_those(_: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (given[0].flatten(0, 1).index_select(0, places)[None],)
+
+    hook = model.get_output_embeddings().register_forward_pre_hook(only_those)
+    try:
+        with halved(model, device):
+            logits = model(input_ids=ids.to(device), use_cache=False, **inputs).logits[0]
+    finally:
+        hook.remove()
+    return torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="none")
+
+
+def halved(model: Any, device: Any) -> Any:
+    """The context in which an adapter's float32 is worked with in the base's own 16 bits; nothing changes for another base."""
+    dtype = model.config.dtype
+    return torch.autocast(device.type, dtype=dtype if dtype in HALVES else None, enabled=dtype in HALVES)

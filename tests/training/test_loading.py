@@ -1,0 +1,39 @@
+"""How a checkpoint is loaded: the number format, and an adapter that is there before the first step without changing anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tunekeeper.training import loading
+from tunekeeper.training.base import read_base
+from tunekeeper.training.recipe import from_json
+
+from .conftest import BASE
+
+
+def test_the_number_format_follows_the_machine(tmp_path: Path) -> None:
+    plain, fast = tmp_path / "plain", tmp_path / "fast"
+    plain.write_text("flags : avx2")
+    fast.write_text("flags : avx2 avx512_bf16")
+    assert loading.chosen_dtype("auto", gpu=False, cpuinfo=plain) == "float32"
+    assert loading.chosen_dtype("auto", gpu=False, cpuinfo=fast) == "bfloat16"
+    assert loading.chosen_dtype("auto", gpu=True, cpuinfo=plain) == "bfloat16"
+    assert loading.chosen_dtype("float16", gpu=True) == "float16"
+
+
+@pytest.mark.real
+# peft asks transformers under a name that transformers is about to drop.
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_the_seed_alone_says_how_an_adapter_starts() -> None:
+    def start(seed: int) -> list[float]:
+        model, _, _ = loading.load(read_base(BASE), from_json({"rank": 2, "seed": seed, "dtype": "float32"}), None)
+        learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        assert 0 < sum(each.numel() for each in learned) < 100_000
+        return [float(each.detach().abs().sum()) for each in learned]
+
+    first = start(1)
+    assert first == start(1)
+    assert first != start(2)
+    assert 0.0 in first  # the half that keeps the answers as they were
