@@ -47,6 +47,7 @@ class Plan:
     config: dict[str, Any] = field(default_factory=dict)
     lora: dict[str, Any] | None = None
     dtype: str = "float32"
+    tokenizer: str = "bytes"
 
 
 ROPE3 = {
@@ -57,6 +58,19 @@ ROPE3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 64,
 }
+GEMMA3 = {
+    "num_hidden_layers": 7, "sliding_window": 24, "query_pre_attn_scalar": 16,
+    "rope_parameters": {
+        "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+        "full_attention": {"rope_type": "linear", "rope_theta": 1000000.0, "factor": 8.0},
+    },
+}  # fmt: skip
+LONG = {
+    "rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0, 1.1, 1.3, 1.6, 2.0, 2.5, 3.0, 4.0],
+    "long_factor": [2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0],
+}  # fmt: skip
+TIED = ("qwen2", "gemma", "gemma2", "gemma3")
+CLASSES = {"gemma3": ("Gemma3ForCausalLM", "Gemma3TextConfig")}
 PLANS = {
     "llama": Plan("llama", lora={}),
     "llama3-rope": Plan("llama", {"rope_parameters": ROPE3}),
@@ -75,6 +89,12 @@ PLANS = {
     "qwen2-dora": Plan("qwen2", lora={"use_dora": True}),
     "qwen2-tied": Plan("qwen2", lora={"target_modules": ["q_proj", "embed_tokens"]}),
     "qwen3-head": Plan("qwen3", lora={"modules_to_save": ["lm_head"]}),
+    "gemma": Plan("gemma", lora={}, tokenizer="spaces"),
+    "gemma2": Plan("gemma2", {"sliding_window": 24, "query_pre_attn_scalar": 16, "num_hidden_layers": 3}, tokenizer="spaces"),
+    "gemma3": Plan("gemma3", GEMMA3, lora={}, tokenizer="spaces"),
+    "phi3": Plan("phi3", lora={"target_modules": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]}, tokenizer="stripping"),
+    "phi3-longrope": Plan("phi3", {"rope_parameters": LONG, "original_max_position_embeddings": 512}, tokenizer="prefixed"),
+    "llama-prefixed": Plan("llama", tokenizer="prefixed"),
 }
 
 
@@ -110,28 +130,69 @@ def make_tokenizer(folder: Path, regex: str = QWEN2) -> int:
     return len(tokenizer)
 
 
+def make_pieces(folder: Path, kind: str) -> int:
+    """Make and save a SentencePiece vocabulary as transformers keeps one: every pair of each token is a merge, in the tokens'
+    order. `kind`: "spaces" (Gemma), "prefixed" (Llama 2), "stripping" (Phi-3). Its size."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    learned = Tokenizer(models.BPE())
+    learned.normalizer = normalizers.Replace(" ", "\u2581")
+    learned.train_from_iterator(LINES, trainers.BpeTrainer(vocab_size=300, show_progress=False))
+    learned_order = sorted(learned.get_vocab().items(), key=lambda entry: entry[1])
+    names = ["<unk>", "<s>", "<|im_end|>", "<|endoftext|>", "<|im_start|>", "</s>", *(f"<0x{octet:02X}>" for octet in range(256))]
+    vocabulary = {text: id for id, text in enumerate([*names, "\u2581", *(t for t, _ in learned_order if t != "\u2581")])}
+    splits = [(text[:at], text[at:]) for text in list(vocabulary)[len(names) :] for at in range(1, len(text))]
+    pieces = set(list(vocabulary)[len(names) :])
+    merges = [(left, right) for left, right in splits if left in pieces and right in pieces]
+    raw = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    space = normalizers.Replace(" ", "\u2581")
+    raw.normalizer = space if kind == "spaces" else normalizers.Sequence([normalizers.Prepend("\u2581"), space])
+    raw.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
+    strips = kind == "stripping"
+    raw.add_special_tokens(
+        [AddedToken(n, rstrip=strips and n in names[2:6] and n != names[3], normalized=False) for n in names[:6]]
+    )
+    raw.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 1)])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, bos_token="<s>", unk_token="<unk>", eos_token="<|im_end|>", pad_token="<|endoftext|>"
+    )
+    tokenizer.chat_template = "{{ bos_token }}" + CHATML
+    tokenizer.save_pretrained(folder)
+    return len(tokenizer)
+
+
 def make_checkpoint(folder: Path, plan: Plan, hidden: int = 64) -> Path:
     """A random model whose weights are large enough that its answers vary; biases and norms included."""
     import torch
     import transformers
 
-    size = make_tokenizer(folder, LLAMA3 if plan.family == "llama" else QWEN2)
+    if plan.tokenizer == "bytes":
+        size = make_tokenizer(folder, LLAMA3 if plan.family == "llama" else QWEN2)
+    else:
+        size = make_pieces(folder, plan.tokenizer)
     torch.manual_seed(0)
     name = plan.family.capitalize()
     settings: dict[str, Any] = {
         "vocab_size": size + 8, "hidden_size": hidden, "intermediate_size": hidden * 2, "num_hidden_layers": 2,
         "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": hidden // 4, "max_position_embeddings": 512,
-        "tie_word_embeddings": plan.family == "qwen2", "bos_token_id": None, "eos_token_id": 2, "pad_token_id": 0,
+        "tie_word_embeddings": plan.family in TIED, "bos_token_id": None, "eos_token_id": 2, "pad_token_id": 0,
     }  # fmt: skip
     if plan.family == "mistral":
         settings["sliding_window"] = None
-    model = getattr(transformers, f"{name}ForCausalLM")(getattr(transformers, f"{name}Config")(**settings | plan.config))
+    made, described = CLASSES.get(plan.family, (f"{name}ForCausalLM", f"{name}Config"))
+    model = getattr(transformers, made)(getattr(transformers, described)(**settings | plan.config))
     with torch.no_grad():
         for key, value in model.named_parameters():
             if "norm" in key:
-                value.copy_(1 + 0.1 * torch.randn_like(value))
+                # A Gemma stores norms less one; its embeddings are large, so that layers must be loud to be heard.
+                middle = 1 if not plan.family.startswith("gemma") else 5 if "post_" in key and plan.family != "gemma" else 0
+                value.copy_(middle + 0.1 * torch.randn_like(value))
+            elif plan.family == "gemma" and ("o_proj" in key or "down_proj" in key):
+                value.copy_(torch.randn_like(value) * 6 * hidden**-0.5)
             else:
-                value.copy_(torch.randn_like(value) * (0.4 if "embed" in key or "lm_head" in key else hidden**-0.5))
+                loud = 0.2 if plan.family.startswith("gemma") else 0.4
+                value.copy_(torch.randn_like(value) * (loud if "embed" in key or "lm_head" in key else hidden**-0.5))
     model.to(getattr(torch, plan.dtype)).save_pretrained(folder)
     return folder
 

@@ -32,14 +32,35 @@ def test_the_merged_file_answers_as_transformers_does(made: Path, tmp_path: Path
 
     with serving(tmp_path / "m.gguf") as client:
         gaps = measure.gaps(client, references)
-        assert gaps.worst < 1e-3, gaps
+        # ggml looks GELU up in a table of 16-bit numbers; everything else is computed to seven digits.
+        assert gaps.worst < (0.005 if name.startswith("gemma") else 1e-3), gaps
         assert gaps.agree == gaps.n >= 3
-        assert measure.template(client, references, None).differ == 0
+        assert measure.template(client, references, tokenizer.special().get("bos_token")).differ == 0
         assert measure.tokenizer(client, references, tokenizer.encode, True).differ == 0
         assert measure.ends(client, references, checkpoint.eos).differ == 0
 
 
-@pytest.mark.parametrize("name", ["llama", "mistral-rslora", "qwen2-ranks"])
+@pytest.mark.parametrize("name", ["gemma2", "llama-prefixed", "qwen2-yarn"])
+def test_half_precision_is_a_tenth_of_a_nat_from_transformers_at_most(made: Path, tmp_path: Path, name: str) -> None:
+    write_model(open_checkpoint(made / name / "base"), None, tmp_path / "m.gguf", "f16", name=name)
+
+    with serving(tmp_path / "m.gguf") as client:
+        assert measure.gaps(client, read_transcript(made / name / "transcript.jsonl")).worst < 0.1
+
+
+@pytest.mark.parametrize(
+    ("plan", "name", "called"),
+    [("phi3", "v1.0", "v1.0 phi-3"), ("llama", "my-Phi3-v1", "my-phi_3-v1"), ("llama", "phi-4", "phi-4")],
+)
+def test_the_name_says_phi_3_where_its_tokenizer_is_meant_and_only_there(
+    made: Path, tmp_path: Path, plan: str, name: str, called: str
+) -> None:
+    write_model(open_checkpoint(made / plan / "base"), None, tmp_path / "m.gguf", "f16", name=name)
+
+    assert read_gguf(tmp_path / "m.gguf").pairs["general.name"] == called
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral-rslora", "phi3"])
 def test_an_adapter_file_beside_the_base_answers_as_peft_does(made: Path, tmp_path: Path, name: str) -> None:
     checkpoint = open_checkpoint(made / name / "base")
     adapter = open_adapter(made / name / "adapter", checkpoint)

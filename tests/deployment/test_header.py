@@ -107,3 +107,41 @@ def test_a_sparse_file_of_a_terabyte_is_refused_in_no_time(file: Path, tmp_path:
 
     with pytest.raises(ArtifactError, match="follow the last tensor"):
         read_gguf(path)
+
+
+def with_array(kind: int, count: int, data: bytes) -> bytes:
+    key = struct.pack("<Q20sIQ5s", 20, b"general.architecture", 8, 5, b"llama")
+    return b"GGUF" + struct.pack("<IQQ", 3, 0, 2) + key + struct.pack("<Q1sIIQ", 1, b"x", 9, kind, count) + data
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "data", "why"),
+    [
+        (8, 5_000_000, bytes(40_000_000), "more than any vocabulary has"),
+        (0, 30_000_000, bytes(30_000_000), "more than any vocabulary has"),
+        (8, 1000, bytes(8 * 999) + b"\xff" * 8, "ends beyond the file"),
+        (8, 1000, struct.pack("<Q", 5000) + bytes(8000), "ends beyond the file"),
+    ],
+)
+def test_a_long_array_is_bounded_and_its_texts_lie_in_the_file(
+    tmp_path: Path, kind: int, count: int, data: bytes, why: str
+) -> None:
+    path = tmp_path / "array.gguf"
+    path.write_bytes(with_array(kind, count, data))
+
+    with pytest.raises(ArtifactError, match=why):
+        read_gguf(path)
+
+
+def test_a_long_array_is_its_length(tmp_path: Path) -> None:
+    path = tmp_path / "array.gguf"
+    path.write_bytes(with_array(8, 70, struct.pack("<Q2s", 2, b"ab") * 70) + bytes(-len(with_array(8, 70, bytes(700))) % 32))
+
+    assert read_gguf(path).pairs["x"] == 70
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "m.gguf")
+
+    with pytest.raises(ArtifactError, match="not a plain file"):
+        read_gguf(tmp_path / "m.gguf")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tunekeeper.core.errors import DiskFull
-from tunekeeper.deployment.publish import link_or_copy, whole_or_absent
+from tunekeeper.deployment.publish import link_or_copy, scratch_folder, whole_or_absent
 
 
 def test_a_file_appears_whole_and_replaces_the_old_one(tmp_path: Path) -> None:
@@ -83,3 +83,28 @@ def test_a_link_is_another_name_of_the_same_file(tmp_path: Path) -> None:
         target = link_or_copy(source, tmp_path / "models" / "v1.gguf")
 
     assert target.samefile(source)
+
+
+def test_what_a_killed_writer_left_is_cleared_by_the_next_and_a_living_ones_is_not(tmp_path: Path) -> None:
+    target = tmp_path / "f.bin"
+    (tmp_path / ".f.bin.dead.part").write_bytes(b"half")
+    (tmp_path / ".other.bin.dead.part").write_bytes(b"half")
+
+    with whole_or_absent(target) as one, whole_or_absent(target) as two:
+        assert not (tmp_path / ".f.bin.dead.part").exists()
+        one.write_bytes(b"one")
+        two.write_bytes(b"two")
+
+    assert target.read_bytes() == b"one", "the last to end"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.bin.dead.part", "f.bin"]
+
+
+def test_a_scratch_folder_is_gone_afterwards_and_a_dead_ones_too(tmp_path: Path) -> None:
+    (tmp_path / ".f.bin.dead.part").mkdir()
+    (tmp_path / ".f.bin.dead.part" / "step").write_bytes(b"half")
+
+    with scratch_folder(tmp_path / "f.bin") as one, scratch_folder(tmp_path / "f.bin") as two:
+        (one / "step").write_bytes(b"step")
+        assert {path.name for path in tmp_path.iterdir()} == {one.name, two.name}
+
+    assert list(tmp_path.iterdir()) == []

@@ -59,6 +59,8 @@ def test_rows_that_do_not_fit_fall_back_and_are_named(made: Path, tmp_path: Path
         ("blk.31.ffn_down.weight", "Q4_K_M", 32, False, Type.Q6_K),
         ("blk.31.attn_q.weight", "Q5_K_M", 32, False, Type.Q5_K),
         ("blk.31.attn_v.weight", "Q8_0", 32, False, Type.Q8_0),
+        ("blk.0.attn_qkv.weight", "Q4_K_M", 2, False, Type.Q4_K),
+        ("blk.1.attn_qkv.weight", "Q4_K_M", 2, False, Type.Q6_K),
         ("blk.0.attn_norm.weight", "Q8_0", 32, False, Type.F32),
     ],
 )

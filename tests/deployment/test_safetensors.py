@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import time
 from pathlib import Path
@@ -55,6 +56,7 @@ def test_values_come_back_from_each_float_type(tmp_path: Path) -> None:
         {"a": entry([True, 4], 0, 16)},
         {"a": entry([2.0, 2], 0, 16)},
         {"a": entry([4], 0, 16, "PICKLE")},
+        {"a": {"dtype": ["F32"], "shape": [4], "data_offsets": [0, 16]}},
         {"a": {"dtype": "F32"}},
         {"a": [1, 2]},
         b'{"a": 1',
@@ -127,3 +129,15 @@ def test_shards_are_read_together_and_may_not_leave_the_folder(tmp_path: Path) -
     index.write_text(json.dumps({"weight_map": {"a": "../one.safetensors"}}))
     with pytest.raises(ArtifactError, match="leaves the folder"):
         open_folder(tmp_path)
+
+    for wrong in ({"a": 5}, {"a": ["x"]}, ["a"], "a"):
+        index.write_text(json.dumps({"weight_map": wrong}))
+        with pytest.raises(ArtifactError):
+            open_folder(tmp_path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.safetensors")
+
+    with pytest.raises(ArtifactError, match="not a plain file"):
+        read_header(tmp_path / "model.safetensors")

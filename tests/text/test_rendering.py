@@ -1,20 +1,23 @@
 from __future__ import annotations
 
-import gc
+import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
+import psutil
 import pytest
 
 from tunekeeper.core.errors import ArtifactError
-from tunekeeper.text.rendering import SECONDS, render
+from tunekeeper.text.rendering import render
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 USER = [{"role": "user", "content": "hi"}]
+NESTED = "{% for i in 'xxxxxxxxxxxxxxxxxxxx' %}" * 12 + "{% endfor %}" * 12
 
 
 def shown(template: str, messages: list[dict[str, Any]] = USER, **fields: Any) -> str:
@@ -100,24 +103,52 @@ def test_text_that_looks_like_a_template_stays_text() -> None:
     assert "{{7*7}}{% raw %}" in shown(CHATML, [{"role": "user", "content": "{{7*7}}{% raw %}"}])
 
 
-@pytest.mark.parametrize("searched", [True, False])
-def test_time_that_python_itself_spends_searching_for_garbage_is_not_the_templates(searched: bool) -> None:
-    def busy() -> str:
-        if searched:
-            gc.collect()
-        end = time.thread_time() + 1.2 * SECONDS
-        while time.thread_time() < end:
-            continue
-        return "!"
+@pytest.mark.parametrize(
+    ("template", "why"),
+    [
+        (NESTED, "longer than"),
+        ("{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}", "longer than"),
+        ("{% set n = namespace(s='aa') %}{% for i in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}{{ n.s }}", "."),
+        ("{% set n = namespace(s='aa') %}{% for i in range(60) %}{% set n.s = n.s.replace('a', 'aa') %}{% endfor %}", "."),
+        ("{{ messages | tojson(indent=2000000000) }}", "."),
+        ("{{ 'a' | indent(2000000000, true) }}", "."),
+        ("{{ range(100000) | list | string | list | string | list | string | list | string }}", "."),
+        ("{% for a in [1] %}" * 30 + "{% endfor %}" * 30, "nested"),
+        ("{{ " + "(" * 50_000 + "1" + ")" * 50_000 + " }}", "."),
+    ],
+)
+def test_a_template_that_does_too_much_is_stopped_and_the_next_one_is_rendered(template: str, why: str) -> None:
+    with pytest.raises(ArtifactError, match=f"^chat template: .*{why}"):
+        shown(template)
 
-    template = "{{ busy() }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    assert shown(CHATML).startswith("<|im_start|>user")
 
-    if searched:
-        assert shown(template, special={"busy": busy}) == "!hi"
-        return
-    gc.disable()
-    try:
-        with pytest.raises(ArtifactError, match="longer than"):
-            shown(template, special={"busy": busy})
-    finally:
-        gc.enable()
+
+def test_a_process_that_was_ended_between_two_conversations_is_replaced() -> None:
+    shown(CHATML)
+    [first] = renderers()
+    first.kill()
+    first.wait()
+
+    assert shown(CHATML).startswith("<|im_start|>user")
+
+    [second] = renderers()
+    assert second.pid != first.pid
+
+
+def test_threads_and_forks_get_their_own_answers() -> None:
+    def texts(name: str) -> set[str]:
+        return {shown("{{ messages[0].content }}", [{"role": "user", "content": name}]) for _ in range(20)}
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(texts, "abcd")) == [{"a"}, {"b"}, {"c"}, {"d"}]
+    before = renderers()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if texts("forked") == {"forked"} else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert (texts("e"), renderers()) == ({"e"}, before)
+
+
+def renderers() -> list[psutil.Process]:
+    return [each for each in psutil.Process().children() if "tunekeeper.text.sandbox" in each.cmdline()]

@@ -1,4 +1,4 @@
-"""`tunekeeper export`: gguf, parity, ollama, inspect, verify; of a project's versions, or of files from elsewhere."""
+"""`tunekeeper export`: gguf, parity, ollama, vllm, inspect, verify; of a project's versions, or of files from elsewhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunekeeper.cli import exportollama, frame
+from tunekeeper.cli import exportollama, exportvllm, frame
 from tunekeeper.core.errors import NotFound, UserError
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ def _say_parity(found: Parity, json: bool) -> int:
 
 
 app.registered_commands.extend(exportollama.app.registered_commands)
+app.registered_commands.extend(exportvllm.app.registered_commands)
 
 
 @app.command("inspect")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import re2
 from numpy.typing import NDArray
 
 from tunekeeper.core.errors import ArtifactError
@@ -257,13 +258,14 @@ def _matcher(pattern: str) -> Callable[[str], object]:
         raise ArtifactError("adapter_config.json: a pattern of more than 200 characters")
     if re.fullmatch(r"[\w.\\^$]+", pattern):
         return re.compile(rf"(.*\.)?({pattern})$").match
-    # Repetition inside a repetition can run for hours; only simple patterns are believed.
-    if re.search(r"[*+}?][^|]*\)[*+{]", pattern):
-        raise ArtifactError(f"adapter_config.json: pattern {pattern!r} is too complex")
+    # It comes from outside: an engine that takes linear time, whatever the pattern repeats.
+    options = re2.Options()
+    options.log_errors, options.max_mem = False, 1 << 20
     try:
-        return re.compile(rf"(.*\.)?({pattern})$").match
-    except re.error as error:
-        raise ArtifactError(f"adapter_config.json: pattern {pattern!r} ({error})") from error
+        found: Callable[[str], object] = re2.compile(rf"(.*\.)?({pattern})$", options).match
+    except re2.error as error:
+        raise ArtifactError(f"adapter_config.json: pattern {pattern!r} cannot be followed") from error
+    return found
 
 
 def _whole(folder: Path, name: str, key: str, weights: Weights, expected: Mapping[str, tuple[int, ...]]) -> Array:

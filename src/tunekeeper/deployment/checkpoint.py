@@ -21,13 +21,18 @@ FAMILIES = {
     "MistralForCausalLM": "mistral",
     "Qwen2ForCausalLM": "qwen2",
     "Qwen3ForCausalLM": "qwen3",
+    "GemmaForCausalLM": "gemma",
+    "Gemma2ForCausalLM": "gemma2",
+    "Gemma3ForCausalLM": "gemma3",
+    "Phi3ForCausalLM": "phi3",
 }
-ROPES = ("default", "linear", "llama3", "yarn")
+ROPES = ("default", "linear", "llama3", "yarn", "longrope")
 ROPE_KEYS = {
     "default": set(),
     "linear": {"factor"},
     "llama3": {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"},
     "yarn": {"factor", "original_max_position_embeddings"},
+    "longrope": {"factor", "original_max_position_embeddings"},
 }
 _HARMLESS = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
 
@@ -37,7 +42,7 @@ class Shape:
     """The dimensions of a checkpoint."""
 
     family: str
-    """llama, mistral, qwen2 or qwen3."""
+    """A value of `FAMILIES`."""
     vocab: int
     """Rows of the embedding."""
     hidden: int
@@ -59,7 +64,7 @@ class Shape:
     theta: float
     """Base of the rotary embedding."""
     rope: str
-    """default, linear, llama3 or yarn."""
+    """One of `ROPES`."""
     rope_values: dict[str, float]
     """Its parameters."""
     tied: bool
@@ -68,6 +73,17 @@ class Shape:
     """Whether the attention projections have biases."""
     mlp_bias: bool
     """Whether the feed-forward projections have biases."""
+    window: int | None = None
+    """Tokens that every other layer (Gemma 2), or five of six (Gemma 3), looks back at most; None: all layers see everything."""
+    caps: tuple[float | None, float | None] = (None, None)
+    """What attention scores and final logits are softly capped at; None: not."""
+    rope_factors: tuple[float, ...] = ()
+    """Divisors of the rotary frequencies within the original context (longrope); empty for other kinds."""
+
+    @property
+    def gemma(self) -> bool:
+        """Whether norms store their weight less one, as all Gemmas do."""
+        return self.family.startswith("gemma")
 
     @property
     def architecture(self) -> str:
@@ -98,7 +114,9 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     generation = folder / "generation_config.json"
     eos = (read_json(generation) if generation.exists() else {}).get("eos_token_id", config.get("eos_token_id"))
     ids = eos if isinstance(eos, list) else [] if eos is None else [eos]
-    return Checkpoint(folder=folder, shape=shape, weights=weights, eos=tuple(int(id) for id in ids))
+    if not all(type(id) is int for id in ids):
+        raise ArtifactError(f"{folder}: eos_token_id {eos!r} is no number and no list of numbers")
+    return Checkpoint(folder=folder, shape=shape, weights=weights, eos=tuple(ids))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -127,66 +145,141 @@ def shape_of(config: dict[str, Any], folder: Path) -> Shape:
         shape = Shape(
             family=family, vocab=int(config["vocab_size"]), hidden=hidden, inner=int(config["intermediate_size"]),
             layers=int(config["num_hidden_layers"]), heads=heads, kv_heads=int(config.get("num_key_value_heads") or heads),
-            head=int(config.get("head_dim") or hidden // heads), context=context, epsilon=float(config["rms_norm_eps"]),
-            theta=theta, rope=rope, rope_values=values, tied=bool(config.get("tie_word_embeddings", False)),
+            head=int(config.get("head_dim") or (256 if family.startswith("gemma") else hidden // heads)), context=context,
+            epsilon=float(config["rms_norm_eps"]),
+            theta=theta, rope=rope, rope_values=values, tied=bool(config.get("tie_word_embeddings", family.startswith("gemma"))),
             attention_bias=family == "qwen2" or bool(config.get("attention_bias")), mlp_bias=bool(config.get("mlp_bias")),
+            window=int(config["sliding_window"]) if family in PATTERNS else None, caps=_caps(config, family),
+            rope_factors=_factors(config) if rope == "longrope" else (),
         )  # fmt: skip
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        _check_sizes(shape, folder)
+        _refuse_differences(config, shape, folder)
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise ArtifactError(f"{folder / 'config.json'}: {type(error).__name__} at {error}") from error
-    sizes = (shape.vocab, hidden, shape.inner, shape.layers, heads, shape.kv_heads, shape.head, context)
-    if min(sizes) < 1 or max(sizes) > 1 << 31 or heads % shape.kv_heads or shape.head % 2:
-        raise ArtifactError(f"{folder / 'config.json'}: impossible dimensions {sizes}")
-    _refuse_differences(config, shape, folder)
     return shape
 
 
+def _check_sizes(shape: Shape, folder: Path) -> None:
+    sizes = (
+        shape.vocab, shape.hidden, shape.inner, shape.layers, shape.heads, shape.kv_heads, shape.head, shape.context,
+    )  # fmt: skip
+    if min(sizes) < 1 or max(sizes) > 1 << 31 or shape.heads % shape.kv_heads or shape.head % 2:
+        raise ArtifactError(f"{folder / 'config.json'}: impossible dimensions {sizes}")
+
+
 def _family(config: dict[str, Any], folder: Path) -> str:
-    names = config.get("architectures") or ["(none)"]
+    told = config.get("architectures")
+    name = told[0] if isinstance(told, list) and told and isinstance(told[0], str) else "(none)"
     if config.get("auto_map"):
-        raise ArtifactError(
-            f"{folder / 'config.json'}: auto_map, the checkpoint brings its own code", fix="use a checkpoint without custom code"
-        )
+        advice = "use a checkpoint without custom code"
+        if name in FAMILIES:
+            advice = "take auto_map out of a copy: this architecture needs no code"
+        raise ArtifactError(f"{folder / 'config.json'}: auto_map, the checkpoint brings its own code", fix=advice)
     if config.get("quantization_config"):
         raise ArtifactError(
             f"{folder / 'config.json'}: quantization_config, the weights are already quantized",
             fix="use the full-precision checkpoint",
         )
-    if names[0] not in FAMILIES:
+    if name not in FAMILIES:
         known = ", ".join(FAMILIES)
-        raise ArtifactError(f"{folder / 'config.json'}: architecture {names[0]} is not supported; supported: {known}")
-    return FAMILIES[names[0]]
+        raise ArtifactError(f"{folder / 'config.json'}: architecture {name} is not supported; supported: {known}")
+    return FAMILIES[name]
+
+
+def _caps(config: dict[str, Any], family: str) -> tuple[float | None, float | None]:
+    if family not in PATTERNS:
+        return None, None
+    found = [config.get(f"{name}_logit_softcapping") for name in ("attn", "final")]
+    return (None if found[0] is None else float(found[0])), (None if found[1] is None else float(found[1]))
+
+
+def _factors(config: dict[str, Any]) -> tuple[float, ...]:
+    given = config.get("rope_parameters") or config["rope_scaling"]
+    return tuple(float(factor) for factor in given["short_factor"])
 
 
 def _rope(config: dict[str, Any], folder: Path) -> tuple[str, dict[str, float], float]:
     given = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    given = given.get("full_attention", given)  # of Gemma 3, whose sliding layers have one of their own
     kind = given.get("rope_type") or given.get("type") or "default"
     if kind not in ROPES:
         raise ArtifactError(f"{folder / 'config.json'}: RoPE of type {kind!r} is not supported; supported: {', '.join(ROPES)}")
-    extra = sorted(key for key in set(given) - ROPE_KEYS[kind] - _HARMLESS if given[key] is not None)
+    known = ROPE_KEYS[kind] | _HARMLESS | ({"short_factor", "long_factor"} if kind == "longrope" else set())
+    extra = sorted(key for key in set(given) - known if given[key] is not None)
     if kind == "default":
         extra = [key for key in extra if key != "original_max_position_embeddings"]
     if extra or given.get("partial_rotary_factor", config.get("partial_rotary_factor")) not in (None, 1, 1.0):
         raise ArtifactError(f"{folder / 'config.json'}: RoPE settings {extra or ['partial_rotary_factor']} have no place in GGUF")
     values = {key: float(given[key]) for key in ROPE_KEYS[kind] if given.get(key) is not None}
-    if kind == "yarn":
-        values.setdefault("original_max_position_embeddings", float(config["max_position_embeddings"]))
+    if kind in ("yarn", "longrope"):
+        original = config.get("original_max_position_embeddings") or config["max_position_embeddings"]
+        values.setdefault("original_max_position_embeddings", float(original))
     return kind, values, float(given.get("rope_theta") or config.get("rope_theta") or 10000.0)
 
 
 def _refuse_differences(config: dict[str, Any], shape: Shape, folder: Path) -> None:
     where = folder / "config.json"
-    if config.get("hidden_act", "silu") != "silu":
-        raise ArtifactError(f"{where}: hidden_act {config['hidden_act']!r}; llama.cpp computes silu for {shape.family}")
-    if shape.family == "qwen3" and config.get("attention_bias"):
-        raise ArtifactError(f"{where}: attention_bias has no place in llama.cpp's qwen3")
+    act = config.get("hidden_activation") if shape.gemma else config.get("hidden_act", "silu")
+    # The first Gemmas say "gelu" and mean the approximation, as transformers reads it.
+    if act not in ((None, "gelu_pytorch_tanh") if shape.gemma else ("silu",)):
+        wanted = "gelu_pytorch_tanh" if shape.gemma else "silu"
+        raise ArtifactError(f"{where}: hidden_act {act!r}; llama.cpp computes {wanted} for {shape.family}")
+    if shape.gemma:
+        _refuse_gemmas(config, shape, where)
+    if shape.rope == "longrope":
+        _refuse_longrope(shape, where)
+    if shape.family in ("qwen3", "gemma", "gemma2", "gemma3", "phi3") and config.get("attention_bias"):
+        raise ArtifactError(f"{where}: attention_bias has no place in llama.cpp's {shape.family}")
     window = config.get("sliding_window")
     used = (
-        shape.family == "mistral" or config.get("use_sliding_window") or "sliding_attention" in (config.get("layer_types") or ())
+        shape.family in ("mistral", "phi3")
+        or config.get("use_sliding_window")
+        or "sliding_attention" in (config.get("layer_types") or ())
     )
-    if used and window is not None and int(window) < shape.context:
+    if used and shape.family not in PATTERNS and window is not None and int(window) < shape.context:
         raise ArtifactError(
             f"{where}: sliding_window {window} is shorter than the context of {shape.context}; llama.cpp ignores it",
             fix=f"set max_position_embeddings to {window} in a copy of the checkpoint",
+        )
+
+
+PATTERNS = {"gemma2": 2, "gemma3": 6}
+"""Family → every how many layers one sees everything; llama.cpp has it fixed."""
+_LARGEST = {"gemma2": 46, "gemma3": 62}
+"""Layers of the 27B models, whose attention llama.cpp scales by the width of the model and not of a head."""
+
+
+def _refuse_gemmas(config: dict[str, Any], shape: Shape, where: Path) -> None:
+    if not shape.tied and shape.family != "gemma3":
+        raise ArtifactError(f"{where}: an output layer of its own; llama.cpp's {shape.family} uses the embedding")
+    if shape.family not in PATTERNS:
+        return
+    every = PATTERNS[shape.family]
+    kinds = ["full_attention" if (layer + 1) % every == 0 else "sliding_attention" for layer in range(shape.layers)]
+    if (config.get("layer_types") or kinds) != kinds:
+        raise ArtifactError(f"{where}: layer_types; llama.cpp lets one of {every} layers of {shape.family} see everything")
+    scalar = shape.hidden // shape.heads if shape.layers == _LARGEST[shape.family] else shape.head
+    if float(config.get("query_pre_attn_scalar", 256)) != scalar:
+        raise ArtifactError(f"{where}: query_pre_attn_scalar {config.get('query_pre_attn_scalar')}; llama.cpp computes {scalar}")
+    if config.get("use_bidirectional_attention"):
+        raise ArtifactError(f"{where}: use_bidirectional_attention; llama.cpp looks back only")
+    if shape.family == "gemma3":
+        local = (config.get("rope_parameters") or {}).get("sliding_attention", {})
+        theta = local.get("rope_theta") or config.get("rope_local_base_freq") or 10_000.0
+        if float(theta) != 10_000.0 or local.get("rope_type", "default") != "default" or shape.caps != (None, None):
+            raise ArtifactError(
+                f"{where}: sliding layers with other RoPE than base 10000, or capped logits; llama.cpp has neither"
+            )
+
+
+def _refuse_longrope(shape: Shape, where: Path) -> None:
+    original = int(shape.rope_values["original_max_position_embeddings"])
+    if shape.family != "phi3" or len(shape.rope_factors) != shape.head // 2:
+        raise ArtifactError(f"{where}: longrope of {shape.family} with {len(shape.rope_factors)} factors has no place in GGUF")
+    if shape.context > original:
+        raise ArtifactError(
+            f"{where}: longrope changes its factors beyond {original} tokens of a text, llama.cpp for all texts at once",
+            fix=f"set max_position_embeddings to {original} in a copy of the checkpoint",
         )
 
 
@@ -208,10 +301,16 @@ def expected_tensors(shape: Shape) -> dict[str, tuple[int, ...]]:
         "mlp.up_proj": (shape.inner, shape.hidden),
         "mlp.down_proj": (shape.hidden, shape.inner),
     }
+    if shape.family == "phi3":
+        linear = {name: size for name, size in linear.items() if name in ("self_attn.o_proj", "mlp.down_proj")}
+        linear |= {"self_attn.qkv_proj": (query + 2 * key, shape.hidden), "mlp.gate_up_proj": (2 * shape.inner, shape.hidden)}
     for layer in range(shape.layers):
         stem = f"model.layers.{layer}."
         found[stem + "input_layernorm.weight"] = found[stem + "post_attention_layernorm.weight"] = (shape.hidden,)
-        if shape.family == "qwen3":
+        if shape.family in PATTERNS:
+            found[stem + "pre_feedforward_layernorm.weight"] = (shape.hidden,)
+            found[stem + "post_feedforward_layernorm.weight"] = (shape.hidden,)
+        if shape.family in ("qwen3", "gemma3"):
             found[stem + "self_attn.q_norm.weight"] = found[stem + "self_attn.k_norm.weight"] = (shape.head,)
         for name, size in linear.items():
             found[f"{stem}{name}.weight"] = size

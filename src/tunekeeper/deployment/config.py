@@ -10,13 +10,21 @@ from typing import Literal
 class Config:
     """How a version is made servable, and what must hold before it may take traffic."""
 
-    engine: Literal["llamacpp", "ollama", "fake"] = "llamacpp"
+    engine: Literal["llamacpp", "ollama", "vllm", "fake"] = "llamacpp"
     """Model server that loads the artifact. `ollama`: one that runs already, to which versions are pushed; parity and exams run
-    the same file in llama.cpp."""
+    the same file in llama.cpp. `vllm`: one that runs already with this base and takes adapters at run time; exams run an
+    unquantized file in llama.cpp, and parity is measured at the endpoint as well."""
     endpoint: str | None = None
-    """Address of that Ollama, `http://HOST:11434`; null: what OLLAMA_HOST names, else this machine."""
+    """Address of that server, `http://HOST:11434`; null: what OLLAMA_HOST names, else this machine (Ollama's port 11434, vLLM's
+    8000)."""
+    api_key_env: str | None = None
+    """Name of the environment variable that holds the key of a vLLM server (its --api-key); null: it takes none."""
+    adapters: str | None = None
+    """Folder that is shared with a vLLM server, in which adapters are put for it; null: models/adapters of the data directory."""
+    adapters_there: str | None = None
+    """The same folder as the vLLM server names it; null: by the same name."""
     quantization: Literal["f32", "f16", "bf16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M"] = "Q4_K_M"
-    """Type of the served file: Q4_K_M for speed, Q5_K_M for quality."""
+    """Type of the served file: Q4_K_M for speed, Q5_K_M for quality. vLLM serves the base as it is: there a Q type means f16."""
     parallel: int = 4
     """Requests one server answers at once."""
     context: int = 512

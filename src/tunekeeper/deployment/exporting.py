@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from tunekeeper.deployment.compare import plain_kind
 from tunekeeper.deployment.gguf import FLOATS, write_adapter, write_model
 from tunekeeper.deployment.header import read_gguf
 from tunekeeper.deployment.inspect import write_sidecar
-from tunekeeper.deployment.publish import whole_or_absent
+from tunekeeper.deployment.publish import scratch_folder, whole_or_absent
 from tunekeeper.deployment.quantize import KINDS, quantize_file
 
 QUANTIZATIONS = (*FLOATS, *KINDS)
@@ -94,9 +93,8 @@ def write_servable(
     if plain is not None:
         notes = write_model(checkpoint, adapter, plain, "f16", name=name, metadata=metadata).notes
         return quantize_file(plain, out, kind).fallback, notes
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".tunekeeper-export-", dir=out.parent) as scratch:
-        step = Path(scratch) / "plain.gguf"
+    with scratch_folder(out.with_name(f"{out.name}.plain")) as scratch:
+        step = scratch / "plain.gguf"
         # f16 may overflow or lose bf16's range; the quantizer is fed the exact values.
         notes = write_model(checkpoint, adapter, step, "f32", name=name, metadata=metadata).notes
         return quantize_file(step, out, kind).fallback, notes

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tunekeeper.core.errors import ArtifactError
 from tunekeeper.deployment.adapter import Adapter, Part
-from tunekeeper.deployment.checkpoint import Checkpoint, Shape, expected_tensors
+from tunekeeper.deployment.checkpoint import PATTERNS, Checkpoint, Shape, expected_tensors
 from tunekeeper.deployment.publish import whole_or_absent
 from tunekeeper.deployment.tokens import Tokens, tokens_of
 from tunekeeper.text.tokenizers import read_tokenizer
@@ -30,8 +30,13 @@ _BLOCK = {
     "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
     "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm", "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+    "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "self_attn.qkv_proj": "attn_qkv", "mlp.gate_up_proj": "ffn_up",
 }  # fmt: skip
+_FOUR_NORMS = {
+    "post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}  # fmt: skip
+"""Of the families that normalise before and after attention and feed-forward layers."""
 _LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)\.(weight|bias)")
 
 
@@ -45,11 +50,12 @@ class Written:
     """What its server must be told or cannot do."""
 
 
-def gguf_name(name: str) -> str:
-    """llama.cpp's name of a checkpoint's tensor. Raises KeyError for one outside the supported families."""
+def gguf_name(name: str, shape: Shape) -> str:
+    """llama.cpp's name of a tensor of a checkpoint of this shape. Raises KeyError for one outside the supported families."""
     match = _LAYER.fullmatch(name)
     if match:
-        return f"blk.{match[1]}.{_BLOCK[match[2]]}.{match[3]}"
+        names = _BLOCK | _FOUR_NORMS if shape.family in PATTERNS else _BLOCK
+        return f"blk.{match[1]}.{names[match[2]]}.{match[3]}"
     stem, _, kind = name.rpartition(".")
     return f"{_TOP[stem]}.{kind}"
 
@@ -73,18 +79,23 @@ def merged_tensors(checkpoint: Checkpoint, adapter: Adapter | None) -> Iterator[
         def made() -> Array:
             value = weights[source or name]
             merged = value if adapter is None else adapter.apply(name, value)
+            if shape.gemma and name.endswith("norm.weight"):
+                merged = np.asarray(merged, np.float32) + 1
             return np.ascontiguousarray(_ordered(shape, name, np.asarray(merged, np.float32)))
 
         return made
 
     for name, size in expected_tensors(shape).items():
-        yield gguf_name(name), size, make(name)
+        yield gguf_name(name, shape), size, make(name)
     embedding = "model.embed_tokens.weight"
     if shape.tied and adapter is not None and (adapter.touches(embedding) or adapter.touches("lm_head.weight")):
         # The adapter changes one side of tied embeddings only, as PEFT computes it: the file carries both.
         yield "output.weight", (shape.vocab, shape.hidden), make("lm_head.weight", embedding)
     if shape.rope == "llama3":
         yield "rope_freqs.weight", (shape.head // 2,), lambda: llama3_factors(shape)
+    for length in ("long", "short") if shape.rope_factors else ():
+        # Its context is the original one, so that the factors for longer texts are never due.
+        yield f"rope_factors_{length}.weight", (shape.head // 2,), lambda: np.asarray(shape.rope_factors, np.float32)
 
 
 def llama3_factors(shape: Shape) -> Array:
@@ -112,12 +123,18 @@ def write_model(
     with whole_or_absent(path) as part:
         writer = gguf.GGUFWriter(part, checkpoint.shape.architecture)
         try:
-            _describe(writer, checkpoint.shape, kind, name, metadata or {})
+            _describe(writer, checkpoint.shape, kind, _called(name, tokens.stripped), metadata or {})
             _add_tokens(writer, tokens)
             count = write_tensors(writer, [(n, s, _encoder(n, s, kind), m) for n, s, m in merged_tensors(checkpoint, adapter)])
         finally:
             writer.close()
     return Written(tensors=count, notes=tokens.notes)
+
+
+def _called(name: str, stripped: bool) -> str:
+    """general.name: where it says phi-3, llama.cpp expects its special tokens and drops white space after them."""
+    plain = re.sub(r"(?i)phi-?3", "phi_3", name)
+    return f"{plain} phi-3" if stripped else plain
 
 
 Encoder = tuple[gguf.GGMLQuantizationType, int, Callable[[Array], Array]]
@@ -154,7 +171,7 @@ def _encoder(name: str, shape: tuple[int, ...], kind: str) -> Encoder:
 
 def to_half(name: str, value: Array) -> Array:
     """The values in float16. Raises ArtifactError when one is too large for it, which would silently become infinite."""
-    if value.size and float(np.abs(value).max()) > 65504:
+    if value.size and max(float(value.max()), -float(value.min())) > 65504:
         raise ArtifactError(f"tensor {name} has values above 65504, which f16 cannot hold", fix="export with --quant bf16 or f32")
     return value.astype(np.float16)
 
@@ -181,16 +198,29 @@ def _describe(writer: gguf.GGUFWriter, shape: Shape, kind: str, name: str, metad
         writer.add_rope_scaling_factor(shape.rope_values["factor"])
     if shape.rope == "yarn":
         writer.add_rope_scaling_orig_ctx_len(int(shape.rope_values["original_max_position_embeddings"]))
+    if shape.rope == "longrope":
+        writer.add_rope_scaling_orig_ctx_len(shape.context)
+    if shape.window is not None:
+        writer.add_sliding_window(shape.window)
+    attention, final = shape.caps
+    if attention is not None:
+        writer.add_attn_logit_softcapping(attention)
+    if final is not None:
+        writer.add_final_logit_softcapping(final)
     for key, value in metadata.items():
         writer.add_string(f"tunekeeper.{key}", value)
 
 
 def _add_tokens(writer: gguf.GGUFWriter, tokens: Tokens) -> None:
-    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_model(tokens.model)
     writer.add_tokenizer_pre(tokens.pre)
     writer.add_token_list(tokens.texts)
     writer.add_token_types(tokens.types)
-    writer.add_token_merges(tokens.merges)
+    if tokens.scores:
+        writer.add_token_scores(tokens.scores)
+        writer.add_add_space_prefix(tokens.space_prefix)
+    else:
+        writer.add_token_merges(tokens.merges)
     for key, id in tokens.special.items():
         writer.add_uint32(gguf.Keys.Tokenizer.PAD_ID if key == "pad" else f"tokenizer.ggml.{key}_token_id", id)
     writer.add_add_bos_token(tokens.add_bos)
@@ -216,7 +246,7 @@ def write_adapter(
     plan = []
     for weight, part in adapter.parts.items():
         for half, made in _halves(checkpoint.shape, weight, part, alpha):
-            label = f"{gguf_name(weight)}.lora_{half}"
+            label = f"{gguf_name(weight, checkpoint.shape)}.lora_{half}"
             plan.append((label, made.shape, _encoder(label, made.shape, kind), partial(np.ascontiguousarray, made)))
     with whole_or_absent(path) as target:
         writer = gguf.GGUFWriter(target, checkpoint.shape.architecture)

@@ -7,6 +7,7 @@ names, dimensions, types and offsets; padding; the data. llama.cpp has crashed o
 from __future__ import annotations
 
 import math
+import mmap
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, BinaryIO
 import gguf
 
 from tunekeeper.core.errors import ArtifactError
-from tunekeeper.deployment.safetensors import refuse_pickle
+from tunekeeper.deployment.safetensors import refuse_pickle, regular_size
 
 MAX_HEADER = 256 << 20
 MAX_PAIRS = 4096
@@ -23,6 +24,10 @@ MAX_TENSORS = 65_536
 MAX_NAME = 64
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _STRING, _ARRAY = 8, 9
+_LENGTH = struct.Struct("<Q")
+MAX_TEXT = 16 << 20
+MAX_ELEMENTS = 4_000_000
+"""Of all arrays together; the largest vocabularies with their merges have a quarter of that, and readers go through each."""
 _KEPT = 64
 """Elements of an array that are kept; of longer ones only the length is."""
 
@@ -72,6 +77,7 @@ class _Reader:
 
     def __init__(self, path: Path, file: BinaryIO, size: int) -> None:
         self.path, self.file, self.size, self.at = path, file, min(size, MAX_HEADER), 0
+        self.elements = 0
 
     def bad(self, why: str) -> ArtifactError:
         return ArtifactError(f"{self.path}: {why} (byte {self.at})", fix="fetch or export the file again and compare its digest")
@@ -85,12 +91,16 @@ class _Reader:
         self.at += count
         return data
 
+    def skip(self, count: int) -> None:
+        self.at += count
+        self.file.seek(self.at)
+
     def number(self, form: str) -> Any:
         return struct.unpack(form, self.take(struct.calcsize(form)))[0]
 
     def text(self) -> str:
         length = self.number("<Q")
-        if length > self.size - self.at:
+        if length > min(self.size - self.at, MAX_TEXT):
             raise self.bad(f"a text claims {length} bytes: truncated or damaged")
         return self.take(length).decode("utf-8", "replace")
 
@@ -110,17 +120,32 @@ class _Reader:
         width = 8 if kind == _STRING else struct.calcsize(_SCALARS[kind])
         if count > (self.size - self.at) // width:
             raise self.bad(f"an array claims {count} elements: truncated or damaged")
-        if kind != _STRING and count > _KEPT:
-            self.take(count * width)
+        self.elements += count
+        if self.elements > MAX_ELEMENTS:
+            raise self.bad(f"its arrays claim {self.elements} elements, more than any vocabulary has")
+        if count <= _KEPT:
+            return [self.value(kind) for _ in range(count)]
+        if kind != _STRING:
+            self.skip(count * width)
             return count
-        values = [self.value(kind) for _ in range(count)]
-        return values if count <= _KEPT else count
+        return self._texts(count)
+
+    def _texts(self, count: int) -> int:
+        """Pass over that many texts, each of which lies inside the file."""
+        with mmap.mmap(self.file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            at, size, length = self.at, self.size, _LENGTH.unpack_from
+            for _ in range(count):
+                at += 8 + length(data, at)[0] if at <= size - 8 else size
+                if at > size:
+                    raise self.bad("a text of an array ends beyond the file: truncated or damaged")
+        self.skip(at - self.at)
+        return count
 
 
 def read_gguf(path: Path) -> GgufHeader:
     """The header of a GGUF file, checked in bounded time and memory. Raises ArtifactError naming the file and the byte."""
     try:
-        size = path.stat().st_size
+        size = regular_size(path)
         with path.open("rb") as file:
             reader = _Reader(path, file, size)
             return _header(reader, size)

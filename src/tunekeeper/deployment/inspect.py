@@ -11,7 +11,7 @@ from tunekeeper.deployment.adapter import open_adapter
 from tunekeeper.deployment.checkpoint import open_checkpoint, weights_digest
 from tunekeeper.deployment.header import GgufHeader, read_gguf
 from tunekeeper.deployment.publish import whole_or_absent
-from tunekeeper.deployment.safetensors import read_header
+from tunekeeper.deployment.safetensors import read_header, regular_size
 from tunekeeper.text.tokenizers import read_tokenizer
 
 
@@ -30,6 +30,7 @@ def inspect(path: Path, base: Path | None = None) -> dict[str, Any]:
         raise ArtifactError(f"{path}: not an adapter, so it cannot fit a base", fix="leave out --base")
     if path.is_dir():
         return _checkpoint(path)
+    regular_size(path)
     with path.open("rb") as file:
         magic = file.read(4)
     return _gguf(path) if magic == b"GGUF" or path.suffix == ".gguf" else _safetensors(path)
@@ -72,7 +73,8 @@ def _named_shapes(base: Path) -> dict[str, tuple[int, ...]]:
     from tunekeeper.deployment.checkpoint import expected_tensors
     from tunekeeper.deployment.gguf import gguf_name
 
-    return {gguf_name(name): size for name, size in expected_tensors(open_checkpoint(base).shape).items()}
+    shape = open_checkpoint(base).shape
+    return {gguf_name(name, shape): size for name, size in expected_tensors(shape).items()}
 
 
 def _check_gguf_adapter(path: Path, header: GgufHeader, architecture: str, shapes: dict[str, tuple[int, ...]]) -> None:

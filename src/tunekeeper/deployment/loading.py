@@ -55,7 +55,7 @@ def poke_load(ws: Workspace, task: Model, section: Config, cycle: Cycle) -> Answ
         artifact = load_artifact(tx, cycle.records["export"])
         version = load_version(tx, artifact.version)
         gated = _gated(tx, artifact, cycle)
-    slot = _armed(ws, task, section, version, artifact, gated=gated)
+    slot = _armed(ws, task, section, cycle, version, artifact, gated=gated)
     if not isinstance(slot, Slot):
         return slot
     if slot.observed == "failed":
@@ -78,7 +78,7 @@ def poke_load(ws: Workspace, task: Model, section: Config, cycle: Cycle) -> Answ
 
 
 def _armed(
-    ws: Workspace, task: Model, section: Config, version: Version, artifact: Artifact, *, gated: bool
+    ws: Workspace, task: Model, section: Config, cycle: Cycle, version: Version, artifact: Artifact, *, gated: bool
 ) -> Slot | Wait | Stop:
     """The slot that is to hold the artifact, by the way its server gets it."""
     if artifact.hosted is not None:
@@ -87,6 +87,10 @@ def _armed(
         from tunekeeper.deployment.ollamajob import poke_push
 
         return poke_push(ws, task, section, version, artifact, gated=gated)
+    if section.engine == "vllm":
+        from tunekeeper.deployment.vllmjob import poke_vllm
+
+        return poke_vllm(ws, task, section, cycle, version, artifact, gated=gated)
     return arm(ws, section, version, artifact, gated=gated)
 
 

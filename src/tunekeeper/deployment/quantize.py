@@ -101,7 +101,7 @@ def tensor_type(name: str, shape: tuple[int, ...], kind: str, layers: int, tied:
     wanted = KINDS[kind][0]
     if wanted != Type.Q8_0:
         match = re.match(r"blk\.(\d+)\.", name)
-        widened = match is not None and re.search(r"attn_v\.|ffn_down\.", name) and _more_bits(int(match[1]), layers)
+        widened = match is not None and re.search(r"attn_v\.|attn_qkv\.|ffn_down\.", name) and _more_bits(int(match[1]), layers)
         if widened or name == "output.weight" or (name == "token_embd.weight" and tied):
             wanted = Type.Q6_K
     chosen = wanted

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from tunekeeper.core.errors import ArtifactError
 
-MAX_HEADER = 100_000_000
+MAX_HEADER = 16_000_000
 MAX_TENSORS = 200_000
 SIZES = {
     "F64": 8,
@@ -71,7 +72,7 @@ def read_header(path: Path) -> dict[str, Tensor]:
     Raises ArtifactError naming the file and what is wrong; nothing is ever executed or unpickled.
     """
     try:
-        size = path.stat().st_size
+        size = regular_size(path)
         with path.open("rb") as file:
             first = file.read(8)
             length = int.from_bytes(first, "little")
@@ -87,6 +88,14 @@ def read_header(path: Path) -> dict[str, Tensor]:
     except (ValueError, RecursionError) as error:
         raise _bad(path, f"the header is not JSON ({error})") from error
     return _tensors(path, header, 8 + length, size)
+
+
+def regular_size(path: Path) -> int:
+    """Bytes of a plain file. Raises ArtifactError for a pipe or a device, which could be read for ever; OSError for none."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+        raise ArtifactError(f"{path}: not a plain file")
+    return found.st_size
 
 
 def refuse_pickle(path: Path, first: bytes) -> None:
@@ -128,7 +137,12 @@ def _tensor(path: Path, name: str, value: Any, base: int, size: int) -> Tensor:
     except (TypeError, KeyError, ValueError) as error:
         raise _bad(path, f"tensor {name!r} lacks dtype, shape or data_offsets") from error
     numbers = (*shape, start, end)
-    if dtype not in SIZES or len(shape) > 8 or not all(type(n) is int and 0 <= n <= size for n in numbers):
+    if (
+        not isinstance(dtype, str)
+        or dtype not in SIZES
+        or len(shape) > 8
+        or not all(type(n) is int and 0 <= n <= size for n in numbers)
+    ):
         raise _bad(path, f"tensor {name!r} has an impossible type, shape or offset")
     if end - start != math.prod(shape) * SIZES[dtype] or base + end > size:
         raise _bad(path, f"tensor {name!r} claims {math.prod(shape) * SIZES[dtype]} bytes and lies at {start} to {end}")
@@ -148,7 +162,9 @@ def load(path: Path, tensor: Tensor) -> NDArray[Any]:
         return np.zeros(tensor.shape, np.float32)
     raw = np.memmap(path, np.uint8, "r", offset=tensor.start, shape=(tensor.end - tensor.start,))
     if tensor.dtype == "BF16":
-        return (raw.view(np.uint16).astype(np.uint32) << 16).view(np.float32).reshape(tensor.shape)
+        wide = raw.view(np.uint16).astype(np.uint32)
+        wide <<= 16  # in place: a second copy would be the largest thing in memory
+        return wide.view(np.float32).reshape(tensor.shape)
     return raw.view(np.float32 if tensor.dtype == "F32" else np.float16).reshape(tensor.shape)
 
 
@@ -191,8 +207,10 @@ def open_folder(folder: Path) -> Weights:
             raise ArtifactError(f"{folder}: {why}", fix="save the weights as safetensors")
         return Weights([single])
     try:
-        names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        if regular_size(index) > MAX_HEADER:
+            raise ArtifactError(f"{index}: larger than {MAX_HEADER // 1_000_000} MB")
+        names = sorted({str(name) for name in json.loads(index.read_text("utf-8"))["weight_map"].values()})
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise ArtifactError(f"{index}: not an index of shards") from error
     if any("/" in name or name.startswith(".") for name in names):
         raise ArtifactError(f"{index}: a shard's name leaves the folder")

@@ -22,7 +22,11 @@ from tunekeeper.workspace import Workspace
 
 Observed = Literal["absent", "starting", "ready", "failed", "stopped"]
 TELLING_SECONDS = 30.0
-"""How long an Ollama may take to load what a slot asks for before that is left to the first request."""
+"""How long a server of somebody else may take to load what a slot asks for before that is left to later."""
+LORA_PATH = "lora_path"
+"""Option of a vLLM's slot: the adapter's folder as the server names it."""
+TOLD = ("ollama", "vllm")
+"""Engines whose servers run already and are told what to load."""
 COLOURS = ("blue", "green", "next")
 
 
@@ -125,7 +129,7 @@ def observe_slot(
 
 
 def unload(ws: Workspace, slot_id: str, *, by: str = "deployment") -> Slot:
-    """Ask for a slot's server to be ended, or an Ollama to give its memory back; file and record stay (BG-08).
+    """Ask for a slot's server to be ended, or one of somebody else to give its memory back; file and record stay (BG-08).
 
     Raises UserError while a route uses it.
     """
@@ -137,10 +141,10 @@ def unload(ws: Workspace, slot_id: str, *, by: str = "deployment") -> Slot:
             )
         if slot.wanted == "unloaded":
             return slot
-        observed: Observed = "stopped" if slot.engine == "ollama" else slot.observed
+        observed: Observed = "stopped" if slot.engine in TOLD else slot.observed
         saved = save_slot(tx, replace(slot, wanted="unloaded", observed=observed))
     _publish(ws)
-    _tell_ollama(saved)
+    _tell(saved)
     return saved
 
 
@@ -150,22 +154,42 @@ def reload(ws: Workspace, slot_id: str, *, by: str = "deployment") -> Slot:
         slot = load_slot(tx, slot_id)
         if slot.wanted == "loaded" and slot.observed != "failed":
             return slot
-        observed: Observed = "ready" if slot.engine == "ollama" else "absent"
+        observed: Observed = "ready" if slot.engine in TOLD else "absent"
         saved = save_slot(tx, replace(slot, wanted="loaded", observed=observed, reason=None))
     _publish(ws)
-    _tell_ollama(saved)
+    _tell(saved)
     return saved
 
 
-def _tell_ollama(slot: Slot) -> None:
-    """Have an Ollama give a slot's memory back, or load it before the first request does; one that is away does neither."""
-    if slot.engine != "ollama" or slot.endpoint is None or slot.upstream_model is None:
+def _tell(slot: Slot) -> None:
+    """Have a server of somebody else give a slot's memory back, or load it before the first request does; one that is away does
+    neither."""
+    if slot.engine not in TOLD or slot.endpoint is None or slot.upstream_model is None:
         return
+    with contextlib.suppress(OutsideError, ArtifactError):
+        if slot.engine == "vllm":
+            _tell_vllm(slot, slot.endpoint, slot.upstream_model)
+        else:
+            _tell_ollama(slot, slot.endpoint, slot.upstream_model)
+
+
+def _tell_ollama(slot: Slot, endpoint: str, name: str) -> None:
     from tunekeeper.engines.ollama import AT_ONCE, FOREVER, OllamaServer
 
     keep_alive = AT_ONCE if slot.wanted == "unloaded" else FOREVER
-    with contextlib.suppress(OutsideError, ArtifactError):
-        OllamaServer(slot.endpoint, api_key_of(slot)).load(slot.upstream_model, keep_alive, total=TELLING_SECONDS)
+    OllamaServer(endpoint, api_key_of(slot)).load(name, keep_alive, total=TELLING_SECONDS)
+
+
+def _tell_vllm(slot: Slot, endpoint: str, name: str) -> None:
+    from tunekeeper.engines.vllm import VllmServer
+
+    if (path := slot.options.get(LORA_PATH)) is None:
+        return  # the base itself, which stays
+    server = VllmServer(endpoint, api_key_of(slot))
+    if slot.wanted == "unloaded":
+        server.unload(name, total=TELLING_SECONDS)
+    else:
+        server.load(name, str(path), total=TELLING_SECONDS)
 
 
 def declare_slots(ws: Workspace, slots: Sequence[Slot], *, vouched: bool = True) -> list[Slot]:

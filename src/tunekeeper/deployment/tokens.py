@@ -6,10 +6,11 @@ llama.cpp knows byte-level BPE by the name of its split expression; the name is 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tunekeeper.core.errors import ArtifactError
+from tunekeeper.deployment import sentencepiece
 from tunekeeper.text.tokenizers import TokenizerFiles
 
 _LETTERS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
@@ -41,19 +42,29 @@ class Tokens:
     """Chat template."""
     notes: tuple[str, ...]
     """What the server cannot do itself, e.g. Unicode normalisation."""
+    model: str = "gpt2"
+    """llama.cpp's name of the kind: gpt2 (byte-level) or llama (SentencePiece)."""
+    scores: list[float] = field(default_factory=list)
+    """SentencePiece's scores by id, which order merging; empty for byte-level."""
+    space_prefix: bool = False
+    """SentencePiece: whether a text begins with a space."""
+    stripped: bool = False
+    """Whether white space after special tokens is dropped, as Phi-3 does."""
 
 
 def tokens_of(files: TokenizerFiles, vocab: int, ends: tuple[int, ...]) -> Tokens:
     """The GGUF view of a tokenizer for a model of `vocab` rows whose answers end with the ids `ends`. Raises ArtifactError."""
     where = files.folder / "tokenizer.json"
     model = files.tokenizer["model"]
-    if model.get("type") != "BPE" or model.get("byte_fallback"):
+    if model.get("type") != "BPE":
         raise ArtifactError(
-            f"{where}: a {model.get('type')} tokenizer, perhaps with byte fallback; only byte-level BPE can be exported"
+            f"{where}: a {model.get('type')} tokenizer; only BPE, byte-level or of SentencePiece, can be exported"
         )
     for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
         if model.get(key):
             raise ArtifactError(f"{where}: {key} has no place in llama.cpp's BPE")
+    if model.get("byte_fallback"):
+        return _of_sentencepiece(files, vocab, ends)
     pre = pre_tokenizer(files)
     by_id = _by_id(files, vocab)
     _check_merging(files, pre)
@@ -69,6 +80,28 @@ def tokens_of(files: TokenizerFiles, vocab: int, ends: tuple[int, ...]) -> Token
         add_eos=eos,
         template=files.template,
         notes=_notes(files),
+    )
+
+
+def _of_sentencepiece(files: TokenizerFiles, vocab: int, ends: tuple[int, ...]) -> Tokens:
+    found = sentencepiece.read(files, vocab)
+    by_id = _by_id(files, vocab, pieces=True, stripped=found.stripped)
+    bos, eos = _added_around(files)
+    special = _special(files, ends)
+    return Tokens(
+        pre="default",
+        texts=[by_id.get(id, f"[PAD{id}]") for id in range(vocab)],
+        types=found.types,
+        merges=[],
+        special=special if found.unknown is None else special | {"unknown": found.unknown},
+        add_bos=bos,
+        add_eos=eos,
+        template=files.template,
+        notes=(),
+        model="llama",
+        scores=found.scores,
+        space_prefix=found.space_prefix,
+        stripped=found.stripped,
     )
 
 
@@ -103,7 +136,7 @@ def _steps(step: Any) -> Iterator[dict[str, Any]]:
     yield step
 
 
-def _by_id(files: TokenizerFiles, vocab: int) -> dict[int, str]:
+def _by_id(files: TokenizerFiles, vocab: int, *, pieces: bool = False, stripped: bool = False) -> dict[int, str]:
     where = files.folder / "tokenizer.json"
     by_id: dict[int, str] = {}
     for text, id in files.vocabulary.items():
@@ -111,11 +144,17 @@ def _by_id(files: TokenizerFiles, vocab: int) -> dict[int, str]:
             raise ArtifactError(
                 f"{where}: token {text!r} has id {id}, the model has {vocab} rows: tokenizer and weights do not belong together"
             )
+        if id in by_id and pieces and (by_id[id].startswith("<0x") or text.startswith("<0x")):
+            # Another name of a byte's token, as Gemma has for the tabulator.
+            by_id[id] = max(by_id[id], text, key=lambda name: name.startswith("<0x"))
+            continue
         if id in by_id:
             raise ArtifactError(f"{where}: id {id} is both {by_id[id]!r} and {text!r}")
         by_id[id] = text
     for added in files.added:
-        odd = next((key for key in ("lstrip", "rstrip", "single_word") if added.get(key)), None)
+        odd = next(
+            (key for key in ("lstrip", "rstrip", "single_word") if added.get(key) and not (stripped and key == "rstrip")), None
+        )
         if odd:
             raise ArtifactError(f"{where}: token {added.get('content')!r} has {odd}, which llama.cpp does not do")
     return by_id

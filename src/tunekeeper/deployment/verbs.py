@@ -30,7 +30,7 @@ def export_version(
     """
     if hosted.is_hosted(version):
         return hosted.declare(ws, section, version)
-    kind = quantization or section.quantization
+    kind = quantization or file_kind(section)
     known = find_artifact(ws, version, file_engine(section), kind)
     if known is not None:
         return known
@@ -45,8 +45,13 @@ def export_version(
 
 
 def file_engine(section: Config) -> str:
-    """The engine that a section's files are made for: Ollama runs those of llama.cpp."""
-    return "llamacpp" if section.engine == "ollama" else section.engine
+    """The engine that a section's files are made for: Ollama runs those of llama.cpp, and what vLLM serves is examined as one."""
+    return "llamacpp" if section.engine in ("ollama", "vllm") else section.engine
+
+
+def file_kind(section: Config) -> str:
+    """The type of a section's files: what vLLM serves is not quantized, so the file that is examined for it is not either."""
+    return "f16" if section.engine == "vllm" and section.quantization.startswith("Q") else section.quantization
 
 
 def find_artifact(ws: Workspace, version: Version, engine: str, kind: str) -> Artifact | None:
@@ -124,7 +129,7 @@ def base_folder(ws: Workspace, version: Version) -> Path:
 
 
 def _job_input(ws: Workspace, section: Config, version: Version, kind: str) -> dict[str, Any]:
-    transcript, own = _transcript(ws, version)
+    transcript, own = transcript_of(ws, version)
     return {
         "base": str(base_folder(ws, version)),
         "base_digest": version.base_digest,
@@ -153,7 +158,7 @@ def _adapter(ws: Workspace, digest: str) -> Path:
     return ws.blobs.checkout_folder(digest, ws.path("work", f"adapter-{digest[7:31]}"))
 
 
-def _transcript(ws: Workspace, version: Version) -> tuple[str | None, bool]:
+def transcript_of(ws: Workspace, version: Version) -> tuple[str | None, bool]:
     """The reference transcript to compare with, and whether its answers are this version's own.
 
     A version that nobody trained borrows the prompts of one with the same tokenizer and template; its answers do not count.

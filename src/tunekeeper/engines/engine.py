@@ -19,7 +19,7 @@ ENGINES = Registry(
         "fake": "tunekeeper.engines.fake:Fake",
         "openai": "tunekeeper.engines.remote:OpenAI",
         "ollama": "tunekeeper.engines.ollama:Ollama",
-        "vllm": "tunekeeper.engines.remote:VLLM",
+        "vllm": "tunekeeper.engines.vllm:VLLM",
     },
 )
 

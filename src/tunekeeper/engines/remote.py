@@ -1,4 +1,4 @@
-"""Model servers that somebody else runs: any OpenAI-compatible endpoint, vLLM."""
+"""Model servers that somebody else runs and that are only asked: any OpenAI-compatible endpoint."""
 
 from __future__ import annotations
 
@@ -27,12 +27,3 @@ class OpenAI:
 
     def probe(self, endpoint: str, api_key: str | None = None) -> Capabilities:
         return Capabilities(models=listed_models(base_of(endpoint), api_key), logprobs=self.logprobs, adapters=self.adapters)
-
-
-class VLLM(OpenAI):
-    """vLLM: an adapter is a model name of its own (`/v1/load_lora_adapter`), never reloaded under the same name."""
-
-    adapters = True
-
-    def health_path(self) -> str:
-        return "/health"

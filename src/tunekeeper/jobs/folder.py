@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+MARK = "TUNEKEEPER_JOB"
+"""Variable that a job's processes inherit: its id, which is its folder's name."""
 _TAIL = 65536
 
 
@@ -126,14 +128,30 @@ def signal_named(path: Path, number: int) -> bool:
 
 
 def end_group(folder: Path) -> None:
-    """Kill whatever an attempt left running. Its group is found by its members, since its leader may be gone already."""
-    named = read_json(folder / "child.json")
-    if named is None:
-        return
+    """Kill whatever an attempt left running: what is in its group, and by the mark in its environment what left that."""
+    mark = f"\0{MARK}={folder.name}\0".encode()
+    named = read_json(folder / "child.json") or {"pid": 0, "session": 0}
     for entry in os.listdir("/proc"):
         fields = _stat(int(entry)) if entry.isdigit() else []
-        if fields and (int(fields[2]), int(fields[3])) == (named["pid"], named["session"]):
+        if fields and ((int(fields[2]), int(fields[3])) == (named["pid"], named["session"]) or mark in _environment(entry)):
             _send(int(entry), signal.SIGKILL)
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes that `pid` started or adopted, and theirs."""
+    parents = {int(entry): fields[1] for entry in os.listdir("/proc") if entry.isdigit() and (fields := _stat(int(entry)))}
+    found, more = [], [pid]
+    while more:
+        more = [child for child, parent in parents.items() if int(parent) in more]
+        found += more
+    return found
+
+
+def _environment(entry: str) -> bytes:
+    try:
+        return b"\0" + Path(f"/proc/{entry}/environ").read_bytes()
+    except OSError:
+        return b""
 
 
 def _send(pid: int, number: int) -> bool:

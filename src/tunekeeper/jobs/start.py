@@ -57,4 +57,4 @@ def environment(row: JobRow, config: Config, ours: Mapping[str, str]) -> dict[st
     threads = row.input.get("threads")
     count = str(threads if isinstance(threads, int) and threads > 0 else config.threads)
     fixed = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
-    return {**passed, "PYTHONPATH": os.pathsep.join(paths), **dict.fromkeys(_THREADS, count), **fixed}
+    return {**passed, "PYTHONPATH": os.pathsep.join(paths), **dict.fromkeys(_THREADS, count), **fixed, folders.MARK: row.id}

@@ -7,6 +7,7 @@ its row says that it was cancelled.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import selectors
@@ -20,9 +21,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO
 
-from tunekeeper.jobs.folder import Exit, process, read_json, write_json
+from tunekeeper.jobs.folder import Exit, descendants, process, read_json, write_json
 
 _PIECE = 1 << 16
+_ADOPT_ORPHANS = 36
+_PATIENCE = 10.0
+"""Seconds for what was killed to be gone; only a process that waits for a broken disk takes longer."""
 EXPENDABLE = 500
 """The kernel's mark of what to end first where memory runs out, of at most 1000; others have 0."""
 
@@ -33,6 +37,8 @@ class Told(BaseException):
 
 def main(folder: Path) -> int:
     """Run one attempt to its end. Returns 0 when `exit.json` was written."""
+    # What leaves the child's group and loses its parent becomes ours, so that it can be found and ended with the rest.
+    ctypes.CDLL(None, use_errno=True).prctl(_ADOPT_ORPHANS, 1, 0, 0, 0)
     write_json(folder / "wrapper.json", process(os.getpid()))
     signal.signal(signal.SIGTERM, _told)
     task = read_json(folder / "task.json") or {}
@@ -122,7 +128,8 @@ def _copy(source: int, log: BinaryIO, kept: int, limit: int) -> tuple[int, bool]
 
 
 def _end(child: subprocess.Popen[bytes], grace: float) -> None:
-    """End the whole group: a child still at work is asked first; grandchildren of one that has ended are killed."""
+    """End the whole group: a child still at work is asked first; grandchildren of one that has ended are killed, and so is what
+    left the group."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with suppress(ProcessLookupError):
         if child.poll() is None:
@@ -131,6 +138,15 @@ def _end(child: subprocess.Popen[bytes], grace: float) -> None:
                 child.wait(grace)
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
+    patience = time.monotonic() + _PATIENCE
+    while (left := descendants(os.getpid())) and time.monotonic() < patience:
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG) != (0, 0):
+                pass
+        time.sleep(0.005)
 
 
 if __name__ == "__main__":

@@ -86,6 +86,7 @@ def up(project: Path, *, say: Say, flags: Mapping[str, Any] | None = None) -> in
 
 def _up(project: Path, config: ProjectConfig, say: Say, spares: Nursery) -> int:
     from tunekeeper.config import environment
+    from tunekeeper.deployment.vllmkeeper import Keeper
     from tunekeeper.gateway.options import options_of
     from tunekeeper.processes.converge import Converge
     from tunekeeper.processes.door import Door
@@ -106,6 +107,7 @@ def _up(project: Path, config: ProjectConfig, say: Say, spares: Nursery) -> int:
         if config.worker.enabled:
             supervisor.ensure(_worker_plan(ws, project, config))
         supervisor.chores += [(0.5, heartbeat(ws.root)), (0.5, models.reconcile), (0.5, Converge(ws.root))]
+        supervisor.chores.append((5.0, Keeper(ws, environ)))
         door.say_ready()
         return supervisor.run()
 

@@ -1,31 +1,35 @@
-"""Chat templates: messages to the exact text a model was trained on, as transformers renders it, in a bounded sandbox.
+"""Chat templates: messages to the exact text a model was trained on, as transformers renders it.
 
-A template comes with a checkpoint, so it is a program from outside: it sees no attribute of Python, cannot import, and is
-stopped when it writes or loops too much.
+A template comes with a checkpoint, so it is a program from outside. It never runs in this process: `sandbox` runs it in a child
+that can reach nothing, which is kept for the next conversation, and ended and replaced when a template does too much.
 """
 
 from __future__ import annotations
 
-import gc
+import atexit
 import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from tunekeeper.core.errors import ArtifactError
-
-if TYPE_CHECKING:
-    import jinja2
+from tunekeeper.text.sandbox import READING, SECONDS
 
 MAX_TEMPLATE = 256 << 10
+"""Characters."""
 MAX_OUTPUT = 64 << 10
-"""Bytes a template may write beyond what its messages hold."""
-MAX_STEPS = 100_000
-SECONDS = 0.25
-"""Of this thread's processor: a busy machine stops no template that is in order."""
-_PADDING = ("format", "format_map", "center", "ljust", "rjust", "zfill", "expandtabs")
+"""Characters a template may write beyond what its messages hold."""
+PATIENCE = 60.0
+"""Real seconds for one answer on a machine that stands still; what a template may take is counted by its own process."""
+_PASSED = ("PATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
 
 
 def render(
@@ -41,156 +45,124 @@ def render(
 
     Raises ArtifactError when the template is broken, refuses the messages, or does more than a template should.
     """
-    from jinja2 import TemplateError
-
     if len(template) > MAX_TEMPLATE:
         raise ArtifactError(f"chat template of {len(template)} characters; {MAX_TEMPLATE} are allowed")
-    variables = {**(special or {}), "messages": [dict(m) for m in messages], "tools": list(tools) if tools else None}
-    room = MAX_OUTPUT + 4 * len(json.dumps([variables["messages"], variables["tools"]], default=str))
+    variables = {**(special or {}), "add_generation_prompt": add_generation_prompt}
+    asked = {"template": template, "variables": variables, "now": now().isoformat()}
     try:
-        compiled = _compiled(template)
-        pieces = compiled.generate(
-            **variables,
-            add_generation_prompt=add_generation_prompt,
-            range=_Range(),
-            strftime_now=lambda form: now().strftime(form),
-        )
-        return _joined(pieces, room)
-    except (
-        TemplateError,
-        ArithmeticError,
-        LookupError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        RecursionError,
-        MemoryError,
-    ) as error:
-        raise ArtifactError(f"chat template: {' '.join(str(error).split())[:200] or type(error).__name__}") from error
+        said = _JSON.encode({"messages": messages, "tools": list(tools) if tools else None})
+        line = f'{{"said":{said},"asked":{_JSON.encode(asked)},"room":{MAX_OUTPUT + 4 * len(said)}}}\n'.encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ArtifactError(f"chat template: its messages are no JSON values ({error})") from error
+    answer = _CHILD.ask(line)
+    if "text" not in answer:
+        raise ArtifactError(f"chat template: {answer['error']}")
+    return answer["text"]
 
 
-def _joined(pieces: Iterator[str], room: int) -> str:
-    deadline = _Deadline()
-    written: list[str] = []
-    size = 0
-    for piece in pieces:
-        size += len(piece)
-        if size > room:
-            raise ArtifactError(f"chat template wrote more than {room} characters and was stopped")
-        if deadline.passed():
-            raise ArtifactError(f"chat template ran longer than {SECONDS} s and was stopped")
-        written.append(piece)
-    return "".join(written)
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, Sequence) else str(value)
 
 
-class _Deadline:
-    """`SECONDS` of this thread, from now on. Python's search for garbage, which in a large process takes as long and may fall
-    upon whoever is at work, gives them anew, a few times at most."""
+_JSON = json.JSONEncoder(default=_plain)
+
+
+class _Child:
+    """The process that renders, begun when it is first needed. One conversation at a time; a fork of ours begins its own."""
 
     def __init__(self) -> None:
-        self._until = time.thread_time() + SECONDS
-        self._searches = _searches()
-        self._excuses = 3
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
 
-    def passed(self) -> bool:
-        """Whether they are over."""
-        if time.thread_time() <= self._until:
-            return False
-        searches = _searches()
-        if searches == self._searches or not self._excuses:
-            return True
-        self._until, self._searches, self._excuses = time.thread_time() + SECONDS, searches, self._excuses - 1
-        return False
+    def ask(self, line: bytes) -> dict[str, str]:
+        """What it says to one request: `{text}` or `{error}`."""
+        with self._lock:
+            if self._process is None or self._process.poll() is not None:
+                self._end()
+                self._process = _begin()
+            try:
+                told = _exchange(self._process, line)
+            except BaseException:
+                self._end()  # an answer that was not waited for must not become the next one's
+                raise
+            if told is None:
+                return {"error": _how_it_ended(self._end())}
+            answer: dict[str, str] = json.loads(told)
+            return answer
 
+    def _end(self) -> int:
+        """End the process; its exit status, 0 where there was none."""
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.close()
+        process.stdout.close()
+        try:
+            return process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
 
-def _searches() -> int:
-    """How often this process went through all of its objects."""
-    return int(gc.get_stats()[-1]["collections"])
+    def close(self) -> None:
+        """End it because this process ends."""
+        with self._lock:
+            self._end()
 
-
-class _Range:
-    """`range` for one rendering: all of its loops share one allowance of steps and of time."""
-
-    def __init__(self) -> None:
-        self.left = MAX_STEPS
-        self.deadline = _Deadline()
-
-    def __call__(self, *bounds: int) -> range:
-        asked = range(*bounds)
-        self.left -= len(asked)
-        if self.left < 0 or self.deadline.passed():
-            raise ArtifactError("chat template loops too long and was stopped")
-        return asked
-
-
-@lru_cache(maxsize=32)
-def _compiled(template: str) -> jinja2.Template:
-    return _environment().from_string(template)
-
-
-@lru_cache(maxsize=1)
-def _environment() -> jinja2.Environment:
-    from jinja2.exceptions import SecurityError, TemplateError
-    from jinja2.ext import Extension, loopcontrols
-    from jinja2.nodes import CallBlock
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    class Generation(Extension):
-        """`{% generation %}…{% endgeneration %}` marks answers for training; here its content is simply rendered."""
-
-        tags = {"generation"}
-
-        def parse(self, parser: Any) -> CallBlock:
-            line = next(parser.stream).lineno
-            body = parser.parse_statements(["name:endgeneration"], drop_needle=True)
-            block = CallBlock(self.call_method("_content"), [], [], body)
-            block.set_lineno(line)
-            return block
-
-        def _content(self, caller: Callable[[], str]) -> str:
-            return caller()
-
-    class Sandbox(ImmutableSandboxedEnvironment):
-        """The sandbox transformers uses, which in addition lets no operator make something huge."""
-
-        intercepted_binops = frozenset(["*", "**", "%"])
-
-        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-            small = (int, float)
-            if operator == "%" and isinstance(left, str):
-                raise SecurityError("string formatting is not allowed")
-            if operator in ("*", "**") and not (isinstance(left, small) and isinstance(right, small) and abs(right) <= 1 << 20):
-                raise SecurityError("only small numbers may be multiplied")
-            if operator == "**" and (abs(right) > 64 or abs(left) > 1 << 64):
-                raise SecurityError("only small powers are allowed")
-            return super().call_binop(context, operator, left, right)
-
-        def wrap_str_format(self, value: Any) -> None:
-            """No `str.format`, not even a safe one: a width of a billion is a billion characters."""
-
-        def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-            return attr not in _PADDING and bool(super().is_safe_attribute(obj, attr, value))
-
-    def raise_exception(message: str) -> None:
-        raise TemplateError(message)
-
-    def tojson(
-        value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
-    ) -> str:
-        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-    environment = Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
-    environment.filters["tojson"] = tojson
-    for name in ("format", "center", "wordwrap", "pprint", "batch", "slice"):
-        environment.filters[name] = _no_filter(name)
-    environment.globals["raise_exception"] = raise_exception
-    environment.globals.pop("lipsum", None)
-    environment.globals.pop("cycler", None)
-    return environment
+    def forget(self) -> None:
+        """In a fork: the process is the parent's; our copies of its pipes would keep it alive."""
+        self._lock = threading.Lock()
+        process, self._process = self._process, None
+        if process is not None and process.stdin is not None and process.stdout is not None:
+            process.returncode = 0
+            process.stdin.close()
+            process.stdout.close()
 
 
-def _no_filter(name: str) -> Callable[..., str]:
-    def refused(*_: Any, **__: Any) -> str:
-        raise ArtifactError(f"chat template uses the filter {name!r}, which is not allowed")
+def _begin() -> subprocess.Popen[bytes]:
+    source = str(Path(__file__).resolve().parents[2])
+    return subprocess.Popen(
+        [sys.executable, "-P", "-s", "-m", "tunekeeper.text.sandbox"],
+        env={name: os.environ[name] for name in _PASSED if name in os.environ} | {"PYTHONPATH": source},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        bufsize=0,
+        start_new_session=True,  # an interrupt typed at the terminal is for us
+    )
 
-    return refused
+
+def _exchange(process: subprocess.Popen[bytes], line: bytes) -> bytes | None:
+    """Send a line, receive a line; None when the process ended or kept silent."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    end = time.monotonic() + PATIENCE
+    try:
+        rest = memoryview(line)
+        while rest:
+            rest = rest[process.stdin.write(rest) or 0 :]
+    except BrokenPipeError:
+        return None
+    pieces: list[bytes] = []
+    while not pieces or not pieces[-1].endswith(b"\n"):
+        if not select.select([process.stdout], [], [], max(0.0, end - time.monotonic()))[0]:
+            return None
+        piece = process.stdout.read(1 << 16)
+        if not piece:
+            return None
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _how_it_ended(status: int) -> str:
+    if status == -signal.SIGPROF:
+        return f"it ran longer than {SECONDS} s, or took longer than {READING} s to read, and was stopped"
+    return f"its process ended with status {status}"
+
+
+_CHILD = _Child()
+atexit.register(_CHILD.close)
+os.register_at_fork(after_in_child=_CHILD.forget)

@@ -1,0 +1,145 @@
+"""A SentencePiece tokenizer as tokenizer.json has it, as llama.cpp's scores; refused where the two would merge differently.
+
+transformers merges the pair that stands first in a list, llama.cpp the pair whose result has the highest score. They do the
+same when every pair that could be merged is in the list, and the pairs of one result stand together in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tunekeeper.core.errors import ArtifactError
+from tunekeeper.text.tokenizers import TokenizerFiles
+
+_SPACE = "\u2581"
+_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6
+_NEVER_STRIPS = ("<unk>", "<s>", "<|endoftext|>")
+"""Tokens after which llama.cpp keeps white space even where it strips it after the others."""
+_INSTEAD = "serve it with vLLM, which uses the same tokenizer as training"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pieces:
+    """What GGUF needs to know of a SentencePiece vocabulary."""
+
+    types: list[int]
+    """GGUF token types by id."""
+    scores: list[float]
+    """Higher is merged first."""
+    unknown: int | None
+    """Id for what has no token; None where there is none."""
+    space_prefix: bool
+    """Whether a text, also one after a special token, begins with a space."""
+    stripped: bool
+    """Whether white space after special tokens is dropped."""
+
+
+def read(files: TokenizerFiles, vocab: int) -> Pieces:
+    """The pieces of a BPE tokenizer with byte fallback, for a model of `vocab` rows. Raises ArtifactError where llama.cpp would
+    make other tokens of a text."""
+    where, model = files.folder / "tokenizer.json", files.tokenizer["model"]
+    table = {str(text): int(id) for text, id in (model.get("vocab") or {}).items()}
+    kinds = {int(added["id"]): _CONTROL if added.get("special") else _USER_DEFINED for added in files.added}
+    unknown = table.get(str(model.get("unk_token")))
+    octets = {table.get(f"<0x{octet:02X}>") for octet in range(256)}
+    if None in octets:
+        raise ArtifactError(f"{where}: byte fallback without a token for each of the 256 bytes")
+    types = [_UNUSED] * vocab
+    for id in (id for id in table.values() if 0 <= id < vocab):
+        types[id] = _NORMAL
+    for octet in octets:
+        types[octet or 0] = _BYTE
+    for id, kind in kinds.items():
+        if 0 <= id < vocab:
+            types[id] = kind
+    if unknown is not None:
+        types[unknown] = _UNKNOWN
+    return Pieces(
+        types=types,
+        scores=_scores(files, vocab),
+        unknown=unknown,
+        space_prefix=_space_prefix(files),
+        stripped=_stripped(files),
+    )
+
+
+def _scores(files: TokenizerFiles, vocab: int) -> list[float]:
+    """Minus the place of each token's pairs in the list of merges; single characters are never merged into."""
+    where, table = files.folder / "tokenizer.json", files.vocabulary
+    scores = [0.0] * vocab
+    pairs: set[tuple[str, str]] = set()
+    made: set[str] = {text for text in table if len(text) == 1}
+    last = ""
+    for merge in files.tokenizer["model"].get("merges") or ():
+        left, right = merge.split(" ", 1) if isinstance(merge, str) else merge
+        text = left + right
+        if text != last and text in made:
+            raise ArtifactError(
+                f"{where}: the merges into {text!r} do not stand together, llama.cpp knows one rank", fix=_INSTEAD
+            )
+        if not 0 <= table.get(text, -1) < vocab:
+            raise ArtifactError(f"{where}: {left!r} and {right!r} are merged into a token that the model does not have")
+        last = text
+        pairs.add((left, right))
+        made.add(text)
+        scores[table[text]] = -float(len(pairs))
+    for text in table:
+        for at in range(1, len(text)):
+            pair = (text[:at], text[at:])
+            if pair not in pairs and pair[0] in made and pair[1] in made:
+                raise ArtifactError(
+                    f"{where}: {pair[0]!r} and {pair[1]!r} are not merged, llama.cpp would merge them", fix=_INSTEAD
+                )
+    return scores
+
+
+def _space_prefix(files: TokenizerFiles) -> bool:
+    """Whether a space is put before each text, from the normaliser or the pre-tokenizer."""
+    where, tokenizer = files.folder / "tokenizer.json", files.tokenizer
+    normalizer, splitter = tokenizer.get("normalizer"), tokenizer.get("pre_tokenizer")
+    steps = [normalizer] if normalizer else []
+    if normalizer and normalizer.get("type") == "Sequence":
+        steps = list(normalizer.get("normalizers") or ())
+    kinds = [_step(step) for step in steps]
+    if kinds in (["space"], ["prefix", "space"]) and (splitter is None or _on_spaces(splitter)):
+        return "prefix" in kinds
+    if not kinds and splitter and splitter.get("type") == "Metaspace" and splitter.get("replacement") == _SPACE:
+        scheme = splitter.get("prepend_scheme", "always")
+        if splitter.get("split") is False and scheme in ("always", "never"):
+            return bool(scheme == "always")
+    raise ArtifactError(
+        f"{where}: normalizer {[step.get('type') for step in steps]} and pre-tokenizer {(splitter or {}).get('type')} put spaces "
+        "where llama.cpp does not",
+        fix=_INSTEAD,
+    )
+
+
+def _step(step: Mapping[str, Any]) -> str:
+    if step.get("type") == "Prepend" and step.get("prepend") == _SPACE:
+        return "prefix"
+    if step.get("type") == "Replace" and step.get("content") == _SPACE and (step.get("pattern") or {}).get("String") == " ":
+        return "space"
+    return "other"
+
+
+def _on_spaces(splitter: Mapping[str, Any]) -> bool:
+    """Whether it splits at spaces only, of which normalising has left none."""
+    return splitter.get("type") == "Split" and (splitter.get("pattern") or {}).get("String") == " "
+
+
+def _stripped(files: TokenizerFiles) -> bool:
+    """Whether white space is dropped after special tokens: after all but three, as llama.cpp does for Phi-3, or after none."""
+    where = files.folder / "tokenizer.json"
+    strips = {added["content"] for added in files.added if added.get("rstrip")}
+    if not strips:
+        return False
+    absent = [token for token in (*_NEVER_STRIPS, "</s>") if token not in files.vocabulary]
+    if absent:
+        raise ArtifactError(f"{where}: rstrip without a token {absent[0]}, which llama.cpp expects with it", fix=_INSTEAD)
+    wanted = {added["content"] for added in files.added if added["content"] not in _NEVER_STRIPS}
+    if strips != wanted:
+        odd = sorted(strips ^ wanted)[0]
+        raise ArtifactError(f"{where}: token {odd!r} has rstrip where llama.cpp would do otherwise", fix=_INSTEAD)
+    return True
