@@ -5,9 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import gguf
 import pytest
 
-from tunekeeper.core.errors import ArtifactError, TunekeeperError, UserError
+from tunekeeper.core.errors import ArtifactError, TunekeeperError
 from tunekeeper.deployment.exporting import check_quantization, export_folder
 from tunekeeper.deployment.header import read_gguf
 
@@ -45,8 +46,27 @@ def test_a_gguf_file_is_quantized_but_never_twice(made: Path, tmp_path: Path) ->
     with pytest.raises(ArtifactError, match="already quantized"):
         export_folder(tmp_path / "b.gguf", None, "Q8_0", tmp_path / "c.gguf")
     assert export_folder(tmp_path / "f16.gguf", None, "f16", tmp_path / "d.gguf").bytes == (tmp_path / "f16.gguf").stat().st_size
-    with pytest.raises(UserError, match="it cannot become f32"):
-        export_folder(tmp_path / "f16.gguf", None, "f32", tmp_path / "c.gguf")
+
+
+@pytest.mark.parametrize("kind", ["f32", "f16", "bf16"])
+def test_a_file_that_is_not_quantized_becomes_any_other_such(made: Path, tmp_path: Path, kind: str) -> None:
+    for have in ("f32", "f16", "bf16"):
+        export_folder(made / "wide" / "base", None, have, tmp_path / f"{have}.gguf")
+    straight = (tmp_path / f"{kind}.gguf").read_bytes()
+
+    export_folder(tmp_path / "f32.gguf", None, kind, tmp_path / "from-f32.gguf")
+    assert _tensors(tmp_path / "from-f32.gguf") == _tensors(tmp_path / f"{kind}.gguf"), "as from the checkpoint"
+    assert len((tmp_path / "from-f32.gguf").read_bytes()) == len(straight)
+    for have in ("f16", "bf16"):
+        export_folder(tmp_path / f"{have}.gguf", None, "f32", tmp_path / "wide.gguf")
+        export_folder(tmp_path / "wide.gguf", None, have, tmp_path / "back.gguf")
+        assert _tensors(tmp_path / "back.gguf") == _tensors(tmp_path / f"{have}.gguf"), "nothing is lost by widening"
+    export_folder(tmp_path / "bf16.gguf", None, "f16", tmp_path / "half.gguf")
+    assert {kind for _, kind, _ in _tensors(tmp_path / "half.gguf")} <= {"F32", "F16"}
+
+
+def _tensors(path: Path) -> list[tuple[str, str, bytes]]:
+    return [(tensor.name, tensor.tensor_type.name, tensor.data.tobytes()) for tensor in gguf.GGUFReader(path).tensors]
 
 
 @pytest.mark.parametrize(

@@ -109,9 +109,7 @@ def _from_gguf(source: Path, kind: str, out: Path) -> tuple[str, ...]:
         raise ArtifactError(
             f"{source}: already quantized; quantizing again loses twice", fix="start from an f16, bf16 or f32 file"
         )
-    if kind in FLOATS:
-        if have != kind:
-            raise UserError(f"{source} is {have}; it cannot become {kind} without its checkpoint", fix=f"write --quant {have}")
+    if kind == have:
         with whole_or_absent(out) as part:
             shutil.copyfile(source, part)
         return ()

@@ -27,6 +27,8 @@ from tunekeeper.deployment.publish import whole_or_absent
 Array = NDArray[Any]
 KINDS = {"Q8_0": (Type.Q8_0, 7), "Q4_K_M": (Type.Q4_K, 15), "Q5_K_M": (Type.Q5_K, 17), "Q6_K": (Type.Q6_K, 18)}
 """Name → main tensor type and llama.cpp's file type number."""
+PLAIN = {"f32": (Type.F32, 0), "f16": (Type.F16, 1), "bf16": (Type.BF16, 32)}
+"""The same of kinds that are not quantized."""
 _SMALLER = {Type.Q4_K: Type.Q5_0, Type.Q5_K: Type.Q5_1, Type.Q6_K: Type.Q8_0}
 
 
@@ -98,6 +100,8 @@ def tensor_type(name: str, shape: tuple[int, ...], kind: str, layers: int, tied:
     """
     if len(shape) < 2 or "_norm" in name or not name.endswith(".weight") or name.startswith("rope_freqs"):
         return Type.F32, False
+    if kind in PLAIN:
+        return PLAIN[kind][0], False
     wanted = KINDS[kind][0]
     if wanted != Type.Q8_0:
         match = re.match(r"blk\.(\d+)\.", name)
@@ -123,13 +127,17 @@ def encoder(name: str, shape: tuple[int, ...], kind: Type) -> Encoder:
         return kind, 4 * count, lambda value: value
     if kind == Type.F16:
         return kind, 2 * count, lambda value: to_half(name, value)
+    if kind == Type.BF16:
+        return kind, 2 * count, lambda value: gguf.quants.quantize(value, kind)
     block, size = gguf.GGML_QUANT_SIZES[kind]
     quantize = kernel()
     return kind, count // block * size, lambda value: quantize(value, kind)
 
 
 def quantize_file(source: Path, target: Path, kind: str) -> Quantized:
-    """Quantize a GGUF file of f32, f16 or bf16 to a `kind` of `KINDS`; whole or not at all. Raises ArtifactError."""
+    """Make a GGUF file of f32, f16 or bf16 one of a `kind` of `KINDS` or `PLAIN`; whole or not at all.
+
+    Raises ArtifactError, also for a value that the kind cannot hold."""
     reader = open_model(source)
     architecture = str(reader.fields["general.architecture"].contents())
     layers = int(reader.fields[f"{architecture}.block_count"].contents())
@@ -147,7 +155,7 @@ def quantize_file(source: Path, target: Path, kind: str) -> Quantized:
     with whole_or_absent(target) as part:
         writer = gguf.GGUFWriter(part, architecture)
         try:
-            _copy_fields(reader, writer, KINDS[kind][1])
+            _copy_fields(reader, writer, (KINDS | PLAIN)[kind][1])
             write_tensors(writer, plan)
         finally:
             writer.close()

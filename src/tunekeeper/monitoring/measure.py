@@ -10,8 +10,9 @@ from typing import Any
 
 from tunekeeper.core.nouns.data import ReviewItem
 from tunekeeper.core.nouns.serving import Feedback, Inference
+from tunekeeper.monitoring.tally import Share, Spread, Words
 from tunekeeper.scoring.formats import check
-from tunekeeper.stats.drift import js_distance, split_threshold
+from tunekeeper.stats.drift import split_threshold
 from tunekeeper.stats.intervals import wilson
 from tunekeeper.text.vocabulary import words
 
@@ -19,8 +20,6 @@ LENGTH_EDGES = (0, 5, 10, 15, 20, 30, 40, 60, 80, 120, 200, 400, 10**9)
 VOCABULARY_SIZE = 5_000
 LEARNED_SIZE = 50_000
 SAMPLES_KEPT = 20
-RECURS = 3
-"""Requests of one window that must share an unknown word before it is a new term."""
 COMPLAINTS = ("thumb", "escalation", "outcome", "score", "edit", "cap", "tag", "incident")
 """Why an item is in the review queue, where somebody pointed at it rather than chance."""
 
@@ -44,6 +43,18 @@ class Number:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Said:
+    """What was said about requests, by their ids."""
+
+    edited: frozenset[str]
+    """Those whose answer somebody put right."""
+    down: frozenset[str]
+    """Those with a thumb down."""
+    reviews: Mapping[str, Sequence[ReviewItem]]
+    """Request → its judged review items."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Window:
     """What happened between two moments."""
 
@@ -55,28 +66,77 @@ class Window:
     """Judged review items of these requests."""
 
 
+class Tally:
+    """The numbers of requests that are added one by one; the requests themselves are not kept."""
+
+    def __init__(self, features: Mapping[str, Any] | None = None) -> None:
+        """`features`: the baseline's distributions; without them drift is not measured."""
+        self._served = self._answered = 0
+        self._failed, self._edited, self._down, self._ill_formed = (Share(SAMPLES_KEPT) for _ in range(4))
+        self._latency, self._confidence = Spread(SAMPLES_KEPT), Spread(SAMPLES_KEPT)
+        self._words = Words(features) if features is not None else None
+        self._reviews: list[ReviewItem] = []
+
+    def add(self, inference: Inference, said: Said, *, well_formed: bool) -> None:
+        """One request. `well_formed`: of its answer, where it has one (`is_well_formed`)."""
+        self._reviews += said.reviews.get(inference.request_id, ())
+        if inference.status in ("cancelled", "interrupted"):
+            return
+        self._served += 1
+        if self._words is not None:
+            self._words.add(inference.question)
+        if inference.status != "ok":
+            self._failed.add(inference.request_id)
+            return
+        self._answered += 1
+        if inference.request_id in said.edited:
+            self._edited.add(inference.request_id)
+        if inference.request_id in said.down:
+            self._down.add(inference.request_id)
+        if not well_formed:
+            self._ill_formed.add(inference.request_id)
+        if inference.latency_ms is not None:
+            self._latency.add(inference.latency_ms, inference.request_id)
+        if inference.confidence is not None:
+            self._confidence.add(inference.confidence, inference.request_id)
+
+    def numbers(self) -> tuple[Number, ...]:
+        """Every number of what was added."""
+        result = [
+            Number(name="requests", value=float(self._served), n=self._served),
+            _share("error_rate", self._failed, self._served),
+            _share("edit_rate", self._edited, self._answered),
+            _share("thumbs_down_rate", self._down, self._answered),
+            _compliance(self._ill_formed, self._answered),
+            accuracy(self._reviews),
+            Number(name="latency_p95", value=self._latency.at(0.95), n=len(self._latency.values)),
+            _confidence(self._confidence),
+        ]
+        if self._words is not None:
+            result += [_vocabulary(self._words), _input(self._words)]
+        return tuple(result)
+
+
 def numbers(window: Window, format_spec: Mapping[str, Any], features: Mapping[str, Any] | None) -> tuple[Number, ...]:
-    """Every number of a window. `features`: the baseline's distributions; without them drift is not measured."""
-    served = [each for each in window.inferences if each.status not in ("cancelled", "interrupted")]
-    edited = {each.request_id for each in window.feedback if each.kind in ("edit", "correction")}
-    down = {each.request_id for each in window.feedback if each.kind == "thumb" and each.value == "down"}
-    failed = [each for each in served if each.status != "ok"]
-    ill_formed = [each for each in served if each.status == "ok" and not _well_formed(each, format_spec)]
-    answered = [each for each in served if each.status == "ok"]
-    result = [
-        Number(name="requests", value=float(len(served)), n=len(served)),
-        _share("error_rate", failed, len(served)),
-        _share("edit_rate", [each for each in answered if each.request_id in edited], len(answered)),
-        _share("thumbs_down_rate", [each for each in answered if each.request_id in down], len(answered)),
-        _compliance(ill_formed, len(answered)),
-        accuracy(window.reviews),
-        _p95([each.latency_ms for each in answered if each.latency_ms is not None]),
-        confidence(answered),
-    ]
-    if features is not None:
-        texts = [each.question for each in served]
-        result += [vocabulary_drift(texts, features), input_drift(texts, features)]
-    return tuple(result)
+    """Every number of a window. `features`: as of `Tally`."""
+    tally, said = Tally(features), said_of(window.feedback, window.reviews)
+    for each in window.inferences:
+        tally.add(each, said, well_formed=is_well_formed(each, format_spec))
+    return tally.numbers()
+
+
+def said_of(feedback: Iterable[Feedback], reviews: Iterable[ReviewItem]) -> Said:
+    """Statements and judged review items, by request."""
+    edited, down = set(), set()
+    for each in feedback:
+        if each.kind in ("edit", "correction"):
+            edited.add(each.request_id)
+        elif each.kind == "thumb" and each.value == "down":
+            down.add(each.request_id)
+    by_request: dict[str, list[ReviewItem]] = {}
+    for item in reviews:
+        by_request.setdefault(item.request_id, []).append(item)
+    return Said(edited=frozenset(edited), down=frozenset(down), reviews=by_request)
 
 
 def accuracy(reviews: Sequence[ReviewItem]) -> Number:
@@ -97,48 +157,49 @@ def accuracy(reviews: Sequence[ReviewItem]) -> Number:
     return Number(name="accuracy", value=share, low=low, high=high, n=len(judged), detail={"requests": bad})
 
 
-def confidence(answered: Sequence[Inference]) -> Number:
+def _confidence(known: Spread) -> Number:
     """Mean token probability, 0 to 1, of the answers whose model server gave it, with the interval of a mean (MON-04)."""
-    known = sorted((each.confidence, each.request_id) for each in answered if each.confidence is not None)
-    if not known:
+    n = len(known.values)
+    if not n:
         return Number(name="confidence", value=None)
-    values = [value for value, _ in known]
-    mean = math.fsum(values) / len(values)
-    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / max(1, len(values) - 1))
-    half = 1.96 * spread / math.sqrt(len(values))
-    detail = {"requests": [id for _, id in known[:SAMPLES_KEPT]]}
-    low, high = (max(0.0, mean - half), min(1.0, mean + half)) if len(values) > 1 else (None, None)
-    return Number(name="confidence", value=mean, low=low, high=high, n=len(values), detail=detail)
+    mean, half = known.mean()
+    low, high = (max(0.0, mean - half), min(1.0, mean + half)) if n > 1 else (None, None)
+    return Number(name="confidence", value=mean, low=low, high=high, n=n, detail={"requests": known.lowest})
 
 
-def vocabulary_drift(texts: Sequence[str], features: Mapping[str, Any]) -> Number:
+def vocabulary_drift(texts: Iterable[str], features: Mapping[str, Any]) -> Number:
     """Share of requests that hold a new term, and which terms (DRIFT-06).
 
     A new term is a word that neither the training data nor day one knew and that at least `RECURS` requests of the window share:
     names and typing errors come once, a renamed product comes again. Words with digits are left out.
     """
-    known = {*features.get("vocabulary", {}), *features.get("learned", ())}
-    if not texts or not known:
-        return Number(name="vocabulary_drift", value=None)
-    unknown = [{word for word in words(text) if word.isalpha() and word not in known} for text in texts]
-    counts = Counter(word for found in unknown for word in found)
-    terms = {word for word, n in counts.items() if n >= RECURS}
-    holding = sum(bool(found & terms) for found in unknown)
-    low, high = wilson(holding, len(texts))
-    top = [word for word, _ in counts.most_common(SAMPLES_KEPT) if word in terms]
-    return Number(
-        name="vocabulary_drift", value=holding / len(texts), low=low, high=high, n=len(texts), detail={"new_words": top}
-    )
+    return _vocabulary(_words_of(texts, features))
 
 
-def input_drift(texts: Sequence[str], features: Mapping[str, Any]) -> Number:
+def input_drift(texts: Iterable[str], features: Mapping[str, Any]) -> Number:
     """Jensen-Shannon distance (0 to 1) between the window's words and day one's, over the baseline's most frequent words."""
-    reference: Mapping[str, int] = features.get("vocabulary", {})
-    if not texts or not reference:
-        return Number(name="input_drift", value=None)
-    frequent = sorted(reference, key=lambda word: (-reference[word], word))[:200]
-    counts = Counter(word for text in texts for word in words(text) if word.isalpha())
-    return Number(name="input_drift", value=js_distance(_table(reference, frequent), _table(counts, frequent)), n=len(texts))
+    return _input(_words_of(texts, features))
+
+
+def _words_of(texts: Iterable[str], features: Mapping[str, Any]) -> Words:
+    made = Words(features)
+    for text in texts:
+        made.add(text)
+    return made
+
+
+def _vocabulary(seen: Words) -> Number:
+    if not seen.requests or not seen.known:
+        return Number(name="vocabulary_drift", value=None)
+    holding, new = seen.terms(SAMPLES_KEPT)
+    low, high = wilson(holding, seen.requests)
+    value = holding / seen.requests
+    return Number(name="vocabulary_drift", value=value, low=low, high=high, n=seen.requests, detail={"new_words": new})
+
+
+def _input(seen: Words) -> Number:
+    distance = seen.distance()
+    return Number(name="input_drift", value=distance, n=0 if distance is None else seen.requests)
 
 
 def features_of(inferences: Sequence[Inference], learned: Iterable[str] = ()) -> dict[str, Any]:
@@ -173,43 +234,26 @@ def noise_of(inferences: Sequence[Inference], features: Mapping[str, Any]) -> di
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _table(counts: Mapping[str, int], frequent: Sequence[str]) -> dict[str, float]:
-    inside = {word: float(counts.get(word, 0)) for word in frequent}
-    return {**inside, "": float(sum(counts.values())) - sum(inside.values())}
-
-
-def _well_formed(inference: Inference, spec: Mapping[str, Any]) -> bool:
+def is_well_formed(inference: Inference, spec: Mapping[str, Any]) -> bool:
+    """Whether the answer has the model's format; True where none was kept, or where it was not answered."""
+    if inference.status != "ok" or inference.response is None:
+        return True
     text = inference.answer
-    return inference.response is None or (text is not None and check(text, dict(spec))[0])
+    return text is not None and check(text, dict(spec))[0]
 
 
-def _share(name: str, hits: Sequence[Inference], n: int) -> Number:
+def _share(name: str, share: Share, n: int) -> Number:
     if not n:
         return Number(name=name, value=None)
-    low, high = wilson(len(hits), n)
-    return Number(
-        name=name,
-        value=len(hits) / n,
-        low=low,
-        high=high,
-        n=n,
-        detail={"requests": [each.request_id for each in hits[:SAMPLES_KEPT]]},
-    )
+    low, high = wilson(share.hits, n)
+    return Number(name=name, value=share.hits / n, low=low, high=high, n=n, detail={"requests": share.samples})
 
 
-def _compliance(ill_formed: Sequence[Inference], n: int) -> Number:
+def _compliance(ill_formed: Share, n: int) -> Number:
     if not n:
         return Number(name="format", value=None)
-    low, high = wilson(n - len(ill_formed), n)
-    detail = {"requests": [each.request_id for each in ill_formed[:SAMPLES_KEPT]]}
-    return Number(name="format", value=1 - len(ill_formed) / n, low=low, high=high, n=n, detail=detail)
-
-
-def _p95(values: list[float]) -> Number:
-    if not values:
-        return Number(name="latency_p95", value=None)
-    ordered = sorted(values)
-    return Number(name="latency_p95", value=ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))], n=len(ordered))
+    low, high = wilson(n - ill_formed.hits, n)
+    return Number(name="format", value=1 - ill_formed.hits / n, low=low, high=high, n=n, detail={"requests": ill_formed.samples})
 
 
 def _length_bin(length: int) -> int:

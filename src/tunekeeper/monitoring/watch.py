@@ -12,7 +12,7 @@ from tunekeeper.core.nouns.monitoring import Alert, Baseline, Signal, Trigger
 from tunekeeper.monitoring.baseline import ensure_baseline
 from tunekeeper.monitoring.config import Config
 from tunekeeper.monitoring.flags import mark
-from tunekeeper.monitoring.measure import Number, Window, numbers
+from tunekeeper.monitoring.measure import Number, Tally, is_well_formed, said_of
 from tunekeeper.monitoring.rules import Finding, look, reason_to_retrain, rules_of
 from tunekeeper.notify import queue
 from tunekeeper.store.database import Lease, Read, Write
@@ -41,10 +41,8 @@ def watch(
     since = max(
         until - timedelta(hours=config.window_hours), baseline.since if baseline is not None else datetime.min.replace(tzinfo=UTC)
     )
-    window = _window(ws, model, since, until)
-    measured = {"": numbers(window, format_spec, baseline.features if baseline is not None else None)}
-    for name in config.segments:
-        measured.update(_by_segment(window, name, format_spec))
+    features = baseline.features if baseline is not None else None
+    measured = _measure(ws, model, (since, until), config.segments, format_spec, features)
     with ws.state.write(by=MACHINE, lease=lease) as tx:
         if _measured(tx, model, until):
             return ()
@@ -77,27 +75,29 @@ def _id(model: str, name: str, segment: str, until: datetime) -> str:
     return f"{model}/{name}/{segment}/{until.isoformat()}"
 
 
-def _window(ws: Workspace, model: str, since: datetime, until: datetime) -> Window:
-    inferences = ws.log.find(model=model, since=since, until=until)
-    ids = {each.request_id for each in inferences}
-    feedback = [each for each in ws.log.feedback(since=since) if each.request_id in ids]
+def _measure(
+    ws: Workspace,
+    model: str,
+    span: tuple[datetime, datetime],
+    segments: Sequence[str],
+    format_spec: Mapping[str, Any],
+    features: Mapping[str, Any] | None,
+) -> dict[str, tuple[Number, ...]]:
+    """The numbers of a window: of all its requests, and of each segment `name=value`. A request is read once, counted, let go."""
+    since, until = span
+    feedback = ws.log.feedback(since=since)
     with ws.state.read() as tx:
-        reviews = [each for each in find_reviews(tx, model=model, state="done") if each.request_id in ids]
-    return Window(inferences=inferences, feedback=feedback, reviews=reviews)
-
-
-def _by_segment(window: Window, name: str, format_spec: Mapping[str, Any]) -> dict[str, tuple[Number, ...]]:
-    values = sorted({each.segments[name] for each in window.inferences if name in each.segments})
-    result = {}
-    for value in values:
-        inside = [each for each in window.inferences if each.segments.get(name) == value]
-        ids = {each.request_id for each in inside}
-        part = Window(
-            inferences=inside,
-            feedback=[each for each in window.feedback if each.request_id in ids],
-            reviews=[each for each in window.reviews if each.request_id in ids],
-        )
-        result[f"{name}={value}"] = numbers(part, format_spec, None)
+        said = said_of(feedback, find_reviews(tx, model=model, state="done"))
+    everything, parts = Tally(features), {name: dict[str, Tally]() for name in segments}
+    for each in ws.log.each(model=model, since=since, until=until, purpose=("user",)):
+        good = is_well_formed(each, format_spec)
+        everything.add(each, said, well_formed=good)
+        for name, tallies in parts.items():
+            if name in each.segments:
+                tallies.setdefault(each.segments[name], Tally()).add(each, said, well_formed=good)
+    result = {"": everything.numbers()}
+    for name, tallies in parts.items():
+        result |= {f"{name}={value}": tallies[value].numbers() for value in sorted(tallies)}
     return result
 
 

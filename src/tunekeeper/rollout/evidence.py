@@ -87,10 +87,10 @@ def read(ws: Workspace, rollout: Rollout, format_spec: Mapping[str, Any]) -> tup
     since = rollout.started_at
     if since is None:
         return [], {}
-    inferences = ws.log.find(model=rollout.model, since=since, rollout=rollout.id)
     edits: dict[str, list[Feedback]] = {}
     for item in ws.log.feedback(since=since, kind=("edit", "correction")):
         edits.setdefault(item.request_id, []).append(item)
+    inferences = ws.log.each(model=rollout.model, since=since, rollout=rollout.id, purpose=("user",))
     judged = [judge(each, edits.get(each.request_id, ()), rollout, format_spec) for each in inferences]
     return [each for each in judged if each is not None], edits
 

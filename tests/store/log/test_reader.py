@@ -122,6 +122,9 @@ def test_find_filters_sorts_and_limits(root: Path, clock: ManualClock, record: R
     assert versions(version="v7") == ["v7"]
     assert versions(request_ids=[i.request_id for i in log.find(version="v8")]) == ["v8"]
     assert [i.version for i in log.each(model="a")] == ["v0", "v2", "v4", "v6", "v8", "v10"]
+    assert [i.version for i in log.each(model="a", most=1)] == ["v0", "v2", "v4", "v6", "v8", "v10"]
+    assert [i.version for i in log.each(purpose=("user",), most=2)] == versions()
+    assert [i.version for i in log.each(rollout="rol_1", since=start)] == ["v10", "v11"]
     assert log.find(bodies=False)[0].request is None
     spool.close()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +82,21 @@ def test_only_what_is_on_the_list_can_be_grouped_by(name: str) -> None:
     with pytest.raises(UserError, match="cannot be grouped"):
         windows.group_key(name, 0)
     assert windows.group_key("segment:" + name, 3) == "segments[$segment3]"
+
+
+def test_portions_put_quiet_hours_together_divide_busy_ones_and_leave_no_moment_out() -> None:
+    start = datetime(2026, 1, 5, tzinfo=UTC)
+    counts = [3, 4, 5, 60, 0, 9, 1]
+    hours = [(start + timedelta(hours=n), count) for n, count in enumerate(counts)]
+    spans = windows.portions(hours, None, None, 10)
+    assert (spans[0][0], spans[-1][1]) == (None, None)
+    assert all(one[1] == other[0] for one, other in pairwise(spans)), "they join"
+    edges = [(low or start - timedelta(1), high or start + timedelta(9)) for low, high in spans]
+    assert all(low < high for low, high in edges)
+    requests = [at + timedelta(hours=1) * (k + 0.5) / count for at, count in hours for k in range(count)]
+    assert max(sum(low <= at < high for at in requests) for low, high in edges) <= 20
+    assert len(spans) <= 12
+    assert windows.portions([], start, None, 10) == [(start, None)]
+    inside = windows.portions(hours, start + timedelta(hours=3.5), start + timedelta(hours=3.9), 10)
+    assert (inside[0][0], inside[-1][1]) == (start + timedelta(hours=3.5), start + timedelta(hours=3.9))
+    assert 2 <= len(inside) <= 4

@@ -4,7 +4,7 @@ JSON text. Timestamps are UTC without a zone, which DuckDB reads without its tim
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from itertools import accumulate, chain
@@ -173,11 +173,18 @@ def values_of(row: dict[str, Any], types: dict[str, Any]) -> dict[str, Any]:
 def _loaded(value: Any, hint: Any) -> Any:
     if isinstance(value, datetime):
         return value.replace(tzinfo=UTC)
-    if is_json(hint):
-        return msgspec.json.decode(value) if hint is Any else msgspec.json.decode(value, type=hint)
-    if _kind(hint) == dict[str, str]:
-        return dict(value)
+    load = _loader(hint)
+    if load is not None:
+        return load(value)
     return tuple(value) if isinstance(value, list) else value
+
+
+@cache
+def _loader(hint: Any) -> Callable[[Any], Any] | None:
+    """What makes a stored value of type `hint`; None where it is stored as it is. Asked for every value of every row."""
+    if is_json(hint):
+        return msgspec.json.Decoder(hint).decode
+    return dict if _kind(hint) == dict[str, str] else None
 
 
 def hour_of(stamp: datetime) -> str:

@@ -14,13 +14,14 @@ from tunekeeper.core.nouns.serving import Feedback, Inference
 from tunekeeper.store.log import columns, partitions
 from tunekeeper.store.log.query import Filter, Reader
 from tunekeeper.store.log.records import METRIC_TYPES, inference
-from tunekeeper.store.log.windows import WindowRow
+from tunekeeper.store.log.windows import WindowRow, portions
 
 if TYPE_CHECKING:
     from tunekeeper.store.log.tail import Hot
 
 Bodies = tuple[bytes | None, bytes | None]
 _BATCH = 500
+_PORTION = 10_000
 
 
 class Log:
@@ -67,13 +68,22 @@ class Log:
         return self._inferences(table.to_pylist(), hot, bodies)
 
     def each(
-        self, *, model: str | None = None, since: datetime | None = None, until: datetime | None = None
+        self,
+        *,
+        model: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        rollout: str | None = None,
+        purpose: tuple[str, ...] | None = None,
+        most: int = _PORTION,
     ) -> Iterator[Inference]:
-        """Every inference of every purpose, oldest first, hour by hour, so that memory holds one hour at most."""
-        for hour in self._hours(model, since, until):
-            low = hour if since is None else max(hour, since)
-            high = hour + timedelta(hours=1) if until is None else min(hour + timedelta(hours=1), until)
-            yield from self.find(model=model, since=low, until=high, purpose=None)
+        """Every inference that matches everything given, of every purpose unless some are given, oldest first. Memory holds about
+        `most` of them at once, however many there are and however they lie in time."""
+        wanted = Filter(model=model, since=since, until=until, rollout=rollout, purpose=purpose)
+        counted = self._reader.window(wanted, ("hour",))
+        hours = [(datetime.fromisoformat(f"{row.key['hour']}:00").replace(tzinfo=UTC), row.requests) for row in counted]
+        for low, high in portions(hours, since, until, most):
+            yield from self.find(model=model, since=low, until=high, rollout=rollout, purpose=purpose)
 
     def load(self, request_id: str) -> Inference:
         """One inference. Raises NotFound."""
@@ -173,12 +183,6 @@ class Log:
             table, _ = self._reader.rows(Filter(request_ids=tuple(request_ids[start : start + _BATCH])))
             found.update(table["request_id"].to_pylist())
         return found
-
-    def _hours(self, model: str | None, since: datetime | None, until: datetime | None) -> list[datetime]:
-        hours = {folder.parent.name for folder in partitions.folders(self.root, "metrics", since, until, model)}
-        hours |= {stamp.isoformat()[:13] for stamp in self._reader.tail.read().metrics["timestamp"].to_pylist()}
-        moments = [datetime.fromisoformat(f"{hour}:00").replace(tzinfo=UTC) for hour in sorted(hours)]
-        return [m for m in moments if (since is None or m + timedelta(hours=1) > since) and (until is None or m < until)]
 
     def _rows_of(self, request_id: str) -> tuple[list[dict[str, Any]], Hot]:
         try:

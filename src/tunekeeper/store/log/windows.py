@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from tunekeeper.core.errors import UserError
@@ -150,6 +150,24 @@ class Question:
     def _grouped(self) -> str:
         names = ", ".join("key" + str(place) for place in range(len(self.by)))
         return " GROUP BY " + names + " ORDER BY " + names if names else ""
+
+
+def portions(
+    hours: Sequence[tuple[datetime, int]], since: datetime | None, until: datetime | None, most: int
+) -> list[tuple[datetime | None, datetime | None]]:
+    """Spans one after the other, together `[since, until)`, of about `most` requests each: quiet hours are put together, a busy
+    one is divided. `hours`: when each began and its requests, oldest first."""
+    edges: list[datetime] = []
+    held = 0
+    for hour, count in hours:
+        if held and held + count > most:
+            edges.append(hour)
+            held = 0
+        pieces = max(1, -(-count // most))
+        edges += [hour + timedelta(hours=1) * number / pieces for number in range(1, pieces)]
+        held += count if pieces == 1 else count // pieces
+    inside = [edge for edge in edges if (since is None or edge > since) and (until is None or edge < until)]
+    return list(zip([since, *inside], [*inside, until], strict=True))
 
 
 def rows(counted: pa.Table, later: pa.Table | None, by: Sequence[str]) -> list[WindowRow]:
