@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,15 @@ def test_replay_takes_no_more_old_rows_than_there_are_and_zero_takes_none() -> N
 def test_without_any_new_row_everything_is_learned_again() -> None:
     old = [row("a"), row("b")]
     assert select(old, old, 1.0, seed=0) == (old, 2)
+
+
+def test_a_row_with_several_rejected_answers_is_a_comparison_for_each(tmp_path: Path) -> None:
+    said = {"role": "assistant", "content": "good"}
+    more = [{"answer": "worse", "from": "x"}, {"answer": "bad", "from": "y"}, {"answer": "good", "from": "z"}]
+    value = {"messages": [{"role": "user", "content": "q"}, said], "metadata": {"rejected": "bad", "rejected_more": more}}
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps(value) + "\n")
+    [row] = read_rows(file)
+    assert [each.rejected for each in row.compared] == ["bad", "worse"]
+    assert [each.other.messages[-1]["content"] for each in row.compared] == ["bad", "worse"]
+    assert replace(row, rejected=None, further=()).compared == []

@@ -218,10 +218,10 @@ def _setup(model: Any, tokenizer: Any, rows: list[Row], held: list[Row], recipe:
 
 
 def _of_objective(rows: list[Row], recipe: Recipe, *, needed: bool = True) -> list[Row]:
-    """The rows that say something to the objective: all of them, or for preferences those with a rejected answer."""
+    """The rows that say something to the objective: all of them, or for preferences one for each rejected answer."""
     if recipe.objective != "dpo":
         return rows
-    found = [row for row in rows if row.rejected is not None]
+    found = [each for row in rows for each in row.compared]
     if not found and needed:
         raise DataError(
             f"none of {len(rows)} rows has a rejected answer to learn a preference from",

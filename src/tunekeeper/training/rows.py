@@ -29,6 +29,8 @@ class Row:
     """Chance of being used in an epoch, 0 to 1."""
     rejected: str | None = None
     """The answer that the last one was preferred over; None where nobody compared."""
+    further: tuple[str, ...] = ()
+    """Other answers that it was preferred over as well."""
 
     @property
     def key(self) -> str:
@@ -38,7 +40,14 @@ class Row:
     @property
     def other(self) -> Row:
         """The same conversation with the rejected answer at its end."""
-        return replace(self, messages=(*self.messages[:-1], {"role": "assistant", "content": self.rejected}), rejected=None)
+        said = {"role": "assistant", "content": self.rejected}
+        return replace(self, messages=(*self.messages[:-1], said), rejected=None, further=())
+
+    @property
+    def compared(self) -> list[Row]:
+        """The same conversation once for each answer that its last one was preferred over."""
+        answers = () if self.rejected is None else (self.rejected, *self.further)
+        return [replace(self, rejected=answer, further=()) for answer in answers]
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -114,12 +123,14 @@ def _row(line: str, where: str, number: int) -> Row:
     weight = value.get("weight", 1.0)
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= 1:
         raise DataError(f"{where}: weight must be from 0 to 1, not {weight!r}")
+    rejected = _rejected(value, messages, where)
     return Row(
         id=_id(value, number),
         messages=tuple(messages),
         tools=tuple(value.get("tools") or ()),
         weight=float(weight),
-        rejected=_rejected(value, messages, where),
+        rejected=rejected[0] if rejected else None,
+        further=tuple(rejected[1:]),
     )
 
 
@@ -139,14 +150,16 @@ def _flat(value: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _rejected(value: dict[str, Any], messages: list[dict[str, Any]], where: str) -> str | None:
+def _rejected(value: dict[str, Any], messages: list[dict[str, Any]], where: str) -> list[str]:
+    """The answers that the last one was preferred over, each once."""
     metadata = value.get("metadata")
-    found = metadata.get("rejected") if isinstance(metadata, dict) else None
-    if found is None:
-        return None
-    if not isinstance(found, str) or messages[-1]["role"] != "assistant":
+    if not isinstance(metadata, dict) or metadata.get("rejected") is None:
+        return []
+    more = metadata.get("rejected_more")
+    found = [metadata["rejected"], *(each.get("answer") for each in more or () if isinstance(each, dict))]
+    if not all(isinstance(answer, str) for answer in found) or messages[-1]["role"] != "assistant":
         raise DataError(f"{where}: metadata.rejected must be the text of another answer to the last question")
-    return None if found == messages[-1].get("content") else found
+    return list(dict.fromkeys(answer for answer in found if answer != messages[-1].get("content")))
 
 
 def _id(value: dict[str, Any], number: int) -> str:

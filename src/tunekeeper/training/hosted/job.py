@@ -167,7 +167,7 @@ def _file(path: Path, rows: list[Row], input: dict[str, Any], terms: Terms) -> P
 
 def _of_objective(rows: list[Row], objective: str, *, needed: bool = True) -> list[Row]:
     """The rows that say something to the objective; rows of weight 0 are drawn nowhere."""
-    found = [row for row in rows if row.weight > 0 and (objective == "sft" or row.rejected is not None)]
+    found = [each for row in rows if row.weight > 0 for each in ([row] if objective == "sft" else row.compared)]
     if not found and needed:
         what = "has a rejected answer to learn a preference from" if objective == "dpo" else "has a weight above 0"
         raise DataError(f"none of {len(rows)} rows {what}")
