@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from tunekeeper.core.errors import ArtifactError
 from tunekeeper.training import loading
 from tunekeeper.training.base import read_base
 from tunekeeper.training.recipe import from_json
@@ -37,3 +39,19 @@ def test_the_seed_alone_says_how_an_adapter_starts() -> None:
     assert first == start(1)
     assert first != start(2)
     assert 0.0 in first  # the half that keeps the answers as they were
+
+
+@pytest.mark.real
+def test_a_template_without_an_end_is_stopped_before_transformers_renders_it(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    folder = Path(shutil.copytree(BASE, tmp_path / "base"))
+    said = [{"role": "user", "content": "Hi"}]
+    good = loading.codec_of(AutoTokenizer.from_pretrained(folder, local_files_only=True))
+    assert "Hi" in good.render(said, [], True)
+    (folder / "chat_template.jinja").write_text(
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% endfor %}"
+    )
+    endless = loading.codec_of(AutoTokenizer.from_pretrained(folder, local_files_only=True))
+    with pytest.raises(ArtifactError, match="was stopped"):
+        endless.render(said, [], True)

@@ -98,9 +98,14 @@ def chosen_dtype(wanted: str, *, gpu: bool, cpuinfo: Path = Path("/proc/cpuinfo"
 
 
 def codec_of(tokenizer: Any) -> Codec:
-    """Rendering and tokenizing by transformers itself, the yardstick of every server."""
+    """Rendering and tokenizing by transformers itself, the yardstick of every server. A template is a program from outside: it is
+    tried beforehand where it can reach nothing and has an end. Raises ArtifactError when it fails there."""
+    from tunekeeper.training import previewing
+
+    tried = previewing.codec_of(Path(tokenizer.name_or_path)).render
 
     def render(messages: list[dict[str, Any]], tools: list[dict[str, Any]], prompt: bool) -> str:
+        tried(messages, tools, prompt)
         text = tokenizer.apply_chat_template(messages, tools=tools or None, add_generation_prompt=prompt, tokenize=False)
         return str(text)
 
