@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,8 @@ def test_a_server_that_began_anew_gets_its_adapters_again(ws: Workspace, tmp_pat
             keeper()
             return double.adapters == held
 
+        assert held
+        assert not double.adapters
         until(back)
 
 
@@ -113,8 +116,10 @@ def test_what_was_unloaded_while_the_server_was_away_is_taken_away_later(ws: Wor
         assert slot_of(ws, slot.id).observed == "stopped"
 
 
-def test_without_slots_of_a_vllm_there_is_nothing_to_do(ws: Workspace) -> None:
+def test_without_slots_of_a_vllm_nobody_is_asked(ws: Workspace) -> None:
+    before = set(threading.enumerate())
     Keeper(ws, {})()
+    assert set(threading.enumerate()) <= before, "asking would take a thread"
 
 
 def test_up_looks_after_it(tmp_path: Path) -> None:

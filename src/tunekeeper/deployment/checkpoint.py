@@ -34,6 +34,7 @@ ROPE_KEYS = {
     "yarn": {"factor", "original_max_position_embeddings"},
     "longrope": {"factor", "original_max_position_embeddings"},
 }
+_INSTEAD = "serve the checkpoint itself, with an engine that computes as transformers does (export vllm)"
 _HARMLESS = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
 
 
@@ -182,7 +183,7 @@ def _family(config: dict[str, Any], folder: Path) -> str:
         )
     if name not in FAMILIES:
         known = ", ".join(FAMILIES)
-        raise ArtifactError(f"{folder / 'config.json'}: architecture {name} is not supported; supported: {known}")
+        raise ArtifactError(f"{folder / 'config.json'}: architecture {name} is not supported; supported: {known}", fix=_INSTEAD)
     return FAMILIES[name]
 
 
@@ -203,13 +204,17 @@ def _rope(config: dict[str, Any], folder: Path) -> tuple[str, dict[str, float], 
     given = given.get("full_attention", given)  # of Gemma 3, whose sliding layers have one of their own
     kind = given.get("rope_type") or given.get("type") or "default"
     if kind not in ROPES:
-        raise ArtifactError(f"{folder / 'config.json'}: RoPE of type {kind!r} is not supported; supported: {', '.join(ROPES)}")
+        raise ArtifactError(
+            f"{folder / 'config.json'}: RoPE of type {kind!r} is not supported; supported: {', '.join(ROPES)}", fix=_INSTEAD
+        )
     known = ROPE_KEYS[kind] | _HARMLESS | ({"short_factor", "long_factor"} if kind == "longrope" else set())
     extra = sorted(key for key in set(given) - known if given[key] is not None)
     if kind == "default":
         extra = [key for key in extra if key != "original_max_position_embeddings"]
     if extra or given.get("partial_rotary_factor", config.get("partial_rotary_factor")) not in (None, 1, 1.0):
-        raise ArtifactError(f"{folder / 'config.json'}: RoPE settings {extra or ['partial_rotary_factor']} have no place in GGUF")
+        raise ArtifactError(
+            f"{folder / 'config.json'}: RoPE settings {extra or ['partial_rotary_factor']} have no place in GGUF", fix=_INSTEAD
+        )
     values = {key: float(given[key]) for key in ROPE_KEYS[kind] if given.get(key) is not None}
     if kind in ("yarn", "longrope"):
         original = config.get("original_max_position_embeddings") or config["max_position_embeddings"]
@@ -223,13 +228,13 @@ def _refuse_differences(config: dict[str, Any], shape: Shape, folder: Path) -> N
     # The first Gemmas say "gelu" and mean the approximation, as transformers reads it.
     if act not in ((None, "gelu_pytorch_tanh") if shape.gemma else ("silu",)):
         wanted = "gelu_pytorch_tanh" if shape.gemma else "silu"
-        raise ArtifactError(f"{where}: hidden_act {act!r}; llama.cpp computes {wanted} for {shape.family}")
+        raise ArtifactError(f"{where}: hidden_act {act!r}; llama.cpp computes {wanted} for {shape.family}", fix=_INSTEAD)
     if shape.gemma:
         _refuse_gemmas(config, shape, where)
     if shape.rope == "longrope":
         _refuse_longrope(shape, where)
     if shape.family in ("qwen3", "gemma", "gemma2", "gemma3", "phi3") and config.get("attention_bias"):
-        raise ArtifactError(f"{where}: attention_bias has no place in llama.cpp's {shape.family}")
+        raise ArtifactError(f"{where}: attention_bias has no place in llama.cpp's {shape.family}", fix=_INSTEAD)
     window = config.get("sliding_window")
     used = (
         shape.family in ("mistral", "phi3")
@@ -251,31 +256,37 @@ _LARGEST = {"gemma2": 46, "gemma3": 62}
 
 def _refuse_gemmas(config: dict[str, Any], shape: Shape, where: Path) -> None:
     if not shape.tied and shape.family != "gemma3":
-        raise ArtifactError(f"{where}: an output layer of its own; llama.cpp's {shape.family} uses the embedding")
+        raise ArtifactError(f"{where}: an output layer of its own; llama.cpp's {shape.family} uses the embedding", fix=_INSTEAD)
     if shape.family not in PATTERNS:
         return
     every = PATTERNS[shape.family]
     kinds = ["full_attention" if (layer + 1) % every == 0 else "sliding_attention" for layer in range(shape.layers)]
     if (config.get("layer_types") or kinds) != kinds:
-        raise ArtifactError(f"{where}: layer_types; llama.cpp lets one of {every} layers of {shape.family} see everything")
+        raise ArtifactError(
+            f"{where}: layer_types; llama.cpp lets one of {every} layers of {shape.family} see everything", fix=_INSTEAD
+        )
     scalar = shape.hidden // shape.heads if shape.layers == _LARGEST[shape.family] else shape.head
     if float(config.get("query_pre_attn_scalar", 256)) != scalar:
-        raise ArtifactError(f"{where}: query_pre_attn_scalar {config.get('query_pre_attn_scalar')}; llama.cpp computes {scalar}")
+        raise ArtifactError(
+            f"{where}: query_pre_attn_scalar {config.get('query_pre_attn_scalar')}; llama.cpp computes {scalar}", fix=_INSTEAD
+        )
     if config.get("use_bidirectional_attention"):
-        raise ArtifactError(f"{where}: use_bidirectional_attention; llama.cpp looks back only")
+        raise ArtifactError(f"{where}: use_bidirectional_attention; llama.cpp looks back only", fix=_INSTEAD)
     if shape.family == "gemma3":
         local = (config.get("rope_parameters") or {}).get("sliding_attention", {})
         theta = local.get("rope_theta") or config.get("rope_local_base_freq") or 10_000.0
         if float(theta) != 10_000.0 or local.get("rope_type", "default") != "default" or shape.caps != (None, None):
             raise ArtifactError(
-                f"{where}: sliding layers with other RoPE than base 10000, or capped logits; llama.cpp has neither"
+                f"{where}: sliding layers with other RoPE than base 10000, or capped logits; llama.cpp has neither", fix=_INSTEAD
             )
 
 
 def _refuse_longrope(shape: Shape, where: Path) -> None:
     original = int(shape.rope_values["original_max_position_embeddings"])
     if shape.family != "phi3" or len(shape.rope_factors) != shape.head // 2:
-        raise ArtifactError(f"{where}: longrope of {shape.family} with {len(shape.rope_factors)} factors has no place in GGUF")
+        raise ArtifactError(
+            f"{where}: longrope of {shape.family} with {len(shape.rope_factors)} factors has no place in GGUF", fix=_INSTEAD
+        )
     if shape.context > original:
         raise ArtifactError(
             f"{where}: longrope changes its factors beyond {original} tokens of a text, llama.cpp for all texts at once",

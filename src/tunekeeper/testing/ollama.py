@@ -13,14 +13,12 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import shutil
-import signal
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -30,6 +28,7 @@ from tunekeeper.core.errors import TunekeeperError
 from tunekeeper.deployment import gotemplate
 from tunekeeper.deployment.header import read_gguf
 from tunekeeper.engines.ollama import NAME
+from tunekeeper.testing import loopback
 from tunekeeper.testing.ollamahttp import Handler
 
 QUANTIZES = ("q4_k_m", "q4_k_s", "q8_0")
@@ -310,33 +309,18 @@ def _seconds(keep_alive: Any) -> float | None:
     return float(text[:-1]) * unit if unit else float(text)
 
 
-@contextmanager
 def serving(
     answer: Callable[[str, Stored, dict[str, Any]], str] = echo, *, kind: type[OllamaDouble] = OllamaDouble, **options: Any
-) -> Iterator[OllamaDouble]:
+) -> AbstractContextManager[OllamaDouble]:
     """A double that serves while the block lasts; `kind`: one with manners of its own, `options` as of `OllamaDouble`."""
-    double = kind(answer, **options)
-    thread = threading.Thread(target=double.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield double
-    finally:
-        double.shutdown()
-        thread.join()
-        double.server_close()
+    return loopback.serving(kind(answer, **options))
 
 
 def main() -> None:
     """Serve until SIGTERM or Ctrl-C."""
     parser = argparse.ArgumentParser(description="A double of Ollama, for tests.")
     parser.add_argument("--port", type=int, default=0, help="port on loopback; 0 takes a free one")
-    port = parser.parse_args().port
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
-    with serving(port=port) as double:
-        print(json.dumps({"listening": double.url}), flush=True)
-        ended.wait()
+    loopback.serve(serving(port=parser.parse_args().port))
 
 
 if __name__ == "__main__":

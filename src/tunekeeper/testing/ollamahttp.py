@@ -6,10 +6,10 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any, cast
 
 from tunekeeper.deployment.header import read_gguf
+from tunekeeper.testing.loopback import Pieces
 
 if TYPE_CHECKING:
     from tunekeeper.testing.ollama import OllamaDouble, Stored
@@ -18,7 +18,7 @@ BUSY = {"error": "server busy, please try again.  maximum pending requests excee
 PIECE = 1 << 16
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(Pieces):
     """One connection."""
 
     protocol_version = "HTTP/1.1"
@@ -286,18 +286,6 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(data)
-
-    def _start(self, kind: str) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", kind)
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-
-    def _event(self, value: dict[str, Any]) -> None:
-        self._chunk(b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\n\n")
-
-    def _chunk(self, data: bytes) -> None:
-        self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
 
 
 def _value(key: str, text: str) -> Any:

@@ -14,10 +14,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import signal
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from http.server import ThreadingHTTPServer
@@ -30,6 +29,7 @@ from numpy.typing import NDArray
 from tunekeeper.core.errors import TunekeeperError
 from tunekeeper.deployment.adapter import open_adapter
 from tunekeeper.deployment.checkpoint import open_checkpoint, weights_digest
+from tunekeeper.testing import loopback
 from tunekeeper.testing.vllmhttp import Handler
 from tunekeeper.text.rendering import render
 from tunekeeper.text.tokenizers import read_tokenizer
@@ -234,18 +234,9 @@ def mind_of(base: str, adapter: str | None, size: int, eos: tuple[int, ...]) -> 
     return Mind(f"{base} {content}", size, eos)
 
 
-@contextmanager
-def serving(base: Path, *, kind: type[VllmDouble] = VllmDouble, **options: Any) -> Iterator[VllmDouble]:
+def serving(base: Path, *, kind: type[VllmDouble] = VllmDouble, **options: Any) -> AbstractContextManager[VllmDouble]:
     """A double that serves while the block lasts; `options` as of `VllmDouble`."""
-    double = kind(base, **options)
-    thread = threading.Thread(target=double.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield double
-    finally:
-        double.shutdown()
-        thread.join()
-        double.server_close()
+    return loopback.serving(kind(base, **options))
 
 
 def main() -> None:
@@ -256,12 +247,7 @@ def main() -> None:
     parser.add_argument("--served-model-name", help="name of the base; default: the folder")
     parser.add_argument("--max-lora-rank", type=int, default=16)
     given = parser.parse_args()
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
-    with serving(given.base, port=given.port, name=given.served_model_name, max_rank=given.max_lora_rank) as double:
-        print(json.dumps({"listening": double.url}), flush=True)
-        ended.wait()
+    loopback.serve(serving(given.base, port=given.port, name=given.served_model_name, max_rank=given.max_lora_rank))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
+
+from tunekeeper.testing.loopback import Pieces
 
 if TYPE_CHECKING:
     from tunekeeper.testing.vllm import Mind, Said, VllmDouble
@@ -21,7 +22,7 @@ _MESSAGE = {"refusal": None, "annotations": None, "audio": None, "function_call"
 _TRANSFER = {"kv_transfer_params": None, "ec_transfer_params": None, "metrics": None}
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(Pieces):
     """One connection."""
 
     server: VllmDouble
@@ -261,18 +262,6 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
-
-    def _start(self, kind: str) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", kind)
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-
-    def _event(self, value: dict[str, Any]) -> None:
-        self._chunk(b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\n\n")
-
-    def _chunk(self, data: bytes) -> None:
-        self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
 
 
 def _card(name: str, root: str, parent: str | None, length: int | None) -> dict[str, Any]:
