@@ -92,7 +92,7 @@ def test_slow_clients_are_cut_in_time_and_hold_up_nobody(tmp_path: Path) -> None
         assert len(good) > 20
         told = [slow.told for slow in found if slow.told]
         assert all(each.startswith(b"HTTP/1.1 408 ") and b'"code":"timeout"' in each for each in told)
-        assert len(told) > 0.9 * (sizes["head"] + sizes["body"]), "a client may be too slow to read why, but few are"
+        assert len(told) > 0.5 * (sizes["head"] + sizes["body"]), "a client whose next byte crosses the answer may not read why"
         assert not [slow for slow in found if slow.kind == "idle" and slow.told], "a waiting connection just ends"
         for kind, name in (("head", "header_seconds"), ("body", "body_seconds"), ("idle", "idle_seconds")):
             assert min(times[kind]) > 0.5 * limits[name], "nobody is cut before the time is up"

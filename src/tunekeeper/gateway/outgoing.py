@@ -38,8 +38,10 @@ class Outgoing:
 
     def send(self, data: bytes) -> None:
         """A piece of a stream; the first one sends the head before it."""
+        self._write(data if self._conn.old else chunk(data))
+
+    def _write(self, framed: bytes) -> None:
         conn = self._conn
-        framed = data if conn.old else chunk(data)
         if not self.begun:
             self.begun = True
             extra = self._gateway.identity(self._record) + NO_CACHE
@@ -48,12 +50,12 @@ class Outgoing:
 
     def end(self, last: bytes) -> None:
         """The last event of a stream, if any, and its end."""
-        if last:
-            self.send(last)
         if self._conn.old:
+            if last:
+                self._write(last)
             self._conn.transport.close()
         else:
-            self._conn.transport.write(LAST)
+            self._write(chunk(last) + LAST if last else LAST)
         self._conn.over()
 
     def reply(self, status: int, body: bytes, extra: bytes) -> None:
