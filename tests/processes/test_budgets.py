@@ -111,6 +111,32 @@ def test_a_log_that_cannot_be_read_is_said_and_the_old_counts_go_on(ws: Workspac
     assert (ws.root / FOLDER / FILE).stat().st_ino == before
 
 
+def test_adding_up_that_began_early_counts_when_it_went_well_and_is_done_again_when_not(ws: Workspace) -> None:
+    assert budgets.begin(ws.root) is None, "no key has a budget"
+    create_key(ws, budget_usd=1.0)
+    begun = budgets.begin(ws.root)
+    assert begun is not None
+    assert budgets.restore(ws.root, begun) is None
+    first = (ws.root / FOLDER / FILE).stat().st_ino
+    blocked = ws.root / FOLDER / f"{FILE}.new"
+    blocked.mkdir()
+    begun = budgets.begin(ws.root)
+    assert begun is not None
+    assert begun.wait(60) != 0
+    blocked.rmdir()
+    assert budgets.restore(ws.root, begun) is None
+    assert (ws.root / FOLDER / FILE).stat().st_ino != first
+
+
+def test_adding_up_that_nobody_waits_for_any_more_is_ended(ws: Workspace) -> None:
+    create_key(ws, budget_usd=1.0)
+    begun = budgets.begin(ws.root)
+    assert begun is not None
+    budgets.drop(begun)
+    assert begun.returncode is not None
+    budgets.drop(None)
+
+
 def test_a_spent_budget_is_still_spent_when_everything_was_stopped_and_the_counters_are_lost(
     tmp_path: Path, upstream: str
 ) -> None:

@@ -32,22 +32,46 @@ PURPOSES = ("user", "exam", "replay", "probe", "drill")
 """What a key pays for: all but shadow copies, which its holder did not ask for."""
 
 
-def restore(root: Path) -> str | None:
-    """Make the counters say what the log says, unless a worker lives and counts, or no key has a budget.
-
-    Returns None, or why it could not be done: then what the counters said before goes on. Raises nothing for a damaged log.
-    """
+def begin(root: Path) -> subprocess.Popen[str] | None:
+    """Begin to make the counters say what the log says: a child does it, while other things are started. None where a worker
+    lives and counts, and where no key has a budget. Only for who holds the supervisor's lock: no worker may start meanwhile."""
     if published.barrier(root, 0, 0.0)[0] or not _budgeted(root):
         return None
     command = [sys.executable, "-m", "tunekeeper.processes.budgets", "--root", str(root)]
-    try:
-        ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        return f"the log could not be added up in {SECONDS:.0f} s"
-    if ended.returncode == 0:
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+    )
+
+
+def restore(root: Path, begun: subprocess.Popen[str] | None = None) -> str | None:
+    """Return when the counters say what the log says. `begun`: what `begin` gave before; where that came too early, or there was
+    none, it is done now.
+
+    Returns None, or why it could not be done: then what the counters said before goes on. Raises nothing for a damaged log.
+    """
+    if begun is not None and _failure(begun) is None:
         return None
-    said = ended.stderr.strip().splitlines()
-    return said[-1].removeprefix("error: ") if said else f"exit {ended.returncode}"
+    again = begin(root)
+    return None if again is None else _failure(again)
+
+
+def drop(begun: subprocess.Popen[str] | None) -> None:
+    """End what `begin` gave, if it still runs: nobody waits for it any more."""
+    if begun is not None:
+        begun.kill()
+        begun.communicate()
+
+
+def _failure(child: subprocess.Popen[str]) -> str | None:
+    """Wait for a child of `begin`; returns what went wrong."""
+    try:
+        told = child.communicate(timeout=SECONDS)[1].strip().splitlines()
+    except subprocess.TimeoutExpired:
+        drop(child)
+        return f"the log could not be added up in {SECONDS:.0f} s"
+    if child.returncode == 0:
+        return None
+    return told[-1].removeprefix("error: ") if told else f"exit {child.returncode}"
 
 
 def _budgeted(root: Path) -> list[ApiKey]:

@@ -34,11 +34,13 @@ class Door:
         self.socket = self._socket(host, port)
         self.host = host
         self.names: list[str] = []
+        self._adding = budgets.begin(root)  # it takes longer than what is done before `open`
 
     def __enter__(self) -> Door:
         return self
 
     def __exit__(self, *_: object) -> None:
+        budgets.drop(self._adding)
         self.socket.close()
 
     def _socket(self, host: str, port: int) -> socket.socket:
@@ -65,7 +67,8 @@ class Door:
         for lock in self.run.glob("child-gateway-*.lock"):
             if changed or lock.stem.removeprefix("child-gateway-") not in self.names:
                 ending.end_matching(self.run, lock.stem)
-        unknown = budgets.restore(self.root)
+        adding, self._adding = self._adding, None
+        unknown = budgets.restore(self.root, adding)
         if unknown is not None:
             self.supervisor.say({"event": "budgets_unknown", "why": unknown})
         for name in self.names:
