@@ -43,6 +43,11 @@ def test_a_wrong_scope_and_an_unknown_id_are_one_line_each(tell: Any, tmp_path: 
     assert (nowhere.code, nowhere.err.count("\n")) == (2, 1)
 
 
+def test_a_dry_run_refuses_what_the_making_would(tell: Any, tmp_path: Path) -> None:
+    for wrong in (("--rate", "0"), ("--scope", "nope"), ("--days", "nan"), ("--budget", "inf")):
+        assert tell("key", "create", *wrong, "--dry-run", "--data", tmp_path / "data").code == 2
+
+
 def test_limits_are_given_at_the_making_and_listed(tell: Any, tmp_path: Path) -> None:
     data = tmp_path / "data"
     asked = ("--rate", "60", "--tokens-per-minute", "9000", "--concurrent", "4", "--budget", "2.5", "--budget-period", "day")

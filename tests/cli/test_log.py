@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 from collections.abc import Callable
@@ -9,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nacl.public import PrivateKey
 
 from tunekeeper.cli.app import main
+from tunekeeper.store.log.spool import Spool
+from tunekeeper.text.seals import Seal
+from tunekeeper.workspace import create_workspace
 
 LINE = '{"request_id":"abc-%d","timestamp":"2025-03-01T1%d:00:00Z","model_id":"%s","metadata":{"user_id":"u%d"},"latency_ms":2}'
 Run = Callable[..., tuple[int, str, str]]
@@ -35,6 +40,36 @@ def old(tmp_path: Path) -> Path:
     path = tmp_path / "old.jsonl"
     path.write_text("".join(LINE % (n, n, "ab"[n % 2], n % 3) + "\n" for n in range(5)))
     return path
+
+
+def test_what_was_sealed_is_shown_to_the_holder_of_the_key_alone(run: Run, tmp_path: Path) -> None:
+    assert main(["data", "seal-key", "--out", str(tmp_path / "secret")]) == 0
+    assert main(["data", "seal-key", "--out", str(tmp_path / "other")]) == 0
+    public = bytes(PrivateKey(base64.b64decode((tmp_path / "secret").read_text())).public_key)
+    box = Seal(base64.b64encode(public).decode()).close({"[EMAIL:1]": "ana@example.com"})
+    log = create_workspace(tmp_path / ".tunekeeper").log
+    spool = Spool(log.root, "gateway-0", log.clock)
+    plain: dict[str, Any] = {"timestamp": log.clock.utc(), "model_id": "desk"}
+    asked = {"messages": [{"role": "user", "content": "I am [EMAIL:1]"}], "sealed": box}
+    spool.ended({**plain, "request_id": "r1", "request": json.dumps(asked).encode(), "response": b'{"text":"to [EMAIL:1]"}'})
+    spool.ended({**plain, "request_id": "r2", "request": b'{"messages":[]}'})
+    spool.close()
+    run("verify")
+    code, out, err = run("reveal", "r1", "--key", str(tmp_path / "secret"), "--json")
+    assert (code, err) == (0, "")
+    shown = json.loads(out)
+    assert shown["request"] == {"messages": [{"role": "user", "content": "I am ana@example.com"}]}
+    assert shown["response"] == {"text": "to ana@example.com"}
+    for words, said in (
+        (("r1", "--key", str(tmp_path / "other")), "the key does not open this box"),
+        (("r1", "--key", str(tmp_path / "none")), "cannot read the key"),
+        (("r2", "--key", str(tmp_path / "secret")), "nothing sealed"),
+        (("r9", "--key", str(tmp_path / "secret")), "holds no request"),
+    ):
+        code, out, err = run("reveal", *words)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert said in err
+    assert "ana@example.com" not in run("ls")[1]
 
 
 def test_what_is_imported_is_listed_as_json_lines(run: Run, old: Path) -> None:

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from tests.text.personal import MAKERS, carried, telling
+from tunekeeper.core.errors import ConfigError
 from tunekeeper.gateway.bodies import HELD, HELD_LONG, SHORT, Bodies, settled
 from tunekeeper.gateway.record import Record
-from tunekeeper.text.redaction import UNREAD
+from tunekeeper.text.redaction import UNREAD, Redactor
+from tunekeeper.text.seals import make_keys, opened
 
 CODE = "def route(self, number: int) -> str:\n    return f'{number:>8} {self.key} at {self.host}'  # 12.5 of 100\n"
 
@@ -76,9 +78,64 @@ def test_a_long_body_with_something_in_it_is_looked_through_beside_the_loop_and_
     assert loops == ["MainThread"], "and what follows is called on the loop"
 
 
-def test_a_long_body_in_which_nothing_could_be_is_kept_at_once() -> None:
-    body = chat("only words " * SHORT)
-    assert bytes(put(Bodies(("email", "phone"), keep=True), body)["request"]) == body
+def test_a_long_body_in_which_nothing_could_be_is_kept_as_it_is_and_found_to_be_so_beside_the_loop() -> None:
+    body, seen = chat("only words " * SHORT), list[str]()
+
+    class Watched(Redactor):
+        def may_hold(self, data: bytes) -> bool:
+            seen.append(threading.current_thread().name)
+            return super().may_hold(data)
+
+    async def run() -> Record:
+        bodies, record = Bodies(("email", "phone"), keep=True), Record()
+        bodies._patient = Watched(("email", "phone"))
+        bodies.put(record, body, None, lambda: None)
+        await bodies.settled()
+        return record
+
+    assert bytes(asyncio.run(run())["request"]) == body
+    assert seen
+    assert all(name.startswith("redaction") for name in seen), "a look at 4 MB stops the loop for a third of a second"
+
+
+def sealed(public: str, model: str, request: bytes, response: bytes | None) -> Record:
+    """The record of bodies of a model, when everything is done; those of `desk` are sealed."""
+
+    async def run() -> Record:
+        bodies = Bodies(("email", "key"), keep=True, seals={"desk": public})
+        record: Record = {"model_id": model}
+        bodies.put(record, request, response, lambda: None)
+        await bodies.settled()
+        return record
+
+    return asyncio.run(run())
+
+
+def test_what_is_taken_out_of_a_models_bodies_lies_in_one_box_for_the_holder_of_the_key() -> None:
+    secret, public = make_keys()
+    told = json.dumps({"choices": [{"message": {"content": "I wrote to ana@example.com and bo@example.com"}}]}).encode()
+    record = sealed(public, "desk", chat("I am ana@example.com"), told)
+    request, response = json.loads(record["request"]), json.loads(record["response"])
+    assert request["messages"][0]["content"] == "I am [EMAIL:1]"
+    assert response["choices"][0]["message"]["content"] == "I wrote to [EMAIL:1] and [EMAIL:2]"
+    assert opened(request["sealed"], secret) == {"[EMAIL:1]": "ana@example.com", "[EMAIL:2]": "bo@example.com"}
+    assert b"example.com" not in bytes(record["request"]) + bytes(record["response"])
+    other = sealed(public, "other", chat("I am ana@example.com"), None)
+    assert json.loads(other["request"])["messages"][0]["content"] == "I am [EMAIL]", "another model has no key"
+
+
+def test_bodies_that_cannot_be_sealed_are_redacted_all_the_same() -> None:
+    public = make_keys()[1]
+    assert bytes(sealed(public, "desk", chat("nothing here"), b"{}")["request"]) == chat("nothing here")
+    assert b"[EMAIL]" in sealed(public, "desk", b'["ana@example.com"]', None)["request"]
+    record = sealed(public, "desk", b'{"sealed":"ana@example.com"}', b"no json: ana@example.com")
+    assert json.loads(record["request"]) == {"sealed": "[EMAIL]"}
+    assert record["response"] == b"no json: [EMAIL]"
+
+
+def test_a_public_key_that_is_none_starts_no_worker() -> None:
+    with pytest.raises(ConfigError, match="32 bytes"):
+        Bodies(("email",), keep=True, seals={"desk": "broken"})
 
 
 def test_who_closes_waits_for_what_is_being_looked_through() -> None:

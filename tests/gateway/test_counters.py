@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,10 +16,22 @@ from tunekeeper.core.errors import OurFault
 from tunekeeper.gateway import counters as module
 from tunekeeper.gateway.counters import COLUMNS, FILE, FOLDER, LOG, ROWS, Counters
 from tunekeeper.gateway.quotas import Used, moment
+from tunekeeper.gateway.refusals import Refusal
 
 UTC_NOW = datetime(2026, 1, 5, 9, tzinfo=UTC)
 NOW = moment(6000.0, UTC_NOW)
 MONTH = NOW.period("month")
+FULL = Refusal("rate_limited", "enough")
+
+
+def up_to(limit: int) -> Callable[[Used], Refusal | None]:
+    """What lets `limit` requests through."""
+    return lambda used: FULL if used.requests >= limit else None
+
+
+def takes(worker: Counters, limit: int, key: str = "key_a") -> bool:
+    """Whether one more of `limit` is let through."""
+    return worker.take(key, MONTH, NOW, up_to(limit), runs=True)[0] is None
 
 
 class Crew:
@@ -59,6 +71,80 @@ def test_workers_add_to_their_own_cells_and_read_the_sum(crew: Crew) -> None:
     for worker in (one, two):
         assert worker.used("key_a", MONTH, NOW) == Used(requests=3, tokens=42, spent=525, running=1)
         assert worker.used("key_b", MONTH, NOW) == Used()
+
+
+def test_what_is_taken_is_counted_and_under_way_and_what_is_refused_is_neither(crew: Crew) -> None:
+    one, two = crew("w1"), crew("w2")
+    assert [takes(worker, 3) for worker in (one, two, one, two, one)] == [True, True, True, False, False]
+    assert one.take("key_b", MONTH, NOW, up_to(1), runs=False) == (None, Used())
+    assert one.take("key_b", MONTH, NOW, up_to(1), runs=False) == (FULL, Used(requests=1))
+    assert two.used("key_a", MONTH, NOW) == Used(requests=3, running=3)
+    one.stopped("key_a", NOW)
+    assert two.used("key_a", MONTH, NOW) == Used(requests=3, running=2)
+    two.stopped("key_b", NOW)
+    assert two.used("key_b", MONTH, NOW) == Used(requests=1), "never less than none"
+
+
+RACE = """
+import sys
+from datetime import datetime, UTC
+from pathlib import Path
+from tunekeeper.gateway.counters import Counters
+from tunekeeper.gateway.quotas import moment
+from tunekeeper.gateway.refusals import Refusal
+now, full = moment(6000.0, datetime(2026, 1, 5, 9, tzinfo=UTC)), Refusal("rate_limited", "enough")
+worker = Counters(Path(sys.argv[1]), sys.argv[2], lambda: {"w1", "w2", "w3"})
+print("up", flush=True)
+sys.stdin.readline()
+taken = []
+for number in range(200):
+    answers = [
+        worker.take(f"key_{number}", 1, now, lambda used: full if used.requests >= 20 else None, runs=True)[0] for _ in range(40)
+    ]
+    taken.append(answers.count(None))
+print(*taken)
+"""
+
+
+def test_workers_that_race_let_through_what_the_limit_says_and_not_one_more_or_less(tmp_path: Path) -> None:
+    names = ("w1", "w2", "w3")
+    crew = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACE, str(tmp_path), name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for name in names
+    ]
+    for one in crew:
+        assert one.stdout is not None
+        assert one.stdout.readline() == "up\n"
+    for one in crew:
+        assert one.stdin is not None
+        one.stdin.write("go\n")
+        one.stdin.flush()
+    taken = [[int(count) for count in one.communicate(timeout=60)[0].split()] for one in crew]
+    assert [sum(counts) for counts in zip(*taken, strict=True)] == [20] * 200
+
+
+def _marks(worker: Counters, key: str, mark: int) -> None:
+    """Leave `worker` at the point where it was when it was stopped."""
+    worker._view[worker._cell(key, NOW) + module._ASKS] = mark
+
+
+def test_who_reads_while_another_does_leaves_it_one_and_waits_its_turn_for_the_last(crew: Crew) -> None:
+    one, two = crew("w1"), crew("w2")
+    _marks(two, "key_a", module._ASKING)
+    assert takes(one, 2), "there are enough for both"
+    assert not takes(one, 2), "the last one may be taken already"
+    _marks(two, "key_a", module._QUEUED)
+    assert takes(one, 2), "who waits for the lock has taken nothing"
+    assert not takes(one, 2)
+
+
+def test_what_a_dead_worker_was_about_to_take_is_given_to_others(crew: Crew) -> None:
+    one, two = crew("w1"), crew("w2")
+    _marks(two, "key_a", module._ASKING)
+    crew.living.discard("w2")
+    assert [takes(one, 1), takes(one, 1)] == [True, False]
 
 
 def test_what_the_log_says_was_spent_before_counts_with_what_workers_spend(crew: Crew) -> None:

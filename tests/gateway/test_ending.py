@@ -73,8 +73,8 @@ def test_confidence_is_noted_where_the_server_gives_log_probabilities(bench: Any
 
 
 def test_partial_text_of_a_running_stream_is_noted(bench: Any) -> None:
-    bench.a.default = "drip:0.25"
-    response = bench.chat("one two three four five six", stream=True)
+    bench.a.default = "drip:0.15"
+    response = bench.chat("one two three four five six " * 3, stream=True)  # some three seconds
     partial = [p for p in bench.records(2, "P") if p["request_id"] == response.headers["x-tunekeeper-request-id"]]
     assert [p["request"]["stream"] for p in partial if "request" in p] == [True], "the request once"
     assert "".join(p["text"] for p in partial).startswith("you said: one")

@@ -64,6 +64,11 @@ def test_a_stream_that_asked_for_usage_gets_it(bench: Any) -> None:
     assert bench.a.bodies[-1]["stream_options"] == {"include_usage": True}
 
 
+def test_answers_are_asked_for_unpacked(bench: Any) -> None:
+    bench.chat()
+    assert bench.a.heads[-1]["accept-encoding"] == "identity"
+
+
 def test_answer_headers_say_who_answered_and_under_which_id(bench: Any) -> None:
     response = bench.chat(headers={"x-request-id": "client-7"})
     got = response.headers

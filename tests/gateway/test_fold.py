@@ -93,9 +93,60 @@ def test_fresh_text_is_what_came_since() -> None:
     assert folded().fresh_text() == ""
 
 
-@pytest.mark.parametrize("data", [b"", b"x", b"[]", b'{"choices":5}', b'{"choices":[{"index":"x"}]}', b"\xff"])
+@pytest.mark.parametrize("data", [b"", b"x", b"[]", b'{"choices":5}', b"\xff"])
 def test_what_is_no_chunk_is_none(data: bytes) -> None:
     assert parse_chunk(data) is None
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"created": 1.7},
+        {"id": 7},
+        {"usage": {"prompt_tokens": "many"}},
+        {"usage": []},
+        {"choices": [{"index": None, "delta": {"content": "a"}}]},
+        {"choices": [{"index": 0, "delta": {"content": "a"}, "logprobs": [1]}]},
+        {"choices": [{"index": 0, "delta": {"content": "a", "tool_calls": [{"index": None, "function": {"arguments": {}}}]}}]},
+    ],
+)
+def test_a_field_of_another_type_costs_that_field_alone(odd: dict[str, Any]) -> None:
+    fold = folded({**said("a"), **odd}, said("b"), said(finish="stop"))
+    assert fold.finished
+    assert json.loads(fold.answer())["choices"][0]["message"]["content"] == "ab"
+
+
+def test_content_in_parts_gives_its_text() -> None:
+    parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "yes"}]
+    fold = folded(said("", role="assistant"), {"choices": [{"index": 0, "delta": {"content": parts}}]})
+    assert json.loads(fold.answer())["choices"][0]["message"]["content"] == "yes"
+
+
+def test_what_a_client_asked_for_beside_the_text_is_kept_in_its_shape() -> None:
+    def chunk(*tokens: str) -> dict[str, Any]:
+        known = {"content": [{"token": t, "logprob": -0.5, "top_logprobs": []} for t in tokens], "refusal": None}
+        choice = {"index": 0, "delta": {"content": "".join(tokens)}, "logprobs": known}
+        return {"choices": [choice], "system_fingerprint": "fp", "service_tier": "default"}
+
+    usage = {"prompt_tokens": 1, "completion_tokens": 3, "total_tokens": 4, "completion_tokens_details": {"reasoning_tokens": 2}}
+    fold = Fold(chat=True, probabilities=True)
+    for each in (chunk("a", "b"), chunk("c"), {"choices": [], "usage": usage}):
+        found = parse_chunk(json.dumps(each).encode())
+        assert found is not None
+        fold.add(found)
+    answer = json.loads(fold.answer())
+    assert [each["token"] for each in answer["choices"][0]["logprobs"]["content"]] == ["a", "b", "c"]
+    assert (answer["usage"], answer["system_fingerprint"], answer["service_tier"]) == (usage, "fp", "default")
+    assert "logprobs" not in json.loads(folded(chunk("a")).answer())["choices"][0], "only the gateway asked for them"
+
+
+def test_reasoning_by_its_other_name_and_the_older_function_call_are_kept() -> None:
+    call = [{"name": "look", "arguments": ""}, {"arguments": '{"a":'}, {"arguments": "1}"}]
+    fold = folded(said(reasoning="hm "), said(reasoning="so"), *[said(function_call=piece) for piece in call])
+    message = json.loads(fold.answer())["choices"][0]["message"]
+    assert message["reasoning"] == "hm so"
+    assert message["content"] is None
+    assert message["function_call"] == {"name": "look", "arguments": '{"a":1}'}
 
 
 def test_confidence_is_the_geometric_mean_of_token_probabilities() -> None:

@@ -40,7 +40,7 @@ def test_a_balancer_may_ask_by_head_and_gets_the_head_alone(bench: Any) -> None:
 def test_models_are_listed_and_found_by_name_alias_and_version(bench: Any) -> None:
     with openai.OpenAI(base_url=bench.url + "/v1", api_key="x", max_retries=0) as ai:
         assert [m.id for m in ai.models.list()] == [MODEL]
-        for name in (MODEL, f"{MODEL}@champion", f"{MODEL}@v1.1-2026-02-09-1004examples"):
+        for name in (MODEL, f"{MODEL}@champion", f"{MODEL}@v1.1-2026-02-09-1004examples", "v1.1-2026-02-09-1004examples"):
             assert ai.models.retrieve(name).id == name
         with pytest.raises(openai.NotFoundError):
             ai.models.retrieve(f"{MODEL}@shadow")
@@ -60,6 +60,14 @@ def test_aliases_and_versions_are_answered_by_their_slot_and_never_by_a_fallback
         assert "bucket" not in record, "a choice by name is no assignment"
     bench.b.script.append("500")
     assert bench.chat(model=f"{MODEL}@challenger").status_code == 502
+
+
+def test_the_bare_name_of_a_version_is_enough_for_its_slot_and_for_no_key_of_another_model(bench: Any) -> None:
+    response = bench.chat(model="v1.1-2026-02-09-1004examples")
+    assert (response.status_code, response.headers["x-tunekeeper-slot"]) == (200, "b")
+    assert bench.record(response)["model_id"] == MODEL
+    bench.publish(keys=(bench.key("k", models=("other",)),))
+    assert bench.chat(model="v1.1-2026-02-09-1004examples", headers={"authorization": "Bearer k"}).status_code == 403
 
 
 def test_unknown_models_are_404(bench: Any) -> None:

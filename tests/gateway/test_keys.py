@@ -58,8 +58,12 @@ def test_wrong_scopes_and_days_are_refused(ws: Workspace) -> None:
         create_key(ws, scopes=["everything"])
     with pytest.raises(UserError):
         create_key(ws, scopes=[])
-    with pytest.raises(UserError, match="days"):
-        create_key(ws, days=-1)
+    for days in (-1, float("nan"), float("inf"), 1e300):
+        with pytest.raises(UserError, match="days"):
+            create_key(ws, days=days)
+    for name in ("two\nlines", "red \x1b[31m", "x" * 200):
+        with pytest.raises(UserError, match="cannot name a key"):
+            create_key(ws, name=name)
     assert find_keys(ws) == []
 
 

@@ -17,8 +17,9 @@ def test_the_defaults_are_those_of_the_security_table() -> None:
 
 @pytest.mark.parametrize("name", ["body_mb", "header_seconds", "connections", "connections_per_address", "drain_seconds"])
 def test_a_limit_that_is_not_positive_is_named(name: str) -> None:
-    with pytest.raises(ConfigError, match=name):
-        Limits(**{name: 0})
+    for wrong in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(ConfigError, match=name):
+            Limits(**{name: wrong})
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 
 from tunekeeper.core.nouns.serving import Route, RouteTable, Share, Slot
 from tunekeeper.gateway.metrics import MAX_SERIES, Metrics
+from tunekeeper.store.gauges import Family, save_gauges
 
 LINE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\.)*",?)*)\})? (-?[0-9.e+-]+|\+Inf)')
 TABLE = RouteTable(generation=7)
@@ -46,6 +47,26 @@ def test_requests_latency_tokens_and_cost_are_counted_under_the_agreed_names(tmp
     assert got[f'model_tokens_total{{{labels},direction="completion"}}'] == 7
     assert got[f"model_cost_usd_total{{{labels}}}"] == 0.25
     assert got["tunekeeper_route_generation{}"] == 7
+
+
+def test_how_requests_failed_and_how_soon_streams_began_are_counted_over_all_workers(tmp_path: Path) -> None:
+    first, second = Metrics(tmp_path, "w0"), Metrics(tmp_path, "w1")
+    for metrics in (first, second):
+        metrics.count(record(status="error", error="upstream_timeout"))
+        metrics.count(record(stream=True, ttft_ms=120.0))
+        metrics.count(record(ttft_ms=120.0))
+        metrics.save()
+    got, labels = parsed(first.text(TABLE)), 'model_id="m",variant="champion"'
+    assert got[f'model_inference_errors_total{{{labels},error="upstream_timeout"}}'] == 2
+    assert got[f'model_time_to_first_token_seconds_bucket{{{labels},le="0.1"}}'] == 0
+    assert got[f'model_time_to_first_token_seconds_bucket{{{labels},le="0.25"}}'] == 2
+    assert got[f"model_time_to_first_token_seconds_count{{{labels}}}"] == 2, "a plain answer comes at once"
+
+
+def test_what_only_the_worker_knows_is_told_as_well(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path / "run", "w0")
+    save_gauges(tmp_path, (Family("model_drift_score", "How\nfar.", ("model_id", "feature"), ((('a"b', "input"), 0.25),)),))
+    assert parsed(metrics.text(TABLE))['model_drift_score{model_id="a\\"b",feature="input"}'] == 0.25
 
 
 def test_only_users_are_traffic(tmp_path: Path) -> None:

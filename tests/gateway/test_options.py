@@ -14,7 +14,9 @@ from tunekeeper.gateway.options import Options, load_options, options_of, write_
 
 def test_what_was_written_is_read_and_only_the_owner_may(tmp_path: Path) -> None:
     path = tmp_path / "gateway.json"
-    options = options_of(Config(durability="power", limits=Limits(body_mb=1.5), redact=()), require_key=True, static_key="ab")
+    config = Config(durability="power", limits=Limits(body_mb=1.5), redact=())
+    options = options_of(config, require_key=True, static_key="ab", seals={"desk": "key"})
+    assert options.seals == {"desk": "key"}
     write_options(path, options)
     assert load_options(path) == options
     assert options.probe_seconds == Config().probe_seconds == 60

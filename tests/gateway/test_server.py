@@ -216,6 +216,8 @@ def test_expect_continue_is_met(bench: Any) -> None:
         assert sock.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
         sock.sendall(BODY)
         assert status_of(sock.recv(65536)) == 200
+    old = CHAT.replace(b"HTTP/1.1", b"HTTP/1.0") + LENGTH + b"expect: 100-continue\r\n\r\n"
+    assert bench.raw(old + BODY).startswith(b"HTTP/1.1 200 "), "HTTP/1.0 knows no interim answers"
     assert status_of(bench.raw(CHAT + b"expect: magic\r\ncontent-length: 2\r\n\r\n{}")) == 417
 
 

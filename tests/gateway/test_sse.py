@@ -30,7 +30,16 @@ def test_bytes_are_passed_on_as_they_came() -> None:
     stream = b"data: a\n\ndata:b\r\n\r\n: c\n\nretry: 5\ndata\n\n"
     events = Events().feed(stream)
     assert b"".join(e.raw for e in events) == stream
-    assert [e.data for e in events] == [b"a", b"b", None, b""]
+    assert [e.data for e in events] == [b"a", b"b", None, None]
+
+
+def test_a_byte_order_mark_before_the_first_event_is_taken_off() -> None:
+    events = all_of(b"\xef\xbb\xbfdata: a\n\ndata: b\n\n", [1, 2, 5])
+    assert [(e.raw, e.data) for e in events] == [(b"data: a\n\n", b"a"), (b"data: b\n\n", b"b")]
+
+
+def test_an_event_with_empty_data_tells_nobody_anything() -> None:
+    assert [e.data for e in Events().feed(b"data:\n\nevent: x\ndata: \n\ndata: a\n\n")] == [None, None, b"a"]
 
 
 def test_cuts_anywhere_change_nothing() -> None:

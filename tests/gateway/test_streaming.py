@@ -43,9 +43,25 @@ def test_usage_goes_only_to_those_who_asked() -> None:
     assert made.fold.usage.completion_tokens == 2
 
 
-def test_text_that_only_looks_like_usage_is_left_alone() -> None:
-    tricky = {"choices": [{"index": 0, "delta": {"content": ',"usage":null'}, "finish_reason": None}]}
+@pytest.mark.parametrize("text", [',"usage":null', "usage"])
+def test_text_that_only_looks_like_usage_is_left_alone(text: str) -> None:
+    tricky = {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}
     assert stream().feed(event(tricky)).forward == event(tricky)
+
+
+@pytest.mark.parametrize("usage", ['"usage": null', '"usage": {"prompt_tokens": 1, "completion_tokens": 2}'])
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n"])
+def test_usage_in_any_spelling_and_place_goes_only_to_those_who_asked(usage: str, end: bytes) -> None:
+    raw = b'event: x\ndata: {"id": "i", %s, "choices": [{"delta": {"content": "a"}, "big": 12345678901234567890}]}%s'
+    raw %= usage.encode(), end
+    assert stream(usage=True).feed(raw).forward == raw
+    clean = b'event: x\ndata: {"id":"i","choices":[{"delta": {"content": "a"}, "big": 12345678901234567890}]}%s' % end
+    assert stream().feed(raw).forward == clean
+
+
+def test_usage_is_taken_out_of_an_event_of_several_lines() -> None:
+    raw = b'data: {"usage": null,\ndata: "choices": [{"delta": {"content": "a"}}]}\n\n'
+    assert stream().feed(raw).forward == b'data: {"choices":[{"delta": {"content": "a"}}]}\n\n'
 
 
 def test_comments_before_the_first_chunk_do_not_commit_us() -> None:
@@ -62,6 +78,14 @@ def test_an_error_event_ends_the_stream_in_the_servers_words() -> None:
     assert step.failed.code == "upstream_error"
     assert "boom" in step.failed.message
     assert step.forward.endswith(event({"error": {"message": "boom"}}))
+
+
+def test_an_error_without_an_envelope_ends_the_stream_too() -> None:
+    step = stream().feed(event(SAID) + event({"object": "error", "message": "boom", "code": 400}) + DONE)
+    assert step.failed is not None
+    assert (step.told, step.failed.code) == (True, "upstream_error")
+    assert "boom" in step.failed.message
+    assert stream().feed(event({"type": "ping"})).failed is None
 
 
 @pytest.mark.parametrize("data", [b"data: {not json\n\n", b"data: []\n\n", b"x" * (MAX_EVENT + 1)])

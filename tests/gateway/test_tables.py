@@ -95,3 +95,10 @@ def test_a_change_is_obeyed_and_acknowledged_and_a_broken_one_refuses(tmp_path: 
     assert tables.failure is None
     tables.close()
     held.close()
+
+
+def test_a_version_alone_names_a_model_only_where_no_other_has_it() -> None:
+    held = (("a", "m", "v1"), ("b", "m", "m@v2"), ("c", "n", "v1"), ("d", "gone", "v3"), ("e", "m", None))
+    slots = {name: Slot(id=name, model=model, version=version) for name, model, version in held}
+    routes = {model: Route(model=model, generation=1, salt="s", champion="a", shares=()) for model in ("m", "n")}
+    assert Obeyed(RouteTable(generation=1, routes=routes, slots=slots), {}).versions == {"v1": None, "v2": "m"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import os
 import socket
 from typing import Any
@@ -193,6 +194,31 @@ def test_an_answer_beyond_its_bound_is_dropped() -> None:
     heard, _ = exchange(Server(b"HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n" + b"x" * 5000), limit=1000)
     assert heard[0].calls[-1] == "upstream_garbage"
     assert len(heard[0].body) < 1100
+
+
+def test_a_head_without_end_is_dropped_long_before_an_answer_would_be() -> None:
+    heard, _ = exchange(Server(b"HTTP/1.1 200 OK\r\nx-a: " + b"y" * 600_000, piece=65_536), limit=1 << 26)
+    assert heard[0].calls[-1] == "upstream_garbage"
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_an_answer_that_is_packed_all_the_same_is_unpacked(chunked: bool) -> None:
+    body = gzip.compress(b"hello" * 100)
+    framing = b"transfer-encoding: chunked" if chunked else b"content-length: %d" % len(body)
+    told = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if chunked else body
+    answer = b"HTTP/1.1 200 OK\r\ncontent-encoding: GZip\r\n" + framing + b"\r\n\r\n" + told
+    for piece in (7, 1 << 20):
+        heard, _ = exchange(Server(answer, answer, piece=piece), 2)
+        assert [(h.body, h.calls[-1]) for h in heard] == [(b"hello" * 100, "end")] * 2
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"), [(b"br", b"xxx"), (b"gzip", b"not gzip"), (b"gzip", gzip.compress(b"x" * 5000)), (b"gzip, gzip", b"x")]
+)
+def test_what_cannot_be_unpacked_is_a_failure(coding: bytes, body: bytes) -> None:
+    answer = b"HTTP/1.1 200 OK\r\ncontent-encoding: %s\r\ncontent-length: %d\r\n\r\n%s" % (coding, len(body), body)
+    heard, _ = exchange(Server(answer, piece=1 << 20), limit=1000)
+    assert heard[0].calls[-1] == "upstream_garbage"
 
 
 def test_an_aborted_request_is_heard_of_no_more() -> None:

@@ -162,15 +162,39 @@ def test_answers_give_their_few_fields_or_none() -> None:
 
 
 @pytest.mark.parametrize(
+    ("odd", "tokens"),
+    [
+        (b'"usage":{"prompt_tokens":5.0,"completion_tokens":"7"}', 7),
+        (b'"usage":[]', None),
+        (b'"id":7,"usage":{"completion_tokens":7}', 7),
+        (b'"usage":{"completion_tokens":-0.5,"prompt_tokens":null}', None),
+    ],
+)
+def test_an_answer_with_a_field_of_another_type_is_an_answer(odd: bytes, tokens: int | None) -> None:
+    found = parse_answer(b'{"choices":[{"finish_reason":3,"logprobs":[1]},5,{}],%s}' % odd, CHAT)
+    assert found is not None
+    assert (found.usage and found.usage.completion_tokens) == tokens
+    assert found.choices is not None
+    assert [choice.finish_reason for choice in found.choices] == [None, None]
+
+
+@pytest.mark.parametrize(
     ("body", "message"),
     [
         (b'{"error":{"message":"m"}}', "m"),
         (b'{"error":"m"}', "m"),
         (b'{"error":{"message":5}}', None),
+        (b'[{"error":{"message":"m"}}]', "m"),
+        (b'{"detail":"m"}', "m"),
+        (b'{"detail":[{"loc":["body","messages"],"msg":"field required"},{"msg":"bad"}]}', "body.messages: field required; bad"),
+        (b'{"object":"error","message":"m"}', "m"),
+        (b'{"message":["x"]}', None),
+        (b'{"detail":[5]}', None),
         (b"[]", None),
+        (b"[5]", None),
         (b"x", None),
         (b"{}", None),
     ],
 )
-def test_error_messages_are_found_in_both_shapes(body: bytes, message: str | None) -> None:
+def test_error_messages_are_found_in_the_shapes_that_servers_use(body: bytes, message: str | None) -> None:
     assert error_message(body) == message

@@ -8,7 +8,7 @@ import pytest
 
 from tunekeeper.core.errors import ConfigError, DataError
 from tunekeeper.text.redaction import Redactor
-from tunekeeper.text.seals import Seal, make_keys, opened
+from tunekeeper.text.seals import Seal, joined, make_keys, opened
 
 SECRET, PUBLIC = make_keys()
 
@@ -24,6 +24,14 @@ def test_a_box_gives_back_what_was_put_in_to_its_key_alone() -> None:
         opened(box[:-8] + "AAAAAAA=", SECRET)
     with pytest.raises(DataError, match="does not open"):
         opened("no base64", SECRET)
+
+
+def test_several_boxes_open_as_one_and_not_at_all_where_one_does_not() -> None:
+    seal, other = Seal(PUBLIC), Seal(make_keys()[1])
+    box = joined(joined(None, seal.close({"[EMAIL:1]": "ana@example.com"})), seal.close({"[PHONE:2]": "0664 1234567"}))
+    assert opened(box, SECRET) == {"[EMAIL:1]": "ana@example.com", "[PHONE:2]": "0664 1234567"}
+    with pytest.raises(DataError, match="does not open"):
+        opened(joined(box, other.close({})), SECRET)
 
 
 @pytest.mark.parametrize("key", ["", "short", base64.b64encode(b"x" * 31).decode(), "é" * 44])

@@ -53,15 +53,11 @@ def reveal(
 
     Example: tunekeeper data reveal T-1042 --model support-desk --key ~/tunekeeper.seal
     """
-    from tunekeeper.core.errors import NotFound, UserError
+    from tunekeeper.core.errors import NotFound
     from tunekeeper.data import drafts, versions
     from tunekeeper.data.redacting import revealed
 
-    ws = frame.workspace(dir)
-    try:
-        secret = key.read_text("ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the key in {key}: {error}", fix="tunekeeper data seal-key --out FILE makes one") from None
+    ws, secret = frame.workspace(dir), secret_in(key)
     rows = (each for part in (drafts.load_draft, versions.newest_examples) for each in part(ws, model))
     found = next((each for each in rows if each.id == row), None)
     if found is None:
@@ -69,3 +65,13 @@ def reveal(
     clear = revealed(found, secret)
     answer = {"id": clear.id, "messages": clear.messages, "tools": clear.tools, "metadata": clear.metadata}
     return frame.emit(answer, json, [f"{message.get('role')}: {message.get('content')}" for message in clear.messages])
+
+
+def secret_in(file: Path) -> str:
+    """The secret key in a file. Raises UserError when it cannot be read."""
+    from tunekeeper.core.errors import UserError
+
+    try:
+        return file.read_text("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the key in {file}: {error}", fix="tunekeeper data seal-key --out FILE makes one") from None

@@ -44,10 +44,12 @@ def create(
     Example: tunekeeper key create --scope infer --scope feedback --name website --rate 60 --budget 5
     """
     from tunekeeper import gateway
+    from tunekeeper.gateway.keys import check_key
 
     scopes = [part for text in scope or ["infer"] for part in text.split(",") if part]
     if dry_run:
         bounds = {"requests_per_minute": rate, "tokens_per_minute": tokens, "concurrent": concurrent, "budget_usd": budget}
+        check_key(scopes=scopes, name=name, days=days or None, bounds=bounds, budget_period=period)
         would = {"scopes": scopes, "models": model or [], "days": days or None, **bounds, "budget_period": period}
         return frame.emit({**would, "dry_run": True}, json, [f"would make a key for {', '.join(scopes)}"])
     ws = frame.workspace(dir, data, create=True)

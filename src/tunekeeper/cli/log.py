@@ -1,4 +1,4 @@
-"""`tunekeeper log`: ls, verify, import, erase."""
+"""`tunekeeper log`: ls, verify, import, reveal, erase."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tunekeeper.store.madebackups import Holding
     from tunekeeper.workspace import Workspace
 
-app = frame.group("The inference log: list, verify, import, erase.")
+app = frame.group("The inference log: list, verify, import, reveal, erase.")
 
 Since = Annotated[str | None, typer.Option("--since", help="From: 24h, 7d before now, or 2026-01-05T09:30.")]
 Until = Annotated[str | None, typer.Option("--until", help="Before: as --since.")]
@@ -82,6 +82,28 @@ def import_(
     added, skipped = ws.log.append_import(map(clean_inference, read_file(file)))
     answer: dict[str, Any] = {"rows": rows, "added": added, "skipped": skipped, "dry_run": False}
     return frame.emit(answer, json, f"added {added} of {rows} inferences, {skipped} were known")
+
+
+@app.command()
+def reveal(
+    request: Annotated[str, typer.Argument(metavar="REQUEST", help="Id of the request: req_…")],
+    key: Annotated[Path, typer.Option("--key", help="File with the secret key.")],
+    dir: frame.Dir = None,
+    data: frame.Data = None,
+    json: frame.Json = False,
+) -> int:
+    """Show a request and its answer as they were before redaction; nothing of it is written.
+
+    Example: tunekeeper log reveal req_01KE9Z0S3XJ5N4Q8R7T6V5W4Y3a1b2 --key ~/tunekeeper.seal
+    """
+    from tunekeeper.cli.datareveal import secret_in
+    from tunekeeper.data.redacting import revealed_inference
+
+    clear = revealed_inference(frame.workspace(dir, data).log.load(request), secret_in(key))
+    bodies = {"request": clear.request, "response": clear.response}
+    return frame.emit(
+        {"request_id": request, **bodies}, json, [f"{name}: {frame.to_json(body)}" for name, body in bodies.items()]
+    )
 
 
 @app.command()

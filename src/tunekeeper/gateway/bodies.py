@@ -1,7 +1,7 @@
 """What the log keeps of requests and answers: all of it, without personal data, or nothing.
 
-A short body is looked through at once. Of a long one in which something could be, a thread takes the time it needs, while the
-loop serves others; its record, and the last byte of its answer, wait for it. So it is with any body where names are looked for.
+A short body is looked through at once. For a long one a thread takes the time it needs, while the loop serves others; its record,
+and the last byte of its answer, wait for it. So it is with any body where names are looked for, or what is found is sealed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import msgspec
 from tunekeeper.gateway.record import Record
 from tunekeeper.text.names import detector
 from tunekeeper.text.redaction import NAME, Redactor
+from tunekeeper.text.seals import Seal
 
 SHORT = 65_536
 """Bytes of a body that is looked through on the loop, which stands still meanwhile: some ten milliseconds at most."""
@@ -30,6 +31,8 @@ LOOKED_THROUGH_LONG = 1_000_000
 
 HELD, HELD_LONG = 300, 8_192
 """Most characters of a running stream's text that wait for what comes next, and of what has no end yet."""
+SEALED = "sealed"
+"""Field of a logged request that holds the box."""
 _PLAIN = 5
 """Words in a row without digits or signs, before which nothing goes on that is looked for: some lead to it (`call me at`)."""
 _WORD = re.compile(r"\S+")
@@ -69,12 +72,25 @@ def _last_word(text: str) -> int:
 class Bodies:
     """What is kept of bodies."""
 
-    def __init__(self, kinds: tuple[str, ...], *, keep: bool, names: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        kinds: tuple[str, ...],
+        *,
+        keep: bool,
+        names: Mapping[str, str] | None = None,
+        seals: Mapping[str, str] | None = None,
+    ) -> None:
         """`kinds`: kinds of personal data taken out. `keep`: whether bodies are kept at all. `names`: the detector of names, as
-        in `Config.names`, where `kinds` has `name`; it is asked in the thread. Raises ConfigError for a detector that is none."""
+        in `Config.names`, where `kinds` has `name`; it is asked in the thread. `seals`: as of `Options`. Raises ConfigError for a
+        detector or a public key that is none."""
         finder = detector(names or {}, Path()) if NAME in kinds else None
         self._redactor = Redactor(kinds, names=finder, most=LOOKED_THROUGH) if kinds else None
         self._patient = Redactor(kinds, names=finder, most=LOOKED_THROUGH_LONG) if kinds else None
+        self._sealing = {
+            model: Redactor(kinds, names=finder, most=LOOKED_THROUGH_LONG, seal=Seal(public))
+            for model, public in (seals or {}).items()
+            if kinds
+        }
         self._named = finder is not None
         self.keep = keep
         """Whether bodies are kept at all."""
@@ -86,7 +102,8 @@ class Bodies:
         if not self.keep:
             then()
             return
-        if self._slow(request) or (response is not None and self._slow(response)):
+        sealed = bool(self._sealing) and record.get("model_id") in self._sealing
+        if sealed or self._slow(request) or (response is not None and self._slow(response)):
             self._later(partial(self._put, record, request, response, self._patient), partial(_without_bodies, record, then))
             return
         self._put(record, request, response, self._redactor)
@@ -107,7 +124,8 @@ class Bodies:
         return self._redactor.redact(text[:cut])[0], cut
 
     def _slow(self, body: bytes) -> bool:
-        return self._named or (len(body) > SHORT and self._patient is not None and self._patient.may_hold(body))
+        # Whether anything could be in 4 MB takes a third of a second to tell: that too is the thread's.
+        return self._named or (len(body) > SHORT and self._patient is not None)
 
     def _later(self, work: Callable[[], Any], then: Callable[[asyncio.Future[Any]], object]) -> None:
         """Do `work` in the thread, one after the other, then call `then` on the loop."""
@@ -123,9 +141,31 @@ class Bodies:
         looking.add_done_callback(done)
 
     def _put(self, record: Record, request: bytes, response: bytes | None, redactor: Redactor | None) -> None:
+        sealing = self._sealing.get(record.get("model_id", "")) if self._sealing else None
+        if sealing is not None and self._put_sealed(record, request, response, sealing):
+            return
         record["request"] = self._kept(request, redactor)
         if response is not None:
             record["response"] = self._kept(response, redactor)
+
+    def _put_sealed(self, record: Record, request: bytes, response: bytes | None, redactor: Redactor) -> bool:
+        """Put both into `record`, with what was taken out of them in one box, `sealed` of the request; False where nothing was
+        sealed: they are no JSON objects, or there is nothing in them."""
+        if not redactor.may_hold(request) and (response is None or not redactor.may_hold(response)):
+            return False
+        try:
+            asked = msgspec.json.decode(request, type=dict[str, Any])
+            told = None if response is None else msgspec.json.decode(response)
+            (asked, told), _, box = redactor.sealed_json([asked, told])
+            if box is None:
+                return False
+            bodies = msgspec.json.encode({**asked, SEALED: box}), msgspec.json.encode(told)
+        except (msgspec.DecodeError, RecursionError, UnicodeError):
+            return False
+        record["request"] = bodies[0]
+        if response is not None:
+            record["response"] = bodies[1]
+        return True
 
     async def settled(self) -> None:
         """Wait until every `then` was called, and give the thread back."""

@@ -4,6 +4,9 @@ A key has a row, a worker a column, and only that worker writes its cell; a row'
 word, so it is read whole, and it is in the kernel's page as soon as it is written: kill -9 loses nothing that was counted. Minute
 counts carry the number of their minute and are void in any other one, so nothing has to be reset in time.
 
+Several workers never let more through than a limit, nor less: before one reads the sum it marks in its cell that it asks, and
+whoever reads that counts one more for it. Only where that one more decides do they go one after the other, behind a lock.
+
 Column 0 belongs to the log: what was spent before, as the supervisor added it up at its start (`processes/budgets.py`).
 """
 
@@ -13,15 +16,18 @@ import fcntl
 import mmap
 import os
 import struct
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import xxhash
 
 from tunekeeper.core.errors import OurFault
 from tunekeeper.gateway.quotas import Moment, Used
+from tunekeeper.gateway.refusals import Refusal
 
 FOLDER, FILE, LOG = "limits", "counters", "log"
 ROWS, COLUMNS, WORDS = 16_384, 32, 8
@@ -31,9 +37,15 @@ _NAMES = 2
 _DIRECTORY = 512
 _CELLS = _DIRECTORY + ROWS
 _COLUMN = ROWS * WORDS
-_REQUESTS, _TOKENS, _PERIOD, _SPENT, _RUNNING = 0, 2, 4, 5, 6
+_REQUESTS, _TOKENS, _PERIOD, _SPENT, _RUNNING, _ASKS = 0, 2, 4, 5, 6, 7
+_ASKING, _QUEUED = 1, 2
+"""What a worker does at a key: reads the sum, or waits for its turn to."""
+_LOOKS = 20
+"""How often, a ten thousandth of a second apart, whoever has the lock looks whether the others have read."""
 _WHOLE_CELL = struct.Struct(f"@{WORDS}Q").unpack_from
 """A cell's words, each read whole: native order and alignment."""
+_ALONE = 2
+"""Columns of a file in which one worker counts."""
 _MASK = 0xFFFF_FFFF
 _MOST = 2**63 - 1
 
@@ -50,6 +62,7 @@ class Counters:
         self.path = root / FOLDER / file
         self._living = living
         self._cells: dict[str, tuple[int, int, int]] = {}
+        self._fence = threading.Lock()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
@@ -95,6 +108,63 @@ class Counters:
             running += cell[_RUNNING]
         return Used(last_requests, requests, last_tokens, tokens, spent, running)
 
+    # ---- taking one of what a limit allows ----
+
+    def take(
+        self, key_id: str, period: int, now: Moment, judge: Callable[[Used], Refusal | None], *, runs: bool
+    ) -> tuple[Refusal | None, Used]:
+        """Count one more request unless `judge` refuses it for what is used. Returns the refusal and what was used before.
+
+        `runs`: one more is under way as well. Raises as `_row`, and OurFault when the others' lock cannot be had.
+        """
+        cell, view = self._cell(key_id, now), self._view
+        if view[1] <= _ALONE:
+            return self._decide(cell, now, judge, self.used(key_id, period, now), 0, runs=runs)
+        view[cell + _ASKS] = _ASKING
+        with self._fence:  # taken and given back: our mark is in memory before the others' are read
+            pass
+        try:
+            others = self._asking(cell)  # first: what is no longer marked when it is looked at is counted then
+            refusal, used = self._decide(cell, now, judge, self.used(key_id, period, now), others, runs=runs)
+            if refusal is None or not others or judge(used) is not None:
+                return refusal, used
+            view[cell + _ASKS] = _QUEUED
+            with self._locked():
+                others = self._still_reading(key_id, cell, now)
+                return self._decide(cell, now, judge, self.used(key_id, period, now), others, runs=runs)
+        finally:
+            view[cell + _ASKS] = 0
+
+    def _decide(
+        self, cell: int, now: Moment, judge: Callable[[Used], Refusal | None], used: Used, others: int, *, runs: bool
+    ) -> tuple[Refusal | None, Used]:
+        """`others`: requests that may be counted at this moment, and are taken to be."""
+        refusal = judge(_more(used, others) if others else used)
+        if refusal is None:
+            self._add(cell + _REQUESTS, now.minute, 1)
+            if runs:
+                self._view[cell + _RUNNING] += 1
+        return refusal, used
+
+    def _asking(self, cell: int, *marks: int) -> int:
+        """How many others ask at the key of our `cell`: with one of `marks`, or with any."""
+        view, first, found = self._view, cell - self._mine * _COLUMN + _ASKS, 0
+        for column in range(1, view[1]):
+            mark = view[first + column * _COLUMN]
+            if mark and column != self._mine and (not marks or mark in marks):
+                found += 1
+        return found
+
+    def _still_reading(self, key_id: str, cell: int, now: Moment) -> int:
+        """With the lock held: wait for those that read when we came, and return how many still do. A dead worker's mark is taken
+        away."""
+        for _ in range(_LOOKS):
+            if not self._asking(cell, _ASKING):
+                return 0
+            time.sleep(0.0001)
+        self.forget_dead(key_id, now)
+        return self._asking(cell, _ASKING)
+
     # ---- writing: our own cell only ----
 
     def admitted(self, key_id: str, now: Moment) -> None:
@@ -104,6 +174,12 @@ class Counters:
     def began(self, key_id: str, now: Moment) -> None:
         """One more under way."""
         self._view[self._cell(key_id, now) + _RUNNING] += 1
+
+    def stopped(self, key_id: str, now: Moment) -> None:
+        """One less under way, which used nothing."""
+        at = self._cell(key_id, now) + _RUNNING
+        if self._view[at]:
+            self._view[at] -= 1
 
     def ended(self, key_id: str, period: int, now: Moment, *, tokens: int, spent: int) -> None:
         """One less under way, and what it used. `spent`: thousand-millionths of a USD."""
@@ -132,7 +208,8 @@ class Counters:
         living = {_mark(name) for name in self._living()}
         for column in range(self._view[1]):
             if column != self._mine and self._view[_NAMES + column] not in living:
-                self._view[_CELLS + column * _COLUMN + row * WORDS + _RUNNING] = 0
+                cell = _CELLS + column * _COLUMN + row * WORDS
+                self._view[cell + _RUNNING] = self._view[cell + _ASKS] = 0
 
     def _cell(self, key_id: str, now: Moment) -> int:
         """Our own cell of the key. Raises as `_row`."""
@@ -246,12 +323,17 @@ class Counters:
             view[_NAMES + column] = mark
         for row in range(ROWS):
             if view[_DIRECTORY + row]:
-                view[_CELLS + column * _COLUMN + row * WORDS + _RUNNING] = 0  # what we had under way before died with us
+                cell = _CELLS + column * _COLUMN + row * WORDS
+                view[cell + _RUNNING] = view[cell + _ASKS] = 0  # what we had under way before died with us
         return column
 
     def _unmap(self) -> None:
         self._view.release()
         self._map.close()
+
+
+def _more(used: Used, others: int) -> Used:
+    return msgspec.structs.replace(used, requests=used.requests + others, running=used.running + others)
 
 
 def _order(mark: int) -> Iterator[int]:

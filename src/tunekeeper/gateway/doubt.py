@@ -16,14 +16,13 @@ from tunekeeper.gateway.sse import DONE, Events
 from tunekeeper.gateway.streaming import Stream
 from tunekeeper.gateway.tables import Target
 from tunekeeper.gateway.upstream import Request
-from tunekeeper.gateway.wire import TRUE, Answered, Call
+from tunekeeper.gateway.wire import TRUE, Answered, Call, asks_probabilities
 
 FIRST_TOKENS = 8
 """Tokens by which a stream is judged."""
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _CHOICES = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
 _ENCODE = msgspec.json.Encoder().encode
-_NOT_ASKED = (b"null", b"false")
 
 
 def doubtful(confidence: float | None, floor: float) -> bool:
@@ -36,8 +35,7 @@ def probing(call: Call) -> tuple[Call, bool] | None:
     and streams with tools, for which llama.cpp refuses them."""
     if call.endpoint == "embeddings":
         return None
-    asked = call.fields.get("logprobs")
-    if asked is not None and bytes(asked) not in _NOT_ASKED:
+    if asks_probabilities(call):
         return call, False
     if call.stream and ("tools" in call.fields or "functions" in call.fields):
         return None

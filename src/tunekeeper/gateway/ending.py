@@ -89,7 +89,7 @@ class Ending:
         self._gateway.bodies.piece(text, write)
 
     def _note_request(self) -> None:
-        noted: Record = {}
+        noted: Record = {"model_id": self.record["model_id"]}
 
         def write() -> None:
             if self._state == "running":

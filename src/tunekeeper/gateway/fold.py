@@ -7,9 +7,11 @@ from typing import Any
 
 import msgspec
 
-from tunekeeper.gateway.wire import Probabilities, Usage
+from tunekeeper.gateway.loose import read_loosely
+from tunekeeper.gateway.wire import NULL, Probabilities, Usage
 
 _ENCODE = msgspec.json.Encoder().encode
+_LISTS = msgspec.json.Decoder(dict[str, list[msgspec.Raw] | None]).decode
 
 
 class Function(msgspec.Struct):
@@ -32,10 +34,12 @@ class Delta(msgspec.Struct):
     """What one chunk adds to one choice."""
 
     role: str | None = None
-    content: str | None = None
+    content: str | list[dict[str, Any]] | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
+    reasoning: str | None = None
     tool_calls: list[ToolPiece] | None = None
+    function_call: Function | None = None
 
 
 class ChunkChoice(msgspec.Struct):
@@ -45,7 +49,7 @@ class ChunkChoice(msgspec.Struct):
     delta: Delta | None = None
     text: str | None = None
     finish_reason: str | None = None
-    logprobs: Probabilities | None = None
+    logprobs: msgspec.Raw = NULL
 
 
 class Chunk(msgspec.Struct):
@@ -56,41 +60,69 @@ class Chunk(msgspec.Struct):
     created: int | None = None
     choices: list[ChunkChoice] | None = None
     usage: Usage | None = None
-    error: msgspec.Raw = msgspec.Raw(b"null")
+    system_fingerprint: str | None = None
+    service_tier: str | None = None
+    error: msgspec.Raw = NULL
+
+
+class _Kind(msgspec.Struct):
+    object: str | None = None
 
 
 _CHUNK = msgspec.json.Decoder(Chunk).decode
+_KIND = msgspec.json.Decoder(_Kind).decode
+_PROBABILITIES = msgspec.json.Decoder(Probabilities).decode
 
 
 def parse_chunk(data: bytes) -> Chunk | None:
     """A chunk; None when the data is none."""
     try:
         return _CHUNK(data)
+    except msgspec.ValidationError:
+        return read_loosely(data, Chunk, "choices")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
+def is_error(data: bytes) -> bool:
+    """Whether a chunk without choices is an error without an envelope, as older vLLM servers send it."""
+    try:
+        return _KIND(data).object == "error"
+    except msgspec.DecodeError:
+        return False
+
+
 class _Choice:
-    __slots__ = ("finish_reason", "logprobs", "parts", "reasoning", "refusal", "role", "tools")
+    __slots__ = (
+        "finish_reason", "function", "logprobs", "parts", "raw_logprobs", "reasoning", "refusal", "role", "thoughts", "tools",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.parts: list[str] = []
         self.reasoning: list[str] = []
+        self.thoughts: list[str] = []
         self.refusal: list[str] = []
         self.role: str | None = None
         self.tools: dict[int, dict[str, Any]] = {}
+        self.function: Function | None = None
         self.finish_reason: str | None = None
         self.logprobs: list[float] = []
+        self.raw_logprobs: list[msgspec.Raw] = []
 
 
 class Fold:
     """One stream so far."""
 
-    __slots__ = ("chat", "choices", "created", "id", "model", "partial_from", "usage")
+    __slots__ = (
+        "chat", "choices", "created", "fingerprint", "id", "model", "partial_from", "probabilities", "tier", "usage",
+    )  # fmt: skip
 
-    def __init__(self, *, chat: bool) -> None:
-        """`chat`: chat completion chunks, else completion chunks."""
+    def __init__(self, *, chat: bool, probabilities: bool = False) -> None:
+        """`chat`: chat completion chunks, else completion chunks. `probabilities`: log-probabilities are part of the answer."""
         self.chat = chat
+        self.probabilities = probabilities
+        self.fingerprint: str | None = None
+        self.tier: str | None = None
         self.id: str | None = None
         self.model: str | None = None
         self.created: int | None = None
@@ -104,6 +136,8 @@ class Fold:
         self.model = chunk.model or self.model
         self.created = chunk.created or self.created
         self.usage = chunk.usage or self.usage
+        self.fingerprint = chunk.system_fingerprint or self.fingerprint
+        self.tier = chunk.service_tier or self.tier
         for piece in chunk.choices or ():
             self._add_choice(piece)
 
@@ -114,8 +148,8 @@ class Fold:
         choice.finish_reason = piece.finish_reason or choice.finish_reason
         if piece.text:
             choice.parts.append(piece.text)
-        if piece.logprobs is not None:
-            choice.logprobs += _numbers(piece.logprobs)
+        if piece.logprobs != NULL:
+            _add_probabilities(choice, piece.logprobs, keep=self.probabilities)
         if piece.delta is not None:
             _add_delta(choice, piece.delta)
 
@@ -147,7 +181,7 @@ class Fold:
         if not self.choices:
             return False
         choice = self.choices[min(self.choices)]
-        said = len(choice.parts) + len(choice.reasoning) + len(choice.refusal)
+        said = len(choice.parts) + len(choice.reasoning) + len(choice.thoughts) + len(choice.refusal)
         return len(choice.logprobs) >= tokens or said > tokens or (bool(choice.tools) and not choice.logprobs)
 
     def answer(self) -> bytes:
@@ -156,37 +190,81 @@ class Fold:
         whole |= {"created": self.created, "model": self.model}
         whole["choices"] = [self._choice(index) for index in sorted(self.choices)]
         if self.usage is not None:
-            spent = (self.usage.prompt_tokens, self.usage.completion_tokens)
-            whole["usage"] = {
-                "prompt_tokens": spent[0],
-                "completion_tokens": spent[1],
-                "total_tokens": sum(n or 0 for n in spent),
-            }
+            whole["usage"] = _usage(self.usage)
+        for name, value in (("system_fingerprint", self.fingerprint), ("service_tier", self.tier)):
+            if value is not None:
+                whole[name] = value
         return _ENCODE(whole)
 
     def _choice(self, index: int) -> dict[str, Any]:
         choice = self.choices[index]
         text = "".join(choice.parts)
+        ending: dict[str, Any] = {"finish_reason": choice.finish_reason}
+        if choice.raw_logprobs:
+            ending["logprobs"] = _joined(choice.raw_logprobs)
         if not self.chat:
-            return {"index": index, "text": text, "finish_reason": choice.finish_reason}
+            return {"index": index, "text": text, **ending}
         message: dict[str, Any] = {
             "role": choice.role or "assistant",
-            "content": text if choice.parts or not choice.tools else None,
+            "content": text if choice.parts or not (choice.tools or choice.function) else None,
         }
-        for name, parts in (("reasoning_content", choice.reasoning), ("refusal", choice.refusal)):
+        told = (("reasoning_content", choice.reasoning), ("reasoning", choice.thoughts), ("refusal", choice.refusal))
+        for name, parts in told:
             if parts:
                 message[name] = "".join(parts)
         if choice.tools:
             message["tool_calls"] = [choice.tools[i] for i in sorted(choice.tools)]
-        return {"index": index, "message": message, "finish_reason": choice.finish_reason}
+        if choice.function is not None:
+            message["function_call"] = {"name": choice.function.name or "", "arguments": choice.function.arguments or ""}
+        return {"index": index, "message": message, **ending}
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    spent = (usage.prompt_tokens, usage.completion_tokens)
+    told: dict[str, Any] = {"prompt_tokens": spent[0], "completion_tokens": spent[1]}
+    told["total_tokens"] = sum(n or 0 for n in spent) if usage.total_tokens is None else usage.total_tokens
+    for name in ("prompt_tokens_details", "completion_tokens_details"):
+        if getattr(usage, name) is not None:
+            told[name] = getattr(usage, name)
+    return told
+
+
+def _joined(pieces: list[msgspec.Raw]) -> dict[str, list[msgspec.Raw] | None]:
+    """The log-probabilities of a choice's chunks as one plain answer has them: each list goes on where the last one ended."""
+    whole: dict[str, list[msgspec.Raw] | None] = {}
+    for piece in pieces:
+        for name, part in _LISTS(piece).items():
+            held = whole.setdefault(name, part)
+            if held is None:
+                whole[name] = part
+            elif held is not part and part is not None:
+                held += part
+    return whole
+
+
+def _add_probabilities(choice: _Choice, raw: msgspec.Raw, *, keep: bool) -> None:
+    """Take a chunk's log-probabilities in; `keep`: their text as well. Such as nobody could read are passed over."""
+    try:
+        choice.logprobs += _numbers(_PROBABILITIES(raw))
+        if keep:
+            _LISTS(raw)
+            choice.raw_logprobs.append(raw)
+    except msgspec.DecodeError:
+        return
 
 
 def _add_delta(choice: _Choice, delta: Delta) -> None:
     choice.role = delta.role or choice.role
-    if delta.content is not None:
+    if isinstance(delta.content, str):
         choice.parts.append(delta.content)
+    elif delta.content is not None:
+        choice.parts += [part["text"] for part in delta.content if isinstance(part.get("text"), str)]
     if delta.reasoning_content:
         choice.reasoning.append(delta.reasoning_content)
+    if delta.reasoning:
+        choice.thoughts.append(delta.reasoning)
+    if delta.function_call is not None:
+        _add_function(choice, delta.function_call)
     if delta.refusal:
         choice.refusal.append(delta.refusal)
     for piece in delta.tool_calls or ():
@@ -196,6 +274,14 @@ def _add_delta(choice: _Choice, delta: Delta) -> None:
         if piece.function is not None:
             call["function"]["name"] += piece.function.name or ""
             call["function"]["arguments"] += piece.function.arguments or ""
+
+
+def _add_function(choice: _Choice, piece: Function) -> None:
+    """The single call of the older interface."""
+    held = choice.function or Function(name="", arguments="")
+    choice.function = Function(
+        name=(held.name or "") + (piece.name or ""), arguments=(held.arguments or "") + (piece.arguments or "")
+    )
 
 
 def _numbers(found: Probabilities) -> list[float]:

@@ -18,6 +18,7 @@ from tunekeeper.gateway.auth import ANYONE, Caller, judge, presented
 from tunekeeper.gateway.exchange import Exchange
 from tunekeeper.gateway.heads import Head
 from tunekeeper.gateway.metrics import CONTENT_TYPE
+from tunekeeper.gateway.pacing import Held
 from tunekeeper.gateway.planning import plan_of
 from tunekeeper.gateway.record import Record, assigned, segments_of
 from tunekeeper.gateway.refusals import Refusal, RefusedError
@@ -106,12 +107,23 @@ def handle(gateway: Gateway, conn: Connection, head: Head, body: bytes) -> None:
     ):  # only keys with limits cost anything here
         stopped = gateway.meter.admit(key_id, infers=endpoint.scope == "infer")
         if stopped is not None:
-            conn.refuse(stopped[0], stopped[1] + facts.echo)
+            _refuse_paced(gateway, conn, key_id, stopped[0], stopped[1] + facts.echo)
             return
     try:
         endpoint.call(gateway, conn, head, body, facts, now)
     except RefusedError as refused:
         conn.refuse(refused.refusal, facts.echo)
+    finally:
+        if key_id is not None:
+            gateway.meter.settle()
+
+
+def _refuse_paced(gateway: Gateway, conn: Connection, key_id: str, refusal: Refusal, extra: bytes) -> None:
+    seconds = gateway.pacer.wait(key_id, gateway.now())
+    if seconds > 0:
+        Held(gateway.loop, conn, refusal, extra, seconds)
+    else:
+        conn.refuse(refusal, extra)
 
 
 def _facts(gateway: Gateway, head: Head, scope: str, obeyed: Obeyed) -> Facts | Refusal:
@@ -155,7 +167,7 @@ def _infer(endpoint: str) -> Handler:
     def run(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts: Facts, now: datetime) -> None:
         started, obeyed, caller = gateway.now(), facts.obeyed, facts.caller
         call = parse_call(body, endpoint, gateway.limits)
-        asked = asked_for(call.model)
+        asked = _asked(obeyed, call.model)
         route = obeyed.table.routes.get(asked.model)
         if route is None:
             raise RefusedError(Refusal("model_not_found", f"no model is called {call.model[:128]!r} here", "model"))
@@ -177,6 +189,13 @@ def _infer(endpoint: str) -> Handler:
                 gateway.mirror.offer(call, body, record, target, route.timeouts)
 
     return run
+
+
+def _asked(obeyed: Obeyed, name: str) -> Asked:
+    """A model name taken apart; the bare name of a version that one model alone holds is as good as with the model before it."""
+    asked = asked_for(name)
+    model = None if asked.model in obeyed.table.routes else obeyed.versions.get(name)
+    return asked if model is None else Asked(model, name)
 
 
 def _record(gateway: Gateway, head: Head, facts: Facts, call: Call, route: Route, now: datetime) -> Record:
@@ -238,7 +257,7 @@ def _models(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts: 
 def _one_model(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts: Facts, now: datetime) -> None:
     caller, obeyed = facts.caller, facts.obeyed
     name = unquote(head.path[len(MODELS) :].decode("latin-1"))
-    asked = asked_for(name)
+    asked = _asked(obeyed, name)
     route = obeyed.table.routes.get(asked.model)
     if (
         route is None
@@ -250,7 +269,7 @@ def _one_model(gateway: Gateway, conn: Connection, head: Head, body: bytes, fact
 
 
 def _model(obeyed: Obeyed, name: str) -> dict[str, object]:
-    created = obeyed.table.routes[asked_for(name).model].created
+    created = obeyed.table.routes[_asked(obeyed, name).model].created
     return {"id": name, "object": "model", "created": int(created.timestamp()) if created else 0, "owned_by": "tunekeeper"}
 
 

@@ -17,6 +17,9 @@ from tunekeeper.workspace import Workspace
 DAYS = 90
 MOST = 1_000_000_000
 """Largest limit of each kind."""
+MOST_DAYS = 36_500
+"""Longest life of a key that ends at all."""
+MOST_NAME = 128
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,20 +50,15 @@ def create_key(
     """Make a key; it works in every gateway worker when this returns, and from the first one on keys are asked for.
 
     `scopes`: some of infer, feedback, metrics, admin. `models`: what it may call; empty: all. `days`: until it expires; None:
-    never. The other limits as of `ApiKey`; None: none. Raises UserError for an unknown scope and a limit that is not positive.
+    never. The other limits as of `ApiKey`; None: none. Raises as `check_key`.
     """
-    wrong = [scope for scope in scopes if scope not in SCOPES]
-    if wrong or not scopes:
-        raise UserError(f"no scope is called {wrong[0] if wrong else ''!r}", fix=f"choose from {', '.join(SCOPES)}")
-    if days is not None and days <= 0:
-        raise UserError(f"a key cannot last {days} days", fix="give a positive number, or none for ever")
     bounds = {
         "requests_per_minute": requests_per_minute,
         "tokens_per_minute": tokens_per_minute,
         "concurrent": concurrent,
         "budget_usd": budget_usd,
     }
-    _check(bounds, budget_period)
+    check_key(scopes=scopes, name=name, days=days, bounds=bounds, budget_period=budget_period)
     from tunekeeper.store.ledgers.keys import save_key
 
     now = ws.clock.utc()
@@ -84,13 +82,23 @@ def create_key(
     return NewKey(id=key.id, key=secret)
 
 
-def _check(bounds: Mapping[str, float | None], period: str) -> None:
-    """Raises UserError for a limit out of range: what is not above 0 would be a key that can do nothing."""
-    for name, bound in bounds.items():
+def check_key(
+    *, scopes: Sequence[str], name: str, days: float | None, bounds: Mapping[str, float | None], budget_period: str
+) -> None:
+    """Whether such a key can be made; `bounds`: limit → value. Raises UserError for an unknown scope, a name that no table can
+    show, and a life or a limit out of range: what is not above 0 would be a key that can do nothing."""
+    wrong = [scope for scope in scopes if scope not in SCOPES]
+    if wrong or not scopes:
+        raise UserError(f"no scope is called {wrong[0] if wrong else ''!r}", fix=f"choose from {', '.join(SCOPES)}")
+    if len(name) > MOST_NAME or not name.isprintable():
+        raise UserError(f"{name[:40]!r} cannot name a key", fix=f"use at most {MOST_NAME} letters, signs and spaces")
+    if days is not None and not 0 < days <= MOST_DAYS:
+        raise UserError(f"a key cannot last {days:g} days", fix=f"give a number above 0 and at most {MOST_DAYS}, or 0 for ever")
+    for limit, bound in bounds.items():
         if bound is not None and not 0 < bound <= MOST:
-            raise UserError(f"{name} cannot be {bound}", fix=f"give a number above 0 and at most {MOST}, or leave it out")
-    if period not in ("day", "month"):
-        raise UserError(f"a budget cannot be for a {period}", fix="choose day or month")
+            raise UserError(f"{limit} cannot be {bound}", fix=f"give a number above 0 and at most {MOST}, or leave it out")
+    if budget_period not in ("day", "month"):
+        raise UserError(f"a budget cannot be for a {budget_period}", fix="choose day or month")
 
 
 def revoke_key(ws: Workspace, id: str, *, by: str = "cli") -> ApiKey:

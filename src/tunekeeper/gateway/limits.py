@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,10 +43,10 @@ class Limits:
     """How long a stopping worker lets running answers finish."""
 
     def __post_init__(self) -> None:
-        """Raises ConfigError naming the first limit that is not positive."""
+        """Raises ConfigError naming the first limit that is not a positive number."""
         for name in self.__slots__:
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"gateway.limits.{name} is {getattr(self, name)}; it must be positive")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"gateway.limits.{name} is {getattr(self, name)}; it must be positive and finite")
 
     @property
     def body_bytes(self) -> int:

@@ -40,6 +40,7 @@ class Meter:
         self._clock = clock
         self._counters: Counters | None = None
         self._under_way: dict[str, ApiKey] = {}
+        self._taken: ApiKey | None = None
         self._looked = self._real = float("-inf")
         self._moment = moment(0.0, clock.utc())
 
@@ -50,15 +51,13 @@ class Meter:
     def admit(self, key_id: str, *, infers: bool) -> tuple[Refusal, bytes] | None:
         """Count one request of a key with limits, or say why it may not be made, with the header lines that tell more.
 
-        `infers`: an answer is asked of a model.
+        `infers`: an answer is asked of a model. It counts as under way until `settle` or, once it has `begun`, until `ended`.
         """
         key, now = self.keys[key_id], self._now()
         try:
-            counters = self._open()
-            used = self._used(counters, key, now)
-            refusal = refusal_of(key, used, now, infers=infers)
+            refusal, used = self._take(self._open(), key, now, infers=infers)
             if refusal is None:
-                counters.admitted(key.id, now)
+                self._taken = key if infers else None
                 return None
         except (OSError, OurFault) as error:
             why = error.message if isinstance(error, OurFault) else str(error.strerror)
@@ -69,23 +68,30 @@ class Meter:
             self.rate_limited += 1
         return refusal, headers_of(key, used, now)
 
-    def _used(self, counters: Counters, key: ApiKey, now: Moment) -> Used:
+    def _take(self, counters: Counters, key: ApiKey, now: Moment, *, infers: bool) -> tuple[Refusal | None, Used]:
+        def judge(used: Used) -> Refusal | None:
+            return refusal_of(key, used, now, infers=infers)
+
         period = now.period(key.budget_period)
-        used = counters.used(key.id, period, now)
-        full = key.concurrent is not None and used.running >= key.concurrent
+        refusal, used = counters.take(key.id, period, now, judge, runs=infers)
+        full = refusal is not None and key.concurrent is not None and used.running >= key.concurrent
         if full and self._clock.real() - self._looked >= DEAD_LOOK:
             self._looked = self._clock.real()
             counters.forget_dead(key.id, now)
-            used = counters.used(key.id, period, now)
-        return used
+            return counters.take(key.id, period, now, judge, runs=infers)
+        return refusal, used
 
     def begun(self, record: dict[str, Any]) -> None:
-        """An admitted request is on its way; `ended` follows for each."""
-        key = self.keys.get(record.get("key_id", ""))
-        if key is None or self._counters is None:
-            return
-        self._under_way[record["request_id"]] = key
-        self._counters.began(key.id, self._moment)  # that of `admit`, a moment ago
+        """The admitted request is on its way; `ended` follows."""
+        key, self._taken = self._taken, None
+        if key is not None:
+            self._under_way[record["request_id"]] = key
+
+    def settle(self) -> None:
+        """Whatever `admit` let through and never began is not under way."""
+        key, self._taken = self._taken, None
+        if key is not None and self._counters is not None:
+            self._counters.stopped(key.id, self._moment)  # that of `admit`, a moment ago
 
     def ended(self, record: dict[str, Any], stream: Stream | None, target: Target) -> None:
         """A request's record is complete: charge what it used, once however often this is called.
@@ -101,7 +107,7 @@ class Meter:
         tokens = record.get("prompt_tokens", 0) + record.get("completion_tokens", 0)
         spent = record.get("cost_usd")
         if "completion_tokens" not in record and stream is not None:
-            pieces = sum(len(choice.parts) + len(choice.reasoning) for choice in stream.fold.choices.values())
+            pieces = sum(len(c.parts) + len(c.reasoning) + len(c.thoughts) for c in stream.fold.choices.values())
             tokens += pieces
             spent = pieces * (target.price_out or 0.0) / 1e6 if spent is None else spent
         now = self._now()

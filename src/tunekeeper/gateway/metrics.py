@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from tunekeeper.core.nouns.serving import RouteTable
+from tunekeeper.store.gauges import load_gauges
 from tunekeeper.store.refusedfile import refused
 
 BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0)
@@ -54,6 +55,10 @@ class Snapshot(msgspec.Struct):
     """kind → statements."""
     plain: dict[str, float] = {}
     """name → value of counters without labels."""
+    errors: dict[str, int] = {}
+    """model, variant, error code → requests."""
+    first: dict[str, list[float]] = {}
+    """model, variant → as `seconds`, to the first token of a stream."""
 
 
 class Metrics:
@@ -78,11 +83,12 @@ class Metrics:
             arm, key, prompt, completion = _names("other", "other", "other")
         mine.requests[key] = mine.requests.get(key, 0) + 1
         seconds = record.get("latency_ms", 0.0) / 1000
-        row = mine.seconds.get(arm)
-        if row is None:
-            row = mine.seconds[arm] = [0.0] * (len(BUCKETS) + 2)
-        row[bisect_left(BUCKETS, seconds)] += 1
-        row[-1] += seconds
+        _observe(mine.seconds, arm, seconds)
+        if record.get("stream") and "ttft_ms" in record:
+            _observe(mine.first, arm, record["ttft_ms"] / 1000)
+        if "error" in record:  # a code of ours
+            error = f"{arm}\t{record['error']}"
+            mine.errors[error] = mine.errors.get(error, 0) + 1
         for name, field in ((prompt, "prompt_tokens"), (completion, "completion_tokens")):
             if field in record:
                 mine.tokens[name] = mine.tokens.get(name, 0) + record[field]
@@ -122,7 +128,18 @@ class Metrics:
         lines.append(_line("tunekeeper_disk_level", (), [], self.disk_level))
         lines += _family("tunekeeper_routing_file_refused", "gauge", "1 while the file of serve --routing cannot be obeyed.")
         lines.append(_line("tunekeeper_routing_file_refused", (), [], refused(self._folder.parent) is not None))
+        for family in load_gauges(self._folder.parent):
+            lines += _family(family.name, "gauge", family.help.replace("\n", " "))
+            lines += [_line(family.name, family.labels, list(values), number) for values, number in family.series]
         return ("\n".join(lines) + "\n").encode()
+
+
+def _observe(rows: dict[str, list[float]], arm: str, seconds: float) -> None:
+    row = rows.get(arm)
+    if row is None:
+        row = rows[arm] = [0.0] * (len(BUCKETS) + 2)
+    row[bisect_left(BUCKETS, seconds)] += 1
+    row[-1] += seconds
 
 
 def _read(path: Path) -> Snapshot | None:
@@ -135,13 +152,14 @@ def _read(path: Path) -> Snapshot | None:
 def _sum(parts: list[Snapshot]) -> Snapshot:
     total = Snapshot()
     for part in parts:
-        for name in ("requests", "tokens", "cost", "feedback", "plain"):
+        for name in ("requests", "tokens", "cost", "feedback", "plain", "errors"):
             into: dict[str, Any] = getattr(total, name)
             for key, value in getattr(part, name).items():
                 into[key] = into.get(key, 0) + value
-        for key, row in part.seconds.items():
-            old = total.seconds.get(key)
-            total.seconds[key] = list(row) if old is None else [a + b for a, b in zip(old, row, strict=True)]
+        for rows, sums in ((part.seconds, total.seconds), (part.first, total.first)):
+            for key, row in rows.items():
+                old = sums.get(key)
+                sums[key] = list(row) if old is None else [a + b for a, b in zip(old, row, strict=True)]
     return total
 
 
@@ -154,6 +172,14 @@ def _lines(total: Snapshot, table: RouteTable) -> list[str]:
     lines += _family("model_inference_latency_seconds", "histogram", "Seconds from accept to the last byte.")
     for key, row in sorted(total.seconds.items()):
         lines += _histogram("model_inference_latency_seconds", key.split("\t"), row)
+    lines += _family("model_time_to_first_token_seconds", "histogram", "Seconds from accept to the first token of a stream.")
+    for key, row in sorted(total.first.items()):
+        lines += _histogram("model_time_to_first_token_seconds", key.split("\t"), row)
+    lines += _family("model_inference_errors_total", "counter", "Requests that did not end well, by the code they ended with.")
+    lines += [
+        _line("model_inference_errors_total", ("model_id", "variant", "error"), k.split("\t"), v)
+        for k, v in sorted(total.errors.items())
+    ]
     lines += _family("model_tokens_total", "counter", "Tokens as the model server counted them.")
     lines += [
         _line("model_tokens_total", ("model_id", "variant", "direction"), k.split("\t"), v)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +29,8 @@ class Options:
     """As `Config.redact`."""
     names: dict[str, str] = field(default_factory=dict)
     """As `Config.names`, its files with their whole path."""
+    seals: dict[str, str] = field(default_factory=dict)
+    """Model → public key that seals what is taken out of its bodies: the `redact_seal` of its `data` section."""
     log_bodies: bool = True
     """As `Config.log_bodies`."""
     probe_seconds: float = 0.0
@@ -48,8 +51,10 @@ def load_options(path: Path | None) -> Options:
         raise ConfigError(f"{path}: {error}") from error
 
 
-def options_of(config: Config, *, require_key: bool, static_key: str | None = None) -> Options:
-    """The options that a supervisor writes for workers of `config`."""
+def options_of(
+    config: Config, *, require_key: bool, static_key: str | None = None, seals: Mapping[str, str] | None = None
+) -> Options:
+    """The options that a supervisor writes for workers of `config`; the others as of `Options`."""
     return Options(
         durability=config.durability,
         limits=config.limits,
@@ -57,6 +62,7 @@ def options_of(config: Config, *, require_key: bool, static_key: str | None = No
         static_key=static_key,
         redact=config.redact,
         names=config.names,
+        seals=dict(seals or {}),
         log_bodies=config.log_bodies,
         probe_seconds=config.probe_seconds,
     )

@@ -23,7 +23,7 @@ JSON = b"application/json"
 LINGER_SECONDS = 2.0
 """How long a refused client's remaining bytes are read away, so that it can read why before its connection is reset."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-MOST_PIECES = 100_000
+MOST_PIECES = 32_768
 """Header lines and chunks of one request together: a body of one-byte chunks would cost the loop seconds, not its few
 megabytes."""
 IDLE_GRACE = 1.0
@@ -186,7 +186,7 @@ class Connection(asyncio.Protocol):
         expectation = head.text(b"expect")
         if expectation is not None and expectation.lower() != "100-continue":
             self._stop(Refusal("expectation_failed", "the only expectation met here is 100-continue"))
-        if expectation is not None:
+        if expectation is not None and head.version != "1.0":
             self.transport.write(CONTINUE)
 
     def on_body(self, data: bytes) -> None:

@@ -11,6 +11,7 @@ import re
 import msgspec
 
 DONE = b"[DONE]"
+_BOM = b"\xef\xbb\xbf"
 MAX_EVENT = 4 * 1024 * 1024
 _BLANK = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n")
 _LINE = re.compile(rb"\r\n|\n|\r")
@@ -24,9 +25,9 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     """One event."""
 
     raw: bytes
-    """Its bytes, with the blank line that ends it."""
+    """Its bytes, with the blank line that ends it; without a byte order mark before it."""
     data: bytes | None
-    """Its data, lines joined by LF; None for a comment or an event without data."""
+    """Its data, lines joined by LF; None for a comment or an event whose data is absent or empty: nobody is told of such."""
 
 
 class Events:
@@ -75,5 +76,6 @@ def _event(raw: bytes) -> Event:
     # Nearly every event is one line `data: …` and a blank one.
     if raw.startswith(b"data: ") and raw.find(b"\n") == len(raw) - 2:
         return Event(raw, raw[6:-2])
+    raw = raw.removeprefix(_BOM)  # a stream may begin with one
     lines = [line[5:].removeprefix(b" ") for line in _LINE.split(raw) if line.startswith(b"data:") or line == b"data"]
-    return Event(raw, b"\n".join(lines) if lines else None)
+    return Event(raw, b"\n".join(lines) or None)

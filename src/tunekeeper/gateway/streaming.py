@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
-from tunekeeper.gateway.fold import Fold, parse_chunk
+from tunekeeper.gateway.fold import Fold, is_error, parse_chunk
 from tunekeeper.gateway.refusals import Refusal
 from tunekeeper.gateway.sse import DONE, Event, Events, EventTooLargeError
-from tunekeeper.gateway.wire import NULL, Call, error_message
+from tunekeeper.gateway.wire import NULL, Call, asks_probabilities, error_message
 
 DONE_EVENT = b"data: [DONE]\n\n"
 NO_USAGE = b',"usage":null'
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_ENCODE = msgspec.json.Encoder().encode
 
 
 class Step(msgspec.Struct, gc=False):
@@ -32,7 +34,7 @@ class Stream:
     def __init__(self, call: Call) -> None:
         self._call = call
         self._events = Events()
-        self.fold = Fold(chat=call.endpoint == "chat.completions")
+        self.fold = Fold(chat=call.endpoint == "chat.completions", probabilities=asks_probabilities(call))
         self.done = False
         self.last = DONE_EVENT
 
@@ -65,13 +67,23 @@ class Stream:
         chunk = parse_chunk(data)
         if chunk is None:
             return Refusal("upstream_garbage", "the model server sent an event that is no chunk"), False
-        if chunk.error != NULL:
+        if chunk.error != NULL or (chunk.choices is None and is_error(data)):
             out.append(event.raw)
             return Refusal("upstream_error", f"the model server failed: {error_message(data) or 'no reason given'}"), True
         self.fold.add(chunk)
         if self._call.usage:
             out.append(event.raw)
         elif chunk.choices or chunk.usage is None:
-            # Nobody asked for usage, so its empty field goes as well; outside a string this text can only be that field.
-            out.append(event.raw.replace(NO_USAGE, b"", 1) if NO_USAGE in event.raw else event.raw)
+            out.append(_without_usage(event.raw, data) if b'"usage"' in data else event.raw)
         return None, False
+
+
+def _without_usage(raw: bytes, data: bytes) -> bytes:
+    """An event without the usage that nobody asked for: its empty field, or the counts that some servers put into every chunk."""
+    if NO_USAGE in raw:
+        return raw.replace(NO_USAGE, b"", 1)  # outside a string this text can only be that field
+    fields = _FIELDS(data)
+    if fields.pop("usage", None) is None:
+        return raw  # the word stands deeper, or in a text
+    clean = _ENCODE(fields)
+    return raw.replace(data, clean, 1) if data in raw else b"data: %s\n\n" % clean

@@ -72,7 +72,7 @@ def target_of(slot: Slot, environment: Mapping[str, str], entry: FallbackEntry |
     address, base = _address(slot.endpoint)
     host = f"{address.host}:{address.port}" if address else "none"
     head = f"host: {host}\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\n"
-    head += "user-agent: tunekeeper\r\n"
+    head += "accept-encoding: identity\r\nuser-agent: tunekeeper\r\n"
     key = environment.get(slot.api_key_env) if slot.api_key_env else None
     if key and key.isascii() and key.isprintable():
         head += f"authorization: Bearer {key}\r\n"
@@ -120,7 +120,7 @@ def _address(endpoint: str | None) -> tuple[Address | None, bytes]:
 class Obeyed:
     """One table with everything derived from it."""
 
-    __slots__ = ("asks_key", "fallbacks", "keys", "plans", "power", "table", "targets")
+    __slots__ = ("asks_key", "fallbacks", "keys", "plans", "power", "table", "targets", "versions")
 
     def __init__(self, table: RouteTable, environment: Mapping[str, str]) -> None:
         """`environment`: where upstream keys are looked up, read once at start."""
@@ -130,6 +130,7 @@ class Obeyed:
             name: self._fallbacks(route, environment) for name, route in table.routes.items()
         }
         self.keys: dict[str, ApiKey] = {key.hash: key for key in table.keys if not key.revoked}
+        self.versions: dict[str, str | None] = _versions(table)
         self.plans: dict[tuple[str, str, str | None, bool], Plan] = {}
         self.asks_key = table.asks_key or bool(table.keys)
         self.power = any(route.durability == "power" for route in table.routes.values())
@@ -137,6 +138,16 @@ class Obeyed:
     def _fallbacks(self, route: Route, environment: Mapping[str, str]) -> list[Target]:
         known = [entry for entry in route.fallback if entry.slot in self.table.slots]
         return [target_of(self.table.slots[entry.slot], environment, entry) for entry in known]
+
+
+def _versions(table: RouteTable) -> dict[str, str | None]:
+    """Version name → the one model that has a slot with it; None where several do: then it names nobody."""
+    found: dict[str, str | None] = {}
+    for slot in table.slots.values():
+        name = (slot.version or "").rpartition("@")[2]
+        if name and slot.model in table.routes:
+            found[name] = slot.model if found.get(name, slot.model) == slot.model else None
+    return found
 
 
 class Tables:

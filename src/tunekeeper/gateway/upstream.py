@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol, cast
 
 import httptools
 
+from tunekeeper.gateway.coding import CodingError, Unpacker
 from tunekeeper.gateway.tables import Address
 
 KEPT_IDLE = 256
@@ -24,7 +25,9 @@ KNOWN = 512
 """Answer heads that are known again by their bytes, at most; a longer one than KNOWN_BYTES is not worth it."""
 KNOWN_BYTES = 2048
 END = b"\r\n\r\n"
-_WANTED = frozenset((b"content-type", b"retry-after", b"content-length", b"transfer-encoding"))
+HEAD_BYTES = 262_144
+"""Most bytes of an answer's head, with the interim ones before it."""
+_WANTED = frozenset((b"content-type", b"retry-after", b"content-length", b"transfer-encoding", b"content-encoding"))
 
 
 class Sink(Protocol):
@@ -124,14 +127,10 @@ class Pool:
         request.task = self.loop.create_task(self._dial(request))
 
     async def _dial(self, request: Request) -> None:
-        address = self.address
+        host, port, tls = self.address.host, self.address.port, self._tls
         try:
             _, connection = await self.loop.create_connection(
-                lambda: Connection(self),
-                address.host,
-                address.port,
-                ssl=self._tls,
-                server_hostname=address.host if self._tls else None,
+                lambda: Connection(self), host, port, ssl=tls, server_hostname=host if tls else None
             )
         except (OSError, ssl.SSLError) as error:
             request.task = None
@@ -180,20 +179,9 @@ class Connection(asyncio.Protocol):
     """One connection to a model server. Parser callbacks only note what they saw; it is acted on after each feed."""
 
     __slots__ = (
-        "_bare",
-        "_body",
-        "_ended",
-        "_headed",
-        "_headers",
-        "_interim",
-        "_kept",
-        "_parser",
-        "_pool",
-        "_request",
-        "_reusable",
-        "_size",
-        "transport",
-    )
+        "_bare", "_body", "_ended", "_headed", "_headers", "_interim", "_kept", "_parser", "_pool", "_request",
+        "_reusable", "_size", "_unpacker", "transport",
+    )  # fmt: skip
 
     transport: asyncio.Transport
 
@@ -273,28 +261,40 @@ class Connection(asyncio.Protocol):
             request.data = b""  # it is never sent again from here on, and a stream may last
             self._parser = httptools.HttpResponseParser(self)
             self._interim = self._bare = self._reusable = False
+            self._unpacker: Unpacker | None = None
         self._size += len(data)
         headed = self._headed
         broken = self._feed(data)
-        if self._size > self._pool.answer_bytes:
+        if self._size > (self._pool.answer_bytes if self._headed else HEAD_BYTES):
             self._fail(request, "upstream_garbage", "the model server's answer is larger than the gateway takes")
             return
-        if self._headed and not headed:
-            request.sink.upstream_head(self._parser.get_status_code(), self._headers)
-        if self._body and not request.done:
-            pieces, self._body = self._body, []
-            request.sink.upstream_body(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        try:
+            if self._headed and not headed:
+                self._begun(request)
+            if self._body and not request.done:
+                pieces, self._body = self._body, []
+                body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                request.sink.upstream_body(body if self._unpacker is None else self._unpacker.feed(body))
+        except CodingError as error:
+            self._fail(request, "upstream_garbage", f"the model server's answer {error}")
+            return
         if request.done:
             return
         if self._ended:
-            if first and not broken and self._reusable:
+            if first and not broken and self._reusable and self._unpacker is None:
                 self._learn(data)
             self._finish(request, reusable=not broken and self._reusable)
             return
         if broken:
             what = "something that is not HTTP" if first and not self._headed else "a broken answer"
             self._fail(request, "upstream_garbage", f"the model server sent {what}")
-            return
+
+    def _begun(self, request: Request) -> None:
+        """The head is whole. Raises CodingError for a body that cannot be unpacked."""
+        coding = self._headers.get(b"content-encoding", b"identity")
+        if coding.lower() != b"identity":
+            self._unpacker = Unpacker(coding, self._pool.answer_bytes)
+        request.sink.upstream_head(self._parser.get_status_code(), self._headers)
 
     def _whole(self, request: Request, known: Known, body: bytes) -> None:
         """A whole answer in one piece, whose head was parsed before."""

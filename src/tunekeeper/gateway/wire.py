@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from tunekeeper.gateway.limits import Limits
+from tunekeeper.gateway.loose import read_loosely
 from tunekeeper.gateway.refusals import Refusal, RefusedError
 
 Fields = dict[str, msgspec.Raw]
@@ -51,6 +52,12 @@ class Call:
     """The body's `user`."""
     metadata: dict[str, Any] | None = None
     """The body's `metadata`."""
+
+
+def asks_probabilities(call: Call) -> bool:
+    """Whether the client itself asks for log-probabilities."""
+    asked = call.fields.get("logprobs")
+    return asked is not None and bytes(asked) not in (b"null", b"false")
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +199,9 @@ class Usage(msgspec.Struct):
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: dict[str, Any] | None = None
+    completion_tokens_details: dict[str, Any] | None = None
 
 
 class TokenProbability(msgspec.Struct):
@@ -229,11 +239,16 @@ _ANSWERED = msgspec.json.Decoder(Answered).decode
 
 def parse_answer(body: bytes, endpoint: str) -> Answered | None:
     """A plain answer's few fields; None when it is no answer of this endpoint (garbage, or an error object in a 200)."""
+    answer: Answered | None
     try:
         if not body.isascii():
             body.decode()
         answer = _ANSWERED(body)
+    except msgspec.ValidationError:
+        answer = read_loosely(body, Answered, "choices")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if answer is None:
         return None
     if endpoint == "embeddings":
         return answer if bytes(answer.data)[:1] == b"[" else None
@@ -241,10 +256,27 @@ def parse_answer(body: bytes, endpoint: str) -> Answered | None:
 
 
 def error_message(body: bytes) -> str | None:
-    """The message inside an error envelope, at most 300 characters; None when there is none."""
+    """The message inside an error body, at most 300 characters; None when there is none.
+
+    OpenAI's envelope, the same in a list (Gemini), `error` or `detail` as text (Ollama, FastAPI), FastAPI's list of what is wrong
+    with which field, and a bare `message` (older vLLM).
+    """
     try:
-        error = msgspec.json.decode(body).get("error")
-    except (msgspec.DecodeError, UnicodeDecodeError, AttributeError, RecursionError):
+        told = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    message = error.get("message") if isinstance(error, dict) else error
+    told = told[0] if isinstance(told, list) and told else told
+    if not isinstance(told, dict):
+        return None
+    said = next((told[name] for name in ("error", "message", "detail") if told.get(name)), None)
+    if isinstance(said, list):
+        said = "; ".join(_complaint(each) for each in said[:8] if isinstance(each, dict))
+    message = said.get("message") if isinstance(said, dict) else said
     return message[:300] if isinstance(message, str) and message else None
+
+
+def _complaint(item: dict[str, Any]) -> str:
+    """One entry of FastAPI's `detail`: where, and what."""
+    place = item.get("loc")
+    where = ".".join(str(part) for part in place) if isinstance(place, list) else ""
+    return f"{where}: {item.get('msg')}" if where else str(item.get("msg"))

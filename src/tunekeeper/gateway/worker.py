@@ -21,6 +21,7 @@ from tunekeeper.gateway.meter import Meter
 from tunekeeper.gateway.metrics import Metrics
 from tunekeeper.gateway.mirror import Mirror
 from tunekeeper.gateway.options import Options
+from tunekeeper.gateway.pacing import Pacer
 from tunekeeper.gateway.prober import Prober
 from tunekeeper.gateway.record import Record
 from tunekeeper.gateway.recorder import Recorder
@@ -99,7 +100,7 @@ class Gateway:
         self.recorder = Recorder(self.spool, self.loop, Room(root))
         self.pools = Pools(self.loop, options.limits.answer_bytes)
         self.shadow_pools = Pools(self.loop, options.limits.answer_bytes)
-        self.bodies = Bodies(options.redact, keep=options.log_bodies, names=options.names)
+        self.bodies = Bodies(options.redact, keep=options.log_bodies, names=options.names, seals=options.seals)
         self.health = Health()
         self.retries = RetryBudget()
         self.metrics = Metrics(root / "run", name)
@@ -109,6 +110,7 @@ class Gateway:
         self.prober = Prober(self)
         self.active: set[Active] = set()
         self.meter = Meter(root, name, clock)
+        self.pacer = Pacer()
         self.connections: dict[Connection, str] = {}
         self.addresses: dict[str, int] = {}
         self.draining = False

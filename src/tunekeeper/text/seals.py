@@ -32,6 +32,11 @@ class Seal:
         return _text(self._box.encrypt(json.dumps(dict(values)).encode()))
 
 
+def joined(box: str | None, more: str) -> str:
+    """Several boxes as one: `box`, where there is one, and `more`. Their placeholders differ."""
+    return more if box is None else f"{box}.{more}"
+
+
 def opened(box: str, secret: str) -> dict[str, str]:
     """What a box holds: placeholder → text. Raises ConfigError for a key that is none, DataError for a box it does not open."""
     from nacl.exceptions import CryptoError
@@ -39,8 +44,9 @@ def opened(box: str, secret: str) -> dict[str, str]:
 
     key = PrivateKey(_key(secret, "the key file"))
     try:
-        values = json.loads(SealedBox(key).decrypt(base64.b64decode(box, validate=True)))
-    except (CryptoError, ValueError, TypeError):
+        texts = [SealedBox(key).decrypt(base64.b64decode(part, validate=True)) for part in box.split(".")]
+        values = {name: value for text in texts for name, value in json.loads(text).items()}
+    except (CryptoError, ValueError, TypeError, AttributeError):
         raise DataError(
             "the key does not open this box", fix="take the secret key of the public one it was sealed with"
         ) from None

@@ -53,7 +53,13 @@ def test_what_was_found_can_be_imported_elsewhere(root: Path, tmp_path: Path, cl
         ("{broken", r"old.jsonl:2: not an inference"),
         ('{"request_id":"x","timestamp":"2025-03-01T10:00:00Z"}', "model_id"),
         ('{"request_id":"x","timestamp":"yesterday","model_id":"m"}', "timestamp"),
-        ('{"request_id":"","timestamp":"2025-03-01T10:00:00Z","model_id":"m"}', "must not be empty"),
+        ('{"request_id":"","timestamp":"2025-03-01T10:00:00Z","model_id":"m"}', "request_id must have 1 to 256"),
+        ('{"request_id":"x","timestamp":"2025-03-01T10:00:00Z","model_id":"%s"}' % ("m" * 300), "model_id must have 1 to 256"),
+        ('{"request_id":"x","timestamp":"2025-03-01T10:00:00Z","model_id":"m","latency_ms":-5}', "latency_ms is -5"),
+        (
+            '{"request_id":"x","timestamp":"2025-03-01T10:00:00Z","model_id":"m","prompt_tokens":100000000000000000000}',
+            "prompt_tokens is 10+",
+        ),
         ("[" * 5000, r"old.jsonl:2"),
     ],
 )
@@ -62,6 +68,12 @@ def test_a_broken_line_is_reported_with_its_number(tmp_path: Path, line: str, me
     file.write_text(LOG_01 % 1 + "\n" + line + "\n")
     with pytest.raises(DataError, match=message):
         list(read_file(file))
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_no_damage(tmp_path: Path) -> None:
+    file = tmp_path / "old.jsonl"
+    file.write_bytes(b"\xef\xbb\xbf" + (LOG_01 % 1).encode() + b"\r\n\r\n" + (LOG_01 % 2).encode() + b"\r\n")
+    assert [found.request_id for found in read_file(file)] == ["abc-1", "abc-2"]
 
 
 def test_a_missing_file_is_one_clear_line(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,13 +22,22 @@ if TYPE_CHECKING:
     from tunekeeper.store.log.reader import Log
 
 _BATCH = 500
+_BOM = b"\xef\xbb\xbf"
+_MOST_LINE = 64 * 1024 * 1024
+_MOST_ID = 256
+_MOST = 2**53
+_AMOUNTS = ("prompt_tokens", "completion_tokens", "latency_ms", "ttft_ms", "cost_usd")
 
 
 def read_file(path: Path) -> Iterator[Inference]:
     """The inferences of a JSONL file; unknown keys are passed over. Raises DataError naming file, line and field."""
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(iter(partial(file.readline, _MOST_LINE + 1), b""), 1):
+                if len(line) > _MOST_LINE:
+                    raise DataError(f"{path}:{number}: the line is longer than {_MOST_LINE >> 20} MiB")
+                if number == 1:
+                    line = line.removeprefix(_BOM)
                 if line.strip():
                     yield _parsed(line, path, number)
     except OSError as error:
@@ -40,8 +50,13 @@ def _parsed(line: bytes, path: Path, number: int) -> Inference:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         fix = "give at least request_id, timestamp and model_id"
         raise DataError(f"{path}:{number}: not an inference: {error}", fix=fix) from error
-    if not found.request_id or not found.model_id:
-        raise DataError(f"{path}:{number}: request_id and model_id must not be empty")
+    for name in ("request_id", "model_id"):
+        if not 0 < len(getattr(found, name)) <= _MOST_ID:
+            raise DataError(f"{path}:{number}: {name} must have 1 to {_MOST_ID} characters")
+    for name in _AMOUNTS:
+        amount = getattr(found, name)
+        if amount is not None and not 0 <= amount <= _MOST:
+            raise DataError(f"{path}:{number}: {name} is {amount}", fix="leave out what is not known")
     return found
 
 

@@ -1,7 +1,8 @@
 """The keeper: a low-priority child that compacts sealed segments, merges, applies retention and answers body-id lookups.
 
-`python -m tunekeeper.store.log.keeper --root ROOT [--once] [--interval 1.0] [--days 90] [--body-days 90]`; ends on SIGTERM,
-or when its supervisor has been gone for ten minutes. It needs no lease and no database; `run/keeper.lock` keeps it alone.
+`python -m tunekeeper.store.log.keeper --root ROOT [--once] [--interval 1.0] [--days 90] [--body-days 90] [--max-gb 50]`; ends on
+SIGTERM, or when its supervisor has been gone for ten minutes. It needs no lease and no database; `run/keeper.lock` keeps it
+alone.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from tunekeeper.core.clock import Clock, SystemClock
 from tunekeeper.core.errors import OK, Busy, TunekeeperError
 from tunekeeper.store.flocks import UNSUPERVISED_SECONDS, Supervision
-from tunekeeper.store.log import erase, segments
+from tunekeeper.store.log import cap, erase, segments
 from tunekeeper.store.log.bodyids import Index
 from tunekeeper.store.log.columns import hour_of
 from tunekeeper.store.log.compact import Compacted, compact
@@ -30,17 +31,30 @@ from tunekeeper.store.reserve import release
 
 LOOKUP_DAYS = 30
 _BACK_OFF = 30.0
+_MEASURED = 10.0
+"""Seconds between two looks at how much disk the log takes."""
 
 
 class Keeper:
     """One keeper over `root`."""
 
-    def __init__(self, root: Path, clock: Clock, *, days: float | None = None, body_days: float | None = None) -> None:
-        """`days`: how long records are kept, None for ever; `body_days`: how long bodies are, None as long as records."""
+    def __init__(
+        self,
+        root: Path,
+        clock: Clock,
+        *,
+        days: float | None = None,
+        body_days: float | None = None,
+        max_bytes: int | None = None,
+    ) -> None:
+        """`days`: how long records are kept, None for ever; `body_days`: how long bodies are, None as long as records.
+        `max_bytes`: disk that the log may take, None: as much as there is."""
         self.root = root
         self.clock = clock
         self.days = days
         self.body_days = body_days
+        self.max_bytes = max_bytes
+        self._measured = -_MEASURED
         self.tail = Tail(root)
         self.index = Index(root)
 
@@ -54,7 +68,16 @@ class Keeper:
             merge(self.root, now)
             if self.days is not None or self.body_days is not None:
                 retain(self.root, now, self.days, self.body_days)
+            self._keep_within()
         return done
+
+    def _keep_within(self) -> None:
+        now = self.clock.real()
+        if self.max_bytes is None or now - self._measured < _MEASURED:
+            return
+        self._measured = now
+        for gone in cap.keep_within(self.root, self.max_bytes):
+            print(f"keeper: the log is larger than max_gb allows: dropped {gone}", file=sys.stderr, flush=True)
 
     def find(self, body_id: str) -> set[str]:
         """Request ids whose answer carried `body_id` in the last 30 days, compacted or not."""
@@ -122,6 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--interval", type=float, default=1.0, help="seconds between passes")
     parser.add_argument("--days", type=float, default=None, help="days that records are kept; without it, for ever")
     parser.add_argument("--body-days", type=float, default=None, help="days that bodies are kept; without it, as long as records")
+    parser.add_argument("--max-gb", type=float, default=None, help="GB (10^9 bytes) of disk that the log may take")
     parser.add_argument(
         "--unsupervised-seconds", type=float, default=UNSUPERVISED_SECONDS, help="seconds after its supervisor's end that it ends"
     )
@@ -132,7 +156,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     try:
-        keeper = Keeper(given.root, _clock(given.root), days=given.days, body_days=given.body_days)
+        most = None if given.max_gb is None else int(given.max_gb * 1e9)
+        keeper = Keeper(given.root, _clock(given.root), days=given.days, body_days=given.body_days, max_bytes=most)
         if given.once:
             return OK if _tried(keeper) else 4
         os.nice(10)
