@@ -123,8 +123,8 @@ def test_what_is_out_of_date_is_shown_taken_out_and_brought_back(run: Callable[.
     assert (code, text.splitlines()[0]) == (0, "3 rows left the draft of desk: 2 outdated, 1 stale_vocabulary")
     assert run("readmit", "--reason", "outdated")[1]["examples"] == 29
     assert run("prune", "--older-than", "2024-01-01")[1]["dropped"] == {}
-    for words in (("prune",), ("prune", "--older-than", "2999-01-01"), ("prune", "--older-than", "soon")):
-        assert run(*words)[0] == 2
+    for words in ((), ("--older-than", "2999-01-01"), ("--older-than", "0d"), ("--older-than", "soon")):
+        assert run("prune", *words)[0] == 2
 
 
 def test_the_effect_on_the_set_is_seen_before_it_is_frozen(run: Callable[..., Answer], rows: Callable[..., None]) -> None:

@@ -152,3 +152,17 @@ def test_a_folder_that_is_no_dataset_is_refused(tmp_path: Path, files: dict[str,
         (root / name).write_text(json.dumps(content))
     with pytest.raises(DataError, match=message):
         list(read_rows(root))
+
+
+def test_bytes_that_are_no_text_are_kept_whole_and_text_with_a_nul_is_told(tmp_path: Path) -> None:
+    nul = [{"role": "user", "content": "H\x00i"}, TALK[1]]
+    columns = {"messages": [TALK, nul], "name": [b"caf\xc3\xa9", None], "picture": [b"\x00\xff", None]}
+    good, bad = read_rows(parquet(tmp_path / "t.parquet", columns))
+    assert good.conversation is not None
+    assert good.conversation.metadata == {"name": "café", "picture": "data:;base64,AP8="}
+    assert bad.broken == "a NUL character in 'messages'"
+
+
+def test_an_arrow_file_that_is_called_feather_is_one(tmp_path: Path) -> None:
+    path = arrow(tmp_path / "t.feather", [{"messages": TALK}], stream=False)
+    assert [spoken(row) for row in read_rows(path)] == [SPOKEN]

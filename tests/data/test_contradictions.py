@@ -91,6 +91,52 @@ def test_another_question_may_have_another_answer(row: MakeExample, one: str, ot
     assert contradictions([row(one, answers[0], id="a"), row(other, answers[1], id="b")], 0.85) == []
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Wo ist mein Paket?", "Guten Tag, wo ist denn bitte mein Paket? Danke und viele Grüße"),
+        ("Où est mon colis ?", "Bonjour, où est mon colis s'il vous plaît ? Merci beaucoup"),
+        ("¿Dónde está mi paquete?", "Hola, buenos días, ¿dónde está mi paquete, por favor? Gracias"),
+        ("Dov'è il mio pacco?", "Salve, dov'è il mio pacco per favore? Grazie mille"),
+        ("Onde está a minha encomenda?", "Olá, boa tarde, onde está a minha encomenda, por favor? Obrigado"),
+        ("Waar is mijn pakket?", "Goedemorgen, waar is mijn pakket alstublieft? Bedankt"),
+        ("Gdzie jest moja paczka?", "Dzień dobry, gdzie jest moja paczka? Proszę i dziękuję"),
+        ("Где моя посылка?", "Здравствуйте, подскажите пожалуйста, где моя посылка? Спасибо"),
+        ("Kargom nerede?", "Merhaba, kargom nerede lütfen? Teşekkürler"),
+    ],
+)
+def test_greetings_and_politeness_do_not_matter_in_other_languages_either(row: MakeExample, one: str, other: str) -> None:
+    rows = [row(one, "A.", id="a"), row(other, "B.", id="b")]
+    assert [(f.id, f.of) for f in contradictions(rows, 0.85)] == [("a", "b"), ("b", "a")]
+
+
+@pytest.mark.parametrize(
+    ("long", "turned"),
+    [
+        (("kann ich die gelieferte Ware", "nach vierzehn Tagen im Laden in Köln zurückgeben"), "nicht"),
+        (("puis-je rendre la marchandise", "livrée après quatorze jours dans la boutique de Lyon"), "pas"),
+        (("puedo devolver la mercancía", "entregada después de catorce días en la tienda de Madrid"), "no"),
+        (("posso rendere la merce", "consegnata dopo quattordici giorni nel negozio di Roma oggi"), "non"),
+        (("можно вернуть доставленный товар", "через четырнадцать дней в магазине на главной улице"), "не"),
+    ],
+)
+def test_a_not_makes_another_question_in_other_languages_too(row: MakeExample, long: tuple[str, str], turned: str) -> None:
+    one, other = " ".join(long), f"{long[0]} {turned} {long[1]}"
+    assert contradictions([row(one, BUG, id="a"), row(other, BILLING, id="b")], 0.85) == []
+
+
+def test_rows_about_other_pictures_do_not_contradict(row: MakeExample) -> None:
+    def about(url: str, answer: str, asked: str = "What is this?") -> Example:
+        shown = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": asked}]
+        said = ({"role": "user", "content": shown}, {"role": "assistant", "content": answer})
+        return dataclasses.replace(row("What is this?", answer, id=answer), messages=said)
+
+    rows = [about("a.png", "A cat."), about("b.png", "A dog."), about("c.png", "A bird.", "Hi, what is this please?")]
+    assert contradicting_groups(rows) == []
+    assert contradictions(rows, 0.85) == []
+    assert len(contradictions([*rows, about("a.png", "A hat.")])) == 2
+
+
 def test_questions_under_other_instructions_do_not_contradict(row: MakeExample) -> None:
     strict = dataclasses.replace(
         row("hi, where is it", BILLING, id="b"), messages=({"role": "user", "content": "hi, where is it"},)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +135,27 @@ def test_collected_rows_are_found_by_the_users_digest_when_the_log_has_expired(w
     assert [each.answer for each in review.find(ws, MODEL) if each.request_id == mine] == [None]
     again = erase_data(ws, set(), "mallory")
     assert (set(again.counts.values()), again.requests) == ({0}, {mine})
+
+
+def test_what_was_said_of_requests_that_were_never_collected_is_found_when_the_log_has_expired(
+    ws: Workspace, traffic: Any
+) -> None:
+    """Nothing but the item itself still knows whose request it was."""
+    ids = [
+        traffic.ask(f"My lamp {who} {i}", "bug", unit_kind="user", unit=unit_of(who), model_id=MODEL)
+        for who in ("mallory", "alice")
+        for i in range(3)
+    ]
+    review.enqueue(ws, MODEL, [ids[0], ids[3]], why="sample")
+    review.fill(ws, MODEL, traffic.clock.utc() - timedelta(hours=1), traffic.clock.utc() + timedelta(hours=1), 4)
+    review.add_gold(ws, MODEL, request_id=ids[1], answer="the secret truth", by="ana")
+    review.add_gold(ws, MODEL, request_id=ids[4], answer="the truth", by="ana")
+    for item in review.find(ws, MODEL, state="open"):
+        review.judge(ws, item.id, "edited", answer="secret answer", by="ana")
+    done = erase_data(ws, set(), "mallory")
+    assert done.counts == {"examples": 0, "drafts": 0, "reports": 0, "reviews": 3}
+    items = {item.request_id: item for item in review.find(ws, MODEL, state=review.STATES)}
+    assert [(items[id].answer, items[id].known, items[id].unit) for id in ids[:3]] == [(None, None, None)] * 3
+    assert [items[id].answer or items[id].known for id in ids[3:]] == ["secret answer", "the truth", "secret answer"]
+    assert review.seen(items[ids[3]], "ana").unit is None
+    assert erase_data(ws, set(), "mallory").counts["reviews"] == 0

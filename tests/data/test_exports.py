@@ -258,6 +258,73 @@ def test_a_folder_gets_a_file_per_side_and_the_entries_that_llama_factory_reads(
         export(ws, "desk/d1", "csv", "all", tmp_path)
 
 
+def test_the_entries_name_only_columns_that_the_rows_have(ws: Workspace, row: MakeExample, tmp_path: Path) -> None:
+    """LLaMA-Factory asks every row for each column that is named."""
+    plain = replace(row("a?", "b", id="t"), messages=({"role": "user", "content": "a?"}, {"role": "assistant", "content": "b"}))
+
+    def columns(format: str, *rows: Example) -> set[str]:
+        drafts.save_draft(ws, "desk", rows)
+        export(ws, "draft", format, "all", tmp_path, model="desk")
+        return set(json.loads((tmp_path / "dataset_info.json").read_text())["desk_train"]["columns"])
+
+    assert columns("alpaca", plain) == {"prompt", "query", "response"}
+    assert columns("sharegpt", plain) == {"messages"}
+    assert columns("sharegpt", plain, replace(plain, id="u", tools=({"type": "function"},))) == {"messages", "tools"}
+    assert columns("alpaca", row("a?", "b", id="t")) == {"prompt", "query", "response", "system"}
+
+
+def test_pictures_and_weights_go_to_sharegpt_and_come_back(ws: Workspace, task: Model, row: MakeExample, tmp_path: Path) -> None:
+    shown = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": "a.png"}}]
+    bad, good = {"role": "assistant", "content": "Go away", "weight": 0}, {"role": "assistant", "content": "A cat"}
+    asked, again = {"role": "user", "content": shown}, {"role": "user", "content": "Pardon?"}
+    example = replace(row("a?", "b", id="t"), messages=(asked, bad, again, good))
+    drafts.save_draft(ws, "desk", [example])
+    out = tmp_path / "o.jsonl"
+    export(ws, "draft", "sharegpt", "all", out, model="desk")
+    [found] = lines(out)
+    assert found["images"] == ["a.png"]
+    assert found["conversations"][:2] == [
+        {"from": "human", "value": "<image>What is this?"},
+        {"from": "gpt", "value": "Go away", "weight": 0},
+    ]
+    other = create_workspace(tmp_path / "other")
+    data.import_files(other, replace(task, system=None), Config(), [out])
+    (back,) = drafts.load_draft(other, "desk")
+    assert back.messages[0]["content"] == [shown[1], shown[0]]
+    assert [m.get("weight") for m in back.messages] == [None, 0, None, None]
+
+
+@pytest.mark.parametrize(
+    ("format", "message", "why"),
+    [
+        ("alpaca", {"content": "bad", "weight": 0}, "Alpaca has no place for answers that are not to be learned"),
+        ("alpaca", {"content": [{"type": "image_url", "image_url": {"url": "a.png"}}]}, "Alpaca has no place for pictures"),
+        (
+            "sharegpt",
+            {"content": [{"type": "input_audio", "input_audio": {"data": ""}}]},
+            "ShareGPT has no place for input_audio",
+        ),
+    ],
+)
+def test_what_a_format_cannot_hold_is_refused_and_not_left_out(
+    ws: Workspace, row: MakeExample, tmp_path: Path, format: str, message: dict[str, Any], why: str
+) -> None:
+    said = ({"role": "user", "content": "a?"}, {"role": "assistant", **message})
+    more = ({"role": "user", "content": "b?"}, {"role": "assistant", "content": "b"})
+    drafts.save_draft(ws, "desk", [replace(row("a?", "b", id="t"), messages=(*said, *more))])
+    with pytest.raises(DataError, match=f"row t: {why}"):
+        export(ws, "draft", format, "all", tmp_path / "o", model="desk")
+
+
+def test_a_call_in_the_old_style_is_a_call_as_well(ws: Workspace, row: MakeExample, tmp_path: Path) -> None:
+    call = {"role": "assistant", "content": None, "function_call": {"name": "look", "arguments": "{}"}}
+    messages = ({"role": "user", "content": "a?"}, call, {"role": "function", "name": "look", "content": "ok"})
+    end = {"role": "assistant", "content": "b"}
+    drafts.save_draft(ws, "desk", [replace(row("a?", "b", id="t"), messages=(*messages, end))])
+    export(ws, "draft", "sharegpt", "all", tmp_path / "o", model="desk")
+    assert [t["from"] for t in lines(tmp_path / "o")[0]["conversations"]] == ["human", "function_call", "observation", "gpt"]
+
+
 def test_several_calls_of_a_message_are_one_turn_and_come_back(
     ws: Workspace, task: Model, row: MakeExample, tmp_path: Path
 ) -> None:

@@ -104,6 +104,8 @@ def test_a_nested_bomb_and_a_row_of_ten_thousand_messages_are_refused(write: Wri
         ("rows.xlsx", b"\xd0\xcf\x11\xe0", "rows.xlsx: not an XLSX workbook, or one behind a password"),
         ("rows.ods", b"PK\x03\x04", "rows.ods: a spreadsheet in .ods is not read"),
         ("rows.json", b'[{"a": 1}, {"b"', "not JSON: the list does not end, row 2 is cut off"),
+        ("rows.csv", b"user,assistant,assistant\na,b,c\n", "rows.csv: two columns are called 'assistant'"),
+        ("rows.csv", b"user,assistant\ra,b\r", "rows.csv: its lines end in a carriage return alone"),
         ("rows.json", b"[1] [2]", "not JSON: text after the end of the list"),
         ("rows.csv", b"foo,bar\n1,2\n", r"no column for 'user' .*columns are: foo, bar"),
     ],
@@ -127,7 +129,7 @@ def test_a_list_in_one_json_file_is_read_as_rows(tmp_path: Path) -> None:
     assert [(row.line, bool(row.conversation)) for row in read_rows(path)] == [(1, True), (2, False)]
 
 
-@pytest.mark.parametrize(("suffix", "mark"), [("csv", ","), ("csv", ";"), ("tsv", "\t")])
+@pytest.mark.parametrize(("suffix", "mark"), [("csv", ","), ("csv", ";"), ("csv", "|"), ("tsv", "\t")])
 def test_tables_are_read_with_cells_over_several_lines_and_the_line_a_row_begins_on(
     tmp_path: Path, suffix: str, mark: str
 ) -> None:

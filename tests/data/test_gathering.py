@@ -15,6 +15,7 @@ from tunekeeper.data import drafts, mending, review, versions
 from tunekeeper.data.collection import Collection, history
 from tunekeeper.data.config import Config
 from tunekeeper.data.gathering import collect
+from tunekeeper.store.ledgers.outbox import find_pending
 from tunekeeper.workspace import Workspace
 
 MakeExample = Callable[..., Example]
@@ -205,6 +206,9 @@ def test_who_gave_most_of_a_run_and_texts_that_repeat_are_told(ws: Workspace, ta
         traffic.ask(question(i), BUG, edit=f"answer {i}", key_id="key_a" if i < 29 else "key_b", unit_kind="user", unit=f"u{i}")
     done = collect(ws, task, SECTION)
     assert (len(done.added), done.alarms) == (30, ("key key_a gave 29 of 30 examples",))
+    with ws.state.read() as tx:
+        [message] = find_pending(tx)
+    assert (message.kind, message.model, message.text) == ("collect", "desk", "key key_a gave 29 of 30 examples")
     traffic.clock.advance(86400)
     for _ in range(25):
         traffic.ask("Say that this shop is the best one of all", BUG, edit="It is the best")

@@ -168,6 +168,35 @@ def test_a_row_without_a_conversation_says_why(row: dict[str, Any], reason: str)
         parse_row(row, {})
 
 
+def test_a_message_of_parts_alone_is_read_from_a_stored_completion() -> None:
+    parts = [{"type": "text", "text": "Hi"}]
+    asked = [{"id": "x-0", "role": "user", "content": None, "content_parts": parts, "name": None}]
+    found = parse_row({**COMPLETION, "messages": {"object": "list", "data": asked}}, {})
+    assert found.messages[0] == {"role": "user", "content": parts}
+
+
+def test_an_item_of_a_langfuse_dataset_teaches_what_was_expected() -> None:
+    item = {"id": "i1", "datasetId": "d", "input": {"messages": ASKED}, "expectedOutput": SAID, "sourceTraceId": "tr-1"}
+    found = parse_row({**item, "createdAt": "2026-01-02T03:04:05Z", "metadata": None, "status": "ACTIVE"}, {})
+    assert [(m["role"], m["content"]) for m in found.messages] == TALK
+    assert found.metadata == {"id": "i1", "request_id": "tr-1", "created": "2026-01-02T03:04:05Z"}
+    with pytest.raises(Unreadable, match="archived"):
+        parse_row({**item, "status": "ARCHIVED"}, {})
+
+
+def test_a_prompt_that_langfuse_took_from_a_decorated_function_is_its_messages() -> None:
+    given = {"args": [], "kwargs": {"messages": ASKED, "model": "m"}}
+    found = parse_row({**LANGFUSE, "input": given, "tags": ["vip"]}, {})
+    assert [(m["role"], m["content"]) for m in found.messages] == TALK
+    assert found.metadata["tags"] == ["vip"]
+
+
+def test_a_trace_saved_from_the_screen_gives_its_generations() -> None:
+    trace = {"trace": {"id": "tr-1", "userId": "u7"}, "observations": [{**LANGFUSE, "userId": None}, {"type": "SPAN"}]}
+    (row,) = rows_of(trace) or ()
+    assert parse_row(row, {}).metadata["user_id"] == "u7"
+
+
 def test_a_page_of_a_list_a_trace_and_a_single_row_are_taken_apart() -> None:
     assert rows_of({"object": "list", "data": [STORED], "has_more": False}) == [STORED]
     assert rows_of({"data": [LANGFUSE], "meta": {"page": 1}}) == [LANGFUSE]

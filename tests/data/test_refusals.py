@@ -25,3 +25,35 @@ def test_a_long_answer_that_only_begins_so_is_none() -> None:
 @pytest.mark.parametrize("text", ["", " ", "{", "{}", "[]", '{"a": 1}', "¿" * 600, "i am sorry " * 50])
 def test_what_says_nothing_refuses_nothing(text: str) -> None:
     assert refusal(text) == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sorry, daar kan ik je niet mee helpen.", "Helaas kan ik die vraag niet beantwoorden.",
+        "Tyvärr kan jag inte hjälpa till med det.", "Jag är ledsen, men jag kan inte svara på den frågan.",
+        "Beklager, det kan jeg ikke hjælpe med.", "Beklager, men jeg kan ikke svare på det.",
+        "Üzgünüm, bu konuda yardımcı olamam.", "Maalesef bu isteği yerine getiremiyorum.",
+        "عذرًا، لا يمكنني المساعدة في ذلك.", "آسف، لا أستطيع الإجابة على هذا السؤال.",
+        "Вибачте, я не можу з цим допомогти.", "На жаль, я не можу відповісти на це запитання.",
+        "क्षमा करें, मैं इसमें मदद नहीं कर सकता।", "Es tut mir leid, das kann ich leider nicht.",
+        "Leider darf ich darüber keine Auskunft geben.", "很抱歉，我不能提供这方面的帮助。",
+    ],
+)  # fmt: skip
+def test_a_refusal_is_known_in_further_languages(text: str) -> None:
+    assert refusal(text)
+    assert refusal("ok") == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Helaas kan ik uw bestelling niet vinden; stuur mij het nummer.", "Tyvärr kan vi inte leverera till Norge.",
+        "Beklager forsinkelsen, pakken kommer i morgen.", "Üzgünüm, kargonuz yarın gelecek.", "عذرًا على التأخير، سيصل طردك غدًا.",
+        "Вибачте за затримку, посилка прийде завтра.", "क्षमा करें, आपका पार्सल कल आएगा।",
+        "Leider kann ich Ihre Bestellung nicht finden.",
+        "很抱歉，我们不能提供运往挪威的服务。",
+    ],
+)  # fmt: skip
+def test_an_apology_is_no_refusal_in_them(text: str) -> None:
+    assert refusal(text) == ""

@@ -29,6 +29,13 @@ def spoken(row: Any, mapping: dict[str, str] | None = None) -> list[tuple[str, A
             [("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")],
         ),
         ({"prompt": "Hi", "completion": "Hello"}, [("user", "Hi"), ("assistant", "Hello")]),
+        ({"system": "Be kind", "messages": TALK}, [("system", "Be kind"), ("user", "Hi"), ("assistant", "Hello")]),
+        (
+            {"query": "c", "response": "d", "system": "s", "history": [["a", "b"]]},
+            [("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")],
+        ),
+        ({"prompt": TALK[:1], "completion": TALK[1:]}, [("user", "Hi"), ("assistant", "Hello")]),
+        ({"prompt": "Hi", "completion": "Hello", "label": True}, [("user", "Hi"), ("assistant", "Hello")]),
     ],
 )
 def test_every_usual_shape_becomes_the_same_messages(row: Any, expected: Any) -> None:
@@ -47,6 +54,23 @@ def test_a_preference_row_keeps_the_rejected_answer_beside_the_good_one() -> Non
     assert found.messages[-1]["content"] == "Hello"
     assert found.metadata["rejected"] == "Go away"
     assert found.tools == ({"type": "function"},)
+
+
+def test_an_instruction_beside_the_messages_is_not_said_twice() -> None:
+    own = [{"role": "system", "content": "Be brief"}, *TALK]
+    found = parse_row({"system": "Be kind", "messages": own}, {})
+    assert [m["content"] for m in found.messages] == ["Be brief", "Hi", "Hello"]
+    assert found.metadata == {"system": "Be kind"}
+
+
+def test_an_answer_that_was_marked_as_bad_is_never_learned() -> None:
+    with pytest.raises(Unreadable, match="marked as a bad one"):
+        parse_row({"prompt": "Hi", "completion": "Go away", "label": False}, {})
+
+
+def test_what_a_model_refused_is_its_answer() -> None:
+    row = {"messages": [TALK[0], {"role": "assistant", "content": None, "refusal": "No, not that"}]}
+    assert spoken(row)[-1] == ("assistant", "No, not that")
 
 
 def test_metadata_and_other_keys_of_a_chat_row_are_kept() -> None:
@@ -80,6 +104,13 @@ def test_columns_are_guessed_by_their_usual_names_in_any_case() -> None:
         "id": "ID",
         "created": "created_at",
     }
+
+
+def test_a_column_is_known_however_its_words_are_joined() -> None:
+    found = resolve_columns(["Question", " Answer ", "Created At", "Ticket-ID", "editedBy"], {}, "f.csv")
+    assert found == {
+        "user": "Question", "assistant": " Answer ", "id": "Ticket-ID", "created": "Created At", "said_by": "editedBy"
+    }  # fmt: skip
 
 
 def test_a_mapping_wins_over_the_guess_and_a_missing_column_is_named_with_those_that_are_there() -> None:

@@ -7,8 +7,10 @@ import pytest
 
 from tunekeeper.core.nouns.data import ReviewItem
 from tunekeeper.core.nouns.serving import Feedback, Inference
+from tunekeeper.data.redacting import revealed
 from tunekeeper.data.sources import Correction, corrections, served_answer
 from tunekeeper.text.redaction import Redactor
+from tunekeeper.text.seals import Seal, make_keys
 
 AT = datetime(2026, 1, 5, 9, tzinfo=UTC)
 ID = "req_1"
@@ -107,6 +109,18 @@ def test_without_a_right_answer_there_is_no_correction(feedback: list[Feedback],
 )
 def test_an_inference_whose_body_was_not_kept_teaches_nothing(fields: dict[str, Any]) -> None:
     assert collect(said("right"), of=inference(**fields)) == []
+
+
+def test_what_the_gateway_sealed_goes_along_and_opens_with_what_is_sealed_here() -> None:
+    secret, public = make_keys()
+    asked = {"messages": [{"role": "user", "content": "Mail [EMAIL:1]"}], "sealed": Seal(public).close({"[EMAIL:1]": "a@b.com"})}
+    redactor = Redactor(seal=Seal(public))
+    [found] = corrections([inference(request=asked)], [said("to bo@example.com")], [], system=None, redactor=redactor)
+    assert [m["content"] for m in found.example.messages] == ["Mail [EMAIL:1]", "to [EMAIL:2]"]
+    clear = revealed(found.example, secret)
+    assert [m["content"] for m in clear.messages] == ["Mail a@b.com", "to bo@example.com"]
+    [bare] = corrections([inference(request=asked)], [said("good")], [], system=None, redactor=Redactor())
+    assert revealed(bare.example, secret).messages[0]["content"] == "Mail a@b.com"
 
 
 def test_the_same_json_in_another_order_is_no_change() -> None:

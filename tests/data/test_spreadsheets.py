@@ -161,3 +161,10 @@ def test_columns_without_a_name_go_by_their_letters_and_a_name_that_stands_twice
     assert row.conversation is not None
     assert row.conversation.metadata == {"note": "a", "note D": "b", "E": "c"}
     assert [column_letters(n) for n in (1, 26, 27, 702, 703, 16384)] == ["A", "Z", "AA", "ZZ", "AAA", "XFD"]
+
+
+def test_where_the_first_sheet_is_no_table_of_rows_the_others_are_named(tmp_path: Path) -> None:
+    path = book(tmp_path / "t.xlsx", Notes=[["About this file"]], Tickets=[["user", "assistant"], ["Hi", "Hello"]])
+    with pytest.raises(DataError, match="Notes: no column for 'user'") as caught:
+        list(read_rows(path))
+    assert caught.value.fix == "another sheet: t.xlsx#Tickets, or --map user=COLUMN"

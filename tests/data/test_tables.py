@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tunekeeper.core.errors import DataError
-from tunekeeper.data.tables import lines, opened_table
+from tunekeeper.data.tables import encoding_of, lines, opened_table
 
 
 def test_a_table_has_a_header_and_rows_that_say_where_they_stand_and_what_is_wrong(tmp_path: Path) -> None:
@@ -33,3 +33,28 @@ def test_lines_are_numbered_also_behind_one_that_is_too_long(tmp_path: Path, mon
     path = tmp_path / "t.jsonl"
     path.write_bytes(b"short\n" + b"x" * 5000 + b"\nlast")
     assert list(lines(path)) == [(1, b"short\n"), (2, None), (3, b"last")]
+
+
+def test_a_table_may_say_its_separator_first_and_names_of_columns_have_no_blanks_around(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"sep=;\r\n user ; assistant\r\na, b;c\r\n")
+    with opened_table(path, "t.csv", ".csv") as table:
+        assert table.header == ["user", "assistant"]
+        assert [(row.line, row.cells) for row in table.rows] == [(3, {"user": "a, b", "assistant": "c"})]
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "told"),
+    [
+        ("Größe, Straße und café für später", "cp1252", "WINDOWS-1252"),
+        ("Где мой заказ, и когда он придёт?", "cp1251", "WINDOWS-1251"),
+        ("注文はどこですか。まだ届きません", "shift_jis", "SHIFT_JIS"),
+        ("注文はどこですか。まだ届きません", "euc_jp", "EUC-JP"),
+        ("我的订单在哪里？已经等了两个星期", "gb18030", "GB18030"),
+        ("제 주문은 어디에 있나요? 아직 도착하지 않았습니다", "euc_kr", "EUC-KR"),
+    ],
+)
+def test_the_encoding_that_a_file_seems_to_have_is_told(tmp_path: Path, text: str, code: str, told: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(f"user,assistant\n{text},ok\n".encode(code))
+    assert encoding_of(path) == told

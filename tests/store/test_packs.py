@@ -96,7 +96,7 @@ def test_a_file_that_is_no_pack_is_refused(tmp_path: Path, data: bytes) -> None:
 
 def test_long_rows_are_blocks_of_their_own(tmp_path: Path) -> None:
     rows = Draft()
-    for size in (2_000_000, 10, 700_000):
+    for size in (3_000_000, 10, 700_000):
         line = bytes([97 + size % 26]) * size + b"\n"
         add(rows, line, Mark("", False, NAN))
     pack = opened(tmp_path / "p", packs.build(rows))

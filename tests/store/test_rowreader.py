@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tunekeeper.core.errors import ArtifactError, NotFound
-from tunekeeper.store import packs
+from tunekeeper.store import packs, rowreader
 from tunekeeper.store.blobs import Blobs
 from tunekeeper.store.packs import Mark
 from tunekeeper.store.rowreader import apart
@@ -49,6 +49,23 @@ def test_rows_come_back_in_their_order_however_they_lie(store: Rows) -> None:
     reader = store.open(first)
     numbers = reader.manifest.sides["train"][::-3]
     assert reader.pick(numbers) == [line for line, on in rows if on == "train"][::-3]
+
+
+def test_a_block_is_read_once_though_rows_of_another_pack_stand_between_its_own(
+    store: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rowreader, "_CACHED", 4)
+    rng = random.Random(6)
+    rows = [(line, "train") for line, _ in some(rng, 900)]
+    first = keep(store, rows)
+    rows[::11] = [(line, "train") for line, _ in some(rng, len(rows[::11]))]
+    reader = store.open(keep(store, rows, first)).verified()
+    read: list[int] = []
+    alone, together = packs.Pack.block, packs.Pack.blocks
+    monkeypatch.setattr(packs.Pack, "block", lambda pack, one: [read.append(1), alone(pack, one)][1])
+    monkeypatch.setattr(packs.Pack, "blocks", lambda pack, many: [read.append(len(many)), together(pack, many)][1])
+    assert b"".join(reader.pieces("train")) == b"".join(line for line, _ in rows)
+    assert sum(read) <= sum(len(packs.Pack(store._blobs.path(name)).block_rows) for name in reader.manifest.packs)
 
 
 def test_what_is_counted_of_rows_is_theirs(store: Rows) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from tunekeeper.store.blobs import Blobs
-from tunekeeper.store.packs import Mark
-from tunekeeper.store.rows import Kept, Rows
+from tunekeeper.store.packs import Mark, digest_of
+from tunekeeper.store.rows import SIDES, Kept, Rows
+from tunekeeper.store.runs import Known, Looked
 
 Line = tuple[bytes, str]
 MARK = Mark("", False, float("nan"))
@@ -25,12 +26,22 @@ class Store:
         """Runs of three lines, each with its side behind it."""
         whole = [line[:-1] + b" " + side.encode() + b"\n" for line, side in lines]
         runs = [b"".join(whole[i : i + 3]) for i in range(0, len(whole), 3)]
-        return self.rows.keep_runs(iter(runs), self.split, lambda line: (line, MARK), known)
+        seen = lambda known, parse: [self.look_at(run, known) for run in runs]  # noqa: E731
+        return self.rows.keep_runs(seen, lambda line: (line, MARK), known)
 
-    def split(self, run: bytes) -> list[Line]:
-        self.opened += 1
-        parts = (line.rpartition(b" ") for line in run.splitlines())
-        return [(text + b"\n", side.decode()) for text, _, side in parts]
+    def look_at(self, run: bytes, known: Known) -> Looked:
+        turn = known.turns.get(digest_of(run), -1)
+        self.opened += turn < 0
+        parts = [line.rpartition(b" ") for line in run.splitlines()] if turn < 0 else []
+        return Looked(
+            marks=[digest_of(run)],
+            turns=[turn],
+            counts=[len(parts)] if parts else [],
+            lines=[text + b"\n" for text, _, _ in parts],
+            sides=bytes(SIDES.index(side.decode()) for _, _, side in parts),
+            digests=[],
+            told=[],
+        )
 
 
 @pytest.fixture

@@ -181,14 +181,29 @@ PHONES = (
     "+49\u2011170\u2011N######",
     "+49–30–N######",
     "+49 30 N######-12",
+    "0470 12 34 5#",
+    "0470/12.34.5#",
+    "0470 02 05 1#",
+    "8-912-345-67-##",
+    "8 912 345 67 ##",
+    "0 532 123 45 ##",
+    "347 1234 5##",
+    "347 123456#",
+    "０９０－１２３４－５###",
+    "０３（１２３４）５###",
+    "https://wa.me/49151N######",
 )
 
 
 def phone(rng: random.Random) -> str:
     if rng.random() < 0.12:  # bare digits say what they are only by the words before them
         said = rng.choice(
-            ("call me on {}", "Tel. {}", "phone: {}", "mobile {}", "Telefon: {}", "my number is {}", "fax {}", "Handy {}")
-        )
+            (
+                "call me on {}", "Tel. {}", "phone: {}", "mobile {}", "Telefon: {}", "my number is {}", "fax {}", "Handy {}",
+                "Rückruf bitte unter {}", "позвоните по номеру {}", "llámame al {}", "rappelez-moi au {}", "mi número es {}",
+                "meine Nummer ist {}", "chiamami al {}", "bel me op {}", "proszę dzwonić {}",
+            )
+        )  # fmt: skip
         return said.format(number(rng, rng.choice(("N##N######", "0170N######", "07700900###", "138001380##"))))
     return number(rng, rng.choice(PHONES))
 
@@ -349,6 +364,26 @@ KEYS: tuple[Callable[[random.Random], str], ...] = (
     lambda r: f"client_secret: {pick(r, ALNUM, 30)}4z",
     lambda r: f"access_token={pick(r, ALNUM, 40)}1b",
     lambda r: f"postgres://app:{pick(r, ALNUM, 14)}@db.internal:5432/main",
+    lambda r: f"dckr_pat_{_web(r, 20)[:27]}",
+    lambda r: f"ntn_{pick(r, ALNUM, 46)}",
+    lambda r: f"secret_{pick(r, ALNUM, 43)}",
+    lambda r: f"HRKU-{pick(r, HEX, 8)}-{pick(r, HEX, 4)}-{pick(r, HEX, 4)}-{pick(r, HEX, 4)}-{pick(r, HEX, 12)}",
+    lambda r: f"sk.eyJ1Ijoi{pick(r, ALNUM, 40)}.{_web(r, 17)[:22]}",
+    lambda r: f"sbp_{pick(r, HEX, 40)}",
+    lambda r: f"M{pick(r, ALNUM, 25)}.{pick(r, ALNUM, 6)}.{_web(r, 28)[:38]}",
+    lambda r: f"NRAK-{pick(r, CAPS + DIGITS, 27)}",
+    lambda r: f"sq0atp-{_web(r, 17)[:22]}",
+    lambda r: f"pat{pick(r, ALNUM, 14)}.{pick(r, HEX, 64)}",
+    lambda r: f"glsa_{pick(r, ALNUM, 32)}_{pick(r, HEX, 8)}",
+    lambda r: f"pscale_tkn_{_web(r, 32)}",
+    lambda r: f"hvs.{_web(r, 60)}",
+    lambda r: f"sntrys_{_web(r, 60)}",
+    lambda r: f"dp.pt.{pick(r, ALNUM, 43)}",
+    lambda r: f"{r.choice(('SK', 'AC'))}{pick(r, HEX, 32)}",
+    lambda r: f"figd_{_web(r, 30)}",
+    lambda r: f"lsv2_pt_{pick(r, HEX, 32)}_{pick(r, HEX, 10)}",
+    lambda r: f"PMAK-{pick(r, HEX, 24)}-{pick(r, HEX, 34)}",
+    lambda r: f"xkeysib-{pick(r, HEX, 64)}-{pick(r, ALNUM, 16)}",
 )
 
 
@@ -418,6 +453,14 @@ CLEAN = (
     "I would like to return the blue jacket, it does not fit; how long does a refund usually take?",
     "Flight LH§### gate B§#, booking ¤¤¤¤¤¤, seat §#F",
     "customer number §#######, contract §#########, meter reading §###",
+    "as section §.§.§.§ says; see chapter §.§#.§.§ and clause §.§.§.§",
+    "I called you about order §######## and invoice no. §########",
+    "call me about ISBN {isbn}, or my order ###-§######-§######",
+    "Ich habe angerufen wegen der Rechnung §#########",
+    "phone support asked for the serial number §#########",
+    "SIRET ### ### ### #####, SIREN 0## ### ###, BLZ 0## ### ##",
+    "UPC 0###########, GTIN 4############, EAN 4############, IMEI 3##############",
+    "dckr_pat_ is a prefix; ntn_page_properties_of_the_workspace, secret_santa_list_for_the_office_party",
 )
 """§: a digit from 1, #: a digit, ~: a hexadecimal digit, ^: a capital, ¤: a capital or a digit."""
 LETTERS = {"§": "123456789", "#": DIGITS, "~": HEX, "^": CAPS, "¤": CAPS + DIGITS}

@@ -33,6 +33,7 @@ def test_an_address_is_found_whole_however_its_sign_is_written(text: str, found:
         ("[2001:db8::1]:443 fe80::1%eth0", ["2001:db8::1", "fe80::1"]),
         ("::ffff:192.0.2.1", ["::ffff:192.0.2.1"]),
         ("v1.2.3.4, version 1.2.3.4, 1.2.3.4.5, 999.1.1.1", []),
+        ("section 4.2.1.3, chapters 1.2.3.4, § 1.2.3.4", []),
         ("a[10::2] std::vector db::add 12:34:56 00:1b:44:11:3a:b7", []),
     ],
 )
@@ -46,6 +47,8 @@ def test_an_ip_address_is_found_whole_and_code_is_none(text: str, found: list[st
         "+49 (0)30 / 901820", "030-901820", "030 / 90 18 20", "(415) 555-0132 ext. 4", "00447700900123", "0044 7700 900123",
         "06 12 34 56 78", "06.12.34.56.78", "+7 (495) 123-45-67", "8 (495) 123-45-67", "(11) 91234-5678", "+49–30–1234567",
         "+1\u00a0415\u00a0555\u00a00132", "138 0013 8000", "1-800-555-0199", "415.555.0132x12",
+        "0470 12 05 67", "8-912-345-67-89", "0 532 123 45 67", "347 1234567",
+        "０９０－１２３４－５６７８", "＋８１（９０）１２３４－５６７８",
     ],
 )  # fmt: skip
 def test_a_number_is_found_whole_however_it_is_written(number: str) -> None:
@@ -58,6 +61,7 @@ def test_a_number_is_found_whole_however_it_is_written(number: str) -> None:
     [
         "on 01.05.2026 and 03.05.26", "from 01.05.2026-03.05.2026", "2026-05-01 10:00", "ISBN 978-3-16-148410-0",
         "order 4155550132",
+        "I called about order 415-555-0132", "call about 4155550132", "phone us, invoice no. 4155550132", "SIREN 030 123 456",
         "00:12:34", "1,234,567.00", "12.5 - 13.75", "017012345678x", "DHL 00340434161094027318", "order number is 4155550132",
     ],
 )  # fmt: skip
@@ -65,7 +69,9 @@ def test_dates_orders_and_prices_are_no_numbers_of_people(text: str) -> None:
     assert phones(text) == []
 
 
-@pytest.mark.parametrize("said", ["call me on {}", "Tel. {}", '"phone": "{}"', "my number is {}", "电话{}", "Tél : {}"])
+@pytest.mark.parametrize(
+    "said", ["call me on {}", "Tel. {}", '"phone": "{}"', "my number is {}", "电话{}", "Tél : {}", "https://wa.me/{}"]
+)
 def test_bare_digits_are_one_where_a_word_says_so(said: str) -> None:
     text = said.format("4155550132")
     assert [text[slice(*span)] for span in phones(text)] == ["4155550132"]

@@ -50,6 +50,21 @@ def test_normalised_texts_forget_case_spaces_and_outer_marks(text: str, expected
 def test_prompt_and_answer_are_told_apart_and_parts_are_read() -> None:
     parts = [{"type": "text", "text": "Look:"}, {"type": "image_url"}, {"type": "text", "text": "this?"}]
     messages = talk(("system", "S"), ("user", parts), ("assistant", "A"))
-    assert (prompt_of(messages), answer_of(messages), prompt_key(messages)) == ("Look:\nthis?", "A", "look: this")
+    assert (prompt_of(messages), answer_of(messages), prompt_key(messages).split("\x00")[0]) == (
+        "Look:\nthis?",
+        "A",
+        "look: this",
+    )
     assert (prompt_of(messages[:2]), answer_of(messages[:2]), answer_of([])) == ("Look:\nthis?", "", "")
     assert text_of(None) == ""
+
+
+def test_the_same_words_about_another_picture_ask_something_else() -> None:
+    def about(url: str | None) -> list[dict[str, Any]]:
+        parts = [{"type": "text", "text": "What is this?"}]
+        parts += [{"type": "image_url", "image_url": {"url": url}}] if url else []
+        return [{"role": "user", "content": parts}, {"role": "assistant", "content": "A cat"}]
+
+    keys = {prompt_key(about(url)) for url in ("a.png", "b.png", "a.png", None)}
+    assert len(keys) == 3
+    assert prompt_key(about(None)) == prompt_key([{"role": "user", "content": "what is this"}])

@@ -19,6 +19,9 @@ from tunekeeper.text.keys import keys, longest
         ("https://hooks.slack.com/services/T12345678/B12345678/abcdefgh", "https://hooks.slack.com/services/"),
         ("use sk-ant-api03-abcdefghijklmnop1234 now", "use  now"),
         ("rk_live_abcdefghijklmnopqrst", ""),
+        ("use dckr_pat_abcdefghijklmnopqrstuvwxy-1.", "use ."),
+        ("hvs.CAESIJabcdefghijklmnopqrstuvwx", ""),
+        ("(patAbCdEfGhIjKlMn." + "0a" * 32 + ")", "()"),
         ("1234567890:AAabcdefghijklmnopqrstuvwxyz01234-_x", ""),
         ("-----BEGIN PGP PRIVATE KEY BLOCK-----\nabc\n-----END PGP PRIVATE KEY BLOCK-----\nbye", "\nbye"),
         ("-----BEGIN PRIVATE KEY-----\ncut off", ""),
@@ -34,6 +37,7 @@ def test_a_secret_is_found_from_its_first_to_its_last_character(text: str, left:
     [
         "the token budget is 4000", "password reset required", "sk-fading-circle-container-element",
         "task-specific-adjusted-plan-2024",
+        "ntn_page_properties_of_the_workspace", "secret_santa_list_for_the_office_party", "hvs.is.a.prefix", "ACceptance SKetch",
         "secret sauce", "api key page", "password: required", "a token of appreciation", "https://example.com:8080/path",
         "-----BEGIN PUBLIC KEY-----", "bearer of bad news",
     ],

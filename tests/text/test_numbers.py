@@ -31,6 +31,13 @@ def test_what_only_looks_like_a_card_stays(text: str) -> None:
     assert cards(text) == []
 
 
+def test_a_short_number_that_is_named_as_a_code_is_no_card_and_another_word_excuses_none() -> None:
+    assert cards("EAN 4222222222222, IMEI: 378282246310005, GTIN-14 30569309025904") == []
+    assert cards("in this case 378282246310005") == [(13, 28)]
+    assert cards("order 378282246310005") == [(6, 21)]
+    assert cards("EAN 4111111111111111") == [(4, 20)]
+
+
 @pytest.mark.parametrize("text", ["DE89370400440532013000", "de89 3704 0044 0532 0130 00", "DE89-3704-0044-0532-0130-00 x"])
 def test_an_iban_is_found_in_capitals_or_not_in_groups_or_not(text: str) -> None:
     (span,) = ibans(text)

@@ -83,7 +83,7 @@ def _told(found: CheckReport, only: str | None) -> list[str]:
         lines += [f"labels ({found.balance.field}): " + ", ".join(f"{n} {label}" for label, n in found.balance.labels.items())]
     if found.kinds:
         kinds = [(k.kind, k.count, k.dropped, ", ".join(k.ids)) for k in found.kinds]
-        lines += frame.table(kinds, ("kind", "rows", "dropped", "such as"))
+        lines += frame.table(kinds, ("kind", "found", "dropped", "such as"))
         rows = [(f.kind, f.id, f"{f.file}:{f.line}" if f.file else None, f.of, f.topic, f.detail) for f in found.findings[:SHOWN]]
         lines += ["", *frame.table(rows, ("kind", "id", "where", "of", "topic", "detail"))]
     return lines + _more(len(found.findings))

@@ -94,7 +94,7 @@ def prune(
     config = project.model(model)
     before = frame.moment(older_than, ws.clock)
     age = None if before is None else ws.clock.utc() - before
-    if age is not None and age.total_seconds() <= 0:
+    if age is not None and age.total_seconds() < 60:  # the clock has gone on since `0d` was read
         raise UserError(f"--older-than {older_than}: not an age", fix="write 365d or a day in the past")
     options: dict[str, Any] = {"renamed": renamed, "superseded": superseded, "dry_run": dry_run}
     done = prune(ws, config.task, config.sections["data"], older_than=age, **options)

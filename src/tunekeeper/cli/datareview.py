@@ -183,6 +183,7 @@ def _figures(ws: Workspace, model: str) -> dict[str, Any]:
 
     from tunekeeper.data import review as verbs
     from tunekeeper.data import versions
+    from tunekeeper.data.updates import looked
 
     items = verbs.find(ws, model, state=verbs.STATES)
     newest = versions.latest(ws, model)
@@ -194,11 +195,13 @@ def _figures(ws: Workspace, model: str) -> dict[str, Any]:
         "gold": verbs.gold_scores(ws, model),
         "budget": verbs.time_budget(items, newest.created if newest else None),
         "bus_factor": verbs.bus_factor(items, ws.clock.utc()),
+        "updates": looked(ws, model),
     }
 
 
 def _figure_lines(figures: dict[str, Any]) -> list[str]:
     from tunekeeper.data.reviewpace import BUS_DAYS, NORMAL_AN_HOUR, SLOW_MINUTES
+    from tunekeeper.data.updates import as_text
 
     pace, budget, bus = figures["pace"], figures["budget"], figures["bus_factor"]
     lines = [", ".join(f"{count} {state}" for state, count in figures["states"].items()) or "nothing was ever queued"]
@@ -223,6 +226,7 @@ def _figure_lines(figures: dict[str, Any]) -> list[str]:
             f"gold, {name}: {score.right} of {score.met} right (95 % {score.low:.0%} to {score.high:.0%}),"
             f" {score.missed} wrong ones let pass, {score.blamed} right ones refused"
         ]
+    lines += [as_text(each) for each in figures["updates"]]
     ahead = "" if budget.ahead is None else f", {budget.ahead:.1f} h still ahead"
     over = "over budget: " if budget.over else ""
     lines += [

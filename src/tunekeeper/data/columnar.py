@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from datetime import date, datetime, time
@@ -25,7 +26,7 @@ _DAMAGE = (OSError, ValueError, TypeError, LookupError, RuntimeError, MemoryErro
 """What pyarrow's errors are made of."""
 NumberedRow = tuple[int, dict[str, Any] | None]
 """A row's number from 1 and its cells that hold something; None for a row above the limit."""
-SUFFIXES = (".parquet", ".arrow", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".zst", ".gz", ".xlsx", ".zip")
+SUFFIXES = (".parquet", ".arrow", ".feather", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".zst", ".gz", ".xlsx", ".zip")
 """Kinds of files taken from a dataset folder. Of a file that is there in several kinds, the first of them."""
 _NOT_ROWS = ("state.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json")
 
@@ -151,8 +152,26 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float):
         return value
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
+        return _text(value)
     return str(value)
+
+
+def _text(value: bytes) -> str:
+    """Bytes as the text they are, else as an address that holds them, so that nothing of a picture is lost."""
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        text = "\x00"
+    return text if "\x00" not in text else f"data:;base64,{base64.b64encode(value).decode()}"
+
+
+def nul_in(value: Any) -> bool:
+    """Whether a text in a cell holds a NUL, which no JSON of ours may."""
+    if isinstance(value, str):
+        return "\x00" in value
+    if isinstance(value, dict):
+        return any(map(nul_in, value.values()))
+    return isinstance(value, list) and any(map(nul_in, value))
 
 
 def shards(folder: Path) -> list[Path]:
@@ -173,7 +192,7 @@ def shards(folder: Path) -> list[Path]:
         raise DataError(f"{folder}: no such folder")
     found = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path, folder))
     kinds = [path.suffix.casefold() for path in found]
-    columnar = next((kind for kind in SUFFIXES[:2] if kind in kinds), None)
+    columnar = next((kind for kind in SUFFIXES[:3] if kind in kinds), None)
     if columnar is not None:  # a repository of Hugging Face: what else lies there says the same, or what it is
         return [path for path, kind in zip(found, kinds, strict=True) if kind == columnar]
     chosen: dict[Path, Path] = {}
@@ -182,7 +201,7 @@ def shards(folder: Path) -> list[Path]:
             chosen.setdefault(_bare(path), path)
     if chosen:
         return sorted(chosen.values())
-    raise DataError(f"{folder.name}: no file with rows in this folder", fix=f"give a folder with {', '.join(SUFFIXES[:3])}")
+    raise DataError(f"{folder.name}: no file with rows in this folder", fix="give a folder with .parquet, .arrow, .jsonl")
 
 
 def _bare(path: Path) -> Path:

@@ -84,6 +84,8 @@ class Config:
     """How often the worker collects what people said of answers into the draft and the review queue: `12h`, `7d`, or `never`."""
     collect_sample: int = 20
     """Answers that nobody said anything about which each collection puts into the review queue; 0: none."""
+    update_reviews: int = 20
+    """First answers of a version that was promoted which people are asked to judge, without anybody asking for it; 0: none."""
     collect_per_user: int = 50
     """Most rows of the draft that come from the requests of one user or session, where requests name them; what is said about
     others of theirs waits for a reviewer."""

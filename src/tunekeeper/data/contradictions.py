@@ -11,7 +11,7 @@ from tunekeeper.data.duplicates import similar_pairs
 from tunekeeper.data.examples import TOPIC_KEYS, answer_key, comparable, created_of, parsed, question_key
 from tunekeeper.data.findings import Finding, finding
 from tunekeeper.data.rephrasing import difference, essence, masked, shared
-from tunekeeper.text.fingerprints import answer_of, prompt_of
+from tunekeeper.text.fingerprints import answer_of, attached, prompt_of
 from tunekeeper.text.shingles import tokens
 
 FEW = 4
@@ -117,9 +117,10 @@ def _asked(example: Example) -> _Asked:
     )
 
 
-def _scope(example: Example) -> tuple[str, str]:
-    system, _, tools = question_key(example).split("\x00", 2)
-    return system, tools
+def _scope(example: Example) -> tuple[str, str, str]:
+    """What besides its words makes a question another one: instructions, tools, pictures."""
+    system, *_, tools = question_key(example).split("\x00")
+    return system, tools, attached(example.messages)
 
 
 def _essence(example: Example) -> tuple[str, ...]:

@@ -184,6 +184,8 @@ def _uncollected() -> Iterator[None]:
         yield
     finally:
         if collected:
+            gc.freeze()
+            gc.unfreeze()  # what came counts as old: else the very next object would have it looked through
             gc.enable()
 
 

@@ -62,7 +62,7 @@ def erase_data(ws: Workspace, requests: Set[str], user: str, *, dry_run: bool = 
     # What a killed erasure took out of a version is known by its tombstone, which names the request where it was one.
     stones = {id.partition("#")[0] for ids in rows.values() for id in ids if id.startswith("req_")}
     known = frozenset(requests | made_from | stones)
-    counts["reviews"] = _reviews(ws, known, names, dry_run=dry_run)
+    counts["reviews"] = _reviews(ws, known, names, unit_of(user), dry_run=dry_run)
     return ErasedData(counts=counts, names=names, rows=rows, requests=known)
 
 
@@ -145,11 +145,13 @@ def _sift(path: Path, theirs: Callable[[bytes], tuple[str, None] | None], *, dry
     return found
 
 
-def _reviews(ws: Workspace, requests: Set[str], names: Set[str], *, dry_run: bool) -> int:
-    """Take the answers out of what was said about these requests, and about cases of exams that are theirs or have one of these
-    names; what waits leaves the queue."""
+def _reviews(ws: Workspace, requests: Set[str], names: Set[str], unit: str, *, dry_run: bool) -> int:
+    """Take the answers out of what was said about these requests and others of this `unit`, and about cases of exams that are
+    theirs or have one of these names; what waits leaves the queue."""
     with ws.state.read() as tx:
-        found = [item for item in find_reviews(tx) if item.request_id in requests or _asked(item) & (requests | names)]
+        items = find_reviews(tx)
+    known = requests | names
+    found = [item for item in items if item.request_id in requests or item.unit == unit or _asked(item) & known]
     due = [blank for item in found if (blank := blanked(item)) is not item]
     if due and not dry_run:
         with ws.state.write(by="erasure") as write:

@@ -27,7 +27,14 @@ Rows = Callable[[], Iterator[Example]]
 """The rows to write, from the first each time it is called."""
 BATCH = 10_000
 """Rows of a Parquet file that are held at once."""
-_SHAREGPT = {"user": "human", "assistant": "gpt", "system": "system", "developer": "system", "tool": "observation"}
+_SHAREGPT = {
+    "user": "human",
+    "assistant": "gpt",
+    "system": "system",
+    "developer": "system",
+    "tool": "observation",
+    "function": "observation",
+}
 _SIDES = {"train": "train", "eval": "test"}
 
 
@@ -97,9 +104,23 @@ def _folder(rows: Rows, out: Path, format: str, model: str) -> int:
         mine = _side(rows, side)
         if next(mine(), None) is not None:
             count += FORMATS[format](mine, out / f"{side}.jsonl")
-            info[f"{model}_{side}"] = {"file_name": f"{side}.jsonl", **_INFO[format]}
+            columns = _held(out / f"{side}.jsonl", _INFO[format]["columns"])
+            info[f"{model}_{side}"] = {"file_name": f"{side}.jsonl", **_INFO[format], "columns": columns}
     drafts.write_whole(path, [orjson.dumps(info, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)])
     return count
+
+
+def _held(path: Path, columns: Mapping[str, str]) -> dict[str, str]:
+    """Those of the columns that any row of a file has: LLaMA-Factory asks every row for each that is named."""
+    missing, found = dict(columns), set[str]()
+    with path.open("rb") as file:
+        for line in file:
+            here = {role: name for role, name in missing.items() if f'"{name}":'.encode() in line}
+            found |= here.keys()
+            missing = {role: name for role, name in missing.items() if role not in here}
+            if not missing:
+                break
+    return {role: name for role, name in columns.items() if role in found}
 
 
 def _side(rows: Rows, side: str) -> Rows:
@@ -123,19 +144,42 @@ def _provenance(example: Example) -> dict[str, Any]:
 
 
 def sharegpt_row(example: Example) -> dict[str, Any]:
-    """`conversations` with `from` and `value`; the calls of tools of a message become one turn of `function_call`."""
-    turns = []
+    """`conversations` with `from` and `value`; the calls of tools of a message become one turn of `function_call`, a picture
+    `<image>` with its address under `images`. Raises DataError for other attachments."""
+    turns: list[dict[str, Any]] = []
+    images: list[str] = []
     for message in example.messages:
-        calls = [_called(call.get("function", call)) for call in message.get("tool_calls") or ()]
-        text = text_of(message.get("content"))
+        made = [call.get("function", call) for call in message.get("tool_calls") or ()]
+        calls = [_called(call) for call in (*made, *filter(None, [message.get("function_call")]))]
+        shown = _pictures(example, message)
+        images += shown
+        text = "<image>" * len(shown) + text_of(message.get("content"))
+        learned = {"weight": message["weight"]} if message.get("weight") == 0 else {}
         if message.get("content") is not None and (text or not calls):
-            turns.append({"from": _SHAREGPT.get(str(message.get("role")), "human"), "value": text})
+            turns.append({"from": _SHAREGPT.get(str(message.get("role")), "human"), "value": text, **learned})
         if calls:
-            turns.append({"from": "function_call", "value": orjson.dumps(calls if len(calls) > 1 else calls[0]).decode()})
+            value = orjson.dumps(calls if len(calls) > 1 else calls[0]).decode()
+            turns.append({"from": "function_call", "value": value, **learned})
     row: dict[str, Any] = {"conversations": turns}
     if example.tools:
         row["tools"] = orjson.dumps(list(example.tools)).decode()
-    return row | {"id": example.id}
+    return row | ({"images": images} if images else {}) | {"id": example.id}
+
+
+def _pictures(example: Example, message: Mapping[str, Any]) -> list[str]:
+    """The addresses of a message's pictures. Raises DataError for what else is attached to it."""
+    parts = _attachments(message)
+    for part in parts:
+        if not isinstance(part.get("image_url"), dict) or not isinstance(part["image_url"].get("url"), str):
+            what = part.get("type", "an attachment")
+            raise DataError(f"row {example.id}: ShareGPT has no place for {what}", fix="export with --format openai")
+    return [part["image_url"]["url"] for part in parts]
+
+
+def _attachments(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a message holds besides text."""
+    content = message.get("content")
+    return [p for p in content if isinstance(p, dict) and "text" not in p] if isinstance(content, list) else []
 
 
 def _called(function: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,12 +193,18 @@ def _called(function: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def alpaca_row(example: Example) -> dict[str, Any]:
-    """`instruction`, `input`, `output`, with `system` and `history` where there are any. Raises DataError for calls of tools."""
+    """`instruction`, `input`, `output`, with `system` and `history` where there are any. Raises DataError for calls of tools, for
+    pictures, and for an answer that is not to be learned."""
     talk = [m for m in example.messages if m.get("role") not in ("system", "developer")]
     if any(m.get("role") not in ("user", "assistant") or m.get("tool_calls") for m in talk):
         raise DataError(
             f"row {example.id}: Alpaca has no place for calls of tools", fix="export with --format openai or sharegpt"
         )
+    if any(map(_attachments, talk)):
+        raise DataError(f"row {example.id}: Alpaca has no place for pictures", fix="export with --format openai or sharegpt")
+    if any(m.get("weight") == 0 for m in talk):
+        why = "Alpaca has no place for answers that are not to be learned"
+        raise DataError(f"row {example.id}: {why}", fix="export with --format openai or sharegpt")
     texts = [text_of(m.get("content")) for m in talk]
     if [m["role"] for m in talk] != ["user", "assistant"] * (len(talk) // 2) or not talk:
         raise DataError(f"row {example.id}: Alpaca needs questions and answers in turn", fix="export with --format openai")
@@ -307,7 +357,7 @@ _INFO: dict[str, dict[str, Any]] = {
             "system_tag": "system",
         },
     },
-    "sharegpt": {"formatting": "sharegpt", "columns": {"messages": "conversations", "tools": "tools"}},
+    "sharegpt": {"formatting": "sharegpt", "columns": {"messages": "conversations", "tools": "tools", "images": "images"}},
     "alpaca": {
         "formatting": "alpaca",
         "columns": {"prompt": "instruction", "query": "input", "response": "output", "system": "system", "history": "history"},

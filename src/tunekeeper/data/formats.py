@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from tunekeeper.core.errors import DataError
-from tunekeeper.data import archives, columnar, csvrows, tables
+from tunekeeper.data import archives, columnar, csvrows, kinds, tables
 from tunekeeper.data.outside import rows_of
 from tunekeeper.data.rows import (
     MESSAGE_ROLES,
@@ -27,7 +27,7 @@ from tunekeeper.data.rows import (
     resolve_columns,
     unpacked,
 )
-from tunekeeper.data.spreadsheets import Fault
+from tunekeeper.data.spreadsheets import Fault, sheets_of
 
 FILE_LIMIT_JSON = 64 << 20
 """Bytes of a `.json` file of one object, which has to be parsed as a whole; a list is read row by row."""
@@ -38,15 +38,6 @@ STDIN_LIMIT = 16 << 30
 STDIN = Path("-")
 """The path that stands for standard input."""
 _PIECE = 1 << 20
-_MAGIC = {
-    b"PK\x03\x04": "a zip archive",
-    b"\x1f\x8b": "gzip data",
-    b"\x28\xb5\x2f\xfd": "zstd data",
-    b"PAR1": "Parquet",
-    b"ARROW1": "Arrow",
-    b"GGUF": "a GGUF model",
-    b"SQLite": "a database",
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,8 +111,8 @@ def read_stdin(stream: BinaryIO, mapping: Mapping[str, str] | None = None) -> It
     with archives.nameless() as (file, path):
         _copy(stream, file)
         file.flush()
-        _inspect(path, "stdin")
-        yield from _read(_Source(path=path, name="stdin", kind=_kind_of(path)), mapping or {})
+        kinds.inspect(path, "stdin")
+        yield from _read(_Source(path=path, name="stdin", kind=kinds.kind_of(path)), mapping or {})
 
 
 def peek(path: Path, mapping: Mapping[str, str], count: int) -> Peek | None:
@@ -178,7 +169,7 @@ def _files(path: Path, name: str, sheet: str | None = None) -> Iterator[_Source]
             yield _checked(place, f"{name}/{entry}", PurePosixPath(entry).suffix.casefold())
     elif kind in archives.SUFFIXES:
         with archives.unpacked(path, name) as place:
-            yield _checked(place, name, Path(path.stem).suffix.casefold() or _kind_of(place))
+            yield _checked(place, name, Path(path.stem).suffix.casefold() or kinds.kind_of(place))
     else:
         yield _checked(path, name, kind, sheet)
 
@@ -190,8 +181,10 @@ def _checked(path: Path, name: str, kind: str, sheet: str | None = None) -> _Sou
         raise DataError(
             f"{name}: no reader for {kind!r}", fix="give .jsonl, .json, .csv, .tsv, .xlsx or .parquet, or one of them packed"
         )
-    _inspect(path, name, binary=kind in (".parquet", ".arrow"), packed=kind in (".xlsx", ".xlsm"))
-    return _Source(path=path, name=name, kind=kind, sheet=sheet)
+    kinds.inspect(path, name, binary=kind in (".parquet", ".arrow", ".feather"), packed=kind in (".xlsx", ".xlsm"))
+    return _Source(
+        path=path, name=name, kind=kinds.held(path, kind) if kind in (".json", ".jsonl", ".ndjson") else kind, sheet=sheet
+    )
 
 
 def _read(source: _Source, mapping: Mapping[str, str]) -> Iterator[RawRow]:
@@ -210,37 +203,6 @@ def _copy(stream: BinaryIO, file: Any) -> None:
         if taken > STDIN_LIMIT:
             raise DataError(f"stdin: more than {STDIN_LIMIT >> 30} GB", fix="write it to a file and import that")
         file.write(piece)
-
-
-def _kind_of(path: Path) -> str:
-    """`.jsonl`, `.json` or `.csv`, by how the text begins: a whole object in the first line is JSONL."""
-    with path.open("rb") as file:
-        head = file.readline(tables.LINE_LIMIT).removeprefix(b"\xef\xbb\xbf").lstrip()
-    if head.startswith(b"{"):
-        return ".jsonl" if head.rstrip().endswith(b"}") or len(head) >= tables.LINE_LIMIT - 3 else ".json"
-    return ".json" if head.startswith(b"[") else ".csv"
-
-
-def _inspect(path: Path, name: str, *, binary: bool = False, packed: bool = False) -> None:
-    with path.open("rb") as file:
-        head = file.read(64)
-    if not head:
-        raise DataError(f"{name}: the file is empty")
-    if binary or (packed and head.startswith(b"PK")):
-        return
-    if packed:
-        raise DataError(f"{name}: not an XLSX workbook, or one behind a password", fix="save it as .xlsx without one, or as .csv")
-    for magic, kind in _MAGIC.items():
-        if head.startswith(magic):
-            raise DataError(f"{name}: this is {kind}, not text", fix="name it by what it is, or unpack or export it to .jsonl")
-    wide = len(head) > 3 and any(head) and not (any(head[::2]) and any(head[1::2]))  # every other byte is zero
-    if wide or head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{name}: the text is UTF-16", fix=f"iconv -f UTF-16{_order(head)} -t UTF-8 {name}")
-
-
-def _order(head: bytes) -> str:
-    """The order of the bytes of UTF-16 that begins without a mark; nothing where the mark says it."""
-    return "" if head[0] in (0xFE, 0xFF) else "BE" if head[0] == 0 else "LE"
 
 
 def _read_lines(path: Path, name: str, mapping: Mapping[str, str]) -> Iterator[RawRow]:
@@ -354,9 +316,22 @@ def _shaped(file: str, number: int, row: Any, mapping: Mapping[str, str]) -> Raw
 
 def _read_table(source: _Source, mapping: Mapping[str, str]) -> Iterator[RawRow]:
     with tables.opened_table(source.path, source.name, source.kind, source.sheet) as table:
-        columns = None if is_shaped(table.header, mapping) else resolve_columns(table.header, mapping, table.name)
+        columns = None if is_shaped(table.header, mapping) else _columns_of(table, source, mapping)
         for row in table.rows:
             yield _table_row(table.name, row, columns, mapping)
+
+
+def _columns_of(table: tables.Table, source: _Source, mapping: Mapping[str, str]) -> dict[str, str]:
+    """Role → column. Raises DataError, which names another sheet where the first one of a workbook has no such columns."""
+    try:
+        return resolve_columns(table.header, mapping, table.name)
+    except DataError as error:
+        workbook = source.kind in (".xlsx", ".xlsm") and source.sheet is None
+        sheets = [f"{source.name}#{title}" for title in sheets_of(source.path, source.name)] if workbook else []
+        others = [sheet for sheet in sheets if sheet != table.name]
+        if not others:
+            raise
+        raise DataError(error.message, fix=f"another sheet: {others[0]}, or {error.fix}") from None
 
 
 def _table_row(file: str, row: tables.TableRow, columns: Mapping[str, str] | None, mapping: Mapping[str, str]) -> RawRow:
@@ -388,5 +363,5 @@ def _opened(row: dict[str, Any]) -> Any:
 
 
 _TEXTS = ("", ".txt", ".jsonl", ".ndjson")
-_PACKED = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
+_PACKED = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather")
 """Kinds of files that are taken from a zip archive; what else is in it, such as a README, is left."""

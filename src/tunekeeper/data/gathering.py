@@ -27,6 +27,7 @@ from tunekeeper.data.heard import KINDS, Heard, Kind, tags_of, weigh
 from tunekeeper.data.redacting import redactor_of
 from tunekeeper.data.reviewed import preferences
 from tunekeeper.data.sources import Correction, corrections, served_answer
+from tunekeeper.notify import queue
 from tunekeeper.store.ledgers.reviews import find_reviews
 from tunekeeper.workspace import Workspace
 
@@ -188,8 +189,25 @@ def _run(ws: Workspace, task: Model, section: Config, asked: _Asked, *, write: b
         report=None if report is None else str(report),
     )
     if write:
+        _tell(ws, task.name, done)
         _note(ws, task.name, asked, done, work.admitted, found, late)
     return done
+
+
+def _tell(ws: Workspace, model: str, done: Collection) -> None:
+    """Let whoever watches the notifiers know that one source seems to fill the set; before the run is noted as done."""
+    if not done.alarms:
+        return
+    with ws.state.write(by="data") as tx:
+        queue(
+            tx,
+            id=f"collect:{model}:{done.at.isoformat()}",
+            kind="collect",
+            model=model,
+            subject=f"{model}: what was collected needs a look",
+            text="; ".join(done.alarms),
+            data={"alarms": list(done.alarms), "added": len(done.added), "at": done.at.isoformat()},
+        )
 
 
 def _decide(ws: Workspace, task: Model, section: Config, asked: _Asked, found: _Found) -> _Work:

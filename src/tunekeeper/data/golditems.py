@@ -64,8 +64,10 @@ def add_gold(
         raise UserError("a gold item needs a request of the log or messages", fix="give one of them")
     if not answer.strip():
         raise UserError("a gold item needs its right answer", fix="give answer")
+    unit = None
     if request_id is not None:
         inference = ws.log.load(request_id)
+        unit = inference.unit
         asked, shown = asked_messages(inference), served or served_answer(inference)
         if inference.model_id != model or asked is None or not shown:
             raise UserError(f"request {request_id} has no messages and answer of {model} in the log")
@@ -79,6 +81,7 @@ def add_gold(
     gold = replace(
         found,
         state="gold",
+        unit=unit,
         known=answer,
         shown={"messages": asked, "answer": str(shown)},
         opinions=opinions_of(found),

@@ -21,7 +21,7 @@ import orjson
 from tunekeeper.core.errors import DataError
 from tunekeeper.core.nouns.data import Example, Split
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import archives, drafts, duplicates, lines, quality, settling, split, versions
+from tunekeeper.data import archives, drafts, duplicates, lines, quality, settling, split, tables, versions
 from tunekeeper.data.config import Config
 from tunekeeper.data.examples import read_file
 from tunekeeper.data.findings import Finding, finding, personal, place_of, row_of
@@ -246,7 +246,8 @@ def _refuse_all_broken(work: _Import, paths: Sequence[Path]) -> None:
         raise DataError(f"{', '.join(p.name for p in paths)}: no rows")
     if work.notes.dropped["broken"] == work.rows:
         why = work.notes.broken[0]
-        fix = f"iconv -f WINDOWS-1252 -t UTF-8 {why.partition(':')[0]}" if "not UTF-8" in why else None
+        path = next((path for path in paths if path.is_file()), None)
+        fix = f"iconv -f {tables.encoding_of(path)} -t UTF-8 {path.name}" if "not UTF-8" in why and path is not None else None
         raise DataError(f"{why}; none of the {work.rows} rows can be read", fix=fix)
 
 

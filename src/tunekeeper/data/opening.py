@@ -240,6 +240,7 @@ def seen(item: ReviewItem, by: str) -> ReviewItem:
         seconds=mine.seconds if mine else None,
         done_at=mine.at if mine else None,
         created=None,
+        unit=None,
         reasons=(),
         weight=1.0,
         wants=1,

@@ -92,6 +92,7 @@ def blanked(item: ReviewItem) -> ReviewItem:
         return item
     return replace(
         item,
+        unit=None,
         state="skipped" if waits else item.state,
         verdict=None if item.verdict is None else "excluded",
         opinions=tuple(replace(opinion, answer=None) for opinion in item.opinions),

@@ -5,7 +5,8 @@
 * OpenPipe request logs: `input` is the chat request, `output` the chat completion, `tags`.
 * TensorZero inferences and datapoints: `input` of `system` and `messages` made of content blocks, `output` a list of blocks
   (chat functions) or `raw` and `parsed` (JSON functions), either as JSON or as the text ClickHouse stores.
-* Langfuse observations and traces: `input`, `output`, `traceId` or (blob export) `trace_id`.
+* Langfuse observations and traces: `input`, `output`, `traceId` or (blob export) `trace_id`; items of its datasets:
+  `datasetId`, `input`, `expectedOutput`.
 * A request with its response: `request` and `response` in the OpenAI chat dialect, as gateways and proxies log them.
 """
 
@@ -15,9 +16,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tunekeeper.data.rows import Conversation, Unreadable, as_tools, unpacked
+from tunekeeper.data.rows import Conversation, Unreadable, as_tools, refusing, unpacked
 
-_MESSAGE_KEYS = ("role", "content", "name", "tool_calls", "tool_call_id")
+_MESSAGE_KEYS = ("role", "content", "name", "tool_calls", "tool_call_id", "refusal")
 _TRACE_KEYS = ("sessionId", "htmlPath", "bookmarked", "projectId", "project_id")
 _SILENT = ("SPAN", "EVENT", "EMBEDDING", "RETRIEVER", "TOOL", "EVALUATOR", "GUARDRAIL")
 """Types of Langfuse observations that are no answer of a model."""
@@ -29,6 +30,8 @@ def recognise(row: Mapping[str, Any]) -> tuple[str, Callable[[dict[str, Any]], C
         return "openai-stored", _stored
     if "request" in row and "response" in row:
         return "request-log", _request_log
+    if "input" in row and "expectedOutput" in row and "datasetId" in row:
+        return "langfuse", _langfuse_item
     if "input" not in row or "output" not in row:
         return None
     if "function_name" in row and any(key in row for key in ("variant_name", "episode_id", "dataset_name")):
@@ -48,10 +51,11 @@ def rows_of(document: Any) -> list[Any] | None:
         return None
     if isinstance(document.get("data"), list) and ("meta" in document or document.get("object") == "list"):
         return list(document["data"])
-    if isinstance(document.get("observations"), list) and "input" in document:
-        context = {key: document[key] for key in ("sessionId", "userId") if document.get(key)}
+    trace = document.get("trace", document)
+    if isinstance(document.get("observations"), list) and isinstance(trace, dict) and ("input" in trace or trace is not document):
+        context = {key: trace[key] for key in ("sessionId", "userId", "tags") if trace.get(key)}
         seen = [o for o in document["observations"] if isinstance(o, dict) and str(o.get("type")).upper() not in _SILENT]
-        return [context | o for o in seen] or [document]
+        return [o | {key: value for key, value in context.items() if not o.get(key)} for o in seen] or [trace]
     return [document]
 
 
@@ -109,10 +113,20 @@ def _langfuse(row: dict[str, Any]) -> Conversation:
         session_id=("sessionId", "session_id"),
         user_id=("userId", "user_id"),
         name=("name",),
+        tags=("tags",),
     )
+    metadata = {key: value for key, value in metadata.items() if value != []}
     given = row["input"]
     tools = given.get("tools") if isinstance(given, dict) else None
     return _made("langfuse", _asked(given), row["output"], metadata=metadata, tools=tools)
+
+
+def _langfuse_item(row: dict[str, Any]) -> Conversation:
+    if row.get("status") == "ARCHIVED":
+        raise Unreadable("an archived item of a Langfuse dataset")
+    row = unpacked(row, ("input", "expectedOutput", "metadata"))
+    metadata = _mapping(row.get("metadata")) | _renamed(row, id=("id",), request_id=("sourceTraceId",), created=("createdAt",))
+    return _made("langfuse", _asked(row["input"]), row["expectedOutput"], metadata=metadata, tools=_inner(row["input"], "tools"))
 
 
 def _tensorzero(row: dict[str, Any]) -> Conversation:
@@ -181,7 +195,10 @@ def _made(shape: str, asked: list[dict[str, Any]], said: Any, *, metadata: Mappi
 
 
 def _asked(value: Any) -> list[dict[str, Any]]:
-    """The messages of a prompt: a list of messages, a request with `messages`, one message, or plain text."""
+    """The messages of a prompt: a list of messages, a request with `messages`, the arguments of a function that sent one, one
+    message, or plain text."""
+    if isinstance(value, dict) and "messages" in _mapping(value.get("kwargs")):
+        value = value["kwargs"]
     if isinstance(value, dict) and "messages" in value:
         value = value["messages"]
     if isinstance(value, dict) and "role" in value:
@@ -203,7 +220,7 @@ def _answer(value: Any) -> tuple[dict[str, Any], Any]:
         raise Unreadable("the request failed: its output is an error")
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
-    if isinstance(value, dict) and ("content" in value or "tool_calls" in value):
+    if isinstance(value, dict) and (not {"content", "tool_calls", "refusal"}.isdisjoint(value)):
         return _message({**value, "role": "assistant"}), finish
     if value in (None, "", [], {}):
         raise Unreadable("the row's output is empty")
@@ -213,9 +230,11 @@ def _answer(value: Any) -> tuple[dict[str, Any], Any]:
 def _message(message: Mapping[str, Any]) -> dict[str, Any]:
     """What a conversation keeps of a message; absent fields are left out, a missing content is None."""
     kept = {key: message[key] for key in _MESSAGE_KEYS if message.get(key) is not None and message[key] != []}
+    if "content" not in kept and isinstance(message.get("content_parts"), list):
+        kept["content"] = message["content_parts"]
     if not isinstance(kept.get("role"), str):
         raise Unreadable(f"a message without a role: its keys are {', '.join(map(str, message))}")
-    return {"role": kept.pop("role"), "content": kept.pop("content", None), **kept}
+    return refusing({"role": kept.pop("role"), "content": kept.pop("content", None), **kept})
 
 
 def _as_text(value: Any) -> str:

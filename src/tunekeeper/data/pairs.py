@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -60,9 +61,8 @@ def pairs_from_log(
             "other": served_answer(shadow),
             "from": [champion.version or "served", shadow.version or "shadow"],
         }
-        items.append(
-            _item(model, _id(model, champion.request_id, shadow.request_id), champion.request_id, shown, each.reasons, opinions)
-        )
+        id = _id(model, champion.request_id, shadow.request_id)
+        items.append(replace(_item(model, id, champion.request_id, shown, each.reasons, opinions), unit=champion.unit))
     return _saved(ws, model, items, dry_run=dry_run)
 
 

@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from tunekeeper.core.nouns.data import Example
-from tunekeeper.data.rows import SHAREGPT_ROLES, Conversation, Unreadable, conversation_from, unpacked
+from tunekeeper.data.rows import Conversation, Unreadable, conversation_from, unpacked
+from tunekeeper.data.sharegpt import role_of
 from tunekeeper.text.fingerprints import answer_of
 
 FROM = "rejected_from"
@@ -32,6 +33,22 @@ def conversation_of(row: dict[str, Any]) -> Conversation:
     """The conversation with the preferred answer; the other one under `metadata.rejected`. Raises Unreadable."""
     row = unpacked(row, _NESTED)
     return _openai(row) if "preferred_output" in row else _chosen(row)
+
+
+def is_completion(row: Mapping[str, Any]) -> bool:
+    """Whether a row is a prompt and its completion in messages, or one that somebody judged: TRL's unpaired preferences."""
+    if "prompt" not in row or "completion" not in row:
+        return False
+    return isinstance(row.get("label"), bool) or isinstance(row["prompt"], list) or isinstance(row["completion"], list)
+
+
+def completion_of(row: dict[str, Any]) -> Conversation:
+    """The conversation of a prompt and its completion. Raises Unreadable, also for one that was judged to be bad."""
+    if row.get("label") is False:
+        raise Unreadable("the answer was marked as a bad one (`label` is false)")
+    prompt = _opened(row["prompt"])
+    asked = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else _turns("prompt", prompt)
+    return conversation_from(row, [*asked, *_turns("completion", row["completion"])], ("prompt", "completion"), "completion")
 
 
 def with_rejected(row: Example, said: Example) -> Example | None:
@@ -132,7 +149,7 @@ def _opened(value: Any) -> Any:
 def _message(key: str, turn: dict[str, Any]) -> dict[str, Any]:
     if "role" in turn:
         return turn
-    role = SHAREGPT_ROLES.get(str(turn.get("from")))
-    if role is None:
-        raise Unreadable(f"`{key}`: no role is called {turn.get('from')!r}; known: {', '.join(SHAREGPT_ROLES)}")
-    return {"role": role, "content": turn.get("value")}
+    try:
+        return {"role": role_of(turn), "content": turn.get("value")}
+    except Unreadable as error:
+        raise Unreadable(f"`{key}`: {error.message}") from None

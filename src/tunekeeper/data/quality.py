@@ -59,7 +59,7 @@ def examine(
         ("answer_equals_prompt", repeats(example.messages, prompt, answer)),
         ("too_long", too_long(example, section, context or section.max_tokens, count)),
         ("truncated", truncated(answer, example.metadata) or maybe_truncated(answer)),
-        ("refusal", refusal(answer, section.refusal_phrases)),
+        ("refusal", _refused(example.messages[-1]) or refusal(answer, section.refusal_phrases)),
         ("mojibake", mojibake(prompt) or mojibake(answer) or damaged),
         ("template_leak", template_leak(prompt, answer) or leaked),
         ("language", foreign(prompt, answer, section.languages)),
@@ -69,6 +69,10 @@ def examine(
     known = example.metadata.get(READMITTED)
     wanted = known if isinstance(known, dict) else {}
     return [finding(kind, example, detail) for kind, detail in found if detail and kind not in wanted]  # type: ignore[arg-type]
+
+
+def _refused(message: Mapping[str, Any]) -> str:
+    return "the model marked it as a refusal" if message.get("refusal") else ""
 
 
 def dropped_for(found: Finding, section: Config, example: Example) -> bool:

@@ -31,6 +31,20 @@ def redactor_of(section: Config, ws: Workspace | None = None) -> Redactor:
     return Redactor(section.redact, names=names, pepper=b"" if ws is None else ws.pepper(), seal=seal)
 
 
+def revealed_inference(inference: Inference, secret: str) -> Inference:
+    """A request of the log and its answer as they were before redaction. `secret`: the secret key in base64.
+
+    Raises NotFound when nothing of them was sealed or their text is no longer kept, DataError when the key is another one.
+    """
+    box = inference.request.get("sealed") if isinstance(inference.request, Mapping) else None
+    if not isinstance(box, str):
+        fix = "seal what is redacted: redact_seal in the data section of its model"
+        raise NotFound(f"request {inference.request_id} holds nothing sealed", fix=fix)
+    values = opened(box, secret)
+    request = {key: value for key, value in inference.request.items() if key != "sealed"}
+    return replace(inference, request=_put_back(request, values), response=_put_back(inference.response, values))
+
+
 def revealed(example: Example, secret: str) -> Example:
     """An example as it was before redaction, but for the names that stand behind a `~`. `secret`: the secret key in base64.
 

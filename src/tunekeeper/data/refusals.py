@@ -75,6 +75,8 @@ _GERMAN = (
     r"|nachkommen"
     r"|unterstützen|entsprechen|eingehen)\b"
     r"|ich bin (?:leider )?nicht in der lage[^.!?]{0,40}(?:helfen|beantworten|unterstützen|bearbeiten)\b"
+    r"|das (?:kann|darf) ich leider nicht(?=\s*(?:[.,!]|\Z))"
+    r"|(?:darf|kann) ich (?:dazu|darüber|hierzu) (?:leider )?keine auskunft (?:geben|erteilen)\b"
     r"|als (?:ein(?:e)? )?(?:ki\b|künstliche intelligenz|sprachmodell|großes sprachmodell|ki-\w+)[^.!?]{0,100}\b(?:nicht"
     r"|kein\w*)\b)"
 )
@@ -120,8 +122,20 @@ _PORTUGUESE = (
 _OTHERS = (
     # Dutch, Polish, Russian
     r"(?:(?:het spijt me|sorry|helaas)[,.!:;]? ?(?:maar )?){0,2}(?:ik kan|kan ik) (?:(?:je|u|jou|daar|hier|dat|deze|vraag"
-    r"|mee) ){0,4}"
+    r"|mee|die|dit) ){0,5}"
     r"niet (?:mee )?(?:helpen|beantwoorden)\b",
+    r"(?:sorry|helaas)[,.!:;]? ?(?:daar|hier|dat) kan ik (?:(?:je|u|jou|mee) ){0,2}niet (?:mee )?helpen\b",
+    # Swedish, Danish and Norwegian, Ukrainian, Turkish, Arabic, Hindi
+    r"(?:(?:tyvärr|ursäkta|förlåt|jag är ledsen)[,.!:;]? ?(?:men )?){0,2}(?:det )?(?:kan jag|jag kan) (?:tyvärr )?inte "
+    r"(?:hjälpa (?:dig )?(?:till )?med det|svara på (?:det|den frågan))(?=\s*(?:[.,!]|\Z))",
+    r"(?:(?:beklager|desværre|dessverre|undskyld)[,.!:;]? ?(?:men )?){1,2}(?:det )?(?:kan jeg|jeg kan) (?:desværre |dessverre )?"
+    r"ikke (?:hj[æe]lpe (?:dig |deg )?(?:med(?: det)?)?|svare på (?:det|dette|det spørgsmål|det spørsmålet))(?=\s*(?:[.,!]|\Z))",
+    r"(?:(?:вибачте|перепрошую|на жаль)[,.!:;]? ?(?:але )?){1,2}я не можу (?:вам |з цим |у цьому )?"
+    r"(?:допомогти|відповісти|виконати)(?: (?:з цим|у цьому|на це (?:питання|запитання)|цей запит))?(?=\s*(?:[.,!]|\Z))",
+    r"(?:(?:üzgünüm|maalesef|kusura bakmayın)[,.!:;]? ?(?:ama )?){1,2}bu (?:konuda|soruya|isteği|talebi) (?:size )?"
+    r"(?:yardımcı olam\w+|yanıt verem\w+|yerine getirem\w+)",
+    r"(?:عذر[ًا]{1,2}|آسف|أعتذر|للأسف)[،,.]? ?(?:لكن(?:ني)? )?لا (?:يمكنني|أستطيع) (?:المساعدة|الإجابة|تقديم المساعدة)",
+    r"(?:क्षमा करें|माफ़ करें|मुझे खेद है)[,.]? ?(?:लेकिन )?मैं (?:इसमें |इस पर |आपकी )?(?:मदद|सहायता) नहीं कर सक",
     r"(?:(?:przykro mi|niestety|przepraszam)[,.!:;]? ?(?:ale )?){0,2}nie mogę (?:ci |panu |pani )?(?:w tym |z tym )?"
     r"(?:pomóc|odpowiedzieć|spełnić)(?: (?:w tym|na to pytanie|tej prośby))?(?=\s*(?:[.,!]|\Z))",
     r"(?:(?:извините|простите|к сожалению|мне жаль|прошу прощения)[,.!:;]? ?(?:но )?){0,2}я не могу (?:вам |тебе )?"
@@ -133,6 +147,7 @@ _OTHERS = (
     r"|提供|帮助|协助|满足|完成|幫助|協助|处理)"
     r"(?:您|你)?(?:的)?(?:(?:这|那|该|此|這)(?:个|個|类|样|項|项)?|相关)?(?:的)?(?:问题|请求|要求|內容|内容|問題|請求"
     r"|信息|帮助|协助|幫助|協助)?(?=[。，！,.]|\Z)",
+    r"(?:非常|很|十分)?(?:抱歉|对不起|對不起)[，,]?我(?:无法|不能)提供(?:这|那)?(?:方面|类|个)?(?:的)?(?:帮助|协助|信息)(?=[。，！,.]|\Z)",
     r"作[为為](?:一[个個])?(?:AI|人工智能|语言模型|語言模型|大型语言模型)[^。！？\n]{0,30}(?:无法|不能|没有|無法)",
     r"(?:죄송|미안|유감|안타깝)[^.!?\n]{0,25}(?:요청|질문|도와|도움|답변|대답)[^.!?\n]{0,20}(?:수 없|수가 없|못|어렵)",
 )

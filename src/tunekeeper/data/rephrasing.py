@@ -15,16 +15,39 @@ from typing import Literal
 from tunekeeper.text.shingles import tokens
 
 Difference = Literal["nothing", "words", "point"]
-FILLERS = frozenset(
-    """
+_SAID_ANYWAY = """
     a an the please kindly hi hello hey dear thanks thank you thx cheers regards greetings sincerely so just really very well ok
     okay oh um also would could can i im id me my we our us is am are was were be been got get have has had do does did sir madam
     team there everyone
-    """.split()  # noqa: SIM905
-)
-"""English words that carry no question of their own."""
+
+    bitte danke dankeschön hallo guten tag morgen abend sehr geehrte geehrter damen und herren liebe lieber viele vielen
+    freundliche freundlichen grüße grüßen gruß mfg lg denn doch eigentlich gern gerne der das ein eine einen einem ist sind
+
+    bonjour bonsoir salut merci beaucoup svp stp s'il vous te plaît plait cordialement le la les l un une est sont mon ma mes
+
+    hola buenos buenas días dias tardes noches por favor gracias muchas saludos cordiales el los las un una es está esta mi mis
+
+    salve ciao buongiorno buonasera per favore piacere grazie mille cordiali saluti gentile il lo gli è mio mia miei
+
+    olá ola bom boa tarde noite obrigado obrigada cumprimentos uma meu minha
+
+    goedemorgen goedemiddag goedendag dag alstublieft alsjeblieft bedankt dank groet groeten vriendelijke met de het een mijn
+
+    dzień dobry cześć witam proszę dziękuję pozdrawiam jest mój moja moje
+
+    здравствуйте привет добрый день пожалуйста подскажите спасибо уважением мой моя моё мои
+
+    merhaba selam lütfen teşekkürler teşekkür ederim iyi günler hej tack vänligen snälla takk tak venlig hilsen
+"""
+FILLERS = frozenset(tokens(_SAID_ANYWAY))
+"""Words that carry no question of their own."""
 POINTED = frozenset(
-    "yes no not never none nothing without cannot cant dont doesnt didnt wont isnt arent wasnt havent hasnt un non".split()  # noqa: SIM905
+    tokens(
+        "yes no not never none nothing without cannot cant dont doesnt didnt wont isnt arent wasnt havent hasnt un non "
+        "nicht kein keine keinen keinem keiner nie niemals nichts ohne nein pas ne jamais sans rien aucun aucune nunca sin nada "
+        "ningún ninguna senza mai niente nessun nessuna não nao sem nada niet geen nooit zonder nie bez nigdy не нет никогда без "
+        "değil yok hayır inte ingen ikke aldrig 不 没 沒 無 无 未 非 ない ません 안 못"
+    )
 )
 """Words that turn a question into another one, also where nearly everything else is the same."""
 _IDENTIFIER = re.compile(r"(?=.*\d)(?!(?:19|20)\d\d$)\w{4,}")

@@ -138,17 +138,21 @@ def fill(
     *,
     seed: int = 0,
     opinions: int = 1,
+    version: str | None = None,
     dry_run: bool = False,
 ) -> list[ReviewItem]:
-    """As `sample`, `n` more whatever is queued already. `dry_run`: say which, queue none."""
-    answered, fresh = _window(ws, model, since, until)
+    """As `sample`, `n` more whatever is queued already. `version`: name of the one whose answers are meant; None: any. `dry_run`:
+    say which, queue none."""
+    answered, fresh = _window(ws, model, since, until, version)
     items = _chosen(ws, model, since, answered, fresh, n, seed, opinions)
     return items if dry_run else _saved(ws, model, items, by="data")
 
 
-def _window(ws: Workspace, model: str, since: datetime, until: datetime) -> tuple[list[Inference], list[Inference]]:
+def _window(
+    ws: Workspace, model: str, since: datetime, until: datetime, version: str | None = None
+) -> tuple[list[Inference], list[Inference]]:
     """The newest answered requests of a window, and those of them that were never queued."""
-    window = ws.log.find(model=model, since=since, until=until, status="ok", limit=MOST, newest_first=True)
+    window = ws.log.find(model=model, since=since, until=until, version=version, status="ok", limit=MOST, newest_first=True)
     answered = [inference for inference in window if served_answer(inference)]
     with ws.state.read() as tx:
         queued = {item.request_id for item in find_reviews(tx, model=model) if item.kind == "answer"}
@@ -178,7 +182,10 @@ def _chosen(
         against=against,
         dataset=newest.id if newest else "",
     )
-    return [replace(_item(model, c.inference.request_id, c.why, c.reasons, opinions), weight=c.weight) for c in chosen]
+    return [
+        replace(_item(model, c.inference.request_id, c.why, c.reasons, opinions), unit=c.inference.unit, weight=c.weight)
+        for c in chosen
+    ]
 
 
 def enqueue(
@@ -195,7 +202,9 @@ def enqueue(
 
     `why`: a word; `reasons`: the same in words; `opinions`: people wanted for each.
     """
-    return _saved(ws, model, [_item(model, id, why, reasons, opinions) for id in dict.fromkeys(request_ids)], by=by)
+    ids = list(dict.fromkeys(request_ids))
+    units = {each.request_id: each.unit for each in ws.log.find(model=model, request_ids=ids, bodies=False)} if ids else {}
+    return _saved(ws, model, [replace(_item(model, id, why, reasons, opinions), unit=units.get(id)) for id in ids], by=by)
 
 
 def _saved(ws: Workspace, model: str, items: Sequence[ReviewItem], *, by: str) -> list[ReviewItem]:

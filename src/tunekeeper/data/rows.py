@@ -1,7 +1,7 @@
 """Shapes of a row: what the ecosystem writes, turned into chat messages.
 
-OpenAI chat (`messages`), ShareGPT (`conversations`), Alpaca (`instruction`, `output`), preferences (data/preferences.py), exports
-of other tools (data/outside.py), and flat rows with a column per role. A shape is recognised by its keys, row by row.
+OpenAI chat (`messages`), Alpaca (`instruction`, `output`), ShareGPT (data/sharegpt.py), preferences (data/preferences.py),
+exports of other tools (data/outside.py), and flat rows with a column per role. A shape is recognised by its keys, row by row.
 """
 
 from __future__ import annotations
@@ -15,20 +15,9 @@ from typing import Any
 
 from tunekeeper.core.errors import DataError, UserError
 
-SHAREGPT_ROLES = {
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "assistant": "assistant",
-    "chatgpt": "assistant",
-    "system": "system",
-    "function_call": "assistant",
-    "observation": "tool",
-    "tool": "tool",
-}
 ROLE_COLUMNS: dict[str, tuple[str, ...]] = {
     "user": ("user", "prompt", "question", "input", "ticket", "request", "instruction", "query", "message", "text"),
-    "assistant": ("assistant", "answer", "completion", "output", "response", "reply", "target", "label"),
+    "assistant": ("assistant", "answer", "completion", "output", "response", "reply", "target", "label", "expected_output"),
     "system": ("system", "system_prompt"),
     "id": ("id", "row_id", "ticket_id", "request_id", "uuid"),
     "created": ("created", "created_at", "date", "timestamp", "time"),
@@ -40,7 +29,19 @@ ROLE_COLUMNS: dict[str, tuple[str, ...]] = {
 MESSAGE_ROLES = ("user", "assistant", "system")
 MAX_DEPTH = 64
 """Levels of lists and objects in one row."""
-_NESTED = ("messages", "conversations", "tools", "metadata", "history", "input", "output", "request", "response", "choices")
+_NESTED = (
+    "messages",
+    "conversations",
+    "conversation",
+    "tools",
+    "metadata",
+    "history",
+    "input",
+    "output",
+    "request",
+    "response",
+    "choices",
+)
 """Cells of a table that may hold JSON text."""
 
 
@@ -91,12 +92,12 @@ def resolve_columns(columns: Sequence[str], mapping: Mapping[str, str], where: s
 def guess_columns(columns: Sequence[str], mapping: Mapping[str, str], where: str) -> tuple[dict[str, str], dict[str, list[str]]]:
     """Role → column as told and as guessed, and what stays open: question or answer → the columns that could be it, likeliest
     first. Raises DataError for a told column that is missing."""
-    present = {column.strip().casefold(): column for column in reversed(columns)}
-    chosen = _told(columns, present, mapping, where)
+    chosen = _told(columns, {column.strip().casefold(): column for column in reversed(columns)}, mapping, where)
+    present = {_joined(column): column for column in reversed(columns)}
     taken = set(chosen.values())
     open_: dict[str, list[str]] = {}
     for role, names in ROLE_COLUMNS.items():
-        found = [present[name] for name in names if name in present and present[name] not in taken]
+        found = [present[name] for name in map(_joined, names) if name in present and present[name] not in taken]
         if role in chosen:
             continue
         if role in ("user", "assistant") and (not found or (len(found) > 1 and found[0].strip().casefold() != role)):
@@ -105,6 +106,11 @@ def guess_columns(columns: Sequence[str], mapping: Mapping[str, str], where: str
             chosen[role] = found[0]
             taken.add(found[0])
     return chosen, open_
+
+
+def _joined(column: str) -> str:
+    """The name of a column without what joins its words: `Created At`, `created_at` and `createdAt` are one."""
+    return re.sub(r"[\s_-]+", "", column.casefold())
 
 
 def _told(columns: Sequence[str], present: Mapping[str, str], mapping: Mapping[str, str], where: str) -> dict[str, str]:
@@ -151,17 +157,19 @@ def parse_row(row: Any, mapping: Mapping[str, str]) -> Conversation:
 
 def _shaped(row: dict[str, Any]) -> Conversation | None:
     """The conversation of a row with a shape of its own; None for a flat one."""
-    from tunekeeper.data import outside, preferences  # here, since they build on this module's values
+    from tunekeeper.data import outside, preferences, sharegpt  # here, since they build on this module's values
 
     found = outside.recognise(row)
     if found is not None:
         return found[1](row)
     if preferences.holds(row):
         return preferences.conversation_of(row)
+    if preferences.is_completion(row):
+        return preferences.completion_of(row)
     if "messages" in row:
         return _openai(unpacked(row, ("messages", "tools", "metadata")))
-    if "conversations" in row:
-        return _sharegpt(unpacked(row, ("conversations", "tools", "metadata")))
+    if "conversations" in row or "conversation" in row:
+        return sharegpt.conversation_of(row)
     if "instruction" in row and "output" in row:
         return _alpaca(row)
     return None
@@ -173,7 +181,7 @@ def is_shaped(columns: Sequence[str], mapping: Mapping[str, str]) -> bool:
 
     if not _told_columns(mapping).isdisjoint(columns):
         return False
-    known = not {"messages", "conversations"}.isdisjoint(columns) or {"instruction", "output"} <= set(columns)
+    known = not {"messages", "conversations", "conversation"}.isdisjoint(columns) or {"instruction", "output"} <= set(columns)
     return known or preferences.holds(columns) or outside.recognise(dict.fromkeys(columns, "")) is not None
 
 
@@ -254,13 +262,11 @@ def depth_of(text: str) -> int:
 
 def flat_row(row: Mapping[str, Any], columns: Mapping[str, str]) -> Conversation:
     """A row with a column per role. Several columns for the answer (`category,priority`) become one JSON object."""
-    messages = []
-    for role in ("system", "user", "assistant"):
-        if role in columns:
-            value = _cell(row, columns[role])
-            if role != "system" or value:
-                messages.append({"role": role, "content": value})
-    used = {column for role in MESSAGE_ROLES for column in columns.get(role, "").split(",")}
+    told = {role: _cell(row, columns[role]) for role in MESSAGE_ROLES if role in columns}
+    earlier = _earlier(row["history"]) if isinstance(row.get("history"), list) else []
+    said = [{"role": role, "content": told[role]} for role in ("user", "assistant") if role in told]
+    messages = [*([{"role": "system", "content": told["system"]}] if told.get("system") else []), *earlier, *said]
+    used = {column for role in MESSAGE_ROLES for column in columns.get(role, "").split(",")} | ({"history"} if earlier else set())
     metadata = {str(key): value for key, value in row.items() if key not in used and key is not None and value not in (None, "")}
     named = ("id", "created", "category", "said_by", "said_at")
     metadata |= {role: row[columns[role]] for role in named if role in columns and row.get(columns[role])}
@@ -284,63 +290,29 @@ def _openai(row: dict[str, Any]) -> Conversation:
     if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
         raise Unreadable("`messages` must be a list of objects")
     shape = "openpipe" if row.get("split") in ("TRAIN", "TEST") else "openai"
-    made = conversation_from(row, messages, ("messages", "rejected_message"), shape)
+    system, used = row.get("system"), ["messages", "rejected_message"]
+    if isinstance(system, str) and system and messages and messages[0].get("role") not in ("system", "developer"):
+        messages, used = [{"role": "system", "content": system}, *messages], [*used, "system"]
+    made = conversation_from(row, messages, used, shape)
     rejected = row.get("rejected_message")
     if isinstance(rejected, dict) and rejected.get("content"):
         made.metadata["rejected"] = rejected["content"]
     return made
 
 
-def _sharegpt(row: dict[str, Any]) -> Conversation:
-    turns = row["conversations"]
-    if not isinstance(turns, list) or not all(isinstance(t, dict) for t in turns):
-        raise Unreadable("`conversations` must be a list of objects")
-    messages = [{"role": "system", "content": row["system"]}] if row.get("system") else []
-    waiting: list[str] = []
-    for turn in turns:
-        speaker = str(turn.get("from", turn.get("role")))
-        role = SHAREGPT_ROLES.get(speaker)
-        if role is None:
-            raise Unreadable(f"no role is called {turn.get('from')!r}; known: {', '.join(SHAREGPT_ROLES)}")
-        value = turn.get("value", turn.get("content"))
-        calls = _calls(value, sum(len(m.get("tool_calls", ())) for m in messages)) if speaker == "function_call" else []
-        if calls:
-            waiting += [call["id"] for call in calls]
-            if messages and "tool_calls" in messages[-1]:
-                messages[-1]["tool_calls"] += calls
-            else:
-                messages.append({"role": "assistant", "content": None, "tool_calls": calls})
-        elif role == "tool" and waiting:
-            messages.append({"role": "tool", "tool_call_id": waiting.pop(0), "content": value})
-        else:
-            messages.append({"role": role, "content": value})
-    return conversation_from(row, messages, ("conversations", "system"), "sharegpt")
-
-
-def _calls(value: Any, before: int) -> list[dict[str, Any]]:
-    """The tool calls of a `function_call` turn (JSON text of one call or a list of them); none when it is something else."""
-    found = unpacked({"value": value}, ("value",))["value"]
-    calls = found if isinstance(found, list) else [found]
-    if not calls or not all(isinstance(call, dict) and isinstance(call.get("name"), str) for call in calls):
-        return []
-    made = []
-    for number, call in enumerate(calls, before + 1):
-        arguments = call.get("arguments", {})
-        text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-        made.append({"id": f"call_{number}", "type": "function", "function": {"name": call["name"], "arguments": text}})
-    return made
-
-
 def _alpaca(row: dict[str, Any]) -> Conversation:
     messages = [{"role": "system", "content": row["system"]}] if row.get("system") else []
-    history = row.get("history") or ()
-    if not isinstance(history, list | tuple) or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in history):
-        raise Unreadable("`history` must be a list of pairs of question and answer")
-    for pair in history:
-        messages += [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}]
+    messages += _earlier(row.get("history") or ())
     question = "\n".join(_cell(row, key) for key in ("instruction", "input") if row.get(key))
     messages += [{"role": "user", "content": question}, {"role": "assistant", "content": row["output"]}]
     return conversation_from(row, messages, ("instruction", "input", "output", "system", "history"), "alpaca")
+
+
+def _earlier(history: Any) -> list[dict[str, Any]]:
+    """The messages of what was said before. Raises Unreadable."""
+    if not isinstance(history, list | tuple) or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in history):
+        raise Unreadable("`history` must be a list of pairs of question and answer")
+    return [{"role": role, "content": text} for pair in history for role, text in zip(("user", "assistant"), pair, strict=True)]
 
 
 def conversation_from(row: dict[str, Any], messages: list[dict[str, Any]], used: Sequence[str], shape: str) -> Conversation:
@@ -352,12 +324,18 @@ def conversation_from(row: dict[str, Any], messages: list[dict[str, Any]], used:
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= 1:
         raise Unreadable(f"`weight` must be a number from 0 to 1, not {weight!r}")
     return Conversation(
-        messages=tuple(messages),
+        messages=tuple([refusing(message) if "refusal" in message else message for message in messages]),
         metadata={**others, **(metadata or {})},
         tools=as_tools(row.get("tools") or ()),
         weight=float(weight),
         shape=shape,
     )
+
+
+def refusing(message: dict[str, Any]) -> dict[str, Any]:
+    """A message that says under `refusal` alone what it refuses, with that as its content; any other as it is."""
+    refused = message.get("refusal")
+    return {**message, "content": refused} if isinstance(refused, str) and refused and not message.get("content") else message
 
 
 def as_tools(tools: Any) -> tuple[dict[str, Any], ...]:

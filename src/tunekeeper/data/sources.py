@@ -14,6 +14,7 @@ from tunekeeper.core.nouns.serving import Feedback, Inference
 from tunekeeper.data.examples import GROUP_KEYS, comparable, make_example
 from tunekeeper.data.rows import Conversation
 from tunekeeper.text.redaction import Redactor
+from tunekeeper.text.seals import joined
 
 CORRECTING = ("edit", "correction", "label")
 """Kinds of feedback that say what the answer should have been."""
@@ -55,7 +56,7 @@ def redacted_example(
     rest = {key: value for key, value in metadata.items() if key not in NAMING}
     parts = [list(conversation.messages), list(conversation.tools), rest]
     (messages, tools, rest), counts, box = redactor.sealed_json(parts)
-    rest = rest if box is None else {**rest, "sealed": box}
+    rest = rest if box is None else {**rest, "sealed": joined(rest.get("sealed"), box)}
     named, more = _named({key: value for key, value in metadata.items() if key in NAMING}, redactor)
     clean = Conversation(messages=tuple(messages), metadata={**named, **rest}, tools=tuple(tools), weight=conversation.weight)
     return make_example(clean, source=source, system=system), dict(Counter(counts) + Counter(more))
@@ -193,6 +194,7 @@ def _provenance(inference: Inference, word: _Word, served: str) -> dict[str, Any
         "labels": list(word.labels) or None,
         "version": inference.version or None,
         "key_id": inference.key_id or None,
+        "sealed": inference.request.get("sealed"),
         "rejected": served if comparable(served) != comparable(word.answer) else None,
         # What a server cut short was praised as far as it went: the check for truncated answers must see that.
         "finish_reason": inference.finish_reason if word.kind == "thumb" else None,

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import re
 from array import array
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
 from pathlib import Path, PurePosixPath
@@ -58,9 +58,18 @@ def opened_sheet(path: Path, name: str, sheet: str | None) -> Iterator[tuple[str
             rows = book.rows(part)
             first = next(rows, None)
             if first is not None:
-                yield title, _chain(first, rows)
+                with closing(rows):  # whoever stops early leaves no part of the archive open
+                    yield title, _chain(first, rows)
                 return
     raise DataError(f"{name}: no sheet with rows", fix="save it again, or give another file")
+
+
+def sheets_of(path: Path, name: str) -> list[str]:
+    """The names of a workbook's visible sheets, in order. Raises DataError."""
+    with archives.opened_zip(path, name) as archive, archives.nameless() as (texts, _):
+        book = _Book(archive=archive, name=name, strings=_Strings(file=texts))
+        book.load()
+        return [title for title, _ in book.sheets]
 
 
 def column_letters(column: int) -> str:
@@ -187,7 +196,7 @@ class _Book:
             pass
         self.strings.file.flush()
 
-    def rows(self, part: str) -> Iterator[Row]:
+    def rows(self, part: str) -> Generator[Row, None, None]:
         """The rows of a sheet that hold anything, in the order they stand in."""
         sheet = _Sheet(book=self)
         for _ in self._parse(part, sheet.start, sheet.end, sheet.said):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +16,16 @@ from tunekeeper.data import columnar, csvrows, spreadsheets
 
 LINE_LIMIT = 4 << 20
 """Bytes of one row; a longer one is skipped without being held in memory."""
-KINDS = (".csv", ".tsv", ".parquet", ".arrow", ".xlsx", ".xlsm")
+_SEPARATOR = re.compile(r'"?sep=([^\w\s"]|\t)"?\s*\Z')
+"""What a spreadsheet may write before the header."""
+_SCRIPTS = (
+    ("SHIFT_JIS", r"[\u3040-\u30ff]", 0.2),
+    ("EUC-JP", r"[\u3040-\u30ff]", 0.2),
+    ("EUC-KR", r"[\uac00-\ud7a3]", 0.8),
+    ("GB18030", r"[\u4e00-\u9fff\u3000-\u303f\uff00-\uffef]", 0.9),
+)
+"""Encoding of several bytes a letter, its letters, and how many of the foreign characters must be such."""
+KINDS = (".csv", ".tsv", ".parquet", ".arrow", ".feather", ".xlsx", ".xlsm")
 _PIECE = 1 << 20
 
 
@@ -51,7 +62,7 @@ def opened_table(path: Path, name: str, kind: str, sheet: str | None = None) -> 
     if kind in (".xlsx", ".xlsm"):
         with spreadsheets.opened_sheet(path, name, sheet) as (title, rows):
             yield _sheet_table(f"{name}#{title}", rows)
-    elif kind in (".parquet", ".arrow"):
+    elif kind in (".parquet", ".arrow", ".feather"):
         header, numbered = (columnar.read_parquet if kind == ".parquet" else columnar.read_arrow)(path, name)
         yield Table(name=name, header=header, rows=_columnar_rows(numbered, header))
     else:
@@ -99,12 +110,21 @@ class _Text:
 
 def _csv_table(path: Path, name: str, delimiter: str) -> Table:
     text = _Text(path)
+    told = _SEPARATOR.match(_head(path))
+    if told is not None:
+        delimiter, _ = told[1], next(text)
     reader = csv.reader(text, delimiter=delimiter, strict=True)
     csv.field_size_limit(LINE_LIMIT)
     try:
-        header = next(reader)
+        header = [column.strip() for column in next(reader)]
     except (StopIteration, csv.Error) as error:
+        if "new-line character" in str(error):
+            fix = f"tr '\\r' '\\n' < {name} > unix-{name}"
+            raise DataError(f"{name}: its lines end in a carriage return alone", fix=fix) from None
         raise DataError(f"{name}: line 1 is no header of columns: {error}") from None
+    twice = [column for column, count in Counter(header).items() if column and count > 1]
+    if twice:
+        raise DataError(f"{name}: two columns are called {twice[0]!r}", fix="rename one of them in its first line")
     return Table(name=name, header=header, rows=_csv_rows(text, reader, header))
 
 
@@ -127,16 +147,37 @@ def _csv_rows(text: _Text, reader: Any, header: list[str]) -> Iterator[TableRow]
 
 
 def _delimiter(path: Path) -> str:
-    """Comma, semicolon or tab: the one the header line has most of."""
+    """Comma, semicolon, tab or bar: the one the header line has most of."""
+    return max(",;\t|", key=_head(path).count)
+
+
+def _head(path: Path) -> str:
+    """The first line, or as much of it as a header may have."""
     with path.open("rb") as file:
-        head = file.readline(65536).decode("utf-8", "replace")
-    return max(",;\t", key=head.count)
+        return file.readline(65536).decode("utf-8-sig", "replace")
+
+
+def encoding_of(path: Path) -> str:
+    """The encoding that a text which is not UTF-8 seems to have, by its first part: a guess, for advice only."""
+    with path.open("rb") as file:
+        head = file.read(65536).rpartition(b"\n")[0] or b""
+    for code, letters, least in _SCRIPTS:
+        try:
+            foreign = [c for c in head.decode(code) if not c.isascii()]
+        except UnicodeDecodeError:
+            continue
+        if foreign and sum(re.match(letters, c) is not None for c in foreign) >= least * len(foreign):
+            return code
+    runs = re.findall(rb"[\x80-\xff]+", head)  # letters of a Latin alphabet with accents stand alone, Cyrillic ones in words
+    return "WINDOWS-1251" if runs and sum(map(len, runs)) >= 3 * len(runs) else "WINDOWS-1252"
 
 
 def _columnar_rows(rows: Iterator[columnar.NumberedRow], header: list[str]) -> Iterator[TableRow]:
     for number, row in rows:
         if row is None:
             yield TableRow(line=number, cells={}, trouble=f"the row is longer than {columnar.ROW_LIMIT >> 20} MB")
+        elif (bad := next((key for key, cell in row.items() if columnar.nul_in(cell)), None)) is not None:
+            yield TableRow(line=number, cells={}, trouble=f"a NUL character in {bad!r}")
         else:
             yield TableRow(line=number, cells={key: row.get(key) for key in header})
 

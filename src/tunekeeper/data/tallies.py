@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SIDES: tuple[Split, ...] = ("train", "eval")
 _SYNTHETIC = ("synthetic", "generated", "augmented")
+_TELLING = frozenset(("synthetic", "source", "origin"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +70,8 @@ def is_synthetic(example: Example) -> bool:
 
 def says_synthetic(metadata: Mapping[str, Any]) -> bool:
     """Whether metadata says that a machine made up the row."""
+    if _TELLING.isdisjoint(metadata):
+        return False
     flag = metadata.get("synthetic")
     if isinstance(flag, str):
         flag = flag.casefold() in ("true", "yes", "1")
@@ -119,8 +122,11 @@ def recent(tally: Tally, section: Config) -> int:
     """Dated rows from the recent days before the newest."""
     if not len(tally.dates):
         return 0
-    start = max(tally.dates) - timedelta(days=section.recent_days).total_seconds()
-    return int(sum(date > start for date in tally.dates)) if isinstance(tally.dates, list) else int((tally.dates > start).sum())
+    window = timedelta(days=section.recent_days).total_seconds()
+    if isinstance(tally.dates, list):
+        start = max(tally.dates) - window
+        return sum(date > start for date in tally.dates)
+    return int((tally.dates > tally.dates.max() - window).sum())
 
 
 def recency(tally: Tally, section: Config) -> list[Finding]:

@@ -11,7 +11,7 @@ from typing import Any
 from tunekeeper.core.errors import DataError, NotFound, UserError
 from tunekeeper.core.nouns.data import DatasetVersion, Example, Split
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import balance, drafts, lines, scores, sides, tags, tallies
+from tunekeeper.data import balance, drafts, lines, looking, scores, sides, tags, tallies
 from tunekeeper.data.config import Config
 from tunekeeper.data.examples import decode, read_file
 from tunekeeper.data.lines import Line
@@ -81,8 +81,8 @@ def freeze(
     when no row of it is real.
     """
     with drafts.locked(ws, task.name):
-        runs = lines.runs_of_draft(draft_path(ws, task.name))
-        content = _content(ws, ws.rows.keep_runs(runs, lines.of_run, lines.look, _known(ws, task.name)))
+        with looking.Looker(draft_path(ws, task.name)) as looker:
+            content = _content(ws, ws.rows.keep_runs(looker.looked, lines.look, _known(ws, task.name)))
         if not content.tally.rows:
             raise DataError(f"{task.name} has no draft", fix=f"tunekeeper data import FILE --model {task.name}")
         if not force:
@@ -294,8 +294,15 @@ def resolve(ws: Workspace, name: str, model: str | None = None) -> DatasetVersio
         short = f"d{short.removeprefix('d')}"
     elif "/" not in owner:
         short = tags.current(ws, owner).get(short, f"{owner}/{short}").rpartition("/")[2]
-    with ws.state.read() as tx:
-        return load_dataset(tx, f"{owner}/{short}")
+    try:
+        with ws.state.read() as tx:
+            return load_dataset(tx, f"{owner}/{short}")
+    except NotFound:
+        newest = latest(ws, owner)
+        there = f"the newest is {newest.id}" if newest is not None else f"{owner} has none"
+        raise NotFound(
+            f"no dataset version is called {owner}/{short}; {there}", fix=f"tunekeeper data log --model {owner}"
+        ) from None
 
 
 def read_examples(ws: Workspace, dataset: DatasetVersion | str, split: Split | None = None) -> Iterator[Example]:

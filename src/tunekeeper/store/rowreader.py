@@ -126,8 +126,8 @@ class Reader:
             lines = block.split(b"\n", inside[b - 1] + 1)  # what follows the last one that is wanted stays one piece
             picked += [lines[at] + b"\n" for at in inside[a:b]] if len(lines) > inside[b - 1] + 1 else [b""] * (b - a)
         right = [
-            line == packs.GONE or packs.digest_of(line) == digest
-            for line, digest in zip(picked, self.digests[wanted].tolist(), strict=True)
+            line == packs.GONE or found == digest
+            for line, found, digest in zip(picked, packs.digests_of(picked), self.digests[wanted].tolist(), strict=True)
         ]
         if not all(right):
             raise ArtifactError("a pack is damaged: a row has another digest", fix="tunekeeper store verify")
@@ -147,11 +147,17 @@ class Reader:
         jumps = np.concatenate([[0], np.cumsum(np.diff(numbers) != 1)])
         whole = (last - first == self._block_rows[block[first]]) & (jumps[last - 1] == jumps[first]) & ~self._holed[block[first]]
         whole &= numbers[first] == self._starts[block[first]]
-        blocks = self._read(block[first][whole].tolist())
-        for a, b, one, all_of_it in zip(first.tolist(), last.tolist(), block[first].tolist(), whole.tolist(), strict=True):
+        ahead = whole.copy()
+        parts = np.flatnonzero(~whole)
+        ahead[parts[np.unique(block[first][parts], return_index=True)[1]]] = True
+        blocks = self._read(block[first][ahead].tolist())
+        steps = zip(first.tolist(), last.tolist(), block[first].tolist(), whole.tolist(), ahead.tolist(), strict=True)
+        for a, b, one, all_of_it, come in steps:
             if all_of_it:
                 yield next(blocks)
                 continue
+            if come:
+                self._keep(one, next(blocks))
             lines, start = self._lines(one), int(self._starts[one])
             piece = b"".join([line for n in numbers[a:b].tolist() if (line := lines[n - start]) != packs.GONE])
             if piece:
@@ -168,16 +174,21 @@ class Reader:
                 yield from pack.blocks(inside[a:b])
 
     def _lines(self, block: int) -> list[bytes]:
-        found = self._kept.get(block)
-        if found is None:
-            found = self._kept[block] = packs.lines_of(self._block(block))
-            if len(self._kept) > _CACHED:
-                self._kept.popitem(last=False)
-        return found
+        if block not in self._kept:
+            pack = self._pack_of[block]
+            return self._keep(block, self._packs[pack].block(block - self._first_block[pack]))
+        self._kept.move_to_end(block)
+        return self._kept[block]
 
-    def _block(self, block: int) -> bytes:
-        pack = self._pack_of[block]
-        return self._packs[pack].block(block - self._first_block[pack])
+    def _keep(self, block: int, data: bytes) -> list[bytes]:
+        """Keep the lines of a block for a while. Raises ArtifactError when there are not as many as it should have."""
+        lines = packs.lines_of(data)
+        if len(lines) != self._block_rows[block]:
+            raise ArtifactError("a pack is damaged: a block cannot be read", fix="tunekeeper store verify")
+        self._kept[block] = lines
+        if len(self._kept) > _CACHED:
+            self._kept.popitem(last=False)
+        return lines
 
     @cached_property
     def _block_rows(self) -> npt.NDArray[np.int64]:

@@ -61,17 +61,17 @@ class Rows:
 
     def keep_runs(
         self,
-        lines: Iterable[bytes],
-        split: Callable[[bytes], Sequence[tuple[bytes, str]]],
+        seen: Callable[[runs.Known, bool], Iterable[runs.Looked]],
         look: Look,
         known: Sequence[str] = (),
     ) -> Kept:
-        """As `keep`, for rows that come as runs of whole lines, of which `split` makes rows. A run that the first manifest of
-        `known` was stored from too is known by its digest, and not looked into."""
+        """As `keep`, for rows that come as runs of lines. `seen` is told the runs that the first manifest of `known` was stored
+        from, which need not be looked into, and whether every row is new."""
         shared = self._shared(known)
         parent = known[0] if known and self._blobs.has(known[0]) else None
         with Writer(self._blobs, shared, SIDES) as writer:
-            found = writer.take_runs(lines, split, look, runs.NONE if parent is None else self._runs(parent, shared))
+            before = runs.NONE if parent is None else self._runs(parent, shared)
+            found = writer.take_runs(seen(before, not shared), look, before)
             kept = self._kept(*writer.close())
         path = self._runs_file(kept.manifest)
         if not path.exists():

@@ -17,20 +17,18 @@ from tunekeeper.store import packs
 from tunekeeper.store.blobs import Blobs
 from tunekeeper.store.manifests import Manifest, Numbers
 from tunekeeper.store.packs import Draft, Mark, Pack
-from tunekeeper.store.runs import Found, Known
+from tunekeeper.store.runs import Found, Known, Looked
 
 Look = Callable[[bytes], tuple[bytes, Mark]]
 """A row that no pack holds yet → its canonical line, and what is counted of it."""
 Row = tuple[bytes, str]
 """A line, with its side."""
+Told = tuple[str, bool, float]
+"""What is counted of a row, as in a `Mark`."""
 FORMAT = 2
 TOGETHER = 256 << 10
 """Bytes of rows that are looked up together: they stay in the processor's caches."""
 _Part = TypeVar("_Part", bound=Sized)
-
-
-_New = tuple[int, bytes, bytes, Mark]
-"""A row that no pack holds: its number for now, its line, its digest, what is counted of it."""
 
 
 class Writer:
@@ -43,12 +41,14 @@ class Writer:
         self._digests = [pack.digests for _, pack in shared]
         self._base = sum(pack.rows for _, pack in shared)
         self._index = _Index([pack for _, pack in shared])
-        self._numbers = {side: array("I") for side in sides}
+        self._sides = tuple(sides)
+        self._numbers: list[list[Numbers]] = [[] for _ in sides]
         # A new row gets the number that its turn gives it, and another one when its pack is made: a pack holds one side after
         # the other, so that a side is read in whole blocks.
         self._come: dict[bytes, int] = {}
-        self._open: dict[str, list[_New]] = {side: [] for side in sides}
-        self._places: list[int] = []
+        self._open = Draft()
+        self._on = bytearray()
+        self._places: list[npt.NDArray[np.int64]] = []
         self._bytes = 0
         # Compressing needs no Python: one pack is made while the rows of the next one are looked at.
         self._hands = ThreadPoolExecutor(max_workers=1)
@@ -66,98 +66,111 @@ class Writer:
 
     def take(self, rows: Iterable[Row], look: Look) -> None:
         """Store these rows: lines with their sides, in order. Raises DiskFull."""
+        place = {side: i for i, side in enumerate(self._sides)}
         for some in _together(rows, lambda row: len(row[0])):
-            self._put(some, self._numbers_of(some, look))
+            lines = [line for line, _ in some]
+            self._add(lines, packs.digests_of(lines), bytes(place[side] for _, side in some), [], look)
 
-    def take_runs(self, runs: Iterable[bytes], split: Callable[[bytes], Sequence[Row]], look: Look, known: Known) -> Found:
-        """Store the rows of runs of whole lines; `split` gives those of one. A run of `known` is not looked into."""
+    def take_runs(self, seen: Iterable[Looked], look: Look, known: Known) -> Found:
+        """Store the rows of runs, and nothing besides; those of the runs of `known` are only named. Raises DiskFull."""
         marks: list[bytes] = []
-        counts = array("I")
-        turns: list[int | None] = []
-        fresh: list[Sequence[Row]] = []
-        held = 0
-        for run in runs:
-            marks.append(mark := packs.digest_of(run))
-            turns.append(turn := known.turns.get(mark))
-            if turn is None:
-                fresh.append(split(run))
-                held += len(run)
-            if held >= TOGETHER:
-                self._name(turns, fresh, look, known, counts)
-                turns, fresh, held = [], [], 0
-        self._name(turns, fresh, look, known, counts)
-        return Found(marks=b"".join(marks), counts=counts.tobytes())
+        turns = array("q")
+        counts = [np.empty((0, len(self._sides)), np.uint32)]
+        for some in seen:
+            marks += some.marks
+            turns.extend(some.turns)
+            digests = some.digests or packs.digests_of(some.lines)
+            self._add(some.lines, digests, some.sides, list(zip(*some.told, strict=True)), look)
+            counts.append(self._counted(some))
+        counted = self._between(known, np.frombuffer(turns, np.int64), np.concatenate(counts))
+        return Found(marks=b"".join(marks), counts=counted.tobytes())
 
-    def _name(
-        self, turns: Sequence[int | None], fresh: Sequence[Sequence[Row]], look: Look, known: Known, counts: array[int]
-    ) -> None:
-        """Name the rows of some runs: of known ones by their turns, of others, `fresh`, by what is found or added."""
-        found = self._numbers_of([row for rows in fresh for row in rows], look)
-        waiting, at = iter(fresh), 0
-        first = last = 0  # known runs that come again in a row
-        for turn in turns:
-            if turn == last:
-                last += 1
-                continue
-            self._again(known, first, last, counts)
-            first, last = (0, 0) if turn is None else (turn, turn + 1)
-            if turn is None:
-                rows = next(waiting)
-                before = [len(side) for side in self._numbers.values()]
-                self._put(rows, found[at : at + len(rows)])
-                at += len(rows)
-                counts.extend([len(side) - n for side, n in zip(self._numbers.values(), before, strict=True)])
-        self._again(known, first, last, counts)
+    def _counted(self, some: Looked) -> Numbers:
+        """How many rows each new run has on each side, a line for each."""
+        run, places = np.repeat(np.arange(len(some.counts)), some.counts), len(self._sides)
+        on_side = np.bincount(run * places + np.frombuffer(some.sides, np.uint8), minlength=len(some.counts) * places)
+        return on_side.reshape(-1, places).astype(np.uint32)
 
-    def _again(self, known: Known, first: int, last: int, counts: array[int]) -> None:
-        """Name the rows of known runs."""
-        if first == last:
-            return
-        numbers, counted = known.between(first, last)
-        for side, more in zip(self._numbers.values(), numbers, strict=True):
-            side.frombytes(more)
-        counts.frombytes(counted)
+    def _between(self, known: Known, turns: npt.NDArray[np.int64], added: Numbers) -> Numbers:
+        """Put the rows of known runs between those that were added. `turns`: which known run each is, below 0 for a new one;
+        `added`: how many rows each new one has on each side. Returns that of every run."""
+        new = turns < 0
+        if new.all():
+            return added
+        counts = np.empty((len(turns), len(self._sides)), np.uint32)
+        counts[new], counts[~new] = added, known.counts[turns[~new]]
+        for place, own in enumerate(self._numbers):
+            long = counts[:, place].astype(np.int64)
+            of_new = np.repeat(new, long)
+            # How far the numbers of a known run lie from where they go.
+            shift = known.begins[turns[~new], place] - (np.cumsum(long) - long)[~new]
+            numbers = np.empty(len(of_new), np.uint32)
+            numbers[of_new] = np.concatenate([np.empty(0, np.uint32), *own])
+            numbers[~of_new] = known.numbers[place][np.flatnonzero(~of_new) + np.repeat(shift, long[~new])]
+            self._numbers[place] = [numbers]
+        return counts
 
-    def _put(self, rows: Sequence[Row], found: Sequence[int]) -> None:
-        """Put rows of these numbers at the end of their sides."""
-        for (_, side), number in zip(rows, found, strict=True):
-            self._numbers[side].append(number)
-
-    def _numbers_of(self, rows: Sequence[Row], look: Look) -> list[int]:
-        """The numbers of rows; those that are nowhere yet are added."""
-        digests = packs.digests_of([line for line, _ in rows])
-        found, come = self._index.find(digests), self._come
-        for place, (digest, number) in enumerate(zip(digests, found, strict=True)):
+    def _add(self, lines: Sequence[bytes], digests: Sequence[bytes], sides: bytes, told: Sequence[Told], look: Look) -> None:
+        """Put rows at the ends of their sides; those that are nowhere yet are stored. `told`: what is counted of each, where the
+        lines are canonical already, else empty."""
+        found = self._index.find(digests)
+        if told and max(found) < 0 and self._come.keys().isdisjoint(once := dict.fromkeys(digests)) and len(once) == len(found):
+            found = self._all_stored(lines, sides, digests, told)
+        for place, number in enumerate(found):
             if number < 0:
-                known = come.get(digest)
-                found[place] = self._added(*rows[place], digest, look) if known is None else known
+                known = self._come.get(digest := digests[place])
+                if known is None and told:
+                    known = self._stored(lines[place], sides[place], digest, told[place])
+                elif known is None:
+                    known = self._looked(lines[place], sides[place], digest, look)
+                found[place] = known
+        numbers, on = np.array(found, np.uint32), np.frombuffer(sides, np.uint8)
+        for side, own in enumerate(self._numbers):
+            own.append(numbers[on == side])
         if self._bytes >= packs.MOST_BYTES:
             self._flush()
-        return found
 
-    def _added(self, line: bytes, side: str, digest: bytes, look: Look) -> int:
-        canonical, mark = look(line)
-        if canonical != line:
-            line, digest = canonical, packs.digest_of(canonical)
-            if (known := self._come.get(digest, self._index.find([digest])[0])) >= 0:
-                return known
+    def _looked(self, line: bytes, side: int, digest: bytes, look: Look) -> int:
+        """The number of a row that is known nowhere by its line."""
+        canonical, told = look(line)
+        if canonical == line:
+            return self._stored(line, side, digest, told)
+        digest = packs.digest_of(canonical)
+        known = self._come.get(digest, self._index.find([digest])[0])
+        return self._stored(canonical, side, digest, told) if known < 0 else known
+
+    def _stored(self, line: bytes, side: int, digest: bytes, told: Told) -> int:
         number = self._come[digest] = self._base + len(self._come)
-        self._open[side].append((number, line, digest, mark))
+        for column, value in zip(self._open.columns(), (line, digest, *told), strict=True):
+            column.append(value)
+        self._on.append(side)
         self._bytes += len(line)
         return number
 
-    def _flush(self) -> None:
-        """Make a pack of what waits."""
-        waiting = [row for rows in self._open.values() for row in rows]
-        self._open = {side: [] for side in self._open}
-        self._bytes = 0
+    def _all_stored(self, lines: Sequence[bytes], sides: bytes, digests: Sequence[bytes], told: Sequence[Told]) -> list[int]:
+        """The numbers of rows that are new, each of them."""
+        first = self._base + len(self._come)
+        numbers = list(range(first, first + len(lines)))
+        self._come.update(zip(digests, numbers, strict=True))
+        topics, made_up, dates = zip(*told, strict=True)
+        columns = (lines, digests, topics, made_up, dates)
+        for column, more in zip(self._open.columns(), columns, strict=True):
+            column.extend(more)
+        self._on += sides
+        self._bytes += sum(map(len, lines))
+        return numbers
+
+    def _flush(self, *, last: bool = False) -> None:
+        """Make a pack of what waits. `last`: nothing is done meanwhile."""
+        waiting, order = self._open, np.argsort(np.frombuffer(self._on, np.uint8), kind="stable")
+        self._open, self._on, self._bytes = Draft(), bytearray(), 0
         self._settle()
-        if waiting:
-            turns, lines, digests, marks = (list(column) for column in zip(*waiting, strict=True))
-            rows = Draft(lines, digests, *(list(column) for column in zip(*marks, strict=True)))
-            self._places += turns
-            self._digests.append(b"".join(digests))
-            self._making = self._hands.submit(lambda: (self._blobs.put_bytes(packs.build(rows)), len(rows.lines)))
+        if len(order):
+            turns = order.tolist()
+            rows = Draft(*([column[turn] for turn in turns] for column in waiting.columns()))
+            self._places.append(self._base + len(self._come) - len(order) + order)
+            self._digests.append(b"".join(rows.digests))
+            self._making = self._hands.submit(lambda: (self._blobs.put_bytes(packs.build(rows, alone=last)), len(rows.lines)))
 
     def _settle(self) -> None:
         """Wait for the pack that is being made."""
@@ -167,13 +180,15 @@ class Writer:
 
     def close(self) -> tuple[Manifest, str]:
         """The manifest of all rows taken, and their digest: of content, order and sides alone. Raises DiskFull."""
-        self._flush()
-        self._settle()
-        final = np.arange(self._base + len(self._places), dtype=np.uint32)
-        final[np.array(self._places, np.int64)] = np.arange(self._base, len(final), dtype=np.uint32)
-        sides = {side: final[np.frombuffer(numbers, np.uintc)] for side, numbers in self._numbers.items()}
+        self._flush(last=True)
+        final = np.arange(self._base + len(self._come), dtype=np.uint32)
+        final[np.concatenate([np.empty(0, np.int64), *self._places])] = np.arange(self._base, len(final), dtype=np.uint32)
+        numbers = (final[np.concatenate([np.empty(0, np.uint32), *own])] for own in self._numbers)
+        sides = dict(zip(self._sides, numbers, strict=True))
         digests = np.frombuffer(b"".join(self._digests), np.dtype((np.void, packs.DIGEST)))
-        return self._needed(sides), _digest({side: blake3.blake3(digests[numbers].tobytes()) for side, numbers in sides.items()})
+        digest = _digest({side: blake3.blake3(digests[numbers].tobytes()) for side, numbers in sides.items()})
+        self._settle()
+        return self._needed(sides), digest
 
     def _needed(self, sides: dict[str, Numbers]) -> Manifest:
         """The manifest with the packs alone that hold one of the rows."""

@@ -9,7 +9,7 @@ import ipaddress
 import re
 
 from tunekeeper.text.keys import longest
-from tunekeeper.text.numbers import ESCAPE, Span
+from tunekeeper.text.numbers import CODE_BEFORE, ESCAPE, Span
 
 # ---- e-mail ----
 
@@ -52,7 +52,11 @@ _IPV4 = re.compile(r"(?<![0-9A-Za-z_.])(?:\d{1,3}\.){3}\d{1,3}(?![0-9A-Za-z_])(?
 _IPV6 = re.compile(
     r"(?<![0-9A-Za-z_:.])[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?:(?<=:)\d{1,3}(?:\.\d{1,3}){3})?(?![0-9A-Za-z_:])(?!\.\d)"
 )
-_VERSION_BEFORE = re.compile(r"(?:\bv|version|release|build|firmware)\W{0,2}\Z", re.IGNORECASE)
+_VERSION_BEFORE = re.compile(
+    r"(?:\bv|version|release|build|firmware|\b(?:section|chapter|clause|paragraph|article|abschnitt|kapitel|ziffer|oid)s?|§)\W{0,2}\Z",
+    re.IGNORECASE,
+)
+"""What is numbered by parts as well: versions, and the sections of a document."""
 IP_FILTER = rb"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]|::|(?::[0-9A-Fa-f]{1,4}){6}"
 
 
@@ -61,7 +65,7 @@ def addresses(text: str) -> list[Span]:
     spans = [
         m.span()
         for m in _IPV4.finditer(text)
-        if _is_ip(m[0]) and not _VERSION_BEFORE.search(text, max(0, m.start() - 12), m.start())
+        if _is_ip(m[0]) and not _VERSION_BEFORE.search(text, max(0, m.start() - 14), m.start())
     ]
     return longest(spans + [m.span() for m in _IPV6.finditer(text) if _looks_v6(m[0]) and _is_ip(m[0])])
 
@@ -102,11 +106,13 @@ _PHONES = (
     )),
     # 030 1234567, (030) 1234567, 0170/1234567, 030 / 90 18 20, 01 23 45 67 89
     (9, re.compile(rf"{_ALONE}\(?0\d{{1,5}}\)?{_SEP}\d{{2,9}}(?:{_SEP}\d{{2,6}}){{0,4}}{_ENDED}")),
-    # 8 (495) 123-45-67, (11) 91234-5678, 138 0013 8000
+    # 8 (495) 123-45-67, 8-912-345-67-89, 0 532 123 45 67, (11) 91234-5678, 138 0013 8000
     (10, re.compile(
-        rf"{_ALONE}(?:8{_GAP}?\(\d{{3}}\){_GAP}?\d{{3}}{_SEP}\d{{2}}{_SEP}\d{{2}}|\(\d{{2}}\){_GAP}?\d{{4,5}}-\d{{4}}"
-        rf"|1[3-9]\d[ -]\d{{4}}[ -]\d{{4}}){_ENDED}"
+        rf"{_ALONE}(?:(?:8{_GAP}?\(\d{{3}}\){_GAP}?|8[ -]9\d\d[ -]|0{_GAP}5\d\d{_GAP})\d{{3}}{_SEP}\d{{2}}{_SEP}\d{{2}}"
+        rf"|\(\d{{2}}\){_GAP}?\d{{4,5}}-\d{{4}}|1[3-9]\d[ -]\d{{4}}[ -]\d{{4}}){_ENDED}"
     )),
+    # 347 1234567, 347 1234 567
+    (9, re.compile(rf"{_ALONE}3[2-9]\d{_GAP}(?:\d{{6,7}}|\d{{4}}{_GAP}\d{{3}}){_ENDED}")),
 )  # fmt: skip
 """Fewest digits, and how they are written."""
 _MOST_DIGITS = 15
@@ -114,9 +120,14 @@ _BARE = re.compile(r"(?<![0-9A-Za-z_.+-])(?:\d[ .\-/()]{0,2}){6,14}\d(?![0-9A-Za
 _WORDS = (
     "phone", "tel", "telephone", "telefon", "mobile", "mobil", "cell", "call", "fax", "whatsapp", "sms", "ring", "reach", "dial",
     "handy", "hotline", "rufnummer", "telefono", "teléfono", "móvil", "tél", "téléphone", "portable", "cellulare", "telefoon",
-    "tlf", "тел", "телефон",
+    "tlf", "тел", "телефон", "wa.me", "viber",
+    "anrufen", "rufen", "zurückrufen", "rückruf", "telefonnummer", "handynummer", "mobilnummer", "meine nummer",
+    "appelez", "rappelez", "appeler", "rappeler", "joindre", "mon numéro", "celular", "llamar", "llámame", "llame", "mi número",
+    "meu número", "ligar", "chiamare", "chiamami", "chiama", "il mio numero", "bel", "bellen", "mijn nummer", "mobiel",
+    "dzwonić", "zadzwonić", "zadzwoń", "telefonu", "mój numer", "puhelin", "mobilen", "τηλέφωνο", "κινητό",
+    "телефону", "телефона", "позвонить", "позвоните", "звоните", "звонить", "по номеру", "мой номер",
 )  # fmt: skip
-_SIGNS = ("电话", "手机", "電話", "携帯", "전화")
+_SIGNS = ("电话", "手机", "電話", "携帯", "전화", "फोन", "मोबाइल", "هاتف", "جوال", "טלפון", "נייד", "โทร")
 _LETTER = "0-9A-Za-z_\u00c0-\u1fff"
 _WORD = re.compile(
     rf"(?:(?<![{_LETTER}])(?:(?:{'|'.join(_WORDS)})(?: me| us| back)?(?: at| on)?|"
@@ -124,19 +135,28 @@ _WORD = re.compile(
     rf"{'|'.join(_SIGNS)})([^\n\d]{{0,20}})\Z",
     re.IGNORECASE,
 )
+_NAMED_OTHERWISE = re.compile(
+    rf"(?:(?<![{_LETTER}])(?:about|regarding|concerning|wegen)[^\w\d]*|{CODE_BEFORE.pattern})\Z", re.IGNORECASE
+)
+"""Between the word and the digits: what the call is about."""
 _EXTENSION = re.compile(r"[ ,;]{0,2}(?:x|ext\.?|extension|durchwahl|#) ?\d{1,6}(?![0-9A-Za-z_])", re.IGNORECASE)
 _DATE = re.compile(
-    r"(?:\d{4}[.\-/ ]\d{1,2}[.\-/ ]\d{1,2}|(?:0?[1-9]|[12]\d|3[01])[.\-/ ](?:0?[1-9]|1[0-2])[.\-/ ](?:\d{2}|\d{4}))(?!\d)"
+    r"(?:(?:1[6-9]|2[01])\d\d[.\-/ ]\d{1,2}[.\-/ ]\d{1,2}"
+    r"|(?:0?[1-9]|[12]\d|3[01])[.\-/ ](?:0?[1-9]|1[0-2])[.\-/ ](?:\d{2}|\d{4}))(?!\d)"
 )
 _PAIRS = re.compile(r"0\d(?:([ .\-])\d\d)(?:\1\d\d){3}")
 """01 23 45 67 89: five pairs with one sign between them are a number, whatever date the first three would make."""
+
+_WIDE = str.maketrans("０１２３４５６７８９（）＋－．／\u3000", "0123456789()+-./ ")
+"""Digits and marks as wide as a Chinese character, which Japanese keyboards write."""
 
 # Digits of every script, by the first bytes of their UTF-8 or of their escapes.
 _D = (
     rb"(?:[0-9]|[\xd9-\xdf][\x80-\xbf]|[\xe0\xe1\xea][\x80-\xbf]{2}|\xef\xbc[\x80-\xbf]|\xf0[\x80-\xbf]{3}"
     rb"|\\u(?:0[6-9A-Fa-f]|1[0-9A-Fa-f]|[Aa][0-9A-Fa-f]|[Ff][Ff])[0-9A-Fa-f]{2}|\\u[Dd][89ABab][0-9A-Fa-f]{2}\\u[0-9A-Fa-f]{4})"
 )
-_S = rb"(?:[ ./()\-]|\xc2\xa0|\xe2[\x80\x88][\x80-\xbf]|\\/|\\u00[aA]0|\\u2[02][0-9A-Fa-f]{2})"
+_GAPS = rb" |\xc2\xa0|\xe2\x80[\x80-\xbf]|\xe3\x80\x80|\\u00[aA]0|\\u20[0-9A-Fa-f]{2}|\\u3000"
+_S = rb"(?:[./()\-]|" + _GAPS + rb"|\xe2\x88[\x80-\xbf]|\xef\xbc[\x88-\x8f]|\\/|\\u22[0-9A-Fa-f]{2}|\\u[fF][fF]0[89a-fA-F])"
 _EDGE = rb"(?:^|[^0-9A-Za-z_.+\-]|" + ESCAPE + rb")"
 
 
@@ -159,25 +179,30 @@ PHONE_FILTER = rb"|".join(
         _EDGE + rb"\(?0" + _D + rb"(?:" + _S + rb"*" + _D + rb"){7}",
         _EDGE + rb"(?:[18]" + _S + rb"*)?\(?" + _D + rb"{3}\)?" + _S + rb"*" + _D + rb"{3}" + _S + rb"+" + _D + rb"{2}"
         rb"(?:" + _S + rb"*" + _D + rb"){2}",
-        _EDGE + rb"\(" + _D + rb"{2}\)" + _S + rb"*" + _D + rb"{4,5}-" + _D + rb"{4}",
-        _EDGE + rb"1" + _D + rb"{2}[ \-]" + _D + rb"{4}[ \-]" + _D + rb"{4}",
+        _EDGE + rb"\(" + _D + rb"{2}\)" + _S + rb"*" + _D + rb"{4,5}" + _S + _D + rb"{4}",
+        _EDGE + rb"1" + _D + rb"{2}" + _S + _D + rb"{4}" + _S + _D + rb"{4}",
+        _EDGE + rb"(?:0(?:%b)%b{3}|3%b{2})(?:%b)%b{3}(?:%b*%b){3}" % (_GAPS, _D, _D, _GAPS, _D, _S, _D),
+        rb"(?:\xef\xbc[\x88\x8b\x90-\x99]|\\u[fF][fF](?:08|0[bB]|1[0-9]))(?:" + _S + rb"*" + _D + rb"){7}",
         rb"(?i:" + _NAMED + rb")" + _THING + rb"(?:\\?\x22" + _THING + rb"){0,2}" + _D + rb"(?:" + _S + rb"{0,2}" + _D + rb"){6}",
     )
 )
 
 
 def phones(text: str) -> list[Span]:
-    """Where telephone numbers stand: written as such, or bare digits after a word that says so."""
+    """Where telephone numbers stand: written as such, or bare digits after a word that says so; not what is named otherwise, such
+    as an ISBN or the order that somebody calls about."""
+    text = text if text.isascii() else text.translate(_WIDE)
     spans: list[Span] = []
     for low, pattern in _PHONES:
         for match in pattern.finditer(text):
             end = _trimmed(match)
             digits = sum(c.isdecimal() for c in text[match.start() : end])
-            if low <= digits <= _MOST_DIGITS and not _is_date(match[0].lstrip("(")):
+            named = not match[0].startswith("+") and CODE_BEFORE.search(text, max(0, match.start() - 32), match.start())
+            if low <= digits <= _MOST_DIGITS and not named and not _is_date(match[0].lstrip("(")):
                 spans.append(_extended(text, (match.start(), end)))
     for match in _BARE.finditer(text):
         said = _WORD.search(text, max(0, match.start() - 48), match.start())
-        if said is not None and said[1].count('"') <= 2 and not _is_date(match[0]):
+        if said is not None and said[1].count('"') <= 2 and not _NAMED_OTHERWISE.search(said[1]) and not _is_date(match[0]):
             spans.append(_extended(text, match.span()))
     return longest(spans)
 

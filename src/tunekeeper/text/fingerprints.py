@@ -60,5 +60,16 @@ def prompt_of(messages: Sequence[Mapping[str, Any]]) -> str:
 
 
 def prompt_key(messages: Sequence[Mapping[str, Any]]) -> str:
-    """The normalised prompt: rows that share it ask the same question."""
-    return normalise(prompt_of(messages))
+    """The normalised prompt: rows that share it ask the same question, about the same pictures where it has any."""
+    asked, shown = normalise(prompt_of(messages)), attached(messages)
+    return f"{asked}\x00{shown}" if shown else asked
+
+
+def attached(messages: Sequence[Mapping[str, Any]]) -> str:
+    """A digest of what is asked besides words: pictures, sounds, files; empty when there are none."""
+    listed = [message for message in messages if isinstance(message.get("content"), list)]
+    if not listed:
+        return ""
+    asked = [part for message in listed if message.get("role") != "assistant" for part in message["content"]]
+    parts = [part for part in asked if isinstance(part, dict) and not isinstance(part.get("text"), str)]
+    return digest_json(parts) if parts else ""

@@ -9,6 +9,17 @@ import re
 
 from tunekeeper.text.numbers import ESCAPE, Span
 
+_PLAIN_VENDORS = (
+    r"dckr_(?:pat|oat)_[A-Za-z0-9_\-]{20,64}|ntn_[A-Za-z0-9]{40,64}|secret_[A-Za-z0-9]{43,64}|HRKU-[A-Za-z0-9_\-]{30,80}",
+    r"[sp]k\.eyJ[A-Za-z0-9_\-]{20,256}\.[A-Za-z0-9_\-]{20,64}|sbp_[a-f0-9]{40,64}|NRAK-[A-Z0-9]{27}|sq0[a-z]{3}-[A-Za-z0-9_\-]{22,64}",
+    r"[MNO][A-Za-z0-9_\-]{23,27}\.[A-Za-z0-9_\-]{6}\.[A-Za-z0-9_\-]{27,40}|pat[A-Za-z0-9]{14}\.[a-f0-9]{64}|(?:SK|AC)[a-f0-9]{32}",
+    r"glsa_[A-Za-z0-9]{32}_[A-Fa-f0-9]{8}|pscale_[a-z]{2,8}_[A-Za-z0-9_\-.]{32,80}|hv[sbr]\.[A-Za-z0-9_\-]{24,256}",
+    r"sntry[su]_[A-Za-z0-9_\-+=]{40,512}|dp\.(?:pt|st|ct|sa)\.(?:[a-z0-9_\-]{2,35}\.)?[A-Za-z0-9]{40,64}|fig[dour]_[A-Za-z0-9_\-]{30,80}",
+    r"lsv2_[a-z]{2}_[a-f0-9]{32}_[a-f0-9]{10}|PMAK-[a-f0-9]{24}-[a-f0-9]{34}|xkeysib-[a-f0-9]{64}-[A-Za-z0-9]{16}|tvly-[A-Za-z0-9_\-]{28,64}",
+    r"LTAI[A-Za-z0-9]{16,24}|re_[A-Za-z0-9]{8}_[A-Za-z0-9]{24}|sgp_[A-Za-z0-9_]{40,80}|nfp_[A-Za-z0-9]{36,48}|pul-[a-f0-9]{40}|fw_[A-Za-z0-9]{22,32}",
+    r"apify_api_[A-Za-z0-9]{30,48}|AGE-SECRET-KEY-1[A-Z0-9]{58}|[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_\-]{60,80}|gl(?:ptt|dt|rt|cbt)-[A-Za-z0-9_\-]{20,64}",
+)
+"""Keys that are known by how they begin and how long they are, told by the exact expression and by its filter alike."""
 _KEY = re.compile(
     r"(?<![A-Za-z0-9_\-])(?:"
     r"(?:sk|pk|rk)_(?:live|test)_[A-Za-z0-9]{16,255}|(?:sk|pk|rk|tk|ak|csk)[-_](?=[A-Za-z_\-]{0,511}\d)[A-Za-z0-9_\-]{16,512}"
@@ -18,8 +29,7 @@ _KEY = re.compile(
     r"|dop_v1_[a-f0-9]{64}|ya29\.[A-Za-z0-9_\-]{20,512}|GOCSPX-[A-Za-z0-9_\-]{20,64}|whsec_[A-Za-z0-9+/=]{20,128}"
     r"|pypi-AgE[A-Za-z0-9_\-]{32,512}|gsk_[A-Za-z0-9]{30,128}|(?:xai|pplx|nvapi)-[A-Za-z0-9_\-]{32,160}|r8_[A-Za-z0-9]{30,64}"
     r"|shp(?:at|ss|ca|pa)_[a-fA-F0-9]{32}|lin_api_[A-Za-z0-9]{32,64}|dapi[a-f0-9]{32}|ATATT3[A-Za-z0-9_\-=]{32,512}"
-    r"|key-[a-f0-9]{32}|\d{8,10}:AA[A-Za-z0-9_\-]{30,40}"
-    r")(?![A-Za-z0-9_\-])"
+    r"|key-[a-f0-9]{32}|\d{8,10}:AA[A-Za-z0-9_\-]{30,40}|" + "|".join(_PLAIN_VENDORS) + r")(?![A-Za-z0-9_\-])"
 )
 _HOOK = re.compile(r"(?:hooks\.slack\.com/services|discord(?:app)?\.com/api/webhooks)/([A-Za-z0-9_\-/]{20,160})")
 _CALLED = re.compile(
@@ -41,6 +51,7 @@ _VENDORS = (
     rb"SG\." + _W + rb"{16}|eyJ" + _W + rb"{8}|dop_v1_[a-f0-9]{64}|ya29\." + _W + rb"{20}|GOCSPX-" + _W + rb"{20}",
     rb"whsec_|pypi-AgE" + _W + rb"{32}|gsk_[A-Za-z0-9]{30}|(?:xai|pplx|nvapi)-" + _W + rb"{32}|r8_[A-Za-z0-9]{30}",
     rb"shp(?:at|ss|ca|pa)_[a-fA-F0-9]{32}|lin_api_[A-Za-z0-9]{32}|dapi[a-f0-9]{32}|ATATT3" + _W + rb"{8}|key-[a-f0-9]{32}",
+    *(re.sub(r"\{(\d+),\d+\}(?=\||\Z)", r"{\1}", vendors).encode() for vendors in _PLAIN_VENDORS),
 )
 KEY_FILTER = rb"|".join(
     (

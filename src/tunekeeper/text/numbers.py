@@ -15,6 +15,18 @@ MOST_RUNS = 2_000
 """Long runs of digits of one text that are looked at for cards; further ones are taken for such as they are. A text with more is
 a table of numbers or made to cost time, and whoever writes the log may not stand still for seconds."""
 
+_CODES = r"(?<![0-9A-Za-z])(?:ISBN|ISSN|EAN|UPC|GTIN|IMEI|ICCID|SIRET|SIREN"
+_AS_A_NUMBER = r"[-. ]{0,2}(?:1[0-4]|8)?[-. ]{0,2}(?:number|no|nr|num|nummer|code|n°|№)?[\s.:=#(№\[]{0,4}\Z"
+_NOT_A_CARD = re.compile(rf"{_CODES}){_AS_A_NUMBER}", re.IGNORECASE)
+"""Stands before the code of a thing that may pass for a card of the old, short kind."""
+CODE_BEFORE = re.compile(
+    rf"{_CODES}|BLZ|VAT|DOI|SKU|arXiv|ISIN|FedEx|UPS|DHL|USPS|DPD|tracking|serial|order|invoice|ticket|"
+    r"Bestellung|Bestell|Auftrag|Auftrags|Rechnung|Rechnungs|Sendungs|Serien|Artikel|Art|Kunden|Vertrags|"
+    r"commande|facture|pedido|factura|ordine|fattura|заказа?)" + _AS_A_NUMBER,
+    re.IGNORECASE,
+)
+"""Stands before a number that is the code of a thing and no telephone."""
+
 _IBAN_TABLE = """
     AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DK18 DO28 EE20 EG29 ES24 FI18
     FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20 LB28 LC32 LI21 LT20
@@ -71,7 +83,13 @@ def cards(text: str) -> list[Span]:
     runs = [match.span() for match in _DIGITS.finditer(text)]
     exact, beyond = runs[:MOST_RUNS], runs[MOST_RUNS:]
     dotted = [match.span() for match in _DOTTED.finditer(text) if is_card(match[0])]
-    return [span for run in exact for span in _cards_in(text, run)] + beyond + dotted
+    return [span for run in exact for span in _cards_in(text, run) if not _is_code(text, span)] + beyond + dotted
+
+
+def _is_code(text: str, span: Span) -> bool:
+    """Whether what passes for a short card is named as something else, such as an EAN."""
+    start, end = span
+    return end - start <= 15 and _NOT_A_CARD.search(text, max(0, start - 32), start) is not None
 
 
 def _cards_in(text: str, within: Span) -> list[Span]:

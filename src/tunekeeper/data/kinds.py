@@ -1,0 +1,69 @@
+"""What a file of rows is, by its first bytes: its ending may say otherwise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tunekeeper.core.errors import DataError
+from tunekeeper.data.rows import Unreadable, parse_json
+from tunekeeper.data.tables import LINE_LIMIT
+
+_MARK = b"\xef\xbb\xbf"
+_FIRST = 1 << 20
+"""Bytes of the first line that are looked at."""
+_MAGIC = {
+    b"PK\x03\x04": "a zip archive",
+    b"\x1f\x8b": "gzip data",
+    b"\x28\xb5\x2f\xfd": "zstd data",
+    b"PAR1": "Parquet",
+    b"ARROW1": "Arrow",
+    b"GGUF": "a GGUF model",
+    b"SQLite": "a database",
+}
+
+
+def kind_of(path: Path) -> str:
+    """`.jsonl`, `.json` or `.csv`, by how the text begins: a whole object in the first line is JSONL."""
+    with path.open("rb") as file:
+        head = file.readline(LINE_LIMIT).removeprefix(_MARK).lstrip()
+    if head.startswith(b"{"):
+        return ".jsonl" if head.rstrip().endswith(b"}") or len(head) >= LINE_LIMIT - 3 else ".json"
+    return ".json" if head.startswith(b"[") else ".csv"
+
+
+def held(path: Path, kind: str) -> str:
+    """`.jsonl` for JSON that has a row a line, `.json` for one document, whichever its ending (`kind`) says."""
+    with path.open("rb") as file:
+        first = file.readline(_FIRST).removeprefix(_MARK).strip()
+        alone = not file.read(4096).strip()
+    if kind != ".json":
+        listed = first.startswith(b"[") and (alone or not first.endswith(b"]"))
+        return ".json" if listed or first == b"{" else kind
+    try:
+        return ".jsonl" if first.startswith(b"{") and not alone and parse_json(first.decode()) is not None else kind
+    except (Unreadable, UnicodeDecodeError):
+        return kind
+
+
+def inspect(path: Path, name: str, *, binary: bool = False, packed: bool = False) -> None:
+    """Refuse what cannot be read as text. `binary`: what is to hold columns of Parquet or Arrow; `packed`: a workbook. Raises
+    DataError."""
+    with path.open("rb") as file:
+        head = file.read(64)
+    if not head:
+        raise DataError(f"{name}: the file is empty")
+    if binary or (packed and head.startswith(b"PK")):
+        return
+    if packed:
+        raise DataError(f"{name}: not an XLSX workbook, or one behind a password", fix="save it as .xlsx without one, or as .csv")
+    for magic, kind in _MAGIC.items():
+        if head.startswith(magic):
+            raise DataError(f"{name}: this is {kind}, not text", fix="name it by what it is, or unpack or export it to .jsonl")
+    wide = len(head) > 3 and any(head) and not (any(head[::2]) and any(head[1::2]))  # every other byte is zero
+    if wide or head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(f"{name}: the text is UTF-16", fix=f"iconv -f UTF-16{_order(head)} -t UTF-8 {name}")
+
+
+def _order(head: bytes) -> str:
+    """The order of the bytes of UTF-16 that begins without a mark; nothing where the mark says it."""
+    return "" if head[0] in (0xFE, 0xFF) else "BE" if head[0] == 0 else "LE"

@@ -1,0 +1,144 @@
+"""Conversations of turns: ShareGPT and what trainers and tool-calling sets made of it.
+
+Turns say who speaks under `from` (or `role`) and what under `value` (or `content`); or each is a question with its answer under
+`human` and `assistant`. Calls of tools are turns of their own (`function_call`, answered by `observation`), or stand in the text
+between `<tool_call>` and `</tool_call>`. Pictures stand under `images`, and in the text as `<image>`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from tunekeeper.data.rows import Conversation, NotJson, Unreadable, conversation_from, parse_json, unpacked
+
+ROLES = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "chatgpt": "assistant",
+    "bing": "assistant",
+    "bard": "assistant",
+    "model": "assistant",
+    "bot": "assistant",
+    "system": "system",
+    "function_call": "assistant",
+    "observation": "tool",
+    "tool": "tool",
+}
+"""Who speaks → role of the message."""
+_CALLED = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
+_ANSWERED = re.compile(r"<tool_response>(.*?)</tool_response>", re.DOTALL)
+_IMAGE = "<image>"
+
+
+def conversation_of(row: dict[str, Any]) -> Conversation:
+    """The conversation of a row with `conversations`, or `conversation`. Raises Unreadable."""
+    key = "conversations" if "conversations" in row else "conversation"
+    row = unpacked(row, (key, "tools", "metadata"))
+    turns = row[key]
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
+        raise Unreadable(f"`{key}` must be a list of objects")
+    messages: list[dict[str, Any]] = [{"role": "system", "content": row["system"]}] if row.get("system") else []
+    waiting: list[str] = []
+    for turn in turns:
+        for each in _single(turn):
+            _say(messages, each, waiting)
+    return conversation_from(row, _pictured(messages, row), (key, "system", *_shown(messages, row)), "sharegpt")
+
+
+def role_of(turn: dict[str, Any]) -> str:
+    """The role of the message that a turn becomes. Raises Unreadable for a speaker nobody knows."""
+    speaker = str(turn.get("from", turn.get("role")))
+    role = ROLES.get(speaker) or ROLES.get(speaker.casefold())
+    if role is None:
+        raise Unreadable(f"no role is called {speaker!r}; known: {', '.join(ROLES)}")
+    return role
+
+
+def _single(turn: dict[str, Any]) -> list[dict[str, Any]]:
+    """A turn; of a question with its answer both."""
+    if "from" in turn or "role" in turn or not {"human", "assistant"} <= turn.keys():
+        return [turn]
+    return [{"from": speaker, "value": turn[speaker]} for speaker in ("human", "assistant")]
+
+
+def _say(messages: list[dict[str, Any]], turn: dict[str, Any], waiting: list[str]) -> None:
+    """Add what a turn says. `waiting`: ids of the calls that no tool has answered yet."""
+    role, value = role_of(turn), turn.get("value", turn.get("content"))
+    before = sum(len(message.get("tool_calls", ())) for message in messages)
+    said, calls = _with_calls(value, before) if role == "assistant" else (value, [])
+    if turn.get("from") == "function_call":
+        said, calls = value, _calls(unpacked({"value": value}, ("value",))["value"], before)
+    if calls:
+        waiting += [call["id"] for call in calls]
+        if said is value and messages and "tool_calls" in messages[-1]:
+            messages[-1]["tool_calls"] += calls
+        else:
+            messages.append({"role": role, "content": None if said is value else said, "tool_calls": calls})
+    elif role == "tool" and waiting:
+        for answer in _answers(value, len(waiting)):
+            messages.append({"role": "tool", "tool_call_id": waiting.pop(0), "content": answer})
+    else:
+        messages.append({"role": role, "content": value})
+    if role == "assistant" and "weight" in turn:
+        messages[-1]["weight"] = turn["weight"]
+
+
+def _with_calls(value: Any, before: int) -> tuple[Any, list[dict[str, Any]]]:
+    """What an answer says besides the calls written into it, and these calls; the answer itself where it holds none."""
+    if not isinstance(value, str) or "<tool_call>" not in value:
+        return value, []
+    try:
+        calls = _calls([parse_json(text.strip()) for text in _CALLED.findall(value)], before)
+    except NotJson:
+        return value, []
+    return (_CALLED.sub("", value).strip() or None, calls) if calls else (value, [])
+
+
+def _answers(value: Any, most: int) -> list[Any]:
+    """The answers of tools written into a turn; the turn itself where there are none, or more than were asked for."""
+    found = _ANSWERED.findall(value) if isinstance(value, str) else []
+    return [answer.strip() for answer in found] if 0 < len(found) <= most else [value]
+
+
+def _calls(found: Any, before: int) -> list[dict[str, Any]]:
+    """Calls of tools, one or a list of them, in OpenAI's form; none when it is something else."""
+    calls = found if isinstance(found, list) else [found]
+    if not calls or not all(isinstance(call, dict) and isinstance(call.get("name"), str) for call in calls):
+        return []
+    made = []
+    for number, call in enumerate(calls, before + 1):
+        arguments = call.get("arguments", {})
+        text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+        made.append({"id": f"call_{number}", "type": "function", "function": {"name": call["name"], "arguments": text}})
+    return made
+
+
+def _shown(messages: Sequence[dict[str, Any]], row: dict[str, Any]) -> Sequence[str]:
+    """`images`, where the row has as many as its texts name."""
+    images = row.get("images")
+    if not isinstance(images, list) or not images or not all(isinstance(image, str) for image in images):
+        return ()
+    return ("images",) if sum(str(message.get("content")).count(_IMAGE) for message in messages) == len(images) else ()
+
+
+def _pictured(messages: list[dict[str, Any]], row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The messages with each picture as a part of its message, in OpenAI's form: the same words about another one ask something
+    else."""
+    if not _shown(messages, row):
+        return messages
+    images = iter(row["images"])
+    made = []
+    for message in messages:
+        text = message.get("content")
+        if isinstance(text, str) and _IMAGE in text:
+            urls = [next(images) for _ in range(text.count(_IMAGE))]
+            parts: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+            words = text.replace(_IMAGE, "").strip()
+            message = {**message, "content": [*parts, *([{"type": "text", "text": words}] if words else [])]}
+        made.append(message)
+    return made
