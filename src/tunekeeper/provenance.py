@@ -14,6 +14,7 @@ from typing import Any
 
 from tunekeeper.core.errors import NotFound
 from tunekeeper.core.nouns.data import DatasetVersion
+from tunekeeper.core.nouns.deployment import Artifact
 from tunekeeper.core.nouns.serving import Inference
 from tunekeeper.core.nouns.training import TrainingRun, Version
 from tunekeeper.monitoring.flags import Flags
@@ -114,14 +115,15 @@ def _version_links(ws: Workspace, model: str, name: str, question: str | None, r
             yield Link(kind="version", id=name, summary=f"{role}: not made here" if role else "not made here")
             return
         base = f"base {version.base} ({version.base_digest[:15]})"
-        adapter = f"adapter {version.adapter[:15]}" if version.adapter else "no adapter"
+        whole = f"tuned whole {version.checkpoint[:15]}" if version.checkpoint else "no adapter"
+        adapter = f"adapter {version.adapter[:15]}" if version.adapter else whole
         summary = ", ".join(part for part in (role, base, adapter) if part)
         yield Link(kind="version", id=version.id, summary=summary, record=version)
         for artifact in find_artifacts(tx, model=model):
             if artifact.version == version.id:
                 parity = artifact.parity.verdict if artifact.parity else "not compared"
                 what = f"{artifact.engine} {artifact.quantization or artifact.hosted or ''}"
-                shown = f"{what}, parity {parity}, {(artifact.digest or '')[:15]}"
+                shown = f"{what}, parity {parity}{_at_endpoint(artifact)}, {(artifact.digest or '')[:15]}"
                 yield Link(kind="artifact", id=artifact.id, summary=shown, record=artifact)
         for exam in find_exams(tx, model=model):
             if exam.version == version.id:
@@ -132,6 +134,11 @@ def _version_links(ws: Workspace, model: str, name: str, question: str | None, r
             yield Link(kind="run", id="", summary="no training run: a prompted base, a hosted model or an imported adapter")
             return
         yield from _run(ws, tx, load_run(tx, version.run), question)
+
+
+def _at_endpoint(artifact: Artifact) -> str:
+    live = artifact.metadata.get("live")
+    return f", at its endpoint {live['verdict']}" if live else ""
 
 
 def _rollouts(ws: Workspace, version: Version) -> Iterator[Link]:

@@ -79,3 +79,12 @@ def test_a_scalar_is_read_as_in_a_file():
     )
     with pytest.raises(ConfigError):
         parse_scalar("[a")
+
+
+def test_a_number_may_be_written_with_an_exponent_and_no_point():
+    assert parse_yaml(b"a: 2e-5\nb: 1E+3\nc: '2e-5'\nd: 2e-5x\n", "f.yaml").values == {
+        "a": 2e-5,
+        "b": 1e3,
+        "c": "2e-5",
+        "d": "2e-5x",
+    }

@@ -10,7 +10,7 @@ import pytest
 
 from tunekeeper.core.errors import ArtifactError, DiskFull, NotFound, UserError
 from tunekeeper.core.ids import digest_bytes
-from tunekeeper.store.blobs import Blobs
+from tunekeeper.store.blobs import Blobs, link_or_copy
 
 
 @pytest.fixture
@@ -206,3 +206,18 @@ def test_an_erasure_that_was_killed_counts_nothing_and_is_done_again(
     assert blobs.erase_lines(digest, without("b")) == 1
     assert [(stone.line, stone.id) for stone in blobs.erased(digest)] == [*((1, name) for name in earlier), (2, "b")]
     assert blobs.verify(digest)
+
+
+def test_a_folder_too_large_to_have_twice_is_checked_out_as_further_names_of_its_blobs(blobs: Blobs, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_bytes(b"w" * 1000)
+    digest = blobs.put_folder(tmp_path / "model")
+    out = blobs.checkout_folder(digest, tmp_path / "out", link=True)
+    blob = blobs.path(blobs.files(digest)["weights"])
+    assert (out / "weights").samefile(blob)
+    link_or_copy(blob, tmp_path / "again")
+    assert (tmp_path / "again").samefile(blob)
+    blob.chmod(0o644)
+    blob.write_bytes(b"v" * 1000)
+    with pytest.raises(ArtifactError, match="weights is damaged"):
+        blobs.checkout_folder(digest, tmp_path / "other", link=True)

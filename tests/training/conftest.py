@@ -81,3 +81,27 @@ def freeze(ws: Workspace, train: list[str], held: list[str], number: int = 1) ->
 def dataset(ws: Workspace) -> DatasetVersion:
     lines = chat_lines(54)
     return freeze(ws, lines[:48], lines[48:])
+
+
+@pytest.fixture(scope="session")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint's headers in the shape of a 7B model, without its weights: a sparse file."""
+    folder = tmp_path_factory.mktemp("large")
+    shape = {"hidden_size": 4096, "num_hidden_layers": 32, "intermediate_size": 11008, "vocab_size": 32000}
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", **shape}))
+    header, at = {}, 0
+    for layer in range(32):
+        for name, rows, columns in (
+            *((f"self_attn.{p}_proj", 4096, 4096) for p in "qkvo"),
+            *((f"mlp.{p}_proj", 11008, 4096) for p in ("gate", "up")),
+            ("mlp.down_proj", 4096, 11008),
+        ):
+            size = 2 * rows * columns
+            key = f"model.layers.{layer}.{name}.weight"
+            header[key] = {"dtype": "BF16", "shape": [rows, columns], "data_offsets": [at, at + size]}
+            at += size
+    text = json.dumps(header).encode()
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + at)
+    return folder

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tunekeeper.core.errors import DataError
-from tunekeeper.training.encode import Codec, Encoded, encode, fitting, segments
+from tunekeeper.training.encode import Codec, encode, segments
 from tunekeeper.training.previewing import codec_of
 from tunekeeper.training.rows import Row
 
@@ -74,8 +74,3 @@ def test_a_template_that_rewrites_earlier_turns_is_refused() -> None:
     codec = Codec(render=shouting, tokenize=lambda text: list(text.encode()), ends=())
     with pytest.raises(DataError, match="rewrites"):
         encode(codec, dialogue(("user", "q"), ("assistant", "a")))
-
-
-def test_rows_that_are_too_long_are_left_out_and_counted() -> None:
-    short, long = Encoded(ids=(1, 2), learned=(False, True)), Encoded(ids=(1, 2, 3), learned=(False, True, True))
-    assert fitting([short, long, short], 2) == ([short, short], 1)

@@ -246,6 +246,21 @@ def test_a_loss_that_is_no_number_fails_with_the_step_and_a_smaller_rate(tmp_pat
     assert not (tmp_path / "adapter").exists()
 
 
+def test_a_base_without_an_end_or_a_filling_token_is_learned_on_as_well(tmp_path: Path) -> None:
+    bare = Path(shutil.copytree(BASE, tmp_path / "base"))
+    for name, keys in (("tokenizer_config.json", ("eos_token", "pad_token")), ("config.json", ("eos_token_id", "pad_token_id"))):
+        value = json.loads((bare / name).read_text())
+        (bare / name).write_text(json.dumps(value | dict.fromkeys(keys)))
+    (bare / "generation_config.json").unlink()
+    (tmp_path / "work").mkdir()
+    work = order(tmp_path, count=8, base=str(bare))
+    work["recipe"] |= {"epochs": 1}
+    output = job.run(work, Local(tmp_path / "work"))
+    assert output["rows"] == 8
+    lines = [json.loads(line) for line in (tmp_path / "work/transcript.jsonl").read_text().splitlines()]
+    assert {line["finish_reason"] for line in lines} == {"length"}, "nothing tells it where an answer ends"
+
+
 def test_rows_that_are_all_too_long_are_refused(tmp_path: Path) -> None:
     work = order(tmp_path)
     work["recipe"] |= {"max_tokens": 8}

@@ -8,50 +8,33 @@ from pathlib import Path
 
 import pytest
 
-from tunekeeper.core.errors import ConfigError
+from tunekeeper.core.errors import ConfigError, DiskFull
 from tunekeeper.core.nouns.training import TrainingRun
 from tunekeeper.training.base import parameters
 from tunekeeper.training.memory import (
     Room,
+    adapter_parameters,
+    base_bytes,
     full_bytes,
     gpus,
     learned_factor,
     method,
     need,
+    refuse_full_disk,
     refuse_too_large,
+    refuse_unknown_targets,
     room,
+    run_bytes,
+    size,
     smaller,
     tokens_at_once,
+    version_bytes,
 )
 from tunekeeper.training.recipe import from_json
 
 from .conftest import BASE
 
 RECIPE = from_json({"batch": 16})
-
-
-@pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint's headers in the shape of a 7B model, without its weights: a sparse file."""
-    folder = tmp_path_factory.mktemp("large")
-    shape = {"hidden_size": 4096, "num_hidden_layers": 32, "intermediate_size": 11008, "vocab_size": 32000}
-    (folder / "config.json").write_text(json.dumps({"model_type": "llama", **shape}))
-    header, at = {}, 0
-    for layer in range(32):
-        for name, rows, columns in (
-            *((f"self_attn.{p}_proj", 4096, 4096) for p in "qkvo"),
-            *((f"mlp.{p}_proj", 11008, 4096) for p in ("gate", "up")),
-            ("mlp.down_proj", 4096, 11008),
-        ):
-            size = 2 * rows * columns
-            key = f"model.layers.{layer}.{name}.weight"
-            header[key] = {"dtype": "BF16", "shape": [rows, columns], "data_offsets": [at, at + size]}
-            at += size
-    text = json.dumps(header).encode()
-    with (folder / "model.safetensors").open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        file.truncate(8 + len(text) + at)
-    return folder
 
 
 def test_a_model_of_seven_billion_numbers_takes_what_people_know_it_takes(large: Path) -> None:
@@ -91,12 +74,61 @@ def test_the_output_head_takes_room_for_what_is_learned(large: Path) -> None:
 def test_a_plan_says_what_tuning_everything_would_take(large: Path) -> None:
     card = Room(device="A card", total=24 << 30, free=24 << 30)
     said = method(large, RECIPE, card)
-    gigabytes = full_bytes(large) / 1e9
     assert full_bytes(large) == 16 * parameters(large)
-    assert f"about {gigabytes:,.1f} GB before activations, more than A card has; " in said
+    assert f"about {size(full_bytes(large))} before activations, more than A card has; " in said
     assert said.startswith("LoRA learns ")
     assert method(large, replace(RECIPE, qlora=True), card).startswith("QLoRA learns ")
     assert method(large, RECIPE, replace(card, total=1 << 50)).endswith("which A card has")
+
+
+def test_four_bits_hold_the_linear_layers_and_leave_the_rest_in_float32(large: Path) -> None:
+    qlora = replace(RECIPE, qlora=True)
+    measured = 1_881_344 + 1_769_472 / 64 * (1 + 4 / 256)  # by bitsandbytes: the model's numbers, and its blocks' constants
+    assert base_bytes(BASE, qlora, 4) == pytest.approx(measured, rel=1e-3)
+    assert base_bytes(BASE, RECIPE, 4) == 4 * parameters(BASE)
+    assert 1 - base_bytes(large, qlora, 2) / base_bytes(large, RECIPE, 2) == pytest.approx(0.742, abs=0.001)
+
+
+def test_full_tuning_takes_sixteen_bytes_a_number_and_a_whole_model_on_the_disk(large: Path) -> None:
+    full = replace(RECIPE, method="full", batch=1, checkpointing=True)
+    every = parameters(large)
+    assert need(large, replace(full, dtype="float32"), 512, gpu=True).weights == 16 * every
+    assert need(large, full, 512, gpu=True).weights == 18 * every, "the sixteen-bit copies that it works with stand beside"
+    assert version_bytes(large, full, gpu=True) == 2 * every
+    assert run_bytes(large, full, gpu=True) == 2 * every * (full.epochs + 1) + 24 * every
+    assert version_bytes(large, RECIPE, gpu=True) == 4 * adapter_parameters(large, RECIPE)
+
+
+def test_full_tuning_that_cannot_fit_is_refused_with_an_adapter_in_its_place(large: Path) -> None:
+    card = Room(device="A card", total=80 << 30, free=80 << 30)
+    with pytest.raises(ConfigError, match=r"needs about 1[0-9][0-9]\.[0-9] GB and A card has 85.9 GB") as refused:
+        refuse_too_large(large, replace(RECIPE, method="full", batch=1), 512, card)
+    assert refused.value.fix == "put `checkpointing: true, method: lora` into the recipe"
+    ways = [written for written, _ in smaller(replace(RECIPE, method="full", batch=1, rank=8))]
+    assert ways == [
+        "checkpointing: true",
+        "checkpointing: true, method: lora",
+        "checkpointing: true, method: lora, qlora: true",
+        "checkpointing: true, method: lora, qlora: true, rank: 4",
+    ]
+    said = method(large, replace(RECIPE, method="full"), replace(card, total=1 << 40))
+    assert said.startswith("full tuning learns every number and takes about ")
+    assert said.endswith("which A card has; a LoRA of rank 16 would learn 0.62% of them")
+
+
+def test_a_disk_without_room_for_the_run_is_said_before_anything_is_loaded(tmp_path: Path, large: Path) -> None:
+    refuse_full_disk(BASE, RECIPE, tmp_path, gpu=False)
+    with pytest.raises(
+        DiskFull, match=r"this run writes about [0-9.,]+ GB and the disk of .* has [0-9.]+ GB free .*`method: lora`"
+    ):
+        refuse_full_disk(large, replace(RECIPE, method="full", epochs=1000), tmp_path, gpu=False)
+
+
+def test_a_target_that_no_layer_is_called_is_refused_with_those_that_there_are() -> None:
+    refuse_unknown_targets(BASE, replace(RECIPE, targets=("q_proj", "mlp.up_proj")))
+    refuse_unknown_targets(BASE, RECIPE)
+    with pytest.raises(ConfigError, match=r"no layer of .* is called proj .*all-linear, or some of .*q_proj"):
+        refuse_unknown_targets(BASE, replace(RECIPE, targets=("q_proj", "proj")))
 
 
 def test_the_gentlest_change_is_proposed_first() -> None:
@@ -128,3 +160,7 @@ def test_the_answer_of_nvidia_smi_is_read_and_anything_else_passed_over() -> Non
 
 def test_there_is_room_on_the_machine_that_runs_this() -> None:
     assert 0 < room().free <= room().total
+
+
+def test_sizes_are_told_in_the_unit_that_people_use() -> None:
+    assert (size(24_100_000), size(112_300_000_000), size(1_234_500_000_000)) == ("24.1 MB", "112.3 GB", "1,234.5 GB")

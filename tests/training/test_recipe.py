@@ -87,3 +87,54 @@ def test_a_recipe_file_may_be_yaml_or_json_and_errors_name_it(tmp_path: Path) ->
             read_changes(tmp_path / name)
     with pytest.raises(ConfigError, match="missing"):
         read_changes(tmp_path / "missing.yaml")
+
+
+def test_full_tuning_takes_a_rate_of_its_own_unless_one_is_named() -> None:
+    assert resolve(Config(), {"method": "full"}).learning_rate == 2e-5
+    assert resolve(Config(method="full")).learning_rate == 2e-5
+    assert resolve(Config(), {"method": "full", "learning_rate": 2e-4}).learning_rate == 2e-4
+    assert resolve(Config(learning_rate=1e-3), {"method": "full"}).learning_rate == 1e-3
+    whole = resolve(Config(), {"method": "full", "learning_rate": 2e-4})
+    assert resolve(Config(), whole.as_json()) == whole, "a recipe on record stays what it was"
+    assert warnings(whole) == ("learning_rate 0.0002 is an adapter's; full tuning usually takes 1e-5 to 5e-5",)
+    assert warnings(resolve(Config(), {"method": "full"})) == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "why", "fix"),
+    [
+        ({"method": "full", "rank": 8, "dropout": 0.1}, "rank belongs to an adapter", "leave out rank, dropout"),
+        ({"method": "whole"}, "method must be one of lora, full", None),
+        ({"method": "full", "dtype": "float16"}, "loses small gradients in float16", "set dtype to bfloat16 or float32"),
+    ],
+)
+def test_what_makes_no_sense_beside_full_tuning_is_refused(changes: dict[str, object], why: str, fix: str | None) -> None:
+    with pytest.raises(ConfigError, match=why) as refused:
+        resolve(Config(), changes)
+    assert refused.value.fix == fix
+    with pytest.raises(ConfigError, match="dora is a kind of adapter, and method: full has none"):
+        resolve(Config(dora=True), {"method": "full"})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("r.yaml", "epochs: 3\nepochs: 4\n", "key 'epochs' stands twice"),
+        ("r.json", '{"epochs": 3, "epochs": 4}', "key 'epochs' stands twice"),
+        ("r.yaml", "a: &a [x]\nrank: *a\n", r"alias \*a is not allowed"),
+        ("r.json", "[" * 99_000, "recursion"),
+        ("r.yaml", "# " + "x" * 100_000, "too many for a recipe"),
+    ],
+)
+def test_a_recipe_file_that_says_two_things_or_too_much_is_refused(tmp_path: Path, name: str, text: str, why: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError, match=why):
+        read_changes(tmp_path / name)
+
+
+def test_a_rate_may_be_written_as_people_write_it(tmp_path: Path) -> None:
+    for text in ("2e-5", "2E-05", "2.0e-5", "0.00002"):
+        (tmp_path / "r.yaml").write_text(f"learning_rate: {text}\n")
+        assert resolve(Config(), read_changes(tmp_path / "r.yaml")).learning_rate == 2e-5
+    with pytest.raises(ConfigError, match="learning_rate must be float, not '2e-5x'"):
+        resolve(Config(), {"learning_rate": "2e-5x"})

@@ -9,7 +9,7 @@ import pytest
 
 from tunekeeper.core.nouns.evaluation import Case, Suite
 from tunekeeper.training.rows import Row
-from tunekeeper.training.selection import choose, finished, sample, shares
+from tunekeeper.training.selection import choose, finished, learned_of, sample, shares
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,9 @@ def test_the_share_of_an_epoch_is_the_mean_of_its_scores_and_unknown_where_it_wa
     assert shares(tmp_path, asked, {"exact": {}}, 2) == (0.5, None)
     assert finished(tmp_path) == [1]
     assert finished(tmp_path / "nowhere") == []
+
+
+def test_what_an_epoch_learned_is_an_adapter_or_a_whole_model(tmp_path: Path) -> None:
+    (tmp_path / "epochs/1/adapter").mkdir(parents=True)
+    (tmp_path / "epochs/2/model").mkdir(parents=True)
+    assert [learned_of(tmp_path, epoch).name for epoch in (1, 2)] == ["adapter", "model"]

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,14 @@ def test_a_model_without_a_base_is_told_where_to_write_it(ws: Workspace, dataset
 def test_a_missing_package_names_the_extra_that_brings_it() -> None:
     with pytest.raises(MissingExtra, match=r"no_such_package.*pip install 'tunekeeper\[train\]'"):
         require_extra(("json", "no_such_package"))
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed here")
+def test_four_bits_without_their_library_are_refused_with_the_extra_that_brings_it(
+    ws: Workspace, task: Model, dataset: DatasetVersion
+) -> None:
+    with pytest.raises(MissingExtra, match=r"bitsandbytes, which is not installed .*pip install 'tunekeeper\[qlora\]'"):
+        training.train(ws, task, dataclasses.replace(SMALL, qlora=True), dataset)
 
 
 def test_a_plan_counts_tokens_parameters_and_memory_before_any_run(ws: Workspace, task: Model, dataset: DatasetVersion) -> None:

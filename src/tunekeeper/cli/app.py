@@ -26,7 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "history": ("tunekeeper.cli.status:history", "What was live when."),
     "rollback": ("tunekeeper.cli.route:rollback", "Go back to the previous version, now."),
     "data": ("tunekeeper.cli.data:app", "Stage 1: import, check, freeze and compare training data."),
-    "train": ("tunekeeper.cli.train:app", "Stage 2: learn an adapter."),
+    "train": ("tunekeeper.cli.train:app", "Stage 2: learn an adapter, or the whole model."),
     "export": ("tunekeeper.cli.export:app", "Stage 4: GGUF, quantization, parity, inspection."),
     "model": ("tunekeeper.cli.model:app", "Versions: list, show, import."),
     "eval": ("tunekeeper.cli.eval:app", "Stage 3: exams, gates and regression cases."),

@@ -1,4 +1,4 @@
-"""`tunekeeper train`: run, preview, plan, ls, show."""
+"""`tunekeeper train`: run, preview, ls, show, cancel, compare, reproduce; plan comes from `trainplan`."""
 
 from __future__ import annotations
 
@@ -9,22 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunekeeper.cli import frame
+from tunekeeper.cli import frame, trainplan
+from tunekeeper.cli.trainplan import From, Recipe, dataset_of, parent_of
 from tunekeeper.core.errors import UserError
 
 if TYPE_CHECKING:
-    from tunekeeper.core.nouns.data import DatasetVersion
     from tunekeeper.core.nouns.training import TrainingRun
-    from tunekeeper.training.planning import Plan
     from tunekeeper.training.previewing import Preview
     from tunekeeper.workspace import Workspace
 
-app = frame.group("Stage 2: learn an adapter.")
+app = frame.group("Stage 2: learn an adapter, or the whole model.")
 
 OptionalModel = Annotated[str | None, typer.Option("--model", help="Name of the model, as in models/NAME.yaml.")]
 Dataset = Annotated[str | None, typer.Option("--dataset", help="Dataset version, e.g. support-desk/d1, or latest.")]
-Recipe = Annotated[Path | None, typer.Option("--recipe", help="YAML or JSON with values that differ from the model's.")]
-From = Annotated[str | None, typer.Option("--from", help="Version whose adapter is continued.")]
 Checkpoint = Annotated[Path | None, typer.Option("--checkpoint", help="Checkpoint folder, without a project.")]
 
 
@@ -36,12 +33,12 @@ def run(
     start: From = None,
     checkpoint: Checkpoint = None,
     data: Annotated[Path | None, typer.Option("--data", help="Chat JSONL, with --checkpoint.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="PEFT folder to write, with --checkpoint.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write, with --checkpoint.")] = None,
     dry_run: frame.DryRun = False,
     dir: frame.Dir = None,
     json: frame.Json = False,
 ) -> int:
-    """Train an adapter and make it a version; or, with --checkpoint, a plain PEFT folder.
+    """Train an adapter, or the whole model, and make it a version; or, with --checkpoint, a plain folder.
 
     Example: tunekeeper train run --model support-desk --dataset latest
     """
@@ -50,22 +47,20 @@ def run(
     if model is None or dataset is None:
         raise UserError("train run needs --model and --dataset, or --checkpoint, --data and --out")
     if dry_run:
-        return plan(model=model, dataset=dataset, recipe=recipe, start=start, dir=dir, json=json)
+        return trainplan.plan(model=model, dataset=dataset, recipe=recipe, start=start, dir=dir, json=json)
     from tunekeeper import jobs, training
     from tunekeeper.training.recipe import read_changes
-    from tunekeeper.training.verbs import wait
-    from tunekeeper.training.versions import find_version
+    from tunekeeper.training.verbs import version_of, wait
 
     ws, config = frame.project(dir)
     found = config.model(model)
     section = found.sections["training"]
     changes = read_changes(recipe) if recipe else None
-    chosen = _dataset(ws, model, dataset)
-    parent = None
-    if start is not None:
-        with ws.state.read() as tx:
-            parent = find_version(tx, model, start)
+    chosen = dataset_of(ws, model, dataset)
+    parent = parent_of(ws, model, start)
     begun = training.train(ws, found.task, section, chosen, parent=parent, recipe=changes)
+    for line in begun.warnings:
+        typer.echo(f"note: {line}", err=True)
     try:
         ended = wait(ws, begun, frame.progress(f"training {model}"), rate_usd_per_hour=section.rate_usd_per_hour)
     except KeyboardInterrupt:
@@ -75,37 +70,9 @@ def run(
     if ended.state != "done" and ended.job is not None:
         jobs.reraise(jobs.look(ws, ended.job))
     quality = _quality(ws, ended.dataset)
-    return frame.emit(_shape(ended) | {"data_quality": quality}, json, lambda: _lines(ended, quality))
-
-
-@app.command("plan")
-def plan(
-    model: frame.Model,
-    dataset: Annotated[str, typer.Option("--dataset", help="Dataset version, or latest.")] = "latest",
-    recipe: Recipe = None,
-    start: From = None,
-    dir: frame.Dir = None,
-    json: frame.Json = False,
-) -> int:
-    """Tokens, memory, time and cost of a run, before it starts.
-
-    Example: tunekeeper train plan --model support-desk --dataset latest
-    """
-    from tunekeeper.training import planning
-    from tunekeeper.training.recipe import read_changes
-
-    ws, config = frame.project(dir)
-    found = config.model(model)
-    section = found.sections["training"]
-    changes = read_changes(recipe) if recipe else None
-    chosen = _dataset(ws, model, dataset)
-    from tunekeeper.training.backends import HERE, outline
-
-    if section.backend not in HERE:
-        asked = outline(ws, found.task, section, chosen, changes)
-        return frame.emit(asked, json, lambda: _outline_lines(asked))
-    value = planning.plan(ws, found.task, section, chosen, continued=start is not None, recipe=changes)
-    return frame.emit(planning.as_json(value), json, lambda: _plan_lines(value), code=0 if value.fits else 1)
+    made = version_of(ws, ended)
+    shown = _shape(ended) | {"checkpoint": made.checkpoint if made else None, "data_quality": quality}
+    return frame.emit(shown, json, lambda: _lines(ended, quality))
 
 
 @app.command("preview")
@@ -134,7 +101,7 @@ def preview(
     from tunekeeper.training.rows import read_rows
 
     ws, config = frame.project(dir)
-    rows = read_rows(rows_file(ws, _dataset(ws, model, dataset), "train"))
+    rows = read_rows(rows_file(ws, dataset_of(ws, model, dataset), "train"))
     if not 1 <= row <= len(rows):
         raise UserError(f"--row {row}: the dataset has rows 1 to {len(rows)}")
     shown = previewing.preview(base_folder(ws, config.model(model).task), rows[row - 1])
@@ -272,25 +239,24 @@ def _run_folder(checkpoint: Path, data: Path | None, recipe: Path | None, out: P
 
     if data is None or out is None:
         raise UserError("train run --checkpoint needs --data and --out as well")
-    changes = read_changes(recipe) if recipe else None
-    if dry_run:
-        from tunekeeper.training.base import read_base
-        from tunekeeper.training.config import Config
-        from tunekeeper.training.recipe import resolve
-        from tunekeeper.training.rows import read_rows
+    from tunekeeper.training.base import read_base
+    from tunekeeper.training.config import Config
+    from tunekeeper.training.recipe import resolve
+    from tunekeeper.training.tradeoffs import notes
 
-        base, chosen, rows = read_base(checkpoint), resolve(Config(), changes), read_rows(data)
-        would = {"base_digest": base.digest, "recipe": chosen.as_json(), "rows": len(rows), "adapter": str(out)}
+    changes = read_changes(recipe) if recipe else None
+    base, chosen = read_base(checkpoint), resolve(Config(), changes)
+    for line in notes(checkpoint, chosen):
+        typer.echo(f"note: {line}", err=True)
+    if dry_run:
+        from tunekeeper.training.rows import read_rows
+        from tunekeeper.training.standalone import written_as
+
+        rows = read_rows(data)
+        would = {"base_digest": base.digest, "recipe": chosen.as_json(), "rows": len(rows)} | written_as(chosen, out)
         return frame.emit(would, json, [f"would train {len(rows)} rows and write {out}"])
     done = training.train_folder(checkpoint, data, out, recipe=changes, on_progress=frame.progress("training"))
     return frame.emit(done, json, [f"{out}: trained in {done['seconds']:.1f} s, loss {done['loss']:.4f}"])
-
-
-def _dataset(ws: Workspace, model: str, name: str) -> DatasetVersion:
-    """A dataset version by id, by `d2`, by its tag, or `latest`. Raises NotFound."""
-    from tunekeeper.data.versions import resolve
-
-    return resolve(ws, name, model)
 
 
 def _shape(run: TrainingRun) -> dict[str, Any]:
@@ -343,35 +309,6 @@ def _lines(run: TrainingRun, quality: dict[str, Any] | None) -> Iterator[str]:
     yield from (f"note: {line}" for line in run.warnings)
 
 
-def _outline_lines(asked: dict[str, Any]) -> Iterator[str]:
-    size = "" if asked["bytes"] is None else f", {asked['bytes'] / 1e6:,.2f} MB to send"
-    yield f"{asked['backend']} would train {asked['rows']} rows{size}; nothing was begun"
-    yield from (f"{name}: {value}" for name, value in asked["asked"].items())
-    yield from (f"note: {line}" for line in asked["warnings"])
-
-
-def _plan_lines(plan: Plan) -> Iterator[str]:
-    yield f"{plan.rows} rows, {plan.tokens} tokens an epoch ({plan.learned_tokens} learned), longest {plan.longest}"
-    yield f"{plan.steps} steps"
-    if plan.left_out:
-        yield f"{plan.left_out} rows are longer than max_tokens and left out"
-    rests = f"as {plan.memory_runs} earlier runs took" if plan.memory_runs else "by formula; the first run will tell"
-    yield f"{plan.adapter_parameters:,} of {plan.base_parameters:,} parameters, about {plan.memory_bytes / 1e6:,.0f} MB ({rests})"
-    yield plan.method
-    yield f"{plan.device} has {plan.device_bytes / 1e6:,.0f} MB, {plan.free_bytes / 1e6:,.0f} MB of it free"
-    if not plan.fits:
-        yield "it does not fit, and would be refused"
-    if plan.suggestion:
-        yield f"to need less, put into the recipe: {plan.suggestion}"
-    if plan.seconds is None:
-        yield "time: not known before the first run of this base on this machine"
-    else:
-        yield f"time: about {plan.seconds:.0f} s, at the speed of {plan.seconds_from}"
-    if plan.cost_usd is not None:
-        yield f"cost: about {plan.cost_usd:.4f} USD"
-    yield from (f"note: {line}" for line in plan.warnings)
-
-
 def _preview_shape(shown: Preview) -> dict[str, Any]:
     return {"rendered": shown.rendered, "tokens": shown.tokens, "learned": shown.learned, "total": len(shown.tokens)}
 
@@ -384,3 +321,6 @@ def _token_lines(shown: Preview) -> Iterator[str]:
 
 def _short(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
+
+
+app.registered_commands.extend(trainplan.app.registered_commands)

@@ -7,6 +7,7 @@ nesting past 60.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -18,6 +19,7 @@ from tunekeeper.core.errors import ConfigError
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 60
+_SCIENTIFIC = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]{1,3}")
 Keys = tuple[str | int, ...]
 
 
@@ -135,6 +137,8 @@ class _Builder:
             value = self.loader.construct_object(node)
         except (yaml.YAMLError, ValueError):
             raise ConfigError(f"{self.name}:{node.start_mark.line + 1}: {node.value!r} cannot be read as {node.tag}") from None
+        if isinstance(value, str) and node.style is None and _SCIENTIFIC.fullmatch(value):
+            return float(value)  # 2e-5 is a number to people and to YAML 1.2, and text to PyYAML
         if isinstance(value, date | bytes):
             # A date is text to us everywhere: 2026-01-05 unquoted must not turn into another type.
             return str(node.value)

@@ -39,10 +39,8 @@ class Registry:
             try:
                 return point.load()
             except (ImportError, AttributeError) as error:
-                raise ConfigError(
-                    f"the {self.seam} {name!r} cannot be loaded from {point.value}: {error}",
-                    fix="reinstall the package that brings it",
-                ) from error
+                why = f"the {self.seam} {name!r} cannot be loaded from {point.value}: {error}"
+                raise ConfigError(why, fix="reinstall the package that brings it") from error
         near = difflib.get_close_matches(name, self.builtin, 1)
         raise ConfigError(
             f"no {self.seam} is called {name!r}; known: {', '.join(self.names())}", fix=f"write {near[0]!r}" if near else None

@@ -84,7 +84,8 @@ def rival(ws: Workspace, model: str, version: str, section: Config) -> Entrant |
 def _prompted_base(ws: Workspace, model: str, version: str, section: Config) -> Entrant | None:
     with ws.state.read() as tx:
         known = find_versions(tx, model=model)
-        bases = {v.id for v in known if v.adapter is None and v.id != version and not v.metadata.get("hosted")}
+        trained = (v for v in known if v.adapter or v.checkpoint or v.metadata.get("hosted"))
+        bases = {v.id for v in known} - {v.id for v in trained} - {version}
         made = [a for a in find_artifacts(tx, model=model, newest_first=True) if a.version in bases]
     return candidate(ws, made[0], section) if made else None
 

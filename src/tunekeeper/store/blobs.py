@@ -110,8 +110,11 @@ class Blobs:
         except (ValueError, KeyError, TypeError, AttributeError):
             raise ArtifactError(f"blob {digest} is not the manifest of a folder") from None
 
-    def checkout_folder(self, digest: str, dest: Path) -> Path:
-        """Copy a folder out to `dest`, which appears whole; an existing `dest` is left as it is. Returns `dest`."""
+    def checkout_folder(self, digest: str, dest: Path, *, link: bool = False) -> Path:
+        """Copy a folder out to `dest`, which appears whole; an existing `dest` is left as it is. Returns `dest`.
+
+        `link`: give the blobs a second name there instead, where the file system can: of a folder too large to have twice.
+        """
         if dest.exists():
             return dest
         part = dest.with_name(f"{dest.name}.part-{os.getpid()}")
@@ -122,7 +125,7 @@ class Blobs:
             target.parent.mkdir(parents=True, exist_ok=True)
             if not self.has(blob):
                 raise NotFound(f"blob {blob} of {name} is not in this workspace")
-            shutil.copyfile(self.path(blob), target)
+            (link_or_copy if link else shutil.copyfile)(self.path(blob), target)
             if not self._stands_for(blob, digest_file(target)):
                 shutil.rmtree(part, ignore_errors=True)
                 raise ArtifactError(
@@ -237,6 +240,14 @@ def place(target: Path, fill: Callable[[BinaryIO], object]) -> None:
         if isinstance(error, OSError) and error.errno == _NO_SPACE:
             raise DiskFull(f"no room left on the disk of {target.parent}", fix="free some space and repeat the command") from None
         raise
+
+
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Make `target` another name of `source`: a hard link where the file system allows it, else a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _without(

@@ -1,6 +1,6 @@
-"""Stage 2: a dataset version becomes an adapter, with everything on record that is needed to make it again.
+"""Stage 2: a dataset version becomes an adapter, or a whole model, with everything on record that is needed to make it again.
 
-In: a dataset version, a recipe, a base checkpoint, perhaps a version to continue from. Out: a training run, its adapter, a
+In: a dataset version, a recipe, a base checkpoint, perhaps a version to continue from. Out: a training run, what it learned, a
 reference transcript of what the trained model answers, an immutable version. Owns: runs, versions.
 Never: judges whether a version is good (loss is no acceptance metric), serves it, or imports torch outside a job's child. The
 child imports this room too, so nothing is imported here until it is used.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tunekeeper.core.errors import ArtifactError, ConfigError
+from tunekeeper.core.ids import digest_file
 from tunekeeper.training.base import Base, read_json, tensor_header
 from tunekeeper.training.recipe import Recipe
 
@@ -16,17 +17,20 @@ SETTINGS = "adapter_config.json"
 
 
 def write_sidecar(folder: Path, base: Base, recipe: Recipe, *, dataset: str, parent: str | None) -> None:
-    """Say beside the adapter what it belongs to: PEFT's own `revision` is usually null and proves nothing."""
-    value = {
+    """Say beside an adapter, or a tuned checkpoint, what it was trained on: PEFT's own `revision` is usually null and proves
+    nothing."""
+    value: dict[str, Any] = {
         "schema": 1,
         "base_digest": base.digest,
         "tokenizer_digest": base.tokenizer_digest,
         "template_digest": base.template_digest,
         "dataset_digest": dataset,
-        "parent_adapter_digest": parent,
+        f"parent_{'checkpoint' if recipe.method == 'full' else 'adapter'}_digest": parent,
         "recipe": recipe.as_json(),
         "recipe_digest": recipe.digest,
     }
+    if recipe.method == "full":
+        value["files"] = {path.name: digest_file(path) for path in sorted(folder.iterdir()) if path.name != SIDECAR}
     (folder / SIDECAR).write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", "utf-8")
 
 

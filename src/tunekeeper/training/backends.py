@@ -27,6 +27,7 @@ from tunekeeper.training.hosted.terms import KNOWN
 from tunekeeper.training.orders import base_folder, job_input, order_of, require_extra, rows_file
 from tunekeeper.training.recipe import Recipe, resolve, warnings
 from tunekeeper.training.rows import read_rows
+from tunekeeper.training.tradeoffs import notes
 from tunekeeper.workspace import Workspace
 
 HOSTED, COMMAND, TRL = "train-hosted", "train-command", "train-trl"
@@ -104,7 +105,7 @@ class Local:
             recipe=recipe.as_json(),
             base=task.base,
             base_digest=order.base.digest,
-            warnings=warnings(recipe),
+            warnings=notes(order.base.folder, recipe),
         )
 
 
@@ -113,6 +114,7 @@ class Trl:
 
     def recorded(self, section: Config, recipe: Recipe) -> dict[str, Any]:
         cannot = {
+            "method: full": recipe.method == "full",
             "objective: dpo": recipe.objective == "dpo",
             "packing: true": recipe.packing,
             "dtype: float16": recipe.dtype == "float16",
@@ -198,6 +200,8 @@ class Command:
         self, ws: Workspace, task: Model, section: Config, data: DatasetVersion, parent: Version | None, recipe: Recipe
     ) -> Ask:
         _only_fresh(section, parent)
+        if recipe.method == "full":
+            raise ConfigError("recipe: of a command an adapter is taken over, and method: full has none", fix="leave out method")
         words = section.backend_options.command
         if not any("{out}" in word for word in words) or not any("{data}" in word for word in words):
             raise ConfigError(

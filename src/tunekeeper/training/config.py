@@ -42,6 +42,9 @@ class BackendOptions:
 class Config:
     """How a model is trained. A run freezes these, with the run's own changes, into its recipe."""
 
+    method: Literal["lora", "full"] = "lora"
+    """What is learned: a low-rank adapter beside the frozen base (`lora`), or every number of the base (`full`), which takes many
+    times the memory and leaves a whole model for each version. Its rate, left at our default, becomes 2e-5."""
     rank: int = 16
     """Rank of the low-rank matrices; 16 to 64 is usual."""
     alpha: int = 32

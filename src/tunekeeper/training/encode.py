@@ -5,7 +5,7 @@ Prompt and answer are tokenized apart, so that the learned prompt has exactly th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,13 +79,6 @@ def _rendered(codec: Codec, row: Row, messages: Messages, tools: list[dict[str, 
             f"row {row.id}: the base's chat template refuses it: {why}",
             fix="bring the row into the form that the template takes, or leave it out",
         ) from None
-
-
-def fitting(encoded: Iterable[Encoded], max_tokens: int) -> tuple[list[Encoded], int]:
-    """Those of at most `max_tokens` tokens, and how many were longer."""
-    every = list(encoded)
-    kept = [e for e in every if len(e.ids) <= max_tokens]
-    return kept, len(every) - len(kept)
 
 
 def _until_end(answer: str, ends: tuple[str, ...]) -> str:

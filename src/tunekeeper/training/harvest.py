@@ -1,4 +1,4 @@
-"""What a training job left behind: the epoch to keep, its adapter, its curve. Of a cancelled one too, as far as it came."""
+"""What a training job left behind: the epoch to keep, what it learned, its curve. Of a cancelled one too, as far as it came."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from tunekeeper import jobs
 from tunekeeper.training import selection
-from tunekeeper.training.job import CHECKPOINT, EPOCHS, TRL_CHECKPOINTS
+from tunekeeper.training.job import CHECKPOINT, EPOCHS, MODEL, TRL_CHECKPOINTS
 from tunekeeper.training.selection import Kept
 
 
@@ -25,10 +25,10 @@ class Harvest:
     """The epoch that was chosen; None where the trainer left one adapter only."""
     task: tuple[float | None, ...]
     """Share of the sample answered right after each epoch, 0 to 1."""
-    adapter: Path | None
-    """Folder of that epoch's adapter; None where the model stays at a provider."""
+    learned: Path | None
+    """Folder of that epoch's adapter, or of the whole model; None where it stays at a provider."""
     transcript: Path | None
-    """Reference transcript of that adapter, where the child wrote it."""
+    """Its reference transcript, where the child wrote it."""
     curve: dict[str, Any]
     """The loop's curve: loss, eval_loss, seconds, cpu_seconds."""
     tokens_per_second: float | None
@@ -65,7 +65,7 @@ def of(job: jobs.Job) -> Harvest | None:
         ended=f"cancelled after epoch {last} of {asked_for}; the best finished one is kept" if told is None else ended,
         kept=kept,
         task=task,
-        adapter=selection.adapter_of(job.work, kept.epoch),
+        learned=selection.learned_of(job.work, kept.epoch),
         transcript=transcript if transcript.is_file() else None,
         curve=curve,
         tokens_per_second=curve["tokens"] / max(curve["seconds"], 1e-9),
@@ -91,7 +91,7 @@ def _whole(job: jobs.Job, told: dict[str, Any]) -> Harvest:
         ended="finished",
         kept=None,
         task=(),
-        adapter=job.work / told["adapter"] if told["adapter"] else None,
+        learned=job.work / told["adapter"] if told["adapter"] else None,
         transcript=job.work / told["transcript"] if told.get("transcript") else None,
         curve=told,
         tokens_per_second=told["tokens_per_second"],
@@ -104,7 +104,7 @@ def _whole(job: jobs.Job, told: dict[str, Any]) -> Harvest:
 
 
 def clear(job: jobs.Job) -> None:
-    """Remove what nobody needs once the version stands: the checkpoints and the other epochs' adapters."""
+    """Remove what nobody needs once the version stands: the checkpoints, the other epochs, a whole model beside its blobs."""
     (job.work / CHECKPOINT).unlink(missing_ok=True)
-    for folder in (EPOCHS, TRL_CHECKPOINTS):
+    for folder in (EPOCHS, TRL_CHECKPOINTS, MODEL):
         shutil.rmtree(job.work / folder, ignore_errors=True)

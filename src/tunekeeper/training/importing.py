@@ -17,12 +17,13 @@ from tunekeeper.training.versions import name_of, next_number
 from tunekeeper.workspace import Workspace
 
 
-def import_adapter(ws: Workspace, task: Model, adapter: Path, base: Path) -> Version:
+def import_adapter(ws: Workspace, task: Model, adapter: Path, base: Path, *, source: str | None = None) -> Version:
     """Make the PEFT folder `adapter`, trained on the checkpoint in `base`, a version of `task`; found again when it is one
     already.
 
     `base` must be the model's own base, weight for weight: an adapter of another base with the same shapes loads everywhere and
     answers nonsense, so digests decide, not names. Whether the tensors fit is the caller's to ask (`deployment.inspect`).
+    `source`: what it is called where it came from; default: its folder.
     Raises ArtifactError naming both digests.
     """
     named, own = read_base(base), read_base(base_folder(ws, task))
@@ -55,6 +56,6 @@ def import_adapter(ws: Workspace, task: Model, adapter: Path, base: Path) -> Ver
             tokenizer_digest=own.tokenizer_digest,
             template_digest=own.template_digest,
             adapter=digest,
-            metadata={"imported_from": str(adapter), "rank": settings.get("r"), "alpha": settings.get("lora_alpha")},
+            metadata={"imported_from": source or str(adapter), "rank": settings.get("r"), "alpha": settings.get("lora_alpha")},
         )
         return save_version(tx, made)

@@ -6,6 +6,7 @@ GPU machine needs nothing else. `context` has `root`, `work` and `progress(fract
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import resource
@@ -15,15 +16,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tunekeeper.core.errors import ArtifactError, DataError
+from tunekeeper.core.errors import ArtifactError
 from tunekeeper.core.ids import digest_json
+from tunekeeper.store.blobs import link_or_copy
 from tunekeeper.training.adapter import check_parent, write_sidecar
 from tunekeeper.training.base import Base, read_base, talking_base
+from tunekeeper.training.card import write_card
+from tunekeeper.training.checkpoint import as_saved, check_tuned_parent, save_checkpoint
 from tunekeeper.training.encode import Codec, Encoded, encode
-from tunekeeper.training.loading import codec_of, load, load_plain, prepare_threads
-from tunekeeper.training.memory import refuse_too_large, room
+from tunekeeper.training.loading import codec_of, load, load_plain, load_tokenizer, pad_of, prepare_threads
+from tunekeeper.training.memory import refuse_full_disk, refuse_too_large, room
 from tunekeeper.training.recipe import Recipe, from_json
-from tunekeeper.training.rows import Row, last_only, read_questions, read_rows, select
+from tunekeeper.training.rows import Row, nothing_fits, of_objective, read_questions, read_rows, select, sides
 
 if TYPE_CHECKING:
     from tunekeeper.training.loop import Curve, Progress, Setup
@@ -32,12 +36,14 @@ if TYPE_CHECKING:
 
 HELD_FOR_LOSS = 64
 ADAPTER = "adapter"
+MODEL = "model"
+"""Folder of what full tuning leaves: a whole checkpoint."""
 TRANSCRIPT = "transcript.jsonl"
 CHECKPOINT = "checkpoint.pt"
 TRL_CHECKPOINTS = "trl"
 """Folder that TRL keeps its own in."""
 EPOCHS = "epochs"
-"""Folder with a folder for each finished epoch: its adapter, the curve so far, and what it answered to the sample."""
+"""Folder with a folder for each finished epoch: what it learned, the curve so far, and what it answered to the sample."""
 ANSWERS = "answers.jsonl"
 CURVE = "curve.json"
 
@@ -54,15 +60,16 @@ class Context(Protocol):
 
 
 def run(input: dict[str, Any], context: Context, fit: Fit | None = None) -> dict[str, Any]:
-    """Train one adapter. Killed and started again it resumes from its last epoch and gives the same adapter.
+    """Train one adapter, or every number of the base. Killed and started again it resumes from its last epoch and gives the same.
 
     `fit`: what learns, in place of our own loop.
 
     `input`: base (folder), base_digest (or None), train (JSONL), eval (JSONL or None), recipe (dict), dataset_digest,
-    parent (adapter folder or None), parent_base (base digest that the ledger holds for it, or None), parent_digest,
+    parent (folder of an adapter or a tuned checkpoint, or None), parent_base (base digest that the ledger holds for it, or None),
+    parent_digest,
     known (JSONL of the parent's rows, or None), sample (JSONL of questions answered after each epoch, or None), transcript
-    (prompts), answer_tokens. Returns loss, eval_loss, seconds, cpu_seconds, tokens_per_second, rows …; leaves `adapter/` (the
-    last epoch's), `transcript.jsonl` and `epochs/` in `context.work`. Raises UserErrors.
+    (prompts), answer_tokens. Returns loss, eval_loss, seconds, cpu_seconds, tokens_per_second, rows …; leaves `adapter/`, or
+    `model/` of full tuning (the last epoch's), `transcript.jsonl` and `epochs/` in `context.work`. Raises UserErrors.
     """
     recipe = from_json(input["recipe"])
     prepare_threads(recipe.threads)
@@ -70,43 +77,60 @@ def run(input: dict[str, Any], context: Context, fit: Fit | None = None) -> dict
     if input.get("base_digest") not in (None, base.digest):
         raise ArtifactError(f"{base.folder}: the base is {base.digest}, the run was begun with {input['base_digest']}")
     parent = Path(input["parent"]) if input.get("parent") else None
-    if parent is not None:
+    if parent is not None and recipe.method == "full":
+        check_tuned_parent(parent, base)
+    elif parent is not None:
         check_parent(parent, base, recipe, input.get("parent_base"))
     rows, replayed = _chosen(input, recipe)
     held = read_rows(Path(input["eval"])) if input.get("eval") else []
+    tokenizer = load_tokenizer(base)
+    taken = _taken(codec_of(tokenizer), rows, held, recipe)
+    longest, most, there = max(map(_longest, taken.rows)), max(map(_most_learned, taken.rows)), room()
+    estimate = refuse_too_large(base.folder, recipe, longest, there, learned=most)
+    refuse_full_disk(base.folder, recipe, context.work, gpu=there.device != "cpu")
     context.progress(0.0, note="loading the base")
-    model, tokenizer, dtype = load(base, recipe, parent)
-    setup, left_out = _setup(model, tokenizer, rows, held, recipe)
-    most = max(map(_most_learned, setup.rows))
-    estimate = refuse_too_large(base.folder, recipe, max(map(_longest, setup.rows)), room(), learned=most)
-    leaves = _Leaves(context.work, input, base, recipe, model, tokenizer, held)
+    model, dtype = load(base, recipe, parent)
+    setup = _setup(model, tokenizer, taken, recipe)
+    from tunekeeper.training import exact
+
+    leaves = _Leaves(context.work, input, base, recipe, model, tokenizer, held, exact.holds_own_numbers(base, recipe, dtype))
     setup = replace(setup, checkpoint=context.work / CHECKPOINT, key=digest_json(input), at_epoch=leaves.epoch)
 
     from tunekeeper.training import loop
 
     before = energy_joules()
     curve = (fit or loop.fit)(setup, lambda fraction, **fields: context.progress(0.97 * fraction, **fields))
-    used = _watt_hours(before, energy_joules())
-    leaves.adapter(context.work / ADAPTER)
+    used, peak = _watt_hours(before, energy_joules()), _peak_bytes()
+    leaves.result(curve.epoch)
     written = 0
-    if not leaves.chosen_later:
+    if not leaves.exact:
+        context.progress(0.98, note="writing the reference transcript on the base in its own numbers")
+        del setup, model
+        written = leaves.transcripts_apart(curve.epoch)
+    elif not leaves.chosen_later:
         context.progress(0.98, note="writing the reference transcript")
-        written = leaves.transcript(context.work / TRANSCRIPT)
+        with leaves.as_saved():
+            written = leaves.transcript(context.work / TRANSCRIPT)
     return asdict(curve) | {
-        "adapter": ADAPTER,
+        "adapter": folder_of(recipe),
         "transcript": TRANSCRIPT if written else None,
         "final_loss": curve.loss[-1],
         "tokens_per_second": curve.tokens / max(curve.seconds, 1e-9),
-        "rows": len(setup.rows),
+        "rows": len(taken.rows),
         "replayed": replayed,
-        "left_out": left_out,
+        "left_out": taken.left_out,
         "dtype": dtype,
-        "memory": {"estimated": estimate.total, "peak": _peak_bytes()},
+        "memory": {"estimated": estimate.total, "peak": peak},
         "machine": machine() | ({} if used is None else {"energy_wh": used}),
     }
 
 
-@dataclass(frozen=True, slots=True)
+def folder_of(recipe: Recipe) -> str:
+    """Name of the folder with what was learned."""
+    return MODEL if recipe.method == "full" else ADAPTER
+
+
+@dataclass(slots=True)
 class _Leaves:
     """What a run leaves behind: after each epoch all that is needed should it be the one that is kept, at the end the last."""
 
@@ -117,6 +141,8 @@ class _Leaves:
     model: Any
     tokenizer: Any
     held: list[Row]
+    exact: bool
+    """Whether the model learns on the numbers that it will be served with."""
 
     @property
     def chosen_later(self) -> bool:
@@ -124,26 +150,40 @@ class _Leaves:
         return self.recipe.keep != "last" and self.recipe.epochs > 1
 
     def epoch(self, curve: Curve) -> None:
-        """Put the epoch's adapter aside, with its answers and its reference transcript."""
+        """Put what the epoch learned aside, with its answers and its reference transcript."""
         part = self.work / EPOCHS / f".{curve.epoch}"
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        self.adapter(part / ADAPTER)
-        if self.chosen_later:
-            self.answers(part / ANSWERS)
-            self.transcript(part / TRANSCRIPT)
+        with self.as_saved():
+            self.learned(part / folder_of(self.recipe), curve)
+            if self.chosen_later:
+                self.answers(part / ANSWERS)
+                if self.exact:
+                    self.transcript(part / TRANSCRIPT)
         (part / CURVE).write_text(json.dumps(asdict(curve)))
         whole = self.work / EPOCHS / str(curve.epoch)
         shutil.rmtree(whole, ignore_errors=True)
         part.replace(whole)
 
-    def adapter(self, folder: Path) -> None:
-        """The adapter as it is now, with its sidecar."""
-        shutil.rmtree(folder, ignore_errors=True)
-        self.model.save_pretrained(folder, safe_serialization=True)
-        write_sidecar(
-            folder, self.base, self.recipe, dataset=self.input["dataset_digest"], parent=self.input.get("parent_digest")
-        )
+    def as_saved(self) -> contextlib.AbstractContextManager[None]:
+        """The model as whoever loads its files will have it: answers and transcript are those of what is kept."""
+        return as_saved(self.model) if self.recipe.method == "full" else contextlib.nullcontext()
+
+    def result(self, epoch: int) -> None:
+        """What the last epoch left, in the run's own folder; the same files, so that a whole model is not there twice."""
+        name = folder_of(self.recipe)
+        shutil.rmtree(self.work / name, ignore_errors=True)
+        shutil.copytree(self.work / EPOCHS / str(epoch) / name, self.work / name, copy_function=link_or_copy)
+
+    def learned(self, folder: Path, curve: Curve) -> None:
+        """The adapter, or the whole model, as it is now, with its card and sidecar."""
+        if self.recipe.method == "full":
+            save_checkpoint(self.model, folder, self.base)
+        else:
+            self.model.save_pretrained(folder, safe_serialization=True)
+        dataset, parent = self.input["dataset_digest"], self.input.get("parent_digest")
+        write_card(folder, self.base, self.recipe, dataset=dataset, parent=parent, eval_loss=curve.eval_loss, epoch=curve.epoch)
+        write_sidecar(folder, self.base, self.recipe, dataset=dataset, parent=parent)
 
     def answers(self, path: Path) -> None:
         """The greedy answer to each question of the sample, `{id, answer}` a line; nothing without a sample."""
@@ -156,6 +196,21 @@ class _Leaves:
         with path.open("w", encoding="utf-8") as file:
             for row, text in zip(rows, texts, strict=True):
                 file.write(json.dumps({"id": row.id, "answer": text}, ensure_ascii=False) + "\n")
+
+    def transcripts_apart(self, last: int) -> int:
+        """The reference transcripts of the epochs, on the base as it is served in the place of the one that learned, which goes.
+        Returns the lines of the run's own, 0 where the parent chooses among the epochs, or where the base is too large."""
+        from tunekeeper.training import exact
+
+        self.model = None
+        plain = exact.plain_base(self.base, self.recipe) if self.held and self.input["transcript"] else None
+        if plain is None:
+            return 0
+        for epoch in range(1, last + 1) if self.chosen_later else (last,):
+            folder = self.work / EPOCHS / str(epoch)
+            with exact.served(plain, folder / ADAPTER) as self.model:
+                written = self.transcript((folder if self.chosen_later else self.work) / TRANSCRIPT)
+        return 0 if self.chosen_later else written
 
     def transcript(self, path: Path) -> int:
         """The reference transcript of the model as it is now; returns its lines, 0 without held-out rows."""
@@ -174,7 +229,8 @@ def transcript(input: dict[str, Any], context: Context) -> dict[str, Any]:
     prepare_threads(recipe.threads)
     base = read_base(Path(input["base"]))
     rows = read_rows(Path(input["prompts"]))[: input["count"]]
-    model, tokenizer, dtype = load_plain(base, recipe)
+    tokenizer = load_tokenizer(base)
+    model, dtype = load_plain(base, recipe)
     if input.get("adapter"):
         from peft import PeftModel
 
@@ -191,52 +247,53 @@ def _chosen(input: dict[str, Any], recipe: Recipe) -> tuple[list[Row], int]:
     return select(rows, read_rows(Path(input["known"])), recipe.replay, recipe.seed)
 
 
-def _setup(model: Any, tokenizer: Any, rows: list[Row], held: list[Row], recipe: Recipe) -> tuple[Any, int]:
-    """The loop's Setup and how many rows were too long."""
-    from tunekeeper.training.loop import Setup
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Taken:
+    """The rows that a loop is given, as tokens."""
 
-    codec = codec_of(tokenizer)
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    rows, held = _of_objective(rows, recipe), _of_objective(held, recipe, needed=False)
+    rows: list[Any]
+    """Those that fit `max_tokens`."""
+    weights: list[float]
+    """Chance of each being used in an epoch, 0 to 1."""
+    held: list[Any]
+    """Held-out ones that the loss is taken of."""
+    left_out: int
+    """Rows that are too long."""
+
+
+def _taken(codec: Codec, rows: list[Row], held: list[Row], recipe: Recipe) -> _Taken:
+    rows, held = of_objective(rows, recipe.objective), of_objective(held, recipe.objective, needed=False)
     pairs = [(_learned(codec, row, recipe), row.weight) for row in rows]
     kept = [(row, weight) for row, weight in pairs if _longest(row) <= recipe.max_tokens]
     if not kept or not any(weight > 0 for _, weight in kept):
-        most = recipe.max_tokens
-        why = f"none of {len(rows)} rows has at most {most} tokens and a weight above 0"
-        raise DataError(why, fix="raise training.max_tokens")
+        raise nothing_fits(len(rows), recipe.max_tokens)
     seen = [_learned(codec, row, recipe) for row in held[:HELD_FOR_LOSS]]
     seen = [row for row in seen if _longest(row) <= recipe.max_tokens]
-    learned: list[Any] = [row for row, _ in kept]
+    weights = [weight for _, weight in kept]
+    return _Taken(rows=[row for row, _ in kept], weights=weights, held=seen, left_out=len(pairs) - len(kept))
+
+
+def _setup(model: Any, tokenizer: Any, taken: _Taken, recipe: Recipe) -> Setup:
+    from tunekeeper.training.loop import Setup
+
+    pad = pad_of(tokenizer)
+    rows, held = taken.rows, taken.held
     if recipe.objective == "dpo":
         from tunekeeper.training.preference import with_reference
 
         size = max(1, recipe.batch // recipe.accumulation)
-        learned, seen = (with_reference(model, each, pad, size) for each in (learned, seen))
-    weights = [weight for _, weight in kept]
-    setup = Setup(model=model, rows=learned, weights=weights, held=seen, pad=pad, recipe=recipe, tokenizer=tokenizer)
-    return setup, len(pairs) - len(kept)
-
-
-def _of_objective(rows: list[Row], recipe: Recipe, *, needed: bool = True) -> list[Row]:
-    """The rows that say something to the objective: all of them, or for preferences one for each rejected answer."""
-    if recipe.objective != "dpo":
-        return rows
-    found = [each for row in rows for each in row.compared]
-    if not found and needed:
-        raise DataError(
-            f"none of {len(rows)} rows has a rejected answer to learn a preference from",
-            fix="collect preferences with `tunekeeper data review`, or set training.objective to sft",
-        )
-    return found
+        rows, held = (with_reference(model, each, pad, size) for each in (rows, held))
+    return Setup(model=model, rows=rows, weights=taken.weights, held=held, pad=pad, recipe=recipe, tokenizer=tokenizer)
 
 
 def _learned(codec: Codec, row: Row, recipe: Recipe) -> Any:
     """A row as the loop takes it."""
-    if recipe.objective != "dpo":
-        return encode(codec, row)
+    found = [encode(codec, each) for each in sides(row, recipe.objective)]
+    if len(found) == 1:
+        return found[0]
     from tunekeeper.training.preference import Pair
 
-    return Pair(chosen=encode(codec, last_only(row)), rejected=encode(codec, last_only(row.other)))
+    return Pair(chosen=found[0], rejected=found[1])
 
 
 def _longest(row: Any) -> int:

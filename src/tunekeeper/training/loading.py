@@ -6,6 +6,7 @@ Imported in a training child: torch, transformers and peft inside functions.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +28,23 @@ def prepare_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def load(base: Base, recipe: Recipe, parent: Path | None) -> tuple[Any, Any, str]:
-    """(PEFT model ready to train, tokenizer, dtype name): a new adapter, or the parent's continued."""
+def load(base: Base, recipe: Recipe, parent: Path | None) -> tuple[Any, str]:
+    """(model ready to train, dtype name): the base with a new adapter, or with the parent's continued; in full tuning the base
+    itself, or the parent's checkpoint."""
     import torch
     from peft import PeftModel
 
     torch.manual_seed(recipe.seed)
-    model, tokenizer, dtype = load_plain(base, recipe)
+    if recipe.method == "full":
+        return whole(base if parent is None else replace(base, folder=parent), recipe)
+    model, dtype = load_plain(base, recipe)
     if parent is not None:
-        return PeftModel.from_pretrained(prepared(model, recipe), str(parent), is_trainable=True), tokenizer, dtype
-    return adapted(model, recipe), tokenizer, dtype
+        return PeftModel.from_pretrained(prepared(model, recipe), str(parent), is_trainable=True), dtype
+    return adapted(model, recipe), dtype
 
 
 def prepared(model: Any, recipe: Recipe) -> Any:
-    """The base as an adapter is put on it: in 4 bits made ready for gradients, activations worked out again where asked."""
+    """The base as it learns: in 4 bits made ready for gradients, activations worked out again where asked."""
     from peft import prepare_model_for_kbit_training
 
     if recipe.qlora:
@@ -48,6 +52,17 @@ def prepared(model: Any, recipe: Recipe) -> Any:
     if recipe.checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})  # the other kind loses the gradient of a frozen base
     return model
+
+
+def whole(base: Base, recipe: Recipe) -> tuple[Any, str]:
+    """(model whose every number learns, dtype name). The numbers are kept in float32, where small steps add up, and are worked
+    with in the run's format, which the model's `config.dtype` names."""
+    import torch
+
+    model, _ = load_plain(base, replace(recipe, dtype="float32"))
+    dtype = chosen_dtype(recipe.dtype, gpu=torch.cuda.is_available())
+    model.config.dtype = getattr(torch, dtype)
+    return prepared(model.requires_grad_(True), recipe), dtype
 
 
 def adapted(model: Any, recipe: Recipe) -> Any:
@@ -67,24 +82,56 @@ def adapted(model: Any, recipe: Recipe) -> Any:
     return get_peft_model(prepared(model, recipe), config)
 
 
-def load_plain(base: Base, recipe: Recipe) -> tuple[Any, Any, str]:
-    """(base model on its device, tokenizer, dtype name). Runs no code of the checkpoint."""
+def load_tokenizer(base: Base) -> Any:
+    """The tokenizer of a checkpoint. Runs no code of it."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(base.folder, local_files_only=True, trust_remote_code=False)
+
+
+def pad_of(tokenizer: Any) -> int:
+    """The token id that fills up a row: never learned and never attended to, so that without one of its own any will do."""
+    own = (tokenizer.pad_token_id, tokenizer.eos_token_id)
+    return next((int(token) for token in own if token is not None), 0)
+
+
+def load_plain(base: Base, recipe: Recipe, device: str | None = None) -> tuple[Any, str]:
+    """(base model on its device, dtype name). `device`: None takes the GPU where there is one. Runs no code of the checkpoint."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     gpu = torch.cuda.is_available()
     dtype = chosen_dtype(recipe.dtype, gpu=gpu)
-    options: dict[str, Any] = {"quantization_config": _four_bits(dtype)} if recipe.qlora else {}
-    device = "cuda" if gpu else "cpu"
+    device = device or ("cuda" if gpu else "cpu")
+    options: dict[str, Any] = {"dtype": getattr(torch, dtype)}
     if recipe.qlora:
-        options["device_map"] = {"": device}
-    tokenizer = AutoTokenizer.from_pretrained(base.folder, local_files_only=True, trust_remote_code=False)
-    model = AutoModelForCausalLM.from_pretrained(
-        base.folder, dtype=getattr(torch, dtype), local_files_only=True, trust_remote_code=False, use_safetensors=True, **options
+        return _quantized(base, options | {"quantization_config": _four_bits(dtype), "device_map": {"": device}}, device), dtype
+    return _loaded(base, options).to(device), dtype
+
+
+def _loaded(base: Base, options: dict[str, Any]) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(
+        base.folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, **options
     )
-    return model if recipe.qlora else model.to(device), tokenizer, dtype
+
+
+def _quantized(base: Base, options: dict[str, Any], device: str) -> Any:
+    """The base in 4 bits. Raises MissingExtra where the bitsandbytes that is installed cannot do that on this device."""
+    import torch
+
+    try:
+        return _loaded(base, options)
+    except torch.OutOfMemoryError:
+        raise
+    except (ImportError, RuntimeError, AssertionError) as error:
+        why = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise MissingExtra(
+            f"training.qlora: the bitsandbytes that is installed cannot hold {base.folder} in 4 bits on {device}: {why}",
+            fix="pip install --upgrade 'tunekeeper[qlora]', or set qlora to false",
+        ) from error
 
 
 def chosen_dtype(wanted: str, *, gpu: bool, cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

@@ -1,9 +1,10 @@
 """How much memory a run takes, how much there is, and what would make it fit. Estimates learn from the runs before.
 
-Formula: weights in their format, 16 bytes a learned number (weight, gradient and AdamW's two moments in float32), and activations
-of about 16 hidden-sized and 4 inner-sized values a token and layer, plus three rows of the vocabulary a token for the loss
-(Korthikanti et al., "Reducing Activation Recomputation in Large Transformer Models", 2022, section 4, without its attention
-matrix, which the fused kernels do not keep).
+Formula: weights in their format, 16 bytes a learned number (weight, gradient and AdamW's two moments in float32; Rajbhandari et
+al., "ZeRO", 2020, section 3.1), and activations of about 16 hidden-sized and 4 inner-sized values a token and layer, plus three
+rows of the vocabulary a token for the loss (Korthikanti et al., "Reducing Activation Recomputation in Large Transformer Models",
+2022, section 4, without its attention matrix, which the fused kernels do not keep). Full tuning learns every number, and has
+them once more in 16 bits where it works in 16 bits.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tunekeeper.core.errors import ConfigError
+from tunekeeper.core.errors import ConfigError, DiskFull
 from tunekeeper.core.nouns.training import TrainingRun
 from tunekeeper.training.base import parameters, read_json, tensor_header, weight_files
 from tunekeeper.training.recipe import Recipe
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-FOUR_BIT = 0.56
-"""Bytes a number takes in NF4 with double quantization."""
+FOUR_BIT = 4.127 / 8
+"""Bytes a number takes in NF4 with double quantization: 0.127 bits for its block's constants (Dettmers et al., "QLoRA", 2023,
+section 3)."""
 ADAM = 16
 LIBRARIES = 800_000_000
 """Bytes that torch and its companions take before anything is loaded, on the processor's side."""
@@ -49,7 +51,7 @@ class Need:
     """What a run takes, in bytes."""
 
     weights: int
-    """The base, and the adapter with its gradients and moments."""
+    """The base and what is learned, with gradients and moments."""
     activations: int
     """What the largest part of a step keeps for its way back."""
     libraries: int
@@ -72,6 +74,11 @@ def room() -> Room:
         found = list(gpus(asked.stdout)) if asked.returncode == 0 else []
         if found:
             return max(found, key=lambda each: each.free)
+    return processor()
+
+
+def processor() -> Room:
+    """The processor's memory."""
     import psutil
 
     memory = psutil.virtual_memory()
@@ -92,14 +99,31 @@ def need(folder: Path, recipe: Recipe, longest: int, *, gpu: bool, factor: float
     config = read_json(folder / "config.json")
     hidden, layers = int(config.get("hidden_size") or 0), int(config.get("num_hidden_layers") or 0)
     inner, words = int(config.get("intermediate_size") or 4 * hidden), int(config.get("vocab_size") or 0)
-    size = BYTES.get(recipe.dtype, 2 if gpu else 4)
-    weights = parameters(folder) * (FOUR_BIT if recipe.qlora else size) + adapter_parameters(folder, recipe) * ADAM
+    size = number_size(recipe, gpu=gpu)
+    weights = base_bytes(folder, recipe, size) + learned_parameters(folder, recipe) * ADAM
     tokens = tokens_at_once(recipe, longest)
     layer = 16 * hidden + 4 * inner
     kept = layers * hidden + layer if recipe.checkpointing else layers * layer
     said = tokens if learned is None else min(tokens, tokens_at_once(replace(recipe, packing=False), learned))
     activations = tokens * kept * size + said * 3 * words * 4
     return Need(weights=round(weights), activations=round(activations), libraries=0 if gpu else LIBRARIES, factor=factor)
+
+
+def number_size(recipe: Recipe, *, gpu: bool) -> int:
+    """Bytes of a number in the run's format."""
+    return BYTES.get(recipe.dtype, 2 if gpu else 4)
+
+
+def base_bytes(folder: Path, recipe: Recipe, size: int) -> float:
+    """What the base takes beside what is learned, `size` bytes a number where not quantized. In 4 bits are its linear layers
+    alone; embeddings, output head and norms are float32 there (peft's `prepare_model_for_kbit_training`)."""
+    every = parameters(folder)
+    if recipe.method == "full":
+        return every * size if size < BYTES["float32"] else 0  # what it learns in float32, once more to work with
+    if not recipe.qlora:
+        return every * size
+    linear = sum(math.prod(shape) for name, shape in shapes(folder) if len(shape) == 2 and is_target(name, ("all-linear",)))
+    return linear * FOUR_BIT + (every - linear) * BYTES["float32"]
 
 
 def tokens_at_once(recipe: Recipe, longest: int) -> int:
@@ -110,15 +134,51 @@ def tokens_at_once(recipe: Recipe, longest: int) -> int:
     return rows * min(longest, recipe.max_tokens) * (2 if recipe.objective == "dpo" else 1)
 
 
+def learned_parameters(folder: Path, recipe: Recipe) -> int:
+    """Numbers that the recipe learns: those of its adapter, or all of the base."""
+    return parameters(folder) if recipe.method == "full" else adapter_parameters(folder, recipe)
+
+
+def version_bytes(folder: Path, recipe: Recipe, *, gpu: bool) -> int:
+    """Disk that a version takes: an adapter in float32, or a whole model in the run's format."""
+    size = number_size(recipe, gpu=gpu) if recipe.method == "full" else BYTES["float32"]
+    return learned_parameters(folder, recipe) * size
+
+
+def run_bytes(folder: Path, recipe: Recipe, *, gpu: bool) -> int:
+    """Most disk that a run takes while it goes: a version for each epoch, one more on its way into the store, and its checkpoint
+    of 12 bytes a learned number (weight and both moments), old beside new."""
+    return version_bytes(folder, recipe, gpu=gpu) * (recipe.epochs + 1) + 2 * 12 * learned_parameters(folder, recipe)
+
+
 def adapter_parameters(folder: Path, recipe: Recipe) -> int:
     """Numbers an adapter of this recipe has: rank x (rows + columns) of every targeted layer, from the headers alone."""
     total = 0
+    for name, shape in shapes(folder):
+        if len(shape) == 2 and is_target(name, recipe.targets):
+            total += recipe.rank * (shape[0] + shape[1]) + (shape[0] if recipe.dora else 0)
+    return total
+
+
+def refuse_unknown_targets(folder: Path, recipe: Recipe) -> None:
+    """Raise ConfigError for a target that no layer of the base ends in, naming those that there are."""
+    if recipe.method == "full" or recipe.targets == ("all-linear",):
+        return
+    layers = [name.removesuffix(".weight") for name, shape in shapes(folder) if len(shape) == 2 and name.endswith(".weight")]
+    for target in recipe.targets:
+        if not any(layer == target or layer.endswith(f".{target}") for layer in layers):
+            known = sorted({layer.rpartition(".")[2] for layer in layers})
+            raise ConfigError(
+                f"recipe: targets: no layer of {folder} is called {target}",
+                fix=f"write all-linear, or some of {', '.join(known)}",
+            )
+
+
+def shapes(folder: Path) -> Iterator[tuple[str, list[int]]]:
+    """Name and dimensions of each tensor of a checkpoint."""
     for file in weight_files(folder):
         for name, entry in tensor_header(file).items():
-            shape = entry["shape"]
-            if len(shape) == 2 and is_target(name, recipe.targets):
-                total += recipe.rank * (shape[0] + shape[1]) + (shape[0] if recipe.dora else 0)
-    return total
+            yield name, entry["shape"]
 
 
 def is_target(name: str, targets: tuple[str, ...]) -> bool:
@@ -126,7 +186,7 @@ def is_target(name: str, targets: tuple[str, ...]) -> bool:
     module = name.removesuffix(".weight")
     if targets == ("all-linear",):
         return not module.endswith(("embed_tokens", "lm_head", "wte", "wpe"))
-    return module.endswith(targets)
+    return any(module == target or module.endswith(f".{target}") for target in targets)
 
 
 def full_bytes(folder: Path) -> int:
@@ -137,13 +197,17 @@ def full_bytes(folder: Path) -> int:
 
 def method(folder: Path, recipe: Recipe, there: Room) -> str:
     """The way of tuning that the recipe chose, and what the other one would take, in one sentence."""
-    share = adapter_parameters(folder, recipe) / parameters(folder)
+    plain = replace(recipe, method="lora")
+    share = adapter_parameters(folder, plain) / parameters(folder)
     whole = full_bytes(folder)
     machines = math.ceil(whole / there.total)
     room = f"more than {there.device} has" if machines > 1 else f"which {there.device} has"
     several = f"; {machines} of them share it" if machines > 1 and there.device != "cpu" else ""
+    if recipe.method == "full":
+        took = f"about {size(whole)} before activations, {room}{several}"
+        return f"full tuning learns every number and takes {took}; a LoRA of rank {plain.rank} would learn {share:.2%} of them"
     named = f"{'Q' if recipe.qlora else ''}LoRA learns {share:.2%} of the numbers"
-    return f"{named}; tuning all of them would take about {whole / 1e9:,.1f} GB before activations, {room}{several}"
+    return f"{named}; tuning all of them would take about {size(whole)} before activations, {room}{several}"
 
 
 def learned_factor(runs: Iterable[TrainingRun], base_digest: str) -> tuple[float, int]:
@@ -160,7 +224,8 @@ def learned_factor(runs: Iterable[TrainingRun], base_digest: str) -> tuple[float
 
 
 def smaller(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
-    """Recipes that need less, the gentlest change first: each with what to write for it. All but the last two learn the same."""
+    """Recipes that need less, the gentlest change first: each with what to write for it. Those up to `checkpointing` learn the
+    same."""
     parts = recipe.accumulation
     while parts < recipe.batch and not recipe.packing:
         parts = min(recipe.batch, 2 * parts)
@@ -168,6 +233,9 @@ def smaller(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
     gentle = replace(recipe, accumulation=parts, checkpointing=True)
     written = f"accumulation: {parts}, checkpointing: true" if parts > 1 else "checkpointing: true"
     if not recipe.checkpointing:
+        yield written, gentle
+    if recipe.method == "full":
+        gentle, written = replace(gentle, method="lora"), f"{written}, method: lora"
         yield written, gentle
     if not recipe.qlora:
         yield f"{written}, qlora: true", replace(gentle, qlora=True)
@@ -194,6 +262,20 @@ def refuse_too_large(
     found = need(folder, recipe, longest, gpu=there.device != "cpu", factor=factor, learned=learned)
     if found.total > there.total:
         way = suggestion(folder, recipe, longest, there, factor, learned)
-        what = f"this run needs about {found.total / 1e9:.1f} GB and {there.device} has {there.total / 1e9:.1f} GB"
+        what = f"this run needs about {size(found.total)} and {there.device} has {size(there.total)}"
         raise ConfigError(what, fix=f"put `{way}` into the recipe" if way else "take a smaller base, or another machine")
     return found
+
+
+def refuse_full_disk(folder: Path, recipe: Recipe, work: Path, *, gpu: bool) -> None:
+    """Raise DiskFull when the disk of `work` has less free than the run puts there while it goes."""
+    wanted, free = run_bytes(folder, recipe, gpu=gpu), shutil.disk_usage(work).free
+    if wanted > free:
+        what = f"this run writes about {size(wanted)} and the disk of {work} has {size(free)} free"
+        smaller = "fewer epochs or `method: lora`" if recipe.method == "full" else "fewer epochs"
+        raise DiskFull(what, fix=f"free some space, or put {smaller} into the recipe")
+
+
+def size(number: float) -> str:
+    """Bytes for people: `24.1 MB`, `112.3 GB`."""
+    return f"{number / 1e9:,.1f} GB" if number >= 1e9 else f"{number / 1e6:,.1f} MB"

@@ -17,7 +17,9 @@ from tunekeeper.store.ledgers.datasets import load_dataset
 from tunekeeper.training import selection
 from tunekeeper.training.adapter import check_parent
 from tunekeeper.training.base import Base, talking_base
+from tunekeeper.training.checkpoint import check_tuned_parent
 from tunekeeper.training.config import Config
+from tunekeeper.training.memory import refuse_unknown_targets
 from tunekeeper.training.recipe import Recipe, resolve
 from tunekeeper.training.rows import read_rows
 from tunekeeper.workspace import Workspace
@@ -34,9 +36,9 @@ class Order:
     base: Base
     """The checkpoint."""
     parent: Version | None
-    """Version whose adapter is continued."""
+    """Version that is continued."""
     parent_folder: Path | None
-    """That adapter's folder."""
+    """Folder of its adapter, or of its checkpoint in full tuning."""
     known: str | None
     """File of the rows that the parent has learned, where a part of them is replayed."""
 
@@ -47,18 +49,46 @@ def order_of(
     """The order for a training. Raises ConfigError, ArtifactError (a parent of another base), MissingExtra."""
     recipe = resolve(section, changes, continued=parent is not None)
     if recipe.qlora:
-        require_extra(("bitsandbytes",))
+        require_extra(("bitsandbytes",), "qlora")
     base = talking_base(base_folder(ws, task))
+    refuse_unknown_targets(base.folder, recipe)
     if parent is None:
         return Order(recipe=recipe, base=base, parent=None, parent_folder=None, known=None)
-    if parent.adapter is None:
-        raise ConfigError(f"{parent.name} has no adapter to continue", fix="leave out --from")
-    folder = ws.blobs.checkout_folder(parent.adapter, ws.path("work", f"adapter-{parent.adapter[7:31]}"))
-    check_parent(folder, base, recipe, parent.base_digest)
-    return Order(recipe=recipe, base=base, parent=parent, parent_folder=folder, known=_known_rows(ws, recipe, parent))
+    folder = parent_folder(ws, parent, base, recipe)
+    return Order(recipe=recipe, base=base, parent=parent, parent_folder=folder, known=known_rows(ws, recipe, parent))
 
 
-def _known_rows(ws: Workspace, recipe: Recipe, parent: Version) -> str | None:
+def learned_by(version: Version, recipe: Recipe) -> str | None:
+    """Digest of what of a version a recipe of this method can go on from; None where it has nothing of the kind. Pure."""
+    return version.checkpoint if recipe.method == "full" else version.adapter
+
+
+def parent_folder(ws: Workspace, parent: Version, base: Base, recipe: Recipe) -> Path:
+    """Folder of what is continued. Raises ConfigError when the version was learned by the other method, or not at all, or in
+    another shape; ArtifactError when it is of another base."""
+    digest = learned_by(parent, recipe)
+    if digest is None:
+        raise _nothing_to_continue(parent)
+    if recipe.method == "full":
+        folder = ws.blobs.checkout_folder(digest, ws.path("work", f"checkpoint-{digest[7:31]}"), link=True)
+        check_tuned_parent(folder, base)
+    else:
+        folder = ws.blobs.checkout_folder(digest, ws.path("work", f"adapter-{digest[7:31]}"))
+        check_parent(folder, base, recipe, parent.base_digest)
+    return folder
+
+
+def _nothing_to_continue(parent: Version) -> ConfigError:
+    if parent.checkpoint is not None:
+        why, fix = "is a whole model, and an adapter on it would have another base", "write `method: full`, or leave out --from"
+    elif parent.adapter is not None:
+        why, fix = "is an adapter, and method: full goes on from a whole model", "write `method: lora`, or leave out --from"
+    else:
+        why, fix = "has no adapter to continue", "leave out --from"
+    return ConfigError(f"{parent.name} {why}", fix=fix)
+
+
+def known_rows(ws: Workspace, recipe: Recipe, parent: Version) -> str | None:
     """Path of the rows the parent has learned; needed only when a part of them is replayed."""
     if recipe.replay is None or parent.dataset is None:
         return None
@@ -86,7 +116,7 @@ def job_input(ws: Workspace, section: Config, dataset: DatasetVersion, order: Or
         "recipe": order.recipe.as_json(),
         "parent": str(order.parent_folder) if order.parent_folder else None,
         "parent_base": order.parent.base_digest if order.parent else None,
-        "parent_digest": order.parent.adapter if order.parent else None,
+        "parent_digest": learned_by(order.parent, order.recipe) if order.parent else None,
         "known": order.known,
         **_sample(ws, section, order.recipe, held),
         "transcript": section.transcript,
@@ -111,7 +141,8 @@ def order_again(
     ws: Workspace, task: Model, section: Config, dataset: DatasetVersion, parent: Version | None, run: TrainingRun
 ) -> tuple[dict[str, Any], str]:
     """The job input that does `run` again, as work of its own, and the digest of the base it would be done on now."""
-    order = order_of(ws, task, section, dataset, parent, run.recipe)
+    recipe = {"method": "lora"} | run.recipe  # what was trained before there was a choice
+    order = order_of(ws, task, section, dataset, parent, recipe)
     return job_input(ws, section, dataset, order) | {"reproduces": run.id}, order.base.digest
 
 

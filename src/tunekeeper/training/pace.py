@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from tunekeeper.core.nouns.training import TrainingRun
 
 ALIKE = ("rank", "targets", "batch", "max_tokens", "dtype", "accumulation", "checkpointing", "packing", "dora", "objective")
-ALSO = ("qlora", "threads", "backend")
+ALSO = ("method", "qlora", "threads", "backend")
 """Recipe values that change the speed, and who trained."""
 FEWEST, MOST = 3, 10
 """Earlier runs that make a usual speed, and how many of the newest count."""

@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from tunekeeper.core.nouns.data import DatasetVersion
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.core.nouns.training import TrainingRun
+from tunekeeper.core.nouns.training import TrainingRun, Version
 from tunekeeper.store.ledgers.runs import find_runs
 from tunekeeper.training import memory
 from tunekeeper.training.backends import trainer_of
-from tunekeeper.training.base import parameters, talking_base
+from tunekeeper.training.base import Base, parameters, talking_base
 from tunekeeper.training.config import Config
-from tunekeeper.training.encode import encode, fitting
-from tunekeeper.training.memory import Room, adapter_parameters, learned_factor, method, need, suggestion
-from tunekeeper.training.orders import base_folder, rows_file
+from tunekeeper.training.encode import encode
+from tunekeeper.training.memory import (
+    Room,
+    learned_factor,
+    learned_parameters,
+    method,
+    need,
+    refuse_unknown_targets,
+    run_bytes,
+    suggestion,
+    version_bytes,
+)
+from tunekeeper.training.orders import base_folder, known_rows, parent_folder, rows_file
 from tunekeeper.training.previewing import codec_of
-from tunekeeper.training.recipe import resolve, warnings
-from tunekeeper.training.rows import read_rows
+from tunekeeper.training.recipe import Recipe, resolve
+from tunekeeper.training.rows import nothing_fits, of_objective, read_rows, select, sides
+from tunekeeper.training.tradeoffs import FULL_TIMES, Facts, Way, advice, guard, notes, ways
 from tunekeeper.workspace import Workspace
 
 
@@ -44,7 +57,7 @@ class Plan:
     base_parameters: int
     """Numbers in the base."""
     adapter_parameters: int
-    """Numbers that are learned."""
+    """Numbers that are learned; all of them in full tuning."""
     memory_bytes: int
     """Estimate: weights, optimizer, activations and libraries, times what earlier runs made of it."""
     memory_runs: int
@@ -56,9 +69,15 @@ class Plan:
     free_bytes: int
     """Memory of it that is free now."""
     fits: bool
-    """Whether the run fits into what the device has; one that does not is refused."""
+    """Whether the run fits into what the device and the disk have; one that does not is refused."""
     suggestion: str | None
     """The gentlest change of the recipe that makes it fit into what is free; None where none is needed or helps."""
+    disk_bytes: int
+    """What the version takes on the disk."""
+    run_disk_bytes: int
+    """Most that the run takes there while it goes."""
+    free_disk_bytes: int
+    """What is free there now; a run that needs more is refused."""
     method: str
     """What the recipe learns of the base, and what tuning all of it would take, in one sentence."""
     seconds: float | None
@@ -67,8 +86,14 @@ class Plan:
     """The run whose speed it rests on."""
     cost_usd: float | None
     """`seconds` at the configured rate; None without either."""
+    advice: str
+    """Which way of tuning this machine suggests for this base."""
+    guard: str | None
+    """Why not to begin full tuning before an adapter was tried; None for an adapter."""
+    ways: tuple[Way, ...]
+    """Full tuning, LoRA, QLoRA and prompting beside each other, each figure with its source."""
     warnings: tuple[str, ...]
-    """What is unusual about the recipe."""
+    """What is unusual about the recipe, and what full tuning costs."""
 
 
 def plan(
@@ -77,60 +102,127 @@ def plan(
     section: Config,
     dataset: DatasetVersion,
     *,
-    continued: bool = False,
+    parent: Version | None = None,
     recipe: dict[str, Any] | None = None,
     room: Callable[[], Room] = memory.room,
 ) -> Plan:
-    """The plan of training `dataset`. `room`: what the device that would train has. Raises ConfigError, ArtifactError and
-    DataError as the run itself would, but not for what does not fit."""
-    chosen = resolve(section, recipe, continued=continued)
+    """The plan of training `dataset`, continued from `parent`. `room`: what the device that would train has. Raises ConfigError,
+    ArtifactError and DataError as the run itself would, but not for what does not fit."""
+    chosen = resolve(section, recipe, continued=parent is not None)
     trainer = trainer_of(section)
     if section.backend != "local":
-        trainer.ask(ws, task, section, dataset, None, chosen)  # refuses what another trainer cannot do, and begins nothing
+        trainer.ask(ws, task, section, dataset, parent, chosen)  # refuses what another trainer cannot do, and begins nothing
     base = talking_base(base_folder(ws, task))
-    codec = codec_of(base.folder)
-    rows, left_out = fitting((encode(codec, row) for row in read_rows(rows_file(ws, dataset, "train"))), chosen.max_tokens)
-    tokens = sum(len(row.ids) for row in rows)
-    longest = max((len(row.ids) for row in rows), default=0)
-    most = max((sum(row.learned) for row in rows), default=0)
+    refuse_unknown_targets(base.folder, chosen)
+    if parent is not None:
+        parent_folder(ws, parent, base, chosen)
+    rows = _rows(ws, base, dataset, chosen, parent)
     with ws.state.read() as tx:
         done = find_runs(tx, model=task.name, state="done", newest_first=True)
     by = trainer.recorded(section, chosen).get("backend")
     before = [run for run in done if run.recipe.get("backend") == by]
-    speed = measured_speed(before, base.digest)
-    seconds = None if speed is None else tokens * chosen.epochs / (speed.tokens_per_second or 1)
-    rate = section.rate_usd_per_hour
     there = room()
-    factor, seen = learned_factor(before, base.digest)
-    needed = need(base.folder, chosen, longest, gpu=there.device != "cpu", factor=factor, learned=most).total
-    tight = replace(there, total=there.free)
+    gpu, free_disk = there.device != "cpu", shutil.disk_usage(ws.root).free
+    factor, seen = learned_factor((run for run in before if method_of(run) == chosen.method), base.digest)
+    needed = need(base.folder, chosen, rows.longest, gpu=gpu, factor=factor, learned=rows.most).total
+    run_disk = run_bytes(base.folder, chosen, gpu=gpu)
+    tight, rate = replace(there, total=there.free), section.rate_usd_per_hour
+    speed = measured_speed(before, base.digest, chosen.method)
+    lora = None if speed is None else rows.tokens * chosen.epochs / (speed.tokens_per_second or 1) * as_lora(speed)
+    seconds = None if lora is None else lora * (FULL_TIMES if chosen.method == "full" else 1)
+    facts = Facts(
+        folder=base.folder, there=there, longest=rows.longest, learned=rows.most, factor=factor,
+        lora_seconds=lora, speed_of=None if speed is None else speed.id, rate=rate,
+    )  # fmt: skip
     return Plan(
-        rows=len(rows),
-        left_out=left_out,
-        tokens=tokens,
-        learned_tokens=sum(sum(row.learned) for row in rows),
-        longest=longest,
-        steps=chosen.epochs * math.ceil(len(rows) / chosen.batch),
+        rows=rows.count,
+        left_out=rows.left_out,
+        tokens=rows.tokens,
+        learned_tokens=rows.learned,
+        longest=rows.longest,
+        steps=chosen.epochs * max(1, math.ceil(rows.weight / chosen.batch)),
         base_parameters=parameters(base.folder),
-        adapter_parameters=adapter_parameters(base.folder, chosen),
+        adapter_parameters=learned_parameters(base.folder, chosen),
         memory_bytes=needed,
         memory_runs=seen,
         device=there.device,
         device_bytes=there.total,
         free_bytes=there.free,
-        fits=needed <= there.total,
-        suggestion=suggestion(base.folder, chosen, longest, tight, factor, most) if needed > there.free else None,
+        fits=needed <= there.total and run_disk <= free_disk,
+        suggestion=suggestion(base.folder, chosen, rows.longest, tight, factor, rows.most) if needed > there.free else None,
+        disk_bytes=version_bytes(base.folder, chosen, gpu=gpu),
+        run_disk_bytes=run_disk,
+        free_disk_bytes=free_disk,
         method=method(base.folder, chosen, there),
         seconds=seconds,
         seconds_from=None if speed is None else speed.id,
         cost_usd=None if seconds is None or rate is None else seconds / 3600 * rate,
-        warnings=warnings(chosen),
+        advice=advice(facts, chosen),
+        guard=guard(facts, chosen, done, dataset.digest),
+        ways=ways(facts, chosen),
+        warnings=notes(base.folder, chosen, gpu=gpu),
     )
 
 
-def measured_speed(runs: Iterable[TrainingRun], base_digest: str) -> TrainingRun | None:
-    """The newest finished run of this base that knows its speed; `runs` newest first. Pure."""
-    return next((run for run in runs if run.base_digest == base_digest and run.tokens_per_second), None)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Rows:
+    """What a run would learn, in numbers."""
+
+    count: int
+    """Rows that fit `max_tokens`; of preferences, comparisons."""
+    left_out: int
+    """Those that are longer."""
+    weight: float
+    """Rows that an epoch uses."""
+    tokens: int
+    """Tokens of one epoch."""
+    learned: int
+    """Those the loss counts."""
+    longest: int
+    """Tokens of the longest conversation."""
+    most: int
+    """Most tokens that a conversation learns."""
+
+
+def _rows(ws: Workspace, base: Base, dataset: DatasetVersion, recipe: Recipe, parent: Version | None) -> _Rows:
+    """The rows as the training child takes them: replayed, compared, left out. Raises DataError where nothing is left."""
+    codec, found = codec_of(base.folder), read_rows(rows_file(ws, dataset, "train"))
+    known = known_rows(ws, recipe, parent) if parent is not None else None
+    if known is not None and recipe.replay is not None:
+        found, _ = select(found, read_rows(Path(known)), recipe.replay, recipe.seed)
+    found = of_objective(found, recipe.objective)
+    groups = [(row, [encode(codec, each) for each in sides(row, recipe.objective)]) for row in found]
+    kept = [(row, group) for row, group in groups if max(len(each.ids) for each in group) <= recipe.max_tokens]
+    weight = sum(row.weight for row, _ in kept)
+    if not weight:
+        raise nothing_fits(len(found), recipe.max_tokens)
+    every = [each for _, group in kept for each in group]
+    return _Rows(
+        count=len(kept),
+        left_out=len(groups) - len(kept),
+        weight=weight,
+        tokens=sum(len(each.ids) for each in every),
+        learned=sum(sum(each.learned) for each in every),
+        longest=max(len(each.ids) for each in every),
+        most=max(sum(each.learned) for each in every),
+    )
+
+
+def measured_speed(runs: Iterable[TrainingRun], base_digest: str, method: str) -> TrainingRun | None:
+    """The newest finished run of this base that knows its speed, one of this method where there is one; `runs` newest first.
+    Pure."""
+    known = [run for run in runs if run.base_digest == base_digest and run.tokens_per_second]
+    return next((run for run in known if method_of(run) == method), known[0] if known else None)
+
+
+def as_lora(run: TrainingRun) -> float:
+    """What a LoRA would take of the time of `run`, as a share of it. Pure."""
+    return 1 / FULL_TIMES if method_of(run) == "full" else 1.0
+
+
+def method_of(run: TrainingRun) -> str:
+    """lora or full; what was trained before there was a choice is a LoRA. Pure."""
+    return str(run.recipe.get("method", "lora"))
 
 
 def as_json(found: Plan) -> dict[str, Any]:

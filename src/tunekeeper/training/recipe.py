@@ -17,7 +17,16 @@ from tunekeeper.training.config import Config
 
 USUAL_EPOCHS = 5
 USUAL_RANKS = (8, 64)
+FULL_RATE = 2e-5
+"""Peak rate of full tuning where nobody names one: TRL's default, a tenth of what an adapter takes."""
+HOT_FULL_RATE = 1e-4
+ADAPTER_ONLY = ("rank", "alpha", "dropout", "targets", "dora", "rslora", "qlora")
+"""Values that say something about an adapter, and nothing without one."""
+LONGEST_FILE = 100_000
+"""Characters of a recipe's file."""
+SCIENTIFIC = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]{1,3}")
 CHOICES = {
+    "method": ("lora", "full"),
     "dtype": ("auto", "float32", "bfloat16", "float16"),
     "objective": ("sft", "dpo"),
     "keep": ("task", "loss", "last"),
@@ -28,6 +37,8 @@ CHOICES = {
 class Recipe:
     """What a training child does; meanings and units as in `Config`."""
 
+    method: str
+    """lora or full."""
     rank: int
     """Rank of the low-rank matrices, at least 1."""
     alpha: int
@@ -102,6 +113,10 @@ def resolve(config: Config, changes: dict[str, Any] | None = None, *, continued:
     for source, layer in (*layers, (where, changes or {})):
         for key, value in layer.items():
             values[_known(key, source)] = value
+    if values["method"] == "full" and not set(FIELDS) <= set(changes or {}):  # a recipe on record is whole, and as it was
+        _refuse_adapter_values(changes or {}, where)
+        if values["learning_rate"] == Config().learning_rate and "learning_rate" not in (changes or {}):
+            values["learning_rate"] = FULL_RATE
     return from_json(values, where=where)
 
 
@@ -118,12 +133,14 @@ def from_json(values: dict[str, Any], *, where: str = "recipe") -> Recipe:
 def read_changes(path: Path) -> dict[str, Any]:
     """The mapping in a recipe FILE (JSON or YAML). Raises ConfigError naming file, line of an unknown key, and what is wrong."""
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
+    if len(text) > LONGEST_FILE:
+        raise ConfigError(f"{path}: {len(text):,} characters are too many for a recipe (at most {LONGEST_FILE:,})")
     try:
-        values = json.loads(text) if path.suffix == ".json" else _yaml(text)
-    except ValueError as error:
+        values = json.loads(text, object_pairs_hook=_once) if path.suffix == ".json" else _yaml(text)
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ConfigError(f"{path}: a recipe is a mapping such as `rank: 16`")
@@ -143,6 +160,10 @@ def warnings(recipe: Recipe) -> tuple[str, ...]:
     found = []
     if recipe.epochs > USUAL_EPOCHS:
         found.append(f"{recipe.epochs} epochs: more than {USUAL_EPOCHS} usually overfits; watch eval_loss")
+    if recipe.method == "full":
+        if recipe.learning_rate > HOT_FULL_RATE:
+            found.append(f"learning_rate {recipe.learning_rate:g} is an adapter's; full tuning usually takes 1e-5 to 5e-5")
+        return tuple(found)
     if not USUAL_RANKS[0] <= recipe.rank <= USUAL_RANKS[1]:
         found.append(f"rank {recipe.rank} is outside the usual {USUAL_RANKS[0]} to {USUAL_RANKS[1]}")
     if recipe.alpha > 4 * recipe.rank:
@@ -151,12 +172,29 @@ def warnings(recipe: Recipe) -> tuple[str, ...]:
 
 
 def _yaml(text: str) -> Any:
+    """The value of a YAML text; refused are aliases, a few lines of which can fill the memory, and keys that stand twice."""
     import yaml
 
     try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                raise ValueError(f"alias *{event.anchor} is not allowed; write the value out")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if isinstance(node, yaml.MappingNode):
+            _once([(key.value, None) for key, _ in node.value])
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(error) from error
+
+
+def _once(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    """The pairs as a mapping. Raises ValueError for a key that stands twice."""
+    found: dict[Any, Any] = {}
+    for key, value in pairs:
+        if isinstance(key, str) and key in found:
+            raise ValueError(f"key {key!r} stands twice; keep one of them")
+        found[str(key) if isinstance(key, list) else key] = value
+    return found
 
 
 def _known(key: str, where: str) -> str:
@@ -167,12 +205,13 @@ def _known(key: str, where: str) -> str:
 
 
 def _typed(key: str, value: Any, where: str) -> Any:
-    """The value in the field's type; whole floats become int, ints become float, strings of numbers are refused."""
+    """The value in the field's type; whole floats become int, ints become float. Strings of numbers are refused but for `2e-5`,
+    which PyYAML takes for text."""
     kind = str(FIELDS[key])
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if kind in ("int", "int | None") and number and value == int(value):
         return int(value)
-    if kind in ("float", "float | None") and number:
+    if kind in ("float", "float | None") and (number or (isinstance(value, str) and SCIENTIFIC.fullmatch(value))):
         return float(value)
     if kind == "bool" and isinstance(value, bool):
         return value
@@ -209,9 +248,27 @@ def _check_ranges(values: dict[str, Any], where: str) -> None:
     }
     for key, (low, high) in limits.items():
         if values[key] is not None and not low <= values[key] <= high:
-            raise ConfigError(f"{where}: {key} must be from {low:g} to {high:g}, not {values[key]!r}")
+            raise ConfigError(f"{where}: {key} must be from {low:.10g} to {high:.10g}, not {values[key]!r}")
     for key, known in CHOICES.items():
         if values[key] not in known:
             raise ConfigError(f"{where}: {key} must be one of {', '.join(known)}, not {values[key]!r}")
+    if values["method"] == "full":
+        _check_full(values, where)
     if values["packing"] and values["objective"] == "dpo":
         raise ConfigError(f"{where}: packing and dpo do not go together", fix="set packing to false")
+
+
+def _check_full(values: dict[str, Any], where: str) -> None:
+    for key in ("dora", "rslora", "qlora"):
+        if values[key]:
+            raise ConfigError(f"{where}: {key} is a kind of adapter, and method: full has none", fix=f"leave out {key}")
+    if values["dtype"] == "float16":
+        raise ConfigError(f"{where}: method: full loses small gradients in float16", fix="set dtype to bfloat16 or float32")
+
+
+def _refuse_adapter_values(changes: dict[str, Any], where: str) -> None:
+    """Refuse what was written beside `method: full` and would change nothing."""
+    given = [key for key in ADAPTER_ONLY if key in changes]
+    if given:
+        why = f"{where}: {given[0]} belongs to an adapter, and method: full has none"
+        raise ConfigError(why, fix=f"leave out {', '.join(given)}")

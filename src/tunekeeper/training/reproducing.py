@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,12 +14,15 @@ from tunekeeper.core.nouns.training import TrainingRun
 from tunekeeper.store.ledgers.datasets import load_dataset
 from tunekeeper.store.ledgers.versions import load_version
 from tunekeeper.training import harvest
+from tunekeeper.training.base import tensor_header
 from tunekeeper.training.config import Config
 from tunekeeper.training.orders import order_again, require_extra
 from tunekeeper.workspace import Workspace
 
 CLOSE = 0.02
 """Largest relative difference of the final loss at which another machine's result still counts as equivalent."""
+NUMBERS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +34,7 @@ class Reproduction:
     verdict: Literal["identical", "equivalent", "different"]
     """`identical`: every weight is bit for bit the same; `equivalent`: the final losses differ by at most 2 %."""
     largest_difference: float
-    """Largest absolute difference between two weights of the adapters."""
+    """Largest absolute difference between two weights of the adapters, or of the whole models."""
     loss: tuple[float, float]
     """Final loss then and now, nats a token."""
     machine: dict[str, tuple[Any, Any]]
@@ -46,11 +49,14 @@ def reproduce(
     require_extra()
     if "backend" in run.recipe:
         raise UserError(f"{run.id} was trained by {run.recipe['backend']['name']}, which alone could do it again")
-    if run.adapter is None or run.final_loss is None:
-        raise UserError(f"{run.id} has no adapter to compare with: it is {run.state}", fix="tunekeeper train ls")
     with ws.state.read() as tx:
         dataset = load_dataset(tx, run.dataset)
         parent = load_version(tx, run.parent) if run.parent else None
+        made = load_version(tx, run.version) if run.version else None
+    learned = None if made is None else made.checkpoint or made.adapter
+    if learned is None or run.final_loss is None:
+        what = "model" if run.recipe.get("method") == "full" else "adapter"
+        raise UserError(f"{run.id} has no {what} to compare with: it is {run.state}", fix="tunekeeper train ls")
     if dataset.digest != run.dataset_digest:
         raise ArtifactError(f"{run.dataset} is {dataset.digest} now; {run.id} learned {run.dataset_digest}")
     order, base_digest = order_again(ws, task, section, dataset, parent, run)
@@ -59,10 +65,10 @@ def reproduce(
     job = jobs.ensure(ws, "train", order, model=task.name, again=True)
     job = jobs.wait(ws, job.id, on_progress)
     outcome = harvest.of(job)
-    if job.state != "done" or outcome is None or outcome.adapter is None or job.output is None:
+    if job.state != "done" or outcome is None or outcome.learned is None or job.output is None:
         jobs.reraise(job)
-    then = ws.blobs.checkout_folder(run.adapter, ws.path("work", f"adapter-{run.adapter[7:31]}"))
-    apart = largest_difference(then, outcome.adapter)
+    then = ws.blobs.checkout_folder(learned, ws.path("work", f"learned-{learned[7:31]}"), link=True)
+    apart = largest_difference(then, outcome.learned)
     losses = (run.final_loss, float(job.output["final_loss"]))
     machine = {
         name: (run.machine.get(name), value) for name, value in job.output["machine"].items() if run.machine.get(name) != value
@@ -80,21 +86,28 @@ def verdict(largest_difference: float, loss: tuple[float, float]) -> Literal["id
 
 
 def largest_difference(a: Path, b: Path) -> float:
-    """Largest absolute difference between two weights of two adapter folders; infinite where they hold other tensors."""
+    """Largest absolute difference between two weights of two adapter or checkpoint folders; infinite where they hold other
+    tensors. One tensor at a time is read."""
     import numpy as np
-    from safetensors import safe_open
 
-    with (
-        safe_open(a / "adapter_model.safetensors", framework="numpy") as first,
-        safe_open(b / "adapter_model.safetensors", framework="numpy") as second,
-    ):
-        names = set(first.keys())
-        if names != set(second.keys()):
-            return float("inf")
-        found = 0.0
-        for name in names:
-            x, y = first.get_tensor(name), second.get_tensor(name)
-            if x.shape != y.shape:
-                return float("inf")
-            found = max(found, float(np.max(np.abs(x.astype(np.float64) - y.astype(np.float64)), initial=0.0)))
-    return found
+    first, second = (dict(_tensors(folder)) for folder in (a, b))
+    if {name: entry["shape"] for name, (_, entry) in first.items()} != {name: e["shape"] for name, (_, e) in second.items()}:
+        return float("inf")
+    return max((float(np.max(np.abs(_numbers(*first[n]) - _numbers(*second[n])), initial=0.0)) for n in first), default=0.0)
+
+
+def _tensors(folder: Path) -> Iterator[tuple[str, tuple[Path, dict[str, Any]]]]:
+    """Each tensor of a folder's safetensors: name, its file and its entry in the header."""
+    for file in sorted(folder.glob("*.safetensors")):
+        for name, entry in tensor_header(file).items():
+            yield name, (file, entry)
+
+
+def _numbers(file: Path, entry: dict[str, Any]) -> Any:
+    """A tensor's numbers in float64. numpy has no bfloat16, which is the upper half of a float32."""
+    import numpy as np
+
+    begin, end = entry["data_offsets"]
+    data = file.stat().st_size - max(each["data_offsets"][1] for each in tensor_header(file).values())
+    raw = np.fromfile(file, NUMBERS[entry["dtype"]], (end - begin) // BYTES[entry["dtype"]], offset=data + begin)
+    return (raw.astype("<u4") << 16).view("<f4").astype("f8") if entry["dtype"] == "BF16" else raw.astype("f8")

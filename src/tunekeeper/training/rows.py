@@ -90,6 +90,30 @@ def last_only(row: Row) -> Row:
     )
 
 
+def of_objective(rows: list[Row], objective: str, *, needed: bool = True) -> list[Row]:
+    """The rows that say something to the objective: all of them, or for preferences one for each rejected answer. Raises
+    DataError when nothing is left and something is `needed`."""
+    if objective != "dpo":
+        return rows
+    found = [each for row in rows for each in row.compared]
+    if not found and needed:
+        raise DataError(
+            f"none of {len(rows)} rows has a rejected answer to learn a preference from",
+            fix="collect preferences with `tunekeeper data review`, or set training.objective to sft",
+        )
+    return found
+
+
+def sides(row: Row, objective: str) -> tuple[Row, ...]:
+    """The conversations that a row is learned as: itself, or for a preference those with the chosen and the rejected answer."""
+    return (last_only(row), last_only(row.other)) if objective == "dpo" else (row,)
+
+
+def nothing_fits(count: int, most: int) -> DataError:
+    """What to say when every row is too long or weighs nothing."""
+    return DataError(f"none of {count} rows has at most {most} tokens and a weight above 0", fix="raise training.max_tokens")
+
+
 def select(rows: Sequence[Row], known: Sequence[Row], replay: float, seed: int) -> tuple[list[Row], int]:
     """What a continued run learns: every row not in `known`, and `replay` times as many of those that are, drawn by `seed`.
 

@@ -1,4 +1,4 @@
-"""Which epoch's adapter becomes the version: the one that does the task best, not the one with the lowest loss.
+"""Which epoch's weights become the version: the one that does the task best, not the one with the lowest loss.
 
 The child answers a sample after each epoch; here its answers are scored by the scorers that exams use. With nothing to tell the
 epochs apart by, the held-out loss decides, and without held-out rows the last epoch is kept.
@@ -16,7 +16,7 @@ from typing import Any
 from tunekeeper import scoring
 from tunekeeper.core.nouns.evaluation import Case, Suite
 from tunekeeper.scoring.formats import parse_object
-from tunekeeper.training.job import ADAPTER, ANSWERS, CURVE, EPOCHS, TRANSCRIPT
+from tunekeeper.training.job import ADAPTER, ANSWERS, CURVE, EPOCHS, MODEL, TRANSCRIPT
 from tunekeeper.training.rows import Row, question
 
 
@@ -89,13 +89,14 @@ def finished(work: Path) -> list[int]:
     return sorted(int(each.name) for each in folder.iterdir() if each.name.isdigit()) if folder.is_dir() else []
 
 
-def adapter_of(work: Path, epoch: int) -> Path:
-    """Folder of the adapter as it was after an epoch."""
-    return work / EPOCHS / str(epoch) / ADAPTER
+def learned_of(work: Path, epoch: int) -> Path:
+    """Folder of the adapter, or of the whole model, as it was after an epoch."""
+    folder = work / EPOCHS / str(epoch)
+    return folder / (MODEL if (folder / MODEL).is_dir() else ADAPTER)
 
 
 def transcript_of(work: Path, epoch: int) -> Path:
-    """Where the reference transcript of that adapter lies, if one was written."""
+    """Where its reference transcript lies, if one was written."""
     return work / EPOCHS / str(epoch) / TRANSCRIPT
 
 

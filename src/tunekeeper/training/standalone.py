@@ -1,4 +1,4 @@
-"""Training without a project: a checkpoint folder, a chat JSONL file and a recipe in, a PEFT folder out."""
+"""Training without a project: a checkpoint folder, a chat JSONL file and a recipe in, a PEFT or checkpoint folder out."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from tunekeeper.core.errors import UserError
 from tunekeeper.core.ids import digest_file
 from tunekeeper.training.base import talking_base
 from tunekeeper.training.config import Config
+from tunekeeper.training.memory import refuse_unknown_targets
 from tunekeeper.training.orders import require_extra
-from tunekeeper.training.recipe import resolve
+from tunekeeper.training.recipe import Recipe, resolve
 from tunekeeper.training.rows import read_rows
 from tunekeeper.workspace import create_workspace
 
@@ -28,9 +29,10 @@ def train_folder(
     recipe: dict[str, Any] | None = None,
     on_progress: Callable[[jobs.Job], None] | None = None,
 ) -> dict[str, Any]:
-    """Train on `data` (OpenAI chat JSONL) and write a PEFT folder to `out`, which appears whole or not at all.
+    """Train on `data` (OpenAI chat JSONL) and write a PEFT folder to `out`, or in full tuning a checkpoint, whole or not at all.
 
-    Returns {run, version, state, seconds, cpu_seconds, tokens_per_second, loss, loss_curve, adapter}; run and version are None.
+    Returns {run, version, state, seconds, cpu_seconds, tokens_per_second, loss, loss_curve, adapter, checkpoint}; run and version
+    are None, and of the last two the one that was not written.
     Raises UserError when `out` exists, and what the run itself raises.
     """
     if out.exists():
@@ -38,6 +40,7 @@ def train_folder(
     require_extra()
     chosen = resolve(Config(), recipe)
     base = talking_base(checkpoint.resolve())
+    refuse_unknown_targets(base.folder, chosen)
     read_rows(data)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.resolve().parent, prefix=f".{out.name}-") as scratch:
@@ -61,10 +64,16 @@ def train_folder(
         if job.state != "done" or job.output is None:
             jobs.reraise(job)
         shutil.move(job.work / job.output["adapter"], out)
-        return summary(job.output, adapter=str(out), cpu_seconds=job.cpu_seconds)
+        return summary(job.output, cpu_seconds=job.cpu_seconds) | written_as(chosen, out)
 
 
-def summary(output: dict[str, Any], *, adapter: str, cpu_seconds: float | None) -> dict[str, Any]:
+def written_as(recipe: Recipe, out: Path) -> dict[str, str | None]:
+    """{adapter, checkpoint}: what `out` is by this recipe, and None for what it is not."""
+    whole = recipe.method == "full"
+    return {"adapter": None if whole else str(out), "checkpoint": str(out) if whole else None}
+
+
+def summary(output: dict[str, Any], *, cpu_seconds: float | None) -> dict[str, Any]:
     """A job's output in the shape of `train run --json`."""
     return {
         "run": None,
@@ -75,5 +84,4 @@ def summary(output: dict[str, Any], *, adapter: str, cpu_seconds: float | None) 
         "tokens_per_second": output["tokens_per_second"],
         "loss": output["final_loss"],
         "loss_curve": output["loss"],
-        "adapter": adapter,
     }

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 
 from tunekeeper.training.encode import Codec
+from tunekeeper.training.exact import in_float32
+from tunekeeper.training.loading import pad_of
 from tunekeeper.training.rows import Row, question
 
 GROUP = 20
@@ -21,12 +23,14 @@ GROUP = 20
 def write(path: Path, model: Any, tokenizer: Any, codec: Codec, rows: Sequence[Row], answer_tokens: int) -> int:
     """Write a line a prompt to `path`, replaced as a whole; returns how many.
 
+    Every sum is worked out in float32, whatever the model's format: that is what servers are compared with.
+
     A line: `{id, messages, tools, rendered, prompt_ids, answer, answer_ids, logprobs, finish_reason}`. `answer` is greedy,
     without its end token; `answer_ids` end with it when it came; `logprobs` (natural) has one number for each of them.
     """
     part = path.with_suffix(".part")
     count = 0
-    with part.open("w", encoding="utf-8") as file:
+    with part.open("w", encoding="utf-8") as file, in_float32(model):
         for line in lines(model, tokenizer, codec, rows, answer_tokens):
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
             count += 1
@@ -75,12 +79,12 @@ def answers(model: Any, tokenizer: Any, codec: Codec, rows: Sequence[Row], answe
 def greedy(model: Any, tokenizer: Any, prompts: Sequence[list[int]], limit: int) -> list[list[int]]:
     """Greedy answers of at most `limit` tokens, with the end token where it came."""
     width = max(map(len, prompts))
-    pad, device = _pad(tokenizer), next(model.parameters()).device
+    pad, device = pad_of(tokenizer), next(model.parameters()).device
     ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
     ends = sorted(_ends(model, tokenizer))
     found = model.generate(
-        input_ids=ids, attention_mask=mask, max_new_tokens=limit, do_sample=False, pad_token_id=pad, eos_token_id=ends
+        input_ids=ids, attention_mask=mask, max_new_tokens=limit, do_sample=False, pad_token_id=pad, eos_token_id=ends or None
     )
     return [_cut(answer, set(ends)) for answer in found[:, width:].tolist()]
 
@@ -114,7 +118,3 @@ def _ends(model: Any, tokenizer: Any) -> set[int]:
     configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     several = configured if isinstance(configured, list) else [configured]
     return {token for token in (*several, tokenizer.eos_token_id) if token is not None}
-
-
-def _pad(tokenizer: Any) -> int:
-    return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)

@@ -20,9 +20,9 @@ from tunekeeper.training.backends import HERE, HOSTED, Ask, trainer_of
 from tunekeeper.training.base import read_base
 from tunekeeper.training.config import Config
 from tunekeeper.training.hosted import job as hosted_job
-from tunekeeper.training.orders import base_folder
+from tunekeeper.training.orders import base_folder, learned_by
 from tunekeeper.training.pace import outlier
-from tunekeeper.training.recipe import resolve
+from tunekeeper.training.recipe import Recipe, resolve
 from tunekeeper.training.versions import champion, find_version, name_of, next_number
 from tunekeeper.workspace import Workspace
 
@@ -38,7 +38,7 @@ def train(
 ) -> TrainingRun:
     """Begin to train `dataset`, or find the run that already does or did; returns at once, `collect` brings it home.
 
-    `parent`: version whose adapter is continued. `recipe`: values that differ from the section's. The same dataset, recipe,
+    `parent`: version that is continued. `recipe`: values that differ from the section's. The same dataset, recipe,
     base and parent are the same run, unless that one failed. Raises ConfigError, ArtifactError (a parent of another base),
     MissingExtra.
     """
@@ -71,7 +71,7 @@ def train(
 
 
 def collect(ws: Workspace, run: TrainingRun, *, rate_usd_per_hour: float | None = None) -> TrainingRun:
-    """The run as its jobs stand now. The adapter of a finished job's best epoch and its transcript go into blobs and become a
+    """The run as its jobs stand now. What a finished job's best epoch learned, and its transcript, go into blobs and become a
     version, once; of a cancelled job the best epoch it had finished, where there is one.
 
     `rate_usd_per_hour`: for the run's cost. A run that has ended is returned as it is.
@@ -84,13 +84,13 @@ def collect(ws: Workspace, run: TrainingRun, *, rate_usd_per_hour: float | None 
     outcome = harvest.of(job)
     if outcome is None:
         return _close_failed(ws, run, job)
-    adapter = ws.blobs.put_folder(outcome.adapter) if outcome.adapter else None
+    learned = ws.blobs.put_folder(outcome.learned) if outcome.learned else None
     transcript = ws.blobs.put_file(outcome.transcript) if outcome.transcript else None
     with ws.state.write(by="training") as tx:
         fresh = load_run(tx, run.id)
         if fresh.state != "running":
             return fresh
-        version = save_version(tx, _version(ws, tx, fresh, adapter, transcript, outcome.whereabouts))
+        version = save_version(tx, _version(ws, tx, fresh, learned, transcript, outcome.whereabouts))
         ended = _finished(fresh, job, outcome, version, rate_usd_per_hour)
         odd = outlier(ended, find_runs(tx, model=run.model, state="done", newest_first=True))
         ended = save_run(tx, dataclasses.replace(ended, warnings=(*ended.warnings, odd)) if odd else ended)
@@ -196,21 +196,23 @@ def _run_of_cycle(ws: Workspace, task: Model, section: Config, cycle: Cycle) -> 
             if begun and run.dataset == dataset.id and run.recipe_digest in asked:
                 return run
     # An adapter is continued here; whoever trains elsewhere begins with the base.
-    parent = _parent(ws, task, cycle.options.get("from") or (section.start if section.backend in HERE else "base"))
+    wanted = cycle.options.get("from") or (section.start if section.backend in HERE else "base")
+    parent = _parent(ws, task, wanted, resolve(section, changes, continued=True))
     if parent is None and task.base:
         declare_base(ws, task, section)  # the baseline to beat, exported and examined beside the first version
     return train(ws, task, section, dataset, parent=parent, recipe=changes)
 
 
-def _parent(ws: Workspace, task: Model, wanted: str) -> Version | None:
-    """The version to continue. `champion` without an adapter, or of another base, means the bare base."""
+def _parent(ws: Workspace, task: Model, wanted: str, recipe: Recipe) -> Version | None:
+    """The version to continue. A `champion` that holds nothing of the recipe's method, or is of another base, means the bare
+    base."""
     if wanted == "base":
         return None
     if wanted != "champion":
         with ws.state.read() as tx:
             return find_version(tx, task.name, wanted)
     live = champion(ws, task.name)
-    if live is None or live.adapter is None or live.base_digest != read_base(base_folder(ws, task)).digest:
+    if live is None or learned_by(live, recipe) is None or live.base_digest != read_base(base_folder(ws, task)).digest:
         return None
     return live
 
@@ -244,10 +246,10 @@ def _close_failed(ws: Workspace, run: TrainingRun, job: jobs.Job) -> TrainingRun
 
 
 def _version(
-    ws: Workspace, tx: Any, run: TrainingRun, adapter: str | None, transcript: str | None, whereabouts: dict[str, Any]
+    ws: Workspace, tx: Any, run: TrainingRun, learned: str | None, transcript: str | None, whereabouts: dict[str, Any]
 ) -> Version:
-    dataset = load_dataset(tx, run.dataset)
-    base = read_base((ws.project or ws.root) / run.base) if adapter else None
+    dataset, whole = load_dataset(tx, run.dataset), run.recipe.get("method") == "full"
+    base = read_base((ws.project or ws.root) / run.base) if learned else None
     number = next_number(find_versions(tx, model=run.model), run.base_digest)
     name = name_of(number, ws.clock.utc().date(), dataset.train)
     return Version(
@@ -260,7 +262,8 @@ def _version(
         base_digest=run.base_digest,
         tokenizer_digest=base.tokenizer_digest if base else None,
         template_digest=base.template_digest if base else None,
-        adapter=adapter,
+        adapter=None if whole else learned,
+        checkpoint=learned if whole else None,
         dataset=run.dataset,
         run=run.id,
         transcript=transcript,

@@ -89,8 +89,10 @@ class ReviewItem:
     """The model."""
     request_id: str
     """The inference to judge; empty where it is none of the log."""
+    unit: str | None = None
+    """The assignment unit of that inference, by which an erasure knows whose it was when the log has forgotten it."""
     why: str
-    """Why it was chosen: sample, low_confidence, novel, disagreement, pair, edit, thumb, incident, exam."""
+    """Why it was chosen: sample, low_confidence, novel, disagreement, pair, edit, thumb, incident, exam, update."""
     state: Literal["open", "done", "skipped", "gold"] = "open"
     """Where it stands; `gold` has a known answer, is mixed in to measure reviewers, and never becomes an example."""
     verdict: Literal["good", "bad", "edited", "excluded"] | None = None
@@ -124,7 +126,8 @@ class ReviewItem:
     remarks: tuple[dict[str, str], ...] = ()
     """Notes, labels and flags: `kind`, `text`, `by`, `at`."""
     shown: dict[str, Any] = field(default_factory=dict)
-    """What the log does not have: `messages`, `answer`; of a pair `other` and where each is `from`; the `exam` and its `case`."""
+    """What the log does not have: `messages`, `answer`; of a pair `other` and where each is `from`; the `exam` and its `case`; of
+    the first answers of a new version its `version` and `rollout`."""
     known: str | None = None
     """The right answer of a gold item."""
     better: Literal["first", "second", "tie"] | None = None

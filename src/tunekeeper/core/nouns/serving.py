@@ -169,8 +169,7 @@ class Slot:
     digest: str | None = None
     """Digest of the file that is loaded, checked before it is."""
     files: dict[str, str] = field(default_factory=dict)
-    """What a supervised engine loads: `model` → path of the GGUF and, where adapters are apart, `lora` → path,
-    relative to the workspace."""
+    """What a supervised engine loads, by paths in the workspace: `model` (GGUF) and, where adapters are apart, `lora`."""
     adapter: int | None = None
     """Index of the adapter to choose per request (llama.cpp), None for a merged file."""
     system: str | None = None
@@ -183,6 +182,8 @@ class Slot:
     """USD per million prompt tokens."""
     price_out: float | None = None
     """USD per million completion tokens."""
+    price_hour: float | None = None
+    """USD an hour of the server, shared among the `parallel` answers that it gives at once."""
     options: dict[str, Any] = field(default_factory=dict)
     """Engine options: `parallel` slots, `context` tokens, `threads`."""
     wanted: Literal["loaded", "unloaded"] = "loaded"

@@ -52,7 +52,7 @@ class TrainingRun:
     rows: int | None = None
     """Rows it learned from: fewer than the dataset's when it replays only a part."""
     adapter: str | None = None
-    """Digest of the adapter folder's manifest in blobs."""
+    """Digest of the adapter folder's manifest in blobs; None where every number was tuned (`checkpoint` of the version)."""
     transcript: str | None = None
     """Digest of the reference transcript."""
     seconds: float | None = None
@@ -98,7 +98,9 @@ class Version:
     template_digest: str | None = None
     """Digest of the chat template's text."""
     adapter: str | None = None
-    """Digest of the adapter folder's manifest; None for a prompted base or a hosted model."""
+    """Digest of the adapter folder's manifest; None for a prompted base, a hosted model or a tuned checkpoint."""
+    checkpoint: str | None = None
+    """Digest of the manifest of a checkpoint folder whose every number was tuned; None otherwise."""
     system: str | None = None
     """System prompt of a prompted base."""
     messages: tuple[dict[str, Any], ...] = ()

@@ -1,0 +1,72 @@
+"""How a plan knows the time: from earlier runs of the base, of the same method where there are any."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from tunekeeper.core.errors import DataError
+from tunekeeper.core.nouns.data import DatasetVersion
+from tunekeeper.core.nouns.retraining import Model
+from tunekeeper.core.nouns.training import TrainingRun
+from tunekeeper.training.planning import as_lora, measured_speed, plan
+from tunekeeper.workspace import Workspace
+
+from .conftest import SMALL, chat_lines, freeze
+
+LORA = TrainingRun(
+    id="lora",
+    model="desk",
+    dataset="desk/d1",
+    dataset_digest="",
+    recipe={},
+    recipe_digest="",
+    base="b",
+    base_digest="sha256:b",
+    tokens_per_second=300.0,
+)
+FULL = replace(LORA, id="full", recipe={"method": "full"})
+
+
+def test_the_speed_is_that_of_the_same_method_or_scaled_from_the_other() -> None:
+    assert measured_speed([LORA, FULL], "sha256:b", "full") == FULL
+    assert measured_speed([LORA, FULL], "sha256:b", "lora") == LORA, "what was trained before there was a choice is a LoRA"
+    assert measured_speed([LORA], "sha256:b", "full") == LORA
+    assert measured_speed([LORA], "sha256:other", "lora") is None
+    assert (as_lora(LORA), as_lora(FULL)) == (1.0, 1 / 1.5)
+
+
+def test_a_plan_of_full_tuning_tells_its_memory_disk_and_cost(ws: Workspace, task: Model, dataset: DatasetVersion) -> None:
+    small = plan(ws, task, SMALL, dataset)
+    whole = plan(ws, task, SMALL, dataset, recipe={"method": "full"})
+    assert whole.adapter_parameters == whole.base_parameters == small.base_parameters
+    assert (
+        whole.memory_bytes - small.memory_bytes
+        == 16 * small.base_parameters - 4 * small.base_parameters - 16 * small.adapter_parameters
+    )
+    assert whole.disk_bytes == 4 * whole.base_parameters
+    assert small.disk_bytes == 4 * small.adapter_parameters
+    assert whole.run_disk_bytes > whole.disk_bytes * 3
+    assert whole.free_disk_bytes > 0
+    assert whole.method.startswith("full tuning learns every number")
+    assert sum("learns every number" in line for line in whole.warnings) == 1
+
+
+def test_what_the_run_would_refuse_of_its_rows_is_refused_when_it_is_planned(
+    ws: Workspace, task: Model, dataset: DatasetVersion
+) -> None:
+    with pytest.raises(DataError, match="none of 48 rows has a rejected answer"):
+        plan(ws, task, SMALL, dataset, recipe={"objective": "dpo"})
+    with pytest.raises(DataError, match="none of 48 rows has at most 8 tokens"):
+        plan(ws, task, SMALL, dataset, recipe={"max_tokens": 8})
+
+
+def test_preferences_are_counted_on_both_sides(ws: Workspace, task: Model) -> None:
+    rows = [json.loads(line) for line in chat_lines(4)]
+    lines = [json.dumps(row | {"metadata": row["metadata"] | {"rejected": "no"}}) + "\n" for row in rows]
+    found = plan(ws, task, SMALL, freeze(ws, lines, []), recipe={"objective": "dpo"})
+    one = plan(ws, task, SMALL, freeze(ws, lines, [], number=2))
+    assert found.rows == one.rows == 4
+    assert one.tokens < found.tokens < 2 * one.tokens
