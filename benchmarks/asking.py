@@ -295,8 +295,8 @@ def figures(ask: Rounds, rows: int) -> list[Figure]:
 def main() -> int:
     """Run it; returns the exit code."""
     parser = bench.parser(__doc__, rounds=3)
-    parser.add_argument("--rows", type=int, default=PROMISED_ROWS, help="compacted records; default 10,000,000")
-    parser.add_argument("--folder", type=Path, help="where the files are made; default the system's temporary folder")
+    parser.add_argument("--rows", type=bench.positive, default=PROMISED_ROWS, help="compacted records; default 10,000,000")
+    parser.add_argument("--folder", type=bench.folder, help="where the files are made; default the system's temporary folder")
     given = parser.parse_args()
     rows, repeats = (given.rows, 20) if not given.quick else (min(given.rows, 100_000), 5)
     with tempfile.TemporaryDirectory(prefix="tunekeeper-bench-", dir=given.folder) as name:
@@ -307,4 +307,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(bench.run(main))

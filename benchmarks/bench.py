@@ -7,10 +7,14 @@ ratio is taken inside the round, and the median of those ratios is the figure.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import json
 import os
 import platform
+import signal
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +25,9 @@ import psutil
 
 RESULTS = Path(__file__).parent / "results"
 NOT_MEASURED = "not measured"
+INTERRUPTED = 130
+_SUBREAPER = 36
+"""PR_SET_CHILD_SUBREAPER of Linux."""
 
 Sample = Mapping[str, float]
 """What one contender showed in one round: name of a quantity → value."""
@@ -140,17 +147,77 @@ def interleave(contenders: Mapping[str, Contender], rounds: int) -> Rounds:
 def parser(doc: str | None, *, rounds: int) -> argparse.ArgumentParser:
     """The arguments that every benchmark takes; a benchmark adds its own."""
     made = argparse.ArgumentParser(description=(doc or "").splitlines()[0] if doc else None)
-    made.add_argument("--rounds", type=_positive, default=rounds, help=f"interleaved rounds; default {rounds}")
+    made.add_argument("--rounds", type=positive, default=rounds, help=f"interleaved rounds; default {rounds}")
     made.add_argument("--quick", action="store_true", help="a small run that shows that it works; its figures are rough")
-    made.add_argument("--results", type=Path, default=RESULTS, help="folder of the result file")
+    made.add_argument("--results", type=_writable, default=RESULTS, help="folder of the result file")
     return made
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return number
+def positive(text: str) -> int:
+    """A count that an argument gives."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A time that an argument gives."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return found
+
+
+def folder(text: str) -> Path:
+    """A folder that is there and may be written to."""
+    path = Path(text)
+    if "\0" in text or not path.is_dir() or not os.access(path, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a folder that can be written to")
+    return path
+
+
+def _writable(text: str) -> Path:
+    """A folder, or where one can be made."""
+    folder(str(next(each for each in (Path(text).absolute(), *Path(text).absolute().parents) if each.exists())))
+    return Path(text)
+
+
+def run(main: Callable[[], int]) -> int:
+    """A benchmark's `main` as a command; its exit code, 130 when Ctrl-C or SIGTERM ended it.
+
+    Whatever it began ends first, also what has left its own parent behind, so that its folders can be removed.
+    """
+    ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)  # orphans below us become our children
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupted)
+    try:
+        return main()
+    except KeyboardInterrupt:
+        print("interrupted: nothing was written", file=sys.stderr)
+        return INTERRUPTED
+    finally:
+        _end_children()
+
+
+def _interrupted(number: int, frame: object) -> None:
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    _end_children()
+    raise KeyboardInterrupt
+
+
+def _end_children() -> None:
+    """SIGTERM to all below us, and SIGKILL to those who do not listen."""
+    below = psutil.Process().children(recursive=True)
+    for one in below:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.terminate()
+    for one in psutil.wait_procs(below, timeout=5)[1]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
 
 
 def machine() -> dict[str, Any]:

@@ -251,8 +251,10 @@ def _of(contender: str, quantity: str, one: Mapping[str, bench.Sample]) -> float
 def main() -> int:
     """Run it; returns the exit code."""
     parser = bench.parser(__doc__, rounds=3)
-    parser.add_argument("--rows", type=int, default=PROMISED_ROWS, help="rows of the dataset; default 1,000,000 (minutes, 6 GB)")
-    parser.add_argument("--folder", type=Path, help="where the files are made; default: the system's temporary folder")
+    parser.add_argument(
+        "--rows", type=bench.positive, default=PROMISED_ROWS, help="rows of the dataset; default 1,000,000 (minutes, 6 GB)"
+    )
+    parser.add_argument("--folder", type=bench.folder, help="where the files are made; default: the system's temporary folder")
     given = parser.parse_args()
     rows = min(given.rows, 5_000) if given.quick else given.rows
     with tempfile.TemporaryDirectory(prefix="tunekeeper-bench-", dir=given.folder) as name:
@@ -267,4 +269,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(bench.run(main))

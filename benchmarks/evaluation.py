@@ -154,7 +154,7 @@ def figures(exams: Rounds, compared: Rounds, *, promised: bool) -> Iterator[Figu
 def main() -> int:
     """Run it; returns the exit code."""
     parser = bench.parser(__doc__, rounds=3)
-    parser.add_argument("--cases", type=int, default=2_000, help="cases of an exam; default 2,000")
+    parser.add_argument("--cases", type=bench.positive, default=2_000, help="cases of an exam; default 2,000")
     given = parser.parse_args()
     cases, pairs, rounds = (100, 1_000, 1) if given.quick else (given.cases, 10_000, given.rounds)
     with tempfile.TemporaryDirectory(prefix="tunekeeper-bench-") as name:
@@ -166,4 +166,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(bench.run(main))

@@ -278,9 +278,14 @@ def _held(quantity: str, size: Size, one: Mapping[str, bench.Sample]) -> float:
 def main() -> int:
     """Run it; returns the exit code."""
     parser = bench.parser(__doc__, rounds=3)
-    parser.add_argument("--folder", type=Path, help="where the files are made (16 GB); default: the system's temporary folder")
     parser.add_argument(
-        "--layers", type=int, default=WHOLE.layers, help=f"blocks of the checkpoint; default {WHOLE.layers}, all of them"
+        "--folder", type=bench.folder, help="where the files are made (16 GB); default: the system's temporary folder"
+    )
+    parser.add_argument(
+        "--layers",
+        type=bench.positive,
+        default=WHOLE.layers,
+        help=f"blocks of the checkpoint; default {WHOLE.layers}, all of them",
     )
     given = parser.parse_args()
     size, rounds = (SMALL, 1) if given.quick else (replace(WHOLE, layers=given.layers), given.rounds)
@@ -291,4 +296,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(bench.run(main))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import subprocess
 import sys
 import tempfile
@@ -334,7 +333,9 @@ def _said(name: str, turn: Turn) -> dict[str, float]:
 def _parser() -> argparse.ArgumentParser:
     parser = bench.parser(__doc__, rounds=5)
     parser.add_argument("--peers", default=",".join(starters.ALL), help="which of them, with commas; default all")
-    parser.add_argument("--seconds", type=float, default=FULL.many, help=f"at 32 connections, a round; default {FULL.many:g}")
+    parser.add_argument(
+        "--seconds", type=bench.seconds, default=FULL.many, help=f"at 32 connections, a round; default {FULL.many:g}"
+    )
     return parser
 
 
@@ -348,7 +349,6 @@ def main() -> int:
         parser.error(f"no peer is called {unknown[0]!r}; known: {', '.join(starters.ALL)}")
     amount = QUICK if given.quick else replace(FULL, many=given.seconds)
     count = min(given.rounds, QUICK_ROUNDS) if given.quick else given.rounds
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # so that the children end with us
     try:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tunekeeper-bench-")))
@@ -363,4 +363,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(bench.run(main))

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks import bench
 from benchmarks.bench import Figure
 from benchmarks.data import SYSTEM, row, sentences
 from tunekeeper.data.examples import encode
@@ -60,6 +61,12 @@ def _import(folder: Path, rows: int) -> dict[str, float]:
     return measured
 
 
+def main() -> int:
+    """Run it; returns the exit code."""
+    given = bench.parser(__doc__, rounds=1).parse_args()
+    bench.report("importing", 1, figures(given.quick), given.results)
+    return 0
+
+
 if __name__ == "__main__":
-    for figure in figures("--quick" in sys.argv):
-        print(figure.as_json())
+    sys.exit(bench.run(main))

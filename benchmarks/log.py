@@ -347,7 +347,7 @@ def figures(append: Rounds, ask: Rounds, ingest: float, rows: int) -> list[Figur
 def main() -> int:
     """Run it; returns the exit code."""
     parser = bench.parser(__doc__, rounds=3)
-    parser.add_argument("--rows", type=int, default=100_000, help="rows of the log that is asked; default 100,000")
+    parser.add_argument("--rows", type=bench.positive, default=100_000, help="rows of the log that is asked; default 100,000")
     given = parser.parse_args()
     rows, appended, repeats = (given.rows, 20_000, 10) if not given.quick else (min(given.rows, 20_000), 4_000, 5)
     with tempfile.TemporaryDirectory(prefix="tunekeeper-bench-") as name:
@@ -362,4 +362,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(bench.run(main))

@@ -224,8 +224,10 @@ def figures(rounds: Rounds, *, promised: bool) -> Iterator[Figure]:
 def main() -> int:
     """Run it; returns the exit code."""
     parser = bench.parser(__doc__, rounds=3)
-    parser.add_argument("--rows", type=int, default=ROWS, help="requests of the day; default 1,000,000 (minutes, 2 GB)")
-    parser.add_argument("--folder", type=Path, help="where the log is made; default: the system's temporary folder")
+    parser.add_argument(
+        "--rows", type=bench.positive, default=ROWS, help="requests of the day; default 1,000,000 (minutes, 2 GB)"
+    )
+    parser.add_argument("--folder", type=bench.folder, help="where the log is made; default: the system's temporary folder")
     given = parser.parse_args()
     count, rounds = (5_000, 1) if given.quick else (given.rows, given.rounds)
     with tempfile.TemporaryDirectory(prefix="tunekeeper-bench-", dir=given.folder) as name:
@@ -235,4 +237,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(bench.run(main))

@@ -343,7 +343,7 @@ def figures(moved: Rounds, looked: Rounds, decided: Rounds) -> Iterator[Figure]:
 def main() -> int:
     """Run it; returns the exit code."""
     parser = bench.parser(__doc__, rounds=3)
-    parser.add_argument("--moves", type=int, default=40, help="moves of each contender in a round; default 40")
+    parser.add_argument("--moves", type=bench.positive, default=40, help="moves of each contender in a round; default 40")
     given = parser.parse_args()
     moves, requests, repeats, rounds = (2, 500, 20, 1) if given.quick else (given.moves, 10_000, 200, given.rounds)
     with tempfile.TemporaryDirectory(prefix="tunekeeper-bench-") as name:
@@ -356,4 +356,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(bench.run(main))

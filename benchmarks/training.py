@@ -73,7 +73,7 @@ def figures(demo: Rounds, wide: Rounds, *, promised: bool) -> list[Figure]:
 def main() -> int:
     """Run it; returns the exit code."""
     asked = bench.parser(__doc__, rounds=3)
-    asked.add_argument("--rows", type=int, default=ROWS, help=f"conversations that are learned; default {ROWS}")
+    asked.add_argument("--rows", type=bench.positive, default=ROWS, help=f"conversations that are learned; default {ROWS}")
     given = asked.parse_args()
     sides = ("ours",) if missing() else SIDES
     rows, epochs = (32, 2) if given.quick else (given.rows, RECIPE["epochs"])
@@ -91,4 +91,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(bench.run(main))

@@ -11,6 +11,7 @@ import os
 import random
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,6 +155,7 @@ def judge(work: Work, sides: Sequence[str], rows: Sequence[Encoded]) -> dict[str
 
     spec = json.loads(work.spec("judge").read_text())
     found = {}
+    warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers under a name that is about to go
     for side in sides:
         model = PeftModel.from_pretrained(model_of(spec), str(work.adapter(side))).eval()
         total, count = 0.0, 0
@@ -186,7 +188,7 @@ def train(spec: dict[str, Any]) -> dict[str, float]:
     setup = loop.Setup(
         model=model, rows=rows, weights=[1.0] * len(rows), held=[], pad=0, recipe=recipe, checkpoint=work / job.CHECKPOINT
     )
-    curve = loop.fit(setup, lambda fraction, **fields: None)
+    curve = loop.fit(setup, lambda fraction, **fields: None)  # its seconds end where the losses of an epoch were waited for
     if spec["adapter"] is not None:
         model.save_pretrained(spec["adapter"])
     took = {"tokens": float(curve.tokens), "seconds": curve.seconds, "cpu": curve.cpu_seconds}
@@ -196,7 +198,10 @@ def train(spec: dict[str, Any]) -> dict[str, float]:
 def _child(command: list[str]) -> dict[str, float]:
     """What a training says at its end, with CPU seconds and peak MB of its whole process. Raises SystemExit when it fails."""
     threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "HF_HUB_OFFLINE": "1"}
-    there = {**os.environ, **threads, "PYTHONPATH": f"{REPOSITORY / 'src'}:{REPOSITORY}", "PYTHONWARNINGS": "ignore"}
+    # One GPU, the first that is visible: transformers' Trainer spreads over all it sees, and ours takes one.
+    gpu = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
+    paths = {"PYTHONPATH": f"{REPOSITORY / 'src'}:{REPOSITORY}", "PYTHONWARNINGS": "ignore"}
+    there = {**os.environ, **threads, **gpu, **paths}
     done = subprocess.run(
         [sys.executable, "-c", LAUNCH, *command], env=there, cwd=REPOSITORY, capture_output=True, text=True, check=True
     )

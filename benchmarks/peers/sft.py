@@ -94,6 +94,8 @@ def main(spec: dict[str, Any]) -> dict[str, float]:
     )
     began, used = time.monotonic(), time.process_time()
     trainer.train()
+    if spec["device"] != "cpu":
+        torch.cuda.synchronize()
     took = {"seconds": time.monotonic() - began, "cpu": time.process_time() - used}
     if spec["adapter"] is not None:
         trainer.model.save_pretrained(spec["adapter"])

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
+import psutil
 import pytest
 
 from benchmarks import bench
@@ -54,7 +59,7 @@ def test_a_benchmark_without_rounds_is_refused(capsys):
         interleave({"a": dict}, 0)
     with pytest.raises(SystemExit):
         bench.parser("A benchmark.", rounds=3).parse_args(["--rounds", "0"])
-    assert "0 is not a positive number" in capsys.readouterr().err
+    assert "'0' is not a positive number" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -90,3 +95,65 @@ def test_the_result_names_the_machine_the_rounds_and_every_figure_also_those_not
     assert printed[1].split() == ["rate", "12,346", "9,000", "to", "23,456", "requests/s", "≥", "5000", "yes"]
     assert printed[3] == "nginx: not measured: install it"
     assert printed[2].split() == ["cpu_to_nginx", "not", "measured", "x", "≤", "3", "nginx"]
+
+
+ENDLESS = """
+import subprocess, sys, tempfile, time
+from benchmarks import bench
+
+SLEEP = "import time; time.sleep(600)"
+LAUNCH = "import subprocess, sys; print(subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL).pid)"
+
+def main():
+    with tempfile.TemporaryDirectory(prefix="tunekeeper-bench-") as folder:
+        command = [sys.executable, "-c", LAUNCH, sys.executable, "-c", SLEEP]
+        orphan = subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout.strip()
+        print(folder, orphan, flush=True)
+        time.sleep(600)
+
+sys.exit(bench.run(main))
+"""
+"""A benchmark whose child went and left one of its own behind, as a launcher does that is killed."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_says_so_in_one_line_and_leaves_no_process_and_no_folder(repository: Path, number: signal.Signals):
+    command = [sys.executable, "-c", ENDLESS]
+    with subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        folder, below = child.stdout.readline().split()
+        assert psutil.pid_exists(int(below))
+        child.send_signal(number)
+        _, said = child.communicate()
+    assert (child.returncode, said) == (130, "interrupted: nothing was written\n")
+    assert not Path(folder).exists()
+    assert not psutil.pid_exists(int(below))
+
+
+NO_COUNTS, NO_TIMES, NO_FOLDERS = ("0", "-1", "x", "²"), ("nan", "0", "inf", "s"), ("/no/such/folder", "\0")
+
+
+@pytest.mark.parametrize(
+    ("of", "text"),
+    [
+        *((bench.positive, text) for text in NO_COUNTS),
+        *((bench.seconds, text) for text in NO_TIMES),
+        *((bench.folder, text) for text in NO_FOLDERS),
+    ],
+)
+def test_an_argument_that_makes_no_sense_is_refused_in_one_line(
+    of: object, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    asked = bench.parser("A benchmark.", rounds=3)
+    asked.add_argument("--what", type=of)  # type: ignore[arg-type]
+    monkeypatch.setattr(sys, "argv", ["bench", f"--what={text}"])
+    with pytest.raises(SystemExit, match="2"):
+        asked.parse_args()
+    assert "error: argument --what: " in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_arguments_that_make_sense_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "argv", ["bench", "--rounds", "2", "--results", str(tmp_path / "a" / "b")])
+    given = bench.parser("A benchmark.", rounds=3).parse_args()
+    assert (given.rounds, given.results) == (2, tmp_path / "a" / "b")
+    assert (bench.positive("12"), bench.seconds("0.5"), bench.folder(str(tmp_path))) == (12, 0.5, tmp_path)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from benchmarks import training_gpu
 from benchmarks.bench import Rounds
+from benchmarks.tuning import Work
 
 
 def test_without_a_gpu_it_says_so_in_one_line_and_ends_well(
@@ -59,3 +62,25 @@ def test_our_better_way_stands_beside_trls_better_way() -> None:
     without = {each.id: each for each in training_gpu.figures("1_5b", Rounds([]), promised=True)}
     assert {each.value for each in without.values()} == {None}
     assert "7b_500_examples" not in without
+
+
+def test_a_shape_that_the_gpu_does_not_hold_is_not_measured_and_the_other_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    def measured(work: Work, sides: Sequence[str], rounds: int) -> Rounds:
+        if work.name == "7b":
+            raise SystemExit("tuning ended with 1: OutOfMemoryError")
+        return Rounds([{side: {"per_second": 100.0, "gpu_mb": 1.0, "seconds": 1.0} for side in sides}])
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: "a small one")
+    monkeypatch.setattr(training_gpu, "beside", measured)
+    monkeypatch.setattr(sys, "argv", ["training_gpu", "--quick", "--results", str(tmp_path)])
+    assert training_gpu.main() == 0
+    assert "7b: not measured: tuning ended with 1: OutOfMemoryError" in capsys.readouterr().out
+    told = json.loads((tmp_path / "training_gpu.json").read_text())
+    values = {each["id"]: each["value"] for each in told["figures"]}
+    assert (values["1_5b_tokens_per_s"], values["7b_tokens_per_s"]) == (100.0, "not measured")
+    assert told["missing"]["7b"].endswith("OutOfMemoryError")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tunekeeper.cli import frame
+
+if TYPE_CHECKING:
+    from tunekeeper.core.nouns.retraining import Model
+    from tunekeeper.workspace import Workspace
 
 app = frame.group("Versions: list, show, import.")
 OptionalModel = Annotated[str | None, typer.Option("--model", help="Only this model.")]
@@ -69,7 +73,13 @@ def show(
 @app.command("import")
 def import_(
     model: frame.Model,
-    adapter: Annotated[Path, typer.Option("--adapter", help="PEFT folder: adapter_config.json and adapter_model.safetensors.")],
+    adapter: Annotated[
+        Path,
+        typer.Option(
+            "--adapter",
+            help="PEFT folder with adapter_model.safetensors, or models:/NAME/3, models:/NAME@ALIAS of an MLflow registry.",
+        ),
+    ],
     base: Annotated[Path, typer.Option("--base", help="Checkpoint folder that it was trained on.")],
     dry_run: frame.DryRun = False,
     dir: frame.Dir = None,
@@ -79,15 +89,26 @@ def import_(
 
     Example: tunekeeper model import --model support-desk --adapter lora/ --base qwen/
     """
-    from tunekeeper.deployment.inspect import inspect
-    from tunekeeper.training.importing import import_adapter
+    from tunekeeper.cli.exportmlflow import adapter_of
+    from tunekeeper.deployment.mlflowfetch import is_reference
 
     ws, config = frame.project(dir)
     task = config.model(model).task
-    fits = inspect(adapter, base)
+    if not is_reference(str(adapter)):
+        return _import(ws, task, adapter, base, str(adapter), dry_run=dry_run, json=json)
+    with adapter_of(dir, str(adapter), ws.path("work")) as found:
+        return _import(ws, task, found.folder, base, found.uri, dry_run=dry_run, json=json)
+
+
+def _import(ws: Workspace, task: Model, adapter: Path, base: Path, source: str, *, dry_run: bool, json: bool) -> int:
+    """`source`: what the adapter is called where it came from."""
+    from tunekeeper.deployment.inspect import inspect
+    from tunekeeper.training.importing import import_adapter
+
+    fits = inspect(adapter, base) | {"path": source}
     if dry_run:
-        return frame.emit({"version": None, "inspected": fits}, json, [f"{adapter} fits {base}; nothing was changed"])
-    made = import_adapter(ws, task, adapter, base)
+        return frame.emit({"version": None, "inspected": fits}, json, [f"{source} fits {base}; nothing was changed"])
+    made = import_adapter(ws, task, adapter, base, source=source)
     lines = [
         f"{made.name}: adapter {made.adapter} on {base}",
         f"next: tunekeeper export gguf {made.name} --quant Q4_K_M --out FILE",
