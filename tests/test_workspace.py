@@ -10,7 +10,7 @@ import pytest
 
 import tunekeeper
 from tunekeeper.core.clock import ManualClock, SystemClock
-from tunekeeper.core.errors import NotFound
+from tunekeeper.core.errors import NotFound, UserError
 from tunekeeper.workspace import Workspace, create_workspace, open_workspace
 
 
@@ -48,6 +48,13 @@ def test_a_missing_workspace_names_the_way_out(tmp_path: Path) -> None:
     assert not (tmp_path / "nowhere").exists()
     with pytest.raises(NotFound):
         open_workspace(tmp_path)
+
+
+def test_a_file_in_the_way_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UserError, match="cannot become a data directory"):
+            create_workspace(place)
 
 
 def test_secrets_are_made_once_and_kept_from_others(tmp_path: Path) -> None:

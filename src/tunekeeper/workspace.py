@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunekeeper.core.clock import Clock, SystemClock
-from tunekeeper.core.errors import NotFound
+from tunekeeper.core.errors import NotFound, UserError
 from tunekeeper.core.ids import Entropy, new_id
 
 if TYPE_CHECKING:
@@ -186,8 +186,11 @@ def _upgrade(workspace: Workspace, root: Path | None) -> None:
 
 
 def _make(root: Path) -> None:
-    for name in _FOLDERS:
-        (root / name).mkdir(mode=0o700 if name == "secrets" else 0o755, parents=True, exist_ok=True)
+    try:
+        for name in _FOLDERS:
+            (root / name).mkdir(mode=0o700 if name == "secrets" else 0o755, parents=True, exist_ok=True)
+    except (NotADirectoryError, FileExistsError, PermissionError) as error:
+        raise UserError(f"{root} cannot become a data directory: {error.strerror}", fix="name a folder, or a new one") from error
 
 
 def _clock(root: Path) -> Clock:

@@ -150,6 +150,9 @@ def test_the_log_is_kept_thirteen_months_and_its_texts_thirty_days_unless_told_o
     assert {each.key: each.origin for each in origins(config) if each.key.startswith("log.")} == {
         "log.days": "TUNEKEEPER_LOG_DAYS",
         "log.body_days": "tunekeeper.yaml:1",
+        "log.max_gb": "default",
         "log.sinks": "default",
     }
+    assert "log.max_gb is 0" in refused(tmp_path, {"tunekeeper.yaml": "log: {max_gb: 0}\n"})
+    assert "log.max_gb is nan" in refused(tmp_path, {"tunekeeper.yaml": "log: {max_gb: .nan}\n"})
     assert "log.body_days is 500, longer than" in refused(tmp_path, {"tunekeeper.yaml": "log: {body_days: 500}\n"})

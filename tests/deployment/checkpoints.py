@@ -15,6 +15,11 @@ from typing import Any
 
 SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 QWEN2, LLAMA3 = SPLIT % r"\p{N}", SPLIT % r"\p{N}{1,3}"
+GPT_4O = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+    r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
@@ -25,6 +30,7 @@ LINES = [
     "The app crashes when I open it. It's broken, they're sorry, we'll see!",
     "system user assistant Triage the ticket.  Größe, naïve, 你好, 🎉 and tabs\tand\nlines",
 ] * 8
+MARKED = ["ÉCOLE École camelCase हिन्दी हिन्दी it'll IT'LL AÑO наДом"] * 8
 PROMPTS = (
     [{"role": "system", "content": "Answer with JSON."}, {"role": "user", "content": "My invoice is wrong, 12345 dollars"}],
     [{"role": "user", "content": "The app crashes 🎉\n\n  It's broken, 你好"}],
@@ -69,6 +75,10 @@ LONG = {
     "rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0, 1.1, 1.3, 1.6, 2.0, 2.5, 3.0, 4.0],
     "long_factor": [2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0],
 }  # fmt: skip
+QUARTERS = {
+    "rope_type": "longrope", "rope_theta": 10000.0, "partial_rotary_factor": 0.75,
+    "short_factor": [1.0, 1.1, 1.3, 1.6, 2.0, 2.5], "long_factor": [2.0, 3.0, 4.0, 5.0, 6.0, 7.0],
+}  # fmt: skip
 TIED = ("qwen2", "gemma", "gemma2", "gemma3")
 CLASSES = {"gemma3": ("Gemma3ForCausalLM", "Gemma3TextConfig")}
 PLANS = {
@@ -95,6 +105,12 @@ PLANS = {
     "phi3": Plan("phi3", lora={"target_modules": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]}, tokenizer="stripping"),
     "phi3-longrope": Plan("phi3", {"rope_parameters": LONG, "original_max_position_embeddings": 512}, tokenizer="prefixed"),
     "llama-prefixed": Plan("llama", tokenizer="prefixed"),
+    "phi4-mini": Plan(
+        "phi3",
+        {"rope_parameters": QUARTERS, "original_max_position_embeddings": 512, "tie_word_embeddings": True},
+        tokenizer="cases",
+    ),
+    "mistral-v3": Plan("mistral", tokenizer="first"),
 }
 
 
@@ -108,7 +124,7 @@ def make_all(folder: Path) -> None:
 
 
 def make_tokenizer(folder: Path, regex: str = QWEN2) -> int:
-    """Train and save a tokenizer; its size."""
+    """Train and save a tokenizer; its size. `regex`: how it splits text, as the real one of that family does."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -120,7 +136,8 @@ def make_tokenizer(folder: Path, regex: str = QWEN2) -> int:
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     raw.train_from_iterator(
-        LINES, trainers.BpeTrainer(vocab_size=420, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+        LINES + (MARKED if regex == GPT_4O else []),
+        trainers.BpeTrainer(vocab_size=420, special_tokens=special, initial_alphabet=alphabet, show_progress=False),
     )
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=raw, eos_token="<|im_end|>", pad_token="<|endoftext|>", additional_special_tokens=["<|im_start|>"]
@@ -132,8 +149,11 @@ def make_tokenizer(folder: Path, regex: str = QWEN2) -> int:
 
 def make_pieces(folder: Path, kind: str) -> int:
     """Make and save a SentencePiece vocabulary as transformers keeps one: every pair of each token is a merge, in the tokens'
-    order. `kind`: "spaces" (Gemma), "prefixed" (Llama 2), "stripping" (Phi-3). Its size."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, processors, trainers
+    order. `kind`: "spaces" (Gemma), "prefixed" (Llama 2), "stripping" (Phi-3), "first" (Mistral from v0.3 on). Its size.
+
+    All but Gemma's have runs of spaces of one score at the end, which transformers sorts by their lengths.
+    """
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
     learned = Tokenizer(models.BPE())
@@ -143,11 +163,18 @@ def make_pieces(folder: Path, kind: str) -> int:
     names = ["<unk>", "<s>", "<|im_end|>", "<|endoftext|>", "<|im_start|>", "</s>", *(f"<0x{octet:02X}>" for octet in range(256))]
     vocabulary = {text: id for id, text in enumerate([*names, "\u2581", *(t for t, _ in learned_order if t != "\u2581")])}
     splits = [(text[:at], text[at:]) for text in list(vocabulary)[len(names) :] for at in range(1, len(text))]
+    runs = {"\u2581" * length for length in (2, 3, 4, 5, 6, 7, 8, 10, 12)} if kind != "spaces" else set()
+    vocabulary |= {run: len(vocabulary) + place for place, run in enumerate(sorted(runs - set(vocabulary)))}
     pieces = set(list(vocabulary)[len(names) :])
-    merges = [(left, right) for left, right in splits if left in pieces and right in pieces]
+    merges = [(a, b) for a, b in splits if a in pieces and b in pieces and a + b not in runs]
+    both = [(run[:at], run[at:]) for run in runs for at in range(1, len(run)) if {run[:at], run[at:]} <= pieces]
+    merges += sorted(both, key=lambda pair: (len(pair[0]), len(pair[1])), reverse=True)
     raw = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     space = normalizers.Replace(" ", "\u2581")
-    raw.normalizer = space if kind == "spaces" else normalizers.Sequence([normalizers.Prepend("\u2581"), space])
+    if kind == "first":
+        raw.pre_tokenizer = pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="first", split=False)
+    else:
+        raw.normalizer = space if kind == "spaces" else normalizers.Sequence([normalizers.Prepend("\u2581"), space])
     raw.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
     strips = kind == "stripping"
     raw.add_special_tokens(
@@ -167,8 +194,8 @@ def make_checkpoint(folder: Path, plan: Plan, hidden: int = 64) -> Path:
     import torch
     import transformers
 
-    if plan.tokenizer == "bytes":
-        size = make_tokenizer(folder, LLAMA3 if plan.family == "llama" else QWEN2)
+    if plan.tokenizer in ("bytes", "cases"):
+        size = make_tokenizer(folder, GPT_4O if plan.tokenizer == "cases" else LLAMA3 if plan.family == "llama" else QWEN2)
     else:
         size = make_pieces(folder, plan.tokenizer)
     torch.manual_seed(0)

@@ -195,3 +195,13 @@ def test_the_kind_of_a_file_and_the_trained_settings_are_read(world: World, tmp_
     assert trained_sampling(tmp_path) == {"temperature": 0.0}
     (tmp_path / "generation_config.json").write_text('{"do_sample": true, "top_p": 0.8}')
     assert trained_sampling(tmp_path) == {"temperature": 1.0, "top_p": 0.8}
+
+
+def test_a_tokenizer_that_spaces_only_what_begins_a_text_is_compared_as_chats_use_it(made: Path, tmp_path: Path) -> None:
+    checkpoint = open_checkpoint(made / "mistral-v3" / "base")
+    ours.write_model(checkpoint, None, tmp_path / "m.gguf", "f32", name="m")
+    references = read_transcript(made / "mistral-v3" / "transcript.jsonl")
+
+    found = measure_all(Subject(served=Served(model=tmp_path / "m.gguf")), checkpoint, None, references)
+
+    assert (found.template.differ, found.tokenizer.differ, found.tokenizer.n > 5) == (0, 0, True)

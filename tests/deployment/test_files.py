@@ -9,6 +9,7 @@ import pytest
 from tunekeeper.core.errors import ArtifactError
 from tunekeeper.deployment.exporting import export_folder
 from tunekeeper.deployment.files import parity_of_folder, read_subject
+from tunekeeper.deployment.merging import merge_folder
 
 
 @pytest.mark.real
@@ -20,6 +21,17 @@ def test_an_artifact_folder_is_compared_with_what_transformers_answers(repositor
     found = parity_of_folder(base, None, tmp_path)
 
     assert found.verdict == "pass", found
+    assert all(check.n for check in found.checks)
+
+
+@pytest.mark.real
+def test_a_merged_checkpoint_that_lacks_its_adapter_is_blocked_and_the_layer_named(made: Path, tmp_path: Path) -> None:
+    base = made / "qwen2-dora" / "base"
+    merge_folder(base, None, None, tmp_path / "merged")
+
+    found = parity_of_folder(base, made / "qwen2-dora" / "adapter", tmp_path / "merged")
+
+    assert (found.verdict, found.layer) == ("block", "merge"), found
     assert all(check.n for check in found.checks)
 
 

@@ -18,6 +18,7 @@ from tunekeeper.deployment.slots import reload, unload
 from tunekeeper.deployment.transcript import read_transcript
 from tunekeeper.deployment.weights import Served
 from tunekeeper.engines.ollama import OllamaServer
+from tunekeeper.store.ledgers.artifacts import find_artifacts, load_artifact, save_artifact
 from tunekeeper.store.ledgers.exams import save_exam
 from tunekeeper.store.ledgers.routes import save_route
 from tunekeeper.store.ledgers.slots import load_slot, save_slot
@@ -41,8 +42,11 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
 
 def armed(ws: Workspace, package: Package, double: OllamaDouble) -> Slot:
     artifact = Artifact(id="art_1", model="desk", version=VERSION.id, engine="llamacpp", digest=package.digest)
+    with ws.state.write(by="test") as tx:
+        if not find_artifacts(tx, model="desk"):
+            save_artifact(tx, artifact)
     pushed = push_version(ws, OllamaServer(double.url), package)
-    return arm(ws, Config(price_in=0.1), VERSION, artifact, endpoint=pushed.endpoint, name=pushed.name)
+    return arm(ws, Config(price_in=0.1), VERSION, artifact, endpoint=pushed.endpoint, name=pushed.name, seen=pushed.verified)
 
 
 def use(ws: Workspace, slot: str) -> None:
@@ -64,6 +68,9 @@ def test_a_pushed_version_waits_in_the_standby_slot_and_is_found_again(ws: Works
         )
         assert (slot.observed, slot.gated, slot.version, slot.price_in, slot.files) == ("ready", False, "v1.0-x", 0.1, {})
         assert armed(ws, package, double) == slot
+        with ws.state.read() as tx:
+            live = load_artifact(tx, "art_1").metadata["live"]
+        assert (live["verdict"], live["name"]) == ("pass", package.name)
         assert naming(ws, package.name) == ([slot], False)
 
 

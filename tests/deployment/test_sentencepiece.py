@@ -27,14 +27,15 @@ TRICKY = [
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", ["gemma", "phi3", "llama-prefixed"])
+@pytest.mark.parametrize("name", ["gemma", "phi3", "llama-prefixed", "mistral-v3"])
 def test_the_server_makes_the_tokens_of_training(made: Path, tmp_path: Path, name: str) -> None:
     base = made / name / "base"
     files = read_tokenizer(base)
     write_model(open_checkpoint(base), None, tmp_path / "m.gguf", "f16", name="m")
 
     with serving(tmp_path / "m.gguf") as client:
-        for text in TRICKY:
+        # Training puts a space before a text of Mistral's that no special token begins; chats begin with one.
+        for text in [f"<s>{text}" for text in TRICKY] if name == "mistral-v3" else TRICKY:
             asked = {"content": text, "add_special": False, "parse_special": True}
             assert list(client.post("/tokenize", asked)["tokens"]) == files.encode(text), text
 
@@ -51,6 +52,12 @@ def test_merges_become_scores_and_texts_get_their_space(made: Path) -> None:
     merged = [score for score in spaces.scores if score < 0]
     assert merged == sorted(merged, reverse=True)
     assert len(set(merged)) == len(merged)
+
+
+def mixed(merges: list[list[str]]) -> None:
+    """Let short runs of spaces be merged before long ones, which no SentencePiece model has."""
+    first = next(at for at, pair in enumerate(merges) if set("".join(pair)) == {"\u2581"})
+    merges[first:] = reversed(merges[first:])
 
 
 def part(merges: list[list[str]]) -> None:
@@ -77,11 +84,7 @@ def changed(made: Path, tmp_path: Path, name: str, change: Callable[[dict[str, A
         ("gemma", lambda v: v.update(normalizer={"type": "NFKC"}), "put spaces"),
         ("gemma", lambda v: v.update(normalizer=None), "put spaces"),
         ("gemma", lambda v: v.update(pre_tokenizer={"type": "Whitespace"}), "put spaces"),
-        (
-            "gemma",
-            lambda v: v.update(normalizer=None, pre_tokenizer=metaspace(prepend_scheme="first")),
-            "put spaces",
-        ),
+        ("mistral-v3", lambda v: mixed(v["model"]["merges"]), "do not stand together"),
         ("phi3", lambda v: v["added_tokens"][3].update(rstrip=True), "has rstrip where"),
         ("phi3", lambda v: v["added_tokens"][4].update(rstrip=False), "has rstrip where"),
     ],
@@ -105,7 +108,7 @@ def metaspace(**fields: Any) -> dict[str, Any]:
     return {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": False, **fields}
 
 
-@pytest.mark.parametrize(("scheme", "prefix"), [("always", True), ("never", False)])
+@pytest.mark.parametrize(("scheme", "prefix"), [("always", True), ("never", False), ("first", False)])
 def test_the_newer_way_of_writing_spaces_down_is_understood(made: Path, tmp_path: Path, scheme: str, prefix: bool) -> None:
     def change(value: dict[str, Any]) -> None:
         value.update(normalizer=None, pre_tokenizer=metaspace(prepend_scheme=scheme))

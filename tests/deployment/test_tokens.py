@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.deployment.checkpoints import edit_json
+from tests.deployment.checkpoints import GPT_4O, edit_json
 from tunekeeper.core.errors import ArtifactError
 from tunekeeper.deployment.tokens import CONTROL, NORMAL, UNUSED, pre_tokenizer, tokens_of
 from tunekeeper.text.tokenizers import read_tokenizer
@@ -31,7 +31,8 @@ def split(value: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_name_of_the_pre_tokenizer_comes_from_its_expression(made: Path) -> None:
     assert pre_tokenizer(read_tokenizer(made / "qwen2-dora" / "base")) == "qwen2"
-    assert pre_tokenizer(read_tokenizer(made / "llama" / "base")) == "llama-bpe"
+    assert pre_tokenizer(read_tokenizer(made / "llama" / "base")) == "dbrx"
+    assert pre_tokenizer(read_tokenizer(made / "phi4-mini" / "base")) == "granite-embed-multi-97m"
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,24 @@ def test_a_tokenizer_that_llama_cpp_would_run_differently_is_refused(copy: Copy,
 
     with pytest.raises(ArtifactError, match=why):
         tokens_of(read_tokenizer(folder), 428, (2,))
+
+
+def test_a_word_is_looked_up_where_the_tokenizer_does_so(copy: Copy) -> None:
+    folder = changed(copy, lambda value: value["model"].update(ignore_merges=True), "llama/base")
+    assert pre_tokenizer(read_tokenizer(folder)) == "llama-bpe"
+
+
+def test_tekken_is_refused_and_said_why(copy: Copy) -> None:
+    folder = changed(copy, lambda value: split(value)["pattern"].update(Regex=GPT_4O.replace("{1,3}", "")))
+    with pytest.raises(ArtifactError, match=r"at combining marks .*serve it with vLLM"):
+        pre_tokenizer(read_tokenizer(folder))
+
+
+def test_an_ordinary_token_that_looks_like_an_end_gets_another_name_unless_text_becomes_it(copy: Copy) -> None:
+    folder = changed(copy, lambda value: value["model"]["vocab"].update({"</s>": 421, "<EOT>": 422}))
+    tokens = tokens_of(read_tokenizer(folder), 428, (2,))
+    assert tokens.texts[421:423] == ["[never 421]", "[never 422]"]
+    assert tokens.texts[2] == "<|im_end|>", "the special ones keep theirs"
 
 
 def test_a_token_found_by_lookup_only_is_refused(copy: Copy) -> None:

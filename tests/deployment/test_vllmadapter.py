@@ -9,11 +9,11 @@ import pytest
 from tests.deployment.ollama import BASE
 from tests.deployment.vllm import make_adapter, make_other_base
 from tunekeeper.core.errors import ArtifactError
+from tunekeeper.deployment.adapter import folder_digest
 from tunekeeper.deployment.vllmadapter import (
     adapter_name,
     check_adapter,
     check_served,
-    folder_digest,
     named_there,
     read_base,
 )
@@ -29,8 +29,10 @@ def test_an_adapter_of_this_base_is_taken_and_what_vllm_cannot_put_on_is_refused
     base = read_base(BASE)
     check_adapter(make_adapter(tmp_path / "plain"), base)
     check_adapter(make_adapter(tmp_path / "own", base=base.weights), base)
-    for name, config in (("dora", {"use_dora": True}), ("saved", {"modules_to_save": ["norm"]})):
-        with pytest.raises(ArtifactError, match=r"nothing that vLLM puts on at run time .*deployment.engine: llamacpp"):
+    for name, config in (
+        ("dora", {"use_dora": True}), ("saved", {"modules_to_save": ["norm"]}), ("uneven", {"alpha_pattern": {"q_proj": 32}})
+    ):  # fmt: skip
+        with pytest.raises(ArtifactError, match=r"nothing that vLLM puts on at run time .*deployment.merged: true"):
             check_adapter(make_adapter(tmp_path / name, **config), base)
 
 

@@ -15,6 +15,7 @@ from tests.deployment.ollama import ASKED, BASE, SYSTEM
 from tunekeeper.core.nouns.deployment import Artifact
 from tunekeeper.core.nouns.training import Version
 from tunekeeper.deployment.checkpoint import open_checkpoint, weights_digest
+from tunekeeper.deployment.merging import merge_folder
 from tunekeeper.store.ledgers.artifacts import save_artifact
 from tunekeeper.store.ledgers.versions import save_version
 from tunekeeper.testing.vllm import mind_of
@@ -81,15 +82,32 @@ def make_transcript(path: Path, adapter: Path | None, *, base: Path = BASE, syst
     return path
 
 
-def make_version(ws: Workspace, folder: Path, *, name: str = "v1.0-x", seed: int = 1, transcript: bool = True) -> Version:
-    """A version on record whose adapter `make_adapter` wrote, with the file that its exam would run."""
-    adapter = make_adapter(folder / f"adapter-{name}", seed)
+def make_version(
+    ws: Workspace,
+    folder: Path,
+    *,
+    name: str = "v1.0-x",
+    seed: int = 1,
+    transcript: bool = True,
+    dora: bool = False,
+    full: bool = False,
+) -> Version:
+    """A version on record whose adapter `make_adapter` wrote, with the file that its exam would run.
+
+    `dora`: its adapter is one that vLLM must be given merged. `full`: it is a whole checkpoint, without an adapter.
+    """
+    adapter = make_adapter(folder / f"adapter-{name}", seed, use_dora=dora)
+    whole = folder / f"whole-{name}"
+    if dora or full:
+        merge_folder(BASE, adapter, None, whole)  # what it says is what it is: the double answers by content
+    said = make_transcript(folder / f"{name}.jsonl", None, base=whole) if dora or full else None
     tokenizer = read_tokenizer(BASE)
     version = Version(
         id=f"support-desk@{name}", model="support-desk", name=name, major=1, minor=0, base=str(BASE),
         base_digest=weights_digest(BASE), tokenizer_digest=tokenizer.digest, template_digest=tokenizer.template_digest,
-        adapter=ws.blobs.put_folder(adapter),
-        transcript=ws.blobs.put_file(make_transcript(folder / f"{name}.jsonl", adapter)) if transcript else None,
+        adapter=None if full else ws.blobs.put_folder(adapter),
+        checkpoint=ws.blobs.put_folder(whole) if full else None,
+        transcript=ws.blobs.put_file(said or make_transcript(folder / f"{name}.jsonl", adapter)) if transcript else None,
     )  # fmt: skip
     artifact = Artifact(
         id=f"art_{name}", model=version.model, version=version.id, engine="llamacpp", quantization="f16",

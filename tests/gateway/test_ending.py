@@ -67,6 +67,15 @@ def test_tokens_have_a_price(bench: Any) -> None:
     assert record["cost_usd"] == pytest.approx((5 * 2 + 4 * 10) / 1e6)
 
 
+def test_a_server_paid_by_the_hour_costs_the_seconds_of_every_try(bench: Any) -> None:
+    bench.publish(slot={"price_hour": 36.0, "options": {"parallel": 2}}, fallback=(FallbackEntry(slot="b"),))
+    bench.a.script.append("500")
+    record = bench.record(bench.chat("hi there"))
+    assert [each["slot"] for each in record["attempts"]] == ["a", "b"]
+    seconds = sum(each["ms"] for each in record["attempts"]) / 1000
+    assert record["cost_usd"] == pytest.approx(seconds * 36 / 3600 / 2, rel=0.01)
+
+
 def test_confidence_is_noted_where_the_server_gives_log_probabilities(bench: Any) -> None:
     assert bench.record(bench.chat(logprobs=True))["confidence"] == pytest.approx(0.9048, abs=1e-4)
     assert "confidence" not in bench.record(bench.chat())

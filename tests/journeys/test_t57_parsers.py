@@ -1,16 +1,19 @@
-"""T57: the parsers of the gateway and its log, fed with damage that is steered to new lines: nothing foreign is ever raised."""
+"""T57: parsers of the gateway, its log and model files, fed with damage steered to new lines: nothing foreign is ever raised."""
 
 from __future__ import annotations
 
 import json
 import random
 import resource
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import gguf
 import msgspec
+import numpy as np
 import pytest
 import xxhash
 import yaml
@@ -19,6 +22,10 @@ from tests.journeys.fuzz import fuzz
 from tests.journeys.rig import SECONDS, figure, say
 from tunekeeper.config.serving import load_routing_file, load_serve_file
 from tunekeeper.core.errors import TunekeeperError
+from tunekeeper.deployment.header import read_gguf
+from tunekeeper.deployment.inspect import inspect
+from tunekeeper.deployment.safetensors import READABLE, read_header
+from tunekeeper.deployment.safetensors import load as load_tensor
 from tunekeeper.gateway.feedback import parse as parse_feedback
 from tunekeeper.gateway.heads import Head, Heads
 from tunekeeper.gateway.limits import Limits
@@ -319,6 +326,87 @@ def config(folder: Path) -> Target:
     return target
 
 
+# ---- model files ----
+
+
+def tiny_gguf(kind: str, text: str = "<|im_start|>") -> bytes:
+    """A whole GGUF file, small enough that every byte is met."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "m.gguf"
+        writer = gguf.GGUFWriter(path, "llama")
+        writer.add_type(gguf.GGUFType.ADAPTER if kind == "adapter" else gguf.GGUFType.MODEL)
+        writer.add_context_length(64)
+        writer.add_token_list(["a", text])
+        writer.add_token_scores([0.5, -1.0])
+        writer.add_bool("x.y", True)
+        for name, shape in (
+            ("token_embd.weight", (2, 32)),
+            ("blk.0.attn_q.weight.lora_a", (1, 32)),
+            ("output_norm.weight", (4,)),
+        ):
+            writer.add_tensor(name, np.ones(shape, np.float16 if kind == "half" else np.float32))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        return path.read_bytes()
+
+
+def tiny_safetensors(header: Any, size: int) -> bytes:
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + bytes(size)
+
+
+ROW = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
+GGUFS = [tiny_gguf("model"), tiny_gguf("half"), tiny_gguf("adapter", "\u00e9\x00")]
+SAFETENSORS = [
+    tiny_safetensors({"a": ROW, "b": {"dtype": "BF16", "shape": [3], "data_offsets": [16, 22]}}, 22),
+    tiny_safetensors({"__metadata__": {"format": "pt"}, "a": ROW}, 16),
+    tiny_safetensors(
+        {"a": {"dtype": "I64", "shape": [], "data_offsets": [0, 8]}, "b": {**ROW, "shape": [0], "data_offsets": [8, 8]}}, 8
+    ),
+    tiny_safetensors({}, 0),
+]
+
+
+def model_file(folder: Path, name: str, check: Callable[[Path], Any]) -> Target:
+    """A file of weights from anywhere: what its header says is true of the file, or it is refused in one line."""
+    file = folder / name
+
+    def target(data: bytes, rng: random.Random) -> None:
+        file.write_bytes(data)
+        told = None
+        try:
+            check(file)
+        except TunekeeperError as error:
+            told = error.message
+        assert told is None or len(told.splitlines()) == 1, told
+
+    return target
+
+
+def gguf_header(path: Path) -> None:
+    header, size = read_gguf(path), path.stat().st_size
+    for tensor in header.tensors:
+        assert header.data + tensor.start + tensor.bytes <= size
+    inspect(path)
+
+
+def safetensors_header(path: Path) -> None:
+    size = path.stat().st_size
+    for tensor in read_header(path).values():
+        assert 8 <= tensor.start <= tensor.end <= size
+        if tensor.dtype in READABLE:
+            assert load_tensor(path, tensor).shape == tensor.shape
+    inspect(path)
+
+
+MADE: dict[str, Callable[[Path], Target]] = {
+    "config": config,
+    "gguf": lambda folder: model_file(folder, "m.gguf", gguf_header),
+    "safetensors": lambda folder: model_file(folder, "m.safetensors", safetensors_header),
+}
+"""Targets that need a folder."""
 TARGETS: dict[str, tuple[Target | None, list[bytes], int]] = {
     "events": (events, EVENTS, 4000),
     "stream": (stream, EVENTS, 3000),
@@ -328,6 +416,8 @@ TARGETS: dict[str, tuple[Target | None, list[bytes], int]] = {
     "upstream": (upstream, ANSWERS, 4000),
     "body": (body, JSON, 5000),
     "config": (None, FILES, 250),
+    "gguf": (None, GGUFS, 800),
+    "safetensors": (None, SAFETENSORS, 1200),
 }
 """Name → what is run, what it begins with (what once broke it, too), how many inputs in the fast lane."""
 
@@ -335,7 +425,7 @@ TARGETS: dict[str, tuple[Target | None, list[bytes], int]] = {
 @pytest.mark.parametrize("name", TARGETS)
 def test_no_input_makes_a_parser_raise_what_it_does_not_document(name: str, tmp_path: Path) -> None:
     made, corpus, often = TARGETS[name]
-    target = made if made is not None else config(tmp_path)
+    target = made if made is not None else MADE[name](tmp_path)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found = fuzz(target, corpus, SEED, figure(often, 150 * often))
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024

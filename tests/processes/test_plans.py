@@ -19,15 +19,17 @@ import msgspec
 import pytest
 
 from tests.patience import until
+from tunekeeper.config import load_project
 from tunekeeper.config.serving import load_serve_file
 from tunekeeper.core.clock import ManualClock, SystemClock
 from tunekeeper.notify.follower import load_place, place_path
 from tunekeeper.processes import ending
-from tunekeeper.processes.plans import follower_plan, keeper_plan
+from tunekeeper.processes.plans import follower_plan, keeper_plan, seals
 from tunekeeper.store.ledgers.alerts import find_alerts
 from tunekeeper.store.log import Log, Spool
 from tunekeeper.store.log.bodyids import Index
 from tunekeeper.store.log.partitions import hours
+from tunekeeper.text.seals import make_keys
 from tunekeeper.workspace import compress_clock, open_workspace
 
 FILE = """\
@@ -263,3 +265,17 @@ def test_up_without_a_worker_asks_for_a_key_from_the_start(tmp_path):
         process.send_signal(signal.SIGINT)
         event(process, "stopped")
         assert process.wait(60) == 130
+
+
+def test_what_a_model_seals_the_gateway_seals_and_a_broken_key_stops_the_start(tmp_path):
+    (tmp_path / "tunekeeper.yaml").write_text("gateway: {port: 0}\nworker: {enabled: false}\n")
+    (tmp_path / "models").mkdir()
+    file, public = tmp_path / "models" / "desk.yaml", make_keys()[1]
+    file.write_text(f'model: desk\nbase: base\ndata: {{redact_seal: "{public}"}}\n')
+    (tmp_path / "models" / "other.yaml").write_text("model: other\nbase: base\n")
+    assert seals(load_project(tmp_path, environ={})) == {"desk": public}
+    file.write_text("model: desk\nbase: base\ndata: {redact_seal: broken}\n")
+    with cli("up", "--dir", str(tmp_path), "--json") as process:
+        assert process.wait(60) == 2
+        assert process.stderr is not None
+        assert "holds no key of 32 bytes" in process.stderr.read()

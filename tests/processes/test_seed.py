@@ -74,7 +74,7 @@ rollout: {assign_by: session}
 serving:
   slots:
     big: {endpoint: "https://api.example.com/v1", model: big-1, api_key_env: BIG_KEY, price_in: 2.5, price_out: 10}
-    local: {engine: ollama, endpoint: "127.0.0.1:11434", model: small}
+    local: {engine: ollama, endpoint: "127.0.0.1:11434", model: small, price_hour: 1.5, parallel: 3}
   fallback: [local, {slot: big, system: "Be brief.", messages: [{role: user, content: hi}, {role: assistant, content: hello}]}]
   shadow: {slot: local, share: 500}
   timeouts: {connect: 1, first_token: 5, between_tokens: 6, total: 60}
@@ -126,6 +126,7 @@ def test_a_project_s_outside_endpoints_become_slots_with_key_and_price(ws: Works
         big, local = sorted(find_slots(tx, model="desk"), key=lambda slot: slot.id)
     assert (big.id, big.endpoint, big.upstream_model) == ("desk/big", "https://api.example.com/v1", "big-1")
     assert (big.api_key_env, big.price_in, big.price_out, big.gated) == ("BIG_KEY", 2.5, 10, False)
+    assert (big.options, local.price_hour, local.options) == ({}, 1.5, {"parallel": 3})
     assert (local.id, local.engine, local.endpoint, local.observed) == (
         "desk/local",
         "ollama",

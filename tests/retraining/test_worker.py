@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tunekeeper.config import load_project
 from tunekeeper.core.ids import digest_file
 from tunekeeper.core.nouns.monitoring import Trigger
 from tunekeeper.core.nouns.retraining import Cycle
+from tunekeeper.core.nouns.rollout import Rollout
 from tunekeeper.core.nouns.training import Version
 from tunekeeper.data import import_files, versions
 from tunekeeper.data.collection import history
@@ -24,7 +26,9 @@ from tunekeeper.data.review import find as find_reviews
 from tunekeeper.overview import overview
 from tunekeeper.retraining.cycle import open_cycle
 from tunekeeper.retraining.worker import LEASE, Worker, _owner, facts_of
+from tunekeeper.store.gauges import FILE, load_gauges
 from tunekeeper.store.ledgers.cycles import find_cycles
+from tunekeeper.store.ledgers.rollouts import save_rollout
 from tunekeeper.store.ledgers.signals import find_signals
 from tunekeeper.store.ledgers.triggers import find_triggers
 from tunekeeper.store.ledgers.versions import save_version
@@ -59,6 +63,16 @@ def test_a_round_without_anything_to_do_changes_no_route_and_opens_nothing(desk:
     assert desk.route() == before
     assert cycles(desk) == []
     assert [line for line in said if line["event"] in ("error", "overtaken", "fault")] == []
+
+
+def test_what_the_worker_knows_gateways_can_tell(desk: Desk) -> None:
+    worker, _ = worker_of(desk)
+    assert worker.tick()
+    path = desk.ws.root / "run" / FILE
+    written = path.stat().st_mtime_ns
+    assert [family.name for family in load_gauges(desk.ws.root)][-1] == "model_watchdog_timestamp_seconds"
+    assert worker.tick()
+    assert path.stat().st_mtime_ns == written, "not with every round"
 
 
 def test_a_second_worker_does_nothing_while_the_first_holds_the_lease(desk: Desk) -> None:
@@ -232,3 +246,24 @@ def test_once_a_week_what_users_said_comes_into_the_draft_and_status_says_so(des
     worker.collecting.clear()
     worker.tick()
     assert len(history(desk.ws, MODEL)) == 1, "it is not due again"
+
+
+def test_people_are_asked_to_look_at_a_version_that_was_promoted(desk: Desk) -> None:
+    desk.traffic(120, DAY)
+    [served] = {each.version for each in desk.ws.log.find(model=MODEL)}
+    with desk.ws.control.write(by="rollout") as tx:
+        started = desk.ws.clock.utc() - timedelta(days=2)
+        save_rollout(
+            tx,
+            Rollout(id="rol_1", model=MODEL, version=f"{MODEL}@{served}", slot="blue", state="promoted", started_at=started),
+        )
+    worker, said = worker_of(desk)
+    worker.tick()
+    items = [item for item in find_reviews(desk.ws, MODEL) if item.why == "update"]
+    assert len(items) == 20
+    assert [line for line in said if line["event"] == "to review"] == [
+        {"event": "to review", "model": MODEL, "answers": 20, "why": f"{served} is new: people look at its first answers"}
+    ]
+    worker.asking.clear()
+    worker.tick()
+    assert [item.id for item in find_reviews(desk.ws, MODEL) if item.why == "update"] == [item.id for item in items]

@@ -1,4 +1,4 @@
-"""`tunekeeper export`: gguf, parity, ollama, vllm, inspect, verify; of a project's versions, or of files from elsewhere."""
+"""`tunekeeper export`: gguf, parity, merge, ollama, vllm, mlflow, inspect, verify; of a project's versions, or of files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunekeeper.cli import exportollama, exportvllm, frame
+from tunekeeper.cli import exportmerge, exportmlflow, exportollama, exportvllm, frame
 from tunekeeper.core.errors import NotFound, UserError
 
 if TYPE_CHECKING:
@@ -97,11 +97,14 @@ def parity(
     version: VersionName = None,
     checkpoint: Checkpoint = None,
     adapter: Adapter = None,
-    artifact: Annotated[Path | None, typer.Option("--artifact", help="Folder with serve.json, with --checkpoint.")] = None,
+    artifact: Annotated[Path | None, typer.Option("--artifact", help="Folder with serve.json, or merged checkpoint.")] = None,
     prompts: Annotated[Path | None, typer.Option("--prompts", help="Chat JSONL to compare on, with --checkpoint.")] = None,
     quant: Annotated[
         str | None, typer.Option("--quant", help="Quantization of the version's file; default: the model's.")
     ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="At the loaded slot's endpoint, and keep the verdict on the artifact.")
+    ] = False,
     model: OptionalModel = None,
     dir: frame.Dir = None,
     json: frame.Json = False,
@@ -111,6 +114,8 @@ def parity(
     Example: tunekeeper export parity v1.0
     """
     if checkpoint is not None:
+        if live:
+            raise UserError("--live goes with a VERSION whose slot is loaded", fix="leave out --checkpoint")
         if artifact is None or version is not None:
             raise UserError("parity of files needs --checkpoint and --artifact, and no VERSION", fix="add --artifact FOLDER")
         from tunekeeper.deployment import files
@@ -120,9 +125,25 @@ def parity(
 
     ws, found = version_of(dir, model, version)
     made = artifact_of(ws, dir, found, check_quantization(quant) if quant else None)
+    if live:
+        return _live(ws, dir, found, made, json)
     if made.parity is None:
         raise NotFound(f"{found.id} was not compared with training", fix=f"tunekeeper export gguf {found.name} --out FILE")
     return _say_parity(made.parity, json)
+
+
+def _live(ws: Workspace, dir: Path | None, version: Version, artifact: Artifact, json: bool) -> int:
+    from tunekeeper.deployment.liveparity import measure
+    from tunekeeper.store.ledgers.slots import find_slots
+
+    with ws.control.read() as tx:
+        slots = [slot for slot in find_slots(tx, model=version.model) if slot.artifact == artifact.id]
+    if not slots:
+        raise NotFound(
+            f"no slot holds {version.name}", fix=f"tunekeeper retrain run --model {version.model}, or export vllm --arm"
+        )
+    section = frame.project(dir)[1].model(version.model).sections["deployment"]
+    return _say_parity(measure(ws, section, version, artifact, slots[0]).parity, json)
 
 
 def _say_parity(found: Parity, json: bool) -> int:
@@ -131,8 +152,10 @@ def _say_parity(found: Parity, json: bool) -> int:
     return frame.emit(found, json, lines, code=EXITS[found.verdict])
 
 
+app.registered_commands.extend(exportmerge.app.registered_commands)
 app.registered_commands.extend(exportollama.app.registered_commands)
 app.registered_commands.extend(exportvllm.app.registered_commands)
+app.registered_commands.extend(exportmlflow.app.registered_commands)
 
 
 @app.command("inspect")

@@ -164,8 +164,9 @@ def _push(
     if not arm or packed.version is None or packed.artifact is None or packed.section is None:
         return pushed, None
     return pushed, ollamaslots.arm(
-        packed.ws, packed.section, packed.version, packed.artifact, endpoint=pushed.endpoint, name=pushed.name
-    ).id
+        packed.ws, packed.section, packed.version, packed.artifact, endpoint=pushed.endpoint, name=pushed.name,
+        seen=pushed.verified,
+    ).id  # fmt: skip
 
 
 def _text(path: Path) -> str:

@@ -37,6 +37,7 @@ def vllm(
         Path | None, typer.Option("--transcript", help="Reference transcript to compare answers with, with --adapter.")
     ] = None,
     api_key_env: Annotated[str | None, typer.Option("--api-key-env", help="Environment variable with the server's key.")] = None,
+    merged: Annotated[bool, typer.Option("--merged", help="As a whole model, also where vLLM could put the adapter on.")] = False,
     arm: Annotated[bool, typer.Option("--arm", help="Put the verified version into the model's standby slot.")] = False,
     unload: Annotated[bool, typer.Option("--unload", help="Take it away again when it is verified.")] = False,
     model: Annotated[str | None, typer.Option("--model", help="Name of the model, where versions share a name.")] = None,
@@ -54,6 +55,10 @@ def vllm(
     if arm and (adapter is not None or unload or dry_run):
         raise UserError("--arm goes with a VERSION that stays loaded", fix="leave out --adapter, --unload and --dry-run")
     if adapter is not None:
+        if merged:
+            raise UserError(
+                "a folder is merged by `export merge`", fix="tunekeeper export merge --checkpoint BASE --adapter FOLDER"
+            )
         wanted, references = _folder(adapter, checkpoint, name, there, transcript)
         served = _load(wanted, references, endpoint, api_key_env, unload=unload, dry_run=dry_run)
         return _emit(served, None, json, unload=unload, dry_run=dry_run)
@@ -62,7 +67,7 @@ def vllm(
             "a version has its own base, name and transcript", fix="leave out --checkpoint, --name, --there, --transcript"
         )
     ws, found, section = _version(dir, model, version)
-    served = _load_version(ws, found, section, endpoint, api_key_env, unload=unload, dry_run=dry_run)
+    served = _load_version(ws, found, section, endpoint, api_key_env, merged=merged, unload=unload, dry_run=dry_run)
     slot = _arm(ws, found, section, api_key_env, served) if arm else None
     return _emit(served, slot, json, unload=unload, dry_run=dry_run)
 
@@ -70,8 +75,9 @@ def vllm(
 def _folder(
     adapter: Path, checkpoint: Path | None, name: str | None, there: str | None, transcript: Path | None
 ) -> tuple[Wanted, list[Reference]]:
+    from tunekeeper.deployment.adapter import folder_digest
     from tunekeeper.deployment.transcript import read_transcript
-    from tunekeeper.deployment.vllmadapter import Wanted, adapter_name, folder_digest, read_base
+    from tunekeeper.deployment.vllmadapter import Wanted, adapter_name, read_base
 
     if checkpoint is None:
         raise UserError("an adapter needs the base that it was trained on", fix="add --checkpoint FOLDER")
@@ -97,18 +103,36 @@ def _load_version(
     endpoint: str | None,
     api_key_env: str | None,
     *,
+    merged: bool,
     unload: bool,
     dry_run: bool,
 ) -> Served:
     from tunekeeper.deployment.vllmjob import described, wanted_of
     from tunekeeper.deployment.vllmslots import pointed_at
 
-    asked = described(ws, section, version, endpoint=endpoint)
+    asked = described(ws, section, version, endpoint=endpoint, merged=merged)
+    if asked["whole"]:
+        asked |= {"endpoint": _whole(asked, section, endpoint, api_key_env or section.api_key_env, dry_run=dry_run)}
     wanted, references = wanted_of(asked)
     return _load(
         wanted, references, asked["endpoint"], api_key_env or section.api_key_env, limits=asked["limits"], answers=asked["own"],
         guarded=pointed_at(ws, asked["name"]), unload=unload, dry_run=dry_run,
     )  # fmt: skip
+
+
+def _whole(asked: dict[str, Any], section: Config, endpoint: str | None, api_key_env: str | None, *, dry_run: bool) -> str:
+    """The endpoint that serves the version's whole model, which is made first. Raises UpstreamUnavailable when none does."""
+    from tunekeeper.deployment.vllmjob import endpoints_of, key_of
+    from tunekeeper.deployment.vllmwhole import make, must_be_started, server_of
+
+    if asked["merge"] and not dry_run:
+        frame.say(f"merging into {asked['whole']} ({asked['merge']['why']})")
+        make(asked)
+    endpoints = endpoints_of(section, endpoint)
+    found = server_of(endpoints, asked, key_of(api_key_env))
+    if found is None:
+        raise must_be_started(asked, endpoints)
+    return found
 
 
 def _load(

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tunekeeper.cli import frame
 from tunekeeper.core.errors import UserError
+
+if TYPE_CHECKING:
+    from tunekeeper.workspace import Workspace
 
 app = frame.group("Who answers how much of the traffic.")
 Name = Annotated[str, typer.Argument(help="Name of the model.")]
@@ -98,6 +101,7 @@ def rollback(
     model: Name,
     to: Annotated[str | None, typer.Option("--to", help="Version or slot to go back to (default: the previous one).")] = None,
     reason: Annotated[str, typer.Option("--reason", help="Why, for the incident.")] = "rollback by hand",
+    load: Annotated[bool, typer.Option("--load", help="Load a version first that was unloaded while it was idle.")] = False,
     dir: frame.Dir = None,
     data: frame.Data = None,
     json: frame.Json = False,
@@ -114,8 +118,21 @@ def rollback(
     if dry_run:
         target = would_go_back_to(ws, model, to)
         return frame.emit({"model": model, "to": target}, json, [f"would go back to {target}"])
+    if load:
+        _load(ws, model, to)
     move = go_back(ws, model, to=to, by=getpass.getuser(), reason=reason)
     return frame.emit(move.as_json(), json, [_line(move.as_json())])
+
+
+def _load(ws: Workspace, model: str, to: str | None) -> None:
+    """Have the version loaded that would be gone back to, and wait for it; users stay where they are meanwhile."""
+    from tunekeeper.deployment.slots import await_ready, reload
+    from tunekeeper.rollout.moves import load_time, to_load
+
+    slot = to_load(ws, model, to)
+    if slot is not None:
+        frame.say(f"{slot.version} must load first: {load_time(slot)}")
+        await_ready(ws, reload(ws, slot.id, by=getpass.getuser()).id)
 
 
 def _weights(words: list[str]) -> dict[str, int]:

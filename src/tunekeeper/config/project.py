@@ -66,6 +66,9 @@ class LogConfig:
     """Days that records, the feedback on them and their numbers are kept: thirteen months; null: for ever."""
     body_days: float | None = 30.0
     """Days that the text of requests and answers is kept, at most `days`; null: as long as the records."""
+    max_gb: float | None = None
+    """Disk that the log may take, in GB of 10^9 bytes, at least 0.01: beyond it the oldest texts go, then the oldest hours; null:
+    as much as there is."""
     sinks: tuple[SinkConfig, ...] = ()
     """Places that every finished inference is pushed to, e.g. `[{kind: stdout}, {kind: datadog, tags: ['env:live']}]`."""
 
@@ -73,6 +76,8 @@ class LogConfig:
         for name, value in (("days", self.days), ("body_days", self.body_days)):
             if value is not None and not 0 < value <= 36_500:
                 raise ConfigError(f"log.{name} is {value:g}; it must lie above 0 and be at most 36,500 days, or null")
+        if self.max_gb is not None and not 0.01 <= self.max_gb <= 1_000_000:
+            raise ConfigError(f"log.max_gb is {self.max_gb:g}; it must lie between 0.01 and 1,000,000 GB, or be null")
         if self.days is not None and self.body_days is not None and self.body_days > self.days:
             raise ConfigError(f"log.body_days is {self.body_days:g}, longer than the {self.days:g} days of the records")
         twice = doubled(self.sinks)

@@ -46,6 +46,10 @@ class ServeSlot:
     """USD per million prompt tokens."""
     price_out: float | None = None
     """USD per million completion tokens."""
+    price_hour: float | None = None
+    """USD an hour of the server, in place of the prices of tokens: each request costs its seconds."""
+    parallel: int = 1
+    """Answers that it gives at once and `price_hour` is shared among."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,7 +118,7 @@ class Serving:
     """Slot name → an endpoint that somebody else runs: hosted, vLLM, Ollama, anything that speaks the OpenAI protocol. Its
     fields: `endpoint` (`http://HOST:PORT/v1`), `engine` (openai, ollama, vllm, llamacpp), `model` (name to send), `version` (name
     for the log), `system`, `messages`, `api_key_env` (name of the variable with its key), `price_in`, `price_out` (USD per
-    million tokens)."""
+    million tokens), or `price_hour` (USD an hour of the server) and `parallel` (answers at once that share it)."""
     route: dict[str, int] = field(default_factory=dict)
     """First shares of `slots`, in ten-thousandths that add up to 10,000. Once a route is committed that one counts, until this
     block itself changes. Left out: only what rollouts deploy answers."""
@@ -221,10 +225,14 @@ def _slot(name: str, slot: ServeSlot, file: YamlFile, keys: Keys) -> ServeSlot:
         raise ConfigError(
             f"{file.at(keys)}: {name!r} cannot name a slot", fix="use letters, digits and . _ : / @ + -, at most 63"
         )
-    for field_name in ("price_in", "price_out"):
+    for field_name, per in (("price_in", "million"), ("price_out", "million"), ("price_hour", "hour")):
         price = getattr(slot, field_name)
         if price is not None and not 0 <= price < math.inf:
-            raise ConfigError(f"{file.at((*keys, field_name))}: {field_name} is {price:g}; a price is 0 or more USD per million")
+            raise ConfigError(f"{file.at((*keys, field_name))}: {field_name} is {price:g}; a price is 0 or more USD per {per}")
+    if slot.price_hour is not None and (slot.price_in is not None or slot.price_out is not None):
+        raise ConfigError(f"{file.at((*keys, 'price_hour'))}: one slot is paid by the hour or by tokens, not by both")
+    if slot.parallel < 1:
+        raise ConfigError(f"{file.at((*keys, 'parallel'))}: parallel is {slot.parallel}; a server gives 1 answer at once or more")
     if slot.api_key_env is not None and not VARIABLE.fullmatch(slot.api_key_env):
         # It may be the key itself that stands there: it is not said again.
         raise ConfigError(

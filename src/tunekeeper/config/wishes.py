@@ -90,6 +90,8 @@ def _slot(id: str, model: str, name: str, each: ServeSlot, *, gated: bool) -> Sl
         api_key_env=each.api_key_env,
         price_in=each.price_in,
         price_out=each.price_out,
+        price_hour=each.price_hour,
+        options={"parallel": each.parallel} if each.price_hour is not None else {},
         observed="ready",
         gated=gated,
     )

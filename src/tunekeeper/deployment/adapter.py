@@ -17,8 +17,10 @@ import re2
 from numpy.typing import NDArray
 
 from tunekeeper.core.errors import ArtifactError
-from tunekeeper.deployment.checkpoint import Checkpoint, expected_tensors, read_json, weights_digest
+from tunekeeper.core.ids import digest_file, digest_json
+from tunekeeper.deployment.checkpoint import Checkpoint, read_json, weights_digest
 from tunekeeper.deployment.safetensors import Weights
+from tunekeeper.deployment.source import Source
 
 Array = NDArray[Any]
 _PREFIX = "base_model.model."
@@ -77,6 +79,10 @@ class Adapter:
     """Base tensor name → whole new weight (modules_to_save)."""
     alpha: float
     """lora_alpha of the configuration."""
+    rank: int
+    """r of the configuration, from which patterns may depart."""
+    scale: float
+    """Factor that alpha and r give, before patterns."""
     base_digest: str | None
     """Digest of the weights it was trained on, from its sidecar or the base it names; None when nothing says so."""
 
@@ -102,7 +108,7 @@ class Adapter:
         return f"a part on {embedding}" if embedding else None
 
 
-def open_adapter(folder: Path, checkpoint: Checkpoint, *, base_digest: str | None = None) -> Adapter:
+def open_adapter(folder: Path, checkpoint: Checkpoint | Source, *, base_digest: str | None = None) -> Adapter:
     """Read an adapter and check that it fits the base `checkpoint`.
 
     `base_digest`: digest of the base at hand; an adapter whose sidecar names another one is refused. Raises ArtifactError.
@@ -115,8 +121,7 @@ def open_adapter(folder: Path, checkpoint: Checkpoint, *, base_digest: str | Non
             f"{folder}: the adapter was trained on base {trained_on[:19]}…, this base is {base_digest[:19]}…",
             fix="use the base it was trained on, or train again",
         )
-    weights, shape = _adapter_weights(folder), checkpoint.shape
-    expected = expected_tensors(shape) | ({"lm_head.weight": (shape.vocab, shape.hidden)} if shape.tied else {})
+    weights, expected = _adapter_weights(folder), checkpoint.tensors
     pieces, whole, copies = _sorted_tensors(folder, weights)
     for name, key in copies.items():
         if name not in checkpoint.weights or not np.array_equal(weights[key], checkpoint.weights[name]):
@@ -127,14 +132,22 @@ def open_adapter(folder: Path, checkpoint: Checkpoint, *, base_digest: str | Non
         raise ArtifactError(f"{folder}: the adapter has no tensors")
     if bool(config.get("use_dora")) != any(p.magnitude is not None for p in parts.values()):
         raise ArtifactError(f"{folder}: use_dora and the magnitude vectors contradict each other")
-    if shape.tied and any(name in replaced for name in ("model.embed_tokens.weight", "lm_head.weight")):
+    if checkpoint.tied and any(name in replaced for name in ("model.embed_tokens.weight", "lm_head.weight")):
         raise ArtifactError(
             f"{folder}: modules_to_save replaces one half of tied embeddings",
             fix="merge it with PEFT and export the merged checkpoint",
         )
+    alpha, rank = float(config.get("lora_alpha") or 0), int(config.get("r") or 0)
+    scale = _scale(config, alpha, rank) if rank > 0 else 0.0
     return Adapter(
-        folder=folder, parts=parts, replaced=replaced, alpha=float(config.get("lora_alpha") or 0), base_digest=trained_on
-    )
+        folder=folder, parts=parts, replaced=replaced, alpha=alpha, rank=rank, scale=scale, base_digest=trained_on
+    )  # fmt: skip
+
+
+def folder_digest(folder: Path) -> str:
+    """Digest of a folder's content, as the store gives it to the same files."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return digest_json({"files": {path.relative_to(folder).as_posix(): digest_file(path) for path in files}})
 
 
 def _sidecar_digest(folder: Path) -> str | None:
@@ -218,6 +231,8 @@ def _part(
         raise ArtifactError(f"{folder}: the adapter changes {name}, which this base does not have")
     if "A" not in found or "B" not in found:
         raise ArtifactError(f"{folder}: half of the pair for {name} is missing")
+    if len(expected[name]) != 2:
+        raise ArtifactError(f"{folder}: the adapter adds a product to {name}, which is no matrix")
     rows, columns = expected[name]
     embedding = "embedding" in found
     a, b = weights[found["A"]], weights[found["B"]]
@@ -239,8 +254,11 @@ def _part(
         raise ArtifactError(f"{folder}: the magnitude vector of {name} does not fit")
     if not (np.isfinite(a).all() and np.isfinite(b).all() and (magnitude is None or np.isfinite(magnitude).all())):
         raise ArtifactError(f"{folder}: {name} holds values that are not numbers", fix="train again with a lower learning rate")
-    scale = alpha / (rank**0.5 if config.get("use_rslora") else rank)
-    return Part(weight=name, a=a, b=b, scale=scale, magnitude=magnitude, embedding=embedding)
+    return Part(weight=name, a=a, b=b, scale=_scale(config, alpha, rank), magnitude=magnitude, embedding=embedding)
+
+
+def _scale(config: Mapping[str, Any], alpha: float, rank: int) -> float:
+    return alpha / float(rank**0.5 if config.get("use_rslora") else rank)
 
 
 def _pattern(config: Mapping[str, Any], key: str, module: str, default: Any) -> Any:

@@ -80,6 +80,13 @@ class Shape:
     """What attention scores and final logits are softly capped at; None: not."""
     rope_factors: tuple[float, ...] = ()
     """Divisors of the rotary frequencies within the original context (longrope); empty for other kinds."""
+    part: float = 1.0
+    """Share of a head that is rotated (Phi-4-mini: three quarters)."""
+
+    @property
+    def rotary(self) -> int:
+        """Width of a head that is rotated."""
+        return int(self.head * self.part)
 
     @property
     def gemma(self) -> bool:
@@ -105,6 +112,17 @@ class Checkpoint:
     eos: tuple[int, ...]
     """Ids that end an answer, from generation_config.json or config.json."""
 
+    @property
+    def tied(self) -> bool:
+        """Whether the output layer is the embedding."""
+        return self.shape.tied
+
+    @property
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        """What an adapter can change: name → dimensions. A tied output layer has a name of its own."""
+        output = {"lm_head.weight": (self.shape.vocab, self.shape.hidden)}
+        return expected_tensors(self.shape) | (output if self.tied else {})
+
 
 def open_checkpoint(folder: Path) -> Checkpoint:
     """Read and check a checkpoint. Raises ArtifactError for what is unknown, missing, misshapen or would answer differently."""
@@ -112,12 +130,17 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     shape = shape_of(config, folder)
     weights = open_folder(folder)
     _check_tensors(folder, shape, weights)
+    return Checkpoint(folder=folder, shape=shape, weights=weights, eos=ends_of(config, folder))
+
+
+def ends_of(config: dict[str, Any], folder: Path) -> tuple[int, ...]:
+    """Ids that end an answer, from generation_config.json, else from config.json. Raises ArtifactError."""
     generation = folder / "generation_config.json"
     eos = (read_json(generation) if generation.exists() else {}).get("eos_token_id", config.get("eos_token_id"))
     ids = eos if isinstance(eos, list) else [] if eos is None else [eos]
     if not all(type(id) is int for id in ids):
         raise ArtifactError(f"{folder}: eos_token_id {eos!r} is no number and no list of numbers")
-    return Checkpoint(folder=folder, shape=shape, weights=weights, eos=tuple(ids))
+    return tuple(ids)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -151,7 +174,7 @@ def shape_of(config: dict[str, Any], folder: Path) -> Shape:
             theta=theta, rope=rope, rope_values=values, tied=bool(config.get("tie_word_embeddings", family.startswith("gemma"))),
             attention_bias=family == "qwen2" or bool(config.get("attention_bias")), mlp_bias=bool(config.get("mlp_bias")),
             window=int(config["sliding_window"]) if family in PATTERNS else None, caps=_caps(config, family),
-            rope_factors=_factors(config) if rope == "longrope" else (),
+            rope_factors=_factors(config) if rope == "longrope" else (), part=_part(config),
         )  # fmt: skip
         _check_sizes(shape, folder)
         _refuse_differences(config, shape, folder)
@@ -164,7 +187,8 @@ def _check_sizes(shape: Shape, folder: Path) -> None:
     sizes = (
         shape.vocab, shape.hidden, shape.inner, shape.layers, shape.heads, shape.kv_heads, shape.head, shape.context,
     )  # fmt: skip
-    if min(sizes) < 1 or max(sizes) > 1 << 31 or shape.heads % shape.kv_heads or shape.head % 2:
+    odd = shape.head % 2 or shape.rotary % 2 or not 0 < shape.part <= 1
+    if min(sizes) < 1 or max(sizes) > 1 << 31 or shape.heads % shape.kv_heads or odd:
         raise ArtifactError(f"{folder / 'config.json'}: impossible dimensions {sizes}")
 
 
@@ -199,6 +223,11 @@ def _factors(config: dict[str, Any]) -> tuple[float, ...]:
     return tuple(float(factor) for factor in given["short_factor"])
 
 
+def _part(config: dict[str, Any]) -> float:
+    given = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    return float(given.get("partial_rotary_factor") or config.get("partial_rotary_factor") or 1.0)
+
+
 def _rope(config: dict[str, Any], folder: Path) -> tuple[str, dict[str, float], float]:
     given = config.get("rope_parameters") or config.get("rope_scaling") or {}
     given = given.get("full_attention", given)  # of Gemma 3, whose sliding layers have one of their own
@@ -211,7 +240,8 @@ def _rope(config: dict[str, Any], folder: Path) -> tuple[str, dict[str, float], 
     extra = sorted(key for key in set(given) - known if given[key] is not None)
     if kind == "default":
         extra = [key for key in extra if key != "original_max_position_embeddings"]
-    if extra or given.get("partial_rotary_factor", config.get("partial_rotary_factor")) not in (None, 1, 1.0):
+    partial = _part(config) != 1.0 and FAMILIES[config["architectures"][0]] != "phi3"
+    if extra or partial:
         raise ArtifactError(
             f"{folder / 'config.json'}: RoPE settings {extra or ['partial_rotary_factor']} have no place in GGUF", fix=_INSTEAD
         )
@@ -283,7 +313,7 @@ def _refuse_gemmas(config: dict[str, Any], shape: Shape, where: Path) -> None:
 
 def _refuse_longrope(shape: Shape, where: Path) -> None:
     original = int(shape.rope_values["original_max_position_embeddings"])
-    if shape.family != "phi3" or len(shape.rope_factors) != shape.head // 2:
+    if shape.family != "phi3" or len(shape.rope_factors) != shape.rotary // 2:
         raise ArtifactError(
             f"{where}: longrope of {shape.family} with {len(shape.rope_factors)} factors has no place in GGUF", fix=_INSTEAD
         )

@@ -13,6 +13,8 @@ from tunekeeper.deployment import measure, parity
 from tunekeeper.deployment.adapter import Adapter
 from tunekeeper.deployment.checkpoint import Checkpoint, read_json
 from tunekeeper.deployment.header import read_gguf
+from tunekeeper.deployment.sentencepiece import first_only
+from tunekeeper.deployment.source import open_source
 from tunekeeper.deployment.transcript import Reference
 from tunekeeper.deployment.weights import Served, weigh
 from tunekeeper.engines import ChatClient, serve_temporarily
@@ -49,16 +51,14 @@ def measure_all(
 ) -> parity.Measured:
     """Every measurement. `answers`: whether the references' answers are this version's (else only their prompts count)."""
     tokenizer = read_tokenizer(checkpoint.folder)
-    eos = tuple(
-        dict.fromkeys([*checkpoint.eos, *([tokenizer.id_of("eos_token")] if tokenizer.id_of("eos_token") is not None else [])])
-    )
+    eos = _ends(checkpoint.eos, tokenizer)
     weighed = weigh(subject.served, checkpoint, adapter)
     kind = plain_kind(subject.served.model)
     known = references if answers else []
     with serve_temporarily(_slot(subject.served), Path("/"), extra=_extra(subject.served)) as endpoint:
         client = ChatClient(endpoint, "parity")
         gaps = measure.gaps(client, known)
-        common = _common(client, subject, references, tokenizer, tuple(id for id in eos if id is not None), answers)
+        common = _common(client, subject.stop, references, tokenizer, eos, answers)
         conflict = parity.sampling_conflict(subject.sampling, trained_sampling(checkpoint.folder))
         sampling = measure.sampling(client, references, subject.sampling)
     merged, plain = (gaps, kind) if kind else _unquantized(subject.plain, known)
@@ -74,9 +74,42 @@ def measure_all(
     )
 
 
+def measure_endpoint(
+    client: ChatClient,
+    folder: Path,
+    stop: tuple[str, ...],
+    references: Sequence[Reference],
+    *,
+    answers: bool,
+    plain: str | None,
+    fields: dict[str, Any],
+) -> parity.Measured:
+    """What can be measured at a server that runs already. `folder`: the checkpoint. `stop`: stop texts it is asked with.
+    `plain`: type of its file, None for a quantized one. `fields`: what every request to it must carry."""
+    tokenizer, source = read_tokenizer(folder), open_source(folder)
+    gaps = measure.gaps(client, references if answers else [], **fields)
+    common = _common(client, stop or None, references, tokenizer, _ends(source.eos, tokenizer), answers)
+    return parity.Measured(
+        template=common["template"],
+        stop=common["stop"],
+        tokenizer=common["tokenizer"],
+        plain=plain,
+        merged=gaps if plain else None,
+        quantized=None if plain else gaps,
+        is_quantized=plain is None,
+        sampling=measure.sampling(client, references, {}, **fields),
+    )
+
+
+def _ends(eos: tuple[int, ...], tokenizer: TokenizerFiles) -> tuple[int, ...]:
+    """Ids that end an answer: the checkpoint's and the tokenizer's."""
+    own = tokenizer.id_of("eos_token")
+    return tuple(dict.fromkeys((*eos, *([own] if own is not None else []))))
+
+
 def _common(
     client: ChatClient,
-    subject: Subject,
+    stops: tuple[str, ...] | None,
     references: Sequence[Reference],
     tokenizer: TokenizerFiles,
     eos: tuple[int, ...],
@@ -84,13 +117,14 @@ def _common(
 ) -> dict[str, parity.Compared]:
     ids = {id: text for text, id in tokenizer.vocabulary.items()}
     normal = (tokenizer.tokenizer.get("normalizer") or {}).get("type") == "NFC"
-    compared = measure.tokenizer(client, references, tokenizer.encode, normal, _words(tokenizer))
+    behind = tokenizer.special().get("bos_token", "") if first_only(tokenizer) else ""
+    compared = measure.tokenizer(client, references, tokenizer.encode, normal, _words(tokenizer), behind)
     before = measure.beginning(client, references, tokenizer.id_of("bos_token"))
     if before:
         compared = parity.Compared(n=compared.n + 1, differ=compared.differ + 1, first=before)
     stop = measure.ends(client, references, eos)
     said = tuple(r.answer for r in references) if answers else ()
-    told = parity.stop_conflict(subject.stop, tuple(ids[id] for id in _ended(references, eos) if id in ids), said)
+    told = parity.stop_conflict(stops, tuple(ids[id] for id in _ended(references, eos) if id in ids), said)
     if told:
         stop = parity.Compared(n=stop.n + 1, differ=stop.differ + 1, first=told)
     return {

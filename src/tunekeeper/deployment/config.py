@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from tunekeeper.core.errors import ConfigError
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
@@ -23,6 +25,12 @@ class Config:
     """Folder that is shared with a vLLM server, in which adapters are put for it; null: models/adapters of the data directory."""
     adapters_there: str | None = None
     """The same folder as the vLLM server names it; null: by the same name."""
+    standby_endpoint: str | None = None
+    """Address of a second vLLM, for versions that are whole models: the one that answers users holds no other; null: none."""
+    merged: bool = False
+    """Whether a vLLM is given whole models even where it could put the adapter on."""
+    merged_dtype: Literal["f32", "f16", "bf16"] | None = None
+    """Type of such a model's weights; null: the base's own."""
     quantization: Literal["f32", "f16", "bf16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M"] = "Q4_K_M"
     """Type of the served file: Q4_K_M for speed, Q5_K_M for quality. vLLM serves the base as it is: there a Q type means f16."""
     parallel: int = 4
@@ -31,6 +39,9 @@ class Config:
     """Tokens one request may use, prompt and answer together."""
     threads: int = 1
     """Threads of one server; as many as there are cores is slower on a busy machine."""
+    unload_after_days: float | None = None
+    """Days without rollback, incident or alert after which the standby's server is ended, its file kept; 7 is usual. Going back
+    must load it first then, so that null, the default, never does."""
     smoke_prompts: int = 12
     """Prompts sent to a loaded slot before it may take traffic (10 to 20)."""
     smoke_max_tokens: int = 64
@@ -47,3 +58,11 @@ class Config:
     """USD per million prompt tokens; None counts no cost."""
     price_out: float | None = None
     """USD per million completion tokens; None counts no cost."""
+    price_hour: float | None = None
+    """USD an hour of the machine that serves, in place of the prices of tokens: a request costs its seconds, shared among the
+    `parallel` answers at once; None counts no cost."""
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError where both kinds of price are given."""
+        if self.price_hour is not None and (self.price_in is not None or self.price_out is not None):
+            raise ConfigError("deployment.price_hour: a version is paid by the hour or by tokens, not by both", fix="keep one")

@@ -15,7 +15,10 @@ from tunekeeper.deployment.checkpoint import open_checkpoint, read_json, weights
 from tunekeeper.deployment.compare import Subject, compare
 from tunekeeper.deployment.exporting import export_folder
 from tunekeeper.deployment.inspect import inspect, verify
+from tunekeeper.deployment.mergedparity import compare_merged
+from tunekeeper.deployment.merging import own_dtype
 from tunekeeper.deployment.parity import Limits
+from tunekeeper.deployment.source import open_source
 from tunekeeper.deployment.transcript import Reference, read_transcript
 from tunekeeper.deployment.weights import Served
 from tunekeeper.workspace import create_workspace
@@ -44,11 +47,14 @@ ANSWER_TOKENS = 32
 def parity_of_folder(
     checkpoint: Path, adapter: Path | None, artifact: Path, *, prompts: Path | None = None, limits: Limits = Limits()
 ) -> Parity:
-    """Compare an artifact folder (`serve.json` and its files) with what transformers makes of checkpoint and adapter.
+    """Compare an artifact folder with what transformers makes of checkpoint and adapter: `serve.json` and its files in llama.cpp,
+    a merged checkpoint in transformers.
 
     `prompts`: chat JSONL; None takes a few general ones. The reference answers come from a child process with torch.
     Raises ArtifactError for damaged or foreign files, MissingExtra without the training packages.
     """
+    if not (artifact / "serve.json").exists() and (artifact / "config.json").exists():
+        return _parity_of_merged(checkpoint, adapter, artifact, prompts, limits)
     base = open_checkpoint(checkpoint)
     part = open_adapter(adapter, base, base_digest=weights_digest(checkpoint)) if adapter else None
     subject = read_subject(artifact)
@@ -57,7 +63,18 @@ def parity_of_folder(
     return compare(subject, base, part, references, limits)
 
 
+def _parity_of_merged(checkpoint: Path, adapter: Path | None, merged: Path, prompts: Path | None, limits: Limits) -> Parity:
+    base, served = open_source(checkpoint), open_source(merged)
+    if adapter is not None:
+        open_adapter(adapter, base, base_digest=weights_digest(checkpoint))
+    with tempfile.TemporaryDirectory(prefix="tunekeeper-parity-") as scratch:
+        trained = _references(Path(scratch) / "trained", checkpoint, adapter, prompts)
+        said = _references(Path(scratch) / "merged", merged, None, prompts)
+    return compare_merged(trained, said, own_dtype(served), limits)
+
+
 def _references(scratch: Path, checkpoint: Path, adapter: Path | None, prompts: Path | None) -> list[Reference]:
+    scratch.mkdir(exist_ok=True)
     if prompts is None:
         prompts = scratch / "prompts.jsonl"
         # The job learns nothing from the last answer: it answers what stands before it.

@@ -95,7 +95,7 @@ def merged_tensors(checkpoint: Checkpoint, adapter: Adapter | None) -> Iterator[
         yield "rope_freqs.weight", (shape.head // 2,), lambda: llama3_factors(shape)
     for length in ("long", "short") if shape.rope_factors else ():
         # Its context is the original one, so that the factors for longer texts are never due.
-        yield f"rope_factors_{length}.weight", (shape.head // 2,), lambda: np.asarray(shape.rope_factors, np.float32)
+        yield f"rope_factors_{length}.weight", (shape.rotary // 2,), lambda: np.asarray(shape.rope_factors, np.float32)
 
 
 def llama3_factors(shape: Shape) -> Array:
@@ -190,7 +190,7 @@ def _describe(writer: gguf.GGUFWriter, shape: Shape, kind: str, name: str, metad
     writer.add_layer_norm_rms_eps(shape.epsilon)
     writer.add_rope_freq_base(shape.theta)
     writer.add_vocab_size(shape.vocab)
-    writer.add_rope_dimension_count(shape.head)
+    writer.add_rope_dimension_count(shape.rotary)
     writer.add_key_length(shape.head)
     writer.add_value_length(shape.head)
     if shape.rope in ("linear", "yarn"):

@@ -54,6 +54,7 @@ def slot_of(ws: Workspace, section: Config, version: Version, artifact: Artifact
         api_key_env=version.metadata.get("api_key_env"),
         price_in=section.price_in,
         price_out=section.price_out,
+        price_hour=section.price_hour,
     )
     with ws.control.read() as tx:
         before = next((slot for slot in find_slots(tx, model=version.model) if slot.id == wanted.id), None)

@@ -10,6 +10,7 @@ from tunekeeper.core.ids import digest_file
 from tunekeeper.deployment.adapter import open_adapter
 from tunekeeper.deployment.checkpoint import open_checkpoint, weights_digest
 from tunekeeper.deployment.header import GgufHeader, read_gguf
+from tunekeeper.deployment.merging import check_files, recorded_files
 from tunekeeper.deployment.publish import whole_or_absent
 from tunekeeper.deployment.safetensors import read_header, regular_size
 from tunekeeper.text.tokenizers import read_tokenizer
@@ -158,12 +159,16 @@ def write_sidecar(path: Path, digest: str) -> Path:
 
 
 def verify(path: Path) -> dict[str, Any]:
-    """Compare a file, or every file of a folder that has a `.sha256` beside it, with its recorded digest.
+    """Compare a file, or every file of a folder that has a `.sha256` beside it, with its recorded digest; of a merged checkpoint
+    every file that its sidecar names.
 
     `{verified: n, files: {name: digest}}`. Raises ArtifactError for the first that differs, NotFound when there is no record.
     """
     if not path.exists():
         raise NotFound(f"{path}: no such file or folder")
+    if recorded := recorded_files(path):
+        check_files(path, recorded)
+        return {"verified": len(recorded), "files": {str(path / name): digest for name, digest in sorted(recorded.items())}}
     files = sorted(p.with_suffix("") for p in path.rglob("*.sha256")) if path.is_dir() else [path]
     if path.is_dir() and not files:
         raise NotFound(f"{path}: no file in it has a .sha256 beside it", fix="tunekeeper export gguf writes one")

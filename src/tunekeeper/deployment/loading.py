@@ -18,6 +18,7 @@ from tunekeeper.core.nouns.training import Version
 from tunekeeper.deployment import memory
 from tunekeeper.deployment.config import Config
 from tunekeeper.deployment.hosted import slot_of
+from tunekeeper.deployment.liveparity import poke_live
 from tunekeeper.deployment.publish import whole_or_absent
 from tunekeeper.deployment.slots import arm
 from tunekeeper.engines import ChatClient
@@ -50,7 +51,8 @@ class SmokeAnswer:
 
 
 def poke_load(ws: Workspace, task: Model, section: Config, cycle: Cycle) -> Answer:
-    """Load the cycle's artifact into the slot that serves nobody, wait for it, send it 10 to 20 prompts. Done names the slot."""
+    """Load the cycle's artifact into the slot that serves nobody, wait for it, send it 10 to 20 prompts, and compare what it says
+    with training. Done names the slot."""
     with ws.state.read() as tx:
         artifact = load_artifact(tx, cycle.records["export"])
         version = load_version(tx, artifact.version)
@@ -74,6 +76,9 @@ def poke_load(ws: Workspace, task: Model, section: Config, cycle: Cycle) -> Answ
     _record(ws, artifact, summary)
     if wrong:
         return Stop(why=f"smoke test of {slot.id}: {wrong}", record=slot.id)
+    compared = poke_live(ws, task, section, version, artifact, slot)
+    if compared is not None:
+        return compared
     return Done(record=slot.id, note=f"{slot.id} answers {summary['prompts']} smoke prompts, p50 {summary['p50_ms']:.0f} ms")
 
 

@@ -92,11 +92,13 @@ def tokenizer(
     encode: Callable[[str], list[int]],
     normal: bool,
     words: Sequence[str] = (),
+    behind: str = "",
 ) -> Compared:
     """Token ids by the server beside training-time ones, of prompts, answers and hard texts.
 
     `encode`: the training-time tokenizer without added tokens. `normal`: whether texts must be in NFC first. `words`: texts of
-    the vocabulary's own tokens, which a wrong way of splitting tears apart.
+    the vocabulary's own tokens, which a wrong way of splitting tears apart. `behind`: special token put before each text but the
+    prompts, where a text without one is another thing.
     """
     import unicodedata
 
@@ -104,7 +106,8 @@ def tokenizer(
     pairs = [(r.rendered, list(r.prompt_ids)) for r in references]
     texts = [*(r.answer for r in references if r.answer), *EXTRA_TEXTS]
     texts += ["".join(words), " ".join(words), "\n".join(words)]
-    pairs += [(text, encode(text)) for text in (unicodedata.normalize("NFC", t) if normal else t for t in texts)]
+    texts = [behind + (unicodedata.normalize("NFC", text) if normal else text) for text in texts]
+    pairs += [(text, encode(text)) for text in texts]
     for text, trained in pairs:
         served = list(client.post("/tokenize", {"content": text, "add_special": False, "parse_special": True})["tokens"])
         tally.add(served == trained, _first_token(text, trained, served))

@@ -12,7 +12,7 @@ from tunekeeper.core.nouns.serving import Slot
 from tunekeeper.core.nouns.training import Version
 from tunekeeper.deployment.config import Config
 from tunekeeper.deployment.job import Context
-from tunekeeper.deployment.ollamapush import push
+from tunekeeper.deployment.ollamapush import Verified, push
 from tunekeeper.deployment.ollamaslots import arm, naming
 from tunekeeper.deployment.ollamaverbs import described, packed
 from tunekeeper.engines.ollama import OllamaServer, default_endpoint
@@ -53,4 +53,7 @@ def poke_push(
     if job.state != "done" or job.output is None:
         note = (job.detail or {}).get("note", "waiting for its turn")
         return Wait(why=f"Ollama: {note}", progress=job.progress)
-    return arm(ws, section, version, artifact, endpoint=job.output["endpoint"], name=job.output["name"], gated=gated)
+    seen = Verified(**job.output["verified"])
+    return arm(
+        ws, section, version, artifact, endpoint=job.output["endpoint"], name=job.output["name"], seen=seen, gated=gated
+    )  # fmt: skip

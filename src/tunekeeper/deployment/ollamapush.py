@@ -7,10 +7,11 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from tunekeeper.core.errors import GateFailed, TunekeeperError, UpstreamUnavailable, UserError
+from tunekeeper.core.nouns.deployment import Parity, ParityCheck
 from tunekeeper.deployment import memory, ollamatemplate
 from tunekeeper.deployment.header import read_gguf
 from tunekeeper.deployment.ollamapackage import Package
@@ -146,6 +147,27 @@ def verify(
         agreement=round(sum(shares) / len(shares), 4) if shares else None,
         loaded=not unload,
     )
+
+
+def live_parity(verified: Verified, quantized: bool) -> Parity:
+    """What verifying a push says of each layer that can be seen at an Ollama; inconclusive where nothing was to compare.
+
+    Its prompts and answers are seen, and that it shows the stop texts and settings that were sent; token ids are not.
+    """
+    n, share = verified.prompts, verified.agreement or 0.0
+    limit = AGREEMENT if quantized else EXACT
+    weights: Literal["quantization", "merge"] = "quantization" if quantized else "merge"
+    alike = f"answers begin {share:.0%} as training's, {verified.equal} of {n} are equal"
+    checks = (
+        ParityCheck(layer="template", ok=verified.template != "unproven", detail=f"proven by {verified.template}", n=n),
+        ParityCheck(layer="stop", ok=True, detail="shows the stop texts that were sent", n=1),
+        ParityCheck(layer=weights, ok=bool(n) and share >= limit, detail=alike, value=share, limit=limit, n=n),
+        ParityCheck(layer="sampling", ok=True, detail="shows the settings that were sent", n=1),
+    )
+    wrong = next((check for check in checks if not check.ok), None)
+    if wrong is None:
+        return Parity(verdict="pass", checks=checks)
+    return Parity(verdict="block" if n and share < limit else "inconclusive", layer=wrong.layer, checks=checks)
 
 
 def differences(shown: Shown, package: Package) -> list[str]:

@@ -9,8 +9,9 @@ from tunekeeper.core.nouns.deployment import Artifact
 from tunekeeper.core.nouns.serving import Slot
 from tunekeeper.core.nouns.training import Version
 from tunekeeper.deployment.config import Config
+from tunekeeper.deployment.liveparity import keep
 from tunekeeper.deployment.ollamapackage import Package
-from tunekeeper.deployment.ollamapush import Pushed, push
+from tunekeeper.deployment.ollamapush import Pushed, Verified, live_parity, push
 from tunekeeper.deployment.slots import declare_slots, free_slot, in_use, observe_slot
 from tunekeeper.engines.ollama import OllamaServer
 from tunekeeper.store.ledgers.exams import find_exams
@@ -47,12 +48,21 @@ def push_version(
 
 
 def arm(
-    ws: Workspace, section: Config, version: Version, artifact: Artifact, *, endpoint: str, name: str, gated: bool = False
+    ws: Workspace,
+    section: Config,
+    version: Version,
+    artifact: Artifact,
+    *,
+    endpoint: str,
+    name: str,
+    seen: Verified | None,
+    gated: bool = False,
 ) -> Slot:
     """Put a pushed and verified version into the slot that serves nobody; found again where it is already.
 
-    `endpoint` and `name`: where it is served, with `/v1`, and as what. It counts as gated when `gated` says so (a person let it
-    through), or an exam of this very file passed. The prompt of a prompted base is kept by the server.
+    `endpoint` and `name`: where it is served, with `/v1`, and as what. `seen`: what verifying it there found, kept on the
+    artifact. It counts as gated when `gated` says so (a person let it through), or an exam of this very file passed. The prompt
+    of a prompted base is kept by the server.
     """
     with ws.state.read() as tx:
         exams = [exam for exam in find_exams(tx, model=version.model) if exam.artifact_digest == artifact.digest]
@@ -71,10 +81,14 @@ def arm(
         digest=artifact.digest,
         price_in=section.price_in,
         price_out=section.price_out,
+        price_hour=section.price_hour,
         gated=gated
         or any(exam.verdict is not None and exam.verdict.outcome == "pass" for exam in exams)
         or bool(held and held.gated),
     )
+    if seen is not None:
+        quantized = (artifact.quantization or "").startswith("Q")
+        keep(ws, artifact.id, live_parity(seen, quantized), endpoint=endpoint, name=name)
     return declare_slots(ws, [slot], vouched=False)[0]
 
 

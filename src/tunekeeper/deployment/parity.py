@@ -118,6 +118,27 @@ def decide(measured: Measured, limits: Limits) -> Parity:
         _quantization(measured, limits),
         _sampling(measured),
     )
+    return _verdict(checks)
+
+
+def decide_live(measured: Measured, limits: Limits, *, file: ParityCheck | None = None) -> Parity:
+    """As `decide`, of a loaded server, where merging and quantization cannot be told apart: the one that applies is judged.
+
+    `file`: what was seen of the very file that is loaded, where no answers are known to compare.
+    """
+    weights = file or (_quantization(measured, limits) if measured.is_quantized else _merge(measured, limits))
+    return _verdict(
+        (
+            _equal("template", measured.template),
+            _equal("stop", measured.stop),
+            _equal("tokenizer", measured.tokenizer),
+            weights,
+            _sampling(measured),
+        )
+    )
+
+
+def _verdict(checks: tuple[ParityCheck, ...]) -> Parity:
     wrong = next((check for check in checks if not check.ok), None)
     if wrong is None:
         return Parity(verdict="pass", checks=checks)

@@ -27,10 +27,27 @@ def whole_or_absent(path: Path) -> Iterator[Path]:
             part.replace(path)
             sync(path.parent)
         except OSError as error:
-            if _no_room(error):
-                raise DiskFull(
-                    f"{path}: no room left on the disk; nothing was written", fix="free some space, then run it again"
-                ) from error
+            _refuse_full(path, error)
+            raise
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path` to fill; on a clean exit its files are synced and it is renamed to `path`, else removed.
+
+    `path` must not be there. Raises DiskFull naming the folder.
+    """
+    with scratch_folder(path) as part:
+        try:
+            yield part
+            for file in part.rglob("*"):
+                sync(file)
+            sync(part)
+            part.chmod(0o755)
+            part.replace(path)
+            sync(path.parent)
+        except OSError as error:
+            _refuse_full(path, error)
             raise
 
 
@@ -104,6 +121,13 @@ def _remove(part: Path) -> None:
         shutil.rmtree(part, ignore_errors=True)
     else:
         part.unlink(missing_ok=True)
+
+
+def _refuse_full(path: Path, error: OSError) -> None:
+    """Raise DiskFull naming `path` where a write failed for want of room."""
+    if _no_room(error):
+        why = f"{path}: no room left on the disk; nothing was written"
+        raise DiskFull(why, fix="free some space, then run it again") from error
 
 
 def _no_room(error: OSError) -> bool:

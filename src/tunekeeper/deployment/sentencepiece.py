@@ -1,13 +1,16 @@
 """A SentencePiece tokenizer as tokenizer.json has it, as llama.cpp's scores; refused where the two would merge differently.
 
 transformers merges the pair that stands first in a list, llama.cpp the pair whose result has the highest score. They do the
-same when every pair that could be merged is in the list, and the pairs of one result stand together in it.
+same when every pair that could be merged is in the list, and the pairs of one result stand together in it, or are all runs of
+one character (SentencePiece gives its runs of spaces one score).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tunekeeper.core.errors import ArtifactError
@@ -69,22 +72,17 @@ def _scores(files: TokenizerFiles, vocab: int) -> list[float]:
     """Minus the place of each token's pairs in the list of merges; single characters are never merged into."""
     where, table = files.folder / "tokenizer.json", files.vocabulary
     scores = [0.0] * vocab
-    pairs: set[tuple[str, str]] = set()
-    made: set[str] = {text for text in table if len(text) == 1}
-    last = ""
-    for merge in files.tokenizer["model"].get("merges") or ():
-        left, right = merge.split(" ", 1) if isinstance(merge, str) else merge
-        text = left + right
-        if text != last and text in made:
-            raise ArtifactError(
-                f"{where}: the merges into {text!r} do not stand together, llama.cpp knows one rank", fix=_INSTEAD
-            )
-        if not 0 <= table.get(text, -1) < vocab:
+    merges = [_pair(merge) for merge in files.tokenizer["model"].get("merges") or ()]
+    pairs = set(merges)
+    made = {text for text in table if len(text) == 1} | {left + right for left, right in merges}
+    for left, right in merges:
+        if not 0 <= table.get(left + right, -1) < vocab:
             raise ArtifactError(f"{where}: {left!r} and {right!r} are merged into a token that the model does not have")
-        last = text
-        pairs.add((left, right))
-        made.add(text)
-        scores[table[text]] = -float(len(pairs))
+    for at, texts in _blocks([left + right for left, right in merges]):
+        if len(texts) > 1:
+            _check_runs(where, texts, merges)
+        for text in texts:
+            scores[table[text]] = -float(at + 1)
     for text in table:
         for at in range(1, len(text)):
             pair = (text[:at], text[at:])
@@ -93,6 +91,49 @@ def _scores(files: TokenizerFiles, vocab: int) -> list[float]:
                     f"{where}: {pair[0]!r} and {pair[1]!r} are not merged, llama.cpp would merge them", fix=_INSTEAD
                 )
     return scores
+
+
+def _pair(merge: Any) -> tuple[str, str]:
+    left, right = merge.split(" ", 1) if isinstance(merge, str) else merge
+    return str(left), str(right)
+
+
+def _blocks(results: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """The stretches of a list of merges that share no result with another: where each begins, and what it makes."""
+    last = {text: at for at, text in enumerate(results)}
+    begin = 0
+    while begin < len(results):
+        texts, end, at = {results[begin]: None}, last[results[begin]], begin
+        while at < end:
+            at += 1
+            texts[results[at]] = None
+            end = max(end, last[results[at]])
+        yield begin, list(texts)
+        begin = end + 1
+
+
+def _check_runs(where: Path, texts: Sequence[str], merges: Sequence[tuple[str, str]]) -> None:
+    """Tokens whose merges are mixed get one score, and llama.cpp merges the leftmost pair of that score first. Runs of one
+    character, as SentencePiece keeps of spaces, come out the same: tried on all lengths up to three times the longest.
+
+    Raises ArtifactError where they do not.
+    """
+    letter, longest = texts[0][0], max(map(len, texts))
+    ranks = {(len(left), len(right)): rank for rank, (left, right) in enumerate(merges) if {*left, *right} == {letter}}
+    alike = all(set(text) == {letter} for text in texts)
+    if not alike or any(_merged(ranks, n, True) != _merged(ranks, n, False) for n in range(2, 3 * longest + 2)):
+        raise ArtifactError(
+            f"{where}: the merges into {texts[0]!r} do not stand together, llama.cpp knows one rank", fix=_INSTEAD
+        )
+
+
+def _merged(ranks: Mapping[tuple[int, int], int], length: int, ranked: bool) -> list[int]:
+    """Lengths of the tokens of a run of one character: by rank and place, as transformers merges, or by place alone."""
+    parts = [1] * length
+    while found := [(ranks[pair], at) for at, pair in enumerate(itertools.pairwise(parts)) if pair in ranks]:
+        _, at = min(found) if ranked else min(found, key=lambda entry: entry[1])
+        parts[at : at + 2] = [parts[at] + parts[at + 1]]
+    return parts
 
 
 def _space_prefix(files: TokenizerFiles) -> bool:
@@ -107,13 +148,20 @@ def _space_prefix(files: TokenizerFiles) -> bool:
         return "prefix" in kinds
     if not kinds and splitter and splitter.get("type") == "Metaspace" and splitter.get("replacement") == _SPACE:
         scheme = splitter.get("prepend_scheme", "always")
-        if splitter.get("split") is False and scheme in ("always", "never"):
+        if splitter.get("split") is False and scheme in ("always", "never", "first"):
+            # "first" puts a space before a text only where no special token begins it, as prompts of a chat always do.
             return bool(scheme == "always")
     raise ArtifactError(
         f"{where}: normalizer {[step.get('type') for step in steps]} and pre-tokenizer {(splitter or {}).get('type')} put spaces "
         "where llama.cpp does not",
         fix=_INSTEAD,
     )
+
+
+def first_only(files: TokenizerFiles) -> bool:
+    """Whether a space is put before a text that no special token begins, and before no other."""
+    splitter = files.tokenizer.get("pre_tokenizer") or {}
+    return splitter.get("type") == "Metaspace" and splitter.get("prepend_scheme") == "first"
 
 
 def _step(step: Mapping[str, Any]) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from tunekeeper.core.errors import ArtifactError, NotFound, OutsideError, UserError
+from tunekeeper.core.errors import ArtifactError, NotFound, OutsideError, UpstreamUnavailable, UserError
 from tunekeeper.core.nouns.deployment import Artifact
 from tunekeeper.core.nouns.serving import Route, Slot
 from tunekeeper.core.nouns.training import Version
@@ -17,7 +18,7 @@ from tunekeeper.engines.engine import api_key_of
 from tunekeeper.store.ledgers.routes import load_route, load_route_table
 from tunekeeper.store.ledgers.slots import find_slots, load_slot, save_slot
 from tunekeeper.store.published import publish
-from tunekeeper.store.transactions import Read
+from tunekeeper.store.transactions import Read, Write
 from tunekeeper.workspace import Workspace
 
 Observed = Literal["absent", "starting", "ready", "failed", "stopped"]
@@ -25,6 +26,12 @@ TELLING_SECONDS = 30.0
 """How long a server of somebody else may take to load what a slot asks for before that is left to later."""
 LORA_PATH = "lora_path"
 """Option of a vLLM's slot: the adapter's folder as the server names it."""
+LOAD_SECONDS = "load_seconds"
+"""Option of a slot: how long its server took to load it, the last time that was seen."""
+ASKED_AT = "asked_at"
+"""Option of a slot: when its file was asked for again, so that it is not idle the moment it is there."""
+BASE, BASE_DIGEST = "base", "base_digest"
+"""Options of a vLLM's slot: where the server has its base from, and the digest of the weights that its version was trained on."""
 TOLD = ("ollama", "vllm")
 """Engines whose servers run already and are told what to load."""
 COLOURS = ("blue", "green", "next")
@@ -72,6 +79,7 @@ def arm(ws: Workspace, section: Config, version: Version, artifact: Artifact, *,
             messages=version.messages,
             price_in=section.price_in,
             price_out=section.price_out,
+            price_hour=section.price_hour,
             options={"parallel": section.parallel, "context": section.context, "threads": section.threads},
             gated=gated or bool(held and held.gated),
         )
@@ -91,6 +99,8 @@ def _place(before: Slot | None, wanted: Slot) -> Slot:
     kept = ("endpoint", "observed", "pid", "reason")
     if before.artifact == wanted.artifact and before.digest == wanted.digest:
         wanted = replace(wanted, **{name: getattr(before, name) for name in kept})
+        if LOAD_SECONDS in before.options:
+            wanted = replace(wanted, options={**wanted.options, LOAD_SECONDS: before.options[LOAD_SECONDS]})
     return before if wanted == before else wanted
 
 
@@ -103,11 +113,13 @@ def observe_slot(
     pid: int | None = None,
     reason: str | None = None,
     digest: str | None = None,
+    seconds: float | None = None,
 ) -> Slot:
     """Write down what the supervisor saw of a slot's server, and publish it to the gateways; nothing when nothing changed.
 
     `endpoint`: base address with `/v1`, None leaves the address as it is. `digest`: what the observed server had loaded; when
-    the slot holds another file by now, the observation is old and is dropped. Raises NotFound.
+    the slot holds another file by now, the observation is old and is dropped. `seconds`: how long loading took, where that was
+    seen. Raises NotFound.
     """
     with ws.control.write(by="supervisor") as tx:
         slot = load_slot(tx, slot_id)
@@ -120,6 +132,7 @@ def observe_slot(
             endpoint=endpoint or slot.endpoint,
             pid=pid if pid is not None or not alive else slot.pid,
             reason=reason,
+            options=slot.options if seconds is None else {**slot.options, LOAD_SECONDS: round(seconds, 1)},
         )
         if seen == slot:
             return slot
@@ -141,11 +154,32 @@ def unload(ws: Workspace, slot_id: str, *, by: str = "deployment") -> Slot:
             )
         if slot.wanted == "unloaded":
             return slot
-        observed: Observed = "stopped" if slot.engine in TOLD else slot.observed
-        saved = save_slot(tx, replace(slot, wanted="unloaded", observed=observed))
+        saved = _unloaded(tx, slot)
     _publish(ws)
-    _tell(saved)
+    tell(saved)
     return saved
+
+
+def unload_idle(ws: Workspace, model: str, chosen: Callable[[Read, Route, Sequence[Slot]], Sequence[Slot]]) -> list[Slot]:
+    """Unload the slots of a model that `chosen` names, also the one it would go back to. Servers of somebody else are not told.
+
+    `chosen` sees the route and the slots of the transaction that it decides for. Nothing is written where it names none.
+    """
+    with ws.control.read() as tx:
+        route = _route(tx, model)
+        if route is None or not chosen(tx, route, find_slots(tx, model=model)):
+            return []
+    with ws.control.write(by="deployment") as tx:
+        route = _route(tx, model)
+        idle = [] if route is None else chosen(tx, route, find_slots(tx, model=model))
+        saved = [_unloaded(tx, slot) for slot in idle]
+    _publish(ws)
+    return saved
+
+
+def _unloaded(tx: Write, slot: Slot) -> Slot:
+    observed: Observed = "stopped" if slot.engine in TOLD else slot.observed
+    return save_slot(tx, replace(slot, wanted="unloaded", observed=observed))
 
 
 def reload(ws: Workspace, slot_id: str, *, by: str = "deployment") -> Slot:
@@ -155,13 +189,28 @@ def reload(ws: Workspace, slot_id: str, *, by: str = "deployment") -> Slot:
         if slot.wanted == "loaded" and slot.observed != "failed":
             return slot
         observed: Observed = "ready" if slot.engine in TOLD else "absent"
-        saved = save_slot(tx, replace(slot, wanted="loaded", observed=observed, reason=None))
+        options = {**slot.options, ASKED_AT: ws.clock.utc().isoformat()}
+        saved = save_slot(tx, replace(slot, wanted="loaded", observed=observed, reason=None, options=options))
     _publish(ws)
-    _tell(saved)
+    tell(saved)
     return saved
 
 
-def _tell(slot: Slot) -> None:
+def await_ready(ws: Workspace, slot_id: str, seconds: float = 120.0) -> Slot:
+    """Wait until a slot's server answers. Raises UpstreamUnavailable when it fails, or after `seconds` real ones."""
+    end = time.monotonic() + seconds
+    while True:
+        with ws.control.read() as tx:
+            slot = load_slot(tx, slot_id)
+        if slot.observed == "ready":
+            return slot
+        if slot.observed == "failed" or time.monotonic() > end:
+            why = slot.reason or f"it is {slot.observed} after {seconds:g} s"
+            raise UpstreamUnavailable(f"slot {slot_id} does not load: {why}", fix="tunekeeper up loads it; see tunekeeper status")
+        time.sleep(0.1)
+
+
+def tell(slot: Slot) -> None:
     """Have a server of somebody else give a slot's memory back, or load it before the first request does; one that is away does
     neither."""
     if slot.engine not in TOLD or slot.endpoint is None or slot.upstream_model is None:

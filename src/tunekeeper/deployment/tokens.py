@@ -15,8 +15,27 @@ from tunekeeper.text.tokenizers import TokenizerFiles
 
 _LETTERS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-PRE = {_LETTERS + r"\p{N}" + _REST: "qwen2", _LETTERS + r"\p{N}{1,3}" + _REST: "llama-bpe"}
-"""Split expression → llama.cpp's name of the pre-tokenizer that does the same."""
+_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+_ENDING = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+_GPT_4O = (
+    rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+{_ENDING}[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*{_ENDING}"
+    r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+PRE = {
+    _LETTERS + r"\p{N}" + _REST: ("qwen2", "qwen2"),
+    _LETTERS + r"\p{N}{1,3}" + _REST: ("dbrx", "llama-bpe"),
+    # Its own "gpt-4o" splits words at combining marks; this one, made for another model, does not.
+    _GPT_4O: ("granite-embed-multi-97m", "granite-embed-multi-97m"),
+}
+"""Split expression → llama.cpp's names of the pre-tokenizers that do the same: of one that merges all that it finds, and of one
+that takes a word that is a token whole (`ignore_merges`), where there is such a one."""
+TAKES_WHOLE = ("llama-bpe", "granite-embed-multi-97m")
+"""Those that do take it whole."""
+FIRST = "training puts a space before a text that no special token begins, llama.cpp does not: begin raw prompts with a space"
+"""What a server of a tokenizer with `prepend_scheme: first` must be told; prompts of a chat begin with a special token."""
+LOOKS_SPECIAL = ("</s>", "<eos>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<end_of_turn>", "<|endoftext|>", "<|im_end|>", "<|end|>",
+    "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<PRE>", "<SUF>", "<MID>", "<EOD>")  # fmt: skip
+"""Texts that llama.cpp takes for ends, whatever type they are given."""
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 1, 2, 3, 4, 5
 
 
@@ -68,6 +87,7 @@ def tokens_of(files: TokenizerFiles, vocab: int, ends: tuple[int, ...]) -> Token
     pre = pre_tokenizer(files)
     by_id = _by_id(files, vocab)
     _check_merging(files, pre)
+    by_id |= _renamed(files)
     kinds = {int(a["id"]): CONTROL if a.get("special") else USER_DEFINED for a in files.added}
     bos, eos = _added_around(files)
     return Tokens(
@@ -97,7 +117,7 @@ def _of_sentencepiece(files: TokenizerFiles, vocab: int, ends: tuple[int, ...]) 
         add_bos=bos,
         add_eos=eos,
         template=files.template,
-        notes=(),
+        notes=(FIRST,) if sentencepiece.first_only(files) else (),
         model="llama",
         scores=found.scores,
         space_prefix=found.space_prefix,
@@ -119,7 +139,12 @@ def pre_tokenizer(files: TokenizerFiles) -> str:
         split = steps[0]
         expression = (split.get("pattern") or {}).get("Regex")
         if expression in PRE and split.get("behavior") == "Isolated" and not split.get("invert"):
-            return PRE[expression]
+            return PRE[expression][bool(files.tokenizer["model"].get("ignore_merges"))]
+        if _UPPER in str(expression):
+            raise ArtifactError(
+                f"{where}: llama.cpp splits this tokenizer's words at combining marks (Hindi, Tamil, vowel signs of Arabic)",
+                fix="serve it with vLLM, which uses the same tokenizer as training",
+            )
     raise ArtifactError(
         f"{where}: unknown pre-tokenizer {kinds}, llama.cpp would split text differently",
         fix="use a base whose tokenizer splits like GPT-2, Llama 3 or Qwen2",
@@ -161,8 +186,8 @@ def _by_id(files: TokenizerFiles, vocab: int, *, pieces: bool = False, stripped:
 
 
 def _check_merging(files: TokenizerFiles, pre: str) -> None:
-    # llama.cpp's llama-bpe looks a whole word up before merging, the others never do: the same only if merging finds it too.
-    if bool(files.tokenizer["model"].get("ignore_merges")) == (pre == "llama-bpe"):
+    # Some of llama.cpp's look a whole word up before merging, the others never do: the same only if merging finds it too.
+    if bool(files.tokenizer["model"].get("ignore_merges")) == (pre in TAKES_WHOLE):
         return
     from tokenizers.models import BPE
 
@@ -176,6 +201,14 @@ def _check_merging(files: TokenizerFiles, pre: str) -> None:
             raise ArtifactError(
                 f"{where}: token {text!r} is found by merging in one and by lookup in the other of transformers and llama.cpp"
             )
+
+
+def _renamed(files: TokenizerFiles) -> dict[int, str]:
+    """Other names of ordinary tokens that no text becomes, and that llama.cpp would take for ends: `</s>` of Qwen."""
+    special = {added["content"] for added in files.added}
+    looking = [text for text in LOOKS_SPECIAL if text in files.vocabulary and text not in special]
+    ids = {text: files.vocabulary[text] for text in looking}
+    return {id: f"[never {id}]" for text, id in ids.items() if id not in files.encode(text)}
 
 
 def _added_around(files: TokenizerFiles) -> tuple[bool, bool]:

@@ -108,7 +108,12 @@ def prompted_base(ws: Workspace, model: str) -> Version | None:
     """The newest version without an adapter, which training declared; None when there is none."""
     with ws.state.read() as tx:
         return next(
-            (v for v in find_versions(tx, model=model, newest_first=True) if v.adapter is None and not hosted.is_hosted(v)), None
+            (
+                v
+                for v in find_versions(tx, model=model, newest_first=True)
+                if v.adapter is None and v.checkpoint is None and not hosted.is_hosted(v)
+            ),
+            None,
         )
 
 
@@ -121,7 +126,10 @@ def _has_champion(ws: Workspace, model: str) -> bool:
 
 
 def base_folder(ws: Workspace, version: Version) -> Path:
-    """Where a version's base checkpoint lies. Raises ConfigError when it is gone."""
+    """Where the checkpoint lies that a version is, or that its adapter is put on. Raises ConfigError when it is gone."""
+    if version.checkpoint is not None:
+        digest = version.checkpoint
+        return ws.blobs.checkout_folder(digest, ws.path("work", f"checkpoint-{digest[7:31]}"), link=True)
     folder = ((ws.project or ws.root) / version.base).resolve()
     if not folder.is_dir():
         raise ConfigError(f"{folder}: the base of {version.name} is not there", fix=f"set `base` in models/{version.model}.yaml")
@@ -132,10 +140,11 @@ def _job_input(ws: Workspace, section: Config, version: Version, kind: str) -> d
     transcript, own = transcript_of(ws, version)
     return {
         "base": str(base_folder(ws, version)),
-        "base_digest": version.base_digest,
+        # Of a version that is a whole checkpoint, the digest of its files says what it is.
+        "base_digest": version.base_digest if version.checkpoint is None else None,
         "tokenizer_digest": version.tokenizer_digest,
         "template_digest": version.template_digest,
-        "adapter": str(_adapter(ws, version.adapter)) if version.adapter else None,
+        "adapter": str(adapter_folder(ws, version.adapter)) if version.adapter else None,
         "name": version.name,
         "quantization": kind,
         "transcript": str(ws.blobs.path(transcript)) if transcript else None,
@@ -154,7 +163,8 @@ def limits_of(section: Config) -> Limits:
     )
 
 
-def _adapter(ws: Workspace, digest: str) -> Path:
+def adapter_folder(ws: Workspace, digest: str) -> Path:
+    """A copy of a stored adapter's folder, made once."""
     return ws.blobs.checkout_folder(digest, ws.path("work", f"adapter-{digest[7:31]}"))
 
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tunekeeper.core.errors import ArtifactError
-from tunekeeper.core.ids import canonical_json, digest_bytes, digest_file
 from tunekeeper.deployment.adapter import open_adapter
-from tunekeeper.deployment.checkpoint import open_checkpoint, weights_digest
+from tunekeeper.deployment.checkpoint import weights_digest
+from tunekeeper.deployment.source import open_source
 from tunekeeper.engines.vllm import Holding
 from tunekeeper.text.tokenizers import read_tokenizer
 
+MERGE = "serve it merged: export vllm with --merged, or deployment.merged: true"
 MARK = 8
 """Hex digits of an adapter's digest in its name: the same name is always the same content."""
 
@@ -46,6 +47,8 @@ class Wanted:
     """The adapter's folder here; None for the base itself."""
     there: str | None = None
     """The same folder as the server names it."""
+    root: str | None = None
+    """The base's folder as the server names it, where that is known; else its name here."""
 
 
 def read_base(folder: Path, *, weights: str | None = None, tokenizer: str | None = None, template: str | None = None) -> Base:
@@ -67,21 +70,22 @@ def read_base(folder: Path, *, weights: str | None = None, tokenizer: str | None
 
 def check_adapter(folder: Path, base: Base) -> None:
     """Read an adapter as vLLM will. Raises ArtifactError for one of another base, a damaged one, and kinds that vLLM has not."""
-    adapter = open_adapter(folder, open_checkpoint(base.folder), base_digest=base.weights)
-    kind = "DoRA" if any(part.magnitude is not None for part in adapter.parts.values()) else None
-    if kind is None and adapter.replaced:
-        kind = f"modules_to_save ({sorted(adapter.replaced)[0]})"
+    adapter = open_adapter(folder, open_source(base.folder), base_digest=base.weights)
+    kind = adapter.merge_only
+    if kind is None and any((part.scale, part.a.shape[0]) != (adapter.scale, adapter.rank) for part in adapter.parts.values()):
+        kind = "a rank or alpha pattern"
     if kind is not None:
-        raise ArtifactError(
-            f"{folder}: {kind} is nothing that vLLM puts on at run time", fix="serve the merged file: deployment.engine: llamacpp"
-        )
+        raise ArtifactError(f"{folder}: {kind} is nothing that vLLM puts on at run time", fix=MERGE)
 
 
-def check_served(address: str, holding: Holding, base: Base) -> bool:
+def check_served(address: str, holding: Holding, base: Base, known_as: str | None = None) -> bool:
     """Whether the server's base was seen to be `base`, by its files; False when they cannot be seen from here.
 
-    `address`: the server's, for messages. Raises ArtifactError when it serves another base, tokenizer or chat template.
+    `address`: the server's, for messages. `known_as`: how the server names the base's folder, where it is shared under another
+    name. Raises ArtifactError when it serves another base, tokenizer or chat template.
     """
+    if holding.root in (known_as, str(base.folder)):
+        return True  # the digests of `base` are of these very files
     root = Path(holding.root)
     if not root.is_dir() or not any(root.glob("*.safetensors")):
         return False
@@ -98,13 +102,6 @@ def check_served(address: str, holding: Holding, base: Base) -> bool:
                 fix=f"start it with {base.folder}",
             )
     return True
-
-
-def folder_digest(folder: Path) -> str:
-    """Digest of a folder's content, as the store gives it to the same files."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    names = {path.relative_to(folder).as_posix(): digest_file(path) for path in files}
-    return digest_bytes(canonical_json({"files": names}))
 
 
 def adapter_name(stem: str, digest: str) -> str:

@@ -40,20 +40,22 @@ class Keeper:
             self._thread.start()
 
     def _slots(self) -> list[Slot]:
-        from tunekeeper.deployment.slots import LORA_PATH
+        from tunekeeper.deployment.slots import BASE
         from tunekeeper.store.ledgers.slots import find_slots
 
         with self._ws.control.read() as tx:
             slots = find_slots(tx)
-        return [slot for slot in slots if slot.engine == "vllm" and LORA_PATH in slot.options]
+        return [slot for slot in slots if slot.engine == "vllm" and BASE in slot.options]
 
     def _ask(self, slots: list[Slot]) -> None:
+        from tunekeeper.deployment.slots import LORA_PATH
+
         named = {(slot.endpoint, slot.upstream_model) for slot in slots if slot.wanted == "loaded"}
         for slot in slots:
             key = self._environ.get(slot.api_key_env or "")
             try:
                 if slot.wanted == "unloaded":
-                    if (slot.endpoint, slot.upstream_model) not in named:
+                    if LORA_PATH in slot.options and (slot.endpoint, slot.upstream_model) not in named:
                         take_away(slot, key)
                     continue
                 restore(slot, key)
@@ -75,21 +77,21 @@ class Keeper:
 
 
 def restore(slot: Slot, api_key: str | None) -> bool:
-    """Load a slot's adapter again if its server does not hold it; whether it was loaded.
+    """Load a slot's adapter again if its server does not hold it; whether it was loaded. A slot without one asks for the base.
 
     Raises ArtifactError when the server serves another base by now or refuses the adapter, UpstreamUnavailable when it is away.
     """
-    from tunekeeper.deployment.slots import LORA_PATH
-    from tunekeeper.deployment.vllmslots import BASE, BASE_DIGEST
+    from tunekeeper.deployment.slots import BASE, BASE_DIGEST, LORA_PATH
     from tunekeeper.engines.vllm import VllmServer
 
     server, name = VllmServer(slot.endpoint or "", api_key), slot.upstream_model or ""
     holding = server.holding(total=ASKING_SECONDS)
-    if name in holding.adapters:
+    known, whole = slot.options.get(BASE), LORA_PATH not in slot.options
+    if name in holding.adapters or (whole and holding.root == known):
         return False
-    known = slot.options.get(BASE)
-    if holding.root != known or not _same_weights(Path(holding.root), slot.options.get(BASE_DIGEST)):
-        raise ArtifactError(f"vLLM at {server.base} serves {holding.root} now, and not the {known} that {name} was trained on")
+    if whole or holding.root != known or not _same_weights(Path(holding.root), slot.options.get(BASE_DIGEST)):
+        asked = f"the {known} that {name} was trained on" if not whole else f"{known}, which {slot.version} is"
+        raise ArtifactError(f"vLLM at {server.base} serves {holding.root} now, and not {asked}")
     return server.load(name, str(slot.options[LORA_PATH]))
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from tunekeeper.core.errors import ArtifactError, GateFailed, TunekeeperError
 from tunekeeper.core.nouns.deployment import Parity
-from tunekeeper.deployment.checkpoint import open_checkpoint
 from tunekeeper.deployment.parity import Limits
+from tunekeeper.deployment.source import open_source
 from tunekeeper.deployment.transcript import Reference
 from tunekeeper.deployment.vllmadapter import Wanted, check_adapter, check_served
 from tunekeeper.deployment.vllmparity import compare_live
@@ -136,7 +136,7 @@ def _held(server: VllmServer, wanted: Wanted, holding: Holding) -> bool:
 
 def _proven(server: VllmServer, wanted: Wanted, holding: Holding, *, compared: bool) -> bool:
     """Whether the server's base was seen by its files; where it was not, training's answers must be there to tell."""
-    seen = check_served(server.base, holding, wanted.base)
+    seen = check_served(server.base, holding, wanted.base, wanted.root)
     if not seen and not compared:
         raise ArtifactError(
             f"nothing proves that vLLM at {server.base} serves the base of {wanted.name or 'this version'}: "
@@ -161,7 +161,7 @@ def _verified(
     if not references:
         server.chat(model, GREETING, 8)
         return None
-    eos = open_checkpoint(wanted.base.folder).eos
+    eos = open_source(wanted.base.folder).eos
     found = compare_live(server, model, read_tokenizer(wanted.base.folder), eos, references, limits, answers=answers)
     # Without answers of its own the merge layer has no evidence; then the base's digest stands for it.
     if found.verdict == "block" or (found.verdict == "inconclusive" and not proven):

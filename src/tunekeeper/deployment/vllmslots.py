@@ -10,7 +10,8 @@ from tunekeeper.core.nouns.deployment import Artifact
 from tunekeeper.core.nouns.serving import Slot
 from tunekeeper.core.nouns.training import Version
 from tunekeeper.deployment.config import Config
-from tunekeeper.deployment.slots import LORA_PATH, declare_slots, free_slot, in_use
+from tunekeeper.deployment.liveparity import keep
+from tunekeeper.deployment.slots import BASE, BASE_DIGEST, LORA_PATH, declare_slots, free_slot, in_use
 from tunekeeper.deployment.vllmload import Served
 from tunekeeper.engines.engine import api_key_of
 from tunekeeper.engines.vllm import VllmServer
@@ -19,9 +20,6 @@ from tunekeeper.store.ledgers.routes import load_route
 from tunekeeper.store.ledgers.slots import find_slots
 from tunekeeper.store.transactions import Read
 from tunekeeper.workspace import Workspace
-
-BASE, BASE_DIGEST = "base", "base_digest"
-"""Options of a vLLM's slot: where the server has its base from, and the digest of the weights that the adapter was trained on."""
 
 
 def pointed_at(ws: Workspace, name: str | None) -> bool:
@@ -41,7 +39,8 @@ def arm(
     """
     with ws.control.read() as tx:
         slots = find_slots(tx, model=version.model)
-        held = next((slot for slot in slots if (slot.endpoint, slot.upstream_model) == (served.endpoint, served.name)), None)
+        asked = (served.endpoint, served.name, version.name)
+        held = next((slot for slot in slots if (slot.endpoint, slot.upstream_model, slot.version) == asked), None)
         place = held.id if held else free_slot(version.model, _used(tx, version.model))
     before = next((slot for slot in slots if slot.id == place), None)
     slot = Slot(
@@ -58,10 +57,13 @@ def arm(
         api_key_env=section.api_key_env,
         price_in=section.price_in,
         price_out=section.price_out,
+        price_hour=section.price_hour,
         options={BASE: served.root, BASE_DIGEST: version.base_digest} | ({LORA_PATH: served.path} if served.path else {}),
         gated=gated or _passed(ws, version, artifact) or bool(held and held.gated),
     )
     armed = declare_slots(ws, [slot], vouched=False)[0]
+    if artifact is not None and served.parity is not None:
+        keep(ws, artifact.id, served.parity, endpoint=served.endpoint, name=served.name)
     _retire(before, [each for each in slots if each.id != place] + [armed])
     return armed
 

@@ -215,7 +215,7 @@ class VllmServer:
         if rank := _RANK.search(said):
             return ArtifactError(
                 f"vLLM at {self.base} takes ranks up to {rank[2]}, the adapter of {name} has rank {rank[1]}",
-                fix=f"start the server with --max-lora-rank {rank[1]}, or train with a smaller rank",
+                fix=f"start the server with --max-lora-rank {rank[1]}, or serve it merged (export vllm --merged)",
             )
         if status in (400, 422, 500) and said:
             return ArtifactError(f"vLLM at {self.base} refused {name}: {said}")

@@ -9,7 +9,7 @@ from tunekeeper.core.nouns.serving import Attempt
 from tunekeeper.gateway.doubt import Kept
 from tunekeeper.gateway.outgoing import Outgoing
 from tunekeeper.gateway.planning import Plan
-from tunekeeper.gateway.record import Record, Tried, describe, spent
+from tunekeeper.gateway.record import Record, Tried, describe, occupied, spent
 from tunekeeper.gateway.refusals import Refusal
 from tunekeeper.gateway.streaming import Stream
 from tunekeeper.gateway.upstream import Request
@@ -68,7 +68,9 @@ class Ending:
     def _note(self, error: str | None, confidence: float | None = None) -> None:
         if self._noted:
             return  # a kept answer was noted when it was kept
-        ms = milliseconds(self._gateway.now() - self._attempt_began)
+        seconds = self._gateway.now() - self._attempt_began
+        occupied(self.record, seconds, self._target)
+        ms = milliseconds(seconds)
         self._attempts.append(Tried(self._target.slot, error, ms, confidence))
 
     def _note_text(self, fresh: str) -> None:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from tunekeeper.core.errors import OutsideError
 from tunekeeper.core.nouns.serving import Attempt, Timeouts
+from tunekeeper.gateway.ending import milliseconds
 from tunekeeper.gateway.exchange import PATHS
 from tunekeeper.gateway.outcome import Good, Rejected, judge
-from tunekeeper.gateway.record import Record, describe, spent
+from tunekeeper.gateway.record import Record, describe, occupied, spent
 from tunekeeper.gateway.tables import Target
 from tunekeeper.gateway.upstream import Request
 from tunekeeper.gateway.wire import Call, upstream_body
@@ -182,7 +183,9 @@ class Copy:
         gateway.active.discard(self)
         self._mirror.running -= 1
         self._mirror.held -= self._held
-        ms = round((gateway.now() - self._started) * 1000, 3)
+        seconds = gateway.now() - self._started
+        occupied(record, seconds, self._target)
+        ms = milliseconds(seconds)
         record |= {"status": status, "latency_ms": ms, "attempts": [Attempt(slot=self._target.slot, error=error, ms=ms)]}
         if error is not None:
             record["error"] = error

@@ -64,7 +64,14 @@ def spent(record: Record, usage: Usage | None, target: Target) -> None:
         record["completion_tokens"] = completion
     if target.price_in is None and target.price_out is None:
         return
-    record["cost_usd"] = ((prompt or 0) * (target.price_in or 0.0) + (completion or 0) * (target.price_out or 0.0)) / 1e6
+    cost = ((prompt or 0) * (target.price_in or 0.0) + (completion or 0) * (target.price_out or 0.0)) / 1e6
+    record["cost_usd"] = record.get("cost_usd", 0.0) + cost
+
+
+def occupied(record: Record, seconds: float, target: Target) -> None:
+    """Note what it cost that a slot paid by the hour was busy with this request, answered or not."""
+    if target.price_second is not None:
+        record["cost_usd"] = record.get("cost_usd", 0.0) + seconds * target.price_second
 
 
 def segments_of(headers: Mapping[bytes, bytes], metadata: Mapping[str, Any] | None) -> dict[str, str]:

@@ -52,6 +52,8 @@ class Target:
     """USD per million prompt tokens."""
     price_out: float | None
     """USD per million completion tokens."""
+    price_second: float | None = None
+    """USD that a second of one request costs."""
     fallback: bool = False
     """Whether it stands in the route's fallback list with a prompt of its own."""
 
@@ -93,6 +95,7 @@ def target_of(slot: Slot, environment: Mapping[str, str], entry: FallbackEntry |
         splice=splice,
         price_in=slot.price_in,
         price_out=slot.price_out,
+        price_second=None if slot.price_hour is None else slot.price_hour / 3600 / max(1, slot.options.get("parallel", 1)),
         fallback=own,
     )
 

@@ -80,7 +80,8 @@ class Engines:
                 child.stop()
             self._observe(slot, "starting", pid=child.pid)
             return
-        self._observe(slot, "ready", endpoint=f"{report['listening']}/v1", pid=report.get("pid", child.pid))
+        took = time.monotonic() - child.started if child.process is not None and slot.observed == "starting" else None
+        self._observe(slot, "ready", endpoint=f"{report['listening']}/v1", pid=report.get("pid", child.pid), seconds=took)
 
     def _child(self, slot: Slot, command: list[str]) -> Child:
         """A child for the slot; one that still runs from an earlier supervisor is adopted when it was started by the same
@@ -136,7 +137,14 @@ class Engines:
         self.supervisor.say({"event": "ended", "name": child.plan.name})
 
     def _observe(
-        self, slot: Slot, observed: Observed, *, endpoint: str | None = None, pid: int | None = None, reason: str | None = None
+        self,
+        slot: Slot,
+        observed: Observed,
+        *,
+        endpoint: str | None = None,
+        pid: int | None = None,
+        reason: str | None = None,
+        seconds: float | None = None,
     ) -> None:
         """Report through deployment, which owns the ledger, only what it does not say already."""
         from tunekeeper.deployment.slots import observe_slot
@@ -144,7 +152,9 @@ class Engines:
         seen = (observed, endpoint, pid, reason)
         if self._said.get(slot.id) == seen and slot.observed == observed:
             return
-        observe_slot(self.ws, slot.id, observed, endpoint=endpoint, pid=pid, reason=reason, digest=slot.digest)
+        observe_slot(
+            self.ws, slot.id, observed, endpoint=endpoint, pid=pid, reason=reason, digest=slot.digest, seconds=seconds
+        )  # fmt: skip
         self._said[slot.id] = seen
 
 

@@ -86,6 +86,7 @@ def up(project: Path, *, say: Say, flags: Mapping[str, Any] | None = None) -> in
 
 def _up(project: Path, config: ProjectConfig, say: Say, spares: Nursery) -> int:
     from tunekeeper.config import environment
+    from tunekeeper.deployment.idle import IdleUnloader
     from tunekeeper.deployment.vllmkeeper import Keeper
     from tunekeeper.gateway.options import options_of
     from tunekeeper.processes.converge import Converge
@@ -99,7 +100,9 @@ def _up(project: Path, config: ProjectConfig, say: Say, spares: Nursery) -> int:
     models = _Models(ws, supervisor)
     with supervisor.at_work(then=models.stop), Door(supervisor, ws.root, config.gateway.host, config.gateway.port) as door:
         _commit(ws, config)
-        door.open(options_of(config.gateway, require_key=True, static_key=_static_key(ws, environ)), config.gateway.workers)
+        key = _static_key(ws, environ)
+        options = options_of(config.gateway, require_key=True, static_key=key, seals=seals(config))
+        door.open(options, config.gateway.workers)
         door.wait_obeyed()
         supervisor.ensure(keeper_plan(ws.root, config.log))
         if config.log.sinks:
@@ -108,8 +111,28 @@ def _up(project: Path, config: ProjectConfig, say: Say, spares: Nursery) -> int:
             supervisor.ensure(_worker_plan(ws, project, config))
         supervisor.chores += [(0.5, heartbeat(ws.root)), (0.5, models.reconcile), (0.5, Converge(ws.root))]
         supervisor.chores.append((5.0, Keeper(ws, environ)))
+        if days := idle_days(config):
+            supervisor.chores.append((5.0, IdleUnloader(ws, days)))
         door.say_ready()
         return supervisor.run()
+
+
+def seals(config: ProjectConfig) -> dict[str, str]:
+    """Model → public key that seals what its redaction takes out, for the models that have one. Raises ConfigError for a key that
+    is none, before any worker starts with it."""
+    from tunekeeper.text.seals import Seal
+
+    asked = {name: each.sections["data"].redact_seal for name, each in config.models.items()}
+    keys = {name: key for name, key in asked.items() if key is not None}
+    for key in keys.values():
+        Seal(key)
+    return keys
+
+
+def idle_days(config: ProjectConfig) -> dict[str, float]:
+    """Model → clean days after which its standby is unloaded, for the models that ask for it."""
+    asked = {name: each.sections["deployment"].unload_after_days for name, each in config.models.items()}
+    return {name: days for name, days in asked.items() if days is not None}
 
 
 def _commit(ws: Workspace, config: ProjectConfig) -> None:
@@ -248,8 +271,8 @@ class _Watch:
 
 def keeper_plan(root: Path, log: LogConfig) -> Plan:
     """The child that compacts the log, drops what is past its keeping and answers look-ups of body ids."""
-    keeping = (("--days", log.days), ("--body-days", log.body_days))
-    options = [word for option, days in keeping if days is not None for word in (option, f"{days:g}")]
+    keeping = (("--days", log.days), ("--body-days", log.body_days), ("--max-gb", log.max_gb))
+    options = [word for option, bound in keeping if bound is not None for word in (option, f"{bound:g}")]
     command = (sys.executable, "-m", "tunekeeper.store.log.keeper", "--root", str(root), *options)
     return Plan(name="keeper", command=command, lock=root / "run" / "child-keeper.lock", grace=10.0)
 

@@ -25,7 +25,8 @@ from tunekeeper.config import ModelConfig, ProjectConfig, load_project
 from tunekeeper.core.errors import Busy, Conflict, LeaseLost, TunekeeperError
 from tunekeeper.core.nouns.monitoring import Trigger
 from tunekeeper.core.nouns.retraining import Cycle
-from tunekeeper.data import review, versions, weekly
+from tunekeeper.data import review, updates, versions, weekly
+from tunekeeper.monitoring.gauges import tell
 from tunekeeper.monitoring.tokens import fill_more
 from tunekeeper.monitoring.watch import watch
 from tunekeeper.monitoring.watchdog import check_room, check_routing, check_silence
@@ -47,7 +48,9 @@ LEASE = "worker"
 LEASE_SECONDS = 10.0
 SILENCE_SECONDS = 10.0
 COUNT_SECONDS = 5.0
+GAUGE_SECONDS = 10.0
 COLLECT_SECONDS = 2.0
+ASK_SECONDS = 60.0
 COLLECT_AGAIN_SECONDS = 600.0  # a collection that failed is begun anew, and not at once
 CYCLE_STEPS = 8  # a stage that is done at once lets the next begin in the same tick
 
@@ -72,8 +75,12 @@ class Worker:
     """Model → real seconds when silence was last looked for."""
     counted: dict[str, float] = field(default_factory=dict)
     """Model → real seconds when tokens were last counted."""
+    told: float = float("-inf")
+    """Real seconds when the gauges were told last."""
     collecting: dict[str, float] = field(default_factory=dict)
     """Model → real seconds from which on the weekly collection is looked after again."""
+    asking: dict[str, float] = field(default_factory=dict)
+    """Model → real seconds when answers of a new version were last looked for."""
 
     def tick(self) -> bool:
         """One round over everything that is due. Returns False while another worker holds the lease."""
@@ -87,6 +94,8 @@ class Worker:
             self._guarded(name, "cycle", partial(self._cycles, name, config))
             self._guarded(name, "tokens", partial(self._count, name))
             self._guarded(name, "collect", partial(self._collect, name, config))
+            self._guarded(name, "new version", partial(self._ask_people, name, config))
+        self._guarded("", "gauges", self._tell)
         self._guarded("", "notify", partial(deliver, self.ws, self.project.notify))
         return True
 
@@ -145,6 +154,12 @@ class Worker:
             check_silence(self.ws, name, section, lease=self.leases["state"])
         self._consider(name, config)
 
+    def _tell(self) -> None:
+        """Let `/metrics` tell what only the worker knows."""
+        if self.ws.clock.real() - self.told >= GAUGE_SECONDS:
+            self.told = self.ws.clock.real()
+            tell(self.ws, self.project.models)
+
     def _count(self, name: str) -> None:
         """Fill in the tokens that model servers did not count, a little at a time."""
         if self.ws.clock.real() - self.counted.get(name, -COUNT_SECONDS) < COUNT_SECONDS:
@@ -167,6 +182,15 @@ class Worker:
         self.collecting[name] = self.ws.clock.real() + COLLECT_SECONDS
         if job is not None and job.state == "done":
             self.say({"event": "collected", "model": name, "what": (job.output or {}).get("told")})
+
+    def _ask_people(self, name: str, config: ModelConfig) -> None:
+        """Have people look at the first answers of a version that was promoted."""
+        if self.ws.clock.real() - self.asking.get(name, -ASK_SECONDS) < ASK_SECONDS:
+            return
+        self.asking[name] = self.ws.clock.real()
+        queued = updates.tend(self.ws, name, config.sections["data"])
+        if queued:
+            self.say({"event": "to review", "model": name, "answers": len(queued), "why": queued[0].reasons[0]})
 
     def _consider(self, name: str, config: ModelConfig) -> None:
         facts = facts_of(self.ws, config)

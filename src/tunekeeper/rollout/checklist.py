@@ -30,6 +30,10 @@ class Facts:
     """Largest ratio."""
     parity: str | None
     """Verdict of parity: pass, block or inconclusive."""
+    live: str | None = None
+    """Verdict of parity at the endpoint that will answer; None: not measured."""
+    live_due: bool = False
+    """Whether the slot's engine is one whose endpoints are compared."""
     hosted: bool = False
     """Whether the model stays at a provider, where parity cannot be checked."""
     slot_ready: bool
@@ -95,7 +99,9 @@ def review(facts: Facts) -> tuple[Item, ...]:
         ),
         Item(
             id="PRE-04",
-            ok=(facts.hosted or facts.parity == "pass") and facts.slot_ready and facts.digest_matches,
+            ok=(facts.hosted or (facts.parity == "pass" and (facts.live == "pass" or not facts.live_due)))
+            and facts.slot_ready
+            and facts.digest_matches,
             detail=_artifact(facts),
         ),
         Item(
@@ -136,6 +142,8 @@ def _latency(facts: Facts) -> str:
 def _artifact(facts: Facts) -> str:
     if facts.parity != "pass" and not facts.hosted:
         return f"parity says {facts.parity or 'nothing'}"
+    if facts.live_due and facts.live != "pass" and not facts.hosted:
+        return f"parity at the endpoint says {facts.live or 'nothing: tunekeeper export parity VERSION --live'}"
     if not facts.digest_matches:
         return "the slot holds another file than the one that was examined"
     return "loaded and answering" if facts.slot_ready else "the slot does not answer"

@@ -14,7 +14,7 @@ from tunekeeper.core.errors import GateFailed, NotFound, UpstreamUnavailable, Us
 from tunekeeper.core.nouns.evaluation import Verdict
 from tunekeeper.core.nouns.rollout import Incident
 from tunekeeper.core.nouns.serving import Promotion, Route, Slot
-from tunekeeper.rollout.routes import RouteSeed, all_to, answers, heaviest, holding, seeded, way_back, with_weights
+from tunekeeper.rollout.routes import RouteSeed, all_to, answers, heaviest, holding, must_load, seeded, way_back, with_weights
 from tunekeeper.store.database import Read, Write
 from tunekeeper.store.ledgers.incidents import save_incident
 from tunekeeper.store.ledgers.promotions import append_promotion, find_promotions
@@ -76,11 +76,30 @@ def rollback(ws: Workspace, model: str, *, to: str | None = None, by: str, reaso
         target = holding(to, slots.values()) if to else way_back(route, find_promotions(tx, model=model), slots)
         if target is None:
             what = f"{to!r} is not loaded" if to else f"no earlier version of {model} is loaded"
+            asleep = must_load(route, find_promotions(tx, model=model), slots, to)
+            if asleep is not None:
+                what = f"{asleep.version} in slot {asleep.id} was unloaded and must load first ({load_time(asleep)})"
             raise UpstreamUnavailable(
-                f"cannot go back: {what}", fix=f"name one that is: tunekeeper rollback {model} --to VERSION"
+                f"cannot go back: {what}",
+                fix=f"tunekeeper rollback {model} --load"
+                if asleep
+                else f"name one that is: tunekeeper rollback {model} --to VERSION",
             )
         saved = back_in(tx, ws, route, target, slots, reason=said(reason), by=by)
     return _published(ws, _leaving(route), saved.champion, saved, slots, started)
+
+
+def to_load(ws: Workspace, model: str, to: str | None = None) -> Slot | None:
+    """The slot that `rollback` would go to were it loaded; None where nothing has to be loaded first."""
+    with ws.control.read() as tx:
+        slots = {slot.id: slot for slot in find_slots(tx, model=model)}
+        return must_load(load_route(tx, model), find_promotions(tx, model=model), slots, to)
+
+
+def load_time(slot: Slot) -> str:
+    """How long a slot took to load the last time, in words."""
+    seconds = slot.options.get("load_seconds")
+    return "how long that takes is not known" if seconds is None else f"{seconds:g} s the last time"
 
 
 def halt(ws: Workspace, model: str, *, by: str, reason: str) -> Move:

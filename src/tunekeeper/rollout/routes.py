@@ -114,8 +114,31 @@ def way_back(route: Route, history: Sequence[Promotion], slots: Mapping[str, Slo
 
 
 def answers(slot: Slot) -> bool:
-    """Whether a slot can take traffic now: a server we supervise must be ready, an outside endpoint is taken at its word."""
-    return slot.endpoint is not None and (slot.observed == "ready" or not slot.files)
+    """Whether a slot can take traffic now: a server we supervise must be ready, an outside endpoint is taken at its word, and one
+    that was asked to give its memory back has nothing loaded."""
+    return slot.wanted == "loaded" and slot.endpoint is not None and (slot.observed == "ready" or not slot.files)
+
+
+def must_load(route: Route, history: Sequence[Promotion], slots: Mapping[str, Slot], to: str | None = None) -> Slot | None:
+    """The slot that a rollback would go to if its file, which was unloaded, were loaded; None where none is in the way. Pure.
+
+    `to`: a version or slot that was asked for.
+    """
+    if to is not None:
+        if holding(to, slots.values()) is not None:
+            return None
+        named = [slot for slot in slots.values() if to in (slot.version, f"{slot.model}@{slot.version}", slot.id)]
+        return next(filter(_asleep, named), None)
+    awake = {
+        name: replace(slot, wanted="loaded", observed="ready", endpoint=slot.endpoint or "its own") if _asleep(slot) else slot
+        for name, slot in slots.items()
+    }
+    target = way_back(route, history, awake)
+    return slots[target] if target is not None and _asleep(slots[target]) else None
+
+
+def _asleep(slot: Slot) -> bool:
+    return slot.wanted == "unloaded"
 
 
 def holding(version: str, slots: Iterable[Slot]) -> str | None:

@@ -21,6 +21,9 @@ from tunekeeper.store.ledgers.rollouts import find_rollouts, load_rollout, save_
 from tunekeeper.store.ledgers.slots import find_slots
 from tunekeeper.workspace import Workspace
 
+COMPARED = ("llamacpp", "ollama", "vllm")
+"""Engines whose endpoints are compared with training before they may answer users."""
+
 
 def checklist_of(ws: Workspace, section: Config, cycle: Cycle) -> tuple[Item, ...]:
     """The checklist as it stands for what a cycle made. Announces the window (once)."""
@@ -52,6 +55,8 @@ def checklist_of(ws: Workspace, section: Config, cycle: Cycle) -> tuple[Item, ..
         latency_floor_ms=section.latency_floor_ms,
         latency_limit=section.latency_limit,
         parity=artifact.parity.verdict if artifact.parity else None,
+        live=(artifact.metadata.get("live") or {}).get("verdict"),
+        live_due=slot is not None and slot.engine in COMPARED,
         hosted=artifact.hosted is not None,
         slot_ready=slot is not None and answers(slot),
         digest_matches=slot is not None and slot.digest == artifact.digest == exam.artifact_digest,
