@@ -123,6 +123,17 @@ def test_what_the_gateway_sealed_goes_along_and_opens_with_what_is_sealed_here()
     assert revealed(bare.example, secret).messages[0]["content"] == "Mail a@b.com"
 
 
+@pytest.mark.parametrize("own", ["private", {"a": 1}, ["x"], 7])
+def test_a_client_s_own_field_of_that_name_is_taken_for_no_box(own: Any) -> None:
+    secret, public = make_keys()
+    asked = {"messages": [{"role": "user", "content": "hi"}], "sealed": own}
+    redactor = Redactor(seal=Seal(public))
+    [found] = corrections([inference(request=asked)], [said("to bo@example.com")], [], system=None, redactor=redactor)
+    assert revealed(found.example, secret).messages[-1]["content"] == "to bo@example.com"
+    [bare] = corrections([inference(request=asked)], [said("good")], [], system=None, redactor=Redactor())
+    assert "sealed" not in bare.example.metadata
+
+
 def test_the_same_json_in_another_order_is_no_change() -> None:
     [found] = collect(said('{"b": 2, "a": 1}'), of=inference('{"a": 1, "b": 2}'))
     assert not found.changed

@@ -8,7 +8,7 @@ import pytest
 
 from tunekeeper.core.errors import ConfigError, DataError
 from tunekeeper.text.redaction import Redactor
-from tunekeeper.text.seals import Seal, joined, make_keys, opened
+from tunekeeper.text.seals import Seal, is_box, joined, make_keys, opened
 
 SECRET, PUBLIC = make_keys()
 
@@ -32,6 +32,14 @@ def test_several_boxes_open_as_one_and_not_at_all_where_one_does_not() -> None:
     assert opened(box, SECRET) == {"[EMAIL:1]": "ana@example.com", "[PHONE:2]": "0664 1234567"}
     with pytest.raises(DataError, match="does not open"):
         opened(joined(box, other.close({})), SECRET)
+
+
+def test_what_only_bears_the_name_of_a_box_is_none() -> None:
+    box = Seal(PUBLIC).close({})
+    assert is_box(box)
+    assert is_box(joined(box, box))
+    others = (None, 7, [box], {"a": box}, "", "yes", "é" * 80, "AAAA" * 16, f"{box}.", f"{box}.AAAA")
+    assert not any(map(is_box, others))
 
 
 @pytest.mark.parametrize("key", ["", "short", base64.b64encode(b"x" * 31).decode(), "é" * 44])

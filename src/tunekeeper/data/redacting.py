@@ -15,7 +15,7 @@ from tunekeeper.core.nouns.serving import Inference
 from tunekeeper.data.config import Config
 from tunekeeper.text.names import detector
 from tunekeeper.text.redaction import NAME, Redactor
-from tunekeeper.text.seals import Seal, opened
+from tunekeeper.text.seals import Seal, is_box, opened
 from tunekeeper.workspace import Workspace
 
 _PLACEHOLDER = re.compile(r"\[[A-Z]{2,8}:\d{1,9}\]")
@@ -37,7 +37,7 @@ def revealed_inference(inference: Inference, secret: str) -> Inference:
     Raises NotFound when nothing of them was sealed or their text is no longer kept, DataError when the key is another one.
     """
     box = inference.request.get("sealed") if isinstance(inference.request, Mapping) else None
-    if not isinstance(box, str):
+    if not isinstance(box, str) or not is_box(box):
         fix = "seal what is redacted: redact_seal in the data section of its model"
         raise NotFound(f"request {inference.request_id} holds nothing sealed", fix=fix)
     values = opened(box, secret)

@@ -14,7 +14,7 @@ from tunekeeper.core.nouns.serving import Feedback, Inference
 from tunekeeper.data.examples import GROUP_KEYS, comparable, make_example
 from tunekeeper.data.rows import Conversation
 from tunekeeper.text.redaction import Redactor
-from tunekeeper.text.seals import joined
+from tunekeeper.text.seals import is_box, joined
 
 CORRECTING = ("edit", "correction", "label")
 """Kinds of feedback that say what the answer should have been."""
@@ -194,7 +194,7 @@ def _provenance(inference: Inference, word: _Word, served: str) -> dict[str, Any
         "labels": list(word.labels) or None,
         "version": inference.version or None,
         "key_id": inference.key_id or None,
-        "sealed": inference.request.get("sealed"),
+        "sealed": box if is_box(box := inference.request.get("sealed")) else None,
         "rejected": served if comparable(served) != comparable(word.answer) else None,
         # What a server cut short was praised as far as it went: the check for truncated answers must see that.
         "finish_reason": inference.finish_reason if word.kind == "thumb" else None,

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 
 from tunekeeper.core.errors import ConfigError, DataError
 
+OVERHEAD = 48
+"""Bytes by which a box is larger than what it holds: a public key and an authenticator."""
+
 
 def make_keys() -> tuple[str, str]:
     """A secret key and its public key, 32 bytes each in base64."""
@@ -35,6 +38,15 @@ class Seal:
 def joined(box: str | None, more: str) -> str:
     """Several boxes as one: `box`, where there is one, and `more`. Their placeholders differ."""
     return more if box is None else f"{box}.{more}"
+
+
+def is_box(value: object) -> bool:
+    """Whether a value can be what `close` or `joined` gave: a client's own field may bear the name of ours."""
+    try:
+        parts = [base64.b64decode(part, validate=True) for part in value.split(".")] if isinstance(value, str) else []
+    except (binascii.Error, ValueError):
+        return False
+    return bool(parts) and all(len(part) > OVERHEAD for part in parts)
 
 
 def opened(box: str, secret: str) -> dict[str, str]:
