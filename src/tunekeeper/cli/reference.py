@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -124,10 +123,8 @@ def _option(parameter: Any) -> str:
 
 def _kind(parameter: Any) -> str:
     """What an option takes, in a word."""
-    annotation = parameter.type_descriptor.annotation
-    kinds = {int: "INTEGER", float: "NUMBER", Path: "PATH"}
-    several = typing.get_args(annotation)
-    return kinds.get(several[0] if several else annotation, "TEXT")
+    kinds = {"int": "INTEGER", "float": "NUMBER", "path": "PATH"}
+    return kinds.get(parameter.type.name.split()[0], "TEXT")  # "int range" is a number too
 
 
 def _default(parameter: Any) -> str:
