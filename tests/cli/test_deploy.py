@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.rollout.conftest import CONFIG, canary, desk, new_desk, now_of
 from tests.rollout.test_stage import CYCLE, judged
+from tunekeeper.core.nouns.training import Version
 from tunekeeper.retraining.cycle import open_cycle
 from tunekeeper.rollout.canary import tick
 from tunekeeper.rollout.moves import promote
+from tunekeeper.store.ledgers.cycles import find_cycles, save_cycle
+from tunekeeper.store.ledgers.versions import save_version
 from tunekeeper.testing.desk import FORMAT, MODEL
 
 __all__ = ["desk", "judged", "new_desk"]
@@ -20,6 +25,33 @@ def running(judged):
     judged.clock.advance(900)
     tick(judged.ws, "rol_1", CONFIG, FORMAT)
     return judged
+
+
+def test_a_version_that_is_there_already_goes_to_users_from_its_export_on(tell, desk):
+    learned = Version(
+        id=f"{MODEL}@v1.1", model=MODEL, name="v1.1", major=1, minor=1, base="b", base_digest="sha256:b", dataset=f"{MODEL}/d1"
+    )
+    imported = replace(learned, id=f"{MODEL}@v1.2", name="v1.2", minor=2, dataset=None)
+    live = replace(learned, id=f"{MODEL}@v1.0", name="v1.0", minor=0)
+    with desk.ws.state.write(by="test") as tx:
+        for each in (learned, imported, live):
+            save_version(tx, each)
+    asked = ("deploy", "start", MODEL)
+    where = ("--dir", desk.folder, "--json")
+    for wrong in (("v1.0",), ("v9",), ("v1.1", "--strategy", "big-bang")):
+        told = tell(*asked, *wrong, *where)
+        assert (told.code, told.err.count("\n")) == (2, 1), wrong
+    assert "answers users already" in tell(*asked, "v1.0", *where).err
+    assert tell(*asked, "v1.1", *where, "--dry-run").code == 0
+    opened = tell(*asked, "v1.1", "--strategy", "blue-green", *where).json
+    assert (opened["stage"], opened["options"]) == ("export", {"strategy": "blue-green"})
+    assert opened["records"] == {"data": f"{MODEL}/d1", "train": f"{MODEL}@v1.1"}
+    with desk.ws.state.write(by="test") as tx:
+        save_cycle(tx, replace(find_cycles(tx, model=MODEL)[0], state="failed"))
+    desk.clock.advance(1)
+    assert tell(*asked, "v1.2", *where).json["records"] == {"train": f"{MODEL}@v1.2"}
+    with desk.ws.state.read() as tx:
+        assert find_cycles(tx, model=MODEL)[-1].stage == "export"
 
 
 def test_status_says_where_a_rollout_stands_and_why(tell, running):

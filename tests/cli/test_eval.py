@@ -60,6 +60,10 @@ def test_eval_run_prints_the_contract_and_exits_by_its_verdict(project: Path, ca
     assert (code, bad["verdict"], bad["metrics"]["accuracy"]["value"]) == (1, "fail", 0.5)
     code, again = command(capsys, "show", bad["exam"], "--dir", str(project))
     assert (code, again["reasons"]) == (1, bad["reasons"])
+    assert (again["cases"], len(again["answers"]), {each["answer"] for each in again["answers"]}) == (60, 20, {"ja"})
+    assert all(each["expected"] == "nein" and each["wrong"] for each in again["answers"])
+    code, whole = command(capsys, "show", good["exam"], "--all", "--limit", "100", "--dir", str(project))
+    assert (code, len(whole["answers"]), [each["wrong"] for each in whole["answers"]]) == (0, 60, [[]] * 60)
     code, listed = command(capsys, "ls", "--dir", str(project))
     assert [exam["id"] for exam in listed["exams"]] == [bad["exam"], good["exam"]]
     code, flips = command(capsys, "compare", good["exam"], bad["exam"], "--dir", str(project))
@@ -80,6 +84,16 @@ def test_a_person_reads_the_verdict_first(project: Path, capsys: pytest.CaptureF
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "PASS: desk@v1 on 60 cases of core"
     assert any(line.startswith("  accuracy 100.0% of 60") for line in lines)
+    assert lines[-2].startswith("wrong answers: tunekeeper eval show exam_")
+    assert lines[-1] == "next: tunekeeper deploy start desk v1"
+
+
+def test_a_person_who_asks_why_sees_the_wrong_answers(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", "run", "--model", "desk", "--version", "v2", "--dir", str(project)]) == 1
+    exam = capsys.readouterr().out.split()[-1]
+    assert main(["eval", "show", exam, "--limit", "1", "--dir", str(project)]) == 1
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[-4:] == ["  asked   say nein 0", "  said    ja", "  wanted  nein", "29 more: --limit 30"]
 
 
 def test_what_is_missing_is_one_line_with_exit_2(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,3 +110,19 @@ def test_cases_export_says_what_it_added(project: Path, capsys: pytest.CaptureFi
     assert command(capsys, *asked) == (0, {"added": 0, "out": str(out)})
     assert command(capsys, *asked, "--dry-run")[0] == 0
     assert not out.exists()
+
+
+def test_a_first_suite_says_when_it_is_too_small_for_a_verdict(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = project / "rows.jsonl"
+    said = [
+        [{"role": "user", "content": f"{word} parcel {n}"}, {"role": "assistant", "content": word}]
+        for n, word in enumerate(f"word{n}" for n in range(200))
+    ]
+    rows.write_text("".join(json.dumps({"messages": messages}) + "\n" for messages in said))
+    where = ("--model", "desk", "--dir", str(project))
+    assert main(["data", "import", str(rows), *where]) == 0
+    assert main(["data", "freeze", *where]) == 0
+    capsys.readouterr()
+    assert main(["eval", "init", *where, "--suite", "suites/first.yaml"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[1] == "a verdict needs 50 cases: add some of your own, or set evaluation.min_cases"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunekeeper.cli.reviewtext import MOST_SHOWN, Veil, body, changed, changes, folded, marked, pretty_json, styled, visible
+from tunekeeper.cli.reviewtext import MOST_SHOWN, Veil, body, changed, changes, folded, marked, pretty_json, styled
 
 ANY = st.text(st.characters(codec=None), max_size=60)
 VALUES = st.recursive(
@@ -17,28 +17,9 @@ VALUES = st.recursive(
 )
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("\x1b]0;x\x07", "‹ESC›]0;x‹BEL›"),
-        ("\x1b[2J", "‹ESC›[2J"),
-        ("a\x9bb\x7f", "a‹U+009B›b‹DEL›"),
-        ("\u202egnp.exe\u202c \u2066x\u2069", "‹U+202E›gnp.exe‹U+202C› ‹U+2066›x‹U+2069›"),
-        ("zero\u200bwidth\ufeff", "zero‹U+200B›width‹U+FEFF›"),
-        ("tag \U000e0041", "tag ‹U+E0041›"),
-        ("one\r\ntwo\rthree", "one\ntwo‹CR›three"),
-        ("a\tb", "a    b"),
-        ("[red]é ب 漢 👩\u200d🔧 می\u200cخواهم", "[red]é ب 漢 👩\u200d🔧 می\u200cخواهم"),
-        ("in\u200dvisible", "in‹U+200D›visible"),
-    ],
-)
-def test_what_a_terminal_would_obey_or_hide_is_written_out(text: str, shown: str) -> None:
-    assert visible(text) == shown
-
-
 @given(ANY)
 def test_nothing_that_is_shown_can_be_obeyed(text: str) -> None:
-    for shown in (visible(text), styled(text).plain, changed("", text).plain, Veil(text).text):
+    for shown in (styled(text).plain, changed("", text).plain, Veil(text).text):
         odd = {c for c in shown if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp")}
         assert odd <= {"\n", "\t", "\u200c", "\u200d"}
 

@@ -10,9 +10,11 @@ import pytest
 from tunekeeper import data
 from tunekeeper.core.nouns.data import DatasetVersion, Example
 from tunekeeper.core.nouns.retraining import Cycle, Done, Model, Stop, Wait
+from tunekeeper.core.nouns.training import Version
 from tunekeeper.data import collect, drafts, gathering, review, versions
 from tunekeeper.data.config import Config
 from tunekeeper.store.database import Database
+from tunekeeper.store.ledgers.versions import save_version
 from tunekeeper.workspace import Workspace
 
 MakeExample = Callable[..., Example]
@@ -84,10 +86,31 @@ def test_killed_between_the_draft_and_the_version_it_goes_on_with_the_same_figur
     assert answer.note.startswith("42 rows: 12 corrections, 30 outdated; against desk/d1: 12 added, 30 removed")
 
 
+def learned(ws: Workspace, dataset: str) -> None:
+    """A version that was trained on `dataset`."""
+    made = Version(id="desk@v1.0", model="desk", name="v1.0", major=1, minor=0, base="b", base_digest="sha256:b", dataset=dataset)
+    with ws.state.write(by="test") as tx:
+        save_version(tx, made)
+
+
 def test_too_few_corrections_are_inconclusive_and_touch_nothing(ws: Workspace, task: Model, changed: list[str]) -> None:
+    learned(ws, "desk/d1")
     answer = data.poke(ws, task, Config(min_corrections=13), CYCLE)
     assert answer == Stop(why="12 corrections since desk/d1, 13 are needed", outcome="inconclusive")
     assert len(drafts.load_draft(ws, "desk")) == 60
+
+
+def test_a_version_that_was_frozen_by_hand_and_never_learned_needs_no_corrections(
+    ws: Workspace, task: Model, parent: DatasetVersion, row: MakeExample
+) -> None:
+    learned(ws, "desk/d0")
+    unlearned = Done(record="desk/d1", note="desk/d1, 60 rows, which no version has learned yet")
+    assert data.poke(ws, task, SECTION, CYCLE) == unlearned
+    assert data.poke(ws, task, SECTION, CYCLE) == unlearned
+    drafts.save_draft(ws, "desk", [*drafts.load_draft(ws, "desk"), row("new", "x", id="n")])
+    answer = data.poke(ws, task, SECTION, CYCLE)
+    assert isinstance(answer, Done)
+    assert answer.record == "desk/d2"
 
 
 def test_what_reviewers_said_counts_like_corrections(ws: Workspace, task: Model, parent: DatasetVersion, traffic: Any) -> None:
@@ -156,6 +179,7 @@ def test_a_cycle_does_not_begin_with_synthetic_rows_alone(ws: Workspace, task: M
 def test_what_was_collected_before_is_no_edit_by_hand_and_is_counted_apart(
     ws: Workspace, task: Model, changed: list[str]
 ) -> None:
+    learned(ws, "desk/d1")
     gathering.collect(ws, task, SECTION)
     assert len(drafts.load_draft(ws, "desk")) == 60 + 12
     answer = data.poke(ws, task, Config(min_corrections=13), CYCLE)

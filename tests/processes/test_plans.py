@@ -279,3 +279,27 @@ def test_what_a_model_seals_the_gateway_seals_and_a_broken_key_stops_the_start(t
         assert process.wait(60) == 2
         assert process.stderr is not None
         assert "holds no key of 32 bytes" in process.stderr.read()
+
+
+def test_up_obeys_the_files_of_a_project_as_they_are_changed(tmp_path, upstream):
+    (tmp_path / "tunekeeper.yaml").write_text("gateway: {port: 0}\nworker: {enabled: false}\n")
+    (tmp_path / "models").mkdir()
+    file = tmp_path / "models" / "desk.yaml"
+    slots = f'{{a: {{endpoint: "{upstream}/v1", model: m}}, b: {{endpoint: "{upstream}/v1", model: n}}}}'
+    served = f"model: desk\nbase: base\nserving:\n  slots: {slots}\n  route: {{}}\n"
+    file.write_text(served.replace("{}", "{a: 10000}"))
+    with cli("up", "--dir", str(tmp_path), "--json", TUNEKEEPER_GATEWAY_KEY="sesame") as process:
+        url = event(process, "ready")["url"]
+        assert version(url, "sesame") == (200, "m")
+        file.write_text(served.replace("{}", "{b: 10000}"))
+        event(process, "reloaded")
+        assert version(url, "sesame") == (200, "n")
+        file.write_text(served.replace("{}", "{c: 10000}"))
+        assert "models/desk.yaml" in event(process, "not_reloaded")["why"]
+        assert version(url, "sesame") == (200, "n")
+        file.write_text(served.replace("{}", "{a: 10000}"))
+        (tmp_path / "tunekeeper.yaml").write_text("gateway: {port: 0, limits: {body_mb: 1}}\nworker: {enabled: false}\n")
+        assert event(process, "restart_needed")["what"] == "gateway"
+        assert version(url, "sesame") == (200, "m")
+        process.send_signal(signal.SIGTERM)
+        event(process, "stopped")

@@ -84,10 +84,10 @@ def test_one_cycle_at_a_time_numbered_from_one(desk: Desk, config: ModelConfig) 
         ({}, "data"),
         ({"data": "d"}, "train"),
         ({"data": "d", "train": "v", "export": "a"}, "evaluate"),
-        ({"train": "v"}, "data"),
+        ({"train": "v"}, "export"),
     ],
 )
-def test_a_cycle_begins_at_the_first_stage_without_a_record(desk: Desk, given: dict[str, str], begins: str) -> None:
+def test_a_cycle_begins_after_the_last_stage_that_has_its_record(desk: Desk, given: dict[str, str], begins: str) -> None:
     assert opened(desk, records=given).stage == begins
 
 

@@ -8,12 +8,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import tunekeeper
 from tests.patience import until
 from tunekeeper.config import load_project
+from tunekeeper.config.watching import FileWatch, project_files
 from tunekeeper.core.ids import digest_file
 from tunekeeper.core.nouns.monitoring import Trigger
 from tunekeeper.core.nouns.retraining import Cycle
@@ -48,12 +50,18 @@ def cycles(desk: Desk, model: str = MODEL) -> list[Cycle]:
 
 
 def frozen(desk: Desk, rows: int = 40) -> str:
-    """Dataset 1."""
+    """Dataset 1, which a version has learned."""
     config = load_project(desk.folder).model(MODEL)
     path = desk.folder / "data" / "rows.jsonl"
     write_rows(path, [World().ticket(desk.rng) for _ in range(rows)])
     import_files(desk.ws, config.task, config.sections["data"], [path])
-    return versions.freeze(desk.ws, config.task, config.sections["data"], by="ana").id
+    dataset = versions.freeze(desk.ws, config.task, config.sections["data"], by="ana").id
+    made = Version(
+        id=f"{MODEL}@v0.9", model=MODEL, name="v0.9", major=0, minor=9, base="b", base_digest="sha256:b", dataset=dataset
+    )
+    with desk.ws.state.write(by="test") as tx:
+        save_version(tx, made)
+    return dataset
 
 
 def test_a_round_without_anything_to_do_changes_no_route_and_opens_nothing(desk: Desk) -> None:
@@ -138,6 +146,23 @@ def test_alarms_become_a_trigger_and_the_trigger_one_cycle_that_knows_why(desk: 
     with desk.ws.state.read() as tx:
         assert {signal.name for signal in find_signals(tx, model=MODEL)} >= {"edit_rate", "format", "requests"}
     assert find_reviews(desk.ws, MODEL, state="open"), "what was measured is sampled for review"
+
+
+def test_a_worker_obeys_the_files_of_its_project_as_they_are_changed(desk: Desk) -> None:
+    file = desk.folder / "models" / f"{MODEL}.yaml"
+    worker, said = worker_of(desk)
+    worker.files = FileWatch(partial(project_files, desk.folder))
+    before = file.read_text()
+    file.write_text(before.replace("level: 3", "level: 2"))
+    for _ in range(2):
+        worker.tick()
+    assert (worker.project.model(MODEL).task.level, said[-1]) == (2, {"event": "reloaded"})
+    file.write_text(before.replace("level: 3", "level: many"))
+    for _ in range(3):
+        worker.tick()
+    (refused,) = [line for line in said if line["event"] == "not_reloaded"]
+    assert f"models/{MODEL}.yaml" in refused["why"]
+    assert worker.project.model(MODEL).task.level == 2
 
 
 def test_what_is_known_of_a_waiting_trigger(desk: Desk) -> None:

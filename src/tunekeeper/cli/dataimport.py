@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunekeeper.cli import frame
+from tunekeeper.cli.visible import visible
 
 if TYPE_CHECKING:
     from tunekeeper.data.importreport import FileReport
@@ -84,12 +85,12 @@ def _confirmed(files: list[Path], mapping: Mapping[str, str]) -> dict[Path, dict
         return {}
     from tunekeeper.data.asking import confirmed
 
-    return confirmed(files, mapping, _ask, lambda line: print(line, file=sys.stderr, flush=True))
+    return confirmed(files, mapping, _ask, lambda said: print(visible(said), file=sys.stderr, flush=True))
 
 
 def _ask(question: str) -> str:
     """The person's answer; the end of the input is a no."""
-    print(question, end="", file=sys.stderr, flush=True)
+    print(visible(question), end="", file=sys.stderr, flush=True)
     return sys.stdin.readline() or "n"
 
 

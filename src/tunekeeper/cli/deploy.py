@@ -1,4 +1,4 @@
-"""`tunekeeper deploy`: checklist, rollouts, drill."""
+"""`tunekeeper deploy`: start, checklist, rollouts, drill."""
 
 from __future__ import annotations
 
@@ -9,8 +9,39 @@ import typer
 
 from tunekeeper.cli import frame
 
-app = frame.group("Stage 4: checklist, rollouts, drill.")
+app = frame.group("Stage 4: start, checklist, rollouts, drill.")
 Name = Annotated[str, typer.Argument(help="Name of the model.")]
+
+
+@app.command()
+def start(
+    model: Name,
+    version: Annotated[str, typer.Argument(help="Version that is there already: trained by hand, or imported.")],
+    strategy: Annotated[str | None, typer.Option("--strategy", help="canary or blue-green (default: the model's).")] = None,
+    override: Annotated[str | None, typer.Option("--override", help="Name and reason for letting a failed gate pass.")] = None,
+    why: Annotated[str, typer.Option("--why", help="Reason, for the record.")] = "deployed by hand",
+    dry_run: frame.DryRun = False,
+    dir: frame.Dir = None,
+    json: frame.Json = False,
+) -> int:
+    """Bring a version that is there already to users: export, parity, exam, gate, checklist, consent, rollout.
+
+    Example: tunekeeper deploy start support-desk v1.1
+    """
+    from tunekeeper.cli.retrain import opened, strategy_of
+    from tunekeeper.core.errors import UserError
+    from tunekeeper.training.versions import champion, find_version
+
+    ws, config = frame.project(dir)
+    config.model(model)
+    options = {"strategy": strategy_of(strategy), "override": override}
+    with ws.state.read() as tx:
+        found = find_version(tx, model, version)
+    live = champion(ws, model)
+    if live is not None and live.id == found.id:
+        raise UserError(f"{found.id} answers users already", fix="tunekeeper status")
+    records = {"train": found.id} if found.dataset is None else {"data": found.dataset, "train": found.id}
+    return opened(ws, model, why=why, options=options, records=records, dry_run=dry_run, json=json)
 
 
 @app.command()

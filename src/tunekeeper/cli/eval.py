@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunekeeper.cli import evalcoverage, frame
+from tunekeeper.cli import evalanswers, evalcoverage, frame
 
 if TYPE_CHECKING:
     from tunekeeper.evaluation.compare import Comparison
@@ -35,10 +35,12 @@ def init(
     path = _suite_path(ws, suite, found.sections["evaluation"].suite)
     if dry_run:
         return frame.emit({"suite": str(path), "cases": None}, json, [f"would write {path} and its cases"])
-    cases = casefile.init_suite(ws, found.task, found.sections["evaluation"], path)
-    return frame.emit(
-        {"suite": str(path), "cases": cases}, json, [f"wrote {path} with {cases} cases; edit its criteria before the first exam"]
-    )
+    section = found.sections["evaluation"]
+    cases = casefile.init_suite(ws, found.task, section, path)
+    lines = [f"wrote {path} with {cases} cases; edit its criteria before the first exam"]
+    if cases < section.min_cases:
+        lines.append(f"a verdict needs {section.min_cases} cases: add some of your own, or set evaluation.min_cases")
+    return frame.emit({"suite": str(path), "cases": cases, "min_cases": section.min_cases}, json, lines)
 
 
 @app.command("run")
@@ -66,22 +68,32 @@ def run(
     result = evaluation.run_exam(
         ws, found.task, section, named, path, relock=relock, on_progress=frame.progress(f"exam of {version}")
     )
-    return frame.emit(result, json, lambda: _verdict_lines(result), code=CODES[result["verdict"]])
+    lines = [*_verdict_lines(result), f"wrong answers: tunekeeper eval show {result['exam']}"]
+    if result["verdict"] == "pass" and not _is_live(ws, model, result["version"]):
+        lines.append(f"next: tunekeeper deploy start {model} {result['version'].removeprefix(f'{model}@')}")
+    return frame.emit(result, json, lines, code=CODES[result["verdict"]])
 
 
 @app.command("show")
 def show(
-    exam: Annotated[str, typer.Argument(help="Exam id, from `eval ls`.")], dir: frame.Dir = None, json: frame.Json = False
+    exam: Annotated[str, typer.Argument(help="Exam id, from `eval ls`.")],
+    all: Annotated[bool, typer.Option("--all", help="Every answer, not only what counts as wrong.")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Answers at most.")] = 20,
+    dir: frame.Dir = None,
+    json: frame.Json = False,
 ) -> int:
-    """The verdict of an exam, with the exit code of its gate.
+    """The verdict of an exam, with the exit code of its gate, and the answers that were wrong: what was asked, said and wanted.
 
     Example: tunekeeper eval show exam_01KE6P4YM0TC925B58TB6FRQKH
     """
     from tunekeeper import evaluation
 
     ws = frame.workspace(dir)
-    result = evaluation.exam.report(evaluation.exam.find_exam(ws, exam))
-    return frame.emit(result, json, lambda: _verdict_lines(result), code=CODES[result["verdict"]])
+    found = evaluation.exam.find_exam(ws, exam)
+    result = evaluation.exam.report(found)
+    answers = [each for each in evaluation.exam.answers_of(ws, found) if all or each.wrong]
+    lines = (*_verdict_lines(result), *evalanswers.lines(answers, limit))
+    return frame.emit({**result, "answers": answers[:limit]}, json, lines, code=CODES[result["verdict"]])
 
 
 @app.command("ls")
@@ -169,6 +181,13 @@ def _servable(ws: Workspace, dir: Path | None, model: str, name: str) -> str:
     return version.id
 
 
+def _is_live(ws: Workspace, model: str, version: str) -> bool:
+    from tunekeeper.training.versions import champion
+
+    live = champion(ws, model)
+    return live is not None and version in (live.id, live.name)
+
+
 def _suite_path(ws: Workspace, given: Path | None, configured: str) -> Path:
     project = ws.project or Path.cwd()
     if given is None:
@@ -185,7 +204,6 @@ def _verdict_lines(result: dict[str, Any]) -> Iterator[str]:
         for name, m in result["metrics"].items()
     ]
     yield from frame.table(rows, ("metric", "value", "low", "high", "n"))
-    yield f"cases: tunekeeper eval show {result['exam']} --json"
 
 
 def _flip_lines(found: Comparison) -> Iterator[str]:

@@ -6,6 +6,8 @@ import json
 import sys
 from typing import Any
 
+from tunekeeper.cli.visible import in_json, line
+
 TEXT = {
     "adopted": "{name} was running already (process {pid})",
     "died": "{name} ended: {why}; again in {restart_in} s",
@@ -15,6 +17,7 @@ TEXT = {
     "cannot_start": "{name} cannot be started: {why}",
     "reloaded": "{file} read again",
     "not_reloaded": "{file} not obeyed: {why}",
+    "restart_needed": "{what}: obeyed after a restart (tunekeeper down, tunekeeper up)",
     "stopping": "stopping",
     "stopped": "stopped",
 }
@@ -22,7 +25,7 @@ TEXT = {
 
 def as_json(event: dict[str, Any]) -> None:
     """One JSON line on stdout."""
-    print(json.dumps(event, ensure_ascii=False), flush=True)
+    print(_document(event), flush=True)
 
 
 def as_text(event: dict[str, Any]) -> None:
@@ -31,4 +34,8 @@ def as_text(event: dict[str, Any]) -> None:
         print(f"ready: {event['url']}/v1, {len(event['workers'])} gateway worker(s); Ctrl-C stops", flush=True)
         return
     form = TEXT.get(event["event"])
-    print(form.format(**event) if form else json.dumps(event, ensure_ascii=False), file=sys.stderr, flush=True)
+    print(line(form.format(**event)) if form else _document(event), file=sys.stderr, flush=True)
+
+
+def _document(event: dict[str, Any]) -> str:
+    return in_json(json.dumps(event, ensure_ascii=False))

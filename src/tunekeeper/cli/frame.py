@@ -43,6 +43,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from typer.core import TyperGroup
 
+from tunekeeper.cli.visible import in_json, line, visible
 from tunekeeper.core.clock import Clock
 from tunekeeper.core.errors import NotFound, UserError
 
@@ -160,17 +161,18 @@ def emit(value: Any, json: bool, text: str | Iterable[str] | Callable[[], Iterab
         print(to_json(value), flush=True)
         return code
     lines = text() if callable(text) else [text] if isinstance(text, str) else text
-    for line in lines:
-        print(line)
+    for each in lines:
+        print(visible(each))
     sys.stdout.flush()
     return code
 
 
 def to_json(value: Any) -> str:
-    """One line of JSON: times in ISO 8601, absent as null, non-ASCII as it is."""
+    """One line of JSON: times in ISO 8601, absent as null, non-ASCII as it is, but for what a terminal would obey."""
     import msgspec
 
-    return jsonlib.dumps(_finite(msgspec.to_builtins(value, str_keys=True, enc_hook=str)), ensure_ascii=False, allow_nan=False)
+    plain = _finite(msgspec.to_builtins(value, str_keys=True, enc_hook=str))
+    return in_json(jsonlib.dumps(plain, ensure_ascii=False, allow_nan=False))
 
 
 def _finite(value: Any) -> Any:
@@ -205,8 +207,8 @@ def say(line: str) -> None:
 
 
 def table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> list[str]:
-    """Aligned columns; numbers to the right; absent as a dash."""
-    cells = [list(header), *[["–" if cell is None else str(cell) for cell in row] for row in rows]]
+    """Aligned columns, a line a row; numbers to the right; absent as a dash."""
+    cells = [list(header), *[["–" if cell is None else line(str(cell)) for cell in row] for row in rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     numeric = [all(isinstance(row[i], int | float) or row[i] is None for row in rows) and bool(rows) for i in range(len(header))]
     return [

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import getpass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tunekeeper.cli import frame
 from tunekeeper.core.errors import NotFound, UserError
+
+if TYPE_CHECKING:
+    from tunekeeper.workspace import Workspace
 
 app = frame.group("Stage 6: why, run, approve, look at a cycle.")
 
@@ -48,20 +51,10 @@ def run(
 
     Example: tunekeeper retrain run --model support-desk --why "new product line"
     """
-    from tunekeeper.retraining.cycle import open_cycle
-
-    if strategy not in (None, "canary", "blue-green"):
-        raise UserError(f"no strategy is called {strategy!r}", fix="write canary or blue-green")
     ws, config = frame.project(dir)
     config.model(model)
-    given = {"dataset": dataset, "from": from_, "override": override, "strategy": strategy}
-    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    if dry_run:
-        return frame.emit({"model": model, "options": options}, json, [f"would open a cycle of {model}: {options}"])
-    cycle = open_cycle(ws, model, why=why, by=getpass.getuser(), options=options)
-    return frame.emit(
-        cycle, json, [f"opened cycle {cycle.number} of {model}; follow it with tunekeeper retrain show --model {model}"]
-    )
+    options = {"dataset": dataset, "from": from_, "override": override, "strategy": strategy_of(strategy)}
+    return opened(ws, model, why=why, options=options, records={}, dry_run=dry_run, json=json)
 
 
 @app.command()
@@ -128,6 +121,28 @@ def show(
         trigger = load_trigger(tx, cycles[-1].trigger) if cycles[-1].trigger else None
     now = [f"now: {cycles[-1].stage}: {cycles[-1].waiting}"] if cycles[-1].state == "open" else []
     return frame.emit(cycles[-1], json, [*now, *summary(cycles[-1], trigger).splitlines()])
+
+
+def strategy_of(word: str | None) -> str | None:
+    """What `--strategy` says. Raises UserError for a word that is none."""
+    if word not in (None, "canary", "blue-green"):
+        raise UserError(f"no strategy is called {word!r}", fix="write canary or blue-green")
+    return word
+
+
+def opened(
+    ws: Workspace, model: str, *, why: str, options: dict[str, Any], records: dict[str, str], dry_run: bool, json: bool
+) -> int:
+    """Open a cycle and say so; `options` that are None were not given, `records` as of `open_cycle`."""
+    from tunekeeper.retraining.cycle import open_cycle
+
+    given = {name: value for name, value in options.items() if value is not None}
+    if dry_run:
+        return frame.emit({"model": model, "options": given}, json, [f"would open a cycle of {model}: {given | records}"])
+    cycle = open_cycle(ws, model, why=why, by=getpass.getuser(), options=given, records=records)
+    return frame.emit(
+        cycle, json, [f"opened cycle {cycle.number} of {model}; follow it with tunekeeper retrain show --model {model}"]
+    )
 
 
 def _plain(choice: Any) -> dict[str, Any]:

@@ -20,9 +20,10 @@ from textual.widgets import Static
 
 from tunekeeper.cli import reviewpanels as panels
 from tunekeeper.cli.reviewkeys import KEYS, Place, shown_keys
-from tunekeeper.cli.reviewtext import marked, visible
+from tunekeeper.cli.reviewtext import marked
 from tunekeeper.cli.reviewwidgets import DAY, NIGHT, KeyLine, Part, Stopwatch, Talk
 from tunekeeper.cli.reviewwriting import Writing
+from tunekeeper.cli.visible import visible
 from tunekeeper.config.project import ModelConfig
 from tunekeeper.core.errors import NotFound, TunekeeperError
 from tunekeeper.data import review

@@ -8,8 +8,9 @@ from typing import Any
 
 from textual.content import Content
 
-from tunekeeper.cli.reviewtext import body, changed, folded, styled, visible
+from tunekeeper.cli.reviewtext import body, changed, folded, styled
 from tunekeeper.cli.reviewwidgets import Stopwatch
+from tunekeeper.cli.visible import visible
 from tunekeeper.data.review import Opened
 
 LINE = 180.0

@@ -8,22 +8,17 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
 from textual.content import Content, Span
 
+from tunekeeper.cli.visible import hidden, visible
+
 MOST_SHOWN = 12_000
 """Characters of one text that the screen shows at once; `v` pages through the rest."""
 MOST_PAIRS = 250_000
 """Pairs of words up to which a change is found word by word while somebody types."""
-_JOINERS = "\u200c\u200d"
-"""They join letters of Indic and Persian scripts and emoji: harmless behind such a character, hidden behind others."""
-_NAMES = (
-    *("NUL", "SOH", "STX", "ETX", "EOT", "ENQ", "ACK", "BEL", "BS", "HT", "LF", "VT", "FF", "CR", "SO", "SI"),
-    *("DLE", "DC1", "DC2", "DC3", "DC4", "NAK", "SYN", "ETB", "CAN", "EM", "SUB", "ESC", "FS", "GS", "RS", "US"),
-)
 _STAND_INS = "⍰⌧⎔⎕⌑⍯⌹⍂⎅⌻"
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _WORDS = re.compile(rf"\s+|[{_CJK}]|(?:(?![{_CJK}])\w)+|.", re.DOTALL)
@@ -37,35 +32,7 @@ _KEY_OR_VALUE = re.compile(r'(?P<key>"(?:[^"\\]|\\.)*"(?=:))|(?P<sign>[{}\[\],:]
 _LOOKS = {"code": "$code", "bold": "bold", "list": "bold $accent", "head": "bold $accent", "quote": "italic $quiet"}
 
 
-# ---- nothing is run, nothing is hidden ----
-
-
-def visible(text: str) -> str:
-    """`text` with every character that a terminal obeys or hides written out: `‹ESC›`, `‹U+202E›` for a bidi override."""
-    text = text.replace("\r\n", "\n")
-    if text.isascii() and text.replace("\n", "").isprintable():
-        return text
-    shown = []
-    before = ""
-    for c in text:
-        shown.append(_sign(c) if hidden(c, before) else "    " if c == "\t" else c)
-        before = c
-    return "".join(shown)
-
-
-def hidden(c: str, before: str = "") -> bool:
-    """Whether a terminal would obey or swallow the character `c` that stands behind `before`."""
-    if c in "\n\t" or " " <= c <= "~":
-        return False
-    if c in _JOINERS:
-        return before <= "~"
-    # Tags and supplementary variation selectors (planes 14) smuggle text that nobody sees.
-    return c >= "\U000e0000" or c == "\u3164" or unicodedata.category(c) in ("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp")
-
-
-def _sign(c: str) -> str:
-    """A name in angle quotes, which every font has."""
-    return f"‹{_NAMES[ord(c)]}›" if c <= "\x1f" else "‹DEL›" if c == "\x7f" else f"‹U+{ord(c):04X}›"
+# ---- nothing is hidden in what is edited ----
 
 
 class Veil:

@@ -15,7 +15,8 @@ from textual.theme import Theme
 from textual.widgets import Input, Static
 
 from tunekeeper.cli.reviewkeys import KEYS, Key
-from tunekeeper.cli.reviewtext import markdown, visible
+from tunekeeper.cli.reviewtext import markdown
+from tunekeeper.cli.visible import visible
 
 IDLE = 60.0
 """Seconds without a key after which nobody is taken to be reading."""

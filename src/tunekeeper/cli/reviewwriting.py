@@ -12,8 +12,9 @@ from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import TextArea
 
-from tunekeeper.cli.reviewtext import Veil, changed, visible
+from tunekeeper.cli.reviewtext import Veil, changed
 from tunekeeper.cli.reviewwidgets import Part
+from tunekeeper.cli.visible import visible
 
 KEEP_EVERY = 2.0
 """Real seconds at most between typing and the text being kept."""

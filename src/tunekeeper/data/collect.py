@@ -20,6 +20,7 @@ from tunekeeper.data.redacting import redactor_of
 from tunekeeper.data.reviewed import preferences
 from tunekeeper.data.sources import CORRECTING, Correction, asked_messages, corrections, served_answer
 from tunekeeper.store.ledgers.reviews import find_reviews
+from tunekeeper.store.ledgers.versions import find_versions
 from tunekeeper.text.fingerprints import prompt_of
 from tunekeeper.workspace import Workspace
 
@@ -81,6 +82,9 @@ def _collect_locked(ws: Workspace, task: Model, section: Config, cycle: Cycle) -
     collected = gather(ws, task, section, parent.created, draft=old)
     edited = _edited_by_hand(ws, task.name, before, old)
     if collected.changed < section.min_corrections and not edited:
+        if not _learned(ws, parent):
+            note = f"{parent.id}, {parent.examples} rows, which no version has learned yet"
+            return Done(record=parent.id, note=note)
         why = f"{collected.changed} corrections since {parent.id}, {section.min_corrections} are needed"
         return Stop(why=why, outcome="inconclusive")
     merged = merge(old, collected.corrections, collected.recent, section, at=ws.clock.utc())
@@ -95,6 +99,12 @@ def _collect_locked(ws: Workspace, task: Model, section: Config, cycle: Cycle) -
             why=f"{len(collected.corrections)} corrections since {parent.id} change nothing in it", outcome="inconclusive"
         )
     return Done(record=version.id, note=str(version.report.get("sentence", "")))
+
+
+def _learned(ws: Workspace, dataset: DatasetVersion) -> bool:
+    """Whether a version of the model was trained on `dataset`: one that was frozen by hand, or whose training failed, waits."""
+    with ws.state.read() as tx:
+        return any(version.dataset == dataset.id for version in find_versions(tx, model=dataset.model))
 
 
 def _edited_by_hand(ws: Workspace, model: str, before: Sequence[Example], old: Sequence[Example]) -> bool:

@@ -17,6 +17,7 @@ from tunekeeper.core.ids import new_id
 from tunekeeper.core.nouns.evaluation import Exam, Score, Suite
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.evaluation import gate
+from tunekeeper.evaluation.answers import Answered, answers
 from tunekeeper.evaluation.assemble import assemble
 from tunekeeper.evaluation.compare import Comparison, exams
 from tunekeeper.evaluation.config import Config
@@ -127,6 +128,11 @@ def results_of(ws: Workspace, exam: Exam) -> list[Result]:
     return decode(ws.blobs.read(exam.answers))
 
 
+def answers_of(ws: Workspace, exam: Exam) -> list[Answered]:
+    """Every answer of a finished exam beside what was asked and wanted, in the suite's order. Raises NotFound as `results_of`."""
+    return answers(locked_suite(ws, exam), results_of(ws, exam))
+
+
 def locked_suite(ws: Workspace, exam: Exam) -> Suite:
     """The cases and criteria that were locked for an exam."""
     with ws.state.read() as tx:
@@ -191,10 +197,11 @@ def compare_exams(ws: Workspace, new: str, old: str) -> Comparison:
 
 
 def report(exam: Exam, other: Exam | None = None) -> dict[str, Any]:
-    """What `eval run` prints of a judged exam. `inconclusive_because`: the first reason, None for any other verdict."""
+    """What `eval run` prints of a judged exam. `inconclusive_because`: the first reason, None for any other verdict. Raises
+    NotFound for one that has no verdict yet."""
     verdict = exam.verdict
     if verdict is None:
-        raise OurFault(f"exam {exam.id} was not judged")
+        raise NotFound(f"exam {exam.id} has no verdict yet: it is {exam.state}", fix="tunekeeper eval ls")
     return {
         "verdict": verdict.outcome,
         "metrics": {name: {"value": e.value, "low": e.low, "high": e.high, "n": e.n} for name, e in verdict.measured.items()},

@@ -31,15 +31,15 @@ def flagged(suite: Suite, own: Sequence[Result], other: Sequence[Result] | None 
     cases = {case.id: case for case in suite.cases}
     found: list[tuple[int, Flagged]] = []
     for result in own:
-        reasons = _reasons(suite, result, result.case in broken)
+        reasons = why_wrong(suite, result, broken=result.case in broken)
         if reasons and result.answer not in (None, ERASED) and result.case in cases:
             texts = tuple(text for _, text in reasons)
             found.append((reasons[0][0], Flagged(case=cases[result.case], answer=result.answer or "", reasons=texts)))
     return [each for _, each in sorted(found, key=lambda item: item[0])]
 
 
-def _reasons(suite: Suite, result: Result, broken: bool) -> list[tuple[int, str]]:
-    """Why an answer is flagged, each with its rank; empty when it is not."""
+def why_wrong(suite: Suite, result: Result, *, broken: bool = False) -> list[tuple[int, str]]:
+    """Why an answer is flagged, each with its rank, 0 the strongest; empty when it is not. `broken`: it was right before."""
     scorer = primary(suite)
     reasons = [(0, "it was right in the exam that this one is compared with")] if broken else []
     if REGRESSION in result.tags and not passes(result, scorer):

@@ -9,8 +9,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 OWNER_GONE = 5.0
 """Real seconds without a heartbeat after which the owner of a clock's pace is gone."""
-GONE_LOOKS = 8
-"""Looks, a quarter of a second apart, after which a routing file that is not there counts as gone."""
 GATEWAY = "tunekeeper.gateway.main"
 """Module of a gateway worker."""
 SEED = "tunekeeper.processes.seed"
@@ -81,11 +80,12 @@ def up(project: Path, *, say: Say, flags: Mapping[str, Any] | None = None) -> in
         spares.keep(1)  # it imports while we read: nothing is started by it
         from tunekeeper.config import load_project
 
-        return _up(project, load_project(project, flags=flags), say, spares)
+        return _up(project, load_project(project, flags=flags), say, spares, flags)
 
 
-def _up(project: Path, config: ProjectConfig, say: Say, spares: Nursery) -> int:
+def _up(project: Path, config: ProjectConfig, say: Say, spares: Nursery, flags: Mapping[str, Any] | None) -> int:
     from tunekeeper.config import environment
+    from tunekeeper.config.watching import project_files
     from tunekeeper.deployment.idle import IdleUnloader
     from tunekeeper.deployment.vllmkeeper import Keeper
     from tunekeeper.gateway.options import options_of
@@ -111,6 +111,8 @@ def _up(project: Path, config: ProjectConfig, say: Say, spares: Nursery) -> int:
             supervisor.ensure(_worker_plan(ws, project, config))
         supervisor.chores += [(0.5, heartbeat(ws.root)), (0.5, models.reconcile), (0.5, Converge(ws.root))]
         supervisor.chores.append((5.0, Keeper(ws, environ)))
+        again = partial(_obey_again, project, flags, ws, config, say)
+        supervisor.chores.append((0.5, _Watch(project, partial(project_files, project), again, say)))
         if days := idle_days(config):
             supervisor.chores.append((5.0, IdleUnloader(ws, days)))
         door.say_ready()
@@ -201,7 +203,9 @@ def _serve(asked: Serving, root: Path, say: Say, seeding: Nursery, spares: Nurse
             supervisor.ensure(follower_plan(root, asked.file.parent, file.log))
         supervisor.chores += [(0.5, heartbeat(root)), (0.5, Converge(root))]
         if asked.routing:
-            supervisor.chores.append((0.25, _Watch(asked.file, lambda: _seed(root, asked), say)))
+            supervisor.chores.append(
+                (0.25, _Watch(asked.file, lambda: [asked.file], lambda: _seed(root, asked), say, "the routes of before stay"))
+            )
         door.say_ready()
         return supervisor.run()
 
@@ -236,37 +240,44 @@ def _serving_options(file: ServeFile, ws: Workspace, host: str, environ: Mapping
 
 
 class _Watch:
-    """Runs an action when a file has changed; what it says when it fails is an event, and what was before stays."""
+    """Runs an action when files have changed; what it says when it fails is an event, and what was before stays."""
 
-    def __init__(self, path: Path, act: Callable[[], None], say: Say) -> None:
-        self.path = path
+    def __init__(
+        self, name: Path, files: Callable[[], Iterable[Path]], act: Callable[[], None], say: Say, kept: str | None = None
+    ) -> None:
+        """`name`: of the files together. `kept`: what stays when they cannot be obeyed, for a line on stderr; None: no line."""
+        from tunekeeper.config.watching import FileWatch
+
+        self.kept = kept
+        self.name = str(name)
+        self.files = FileWatch(files)
         self.act = act
         self.say = say
-        self.seen = self.last = self._stamp()
-        self.missed = 0
 
     def __call__(self) -> None:
-        stamp = self._stamp()
-        self.missed = self.missed + 1 if stamp is None else 0
-        steady, self.last = stamp == self.last, stamp
-        # An editor may take a file away for a moment while it writes: only one that stays away has changed. Half a file may be a
-        # whole one of another meaning: it is read when it has stood still between two looks.
-        if stamp == self.seen or not steady or 0 < self.missed < GONE_LOOKS:
+        if not self.files.changed():
             return
-        self.seen = stamp
         try:
             self.act()
-            self.say({"event": "reloaded", "file": str(self.path)})
+            self.say({"event": "reloaded", "file": self.name})
         except TunekeeperError as error:
-            self.say({"event": "not_reloaded", "file": str(self.path), "why": str(error)})
-            print(f"error: {error}; the routes of before stay", file=sys.stderr, flush=True)
+            self.say({"event": "not_reloaded", "file": self.name, "why": str(error)})
+            if self.kept is not None:
+                print(f"error: {error}; {self.kept}", file=sys.stderr, flush=True)
 
-    def _stamp(self) -> tuple[int, int, int] | None:
-        try:
-            found = self.path.stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
+
+def _obey_again(project: Path, flags: Mapping[str, Any] | None, ws: Workspace, begun: ProjectConfig, say: Say) -> None:
+    """What the project's files say now about who answers is committed; the worker reads the rest itself. What only a start
+    obeys is said. Raises ConfigError, and what committing raises."""
+    from tunekeeper.config import load_project
+
+    now = load_project(project, flags=flags)
+    _commit(ws, now)
+    parts: dict[str, Callable[[ProjectConfig], object]]
+    parts = {"gateway": lambda c: c.gateway, "log": lambda c: c.log, "worker": lambda c: c.worker}
+    parts |= {"data.redact_seal": seals, "deployment.unload_after_days": idle_days}
+    if differs := [name for name, part in parts.items() if part(now) != part(begun)]:
+        say({"event": "restart_needed", "what": ", ".join(differs)})
 
 
 def keeper_plan(root: Path, log: LogConfig) -> Plan:

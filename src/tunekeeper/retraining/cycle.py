@@ -64,12 +64,12 @@ def open_cycle(
     options: dict[str, Any] | None = None,
     records: dict[str, str] | None = None,
 ) -> Cycle:
-    """Open a cycle. `records`: stages whose record is there already (a version judged again); it begins at the first one missing.
+    """Open a cycle. `records`: stages whose record is there already (a version judged again); it begins after the last of them.
 
     Raises Busy when one of this model is open already, UserError when `records` leave nothing to do.
     """
-    first = next((name for name in ORDER if name not in (records or {})), None)
-    if first is None:
+    first = max((ORDER.index(name) + 1 for name in records or {}), default=0)
+    if first == len(ORDER):
         raise UserError(f"there is nothing left to do for a cycle of {model}: every stage has its record")
     with ws.state.write(by=by) as tx:
         earlier = find_cycles(tx, model=model)
@@ -85,7 +85,7 @@ def open_cycle(
             trigger=trigger,
             options=options or {},
             records=records or {},
-            stage=first,
+            stage=ORDER[first],
             entered=ws.clock.real(),
         )
         return save_cycle(tx, made)

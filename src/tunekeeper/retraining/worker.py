@@ -22,6 +22,7 @@ from types import FrameType
 from typing import Any
 
 from tunekeeper.config import ModelConfig, ProjectConfig, load_project
+from tunekeeper.config.watching import FileWatch, project_files
 from tunekeeper.core.errors import Busy, Conflict, LeaseLost, TunekeeperError
 from tunekeeper.core.nouns.monitoring import Trigger
 from tunekeeper.core.nouns.retraining import Cycle
@@ -81,11 +82,14 @@ class Worker:
     """Model → real seconds from which on the weekly collection is looked after again."""
     asking: dict[str, float] = field(default_factory=dict)
     """Model → real seconds when answers of a new version were last looked for."""
+    files: FileWatch | None = None
+    """The project's files, read again when they have changed; None: never."""
 
     def tick(self) -> bool:
         """One round over everything that is due. Returns False while another worker holds the lease."""
         if not self._lead():
             return False
+        self._read_again()
         publish_newest(self.ws)
         for name, config in self.project.models.items():
             self._guarded(name, "drill", partial(unfinished, self.ws, name, by=self.owner))
@@ -98,6 +102,16 @@ class Worker:
         self._guarded("", "gauges", self._tell)
         self._guarded("", "notify", partial(deliver, self.ws, self.project.notify))
         return True
+
+    def _read_again(self) -> None:
+        """Obey the project's files as they are now; while they cannot be read, as they were."""
+        if self.files is None or self.ws.project is None or not self.files.changed():
+            return
+        try:
+            self.project = load_project(self.ws.project)
+            self.say({"event": "reloaded"})
+        except TunekeeperError as error:
+            self.say({"event": "not_reloaded", "why": str(error)})
 
     def resign(self) -> None:
         """Let another worker lead at once."""
@@ -265,7 +279,8 @@ def main(argv: list[str] | None = None, *, stages: Sequence[Stage] = STAGES) -> 
     ws = open_workspace(root, project=options.project)
     lock = _alone(root)
     stopping = _stopper()
-    worker = Worker(ws=ws, project=load_project(options.project), owner=_owner(), say=_say, stages=stages)
+    files = FileWatch(partial(project_files, options.project))  # looked at before they are read: no change is passed over
+    worker = Worker(ws=ws, project=load_project(options.project), owner=_owner(), say=_say, stages=stages, files=files)
     supervision = Supervision(root, ws.clock.real, options.unsupervised_seconds)
     while not stopping:
         if supervision.lost():
