@@ -14,6 +14,7 @@ from typing import Any
 import typer
 
 from tunekeeper.cli import faults, frame
+from tunekeeper.cli.visible import line
 from tunekeeper.core.errors import INTERRUPTED, TunekeeperError
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -30,10 +31,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("tunekeeper.cli.export:app", "Stage 4: GGUF, quantization, parity, inspection."),
     "model": ("tunekeeper.cli.model:app", "Versions: list, show, import."),
     "eval": ("tunekeeper.cli.eval:app", "Stage 3: exams, gates and regression cases."),
-    "deploy": ("tunekeeper.cli.deploy:app", "Stage 4: checklist, rollouts, drill."),
+    "deploy": ("tunekeeper.cli.deploy:app", "Stage 4: start, checklist, rollouts, drill."),
     "route": ("tunekeeper.cli.route:app", "Who answers how much of the traffic."),
     "serve": ("tunekeeper.cli.serve:serve", "Run the gateway alone from a file."),
-    "monitor": ("tunekeeper.cli.monitor:app", "Stage 5: baselines, drift, alerts."),
+    "monitor": ("tunekeeper.cli.monitor:app", "Stage 5: baselines, drift, alerts, versions side by side."),
     "incident": ("tunekeeper.cli.incident:app", "Rollbacks and what they taught."),
     "retrain": ("tunekeeper.cli.retrain:app", "Stage 6: why, plan, approve, run a cycle."),
     "log": ("tunekeeper.cli.log:app", "The inference log: list, verify, import, erase."),
@@ -112,7 +113,7 @@ def _fail(error: BaseException, words: list[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     known: TunekeeperError = faults.known(error) or faults.report(error, _work_folder(words))
-    print(f"error: {known}", file=sys.stderr)
+    print(f"error: {line(str(known))}", file=sys.stderr)
     if "--json" in words and not frame.was_emitted():
         print(frame.to_json(faults.document(known)), flush=True)
     return known.exit_code

@@ -111,6 +111,6 @@ def _import(ws: Workspace, task: Model, adapter: Path, base: Path, source: str, 
     made = import_adapter(ws, task, adapter, base, source=source)
     lines = [
         f"{made.name}: adapter {made.adapter} on {base}",
-        f"next: tunekeeper export gguf {made.name} --quant Q4_K_M --out FILE",
+        f"next: tunekeeper deploy start {task.name} {made.name}",
     ]
     return frame.emit({"version": made.name, "id": made.id, "adapter": made.adapter, "inspected": fits}, json, lines)
