@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,8 +76,8 @@ def ws(tmp_path: Path) -> Workspace:
     return workspace
 
 
-def answered(ws: Workspace, version: str) -> str:
-    """The id of a request that `version` answered."""
+def answered(ws: Workspace, version: str, **more: Any) -> str:
+    """The id of a request that `version` answered; `more`: fields that differ."""
     id = request_id(AT, ws.request_key())
     spool = Spool(ws.root, "w1", ws.clock)
     spool.ended(
@@ -91,6 +92,7 @@ def answered(ws: Workspace, version: str) -> str:
             "latency_ms": 12.0,
             "request": b'{"model": "desk", "messages": [{"role": "user", "content": "an invoice is wrong"}]}',
             "response": b'{"choices": [{"message": {"role": "assistant", "content": "billing"}}]}',
+            **more,
         }
     )
     spool.feedback(
@@ -127,6 +129,12 @@ def test_a_request_is_followed_to_the_people_who_reviewed_its_examples(ws):
     assert said["dataset"].startswith("3 to learn from, 0 held out")
     assert said["reviewers"] == "ann (2), bob (1)"
     assert next(link.id for link in chain if link.kind == "example") == "e1"
+
+
+def test_a_request_of_ours_that_no_variant_answered_says_what_it_was_for(ws):
+    said = {link.kind: link.summary for link in trace(ws, answered(ws, "v1.0", variant=None, purpose="probe"))}
+    assert "probe in slot desk-blue" in said["version"]
+    assert "None" not in said["version"]
 
 
 def test_a_version_from_outside_ends_the_chain_with_a_line(ws):
