@@ -104,7 +104,8 @@ def _request(ws: Workspace, id: str) -> Iterator[Link]:
     if inference.version is None:
         yield Link(kind="version", id="", summary="nothing answered")
         return
-    role = f"{inference.variant or inference.purpose} in slot {inference.slot}, route {inference.route_version}"
+    route = "" if inference.route_version is None else f", route {inference.route_version}"
+    role = f"{inference.variant or inference.purpose} in slot {inference.slot}{route}"
     yield from _version_links(ws, inference.model_id, inference.version, question_of(inference), role)
 
 
