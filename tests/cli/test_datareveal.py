@@ -46,6 +46,15 @@ def test_only_the_secret_key_shows_what_was_taken_out(folder: Path) -> None:
     )
 
 
+def test_a_secret_key_is_not_made_where_the_boxes_lie(folder: Path) -> None:
+    inside = folder / ".tunekeeper" / "key"
+    done = call("data", "seal-key", "--out", inside, "--dir", folder)
+    assert (done.code, inside.exists()) == (2, False)
+    assert "keep the secret key outside of the data directory" in done.error
+    assert call("data", "seal-key", "--out", folder.parent / "third", "--dir", folder, "--json").code == 0
+    assert call("data", "seal-key", "--out", folder.parent / "fourth", "--dir", folder.parent / "none").code == 2
+
+
 @pytest.mark.parametrize(
     ("row", "key", "said"), [("T2", "secret", "nothing sealed"), ("T9", "secret", "no row"), ("T1", "no", "no")]
 )

@@ -30,6 +30,26 @@ def test_code_and_signs_that_only_resemble_a_template_are_left_alone() -> None:
     assert len(NO_TEMPLATES) == 46
 
 
+@pytest.mark.parametrize(
+    "answer", ["Hello %CUSTOMER_NAME%, hi.", "Guten Tag ${vorname}, alles klar.", "Dear [[first_name]], yes."]
+)
+def test_a_blank_in_the_marks_of_letters_is_found(answer: str) -> None:
+    assert template_leak("Is it open?", answer)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer"),
+    [
+        ("How do I print a value?", "In Jinja you write {{ value }}."),
+        ("Write a template for a letter.", "Dear {{ customer_name }}, thank you."),
+        ("Which token ends a turn?", "Llama 2 marks it with `[/INST]`."),
+        ("Where is it?", "In ${HOME}, or %APPDATA% on Windows."),
+    ],
+)
+def test_who_talks_about_templates_leaks_none(prompt: str, answer: str) -> None:
+    assert template_leak(prompt, answer) == ""
+
+
 def test_a_speaker_that_the_question_names_is_asked_for() -> None:
     assert template_leak("Write a dialogue.", "Assistant: yes")
     assert template_leak("Write a dialogue of a user and an assistant.", "Assistant: yes") == ""

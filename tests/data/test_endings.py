@@ -19,6 +19,18 @@ def test_lists_verses_code_and_titles_end_without_a_full_stop() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        ("Otwórz aplikację, wybierz rezerwację, a następnie kliknij w", True),
+        ("Otwórz aplikację, wybierz rezerwację i kliknij przycisk", False),
+        ("Please open the app and pick plan w", False),
+    ],
+)
+def test_a_word_that_ends_no_sentence_counts_where_the_language_is_not_known(text: str, cut: bool) -> None:
+    assert bool(maybe_truncated(text)) is cut
+
+
+@pytest.mark.parametrize(
     ("text", "certain"),
     [
         ('{"a": [1, {"b": "}"}', "the JSON ends before it is closed"),

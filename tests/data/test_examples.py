@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from tunekeeper.core.nouns.data import Example
-from tunekeeper.data.examples import comparable, created_of, decode, encode, question_key, topic_of
+from tunekeeper.data.examples import comparable, compared, created_of, decode, encode, question_key, topic_of
 
 MakeExample = Callable[..., Example]
 
@@ -58,3 +59,12 @@ def test_a_topic_is_the_category_of_the_row_or_of_its_answer(row: MakeExample) -
     assert topic_of(row("a", '{"category": "bug"}', category="billing")) == "billing"
     assert topic_of(row("a", '{"priority": "low", "intent": "cancel"}')) == "cancel"
     assert topic_of(row("a", '["bug"]')) == ""
+
+
+@pytest.mark.parametrize("more", [{}, {"weight": 0.5, "tools": ({"name": "f"},)}, {"metadata": {}}, {"source": "x"}])
+@pytest.mark.parametrize("side", ["train", "eval"])
+def test_a_row_that_is_compared_is_the_example_in_all_its_fields(row: Any, side: Any, more: dict[str, Any]) -> None:
+    line = encode(replace(row("q", "a", id="t1", category="bug"), **more))
+    for each in (line, line.replace(b'"id":"t1"', b'"id":1', 1)):
+        wanted, found = decode(each, side), compared(each, side)
+        assert all(getattr(found, one.name) == getattr(wanted, one.name) for one in fields(wanted))

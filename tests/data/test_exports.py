@@ -284,13 +284,13 @@ def test_pictures_and_weights_go_to_sharegpt_and_come_back(ws: Workspace, task: 
     [found] = lines(out)
     assert found["images"] == ["a.png"]
     assert found["conversations"][:2] == [
-        {"from": "human", "value": "<image>What is this?"},
+        {"from": "human", "value": "What is this?<image>"},
         {"from": "gpt", "value": "Go away", "weight": 0},
     ]
     other = create_workspace(tmp_path / "other")
     data.import_files(other, replace(task, system=None), Config(), [out])
     (back,) = drafts.load_draft(other, "desk")
-    assert back.messages[0]["content"] == [shown[1], shown[0]]
+    assert back.messages[0]["content"] == shown
     assert [m.get("weight") for m in back.messages] == [None, 0, None, None]
 
 

@@ -43,13 +43,19 @@ def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> No
     assert list(formats.names_of([*paths, paths[0]]).values()) == ["a/x/t.jsonl", "b/x/t.jsonl", "u.jsonl"]
 
 
-@pytest.mark.parametrize("code", ["utf-16-le", "utf-16-be"])
-def test_utf_16_without_its_mark_is_named_with_the_command_that_mends_it(tmp_path: Path, code: str) -> None:
+@pytest.mark.parametrize("code", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf_16_is_read_with_its_mark_and_without(tmp_path: Path, code: str) -> None:
     path = tmp_path / "rows.csv"
-    path.write_bytes("question,answer\nHi,Hello\n".encode(code))
-    with pytest.raises(DataError, match="the text is UTF-16") as caught:
-        list(read_rows(path))
-    assert caught.value.fix == f"iconv -f UTF-16{code[-2:].upper()} -t UTF-8 rows.csv"
+    path.write_bytes("question,answer\nWo ist Größe 8?,Im 3. Stock 🏨\n".encode(code))
+    [row] = read_rows(path)
+    assert row.conversation is not None
+    assert [message["content"] for message in row.conversation.messages] == ["Wo ist Größe 8?", "Im 3. Stock 🏨"]
+
+
+def test_a_first_line_of_brackets_is_a_broken_row_and_no_list(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"[" * 100_000 + b"\n" + json.dumps(GOOD).encode() + b"\n")
+    assert [bool(row.broken) for row in read_rows(path)] == [True, False]
 
 
 def test_a_pipe_is_told_from_a_file_that_is_not_there(tmp_path: Path) -> None:
@@ -96,7 +102,7 @@ def test_a_nested_bomb_and_a_row_of_ten_thousand_messages_are_refused(write: Wri
         ("rows.jsonl", b"", "the file is empty"),
         ("rows.jsonl", gzip.compress(b"x" * 100, mtime=0), "this is gzip data, not text"),
         ("rows.csv", b"PK\x03\x04zip", "this is a zip archive, not text"),
-        ("rows.csv", "prompt,answer\n".encode("utf-16"), "the text is UTF-16"),
+        ("rows.csv", b"\xff\xfea\x00\x00\xd8a\x00", "the text is neither UTF-8 nor UTF-16"),
         ("rows.json", b'{"messages": ', "not JSON at column"),
         ("rows.json", b'"text"', "one list of rows, not str"),
         ("rows.xml", b"<a/>", "no reader for '.xml'"),

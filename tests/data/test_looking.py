@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,11 @@ from tunekeeper.data import drafts, lines, looking, versions
 from tunekeeper.data.config import Config
 from tunekeeper.data.examples import encode
 from tunekeeper.data.looking import Looker
-from tunekeeper.store.runs import NONE, Looked
+from tunekeeper.data.tallies import SIDES
+from tunekeeper.store.runs import Known, Looked, load
 from tunekeeper.workspace import Workspace
 
 SECTION = Config()
-PARSE = pytest.mark.parametrize("parse", [True, False], ids=["first", "later"])
 
 
 @pytest.fixture
@@ -48,67 +47,71 @@ def draft(rows: list[Example], tmp_path: Path) -> Path:
 def apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """However small a draft is and however few processors there are, a process of its own looks at it."""
     monkeypatch.setattr(looking, "APART", 1)
-    monkeypatch.setattr(looking, "EARLY", 0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
 
 
-def look(path: Path, parse: bool) -> list[Looked]:
-    with Looker(path) as looker:
-        return list(looker.looked(NONE, parse))
+def look(path: Path) -> list[Looked]:
+    with Looker(path, path.with_name("none.runs")) as looker:
+        return list(looker.looked(Known(seed=5)))
 
 
 def rows_of(seen: list[Looked]) -> list[bytes]:
     return [line for some in seen for line in some.lines]
 
 
-@PARSE
-def test_what_is_seen_is_every_row_with_its_side_and_what_is_counted_of_it(rows: list[Example], draft: Path, parse: bool) -> None:
-    (seen,) = look(draft, parse)
+def test_what_is_seen_is_every_row_with_its_side_and_what_is_counted_of_it(rows: list[Example], draft: Path) -> None:
+    (seen,) = look(draft)
     canonical = [encode(each) for each in rows]
-    assert seen.lines == (canonical if parse else [*canonical[:7], b" " + canonical[7], *canonical[8:]])
-    assert [lines.SIDES[side] for side in seen.sides] == [each.split for each in rows]
-    assert sum(seen.counts) == len(rows)
-    assert len(seen.marks) == len(seen.turns) == len(seen.counts) == -sum(seen.turns)
+    assert seen.lines == canonical
+    assert [SIDES[side] for side in seen.sides] == [each.split for each in rows]
     told = [mark for _, mark in map(lines.look, canonical)]
-    assert [str(each) for each in zip(*seen.told, strict=True)] == ([str(tuple(mark)) for mark in told] if parse else [])
+    assert [str(each) for each in zip(*seen.told, strict=True)] == [str(tuple(mark)) for mark in told]
 
 
-@PARSE
-def test_a_process_of_its_own_sees_the_same(draft: Path, parse: bool, apart: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    there = look(draft, parse)
+def test_a_process_of_its_own_sees_the_same(draft: Path, apart: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(looking, "SPAN", 20_000)
+    with Looker(draft, draft.with_name("none.runs")) as looker:
+        assert looker.pid is not None
+        there = list(looker.looked(Known()))
+        assert looker.pid is not None, "it was there to the end"
     monkeypatch.setattr(looking, "APART", 1 << 40)
-    here = look(draft, parse)
-    assert [str(each) for each in there] == [str(each) for each in here]
+    here = look(draft)
+    assert [(each.lines, each.sides, str(each.told)) for each in there] == [(e.lines, e.sides, str(e.told)) for e in here]
+    assert len({each.seed for each in there}) == 1
 
 
-@PARSE
-def test_where_the_process_is_killed_the_rest_is_looked_at_here(rows: list[Example], tmp_path: Path, parse: bool) -> None:
+def test_where_the_process_is_killed_the_rest_is_looked_at_here(rows: list[Example], tmp_path: Path, apart: None) -> None:
     path = tmp_path / "draft.jsonl"
     long = [replace(each, metadata={**each.metadata, "more": "y" * 20_000}) for each in rows]
     path.write_bytes(b"".join(encode(each, with_split=True) for each in long))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(looking, "APART", 1)
-        patch.setattr(looking, "EARLY", 2)
-        patch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
-        with Looker(path) as looker:
-            assert looker.pid is not None
-            some = looker.looked(NONE, parse)
-            seen = [next(some) for _ in range(3)]
-            os.kill(looker.pid, signal.SIGKILL)
-            seen += some
+    with Looker(path, tmp_path / "none.runs") as looker:
+        assert looker.pid is not None
+        some = looker.looked(Known())
+        seen = [next(some) for _ in range(2)]
+        os.kill(looker.pid, signal.SIGKILL)
+        seen += some
     assert len(seen) > 4
     assert rows_of(seen) == [encode(each) for each in long]
+    assert len({each.seed for each in seen}) == 1, "hashes that are kept together are made alike"
+
+
+def test_a_draft_that_was_replaced_before_it_was_locked_is_looked_at_anew(rows: list[Example], draft: Path, apart: None) -> None:
+    with Looker(draft, draft.with_name("none.runs")) as looker:
+        other = draft.with_name("other")
+        other.write_bytes(b"".join(encode(each, with_split=True) for each in rows[5:]))
+        other.replace(draft)
+        assert rows_of(list(looker.looked(Known()))) == [encode(each) for each in rows[5:]]
 
 
 ASKER = """\
 import os, sys
 from pathlib import Path
 from tunekeeper.data import looking
-from tunekeeper.store.runs import NONE
-looking.APART, looking.EARLY, looking.SPAN = 1, 0, 20_000
+from tunekeeper.store.runs import Known
+looking.APART, looking.SPAN = 1, 20_000
 os.sched_getaffinity = lambda _: {0, 1}
-looker = looking.Looker(Path(sys.argv[1]))
-next(looker.looked(NONE, True))
+looker = looking.Looker(Path(sys.argv[1]), Path(sys.argv[1] + ".none"))
+next(looker.looked(Known()))
 print(looker.pid, flush=True)
 sys.stdin.read()
 """
@@ -138,13 +141,14 @@ def test_a_line_that_is_no_row_is_the_same_failure_whoever_looks(
     for size in (1, 1 << 40):
         monkeypatch.setattr(looking, "APART", size)
         with pytest.raises(orjson.JSONDecodeError):
-            look(draft, True)
+            look(draft)
 
 
 def test_no_draft_is_as_good_as_an_empty_one(tmp_path: Path, apart: None) -> None:
-    assert look(tmp_path / "none", True) == []
+    assert look(tmp_path / "none") == []
+    assert looking.state_of(tmp_path / ("x" * 5000)) == (0, 0, 0)
     (tmp_path / "draft.jsonl").write_bytes(b"")
-    assert look(tmp_path / "draft.jsonl", True) == []
+    assert look(tmp_path / "draft.jsonl") == []
 
 
 def test_versions_are_the_same_whoever_looked_at_their_draft(
@@ -164,21 +168,46 @@ def test_versions_are_the_same_whoever_looked_at_their_draft(
     assert len(set(found)) == 5
 
 
-def test_a_run_that_is_known_is_not_looked_into(
+def test_rows_of_the_last_version_are_not_looked_at_again_whoever_looks(
     ws: Workspace, task: Model, rows: list[Example], apart: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drafts.save_draft(ws, "desk", rows)
-    data.freeze(ws, task, SECTION)
-    asked: list[int] = []
-    real: Callable[..., Looked] = looking.look_at
+    first = data.freeze(ws, task, SECTION)
+    for size in (1, 1 << 40):
+        monkeypatch.setattr(looking, "APART", size)
+        drafts.save_draft(ws, "desk", [replace(each, metadata={"n": size}) if n == 300 else each for n, each in enumerate(rows)])
+        known = load(ws.rows.runs_of("desk"))
+        assert known.manifest == data.versions.latest(ws, "desk").manifest
+        with looking.ahead(ws.root, "desk") as looker:
+            assert (looker.pid is None) == (size > 1)
+            seen = list(looker.looked(known))
+            assert len(rows_of(seen)) == 1
+            version = data.freeze(ws, task, SECTION)
+        assert version.digest != first.digest
 
-    def counting(*given: Any) -> Looked:
-        seen = real(*given)
-        asked.append(len(seen.lines))
-        return seen
 
-    monkeypatch.setattr(looking, "APART", 1 << 40)
-    monkeypatch.setattr(looking, "look_at", counting)
-    drafts.save_draft(ws, "desk", [replace(each, metadata={}) if n == 300 else each for n, each in enumerate(rows)])
-    data.freeze(ws, task, SECTION)
-    assert 1 <= sum(asked) < 40
+def test_what_was_seen_beside_another_version_does_not_count(
+    ws: Workspace, task: Model, rows: list[Example], apart: None
+) -> None:
+    drafts.save_draft(ws, "desk", rows)
+    first = data.freeze(ws, task, SECTION)
+    edited = [replace(each, metadata={}) for each in rows]
+    with looking.ahead(ws.root, "desk") as looker:
+        drafts.save_draft(ws, "desk", edited)
+        second = data.freeze(ws, task, SECTION)
+        drafts.save_draft(ws, "desk", rows)
+        third = data.freeze(ws, task, SECTION, looker=looker)
+    assert (third.digest, third.parent) == (first.digest, second.id)
+    assert [*versions.read_examples(ws, third)] == [*versions.read_examples(ws, first)]
+
+
+def test_the_spans_of_a_draft_are_whole_lines_and_all_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "draft.jsonl"
+    for end in (b"", b"\n"):
+        path.write_bytes(b"\n".join(b"%d" % n * (n % 90) for n in range(500)) + end)
+        whole = path.read_bytes()
+        with path.open("rb") as file:
+            spans = list(looking.spans(file, 300))
+        assert b"".join(whole[a:b] for a, b in spans) == whole
+        assert all(whole[:b].endswith(b"\n") for _, b in spans[:-1])
+        assert len(spans) > 50

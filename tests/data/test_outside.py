@@ -202,6 +202,7 @@ def test_a_page_of_a_list_a_trace_and_a_single_row_are_taken_apart() -> None:
     assert rows_of({"data": [LANGFUSE], "meta": {"page": 1}}) == [LANGFUSE]
     trace = {"id": "tr-1", "input": "x", "userId": "u7", "observations": [LANGFUSE, {"id": "s", "type": "SPAN"}]}
     assert rows_of(trace) == [LANGFUSE]
+    assert rows_of({"data": [{"messages": []}]}) == [{"messages": []}]
     assert rows_of({"messages": []}) == [{"messages": []}]
     assert rows_of("text") is None
 

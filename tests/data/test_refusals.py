@@ -30,7 +30,8 @@ def test_what_says_nothing_refuses_nothing(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "Sorry, daar kan ik je niet mee helpen.", "Helaas kan ik die vraag niet beantwoorden.",
+        "Sorry, daar kan ik je niet mee helpen.", "Het spijt me, maar daar kan ik je niet bij helpen.",
+        "Helaas kan ik die vraag niet beantwoorden.",
         "Tyvärr kan jag inte hjälpa till med det.", "Jag är ledsen, men jag kan inte svara på den frågan.",
         "Beklager, det kan jeg ikke hjælpe med.", "Beklager, men jeg kan ikke svare på det.",
         "Üzgünüm, bu konuda yardımcı olamam.", "Maalesef bu isteği yerine getiremiyorum.",

@@ -12,6 +12,9 @@ from tunekeeper.data.rephrasing import difference, essence, is_identifier, maske
         ("I was charged twice!", "we got charged twice"),
         ("the a an", "The a an."),
         ("我的订单在哪里？", "我的订单在哪里"),
+        ("我的订单在哪里？", "您好，请问我的订单在哪里？谢谢"),
+        ("予約を変更できますか", "すみませんが、予約を変更できますか？お願いします"),
+        ("أين طلبي؟", "مرحبا، أين طلبي من فضلك؟"),
     ],
 )
 def test_what_carries_no_question_is_left_out_of_its_essence(one: str, other: str) -> None:

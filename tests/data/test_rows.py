@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from tunekeeper.core.errors import DataError, UserError
-from tunekeeper.data.rows import Unreadable, check_mapping, depth_of, flat_row, parse_json, parse_row, resolve_columns
+from tunekeeper.data.rows import Unreadable, depth_of, flat_row, parse_json, parse_row, resolve_columns
 
 TALK = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 
@@ -97,29 +96,6 @@ def test_a_row_that_is_no_conversation_says_why_in_one_sentence(row: Any, reason
         parse_row(row, {})
 
 
-def test_columns_are_guessed_by_their_usual_names_in_any_case() -> None:
-    assert resolve_columns(["ID", "Ticket", "Answer", "created_at", "mood"], {}, "t.csv") == {
-        "user": "Ticket",
-        "assistant": "Answer",
-        "id": "ID",
-        "created": "created_at",
-    }
-
-
-def test_a_column_is_known_however_its_words_are_joined() -> None:
-    found = resolve_columns(["Question", " Answer ", "Created At", "Ticket-ID", "editedBy"], {}, "f.csv")
-    assert found == {
-        "user": "Question", "assistant": " Answer ", "id": "Ticket-ID", "created": "Created At", "said_by": "editedBy"
-    }  # fmt: skip
-
-
-def test_a_mapping_wins_over_the_guess_and_a_missing_column_is_named_with_those_that_are_there() -> None:
-    assert resolve_columns(["prompt", "body", "reply"], {"user": "body"}, "t.csv")["user"] == "body"
-    with pytest.raises(DataError, match=r"t\.csv: no column 'text' for 'user'; columns are: prompt, reply") as caught:
-        resolve_columns(["prompt", "reply"], {"user": "text"}, "t.csv")
-    assert caught.value.fix == "--map user=COLUMN"
-
-
 def test_several_answer_columns_become_one_json_answer() -> None:
     row = {"ticket": "Hi", "category": "bug", "priority": "low", "id": "7", "when": "2026-01-01"}
     columns = resolve_columns(list(row), {"assistant": "category,priority", "created": "when"}, "t.csv")
@@ -167,15 +143,6 @@ def test_an_openpipe_row_keeps_the_rejected_answer() -> None:
 def test_a_mapping_for_a_table_leaves_rows_with_a_shape_of_their_own_alone() -> None:
     assert parse_row({"messages": TALK}, {"user": "ticket"}).shape == "openai"
     assert parse_row({"instruction": "Hi", "output": "Hello"}, {"user": "instruction"}).shape == "columns"
-
-
-def test_a_wrong_name_gives_the_near_one() -> None:
-    with pytest.raises(DataError, match=r"no column 'tiket' for 'user', did you mean 'Ticket'\?") as caught:
-        resolve_columns(["Ticket", "Reply"], {"user": "tiket"}, "t.csv")
-    assert caught.value.fix == "--map user=Ticket"
-    with pytest.raises(UserError, match="no field is called 'asistant'; fields are: user, assistant") as wrong:
-        check_mapping({"user": "a", "asistant": "b"})
-    assert wrong.value.fix == "--map assistant=b"
 
 
 def test_who_edited_a_row_and_when_is_kept_under_one_name() -> None:

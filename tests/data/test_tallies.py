@@ -9,7 +9,7 @@ import pytest
 from tunekeeper.core.errors import DataError
 from tunekeeper.data import balance, lines, tallies
 from tunekeeper.data.config import Config
-from tunekeeper.store.packs import Mark
+from tunekeeper.store.marks import Mark
 from tunekeeper.workspace import Workspace
 
 

@@ -113,6 +113,23 @@ def test_two_versions_are_merged_against_their_parent_into_the_draft(
     assert [edit.id for edit in found.edited] == ["t"]
 
 
+def test_versions_that_were_frozen_from_one_brought_back_are_merged_against_that(ws: Workspace, task: Model, q: Make) -> None:
+    base = [replace(q("e", "old"), split="eval"), q("t", "old"), q("u", "old"), q("w", "old")]
+    drafts.save_draft(ws, "desk", base)
+    first = data.freeze(ws, task, Config())
+    drafts.save_draft(ws, "desk", [base[0], q("t", "mine"), q("u", "mine"), base[3]])
+    left = data.freeze(ws, task, Config())
+    revert(ws, first.id)
+    drafts.save_draft(ws, "desk", [*base[:2], q("u", "theirs"), q("w", "theirs")])
+    right = data.freeze(ws, task, Config())
+    done = merge_versions(ws, left.id, right.id)
+    assert (done.base, [each.id for each in done.conflicts]) == (first.id, ["u"])
+    merge_versions(ws, left.id, right.id, prefer="b")
+    assert answers(drafts.load_draft(ws, "desk")) == {"e": "old", "t": "mine", "u": "theirs", "w": "theirs"}
+    merged = data.freeze(ws, task, Config())
+    assert merge_versions(ws, merged.id, left.id, dry_run=True).base == left.id
+
+
 def test_a_conflict_and_a_dry_run_write_nothing(
     ws: Workspace, task: Model, q: Make, fork: tuple[DatasetVersion, DatasetVersion]
 ) -> None:

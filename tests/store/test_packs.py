@@ -7,7 +7,8 @@ import pytest
 
 from tunekeeper.core.errors import ArtifactError
 from tunekeeper.store import packs
-from tunekeeper.store.packs import Draft, Mark, Pack
+from tunekeeper.store.marks import Mark, digest_of
+from tunekeeper.store.packs import Draft, Pack
 
 NAN = float("nan")
 
@@ -22,7 +23,7 @@ def draft(count: int, seed: int = 1) -> Draft:
 
 def add(rows: Draft, line: bytes, mark: Mark) -> None:
     rows.lines.append(line)
-    rows.digests.append(packs.digest_of(line))
+    rows.digests.append(digest_of(line))
     rows.topics.append(mark.topic)
     rows.made_up.append(mark.made_up)
     rows.dates.append(mark.at)
@@ -84,7 +85,7 @@ def test_one_wrong_byte_anywhere_is_told(rows: Draft, tmp_path: Path) -> None:
         except ArtifactError:
             continue
         # Damage inside a block need not stop its reading: a row then has another digest than the index says.
-        wrong = [n for n, line in enumerate(found.lines) if packs.digest_of(line) != rows.digests[n]]
+        wrong = [n for n, line in enumerate(found.lines) if digest_of(line) != rows.digests[n]]
         assert wrong or found == rows, f"byte {place} changed what is read and nothing tells"
 
 

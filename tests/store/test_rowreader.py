@@ -9,7 +9,7 @@ import pytest
 from tunekeeper.core.errors import ArtifactError, NotFound
 from tunekeeper.store import packs, rowreader
 from tunekeeper.store.blobs import Blobs
-from tunekeeper.store.packs import Mark
+from tunekeeper.store.marks import Mark
 from tunekeeper.store.rowreader import apart
 from tunekeeper.store.rows import SIDES, Rows
 

@@ -6,7 +6,7 @@ import pytest
 
 from tunekeeper.store import packs, rowwriter
 from tunekeeper.store.blobs import Blobs
-from tunekeeper.store.packs import Mark
+from tunekeeper.store.marks import Mark
 from tunekeeper.store.rows import SIDES, Rows
 from tunekeeper.store.rowwriter import content_digest
 

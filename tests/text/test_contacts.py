@@ -47,6 +47,7 @@ def test_an_ip_address_is_found_whole_and_code_is_none(text: str, found: list[st
         "+49 (0)30 / 901820", "030-901820", "030 / 90 18 20", "(415) 555-0132 ext. 4", "00447700900123", "0044 7700 900123",
         "06 12 34 56 78", "06.12.34.56.78", "+7 (495) 123-45-67", "8 (495) 123-45-67", "(11) 91234-5678", "+49–30–1234567",
         "+1\u00a0415\u00a0555\u00a00132", "138 0013 8000", "1-800-555-0199", "415.555.0132x12",
+        "91 411 07 59", "22-345-67-89", "13912345678",
         "0470 12 05 67", "8-912-345-67-89", "0 532 123 45 67", "347 1234567",
         "０９０－１２３４－５６７８", "＋８１（９０）１２３４－５６７８",
     ],
@@ -75,6 +76,28 @@ def test_dates_orders_and_prices_are_no_numbers_of_people(text: str) -> None:
 def test_bare_digits_are_one_where_a_word_says_so(said: str) -> None:
     text = said.format("4155550132")
     assert [text[slice(*span)] for span in phones(text)] == ["4155550132"]
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "Anna, {}", "Ok: {}.", "({})", "{} — evenings only", "as I said:\n{}\nthanks", "O meu telefone é {}."]
+)
+@pytest.mark.parametrize("number", ["620 992 877", "912 345 678", "501 234 567"])
+def test_nine_digits_by_themselves_are_a_number(text: str, number: str) -> None:
+    assert [text.format(number)[slice(*span)] for span in phones(text.format(number))] == [number]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "we have 620 992 877 users", "620 992 877 Ft", "Total: 620 992 877.", "Umsatz: 620 992 877", "620 992 877,50",
+        "12 620 992 877",
+        "120 992 877", "620 992 877 000", "订单号：13912345678", "Sendungsnummer 13912345678", "v=13912345678",
+        "11912345678", "1391234567890",
+        "91 411 07 5", "Paket 002206735506",
+    ],
+)  # fmt: skip
+def test_amounts_and_codes_are_none(text: str) -> None:
+    assert phones(text) == []
 
 
 def test_what_follows_a_number_does_not_hide_it() -> None:

@@ -36,6 +36,19 @@ def test_a_glossary_finds_whole_words_in_any_case_and_the_longest_first() -> Non
     assert glossary.suggestions("Nimbus Nimbus") == [("Nimbus", "Cloud")]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("请打开旧版应用。", "请打开新版应用。"),
+        ("旧アプリを開く", "新アプリを開く"),
+        ("旧アプリケーションを開く", "旧アプリケーションを開く"),
+        ("請用Nimbus登入", "請用Nimbus登入"),
+    ],
+)
+def test_a_term_of_a_script_without_blanks_is_found_between_other_letters(text: str, expected: str) -> None:
+    assert Glossary({"旧版应用": "新版应用", "旧アプリ": "新アプリ"}).rewrite(text) == expected
+
+
 def test_a_glossary_with_signs_of_expressions_is_taken_by_the_letter() -> None:
     assert Glossary({"C++ (old)": "C++23"}).rewrite("use C++ (old) here, not C++") == "use C++23 here, not C++"
     assert Glossary({}).rewrite("as it is") == "as it is"

@@ -35,25 +35,31 @@ def freeze(
 
     Example: tunekeeper data freeze --model support-desk
     """
-    from tunekeeper import data
-
-    ws, project = frame.project(dir)
-    config = project.model(model)
     if dry_run:
-        from tunekeeper.data import versions
+        return _would_freeze(model, dir, json)
+    from tunekeeper.data import looking
 
-        draft = versions.ls(ws, model)
-        same = draft.parent is not None and not draft.changed
-        line = (
-            f"would find {draft.parent} again"
-            if same
-            else f"would freeze {draft.train} rows to learn from, {draft.eval} held out"
-        )
-        return frame.emit({"dry_run": True, "same_as": draft.parent if same else None, "examples": draft.examples}, json, line)
-    version = data.freeze(ws, config.task, config.sections["data"], note=note, force=force, by=by)
+    # A large draft is looked at by a process of its own, while this one imports what else it takes.
+    with looking.ahead(frame.find_project(dir) / frame.DATA_FOLDER, model) as looker:
+        from tunekeeper import data
+
+        ws, project = frame.project(dir)
+        config = project.model(model)
+        version = data.freeze(ws, config.task, config.sections["data"], note=note, force=force, by=by, looker=looker)
     lines = [f"{version.id} {version.digest}: {version.train} rows to learn from, {version.eval} held out"]
     lines += [f"warning: {warning}" for warning in version.report.get("warnings", ())]
     return frame.emit(_version(version), json, [*lines, f"next: tunekeeper train run --model {model} --dataset {version.id}"])
+
+
+def _would_freeze(model: str, dir: Path | None, json: bool) -> int:
+    from tunekeeper.data import versions
+
+    ws, project = frame.project(dir)
+    project.model(model)  # a model that is not there is none without a draft
+    draft = versions.ls(ws, model)
+    same = draft.parent is not None and not draft.changed
+    line = f"would find {draft.parent} again" if same else f"would freeze {draft.train} rows to learn from, {draft.eval} held out"
+    return frame.emit({"dry_run": True, "same_as": draft.parent if same else None, "examples": draft.examples}, json, line)
 
 
 def _version(version: DatasetVersion) -> dict[str, Any]:

@@ -16,15 +16,19 @@ app = frame.group("Sealed personal data.")
 @app.command("seal-key")
 def seal_key(
     out: Annotated[Path, typer.Option("--out", help="File for the secret key; it must not be there yet.")],
+    dir: frame.Dir = None,
     json: frame.Json = False,
 ) -> int:
-    """Make a pair of keys: the secret one goes to a file that only you can read, the public one into `data.redact_seal`.
+    """Make a pair of keys: the secret one goes to a file that only you can read, the public one into `data.redact_seal`. A file
+    in the data directory of the project is refused: backups hold what lies there.
 
     Example: tunekeeper data seal-key --out ~/tunekeeper.seal
     """
     from tunekeeper.core.errors import UserError
     from tunekeeper.text.seals import make_keys
 
+    if (kept := _data_directory(dir)) is not None and out.resolve().is_relative_to(kept):
+        raise UserError(f"{out} lies beside the rows that it opens", fix="keep the secret key outside of the data directory")
     secret, public = make_keys()
     try:
         handle = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -39,6 +43,18 @@ def seal_key(
         f'  redact_seal: "{public}"',
     ]
     return frame.emit({"secret": str(out), "public": public}, json, lines)
+
+
+def _data_directory(dir: Path | None) -> Path | None:
+    """The data directory of the project; None where no project was named and none is here. Raises ConfigError."""
+    from tunekeeper.core.errors import UserError
+
+    try:
+        return (frame.find_project(dir) / frame.DATA_FOLDER).resolve()
+    except UserError:
+        if dir is not None:
+            raise
+        return None
 
 
 @app.command("reveal")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tunekeeper.core.errors import DataError, UserError
+from tunekeeper.data.columns import check_mapping, guess_columns
 from tunekeeper.data.formats import STDIN, Peek, peek
-from tunekeeper.data.rows import check_mapping, guess_columns
 
 SAMPLES = 3
 """Rows that are shown."""

@@ -54,6 +54,18 @@ _BLANKS = re.compile(
     r"|^(?:dear|hi|hello) \[[a-z][a-z ]{2,25}\]",
     re.IGNORECASE | re.MULTILINE,
 )
+_FIELD = re.compile(
+    r"(?:\$\{|%|\[\[|<<)\s{0,2}(?:(?:customer|client|guest|patient|user|first|last|full|company|agent|order)[_ ]?"
+    r"(?:name|number|title|address)|(?:kunden|vor|nach|firmen)_?(?:name|nummer)|prénom|nombre_cliente)\s{0,2}(?:\}|%|\]\]|>>)",
+    re.IGNORECASE,
+)
+"""A blank named as letters name theirs: other names in such marks are code."""
+_ABOUT = re.compile(
+    r"\b(?:jinja2?|mustache|handlebars|liquid|twig|templat(?:e|es|ing)|placeholders?|vorlagen?|platzhaltern?|f-strings?|helm|ansible)\b",
+    re.IGNORECASE,
+)
+"""Words of a talk about templates, in which blanks are meant."""
+_INLINE = re.compile(r"`[^`\n]*`")
 _SPEAKER = re.compile(r"\A\s*(?:Assistant|ASSISTANT|Human|HUMAN|User|USER): ?\S|\n[ \t]*\n(?:Human|User|### (?:Human|User)): ?\S")
 
 
@@ -81,18 +93,18 @@ def template_leak(prompt: str, answer: str) -> str:
     Blanks in code are how templates are written about; a speaker's name is looked for in answers only.
     """
     for text in (prompt, answer):
-        match = (_MARKS.search(text) or _bounds(text)) if "<" in text or "[" in text else None
+        match = (_MARKS.search(_INLINE.sub(" ", text)) or _bounds(text)) if "<" in text or "[" in text else None
         if match is None and ("\nuser\n" in text or "Below is an" in text):
             match = _WORDED.search(text)
         asked = text.find("USER: ")
         if match is None and asked >= 0 and text.find("ASSISTANT:", asked) >= 0:
             return _around(text, asked, asked + 5, "a piece of a chat template")
         if match is not None:
-            return _around(text, match.start(), match.end(), "a piece of a chat template")
-        if "#" in text or "{" in text or "[" in text:
+            return _around(match.string, match.start(), match.end(), "a piece of a chat template")
+        if "#" in text or "{" in text or "[" in text or "%" in text or "<<" in text:
             plain = _CODE.sub(" ", text)
-            match = _HEADINGS.search(plain) or _BLANKS.search(plain)
-            if match is not None:
+            match = _HEADINGS.search(plain) or _BLANKS.search(plain) or _FIELD.search(plain)
+            if match is not None and (match.re is _HEADINGS or not (_ABOUT.search(prompt) or _ABOUT.search(answer))):
                 return _around(plain, match.start(), match.end(), "a piece of a template")
     match = _SPEAKER.search(answer) if ":" in answer else None
     if match is not None and match[0].strip().split(":")[0].casefold() not in prompt.casefold():

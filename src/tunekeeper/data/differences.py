@@ -17,11 +17,12 @@ from tunekeeper.core.errors import DataError, NotFound, UserError
 from tunekeeper.core.nouns.data import DatasetVersion, Example
 from tunekeeper.data import drafts, lines, tallies
 from tunekeeper.data.balance import topics
-from tunekeeper.data.examples import decode, question_key
+from tunekeeper.data.examples import Row, compared, decode, question_in
 from tunekeeper.data.tallies import SIDES
 from tunekeeper.data.versions import resolve
 from tunekeeper.store.manifests import Numbers
-from tunekeeper.store.packs import digest_of, lines_of
+from tunekeeper.store.marks import digest_of
+from tunekeeper.store.packs import lines_of
 from tunekeeper.store.rowreader import Reader, apart
 from tunekeeper.text.fingerprints import answer_of, prompt_of
 from tunekeeper.text.vocabulary import content_words, document_frequency
@@ -85,9 +86,9 @@ class Changes:
 
     difference: Difference
     """What changed."""
-    old: tuple[Example, ...]
+    old: tuple[Row, ...]
     """Rows of A that B does not hold just so, or holds on the other side."""
-    new: tuple[Example, ...]
+    new: tuple[Row, ...]
     """Rows of B that A does not hold just so."""
 
 
@@ -125,10 +126,20 @@ def changes(ws: Workspace, a: DatasetVersion, b: DatasetVersion | None) -> Chang
 def _to_version(ws: Workspace, old: Reader, b: DatasetVersion) -> Changes:
     new = ws.rows.open(b.manifest or "", beside=old)
     parts = apart(old, new)
-    before, after = _examples(old, parts.only_a), _examples(new, parts.only_b)
-    found = _told(old, before, after, _examples(old, parts.moved), parts.kept, b.examples)
+    before, after = _rows(old, parts.only_a), _rows(new, parts.only_b)
+    found = _told(old, before, after, _rows(old, parts.moved), parts.kept, b.examples)
+    if _topics(old, parts.only_a) == _topics(new, parts.only_b):
+        return found
     topics = _shifts(tallies.topics_of(old), tallies.topics_of(new))
     return replace(found, difference=replace(found.difference, topics=topics))
+
+
+def _topics(reader: Reader, sides: Mapping[str, Numbers]) -> Counter[str]:
+    """Topic → rows among those of these numbers."""
+    counted: Counter[str] = Counter()
+    for numbers in sides.values():
+        counted.update(reader.topics(numbers))
+    return counted
 
 
 def _to_draft(ws: Workspace, model: str, old: Reader) -> Changes:
@@ -146,7 +157,8 @@ def _to_draft(ws: Workspace, model: str, old: Reader) -> Changes:
         kept.append(was[1])
         crossed += [decode(line, was[0])] if was[0] != side else []
     there = np.frombuffer(kept, np.uint32)
-    before = _examples(old, {side: each[~np.isin(each, there)] for side, each in numbers.items()})
+    gone = {side: each[~np.isin(each, there)] for side, each in numbers.items()}
+    before = [decode(line, side) for side, rows in gone.items() for line in old.pick(rows)]
     found = _told(old, before, after, crossed, there, len(kept) + len(after))
     was_there = tallies.topics_of(old)
     now = Counter(was_there)
@@ -159,9 +171,7 @@ def _digests(reader: Reader, numbers: Numbers) -> Iterator[tuple[bytes, int]]:
     return zip(reader.digests[numbers].tolist(), numbers.tolist(), strict=True)
 
 
-def _told(
-    old: Reader, before: Sequence[Example], after: Sequence[Example], crossed: Sequence[Example], kept: Numbers, rows: int
-) -> Changes:
+def _told(old: Reader, before: Sequence[Row], after: Sequence[Row], crossed: Sequence[Row], kept: Numbers, rows: int) -> Changes:
     """The changes, topics aside, by the rows that are on one side alone, those that changed side and those of A that B has too.
     `rows`: how many B has."""
     found = _paired(before, after)
@@ -189,16 +199,16 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _examples(reader: Reader, sides: Mapping[str, Numbers]) -> list[Example]:
-    return [decode(line, side) for side, numbers in sides.items() for line in reader.pick(numbers)]
+def _rows(reader: Reader, sides: Mapping[str, Numbers]) -> list[Row]:
+    return [compared(line, side) for side, numbers in sides.items() for line in reader.pick(numbers)]
 
 
-def _coming_words(old: Reader, kept: Numbers, before: Sequence[Example], after: Sequence[Example], rows: int) -> tuple[str, ...]:
+def _coming_words(old: Reader, kept: Numbers, before: Sequence[Row], after: Sequence[Row], rows: int) -> tuple[str, ...]:
     """The new words, from the rows that differ: what is frequent in B and in none of A's rows is frequent in those. Of the rows
     that both hold, `LOOKED_AT` spread evenly are looked at, all where there are no more."""
     least = max(2, rows // 100)
     known = {example.id: example for example in before}
-    if sum(not _asks_alike(known.get(example.id), example) for example in after) < least:
+    if not _many_ask_otherwise(known, after, least):
         return ()
     asked = {prompt_of(example.messages) for example in before}
     counts = document_frequency(prompt for example in after if (prompt := prompt_of(example.messages)) not in asked)
@@ -213,12 +223,23 @@ def _coming_words(old: Reader, kept: Numbers, before: Sequence[Example], after: 
     return tuple(sorted(open_words, key=lambda word: (-counts[word], word))[:20])
 
 
+def _many_ask_otherwise(known: Mapping[str, Row], after: Sequence[Row], least: int) -> bool:
+    """Whether so many rows ask something else than before; those behind the place that decides it are not looked at."""
+    otherwise, left = 0, len(after)
+    for example in after:
+        if left + otherwise < least or otherwise >= least:
+            break
+        left -= 1
+        otherwise += not _asks_alike(known.get(example.id), example)
+    return otherwise >= least
+
+
 def compare(a: Sequence[Example], b: Sequence[Example]) -> Difference:
     """The difference of two sets of rows. Rows without a name of their own are the same row when they ask the same."""
     return replace(_paired(a, b), topics=_shifts(topics(a), topics(b)), new_words=_new_words(a, b))
 
 
-def _paired(a: Sequence[Example], b: Sequence[Example]) -> Difference:
+def _paired(a: Sequence[Row], b: Sequence[Row]) -> Difference:
     """What became of each row."""
     old, new = {e.id: e for e in a}, {e.id: e for e in b}
     pairs = [(old[id], new[id]) for id in new if id in old]
@@ -227,8 +248,12 @@ def _paired(a: Sequence[Example], b: Sequence[Example]) -> Difference:
     renamed = _same_question(removed, added)
     pairs += renamed
     gone, come = {before.id for before, _ in renamed}, {after.id for _, after in renamed}
-    edited = [pair for pair in pairs if not same_content(*pair)]
-    relabelled = [relabel(x, y) for x, y in pairs if x.metadata != y.metadata and same_content(x, y)]
+    edited, relabelled = list[tuple[Row, Row]](), list[Relabel]()
+    for before, after in pairs:
+        if not same_content(before, after):
+            edited.append((before, after))
+        elif before.metadata != after.metadata:
+            relabelled.append(relabel(before, after))
     moved = [before.id for before, after in pairs if before.split != after.split]
     added_ids = tuple(e.id for e in added if e.id not in come)
     removed_ids = tuple(e.id for e in removed if e.id not in gone)
@@ -244,7 +269,7 @@ def _paired(a: Sequence[Example], b: Sequence[Example]) -> Difference:
     )
 
 
-def relabel(a: Example, b: Example) -> Relabel:
+def relabel(a: Row, b: Row) -> Relabel:
     """What of a row's metadata changed from `a` to `b`."""
     keys = [
         key
@@ -255,24 +280,24 @@ def relabel(a: Example, b: Example) -> Relabel:
     return Relabel(id=b.id, before=before, after=after)
 
 
-def _asks_alike(a: Example | None, b: Example) -> bool:
+def _asks_alike(a: Row | None, b: Row) -> bool:
     """Whether two rows differ in their last answer at most, as most edited rows do."""
     return a is not None and a.messages[:-1] == b.messages[:-1] and b.messages[-1].get("role") == "assistant"
 
 
-def same_content(a: Example, b: Example) -> bool:
+def same_content(a: Row, b: Row) -> bool:
     """Whether two rows say the same, with the same tools and weight; side, source and metadata do not count."""
-    return (a.fingerprint, a.tools, a.weight) == (b.fingerprint, b.tools, b.weight)
+    return a.fingerprint == b.fingerprint and a.tools == b.tools and a.weight == b.weight
 
 
-def _same_question(removed: Sequence[Example], added: Sequence[Example]) -> list[tuple[Example, Example]]:
+def _same_question(removed: Sequence[Row], added: Sequence[Row]) -> list[tuple[Row, Row]]:
     """A row named by its content gets another name when its answer is edited: pair it by its question."""
-    waiting: dict[str, list[Example]] = defaultdict(list)
+    waiting: dict[str, list[Row]] = defaultdict(list)
     for example in removed:
         if example.id.startswith("ex_"):
-            waiting[question_key(example)].append(example)
+            waiting[question_in(example.messages, example.tools)].append(example)
     unnamed = [e for e in added if e.id.startswith("ex_")]
-    return [(waiting[key].pop(0), e) for e in unnamed if waiting.get(key := question_key(e))]
+    return [(waiting[key].pop(0), e) for e in unnamed if waiting.get(key := question_in(e.messages, e.tools))]
 
 
 def _shifts(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, tuple[int, int]]:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from tunekeeper.core.nouns.data import DatasetVersion, Example
+from tunekeeper.core.nouns.data import DatasetVersion
 from tunekeeper.data import drafts
 from tunekeeper.data.differences import Changes, Difference, changes, counted, pair_of, relabelled, word_pieces
+from tunekeeper.data.examples import Row
 from tunekeeper.text.fingerprints import answer_of, prompt_of
 from tunekeeper.workspace import Workspace
 
@@ -77,7 +78,7 @@ def _version(version: DatasetVersion) -> str:
     return f"{_cell(version.id)}{_cell(made)}{_cell(str(version.examples))}<td><code>{escape(version.digest)}</code></td>"
 
 
-def _rows(ids: Sequence[str], known: Mapping[str, Example]) -> list[str]:
+def _rows(ids: Sequence[str], known: Mapping[str, Row]) -> list[str]:
     chosen = [known[id] for id in ids[:MOST]]
     return [f"{_cell(e.id)}{_cell(prompt_of(e.messages))}{_cell(answer_of(e.messages))}" for e in chosen]
 
@@ -107,7 +108,7 @@ def _words(before: str, after: str) -> str:
     return " ".join(pieces)
 
 
-def _sides(row: Example | None) -> str:
+def _sides(row: Row | None) -> str:
     if row is None:
         return "–"
     return "learned from → held out" if row.split == "train" else "held out → learned from"

@@ -47,6 +47,8 @@ _AFTER = frozenset(
 _AFTER |= {"when", "but", "it", "this", "be", "been", "has", "have", "can", "of"}
 """English words that seldom end a sentence, where others before it did end."""
 _WORDS = {code: frozenset(text.split()) for code, text in _UNFINISHED.items()}
+_FOREIGN = frozenset().union(*(words for code, words in _WORDS.items() if code != "en"))
+"""Words that no sentence ends with, in a text with letters that English does not have."""
 
 
 def truncated(answer: str, metadata: Mapping[str, Any]) -> str:
@@ -128,6 +130,8 @@ def maybe_truncated(answer: str) -> str:
     language = language_of(text)
     # Of a text whose language is not known, an English word decides only where no other language ends a sentence with it.
     if last in _WORDS.get(language or "en", ()) and (language is not None or last not in ("an", "a")):
+        return cut
+    if language is None and not text.isascii() and last in _FOREIGN:
         return cut
     language = language or "en"
     if ends and language == "en" and last in _AFTER:

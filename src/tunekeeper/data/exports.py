@@ -151,9 +151,8 @@ def sharegpt_row(example: Example) -> dict[str, Any]:
     for message in example.messages:
         made = [call.get("function", call) for call in message.get("tool_calls") or ()]
         calls = [_called(call) for call in (*made, *filter(None, [message.get("function_call")]))]
-        shown = _pictures(example, message)
-        images += shown
-        text = "<image>" * len(shown) + text_of(message.get("content"))
+        images += _pictures(example, message)
+        text = _with_marks(message.get("content"))
         learned = {"weight": message["weight"]} if message.get("weight") == 0 else {}
         if message.get("content") is not None and (text or not calls):
             turns.append({"from": _SHAREGPT.get(str(message.get("role")), "human"), "value": text, **learned})
@@ -164,6 +163,14 @@ def sharegpt_row(example: Example) -> dict[str, Any]:
     if example.tools:
         row["tools"] = orjson.dumps(list(example.tools)).decode()
     return row | ({"images": images} if images else {}) | {"id": example.id}
+
+
+def _with_marks(content: Any) -> str:
+    """The text of a message with `<image>` where its pictures stand."""
+    if not isinstance(content, list) or all("text" in part for part in content if isinstance(part, dict)):
+        return text_of(content)
+    texts = (part.get("text", "<image>") for part in content if isinstance(part, dict))
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def _pictures(example: Example, message: Mapping[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 from tunekeeper.core.errors import DataError
 from tunekeeper.data import archives, columnar, csvrows, kinds, tables
+from tunekeeper.data.columns import resolve_columns
 from tunekeeper.data.outside import rows_of
 from tunekeeper.data.rows import (
     MESSAGE_ROLES,
@@ -24,7 +25,6 @@ from tunekeeper.data.rows import (
     is_shaped,
     parse_json,
     parse_row,
-    resolve_columns,
     unpacked,
 )
 from tunekeeper.data.spreadsheets import Fault, sheets_of
@@ -112,7 +112,8 @@ def read_stdin(stream: BinaryIO, mapping: Mapping[str, str] | None = None) -> It
         _copy(stream, file)
         file.flush()
         kinds.inspect(path, "stdin")
-        yield from _read(_Source(path=path, name="stdin", kind=kinds.kind_of(path)), mapping or {})
+        with kinds.readable(path, "stdin") as text:
+            yield from _read(_Source(path=text, name="stdin", kind=kinds.kind_of(text)), mapping or {})
 
 
 def peek(path: Path, mapping: Mapping[str, str], count: int) -> Peek | None:
@@ -156,7 +157,14 @@ def _sources(path: Path, name: str | None = None) -> Iterator[_Source]:
 
 
 def _files(path: Path, name: str, sheet: str | None = None) -> Iterator[_Source]:
-    """The file itself, or what is packed in it, one after the other."""
+    """The file itself, or what is packed in it, one after the other, text as UTF-8."""
+    for place, called, kind in _opened_files(path, name):
+        with kinds.readable(place, called) as text:
+            yield _checked(text, called, kind, sheet)
+
+
+def _opened_files(path: Path, name: str) -> Iterator[tuple[Path, str, str]]:
+    """Where a file lies, what it is called, and its kind."""
     kind = path.suffix.casefold()
     if not path.is_file():
         if path.exists():
@@ -166,12 +174,12 @@ def _files(path: Path, name: str, sheet: str | None = None) -> Iterator[_Source]
         raise DataError(f"{path}: no such file", fix="check the path")
     if kind == ".zip":
         for entry, place in archives.tables(path, name, _PACKED):
-            yield _checked(place, f"{name}/{entry}", PurePosixPath(entry).suffix.casefold())
+            yield place, f"{name}/{entry}", PurePosixPath(entry).suffix.casefold()
     elif kind in archives.SUFFIXES:
         with archives.unpacked(path, name) as place:
-            yield _checked(place, name, Path(path.stem).suffix.casefold() or kinds.kind_of(place))
+            yield place, name, Path(path.stem).suffix.casefold() or kinds.kind_of(place)
     else:
-        yield _checked(path, name, kind, sheet)
+        yield path, name, kind
 
 
 def _checked(path: Path, name: str, kind: str, sheet: str | None = None) -> _Source:

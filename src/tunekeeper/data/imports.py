@@ -22,6 +22,7 @@ from tunekeeper.core.errors import DataError
 from tunekeeper.core.nouns.data import Example, Split
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import archives, drafts, duplicates, lines, quality, settling, split, tables, versions
+from tunekeeper.data.columns import check_mapping
 from tunekeeper.data.config import Config
 from tunekeeper.data.examples import read_file
 from tunekeeper.data.findings import Finding, finding, personal, place_of, row_of
@@ -30,7 +31,6 @@ from tunekeeper.data.importreport import ImportReport, Notes, Tally
 from tunekeeper.data.nearfile import TEXT, Of
 from tunekeeper.data.preferences import taught_by, with_rejected
 from tunekeeper.data.redacting import redactor_of
-from tunekeeper.data.rows import check_mapping
 from tunekeeper.data.shelf import Shelf, print_of
 from tunekeeper.data.sources import redacted_example
 from tunekeeper.data.terms import fingerprints_of

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tunekeeper.core.errors import DataError
+from tunekeeper.data.archives import nameless
 from tunekeeper.data.rows import Unreadable, parse_json
 from tunekeeper.data.tables import LINE_LIMIT
 
@@ -37,7 +41,7 @@ def held(path: Path, kind: str) -> str:
         first = file.readline(_FIRST).removeprefix(_MARK).strip()
         alone = not file.read(4096).strip()
     if kind != ".json":
-        listed = first.startswith(b"[") and (alone or not first.endswith(b"]"))
+        listed = first.startswith(b"[") and not first.startswith(b"[[") and (alone or not first.endswith(b"]"))
         return ".json" if listed or first == b"{" else kind
     try:
         return ".jsonl" if first.startswith(b"{") and not alone and parse_json(first.decode()) is not None else kind
@@ -59,11 +63,33 @@ def inspect(path: Path, name: str, *, binary: bool = False, packed: bool = False
     for magic, kind in _MAGIC.items():
         if head.startswith(magic):
             raise DataError(f"{name}: this is {kind}, not text", fix="name it by what it is, or unpack or export it to .jsonl")
-    wide = len(head) > 3 and any(head) and not (any(head[::2]) and any(head[1::2]))  # every other byte is zero
-    if wide or head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{name}: the text is UTF-16", fix=f"iconv -f UTF-16{_order(head)} -t UTF-8 {name}")
 
 
-def _order(head: bytes) -> str:
-    """The order of the bytes of UTF-16 that begins without a mark; nothing where the mark says it."""
-    return "" if head[0] in (0xFE, 0xFF) else "BE" if head[0] == 0 else "LE"
+@contextmanager
+def readable(path: Path, name: str) -> Iterator[Path]:
+    """The file itself, or its text in UTF-8 where it is UTF-16, as Excel's *Unicode Text* and PowerShell write it. Raises
+    DataError for one that is no UTF-16 after all, DiskFull."""
+    with path.open("rb") as file:
+        codec = _utf16(file.read(64))
+        if codec is None:
+            yield path
+            return
+        file.seek(0)
+        decoder = codecs.getincrementaldecoder(codec)()
+        with nameless() as (out, place):
+            try:
+                while piece := file.read(_FIRST):
+                    out.write(decoder.decode(piece).encode())
+                out.write(decoder.decode(b"", final=True).encode())
+            except UnicodeError as error:
+                raise DataError(f"{name}: the text is neither UTF-8 nor UTF-16: {error}", fix="save it as UTF-8") from None
+            out.flush()
+            yield place
+
+
+def _utf16(head: bytes) -> str | None:
+    """The codec of UTF-16, by its mark or by every other byte being zero; None for other text."""
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    wide = len(head) > 3 and any(head) and not (any(head[::2]) and any(head[1::2]))
+    return ("utf-16-be" if head[0] == 0 else "utf-16-le") if wide else None

@@ -1,5 +1,5 @@
-"""Looking at a draft that is to be stored: its runs and rows are told from each other, hashed, and what is new in a first version
-parsed. Of a large draft a process of its own does that, while this one stores what it has seen so far.
+"""Looking at a draft that is to be stored: rows that stood in the last version's draft are known by their hashes, new ones are
+parsed and hashed. Of a large draft a process of its own does that, while this one imports what it needs and stores what was seen.
 
 What is seen does not depend on who looks: where the process cannot begin or is killed, the rest is looked at here.
 """
@@ -7,45 +7,59 @@ What is seen does not depend on who looks: where the process cannot begin or is 
 from __future__ import annotations
 
 import gc
+import mmap
 import os
-import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from struct import Struct
+from typing import IO, Any
 
 import msgspec
 
-from tunekeeper.data import lines
-from tunekeeper.store import packs, runs
-from tunekeeper.store.packs import Mark
+from tunekeeper.store import runs
 from tunekeeper.store.runs import Known, Looked
 
 APART = 64 << 20
 """Bytes of a draft from which a process of its own looks at it, where there is a processor for that."""
 SPAN = 2 << 20
 """Bytes of a draft that are looked at together."""
-EARLY = 8
-"""Stretches that this process looks at itself, until the other one has begun; a fifth of all where few rows are new, as it has
-little else to do then."""
+OWN = 5
+"""Of a draft about which nothing is known, one stretch of so many is looked at here: parsing it takes longer than storing it."""
+_AHEAD = 32 << 20
+"""Bytes of what such a process saw that it keeps until somebody reads them, where few rows are new."""
 _MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(1 << 28), "MALLOC_MMAP_THRESHOLD_": str(1 << 28)}
 """The C library of such a process keeps the memory of one stretch for the next, instead of giving it back and asking anew."""
-_HEAD = struct.Struct("<QQQ")
+_HEAD = Struct("<QQQ")
 """Before what such a process saw in a stretch: where that begins and ends, bytes of what follows."""
 _READ = msgspec.msgpack.Decoder(Looked)
+State = tuple[int, int, int]
+"""By what a file is known to be the same: its number, bytes, moment of change (ns)."""
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """What a process that looks says first."""
+
+    state: State
+    """Of the draft."""
+    known: bytes
+    """Digest of what it knows of runs; empty for nothing."""
+    seed: int
+    """Seed of its hashes."""
 
 
 class Looker:
-    """Who looks at the draft in a file; to be closed by `with`."""
+    """Who looks at the draft in a file, from now on; to be closed by `with`."""
 
-    def __init__(self, path: Path) -> None:
-        """`path`: the draft; none is as good as an empty one."""
-        self._path = path
-        large = path.exists() and path.stat().st_size >= APART and len(os.sched_getaffinity(0)) > 1
-        self._child = _started() if large else None
+    def __init__(self, draft: Path, known: Path) -> None:
+        """`draft`: none is as good as an empty one. `known`: where the runs of the version before may lie."""
+        self._draft = draft
+        self._known = known
+        self._child: subprocess.Popen[bytes] | None = None
+        self._start(known)
 
     @property
     def pid(self) -> int | None:
@@ -56,103 +70,141 @@ class Looker:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def looked(self, known: Known) -> Iterator[Looked]:
+        """The rows of the draft, in order, beside those that are `known`; to be asked for once the draft is locked. Raises
+        orjson.JSONDecodeError for a line that is none."""
+        begun = self._begun(known)
+        if begun is None and self._child is not None:  # it looked at another draft, or beside another version
+            self._end()
+            self._start(self._known if known.digest else None)
+            begun = self._begun(known)
+        if begun is None:
+            self._end()
+        elif not known.digest:
+            known = Known(seed=begun.seed)
+        from tunekeeper.data.walk import Walk  # here: the process is to begin before this one imports anything else
+
+        walk = Walk(known)
+        with suppress(FileNotFoundError), self._draft.open("rb") as file:
+            for turn, (begin, end) in enumerate(spans(file, SPAN)):
+                found = None
+                if self._child is not None and (known.digest or turn % OWN):
+                    found = _told(self._child, (begin, end))
+                    if found is None:
+                        self._end()
+                        walk = Walk(known, inside=True)
+                if found is None:
+                    file.seek(begin)
+                    found = walk.over(file.read(end - begin))
+                yield found
+
+    def _start(self, known: Path | None) -> None:
+        """Have a process begin where the draft is large."""
+        if state_of(self._draft)[1] < APART or len(os.sched_getaffinity(0)) < 2:
+            return
+        command = [sys.executable, "-P", "-m", __name__]
+        pipe = subprocess.PIPE
+        with suppress(OSError):  # no memory or no process left: whoever wants to know sees that when this one stores
+            self._child = subprocess.Popen(
+                command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env={**os.environ, **_MEMORY}
+            )
+            self._ask(self._child, known)
+
+    def _ask(self, child: subprocess.Popen[bytes], known: Path | None) -> None:
+        assert child.stdin is not None
+        request = (str(self._draft), None if known is None else str(known), SPAN, OWN)
+        with suppress(BrokenPipeError):
+            child.stdin.write(msgspec.json.encode(request) + b"\n")
+            child.stdin.flush()
+
+    def _begun(self, known: Known) -> Begun | None:
+        """What the process said first; None where it is gone, or looks at something else than is to be looked at."""
+        if self._child is None or self._child.stdout is None:
+            return None
+        body = _message(self._child.stdout, (0, 0))
+        begun = None if body is None else msgspec.msgpack.decode(body, type=Begun)
+        return begun if begun is not None and (begun.state, begun.known) == (state_of(self._draft), known.digest) else None
+
+    def _end(self) -> None:
         if self._child is not None:
             self._child.kill()  # nothing where it has ended
             self._child.communicate()
-
-    def looked(self, known: Known, parse: bool) -> Iterator[Looked]:
-        """The runs of the draft, in order. `known`: runs whose rows need not be looked at. `parse`: every row is new."""
-        child = self._child
-        own = 0 if child is None else EARLY if parse else self._path.stat().st_size // SPAN // 5
-        if child is not None and not _asked(child, self._path, SPAN, own, known.path, parse):
-            child = None
-        for turn, span in enumerate(lines.spans_of_draft(self._path, SPAN)):
-            found = None
-            if child is not None and turn >= own:
-                found = _told(child, span)
-                child = None if found is None else child
-            yield look_at(self._path, span, known.turns, parse) if found is None else found
+            self._child = None
 
 
-def look_at(path: Path, span: tuple[int, int], known: Mapping[bytes, int], parse: bool) -> Looked:
-    """The runs of a draft between two places, in order. `known`: digest of a run → its turn, where it need not be looked into.
-    `parse`: say of each row what is counted of it, and give the canonical one. Raises DataError."""
-    marks: list[bytes] = []
-    turns: list[int] = []
-    rows: list[bytes] = []
-    sides: list[bytes] = []
-    counts: list[int] = []
-    for some in lines.runs_of_draft(path, *span):
-        came = packs.digests_of(some)
-        which = [known.get(mark, -1) for mark in came]
-        marks += came
-        turns += which
-        if fresh := [run for run, turn in zip(some, which, strict=True) if turn < 0]:
-            found, on, long = lines.of_runs(fresh)
-            rows += found
-            sides.append(on)
-            counts += long
-    told: list[Mark] = []
-    if parse:
-        looked = [lines.look(row) for row in rows]
-        rows, told = [row for row, _ in looked], [mark for _, mark in looked]
-    return Looked(
-        marks=marks,
-        turns=turns,
-        counts=counts,
-        lines=rows,
-        sides=b"".join(sides),
-        digests=[] if parse else packs.digests_of(rows),
-        told=[list(column) for column in zip(*told, strict=True)],
-    )
+def ahead(root: Path, model: str) -> Looker:
+    """Who looks at the draft of `model` from now on, before the workspace below `root` is opened and the draft locked: what was
+    seen counts only where it is still the same file then."""
+    return Looker(root / "data" / model / "draft.jsonl", runs.path_of(root / "work" / "rows", model))
 
 
-def _started() -> subprocess.Popen[bytes] | None:
-    command = [sys.executable, "-P", "-m", __name__]
+def state_of(path: Path) -> State:
+    """By what a file is known to be the same one; zeros where there is none."""
     try:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, **_MEMORY},
-        )
-    except OSError:  # no memory or no process left: whoever wants to know sees that when this one stores
-        return None
+        return _state(path.stat())
+    except OSError:  # also for a name that no file can have
+        return 0, 0, 0
 
 
-def _asked(child: subprocess.Popen[bytes], path: Path, span: int, begin: int, known: Path | None, parse: bool) -> bool:
-    """Tell the process what to look at, from which stretch on; whether it is there."""
-    assert child.stdin is not None
-    try:
-        child.stdin.write(msgspec.json.encode((str(path), span, begin, None if known is None else str(known), parse)) + b"\n")
-        child.stdin.flush()
-    except BrokenPipeError:
-        return False
-    return True
+def _state(found: os.stat_result) -> State:
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def spans(file: IO[bytes], size: int) -> Iterator[tuple[int, int]]:
+    """A file in stretches of whole lines and of about `size` bytes: where each begins and ends."""
+    begin, end = 0, os.fstat(file.fileno()).st_size
+    while begin < end:
+        file.seek(begin + size - 1)
+        file.readline()
+        until = min(file.tell(), end)
+        yield begin, until
+        begin = until
 
 
 def _told(child: subprocess.Popen[bytes], span: tuple[int, int]) -> Looked | None:
     """What the process saw next; None when it is gone, or looked elsewhere because the draft was changed meanwhile."""
     assert child.stdout is not None
-    head = child.stdout.read(_HEAD.size)
+    body = _message(child.stdout, span)
+    return None if body is None else _READ.decode(body)
+
+
+def _message(pipe: IO[bytes], span: tuple[int, int]) -> bytes | None:
+    """The next message, where it is about this stretch."""
+    head = pipe.read(_HEAD.size)
     if len(head) < _HEAD.size:
         return None
     *where, length = _HEAD.unpack(head)
-    body = child.stdout.read(length)
-    return _READ.decode(body) if len(body) == length and tuple(where) == span else None
+    body = pipe.read(length)
+    return body if len(body) == length and tuple(where) == span else None
 
 
-def main(request: bytes, out: Any) -> int:
+def main(request: bytes, out: IO[bytes]) -> int:
     """Look at a draft and write what is seen; returns the exit code, 0."""
-    path, size, begin, known, parse = msgspec.json.decode(request, type=tuple[str, int, int, str | None, bool])
+    from tunekeeper.data.walk import Walk
+
+    place, beside, size, own = msgspec.json.decode(request, type=tuple[str, str | None, int, int])
     gc.disable()  # rows are no rings, and there are many
-    turns = {} if known is None else runs.turns_in(Path(known))
+    draft, known = Path(place), Known() if beside is None else runs.load(Path(beside))
     write = msgspec.msgpack.Encoder().encode
-    for span in islice(lines.spans_of_draft(Path(path), size), begin, None):
-        body = write(look_at(Path(path), span, turns, parse))
+
+    def say(span: tuple[int, int], what: Any) -> None:
+        body = write(what)
         out.write(_HEAD.pack(*span, len(body)))
         out.write(body)
+
+    walk = Walk(known)
+    with draft.open("rb") as file:
+        say((0, 0), Begun(_state(os.fstat(file.fileno())), known.digest, known.seed))
+        for turn, (begin, end) in enumerate(spans(file, size)):
+            if not known.digest and turn % own == 0:
+                continue
+            first = begin - begin % mmap.ALLOCATIONGRANULARITY
+            with mmap.mmap(file.fileno(), end - first, access=mmap.ACCESS_READ, offset=first) as text:
+                say((begin, end), walk.over(text, begin - first))
+            if not known.digest:
+                out.flush()
     out.flush()
     return 0
 
@@ -166,4 +218,5 @@ def _end_with_parent() -> None:
 if __name__ == "__main__":
     asked = sys.stdin.buffer.readline()
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    sys.exit(main(asked, sys.stdout.buffer))
+    with open(sys.stdout.fileno(), "wb", buffering=_AHEAD, closefd=False) as seen:
+        sys.exit(main(asked, seen))

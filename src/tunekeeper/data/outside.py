@@ -7,7 +7,9 @@
   (chat functions) or `raw` and `parsed` (JSON functions), either as JSON or as the text ClickHouse stores.
 * Langfuse observations and traces: `input`, `output`, `traceId` or (blob export) `trace_id`; items of its datasets:
   `datasetId`, `input`, `expectedOutput`.
-* A request with its response: `request` and `response` in the OpenAI chat dialect, as gateways and proxies log them.
+* A request with its response, as gateways and proxies log them: `request` and `response`, each in the dialect of OpenAI or of
+  another provider (data/providers.py), themselves or under `body`; OpenPipe's older `reqPayload` and `respPayload`.
+* Rows to tune Gemini with (`contents`), responses of OpenAI's Responses API with their `input`, Cohere's chats (`chat_history`).
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tunekeeper.data.rows import Conversation, Unreadable, as_tools, refusing, unpacked
+from tunekeeper.data import providers
+from tunekeeper.data.rows import Conversation, Unreadable, as_tools, conversation_from, refusing, unpacked
 
 _MESSAGE_KEYS = ("role", "content", "name", "tool_calls", "tool_call_id", "refusal")
 _TRACE_KEYS = ("sessionId", "htmlPath", "bookmarked", "projectId", "project_id")
@@ -30,6 +33,14 @@ def recognise(row: Mapping[str, Any]) -> tuple[str, Callable[[dict[str, Any]], C
         return "openai-stored", _stored
     if "request" in row and "response" in row:
         return "request-log", _request_log
+    if "reqPayload" in row and "respPayload" in row:
+        return "openpipe-log", _older_openpipe
+    if row.get("object") == "response" and "input" in row:
+        return "openai-responses", _responses
+    if "contents" in row:
+        return "gemini", _gemini
+    if "chat_history" in row and "message" in row:
+        return "cohere", _cohere
     if "input" in row and "expectedOutput" in row and "datasetId" in row:
         return "langfuse", _langfuse_item
     if "input" not in row or "output" not in row:
@@ -49,8 +60,9 @@ def rows_of(document: Any) -> list[Any] | None:
         return document
     if not isinstance(document, dict):
         return None
-    if isinstance(document.get("data"), list) and ("meta" in document or document.get("object") == "list"):
-        return list(document["data"])
+    listed = document.get("data")
+    if isinstance(listed, list) and ("meta" in document or document.get("object") == "list" or len(document) == 1):
+        return listed
     trace = document.get("trace", document)
     if isinstance(document.get("observations"), list) and isinstance(trace, dict) and ("input" in trace or trace is not document):
         context = {key: trace[key] for key in ("sessionId", "userId", "tags") if trace.get(key)}
@@ -80,13 +92,45 @@ def _stored(row: dict[str, Any]) -> Conversation:
 
 def _request_log(row: dict[str, Any]) -> Conversation:
     row = unpacked(row, ("request", "response"))
-    asked = _inner(row["request"], "messages")
-    if not asked:
+    request, response = _mapping(_body(row["request"])), _mapping(_body(row["response"]))
+    if not providers.asks(request):
         raise Unreadable("`request` holds no messages")
-    response = _mapping(row["response"])
     metadata = {"id": row.get("request_id") or row.get("id") or response.get("id"), "model": response.get("model")}
     metadata |= {"request_id": row.get("request_id"), "created": row.get("timestamp") or response.get("created")}
-    return _made("request-log", _asked(asked), response, metadata=metadata, tools=_inner(row["request"], "tools"))
+    return _made("request-log", _asked(request), response, metadata=metadata, tools=_tools_of(request))
+
+
+def _body(value: Any) -> Any:
+    """A request or response without what it was sent in: `{"url": …, "body": {…}}`."""
+    return value["body"] if isinstance(value, dict) and isinstance(value.get("body"), dict) else value
+
+
+def _tools_of(request: Mapping[str, Any]) -> Any:
+    return request.get("tools") or _inner(request.get("toolConfig"), "tools")
+
+
+def _older_openpipe(row: dict[str, Any]) -> Conversation:
+    row = unpacked(row, ("reqPayload", "respPayload", "tags"))
+    return _openpipe({**row, "input": _mapping(row["reqPayload"]), "output": row["respPayload"]})
+
+
+def _responses(row: dict[str, Any]) -> Conversation:
+    metadata = {**_mapping(row.get("metadata")), "model": row.get("model"), "id": row.get("id"), "created": row.get("created_at")}
+    return _made("openai-responses", providers.asked(row), row, metadata=metadata, tools=row.get("tools"))
+
+
+def _gemini(row: dict[str, Any]) -> Conversation:
+    row = unpacked(row, ("contents", "systemInstruction", "system_instruction", "tools"))
+    return conversation_from(row, providers.asked(row), ("contents", str(providers.told_under(row))), "gemini")
+
+
+def _cohere(row: dict[str, Any]) -> Conversation:
+    row = unpacked(row, ("chat_history", "tools"))
+    said = next((row[key] for key in ("text", "response", "answer") if row.get(key)), "")
+    now = [{"role": "user", "content": row["message"]}, {"role": "assistant", "content": said}]
+    messages = [*providers.instructions_of(row), *providers.messages_of(row["chat_history"] or []), *now]
+    used = ("chat_history", "message", "text", "response", "answer", str(providers.told_under(row)))
+    return conversation_from(row, messages, used, "cohere")
 
 
 def _openpipe(row: dict[str, Any]) -> Conversation:
@@ -94,7 +138,7 @@ def _openpipe(row: dict[str, Any]) -> Conversation:
     metadata = {**_mapping(row.get("tags")), "id": row.get("id") or response.get("id"), "request_id": response.get("id")}
     metadata |= {"model": response.get("model") or row["input"].get("model")}
     metadata |= {"created": row.get("requestedAt") or response.get("created")}
-    return _made("openpipe-log", _asked(row["input"]["messages"]), response, metadata=metadata, tools=row["input"].get("tools"))
+    return _made("openpipe-log", _asked(row["input"]), response, metadata=metadata, tools=row["input"].get("tools"))
 
 
 def _langfuse(row: dict[str, Any]) -> Conversation:
@@ -199,15 +243,24 @@ def _asked(value: Any) -> list[dict[str, Any]]:
     message, or plain text."""
     if isinstance(value, dict) and "messages" in _mapping(value.get("kwargs")):
         value = value["kwargs"]
+    if isinstance(value, dict) and (providers.asks(value) and not _is_chat(value)):
+        return providers.asked(value)
     if isinstance(value, dict) and "messages" in value:
         value = value["messages"]
     if isinstance(value, dict) and "role" in value:
         value = [value]
     if isinstance(value, list) and value and all(isinstance(m, dict) and "role" in m for m in value):
-        return [_message(m) for m in value]
+        foreign = all(isinstance(m["role"], str) for m in value) and providers.is_foreign(value)
+        return providers.messages_of(value) if foreign else [_message(m) for m in value]
     if value in (None, "", [], {}):
         raise Unreadable("the row's input is empty")
     return [{"role": "user", "content": _as_text(value)}]
+
+
+def _is_chat(request: Mapping[str, Any]) -> bool:
+    """Whether a request asks in OpenAI's own dialect, with nothing beside its messages."""
+    turns = request.get("messages")
+    return isinstance(turns, list) and all(isinstance(m, dict) for m in turns) and not providers.instructions_of(request)
 
 
 def _answer(value: Any) -> tuple[dict[str, Any], Any]:
@@ -218,6 +271,8 @@ def _answer(value: Any) -> tuple[dict[str, Any], Any]:
         finish, value = choice.get("finish_reason"), choice.get("message")
     elif isinstance(value, dict) and "error" in value:
         raise Unreadable("the request failed: its output is an error")
+    elif (foreign := providers.answered(value)) is not None:
+        return foreign
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, dict) and (not {"content", "tool_calls", "refusal"}.isdisjoint(value)):

@@ -1,8 +1,8 @@
 """Preferences: rows that say which of two answers is the better one, read in every usual form, and kept by the row they speak of.
 
 OpenAI's (`input`, `preferred_output`, `non_preferred_output`) and that of TRL and most published sets: `chosen` and `rejected`,
-each a text, a message, or a list of messages that may begin with the prompt; the prompt else under `prompt`, `messages`,
-`conversations`, `question` or `instruction`.
+each a text, a message, a list of messages that may begin with the prompt, or one text of marked turns (hh-rlhf); the prompt else
+under `prompt`, `messages`, `conversations`, `question` or `instruction`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.data.rows import Conversation, Unreadable, conversation_from, unpacked
 from tunekeeper.data.sharegpt import role_of
+from tunekeeper.data.transcripts import turns_of
 from tunekeeper.text.fingerprints import answer_of
 
 FROM = "rejected_from"
@@ -46,7 +47,7 @@ def completion_of(row: dict[str, Any]) -> Conversation:
     """The conversation of a prompt and its completion. Raises Unreadable, also for one that was judged to be bad."""
     if row.get("label") is False:
         raise Unreadable("the answer was marked as a bad one (`label` is false)")
-    prompt = _opened(row["prompt"])
+    prompt = _whole_talk(_opened(row["prompt"]))
     asked = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else _turns("prompt", prompt)
     return conversation_from(row, [*asked, *_turns("completion", row["completion"])], ("prompt", "completion"), "completion")
 
@@ -97,7 +98,8 @@ def _openai(row: dict[str, Any]) -> Conversation:
 
 
 def _chosen(row: dict[str, Any]) -> Conversation:
-    good, bad = _turns("chosen", row["chosen"]), _turns("rejected", row["rejected"])
+    prompted = any(row.get(key) for key in _ASKED)
+    good, bad = (_turns(key, row[key] if prompted else _whole_talk(row[key])) for key in ("chosen", "rejected"))
     used = ["chosen", "rejected", "system"]
     asked: list[dict[str, Any]] = []
     for key in _ASKED:
@@ -116,11 +118,16 @@ def _chosen(row: dict[str, Any]) -> Conversation:
     return made
 
 
+def _whole_talk(value: Any) -> Any:
+    """The turns of a text that holds the whole conversation, each turn marked; anything else as it is."""
+    return (turns_of(value) or value) if isinstance(value, str) else value
+
+
 def _asked(key: str, row: dict[str, Any]) -> list[dict[str, Any]]:
     value = row[key]
     if key == "instruction" and isinstance(value, str) and isinstance(row.get("input"), str):
         value = "\n".join(part for part in (value, row["input"]) if part)
-    value = _opened(value)
+    value = _whole_talk(_opened(value))
     asked = [{"role": "user", "content": value}] if isinstance(value, str) else _turns(key, value)
     if len(asked) > 1 and asked[-1]["role"] == "assistant":  # a set that gives the chosen conversation once more
         return asked[:-1]

@@ -11,7 +11,7 @@ from typing import Any
 
 from tunekeeper.core.errors import NotFound
 from tunekeeper.core.nouns.data import Example
-from tunekeeper.core.nouns.serving import Inference
+from tunekeeper.core.nouns.serving import Feedback, Inference
 from tunekeeper.data.config import Config
 from tunekeeper.text.names import detector
 from tunekeeper.text.redaction import NAME, Redactor
@@ -42,7 +42,19 @@ def revealed_inference(inference: Inference, secret: str) -> Inference:
         raise NotFound(f"request {inference.request_id} holds nothing sealed", fix=fix)
     values = opened(box, secret)
     request = {key: value for key, value in inference.request.items() if key != "sealed"}
-    return replace(inference, request=_put_back(request, values), response=_put_back(inference.response, values))
+    parts = [request, inference.response, inference.segments, inference.metadata]
+    request, response, segments, metadata = _put_back(parts, values)
+    return replace(inference, request=request, response=response, segments=segments, metadata=metadata)
+
+
+def revealed_feedback(feedback: Feedback, secret: str) -> Feedback:
+    """A statement as it was before redaction; as it is where nothing of it was sealed. Raises as `revealed_inference`."""
+    box = feedback.metadata.get("sealed")
+    if not isinstance(box, str) or not is_box(box):
+        return feedback
+    metadata = {key: value for key, value in feedback.metadata.items() if key != "sealed"}
+    value, by, metadata = _put_back([feedback.value, feedback.by, metadata], opened(box, secret))
+    return replace(feedback, value=value, by=by, metadata=metadata)
 
 
 def revealed(example: Example, secret: str) -> Example:

@@ -124,7 +124,8 @@ _OTHERS = (
     r"(?:(?:het spijt me|sorry|helaas)[,.!:;]? ?(?:maar )?){0,2}(?:ik kan|kan ik) (?:(?:je|u|jou|daar|hier|dat|deze|vraag"
     r"|mee|die|dit) ){0,5}"
     r"niet (?:mee )?(?:helpen|beantwoorden)\b",
-    r"(?:sorry|helaas)[,.!:;]? ?(?:daar|hier|dat) kan ik (?:(?:je|u|jou|mee) ){0,2}niet (?:mee )?helpen\b",
+    r"(?:sorry|helaas|het spijt (?:me|ons))[,.!:;]? ?(?:maar )?(?:daar|hier|dat) (?:kan ik|kunnen wi?j?e?) "
+    r"(?:(?:je|u|jou|mee) ){0,2}niet (?:mee |bij |verder )?helpen\b",
     # Swedish, Danish and Norwegian, Ukrainian, Turkish, Arabic, Hindi
     r"(?:(?:tyvärr|ursäkta|förlåt|jag är ledsen)[,.!:;]? ?(?:men )?){0,2}(?:det )?(?:kan jag|jag kan) (?:tyvärr )?inte "
     r"(?:hjälpa (?:dig )?(?:till )?med det|svara på (?:det|den frågan))(?=\s*(?:[.,!]|\Z))",

@@ -37,10 +37,19 @@ _SAID_ANYWAY = """
 
     здравствуйте привет добрый день пожалуйста подскажите спасибо уважением мой моя моё мои
 
+    مرحبا السلام عليكم أهلا صباح الخير من فضلك فضلكم لو سمحت سمحتم شكرا شكرًا جزيلا
+
+    안녕하세요 안녕하십니까 감사합니다 부탁드립니다 부탁해요 혹시
+
     merhaba selam lütfen teşekkürler teşekkür ederim iyi günler hej tack vänligen snälla takk tak venlig hilsen
 """
 FILLERS = frozenset(tokens(_SAID_ANYWAY))
 """Words that carry no question of their own."""
+_POLITE = re.compile(
+    "你好|您好|请问|請問|谢谢|謝謝|多谢|麻烦你?|麻煩|劳驾|打扰一下|早上好|下午好|晚上好"
+    "|こんにちは|こんばんは|おはようございます|すみません(?:が)?|恐れ入りますが|お願い(?:いた)?します|教えてください|ありがとうございます"
+)
+"""The same where nothing stands between words."""
 POINTED = frozenset(
     tokens(
         "yes no not never none nothing without cannot cant dont doesnt didnt wont isnt arent wasnt havent hasnt un non "
@@ -61,7 +70,7 @@ def is_identifier(word: str) -> bool:
 
 def essence(prompt: str) -> tuple[str, ...]:
     """The words of a question that matter, in order. All of them where none would be left."""
-    words = tokens(prompt)
+    words = tokens(prompt if prompt.isascii() else _POLITE.sub(" ", prompt) or prompt)
     return tuple(word for word in words if word not in FILLERS) or tuple(words)
 
 

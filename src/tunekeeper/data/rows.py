@@ -1,31 +1,21 @@
 """Shapes of a row: what the ecosystem writes, turned into chat messages.
 
 OpenAI chat (`messages`), Alpaca (`instruction`, `output`), ShareGPT (data/sharegpt.py), preferences (data/preferences.py),
-exports of other tools (data/outside.py), and flat rows with a column per role. A shape is recognised by its keys, row by row.
+exports of other tools (data/outside.py), other providers' messages (data/providers.py), one text of marked turns
+(data/transcripts.py), and flat rows with a column per role. A shape is recognised by its keys, row by row.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tunekeeper.core.errors import DataError, UserError
+from tunekeeper.core.errors import DataError
+from tunekeeper.data.columns import answers, resolve_columns
 
-ROLE_COLUMNS: dict[str, tuple[str, ...]] = {
-    "user": ("user", "prompt", "question", "input", "ticket", "request", "instruction", "query", "message", "text"),
-    "assistant": ("assistant", "answer", "completion", "output", "response", "reply", "target", "label", "expected_output"),
-    "system": ("system", "system_prompt"),
-    "id": ("id", "row_id", "ticket_id", "request_id", "uuid"),
-    "created": ("created", "created_at", "date", "timestamp", "time"),
-    "category": ("category", "topic", "intent"),
-    "said_by": ("said_by", "edited_by", "corrected_by", "reviewed_by", "reviewer", "annotator"),
-    "said_at": ("said_at", "edited_at", "corrected_at", "reviewed_at"),
-}
-"""Role → column names that are taken for it, in this order, when no mapping says otherwise."""
 MESSAGE_ROLES = ("user", "assistant", "system")
 MAX_DEPTH = 64
 """Levels of lists and objects in one row."""
@@ -41,6 +31,9 @@ _NESTED = (
     "request",
     "response",
     "choices",
+    "contents",
+    "systemInstruction",
+    "system_instruction",
 )
 """Cells of a table that may hold JSON text."""
 
@@ -71,74 +64,6 @@ class Conversation:
     """Role → column, of a flat row."""
 
 
-def resolve_columns(columns: Sequence[str], mapping: Mapping[str, str], where: str) -> dict[str, str]:
-    """Role → column of a flat file. `mapping` wins, then names of `ROLE_COLUMNS` in any case.
-
-    Raises DataError naming the column that is missing and the columns that are there, and where several columns could be the
-    question or the answer: a guess is only made where it is sure.
-    """
-    chosen, open_ = guess_columns(columns, mapping, where)
-    if not open_:
-        return chosen
-    role, names = next(iter(open_.items()))
-    there = ", ".join(columns) or "none"
-    if not names:
-        usual = ", ".join(ROLE_COLUMNS[role][:4])
-        raise DataError(f"{where}: no column for {role!r} (such as {usual}); columns are: {there}", fix=f"--map {role}=COLUMN")
-    line = " ".join(f"--map {role}={names[0] if names else 'COLUMN'}" for role, names in open_.items())
-    raise DataError(f"{where}: more than one column could be {role!r}: {', '.join(names)}", fix=line)
-
-
-def guess_columns(columns: Sequence[str], mapping: Mapping[str, str], where: str) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """Role → column as told and as guessed, and what stays open: question or answer → the columns that could be it, likeliest
-    first. Raises DataError for a told column that is missing."""
-    chosen = _told(columns, {column.strip().casefold(): column for column in reversed(columns)}, mapping, where)
-    present = {_joined(column): column for column in reversed(columns)}
-    taken = set(chosen.values())
-    open_: dict[str, list[str]] = {}
-    for role, names in ROLE_COLUMNS.items():
-        found = [present[name] for name in map(_joined, names) if name in present and present[name] not in taken]
-        if role in chosen:
-            continue
-        if role in ("user", "assistant") and (not found or (len(found) > 1 and found[0].strip().casefold() != role)):
-            open_[role] = found
-        if found:
-            chosen[role] = found[0]
-            taken.add(found[0])
-    return chosen, open_
-
-
-def _joined(column: str) -> str:
-    """The name of a column without what joins its words: `Created At`, `created_at` and `createdAt` are one."""
-    return re.sub(r"[\s_-]+", "", column.casefold())
-
-
-def _told(columns: Sequence[str], present: Mapping[str, str], mapping: Mapping[str, str], where: str) -> dict[str, str]:
-    told: dict[str, str] = {}
-    for role, wanted in mapping.items():
-        for part in wanted.split(","):
-            if part.strip().casefold() not in present:
-                near = [present[name] for name in difflib.get_close_matches(part.strip().casefold(), present, 1)]
-                meant = f", did you mean {near[0]!r}?" if near else ";"
-                raise DataError(
-                    f"{where}: no column {part.strip()!r} for {role!r}{meant} columns are: {', '.join(columns) or 'none'}",
-                    fix=f"--map {role}={near[0] if near else 'COLUMN'}",
-                )
-        told[role] = ",".join(present[part.strip().casefold()] for part in wanted.split(","))
-    return told
-
-
-def check_mapping(mapping: Mapping[str, str]) -> None:
-    """Raise UserError for a field that no row has, with the near name."""
-    for role in mapping:
-        if role not in ROLE_COLUMNS:
-            near = difflib.get_close_matches(role, ROLE_COLUMNS, 1)
-            raise UserError(
-                f"no field is called {role!r}; fields are: {', '.join(ROLE_COLUMNS)}",
-                fix=f"--map {near[0] if near else 'user'}={mapping[role]}",
-            )
-
-
 def parse_row(row: Any, mapping: Mapping[str, str]) -> Conversation:
     """A JSON row as a conversation. Raises Unreadable with one sentence."""
     if not isinstance(row, dict):
@@ -157,7 +82,7 @@ def parse_row(row: Any, mapping: Mapping[str, str]) -> Conversation:
 
 def _shaped(row: dict[str, Any]) -> Conversation | None:
     """The conversation of a row with a shape of its own; None for a flat one."""
-    from tunekeeper.data import outside, preferences, sharegpt  # here, since they build on this module's values
+    from tunekeeper.data import outside, preferences, sharegpt, transcripts  # here, since they build on this module's values
 
     found = outside.recognise(row)
     if found is not None:
@@ -172,7 +97,14 @@ def _shaped(row: dict[str, Any]) -> Conversation | None:
         return sharegpt.conversation_of(row)
     if "instruction" in row and "output" in row:
         return _alpaca(row)
+    if is_transcript(row) and (turns := transcripts.turns_of(row["text"])) is not None:
+        return conversation_from(row, turns, ("text",), "transcript")
     return None
+
+
+def is_transcript(row: Mapping[str, Any]) -> bool:
+    """Whether all that a row can say is in its `text`: it has no column for an answer."""
+    return isinstance(row.get("text"), str) and not answers(map(str, row))
 
 
 def is_shaped(columns: Sequence[str], mapping: Mapping[str, str]) -> bool:
@@ -182,6 +114,7 @@ def is_shaped(columns: Sequence[str], mapping: Mapping[str, str]) -> bool:
     if not _told_columns(mapping).isdisjoint(columns):
         return False
     known = not {"messages", "conversations", "conversation"}.isdisjoint(columns) or {"instruction", "output"} <= set(columns)
+    known = known or is_transcript(dict.fromkeys(columns, ""))
     return known or preferences.holds(columns) or outside.recognise(dict.fromkeys(columns, "")) is not None
 
 
@@ -289,10 +222,17 @@ def _openai(row: dict[str, Any]) -> Conversation:
     messages = row["messages"]
     if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
         raise Unreadable("`messages` must be a list of objects")
+    from tunekeeper.data import providers
+
     shape = "openpipe" if row.get("split") in ("TRAIN", "TEST") else "openai"
-    system, used = row.get("system"), ["messages", "rejected_message"]
-    if isinstance(system, str) and system and messages and messages[0].get("role") not in ("system", "developer"):
-        messages, used = [{"role": "system", "content": system}, *messages], [*used, "system"]
+    used = ["messages", "rejected_message"]
+    key = "system"
+    if providers.is_foreign(messages):
+        key = "context" if any("author" in message for message in messages) else key  # Vertex, before Gemini
+        messages = providers.messages_of(messages)
+    system = providers.instruction_text(row.get(key))
+    if system and messages and messages[0].get("role") not in ("system", "developer"):
+        messages, used = [{"role": "system", "content": system}, *messages], [*used, key]
     made = conversation_from(row, messages, used, shape)
     rejected = row.get("rejected_message")
     if isinstance(rejected, dict) and rejected.get("content"):
@@ -343,10 +283,19 @@ def as_tools(tools: Any) -> tuple[dict[str, Any], ...]:
     found = unpacked({"tools": tools}, ("tools",))["tools"]
     if not isinstance(found, list | tuple) or not all(isinstance(tool, dict) for tool in found):
         raise Unreadable("`tools` must be a list of objects")
-    keys = ("name", "description", "parameters", "strict")
-    return tuple(
-        {"type": "function", "function": {key: tool[key] for key in keys if tool.get(key) is not None}}
-        if "name" in tool and "function" not in tool
-        else tool
-        for tool in found
-    )
+    return tuple(made for tool in found for made in _defined(tool))
+
+
+def _defined(tool: dict[str, Any]) -> list[dict[str, Any]]:
+    """A definition in OpenAI's form; of Gemini's `functionDeclarations` all of them."""
+    declared = tool.get("functionDeclarations", tool.get("function_declarations"))
+    if isinstance(declared, list):
+        return [made for each in declared if isinstance(each, dict) for made in _defined(each)]
+    bare = tool["toolSpec"] if isinstance(tool.get("toolSpec"), dict) else tool
+    if "name" not in bare or "function" in bare:
+        return [tool]
+    function = {key: bare[key] for key in ("name", "description", "strict") if bare.get(key) is not None}
+    schema = next((bare[key] for key in ("parameters", "input_schema", "inputSchema") if bare.get(key) is not None), None)
+    if schema is not None:
+        function["parameters"] = schema["json"] if isinstance(schema, dict) and "json" in schema else schema
+    return [{"type": "function", "function": function}]

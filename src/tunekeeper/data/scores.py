@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -126,26 +127,27 @@ def of_rows(examples: Sequence[Example], section: Config, format: Mapping[str, A
     return None if quality is None else asdict(quality)
 
 
-def of_draft(path: Path, rows: int, section: Config, format: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
-    """`of_rows` for the `rows` rows of a draft's file, without reading all of it. What a check found in just these rows counts
-    instead, as it has also compared them with each other."""
+def of_draft(path: Path, rows: int | None, section: Config, format: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+    """`of_rows` for the `rows` rows of a draft's file, without reading all of it; None where nobody has counted them: `of` is 0
+    then. What a check found in just these rows counts instead, as it has also compared them with each other."""
     checked = _checked(path)
     if checked is not None:
         return checked
-    examples = [decode(line) for line in _some_lines(path, rows)]
+    examples = [decode(line) for line in _some_lines(path)]
     found = [each for example in examples for each in examine(example, section, format=format)]
-    quality = quality_of(examples, found, of=rows)
+    quality = quality_of(examples, found, of=rows or 0)
     return None if quality is None else asdict(quality)
 
 
-def _some_lines(path: Path, rows: int) -> Iterator[bytes]:
+def _some_lines(path: Path) -> Iterator[bytes]:
     """Every line of a file of few, else the lines behind evenly spread places."""
     size = path.stat().st_size if path.exists() else 0
     if size == 0:
         return
     with path.open("rb") as file:
-        if rows <= SAMPLE:
-            yield from file
+        few = list(islice(file, SAMPLE + 1))
+        if len(few) <= SAMPLE:
+            yield from few
             return
         for i in range(SAMPLE):
             file.seek(i * size // SAMPLE)

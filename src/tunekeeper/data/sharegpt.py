@@ -126,6 +126,16 @@ def _shown(messages: Sequence[dict[str, Any]], row: dict[str, Any]) -> Sequence[
     return ("images",) if sum(str(message.get("content")).count(_IMAGE) for message in messages) == len(images) else ()
 
 
+def _parts(text: str, urls: Sequence[str]) -> list[dict[str, Any]]:
+    """A text with marks as parts in their order: what stands between, and each picture where its mark is."""
+    between = [words.strip() for words in text.split(_IMAGE)]
+    made: list[dict[str, Any]] = [{"type": "text", "text": between[0]}] if between[0] else []
+    for url, words in zip(urls, between[1:], strict=True):
+        made.append({"type": "image_url", "image_url": {"url": url}})
+        made += [{"type": "text", "text": words}] if words else []
+    return made
+
+
 def _pictured(messages: list[dict[str, Any]], row: dict[str, Any]) -> list[dict[str, Any]]:
     """The messages with each picture as a part of its message, in OpenAI's form: the same words about another one ask something
     else."""
@@ -137,8 +147,6 @@ def _pictured(messages: list[dict[str, Any]], row: dict[str, Any]) -> list[dict[
         text = message.get("content")
         if isinstance(text, str) and _IMAGE in text:
             urls = [next(images) for _ in range(text.count(_IMAGE))]
-            parts: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
-            words = text.replace(_IMAGE, "").strip()
-            message = {**message, "content": [*parts, *([{"type": "text", "text": words}] if words else [])]}
+            message = {**message, "content": _parts(text, urls)}
         made.append(message)
     return made

@@ -20,6 +20,7 @@ from zipfile import ZipFile
 
 from tunekeeper.core.errors import DataError
 from tunekeeper.data import archives
+from tunekeeper.data.mergedcells import column_number, merged_in
 
 ROW_LIMIT = 4 << 20
 """Characters of one row; a longer one is left out without being held."""
@@ -197,10 +198,13 @@ class _Book:
         self.strings.file.flush()
 
     def rows(self, part: str) -> Generator[Row, None, None]:
-        """The rows of a sheet that hold anything, in the order they stand in."""
-        sheet = _Sheet(book=self)
+        """The rows of a sheet that hold anything, in the order they stand in; cells merged downwards hold their value in each
+        row."""
+        if part not in self.archive.namelist():
+            return
+        sheet, merged = _Sheet(book=self), merged_in(archives.pieces(self.archive, self.archive.getinfo(part), self.name))
         for _ in self._parse(part, sheet.start, sheet.end, sheet.said):
-            yield from sheet.done
+            yield from (row if row[1] is None else (row[0], merged.filled(row[0], row[1])) for row in sheet.done)
             sheet.done.clear()
 
     def _parse(self, part: str, start: Any, end: Any, said: Any) -> Iterator[None]:
@@ -250,7 +254,7 @@ class _Sheet:
         tag = tag.rpartition(":")[2]
         if tag == "c":
             found = _REFERENCE.fullmatch(attributes.get("r", ""))
-            self.column = _column(found[1]) if found else self.column + 1
+            self.column = column_number(found[1]) if found else self.column + 1
             self.kind, style = attributes.get("t", "n"), attributes.get("s", "0")
             self.style, self.formula = int(style) if style.isdigit() and len(style) < 7 else 0, False
             self.texts.clear()
@@ -333,13 +337,6 @@ def _number(number: float, text: str) -> Any:
     if number.is_integer() and abs(number) < 1 << 53:
         return int(number)
     return number if number - number == 0 else text
-
-
-def _column(letters: str) -> int:
-    number = 0
-    for letter in letters:
-        number = number * 26 + ord(letter) - 64
-    return number
 
 
 def _part(target: str) -> str:

@@ -9,13 +9,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from tunekeeper.core.nouns.data import Example, Split
-from tunekeeper.data.config import Config
 from tunekeeper.data.examples import created_of, topic_of
 from tunekeeper.data.findings import Finding
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from tunekeeper.data.config import Config
     from tunekeeper.store.rowreader import Reader
 
 SIDES: tuple[Split, ...] = ("train", "eval")
@@ -60,7 +60,7 @@ def _named(*sides: Mapping[str, int]) -> dict[str, int]:
 
 def topics_of(reader: Reader) -> dict[str, int]:
     """`Tally.topics` of the rows of a version, with nothing else counted."""
-    return _named(*map(reader.topics, SIDES))
+    return _named(*(reader.topics(reader.present(side)) for side in SIDES))
 
 
 def is_synthetic(example: Example) -> bool:

@@ -112,16 +112,30 @@ def merge_versions(
 
 def common_parent(a: DatasetVersion, b: DatasetVersion, known: Mapping[str, DatasetVersion]) -> DatasetVersion | None:
     """The newest version that both grew from, one of them itself included; None when they share none."""
-    line = {each.id for each in _ancestors(a, known)}
-    return next((each for each in _ancestors(b, known) if each.id in line), None)
+    shared = _ancestors(a, known).keys() & _ancestors(b, known).keys()
+    return max((known[id] for id in shared), key=lambda each: each.number, default=None)
 
 
-def _ancestors(version: DatasetVersion, known: Mapping[str, DatasetVersion]) -> list[DatasetVersion]:
-    """The version, its parent, and so on."""
-    found = [version]
-    while (parent := known.get(found[-1].parent or "")) is not None:
-        found.append(parent)
+def _ancestors(version: DatasetVersion, known: Mapping[str, DatasetVersion]) -> dict[str, DatasetVersion]:
+    """The version and all that its rows come from, by id.
+
+    What was frozen after a revert grew from the version that was brought back, what was frozen after a merge from both: there
+    `parent` only says which version was the newest.
+    """
+    found: dict[str, DatasetVersion] = {}
+    open_ = [version]
+    while open_:
+        each = open_.pop()
+        if each.id not in found:
+            found[each.id] = each
+            open_ += [known[id] for id in _grew_from(each) if id in known]
     return found
+
+
+def _grew_from(version: DatasetVersion) -> list[str]:
+    origin = version.report.get("origin") or {}
+    named = [origin["reverted_to"]] if "reverted_to" in origin else str(origin.get("merged", "")).split(" + ")
+    return [id for id in named if id] or ([version.parent] if version.parent else [])
 
 
 def merge_rows(base: Sequence[Example], a: Sequence[Example], b: Sequence[Example], *, prefer: Side | None = None) -> Merged:

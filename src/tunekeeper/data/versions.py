@@ -23,7 +23,6 @@ from tunekeeper.store.rows import Kept
 from tunekeeper.store.rowwriter import content_digest
 from tunekeeper.store.transactions import Read, find_audit
 from tunekeeper.text.fingerprints import fingerprint
-from tunekeeper.text.redaction import said
 from tunekeeper.workspace import Workspace
 
 _NUMBER = re.compile(r"d?[0-9]+")
@@ -59,8 +58,6 @@ class _Content:
 
     kept: Kept
     """Where they are."""
-    reader: Reader
-    """Reads them."""
     tally: Tally
     """What is counted of them."""
 
@@ -74,20 +71,24 @@ def freeze(
     by: str = "data",
     report: dict[str, Any] | None = None,
     force: bool = False,
+    looker: looking.Looker | None = None,
 ) -> DatasetVersion:
     """Freeze the draft of `task` as its next version; an unchanged draft gives the newest version back.
 
-    `report`: more to keep with the version. Raises DataError when the draft is empty or one side of it is, and, unless `force`,
-    when no row of it is real.
+    `report`: more to keep with the version. `looker`: who looks at the draft already. Raises DataError when the draft is empty or
+    one side of it is, and, unless `force`, when no row of it is real.
     """
-    with drafts.locked(ws, task.name):
-        with looking.Looker(draft_path(ws, task.name)) as looker:
-            content = _content(ws, ws.rows.keep_runs(looker.looked, lines.look, _known(ws, task.name)))
-        if not content.tally.rows:
+    with drafts.locked(ws, task.name), looker or looking.Looker(draft_path(ws, task.name), ws.rows.runs_of(task.name)) as looks:
+        path, quality = draft_path(ws, task.name), None
+        if looks.pid is not None and ws.rows.runs_of(task.name).exists():  # few rows are new: there is time until all are seen
+            quality = scores.of_draft(path, None, section, task.format)
+        content = _content(ws.rows.keep_draft(looks.looked, task.name, _known(ws, task.name)))
+        rows = content.tally.rows
+        if not rows:
             raise DataError(f"{task.name} has no draft", fix=f"tunekeeper data import FILE --model {task.name}")
         if not force:
             balance.refuse_made_up(task.name, content.tally)
-        quality = scores.of_draft(draft_path(ws, task.name), content.tally.rows, section, task.format)
+        quality = scores.of_draft(path, rows, section, task.format) if quality is None else {**quality, "of": rows}
         full = _report(ws, task.name, content, section, {"quality": quality, **(report or {})})
         return _save(ws, task.name, content, full, note=note, by=by)
 
@@ -105,7 +106,7 @@ def freeze_examples(
 def keep_rows(ws: Workspace, model: str, rows: Iterable[Line], *, note: str = "what the draft held", by: str) -> DatasetVersion:
     """Freeze the rows of a draft that is about to hold others: a detached version, of which one side may be empty."""
     newest, content = latest(ws, model), _store(ws, model, rows)
-    report = {"topics": content.tally.topics, "detached": True, "kept": True}
+    report = {"topics": content.tally.topics, "detached": True, "kept": True, **load_origin(ws, model)}
     return _save(ws, model, content, report, note=note, by=by, parent=None if newest is None else newest.id)
 
 
@@ -127,7 +128,7 @@ def freeze_locked(
 
 def _store(ws: Workspace, model: str, rows: Iterable[Line]) -> _Content:
     """Put rows where versions have theirs; those that a version of the model holds already are shared."""
-    return _content(ws, ws.rows.keep(rows, lines.look, _known(ws, model)))
+    return _content(ws.rows.keep(rows, lines.look, _known(ws, model)))
 
 
 def _known(ws: Workspace, model: str) -> list[str]:
@@ -135,9 +136,8 @@ def _known(ws: Workspace, model: str) -> list[str]:
     return [each.manifest for each in sorted(log(ws, model), key=_is_detached) if each.manifest is not None]
 
 
-def _content(ws: Workspace, kept: Kept) -> _Content:
-    reader = ws.rows.open(kept.manifest)
-    return _Content(kept=kept, reader=reader, tally=tallies.of_reader(reader))
+def _content(kept: Kept) -> _Content:
+    return _Content(kept=kept, tally=tallies.of_reader(kept.reader))
 
 
 def _save(
@@ -165,9 +165,18 @@ def _save(
             manifest=kept.manifest,
             parent=parent if detached else grown.id if grown is not None else None,
             report=report,
-            note=said(note),
+            note=_said(note),
         )
         return save_dataset(tx, version)
+
+
+def _said(note: str) -> str:
+    """A note as it may be kept."""
+    if not note:
+        return note
+    from tunekeeper.text.redaction import said  # most versions have no note, and its patterns take their time
+
+    return said(note)
 
 
 def _is_detached(version: DatasetVersion) -> bool:
@@ -207,7 +216,7 @@ def load_origin(ws: Workspace, model: str) -> dict[str, Any]:
 
 
 def _report(ws: Workspace, model: str, content: _Content, section: Config, more: Mapping[str, Any]) -> dict[str, Any]:
-    warnings = tallies.warnings(content.tally, section, sides.side_bias(_some(content.reader)))
+    warnings = tallies.warnings(content.tally, section, sides.side_bias(_some(content.kept.reader)))
     counted = {"topics": content.tally.topics, "warnings": warnings}
     return {**counted, "imports": import_counts(ws, model), **load_origin(ws, model), **more}
 

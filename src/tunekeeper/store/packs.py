@@ -15,18 +15,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
-import blake3
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import zstandard
 
 from tunekeeper.core.errors import ArtifactError
+from tunekeeper.store.marks import DIGEST, digest_of
 
-DIGEST = 16
-"""Bytes of a row's digest: the first half of its BLAKE3."""
 MOST_BYTES = 64 << 20
 """Bytes of rows at which a pack is closed: what making one costs in memory, some copies apart."""
 LARGE = 32 << 20
@@ -49,17 +47,6 @@ _BLOCKS = np.dtype([("rows", "<u4"), ("size", "<u4"), ("end", "<u8")])
 _MADE_UP, _GONE = 1, 2
 
 
-class Mark(NamedTuple):
-    """What is counted of a row without reading it."""
-
-    topic: str
-    """Its topic, empty without one."""
-    made_up: bool
-    """Whether a machine made it up."""
-    at: float
-    """Its date, seconds since 1970; nan without one."""
-
-
 @dataclass(slots=True)
 class Draft:
     """Rows on their way into a pack, column by column: a million small objects would cost more than the rows."""
@@ -78,17 +65,6 @@ class Draft:
     def columns(self) -> tuple[list[Any], ...]:
         """All of that, a list of each."""
         return self.lines, self.digests, self.topics, self.made_up, self.dates
-
-
-def digest_of(line: bytes) -> bytes:
-    """The digest of a row."""
-    return blake3.blake3(line).digest(DIGEST)
-
-
-def digests_of(lines: Sequence[bytes] | Sequence[memoryview]) -> list[bytes]:
-    """The digests of many rows, or of runs of them."""
-    hashed = blake3.blake3
-    return [hashed(line).digest(DIGEST) for line in lines]
 
 
 def lines_of(block: bytes) -> list[bytes]:

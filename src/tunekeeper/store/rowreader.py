@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby, pairwise
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from tunekeeper.core.errors import ArtifactError, NotFound
 from tunekeeper.store import packs
 from tunekeeper.store.blobs import Blobs
 from tunekeeper.store.manifests import Manifest, Numbers
+from tunekeeper.store.marks import DIGEST, digests_of
 
 _NEIGHBOURS = 200
 _AHEAD = 2 << 20
@@ -40,23 +42,28 @@ class Marks:
 class Reader:
     """The rows of one version."""
 
-    def __init__(self, blobs: Blobs, manifest: Manifest, beside: Reader | None = None) -> None:
-        """`beside`: a reader of another version, whose packs are open. Raises NotFound when a pack is missing, ArtifactError when
-        an index is damaged."""
+    def __init__(self, blobs: Blobs, manifest: Manifest, there: Mapping[str, packs.Pack] | None = None) -> None:
+        """`there`: packs that are open, by digest. Raises NotFound when a pack is missing, ArtifactError when an index is
+        damaged."""
         self.manifest = manifest
         self._blobs = blobs
-        there = {} if beside is None else dict(zip(beside.manifest.packs, beside._packs, strict=True))
-        self._packs: list[packs.Pack] = [there.get(pack) or _opened(blobs, pack) for pack in manifest.packs]
+        known = there or {}
+        self._packs: list[packs.Pack] = [known.get(pack) or _opened(blobs, pack) for pack in manifest.packs]
         if tuple(pack.rows for pack in self._packs) != manifest.rows:
             raise ArtifactError("a pack has not the rows that a manifest says", fix="tunekeeper store verify")
         self._bases = np.concatenate([[0], np.cumsum(manifest.rows, dtype=np.int64)])
         self._verified = False
         self._kept: OrderedDict[int, list[bytes]] = OrderedDict()
 
+    @property
+    def opened(self) -> dict[str, packs.Pack]:
+        """Its packs, by digest."""
+        return dict(zip(self.manifest.packs, self._packs, strict=True))
+
     @cached_property
     def digests(self) -> npt.NDArray[np.void]:
         """The digest of every row of the packs, by its number."""
-        return np.frombuffer(b"".join(pack.digests for pack in self._packs), np.dtype((np.void, packs.DIGEST)))
+        return np.frombuffer(b"".join(pack.digests for pack in self._packs), np.dtype((np.void, DIGEST)))
 
     @cached_property
     def gone(self) -> npt.NDArray[np.bool_]:
@@ -82,10 +89,10 @@ class Reader:
             codes.append(np.array([names.setdefault(topic, len(names)) for topic in pack.topics], np.int64)[pack.topic])
         return np.concatenate(codes), tuple(names)
 
-    def topics(self, side: str) -> dict[str, int]:
-        """Topic, empty for rows without one → rows of a side."""
+    def topics(self, numbers: Numbers) -> dict[str, int]:
+        """Topic, empty for rows without one → how many of these rows have it."""
         topic, names = self._topics
-        counted = np.bincount(topic[self.present(side)], minlength=len(names)).tolist()
+        counted = np.bincount(topic[numbers], minlength=len(names)).tolist()
         return {name: n for name, n in zip(names, counted, strict=True) if n}
 
     def marks(self, numbers: Numbers) -> Marks:
@@ -127,7 +134,7 @@ class Reader:
             picked += [lines[at] + b"\n" for at in inside[a:b]] if len(lines) > inside[b - 1] + 1 else [b""] * (b - a)
         right = [
             line == packs.GONE or found == digest
-            for line, found, digest in zip(picked, packs.digests_of(picked), self.digests[wanted].tolist(), strict=True)
+            for line, found, digest in zip(picked, digests_of(picked), self.digests[wanted].tolist(), strict=True)
         ]
         if not all(right):
             raise ArtifactError("a pack is damaged: a row has another digest", fix="tunekeeper store verify")
@@ -164,18 +171,29 @@ class Reader:
                 yield piece
 
     def _read(self, blocks: Sequence[int]) -> Iterator[bytes]:
-        """These blocks in order, those of one pack many at a time."""
-        for number, some in groupby(blocks, lambda block: self._pack_of[block]):
-            pack, begin = self._packs[number], self._first_block[number]
-            inside = [block - begin for block in some]
-            sizes = np.cumsum(pack.block_bytes[inside]) // _AHEAD
-            cuts = [0, *(np.flatnonzero(np.diff(sizes)) + 1).tolist(), len(inside)]
-            for a, b in pairwise(cuts):
-                yield from pack.blocks(inside[a:b])
+        """These blocks in order, many at a time; the next ones are decompressed while somebody looks at these."""
+        with ThreadPoolExecutor(max_workers=1) as hands:
+            coming = None
+            for pack, inside in self._together(blocks):
+                ahead = hands.submit(pack.blocks, inside)
+                if coming is not None:
+                    yield from coming.result()
+                coming = ahead
+            if coming is not None:
+                yield from coming.result()
+
+    def _together(self, blocks: Sequence[int]) -> Iterator[tuple[packs.Pack, list[int]]]:
+        """These blocks by their numbers inside a pack, as many of one pack as are read at once."""
+        wanted = np.array(blocks, np.int64)
+        owner, sizes = self._pack_of[wanted], np.cumsum(self._block_bytes[wanted]) // _AHEAD
+        cuts = np.flatnonzero((np.diff(owner) != 0) | (np.diff(sizes) != 0)) + 1
+        for some in np.split(wanted, cuts) if len(wanted) else ():
+            number = int(self._pack_of[some[0]])
+            yield self._packs[number], (some - self._first_block[number]).tolist()
 
     def _lines(self, block: int) -> list[bytes]:
         if block not in self._kept:
-            pack = self._pack_of[block]
+            pack = int(self._pack_of[block])
             return self._keep(block, self._packs[pack].block(block - self._first_block[pack]))
         self._kept.move_to_end(block)
         return self._kept[block]
@@ -212,8 +230,13 @@ class Reader:
         return holed
 
     @cached_property
-    def _pack_of(self) -> list[int]:
-        return [i for i, pack in enumerate(self._packs) for _ in range(len(pack.block_rows))]
+    def _block_bytes(self) -> npt.NDArray[np.int64]:
+        return np.concatenate([np.empty(0, np.int64), *(pack.block_bytes for pack in self._packs)])
+
+    @cached_property
+    def _pack_of(self) -> npt.NDArray[np.int64]:
+        """The pack of each block."""
+        return np.repeat(np.arange(len(self._packs)), [len(pack.block_rows) for pack in self._packs])
 
     @cached_property
     def _first_block(self) -> list[int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,11 @@ import numpy as np
 from tunekeeper.core.ids import digest_file
 from tunekeeper.store import lock, manifests, packs, runs
 from tunekeeper.store.blobs import Blobs, Tombstone, place
-from tunekeeper.store.manifests import Manifest
-from tunekeeper.store.packs import Mark
+from tunekeeper.store.manifests import Manifest, Numbers
+from tunekeeper.store.marks import Mark
 from tunekeeper.store.rowreader import Reader
 from tunekeeper.store.rowwriter import Look, Writer
+from tunekeeper.store.runs import Known, Looked
 
 SIDES = ("train", "eval")
 MONTH = 30 * 86400.0
@@ -42,6 +43,8 @@ class Kept:
     """Digest of content, order and sides."""
     counts: dict[str, int]
     """Side → rows."""
+    reader: Reader = field(compare=False)
+    """Reads them."""
 
 
 class Rows:
@@ -55,45 +58,47 @@ class Rows:
     def keep(self, rows: Iterable[tuple[bytes, str]], look: Look, known: Iterable[str] = ()) -> Kept:
         """Store rows: lines with their side, in order. `known`: digests of manifests whose packs may hold some of them. Bounded
         memory: about 150 bytes a row, and one pack. Raises DiskFull."""
-        with Writer(self._blobs, self._shared(known), SIDES) as writer:
+        shared = self._shared(known)
+        with Writer(self._blobs, shared, SIDES) as writer:
             writer.take(rows, look)
-            return self._kept(*writer.close())
+            return self._kept(*writer.close(), dict(shared))
 
-    def keep_runs(
-        self,
-        seen: Callable[[runs.Known, bool], Iterable[runs.Looked]],
-        look: Look,
-        known: Sequence[str] = (),
-    ) -> Kept:
-        """As `keep`, for rows that come as runs of lines. `seen` is told the runs that the first manifest of `known` was stored
-        from, which need not be looked into, and whether every row is new."""
+    def keep_draft(self, seen: Callable[[Known], Iterable[Looked]], name: str, known: Sequence[str] = ()) -> Kept:
+        """As `keep`, for the draft of the model `name`. `seen` is told what is known of the draft that the first manifest of
+        `known` was stored from."""
         shared = self._shared(known)
         parent = known[0] if known and self._blobs.has(known[0]) else None
+        path = self.runs_of(name)
+        before, numbers = (Known(), np.empty(0, np.uint32)) if parent is None else self._before(path, parent, shared)
         with Writer(self._blobs, shared, SIDES) as writer:
-            before = runs.NONE if parent is None else self._runs(parent, shared)
-            found = writer.take_runs(seen(before, not shared), look, before)
-            kept = self._kept(*writer.close())
-        path = self._runs_file(kept.manifest)
-        if not path.exists():
-            runs.save(path, found, len(SIDES))
-        if parent is not None and parent != kept.manifest:
-            self._runs_file(parent).unlink(missing_ok=True)
+            found = writer.take_draft(seen(before), before, numbers)
+            kept = self._kept(*writer.close(), dict(shared))
+        if kept.manifest != before.manifest:
+            runs.save(path, replace(found, manifest=kept.manifest))
         return kept
 
-    def _kept(self, manifest: Manifest, digest: str) -> Kept:
+    def _kept(self, manifest: Manifest, digest: str, there: Mapping[str, packs.Pack]) -> Kept:
         counts = {side: len(numbers) for side, numbers in manifest.sides.items()}
-        return Kept(manifest=self._blobs.put_bytes(manifests.encode(manifest)), digest=digest, counts=counts)
+        stored = self._blobs.put_bytes(manifests.encode(manifest))
+        return Kept(manifest=stored, digest=digest, counts=counts, reader=Reader(self._blobs, manifest, there))
 
-    def _runs(self, parent: str, shared: Sequence[tuple[str, packs.Pack]]) -> runs.Known:
-        """What is known of the runs of a version: nothing where its rows have other numbers now, or one was erased."""
-        manifest = manifests.decode(self._blobs.read(parent))
-        first = shared[: len(manifest.packs)]
-        if tuple(name for name, _ in first) != manifest.packs or any(pack.gone.any() for _, pack in first):
-            return runs.NONE
-        return runs.load(self._runs_file(parent), manifest)
+    def _before(self, path: Path, parent: str, shared: Sequence[tuple[str, packs.Pack]]) -> tuple[Known, Numbers]:
+        """What is known of the draft of a version, and the numbers of its rows: nothing where they have other ones now, or one
+        was erased."""
+        known = runs.load(path)
+        if known.manifest == parent:
+            manifest = manifests.decode(self._blobs.read(parent))
+            first = shared[: len(manifest.packs)]
+            if tuple(name for name, _ in first) == manifest.packs and not any(pack.gone.any() for _, pack in first):
+                sides, numbers = np.frombuffer(known.sides, np.uint8), np.empty(len(known.sides), np.uint32)
+                for place, own in enumerate(manifest.sides.values()):
+                    numbers[sides == place] = own
+                return known, numbers
+        return Known(), np.empty(0, np.uint32)
 
-    def _runs_file(self, manifest: str) -> Path:
-        return self._scratch / f"{manifest[7:39]}.runs"
+    def runs_of(self, name: str) -> Path:
+        """Where the runs of the newest version of the model `name` lie."""
+        return runs.path_of(self._scratch, name)
 
     def put(self, sides: dict[str, Sequence[bytes]]) -> str:
         """Store some lines as they are, side → lines with their ends; returns the digest of the manifest."""
@@ -103,7 +108,7 @@ class Rows:
     def open(self, manifest: str, beside: Reader | None = None) -> Reader:
         """The rows of a version by the digest of its manifest; `beside`: one whose packs are open. Raises NotFound,
         ArtifactError."""
-        return Reader(self._blobs, manifests.decode(self._blobs.read(manifest)), beside)
+        return Reader(self._blobs, manifests.decode(self._blobs.read(manifest)), None if beside is None else beside.opened)
 
     def has(self, manifest: str) -> bool:
         """Whether the manifest and all its packs are here."""

@@ -6,6 +6,7 @@ import gc
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar
 
 import blake3
@@ -16,8 +17,9 @@ from tunekeeper.core.ids import digest_json
 from tunekeeper.store import packs
 from tunekeeper.store.blobs import Blobs
 from tunekeeper.store.manifests import Manifest, Numbers
-from tunekeeper.store.packs import Draft, Mark, Pack
-from tunekeeper.store.runs import Found, Known, Looked
+from tunekeeper.store.marks import DIGEST, Mark, digest_of, digests_of
+from tunekeeper.store.packs import Draft, Pack
+from tunekeeper.store.runs import NEW, Known, Looked
 
 Look = Callable[[bytes], tuple[bytes, Mark]]
 """A row that no pack holds yet → its canonical line, and what is counted of it."""
@@ -29,6 +31,7 @@ FORMAT = 2
 TOGETHER = 256 << 10
 """Bytes of rows that are looked up together: they stay in the processor's caches."""
 _Part = TypeVar("_Part", bound=Sized)
+_Kind = TypeVar("_Kind", bound=np.generic)
 
 
 class Writer:
@@ -68,74 +71,72 @@ class Writer:
         """Store these rows: lines with their sides, in order. Raises DiskFull."""
         place = {side: i for i, side in enumerate(self._sides)}
         for some in _together(rows, lambda row: len(row[0])):
-            lines = [line for line, _ in some]
-            self._add(lines, packs.digests_of(lines), bytes(place[side] for _, side in some), [], look)
+            lines, sides = [line for line, _ in some], bytes(place[side] for _, side in some)
+            self._name(self._found(lines, digests_of(lines), sides, [], look), np.frombuffer(sides, np.uint8))
 
-    def take_runs(self, seen: Iterable[Looked], look: Look, known: Known) -> Found:
-        """Store the rows of runs, and nothing besides; those of the runs of `known` are only named. Raises DiskFull."""
-        marks: list[bytes] = []
-        turns = array("q")
-        counts = [np.empty((0, len(self._sides)), np.uint32)]
+    def take_draft(self, seen: Iterable[Looked], known: Known, numbers: Numbers) -> Known:
+        """Store the rows of a draft, and nothing besides; those that are `known` are only named, by their `numbers`. Returns
+        what is known of it, but for its version. Raises DiskFull."""
+        parts, added = list[Looked](), [np.empty(0, np.uint32)]
         for some in seen:
-            marks += some.marks
-            turns.extend(some.turns)
-            digests = some.digests or packs.digests_of(some.lines)
-            self._add(some.lines, digests, some.sides, list(zip(*some.told, strict=True)), look)
-            counts.append(self._counted(some))
-        counted = self._between(known, np.frombuffer(turns, np.int64), np.concatenate(counts))
-        return Found(marks=b"".join(marks), counts=counted.tobytes())
+            if some.lines:
+                added.append(self._found(some.lines, some.digests, some.sides, list(zip(*some.told, strict=True)), None))
+            parts.append(replace(some, lines=[], digests=[], told=[]))
+        self._flush(last=True)
+        first, count = np.frombuffer(b"".join(part.steps for part in parts), "<u4").reshape(-1, 2).astype(np.int64).T
+        new = np.repeat(first == NEW, count)
+        # The place of each row among the known ones; nothing that counts where it is new.
+        places = (np.repeat(first - (np.cumsum(count) - count), count) + np.arange(len(new)))[~new]
 
-    def _counted(self, some: Looked) -> Numbers:
-        """How many rows each new run has on each side, a line for each."""
-        run, places = np.repeat(np.arange(len(some.counts)), some.counts), len(self._sides)
-        on_side = np.bincount(run * places + np.frombuffer(some.sides, np.uint8), minlength=len(some.counts) * places)
-        return on_side.reshape(-1, places).astype(np.uint32)
+        def among(old: npt.NDArray[_Kind], fresh: npt.NDArray[_Kind]) -> npt.NDArray[_Kind]:
+            both = np.empty(len(new), old.dtype)
+            both[~new], both[new] = old[places], fresh
+            return both
 
-    def _between(self, known: Known, turns: npt.NDArray[np.int64], added: Numbers) -> Numbers:
-        """Put the rows of known runs between those that were added. `turns`: which known run each is, below 0 for a new one;
-        `added`: how many rows each new one has on each side. Returns that of every run."""
-        new = turns < 0
-        if new.all():
-            return added
-        counts = np.empty((len(turns), len(self._sides)), np.uint32)
-        counts[new], counts[~new] = added, known.counts[turns[~new]]
-        for place, own in enumerate(self._numbers):
-            long = counts[:, place].astype(np.int64)
-            of_new = np.repeat(new, long)
-            # How far the numbers of a known run lie from where they go.
-            shift = known.begins[turns[~new], place] - (np.cumsum(long) - long)[~new]
-            numbers = np.empty(len(of_new), np.uint32)
-            numbers[of_new] = np.concatenate([np.empty(0, np.uint32), *own])
-            numbers[~of_new] = known.numbers[place][np.flatnonzero(~of_new) + np.repeat(shift, long[~new])]
-            self._numbers[place] = [numbers]
-        return counts
+        sides = among(np.frombuffer(known.sides, np.uint8), np.frombuffer(b"".join(part.sides for part in parts), np.uint8))
+        hashes = among(np.frombuffer(known.hashes, "<u8"), np.frombuffer(b"".join(part.hashes for part in parts), "<u8"))
+        self._name(among(numbers, np.concatenate(added)), sides)
+        return Known(
+            seed=parts[0].seed if parts else known.seed,
+            marks=b"".join(part.marks for part in parts),
+            sizes=array("I", b"".join(part.sizes for part in parts)),
+            counts=array("I", b"".join(part.counts for part in parts)),
+            hashes=hashes.tobytes(),
+            sides=sides.tobytes(),
+        )
 
-    def _add(self, lines: Sequence[bytes], digests: Sequence[bytes], sides: bytes, told: Sequence[Told], look: Look) -> None:
-        """Put rows at the ends of their sides; those that are nowhere yet are stored. `told`: what is counted of each, where the
-        lines are canonical already, else empty."""
+    def _name(self, numbers: Numbers, sides: npt.NDArray[np.uint8]) -> None:
+        """Put rows at the ends of their sides."""
+        for side, own in enumerate(self._numbers):
+            own.append(numbers[sides == side])
+
+    def _found(
+        self, lines: Sequence[bytes], digests: Sequence[bytes], sides: bytes, told: Sequence[Told], look: Look | None
+    ) -> Numbers:
+        """The numbers of rows; those that are nowhere yet are stored. `told`: what is counted of each, where the lines are
+        canonical already; else `look` says it."""
         found = self._index.find(digests)
         if told and max(found) < 0 and self._come.keys().isdisjoint(once := dict.fromkeys(digests)) and len(once) == len(found):
             found = self._all_stored(lines, sides, digests, told)
         for place, number in enumerate(found):
             if number < 0:
                 known = self._come.get(digest := digests[place])
-                if known is None and told:
-                    known = self._stored(lines[place], sides[place], digest, told[place])
-                elif known is None:
-                    known = self._looked(lines[place], sides[place], digest, look)
+                if known is None:
+                    line, side = lines[place], sides[place]
+                    known = (
+                        self._stored(line, side, digest, told[place]) if look is None else self._looked(line, side, digest, look)
+                    )
                 found[place] = known
-        numbers, on = np.array(found, np.uint32), np.frombuffer(sides, np.uint8)
-        for side, own in enumerate(self._numbers):
-            own.append(numbers[on == side])
         if self._bytes >= packs.MOST_BYTES:
             self._flush()
+        return np.array(found, np.uint32)
 
     def _looked(self, line: bytes, side: int, digest: bytes, look: Look) -> int:
         """The number of a row that is known nowhere by its line."""
         canonical, told = look(line)
         if canonical == line:
             return self._stored(line, side, digest, told)
-        digest = packs.digest_of(canonical)
+        digest = digest_of(canonical)
         known = self._come.get(digest, self._index.find([digest])[0])
         return self._stored(canonical, side, digest, told) if known < 0 else known
 
@@ -180,13 +181,14 @@ class Writer:
 
     def close(self) -> tuple[Manifest, str]:
         """The manifest of all rows taken, and their digest: of content, order and sides alone. Raises DiskFull."""
-        self._flush(last=True)
+        if self._bytes:
+            self._flush(last=True)
         final = np.arange(self._base + len(self._come), dtype=np.uint32)
         final[np.concatenate([np.empty(0, np.int64), *self._places])] = np.arange(self._base, len(final), dtype=np.uint32)
         numbers = (final[np.concatenate([np.empty(0, np.uint32), *own])] for own in self._numbers)
         sides = dict(zip(self._sides, numbers, strict=True))
-        digests = np.frombuffer(b"".join(self._digests), np.dtype((np.void, packs.DIGEST)))
-        digest = _digest({side: blake3.blake3(digests[numbers].tobytes()) for side, numbers in sides.items()})
+        digests = np.frombuffer(b"".join(self._digests), "<u8").reshape(-1, DIGEST // 8)
+        digest = _digest({side: blake3.blake3(digests.take(numbers, axis=0).tobytes()) for side, numbers in sides.items()})
         self._settle()
         return self._needed(sides), digest
 
@@ -207,7 +209,7 @@ def content_digest(rows: Iterable[tuple[bytes, str]], sides: Sequence[str]) -> s
     """The digest that stored rows (canonical lines with their sides, in order) would have."""
     hashed = {side: blake3.blake3() for side in sides}
     for line, side in rows:
-        hashed[side].update(packs.digest_of(line))
+        hashed[side].update(digest_of(line))
     return _digest(hashed)
 
 
@@ -235,16 +237,18 @@ class _Index:
 
     def __init__(self, shared: Sequence[Pack]) -> None:
         gone = np.concatenate([np.empty(0, bool), *(pack.gone for pack in shared)])
-        self._digests = np.frombuffer(bytearray().join(pack.digests for pack in shared), ">u4").reshape(-1, packs.DIGEST // 4)
-        numbers = np.flatnonzero(~gone)  # an erased row stands nowhere
-        self._keys: npt.NDArray[np.uint64] = np.sort(_begin(self._digests[numbers]) | numbers.astype(np.uint64))
+        self._digests = np.frombuffer(bytearray().join(pack.digests for pack in shared), ">u4").reshape(-1, DIGEST // 4)
+        begins = _begin(self._digests)
+        begins |= np.arange(len(begins), dtype=np.uint64)
+        self._keys: npt.NDArray[np.uint64] = begins[~gone] if gone.any() else begins  # an erased row stands nowhere
         """The first 32 bits of each digest, with the number of its row behind them."""
+        self._keys.sort()
 
     def find(self, digests: Sequence[bytes]) -> list[int]:
         """The number of the first row with each of these digests; -1 where there is none."""
         found = np.full(len(digests), -1, np.int64)
         if len(self._keys):
-            wanted = np.frombuffer(b"".join(digests), ">u4").reshape(-1, packs.DIGEST // 4)
+            wanted = np.frombuffer(b"".join(digests), ">u4").reshape(-1, DIGEST // 4)
             begin, open_ = _begin(wanted), np.arange(len(digests))
             at = np.searchsorted(self._keys, begin)
             while len(open_):  # several rows may begin alike

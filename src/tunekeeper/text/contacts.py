@@ -111,6 +111,16 @@ _PHONES = (
         rf"{_ALONE}(?:(?:8{_GAP}?\(\d{{3}}\){_GAP}?|8[ -]9\d\d[ -]|0{_GAP}5\d\d{_GAP})\d{{3}}{_SEP}\d{{2}}{_SEP}\d{{2}}"
         rf"|\(\d{{2}}\){_GAP}?\d{{4,5}}-\d{{4}}|1[3-9]\d[ -]\d{{4}}[ -]\d{{4}}){_ENDED}"
     )),
+    # 91 411 07 59, 22-345-67-89: no amount is grouped so
+    (9, re.compile(rf"{_ALONE}[1-9]\d(?P<gap>{_GAP}|[.-])\d{{3}}(?P=gap)\d\d(?P=gap)\d\d{_ENDED}")),
+    # 13912345678: a mobile number of China
+    (11, re.compile(rf"(?<![0-9A-Za-z_.,+/=&-])1(?:3\d|4[579]|5[0-35-9]|6[2567]|7[0-8]|8\d|9[0-35-9])\d{{8}}{_ENDED}")),
+    # 620 992 877: as an amount is written too, so only where it stands by itself
+    (9, re.compile(
+        r"(?:(?<=\A)|(?<=\n)|(?<=[:,;(>\"'—–] )|(?<=[:,;(>\"'—–]))"
+        rf"(?:5[0137]|6\d|7[1-9]|9[1-36]|4[58]|88)\d{_GAP}\d{{3}}{_GAP}\d{{3}}"
+        r"(?=\Z|\n|[,;)<\"'!?]| ?[—–]|\.(?!\d))(?!,\d)"
+    )),
     # 347 1234567, 347 1234 567
     (9, re.compile(rf"{_ALONE}3[2-9]\d{_GAP}(?:\d{{6,7}}|\d{{4}}{_GAP}\d{{3}}){_ENDED}")),
 )  # fmt: skip
@@ -123,7 +133,9 @@ _WORDS = (
     "tlf", "тел", "телефон", "wa.me", "viber",
     "anrufen", "rufen", "zurückrufen", "rückruf", "telefonnummer", "handynummer", "mobilnummer", "meine nummer",
     "appelez", "rappelez", "appeler", "rappeler", "joindre", "mon numéro", "celular", "llamar", "llámame", "llame", "mi número",
-    "meu número", "ligar", "chiamare", "chiamami", "chiama", "il mio numero", "bel", "bellen", "mijn nummer", "mobiel",
+    "meu número", "telefone", "telemóvel", "ligar", "erreichen mich", "erreichst mich", "erreichen uns", "erreichbar unter",
+    "mi numero", "komórka", "komórkowy",
+    "chiamare", "chiamami", "chiama", "il mio numero", "bel", "bellen", "mijn nummer", "mobiel",
     "dzwonić", "zadzwonić", "zadzwoń", "telefonu", "mój numer", "puhelin", "mobilen", "τηλέφωνο", "κινητό",
     "телефону", "телефона", "позвонить", "позвоните", "звоните", "звонить", "по номеру", "мой номер",
 )  # fmt: skip
@@ -139,6 +151,12 @@ _NAMED_OTHERWISE = re.compile(
     rf"(?:(?<![{_LETTER}])(?:about|regarding|concerning|wegen)[^\w\d]*|{CODE_BEFORE.pattern})\Z", re.IGNORECASE
 )
 """Between the word and the digits: what the call is about."""
+_OTHERWISE = re.compile(
+    rf"(?:(?<![{_LETTER}])(?:total|sum|summe|gesamt|umsatz|revenue|sales|turnover|population|einwohner|budget|betrag|amount|price|"
+    rf"preis|cost|views|downloads)[^\w\d]*|{CODE_BEFORE.pattern})\Z",
+    re.IGNORECASE,
+)
+"""Before digits that are written as a telephone number is: what they are instead."""
 _EXTENSION = re.compile(r"[ ,;]{0,2}(?:x|ext\.?|extension|durchwahl|#) ?\d{1,6}(?![0-9A-Za-z_])", re.IGNORECASE)
 _DATE = re.compile(
     r"(?:(?:1[6-9]|2[01])\d\d[.\-/ ]\d{1,2}[.\-/ ]\d{1,2}"
@@ -182,6 +200,9 @@ PHONE_FILTER = rb"|".join(
         _EDGE + rb"\(" + _D + rb"{2}\)" + _S + rb"*" + _D + rb"{4,5}" + _S + _D + rb"{4}",
         _EDGE + rb"1" + _D + rb"{2}" + _S + _D + rb"{4}" + _S + _D + rb"{4}",
         _EDGE + rb"(?:0(?:%b)%b{3}|3%b{2})(?:%b)%b{3}(?:%b*%b){3}" % (_GAPS, _D, _D, _GAPS, _D, _S, _D),
+        _EDGE + rb"%b{2}(?:%b|[.\-])%b{3}(?:%b|[.\-])%b{2}(?:%b|[.\-])%b{2}" % (_D, _GAPS, _D, _GAPS, _D, _GAPS, _D),
+        _EDGE + rb"1" + _D + rb"{10}",
+        _EDGE + rb"[4-9]%b{2}(?:%b)%b{3}(?:%b)%b{3}" % (_D, _GAPS, _D, _GAPS, _D),
         rb"(?:\xef\xbc[\x88\x8b\x90-\x99]|\\u[fF][fF](?:08|0[bB]|1[0-9]))(?:" + _S + rb"*" + _D + rb"){7}",
         rb"(?i:" + _NAMED + rb")" + _THING + rb"(?:\\?\x22" + _THING + rb"){0,2}" + _D + rb"(?:" + _S + rb"{0,2}" + _D + rb"){6}",
     )
@@ -197,7 +218,7 @@ def phones(text: str) -> list[Span]:
         for match in pattern.finditer(text):
             end = _trimmed(match)
             digits = sum(c.isdecimal() for c in text[match.start() : end])
-            named = not match[0].startswith("+") and CODE_BEFORE.search(text, max(0, match.start() - 32), match.start())
+            named = not match[0].startswith("+") and _OTHERWISE.search(text, max(0, match.start() - 32), match.start())
             if low <= digits <= _MOST_DIGITS and not named and not _is_date(match[0].lstrip("(")):
                 spans.append(_extended(text, (match.start(), end)))
     for match in _BARE.finditer(text):

@@ -16,12 +16,14 @@ MOST_RUNS = 2_000
 a table of numbers or made to cost time, and whoever writes the log may not stand still for seconds."""
 
 _CODES = r"(?<![0-9A-Za-z])(?:ISBN|ISSN|EAN|UPC|GTIN|IMEI|ICCID|SIRET|SIREN"
-_AS_A_NUMBER = r"[-. ]{0,2}(?:1[0-4]|8)?[-. ]{0,2}(?:number|no|nr|num|nummer|code|n°|№)?[\s.:=#(№\[]{0,4}\Z"
+_AS_A_NUMBER = r"[-. ]{0,2}(?:1[0-4]|8)?[-. ]{0,2}(?:number|no|nr|num|nummer|code|n°|№)?[\s.:：=#(№\[]{0,4}\Z"
 _NOT_A_CARD = re.compile(rf"{_CODES}){_AS_A_NUMBER}", re.IGNORECASE)
 """Stands before the code of a thing that may pass for a card of the old, short kind."""
 CODE_BEFORE = re.compile(
     rf"{_CODES}|BLZ|VAT|DOI|SKU|arXiv|ISIN|FedEx|UPS|DHL|USPS|DPD|tracking|serial|order|invoice|ticket|"
     r"Bestellung|Bestell|Auftrag|Auftrags|Rechnung|Rechnungs|Sendungs|Serien|Artikel|Art|Kunden|Vertrags|"
+    r"Paket|Paketnummer|Sendung|Sendungsnummer|Buchungs|Policen|Versicherungs|Aktenzeichen|"
+    r"(?:订单|快递|运单|单|注文|伝票|주문|송장)(?:编号|号码|番号|번호|号)|"
     r"commande|facture|pedido|factura|ordine|fattura|заказа?)" + _AS_A_NUMBER,
     re.IGNORECASE,
 )

@@ -15,7 +15,7 @@ SIZE = 3
 _ASCII = {code: chr(code).lower() if chr(code).isalnum() else " " for code in range(128)} | dict.fromkeys(map(ord, "'"))
 _DROPPED = re.compile("['’ʼ\u00ad\u200b-\u200d\u2060\ufeff]")
 _WORD = re.compile(r"[^\W_]+")
-_SPACELESS = "".join(
+SPACELESS = "".join(
     (
         "\u0e00-\u0eff",  # Thai, Lao
         "\u1000-\u109f\u1780-\u17ff",  # Burmese, Khmer
@@ -23,6 +23,7 @@ _SPACELESS = "".join(
         "\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff",  # Chinese
     )
 )
+"""Letters of scripts without blanks between words, as the inside of a set in a pattern."""
 
 
 @lru_cache(maxsize=1)
@@ -35,13 +36,13 @@ def _marks() -> str:
 @lru_cache(maxsize=1)
 def _special() -> re.Pattern[str]:
     """What a text of words with spaces between does not hold."""
-    return re.compile(f"[{_SPACELESS}{_marks()}]")
+    return re.compile(f"[{SPACELESS}{_marks()}]")
 
 
 @lru_cache(maxsize=1)
 def _letters_or_words() -> re.Pattern[str]:
-    letter = rf"[^\W_{_SPACELESS}]"
-    return re.compile(rf"[{_SPACELESS}][{_marks()}]*|{letter}+(?:[{_marks()}]+{letter}*)*")
+    letter = rf"[^\W_{SPACELESS}]"
+    return re.compile(rf"[{SPACELESS}][{_marks()}]*|{letter}+(?:[{_marks()}]+{letter}*)*")
 
 
 def tokens(text: str) -> list[str]:

@@ -6,7 +6,11 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 
+from tunekeeper.text.shingles import SPACELESS
+
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W\d_]+)*")
+_SEAMLESS = re.compile(f"[{SPACELESS}]")
+_KATAKANA = re.compile("[\u30a1-\u30fa\u30fc]")
 COMMON = frozenset(
     """
     a about after again all also am an and any are as at be because been before but by can cannot could did do does for
@@ -71,8 +75,8 @@ class Glossary:
         terms = sorted(
             {*self.renames, *kept, *(_folded(new) for new in self.renames.values() if new.strip())}, key=len, reverse=True
         )
-        joined = "|".join(re.escape(term).replace(r"\ ", r"\s+") + _endings(term) for term in terms)
-        self._pattern = re.compile(rf"(?<!\w)(?:{joined})(?!\w)", re.IGNORECASE) if terms else None
+        joined = "|".join(_bounded(term) for term in terms)
+        self._pattern = re.compile(joined, re.IGNORECASE) if terms else None
 
     def find(self, text: str) -> list[str]:
         """The old terms in `text`, as written there, in order."""
@@ -108,6 +112,20 @@ class Glossary:
     def suggestions(self, text: str) -> list[tuple[str, str]]:
         """(old term as written, new term), each pair once."""
         return list(dict.fromkeys((old, self._new(old)) for old in self.find(text)))
+
+
+def _bounded(term: str) -> str:
+    """The pattern of a term as a whole word: no letter beside it, unless its script has no blanks between words."""
+    before = _beside(term[:1], "(?<!{})")
+    after = _beside(term[-1:], "(?!{})")
+    return before + re.escape(term).replace(r"\ ", r"\s+") + _endings(term) + after
+
+
+def _beside(letter: str, look: str) -> str:
+    """What may not stand beside a term that begins or ends with this letter: a word of katakana ends where others begin."""
+    if _KATAKANA.match(letter):
+        return look.format(_KATAKANA.pattern)
+    return "" if _SEAMLESS.match(letter) else look.format(r"\w")
 
 
 def _endings(term: str) -> str:

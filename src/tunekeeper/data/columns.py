@@ -1,0 +1,141 @@
+"""Columns of flat rows: which one holds the question and which one the answer, as told or as guessed by their names."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from tunekeeper.core.errors import DataError, UserError
+
+ROLE_COLUMNS: dict[str, tuple[str, ...]] = {
+    "user": (
+        *("user", "prompt", "question", "input", "ticket", "request", "instruction", "query", "message", "text", "input_text"),
+        *(
+            "frage",
+            "pregunta",
+            "domanda",
+            "pergunta",
+            "vraag",
+            "pytanie",
+            "soru",
+            "вопрос",
+            "问题",
+            "問題",
+            "質問",
+            "질문",
+            "السؤال",
+        ),
+    ),
+    "assistant": (
+        *(
+            "assistant",
+            "answer",
+            "completion",
+            "output",
+            "response",
+            "reply",
+            "target",
+            "label",
+            "expected_output",
+            "output_text",
+        ),
+        *(
+            "antwort",
+            "réponse",
+            "reponse",
+            "respuesta",
+            "risposta",
+            "resposta",
+            "antwoord",
+            "odpowiedź",
+            "odpowiedz",
+            "cevap",
+            "yanıt",
+        ),
+        *("ответ", "回答", "答案", "答え", "답변", "الجواب", "الإجابة"),
+    ),
+    "system": ("system", "system_prompt"),
+    "id": ("id", "row_id", "ticket_id", "request_id", "uuid"),
+    "created": ("created", "created_at", "date", "timestamp", "time"),
+    "category": ("category", "topic", "intent"),
+    "said_by": ("said_by", "edited_by", "corrected_by", "reviewed_by", "reviewer", "annotator"),
+    "said_at": ("said_at", "edited_at", "corrected_at", "reviewed_at"),
+}
+"""Role → column names that are taken for it, in this order, when no mapping says otherwise."""
+
+
+def resolve_columns(columns: Sequence[str], mapping: Mapping[str, str], where: str) -> dict[str, str]:
+    """Role → column of a flat file. `mapping` wins, then names of `ROLE_COLUMNS` in any case.
+
+    Raises DataError naming the column that is missing and the columns that are there, and where several columns could be the
+    question or the answer: a guess is only made where it is sure.
+    """
+    chosen, open_ = guess_columns(columns, mapping, where)
+    if not open_:
+        return chosen
+    role, names = next(iter(open_.items()))
+    there = ", ".join(columns) or "none"
+    if not names:
+        usual = ", ".join(ROLE_COLUMNS[role][:4])
+        raise DataError(f"{where}: no column for {role!r} (such as {usual}); columns are: {there}", fix=f"--map {role}=COLUMN")
+    line = " ".join(f"--map {role}={names[0] if names else 'COLUMN'}" for role, names in open_.items())
+    raise DataError(f"{where}: more than one column could be {role!r}: {', '.join(names)}", fix=line)
+
+
+def guess_columns(columns: Sequence[str], mapping: Mapping[str, str], where: str) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Role → column as told and as guessed, and what stays open: question or answer → the columns that could be it, likeliest
+    first. Raises DataError for a told column that is missing."""
+    chosen = _told(columns, {column.strip().casefold(): column for column in reversed(columns)}, mapping, where)
+    present = {_joined(column): column for column in reversed(columns)}
+    taken = set(chosen.values())
+    open_: dict[str, list[str]] = {}
+    for role, names in ROLE_COLUMNS.items():
+        found = [present[name] for name in map(_joined, names) if name in present and present[name] not in taken]
+        if role in chosen:
+            continue
+        if role in ("user", "assistant") and (not found or (len(found) > 1 and found[0].strip().casefold() != role)):
+            open_[role] = found
+        if found:
+            chosen[role] = found[0]
+            taken.add(found[0])
+    return chosen, open_
+
+
+def _joined(column: str) -> str:
+    """The name of a column without what joins its words: `Created At`, `created_at` and `createdAt` are one."""
+    return re.sub(r"[\s_-]+", "", column.casefold())
+
+
+_ANSWERS = frozenset(map(_joined, ROLE_COLUMNS["assistant"]))
+
+
+def answers(columns: Iterable[str]) -> bool:
+    """Whether one of the columns is named like an answer."""
+    return not _ANSWERS.isdisjoint(map(_joined, columns))
+
+
+def _told(columns: Sequence[str], present: Mapping[str, str], mapping: Mapping[str, str], where: str) -> dict[str, str]:
+    told: dict[str, str] = {}
+    for role, wanted in mapping.items():
+        for part in wanted.split(","):
+            if part.strip().casefold() not in present:
+                near = [present[name] for name in difflib.get_close_matches(part.strip().casefold(), present, 1)]
+                meant = f", did you mean {near[0]!r}?" if near else ";"
+                raise DataError(
+                    f"{where}: no column {part.strip()!r} for {role!r}{meant} columns are: {', '.join(columns) or 'none'}",
+                    fix=f"--map {role}={near[0] if near else 'COLUMN'}",
+                )
+        told[role] = ",".join(present[part.strip().casefold()] for part in wanted.split(","))
+    return told
+
+
+def check_mapping(mapping: Mapping[str, str]) -> None:
+    """Raise UserError for a field that no row has, with the near name."""
+    for role in mapping:
+        if role not in ROLE_COLUMNS:
+            near = difflib.get_close_matches(role, ROLE_COLUMNS, 1)
+            raise UserError(
+                f"no field is called {role!r}; fields are: {', '.join(ROLE_COLUMNS)}",
+                fix=f"--map {near[0] if near else 'user'}={mapping[role]}",
+            )

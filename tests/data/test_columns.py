@@ -1,0 +1,60 @@
+"""Which column is which, as told and as guessed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tunekeeper.core.errors import DataError, UserError
+from tunekeeper.data.columns import answers, check_mapping, resolve_columns
+
+
+def test_columns_are_guessed_by_their_usual_names_in_any_case() -> None:
+    assert resolve_columns(["ID", "Ticket", "Answer", "created_at", "mood"], {}, "t.csv") == {
+        "user": "Ticket",
+        "assistant": "Answer",
+        "id": "ID",
+        "created": "created_at",
+    }
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("Frage", "Antwort"),
+        ("Question", "Réponse"),
+        ("pregunta", "respuesta"),
+        ("vraag", "antwoord"),
+        ("问题", "回答"),
+        ("السؤال", "الجواب"),
+    ],
+)
+def test_columns_are_known_in_other_languages(asked: str, said: str) -> None:
+    assert resolve_columns([asked, said], {}, "t.csv") == {"user": asked, "assistant": said}
+
+
+def test_a_column_is_known_however_its_words_are_joined() -> None:
+    found = resolve_columns(["Question", " Answer ", "Created At", "Ticket-ID", "editedBy"], {}, "f.csv")
+    assert found == {
+        "user": "Question", "assistant": " Answer ", "id": "Ticket-ID", "created": "Created At", "said_by": "editedBy"
+    }  # fmt: skip
+
+
+def test_a_mapping_wins_over_the_guess_and_a_missing_column_is_named_with_those_that_are_there() -> None:
+    assert resolve_columns(["prompt", "body", "reply"], {"user": "body"}, "t.csv")["user"] == "body"
+    with pytest.raises(DataError, match=r"t\.csv: no column 'text' for 'user'; columns are: prompt, reply") as caught:
+        resolve_columns(["prompt", "reply"], {"user": "text"}, "t.csv")
+    assert caught.value.fix == "--map user=COLUMN"
+
+
+def test_a_wrong_name_gives_the_near_one() -> None:
+    with pytest.raises(DataError, match=r"no column 'tiket' for 'user', did you mean 'Ticket'\?") as caught:
+        resolve_columns(["Ticket", "Reply"], {"user": "tiket"}, "t.csv")
+    assert caught.value.fix == "--map user=Ticket"
+    with pytest.raises(UserError, match="no field is called 'asistant'; fields are: user, assistant") as wrong:
+        check_mapping({"user": "a", "asistant": "b"})
+    assert wrong.value.fix == "--map assistant=b"
+
+
+def test_a_column_named_like_an_answer_is_known() -> None:
+    assert answers(["text", "Expected Output"])
+    assert not answers(["text", "id", "category"])
