@@ -123,6 +123,9 @@ def test_what_is_missing_on_the_command_line_is_said(project: Path, capsys: pyte
     for words, part in (
         (["run"], "--model and --dataset"),
         (["run", "--checkpoint", "x"], "--data and --out"),
+        (["run", "--checkpoint", "x", "--from", "v1.0", "--data", "d", "--out", "o"], "without a project"),
+        (["run", "--checkpoint", "x", "--model", "m", "--data", "d", "--out", "o"], "without a project"),
+        (["run", "--model", "m", "--dataset", "d1", "--out", "o"], "go with --checkpoint"),
         (["preview"], "--messages"),
         (["run", "--model", "support-desk", "--dataset", "d9", "--dir", str(project)], "d9"),
     ):

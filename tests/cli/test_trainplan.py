@@ -67,3 +67,15 @@ def test_a_version_to_go_on_from_must_be_there(project: Path, capsys: pytest.Cap
     code, refused = plan(project, capsys, "--from", "v9.9")
     assert code == 2
     assert "v9.9" in refused["error"]["message"]
+
+
+def test_a_plan_can_be_made_for_a_machine_that_is_not_this_one(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, found = plan(project, capsys, "--on", "gpu:24")
+    assert (code, found["device"], found["device_bytes"], found["fits"]) == (0, "a GPU of 24 GB", 24 * 10**9, True)
+    assert found["seconds"] is None
+    assert found["drivers"] == {
+        "runs": 0, "compute_hours": 0.0, "compute_usd": None, "reviews": 0, "review_hours": 0.0, "review_usd": None,
+        "runs_a_year": None, "usd_a_year": None,
+    }  # fmt: skip
+    code, refused = plan(project, capsys, "--on", "mac")
+    assert (code, refused["error"]["fix"]) == (2, "write gpu:24 or cpu:36, with the gigabytes that it has")

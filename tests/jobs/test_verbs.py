@@ -160,6 +160,35 @@ def test_a_job_that_keeps_dying_fails_after_three_attempts_with_its_last_words(w
     assert doomed.error == "died 3 times; last: attempt 3 goes down"
 
 
+def test_an_interrupt_ends_the_waiting_between_two_looks_and_never_in_the_middle_of_one(ws: Workspace) -> None:
+    job = jobs.ensure(ws, KIND + "mark", {})
+    looked = []
+
+    def hit(job: Job) -> None:
+        signal.raise_signal(signal.SIGINT)
+        looked.append(job.state)  # what is done just then is done to its end
+
+    with pytest.raises(KeyboardInterrupt):
+        jobs.wait(ws, job.id, hit)
+    assert looked == ["running"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert jobs.look(ws, job.id).state == "running", "the job goes on"
+    jobs.cancel(ws, job.id)
+
+
+def test_a_second_interrupt_does_not_wait_for_anything(ws: Workspace) -> None:
+    job = jobs.ensure(ws, KIND + "mark", {})
+
+    def hit(job: Job) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("this is never come to")
+
+    with pytest.raises(KeyboardInterrupt):
+        jobs.wait(ws, job.id, hit)
+    jobs.cancel(ws, job.id)
+
+
 def test_cancelling_ends_the_whole_group(ws: Workspace) -> None:
     job = jobs.ensure(ws, KIND + "family", {})
     pids = until_told(ws, job)["pids"]

@@ -13,7 +13,7 @@ CYCLE = Cycle(
     closed_why="rollout: errors are shown to be higher",
     records={"data": "desk/d2", "train": "desk@v1.1"},
     notes={"data": "120 rows"},
-    timings={"data": 0.25, "train": 61.0},
+    timings={"data": 15.0, "train": 60.0},
 )
 
 
@@ -21,9 +21,9 @@ def test_the_verdict_stands_first_and_each_stage_says_what_it_left() -> None:
     assert summary(CYCLE, None).splitlines() == [
         "ROLLED BACK: rollout: errors are shown to be higher",
         "opened because: opened by hand",
-        "  data      120 rows  [0.2 s]",
-        "  train     desk@v1.1  [61.0 s]",
-        "took 61.2 s of real time; next: tunekeeper status",
+        "  data      120 rows  [15.0 s, 20%]",
+        "  train     desk@v1.1  [60.0 s, 80%]",
+        "took 75.0 s of real time; next: tunekeeper status",
     ]
 
 

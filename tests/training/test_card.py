@@ -32,7 +32,16 @@ def test_a_card_says_what_was_learned_on_what_and_from_what(tmp_path: Path) -> N
         "pipeline_tag": "text-generation",
         "tags": ["lora", "sft", "tunekeeper"],
     }
-    for part in ("rank 8, alpha 32 on all-linear", "sha256:b", "sha256:d", "the base", "0.2500", "2 of 3", "none"):
+    for part in (
+        "| rank | 8 |",
+        "| targets | all-linear |",
+        "`sha256:b`",
+        "`sha256:d`",
+        "the base",
+        "0.2500",
+        "2 of 3",
+        "None yet",
+    ):
         assert part in text
     assert str(tmp_path) not in text, "no path of the machine"
     front, text = card(tmp_path, from_json({"qlora": True}), parent="sha256:p", eval_loss=())
@@ -46,7 +55,8 @@ def test_a_model_tuned_whole_is_a_finetune_for_transformers(tmp_path: Path) -> N
     assert (front["base_model_relation"], front["library_name"], front["tags"]) == (
         "finetune", "transformers", ["full", "dpo", "tunekeeper"],
     )  # fmt: skip
-    assert "every number of the base, dpo" in text
+    assert "A checkpoint whose every number was tuned" in text
+    assert "| objective | dpo |" in text
 
 
 @pytest.mark.parametrize(
@@ -55,6 +65,7 @@ def test_a_model_tuned_whole_is_a_finetune_for_transformers(tmp_path: Path) -> N
         ("---\nlicense: apache-2.0\ntags: [a]\n---\n# Base\n", "apache-2.0"),
         ("---\ntags: [a]\n---\nlicense: mit\n", None),
         ("# license: mit\n", None),
+        ('---\nlicense: "llama3.3"\n---\n', "llama3.3"),  # as our own cards have it
     ],
 )
 def test_the_licence_is_the_bases_own(tmp_path: Path, text: str, expected: str | None) -> None:

@@ -90,6 +90,27 @@ def test_full_tuning_killed_after_an_epoch_resumes_to_the_very_same_numbers(
     assert digest_file(work / "model" / WEIGHTS) == digest_file(whole / "work/model" / WEIGHTS)
 
 
+def test_of_the_whole_models_a_run_keeps_the_best_and_the_last(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    there: list[list[str]] = []
+
+    def watch(fields: dict[str, Any]) -> None:
+        there.append(sorted(each.parent.name for each in (work / "epochs").glob("[0-9]*/model")))
+
+    asked = full(tmp_path)
+    asked["recipe"] |= {"epochs": 4, "keep": "loss"}
+    held = Path(asked["eval"])
+    held.write_text(held.read_text().replace(json.dumps(ANSWER)[1:-1], "Nothing of what is learned."))
+    losses = job.run(asked, Local(work, watch))["eval_loss"]
+    best = str(losses.index(min(losses)) + 1)
+    assert len(losses) == 4
+    assert best != "4", "the more is learned the less likely is another answer"
+    assert max(map(len, there)) == 2
+    assert there[-1] == [best, "4"]
+    assert sorted(each.name for each in (work / "epochs").iterdir()) == ["1", "2", "3", "4"], "curve and answers of each are told"
+
+
 def test_a_tuned_model_is_continued_where_it_ended(tuned: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     whole, before = tuned
     (tmp_path / "work").mkdir()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tunekeeper.core.errors import DataError
-from tunekeeper.training.encode import Codec, encode, segments
+from tunekeeper.training.encode import Codec, conversations, encode, segments
 from tunekeeper.training.previewing import codec_of
 from tunekeeper.training.rows import Row
 
@@ -74,3 +74,97 @@ def test_a_template_that_rewrites_earlier_turns_is_refused() -> None:
     codec = Codec(render=shouting, tokenize=lambda text: list(text.encode()), ends=())
     with pytest.raises(DataError, match="rewrites"):
         encode(codec, dialogue(("user", "q"), ("assistant", "a")))
+
+
+def phi(messages: list[dict[str, Any]], tools: list[dict[str, Any]], prompt: bool) -> str:
+    """As Phi's template: another end after the last turn's own."""
+    said = "".join(f"<|{each['role']}|>\n{each['content']}<|end|>\n" for each in messages)
+    return said + ("<|assistant|>\n" if prompt else "<|endoftext|>")
+
+
+def sentencepiece(text: str) -> list[int]:
+    """A tokenizer that, as SentencePiece does, puts a space before every text that it is given."""
+    return [ord(letter) for letter in f" {text}"]
+
+
+def test_an_answer_ends_at_the_first_end_behind_it_whatever_the_template_adds() -> None:
+    codec = Codec(render=phi, tokenize=lambda text: list(text.encode()), ends=("<|endoftext|>", "<|end|>"))
+    row = dialogue(("user", "a"), ("assistant", "one"), ("user", "b"), ("assistant", "say <|end|> twice"))
+    assert [text for text, learned in segments(codec, row) if learned] == ["one<|end|>", "say <|end|> twice<|end|>"]
+
+
+def test_an_answer_that_only_calls_a_tool_ends_at_the_first_end_as_well() -> None:
+    def calling(messages: list[dict[str, Any]], tools: list[dict[str, Any]], prompt: bool) -> str:
+        shown = [{**each, "content": each["content"] or each["tool_calls"][0]["function"]["name"]} for each in messages]
+        return phi(shown, tools, prompt)
+
+    call = {"type": "function", "function": {"name": "refund", "arguments": "{}"}}
+    row = Row(id="r", messages=({"role": "user", "content": "a"}, {"role": "assistant", "content": None, "tool_calls": [call]}))
+    codec = Codec(render=calling, tokenize=lambda text: list(text.encode()), ends=("<|endoftext|>", "<|end|>"))
+    assert segments(codec, row)[-1] == ("refund<|end|>", True)
+
+
+def test_white_space_behind_a_special_token_that_nobody_named_an_end_is_not_learned() -> None:
+    def gemma(messages: list[dict[str, Any]], tools: list[dict[str, Any]], prompt: bool) -> str:
+        return "".join(f"<turn>{each['content'].strip()}</turn>\n" for each in messages) + ("<turn>" if prompt else "")
+
+    row = dialogue(("user", "a"), ("assistant", " one "))
+    known = Codec(render=gemma, tokenize=lambda text: list(text.encode()), ends=("<eos>",), special=("<turn>", "</turn>"))
+    assert segments(known, row)[-1] == ("one</turn>", True)
+
+
+def test_an_answer_goes_on_from_the_prompt_without_a_space_of_the_tokenizers_own() -> None:
+    codec = Codec(render=phi, tokenize=sentencepiece, ends=("<|end|>",))
+    row = dialogue(("user", "a"), ("assistant", "one"), ("user", "b"), ("assistant", "two"))
+    found = encode(codec, row)
+    assert "".join(map(chr, found.ids)) == " " + "".join(text for text, _ in segments(codec, row))
+    learned = [chr(id) for id, learn in zip(found.ids, found.learned, strict=True) if learn]
+    assert "".join(learned) == "one<|end|>two<|end|>"
+
+
+def test_a_token_that_would_reach_into_the_answer_is_cut_as_a_server_cuts_it() -> None:
+    def pairs(text: str) -> list[int]:
+        """Two letters a token, the last one alone where the number is odd."""
+        return [hash_of(text[i : i + 2]) for i in range(0, len(text), 2)]
+
+    def hash_of(part: str) -> int:
+        return int.from_bytes(part.encode(), "big")
+
+    def plain(messages: list[dict[str, Any]], tools: list[dict[str, Any]], prompt: bool) -> str:
+        return "".join(each["content"] for each in messages)
+
+    row = Row(id="r", messages=({"role": "user", "content": "abc"}, {"role": "assistant", "content": "de"}))
+    found = encode(Codec(render=plain, tokenize=pairs, ends=()), row)
+    assert found.ids == (hash_of("ab"), hash_of("c"), hash_of("de"))
+    assert found.learned == (False, False, True)
+
+
+def forgetful(messages: list[dict[str, Any]], tools: list[dict[str, Any]], prompt: bool) -> str:
+    """As Qwen3's template: what was thought is left out of the turns before the last question."""
+    last = max(i for i, each in enumerate(messages) if each["role"] == "user")
+    said = [
+        f"[{each['role']}]{each['content'].split('</think>')[-1] if i < last else each['content']}<end>\n"
+        for i, each in enumerate(messages)
+    ]
+    return "".join(said) + ("[assistant]" if prompt else "")
+
+
+def test_a_template_that_forgets_what_was_thought_makes_each_answer_a_conversation_of_its_own() -> None:
+    codec = Codec(render=forgetful, tokenize=lambda text: list(text.encode()), ends=("<end>",))
+    row = dialogue(("user", "a"), ("assistant", "hm</think>one"), ("user", "b"), ("assistant", "ho</think>two"))
+    with pytest.raises(DataError, match="once it is history"):
+        encode(codec, row)
+    first, second = (each for (each,) in conversations(codec, row, "sft"))
+    said = [bytes(id for id, learn in zip(each.ids, each.learned, strict=True) if learn).decode() for each in (first, second)]
+    assert said == ["hm</think>one<end>", "ho</think>two<end>"]
+    assert bytes(second.ids).decode().startswith("[system]Be brief.<end>\n[user]a<end>\n[assistant]one<end>\n"), "as it is asked"
+    ((whole,),) = conversations(codec, dialogue(("user", "a"), ("assistant", "hm</think>one")), "sft")
+    assert whole == first
+
+
+def test_a_template_that_leaves_tool_calls_out_is_refused() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "refund", "arguments": "{}"}}
+    asked = {"role": "user", "content": "a"}
+    row = Row(id="r", messages=(asked, {"role": "assistant", "content": None, "tool_calls": [call]}))
+    with pytest.raises(DataError, match="leaves out the call of refund"):
+        encode(Codec(render=phi, tokenize=lambda text: list(text.encode()), ends=("<|end|>",)), row)

@@ -10,6 +10,7 @@ import pytest
 
 from tunekeeper.training import job
 from tunekeeper.training.base import read_base
+from tunekeeper.training.device import here
 from tunekeeper.training.memory import need
 from tunekeeper.training.recipe import from_json
 
@@ -71,7 +72,7 @@ def test_four_bits_on_a_gpu_take_less_memory_and_leave_the_same_reference(tmp_pa
     assert output["dtype"] == "bfloat16"
     assert output["loss"][-1] < output["loss"][0]
     assert largest_gap(tmp_path / "work") < GAP
-    small, plain = (need(BASE, from_json({"qlora": each}), 64, gpu=True).weights for each in (True, False))
+    small, plain = (need(BASE, from_json({"qlora": each}), 64, here()).weights for each in (True, False))
     assert small < plain
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,16 +15,6 @@ from tunekeeper.training.base import read_base
 from tunekeeper.training.recipe import from_json
 
 from .conftest import BASE
-
-
-def test_the_number_format_follows_the_machine(tmp_path: Path) -> None:
-    plain, fast = tmp_path / "plain", tmp_path / "fast"
-    plain.write_text("flags : avx2")
-    fast.write_text("flags : avx2 avx512_bf16")
-    assert loading.chosen_dtype("auto", gpu=False, cpuinfo=plain) == "float32"
-    assert loading.chosen_dtype("auto", gpu=False, cpuinfo=fast) == "bfloat16"
-    assert loading.chosen_dtype("auto", gpu=True, cpuinfo=plain) == "bfloat16"
-    assert loading.chosen_dtype("float16", gpu=True) == "float16"
 
 
 @pytest.mark.real
@@ -55,3 +47,21 @@ def test_a_template_without_an_end_is_stopped_before_transformers_renders_it(tmp
     endless = loading.codec_of(AutoTokenizer.from_pretrained(folder, local_files_only=True))
     with pytest.raises(ArtifactError, match="was stopped"):
         endless.render(said, [], True)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("changed", [{"model_type": "martian"}, {"hidden_size": 64}])
+def test_a_base_that_transformers_cannot_load_is_said_in_one_line(tmp_path: Path, changed: dict[str, Any]) -> None:
+    folder = Path(shutil.copytree(BASE, tmp_path / "base"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changed))
+    with pytest.raises(ArtifactError, match=r"transformers [0-9.]+ cannot load it: "):
+        loading.load_plain(read_base(folder), from_json({"dtype": "float32"}))
+
+
+@pytest.mark.real
+def test_a_tokenizer_that_is_none_is_said_in_one_line(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(BASE, tmp_path / "base"))
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(ArtifactError, match=r"transformers [0-9.]+ cannot load it: "):
+        loading.load_tokenizer(read_base(folder))

@@ -11,19 +11,18 @@ import pytest
 from tunekeeper.core.errors import ConfigError, DiskFull
 from tunekeeper.core.nouns.training import TrainingRun
 from tunekeeper.training.base import parameters
+from tunekeeper.training.device import Room
 from tunekeeper.training.memory import (
-    Room,
     adapter_parameters,
     base_bytes,
     full_bytes,
-    gpus,
     learned_factor,
     method,
     need,
+    number_size,
     refuse_full_disk,
     refuse_too_large,
     refuse_unknown_targets,
-    room,
     run_bytes,
     size,
     smaller,
@@ -35,25 +34,27 @@ from tunekeeper.training.recipe import from_json
 from .conftest import BASE
 
 RECIPE = from_json({"batch": 16})
+CARD = Room(device="A card", total=24 << 30, free=24 << 30, bfloat16=True)
+CPU = Room(device="cpu", total=24 << 30, free=24 << 30)
 
 
 def test_a_model_of_seven_billion_numbers_takes_what_people_know_it_takes(large: Path) -> None:
-    plain = need(large, replace(RECIPE, batch=1, checkpointing=True), 512, gpu=True)
+    plain = need(large, replace(RECIPE, batch=1, checkpointing=True), 512, CARD)
     assert 13e9 < plain.total < 17e9, "LoRA on a 7B base in bfloat16 fits a 24 GB card"
-    assert need(large, replace(RECIPE, batch=1, checkpointing=True, qlora=True), 512, gpu=True).total < 7e9
-    assert need(large, replace(RECIPE, batch=16), 2048, gpu=True).total > 40e9
+    assert need(large, replace(RECIPE, batch=1, checkpointing=True, qlora=True), 512, CARD).total < 7e9
+    assert need(large, replace(RECIPE, batch=16), 2048, CARD).total > 40e9
 
 
 def test_parts_and_recomputing_need_less_and_pairs_need_more() -> None:
-    whole = need(BASE, RECIPE, 256, gpu=False)
-    assert need(BASE, replace(RECIPE, accumulation=4), 256, gpu=False).activations == whole.activations // 4
-    assert need(BASE, replace(RECIPE, checkpointing=True), 256, gpu=False).activations < whole.activations
+    whole = need(BASE, RECIPE, 256, CPU)
+    assert need(BASE, replace(RECIPE, accumulation=4), 256, CPU).activations == whole.activations // 4
+    assert need(BASE, replace(RECIPE, checkpointing=True), 256, CPU).activations < whole.activations
     assert tokens_at_once(replace(RECIPE, objective="dpo"), 100) == 2 * tokens_at_once(RECIPE, 100) == 3200
     assert tokens_at_once(replace(RECIPE, packing=True, max_tokens=512), 100) == 512
 
 
 def test_what_cannot_fit_is_refused_with_the_change_that_makes_it_fit(large: Path) -> None:
-    card = Room(device="A card", total=24 << 30, free=24 << 30)
+    card = CARD
     with pytest.raises(ConfigError, match=r"needs about [0-9.]+ GB and A card has 25.8 GB .*accumulation: 16") as refused:
         refuse_too_large(large, RECIPE, 2048, card)
     written = str(refused.value.fix).split("`")[1]
@@ -65,14 +66,23 @@ def test_what_cannot_fit_is_refused_with_the_change_that_makes_it_fit(large: Pat
 
 
 def test_the_output_head_takes_room_for_what_is_learned(large: Path) -> None:
-    whole, some = (need(large, RECIPE, 2048, gpu=True, learned=learned) for learned in (None, 100))
+    whole, some = (need(large, RECIPE, 2048, CARD, learned=learned) for learned in (None, 100))
     words = json.loads((large / "config.json").read_text())["vocab_size"]
     assert whole.activations - some.activations == RECIPE.batch * (2048 - 100) * 3 * words * 4
-    assert need(large, RECIPE, 2048, gpu=True, learned=9999) == whole
+    assert need(large, RECIPE, 2048, CARD, learned=9999) == whole
+
+
+def test_a_card_that_only_emulates_bfloat16_is_asked_for_four_bytes_a_number(large: Path) -> None:
+    old = replace(CARD, bfloat16=False)
+    assert number_size(RECIPE, CARD) == 2
+    assert number_size(RECIPE, old) == number_size(RECIPE, CPU) == 4
+    assert number_size(RECIPE, replace(CPU, bfloat16=True)) == 2, "a processor made for it works in bfloat16 too"
+    assert need(large, RECIPE, 512, old).weights > 1.9 * need(large, RECIPE, 512, CARD).weights
+    assert number_size(replace(RECIPE, dtype="float16"), old) == 2
 
 
 def test_a_plan_says_what_tuning_everything_would_take(large: Path) -> None:
-    card = Room(device="A card", total=24 << 30, free=24 << 30)
+    card = CARD
     said = method(large, RECIPE, card)
     assert full_bytes(large) == 16 * parameters(large)
     assert f"about {size(full_bytes(large))} before activations, more than A card has; " in said
@@ -92,15 +102,16 @@ def test_four_bits_hold_the_linear_layers_and_leave_the_rest_in_float32(large: P
 def test_full_tuning_takes_sixteen_bytes_a_number_and_a_whole_model_on_the_disk(large: Path) -> None:
     full = replace(RECIPE, method="full", batch=1, checkpointing=True)
     every = parameters(large)
-    assert need(large, replace(full, dtype="float32"), 512, gpu=True).weights == 16 * every
-    assert need(large, full, 512, gpu=True).weights == 18 * every, "the sixteen-bit copies that it works with stand beside"
-    assert version_bytes(large, full, gpu=True) == 2 * every
-    assert run_bytes(large, full, gpu=True) == 2 * every * (full.epochs + 1) + 24 * every
-    assert version_bytes(large, RECIPE, gpu=True) == 4 * adapter_parameters(large, RECIPE)
+    assert need(large, replace(full, dtype="float32"), 512, CARD).weights == 16 * every
+    assert need(large, full, 512, CARD).weights == 18 * every, "the sixteen-bit copies that it works with stand beside"
+    assert version_bytes(large, full, CARD) == 2 * every
+    assert run_bytes(large, full, CARD) == 2 * every * 3 + 24 * every, "the best, the last, and one on its way"
+    assert run_bytes(large, replace(full, epochs=99), CARD) == run_bytes(large, full, CARD)
+    assert version_bytes(large, RECIPE, CARD) == 4 * adapter_parameters(large, RECIPE)
 
 
 def test_full_tuning_that_cannot_fit_is_refused_with_an_adapter_in_its_place(large: Path) -> None:
-    card = Room(device="A card", total=80 << 30, free=80 << 30)
+    card = replace(CARD, total=80 << 30)
     with pytest.raises(ConfigError, match=r"needs about 1[0-9][0-9]\.[0-9] GB and A card has 85.9 GB") as refused:
         refuse_too_large(large, replace(RECIPE, method="full", batch=1), 512, card)
     assert refused.value.fix == "put `checkpointing: true, method: lora` into the recipe"
@@ -117,11 +128,11 @@ def test_full_tuning_that_cannot_fit_is_refused_with_an_adapter_in_its_place(lar
 
 
 def test_a_disk_without_room_for_the_run_is_said_before_anything_is_loaded(tmp_path: Path, large: Path) -> None:
-    refuse_full_disk(BASE, RECIPE, tmp_path, gpu=False)
+    refuse_full_disk(BASE, RECIPE, tmp_path, CPU)
     with pytest.raises(
         DiskFull, match=r"this run writes about [0-9.,]+ GB and the disk of .* has [0-9.]+ GB free .*`method: lora`"
     ):
-        refuse_full_disk(large, replace(RECIPE, method="full", epochs=1000), tmp_path, gpu=False)
+        refuse_full_disk(large, replace(RECIPE, method="full", epochs=1000), tmp_path, CPU)
 
 
 def test_a_target_that_no_layer_is_called_is_refused_with_those_that_there_are() -> None:
@@ -151,15 +162,6 @@ def test_estimates_learn_from_the_runs_of_the_same_base() -> None:
     assert learned_factor([*seen, run], "sha256:b") == (1.5, 3)
     assert learned_factor(seen, "sha256:other") == (1.0, 0)
     assert learned_factor([replace(run, memory={"estimated": 1, "peak": 100})], "sha256:b") == (4.0, 1)
-
-
-def test_the_answer_of_nvidia_smi_is_read_and_anything_else_passed_over() -> None:
-    found = list(gpus("NVIDIA H100, 81559, 80000\nNo devices were found\nA, [N/A], 3\n"))
-    assert found == [Room(device="NVIDIA H100", total=81559 << 20, free=80000 << 20)]
-
-
-def test_there_is_room_on_the_machine_that_runs_this() -> None:
-    assert 0 < room().free <= room().total
 
 
 def test_sizes_are_told_in_the_unit_that_people_use() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tunekeeper.core.errors import ArtifactError, DataError
-from tunekeeper.training.previewing import preview, read_messages
+from tunekeeper.training.previewing import codec_of, preview, read_messages
 from tunekeeper.training.rows import Row
 
 from .conftest import BASE
@@ -56,3 +56,17 @@ def test_a_checkpoint_without_a_template_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_bytes((BASE / "tokenizer.json").read_bytes())
     with pytest.raises(ArtifactError, match="no chat template"):
         preview(tmp_path, Row(id="r", messages=ASKED))
+
+
+def test_an_answer_ends_where_a_server_stops_which_the_generation_settings_may_say_alone(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_bytes((BASE / "tokenizer.json").read_bytes())
+    template = "{% for m in messages %}{{ m.content }}<|im_end|>\n{% endfor %}{{ '' if add_generation_prompt else eos_token }}"
+    (tmp_path / "chat_template.jinja").write_text(template)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|im_start|>"}))
+    end = codec_of(BASE).tokenize("<|im_end|>")
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [*end, 999_999]}))
+    assert codec_of(tmp_path).ends == ("<|im_start|>", "<|im_end|>")
+    said = (*ASKED, {"role": "assistant", "content": "ok"}, *ASKED, {"role": "assistant", "content": "so"})
+    shown = preview(tmp_path, Row(id="r", messages=said))
+    assert "".join(token.text for token in shown.tokens if token.learned) == "ok<|im_end|>so<|im_end|>"
+    assert shown.conversations == 1

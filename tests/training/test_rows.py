@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,3 +88,44 @@ def test_a_row_with_several_rejected_answers_is_a_comparison_for_each(tmp_path: 
     assert [each.rejected for each in row.compared] == ["bad", "worse"]
     assert [each.other.messages[-1]["content"] for each in row.compared] == ["bad", "worse"]
     assert replace(row, rejected=None, further=()).compared == []
+
+
+def test_a_message_is_learned_or_not_and_nothing_between(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    for weight, fine in ((0, True), (1.0, True), (None, True), (0.5, False), ("1", False), (-1, False)):
+        said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": weight}]
+        path.write_text(json.dumps({"messages": said}) + "\n")
+        if fine:
+            assert len(read_rows(path)) == 1
+        else:
+            with pytest.raises(DataError, match=r"rows.jsonl:1: the weight of a message must be 0 or 1"):
+                read_rows(path)
+
+
+def test_content_in_parts_is_the_text_that_a_server_makes_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    path.write_text(json.dumps({"messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": "c"}]}) + "\n")
+    assert read_rows(path)[0].messages[0]["content"] == "a\nb"
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ({"messages": [{"role": "assistant", "content": None}]}, "neither content nor tool_calls"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, "a part that is no text"),
+        ({"messages": [{"role": "assistant", "content": "x"}], "tools": "x"}, "tools must be a list"),
+        ({"messages": [{"role": "assistant", "content": "x"}], "tools": ["x"]}, "tools must be a list"),
+    ],
+)
+def test_what_would_be_learned_as_something_else_is_refused(tmp_path: Path, value: dict[str, Any], why: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(value) + "\n")
+    with pytest.raises(DataError, match=f"rows.jsonl:1: .*{why}"):
+        read_rows(path)
+
+
+def test_a_file_from_another_system_is_read_as_well(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + b'{"messages": [{"role": "assistant", "content": "a"}]}\r\n\r\n')
+    assert [row.messages[0]["content"] for row in read_rows(path)] == ["a"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import pytest
 
 from tunekeeper.core.nouns.evaluation import Case, Suite
 from tunekeeper.training.rows import Row
-from tunekeeper.training.selection import choose, finished, learned_of, sample, shares
+from tunekeeper.training.selection import candidates, choose, finished, learned_of, sample, shares, thin
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,8 @@ from tunekeeper.training.selection import choose, finished, learned_of, sample, 
         ((0.9, 0.5), (0.1, 0.3), "last", 2, "the last epoch"),
         ((None, None, None), (), "task", 3, "the last epoch"),
         ((0.4, 0.6), (), "task", 2, "60.0%"),
+        ((0.4, None, 0.6, 0.6), (0.1, 0.0, 0.3, 0.2), "task", 4, "60.0%"),
+        ((0.4, None), (0.2, 0.1), "task", 2, "lowest held-out loss"),
     ],
 )
 def test_the_epoch_that_does_the_task_best_is_kept(
@@ -32,6 +35,33 @@ def test_the_epoch_that_does_the_task_best_is_kept(
     kept = choose(task, eval_loss, keep)
     assert kept.epoch == epoch
     assert why in kept.why
+
+
+def test_what_is_let_go_of_is_never_what_is_chosen_in_the_end() -> None:
+    chance = random.Random(1)
+    most = 0
+    for _ in range(3000):
+        epochs, keep = chance.randint(1, 6), chance.choice(("task", "loss", "last"))
+        values = chance.choice(((None,), (0.5,), (0.2, 0.5), (0.2, 0.5, 0.9), (0.2, 0.5, None)))
+        task = [chance.choice(values) for _ in range(epochs)]
+        eval_loss = [chance.choice((0.1, 0.2, 0.3)) for _ in range(epochs)] if chance.random() < 0.7 else []
+        left: set[int] = set()
+        for done in range(1, epochs + 1):
+            left = (left | {done}) & candidates(task[:done], eval_loss[:done], keep)
+            assert done in left, "a killed run goes on from the newest"
+            assert choose(task[:done], eval_loss[:done], keep).epoch in left, "a cancelled run keeps the best so far"
+            if None not in values:
+                most = max(most, len(left))
+    assert most == 2, "the best so far and the last"
+
+
+def test_whole_models_of_epochs_that_cannot_be_chosen_any_more_are_removed(tmp_path: Path) -> None:
+    for epoch in (1, 2, 3, 4):
+        (tmp_path / f"epochs/{epoch}/model").mkdir(parents=True)
+        (tmp_path / f"epochs/{epoch}/answers.jsonl").touch()
+    thin(tmp_path, (0.2, 0.9, 0.3, 0.4), (0.1, 0.2, 0.3, 0.4), "task")
+    assert [(tmp_path / f"epochs/{epoch}/model").is_dir() for epoch in (1, 2, 3, 4)] == [False, True, False, True]
+    assert finished(tmp_path) == [1, 2, 3, 4], "what they answered is still told"
 
 
 def test_the_sample_goes_round_the_categories_of_the_suite() -> None:

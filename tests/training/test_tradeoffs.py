@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tunekeeper.core.nouns.training import TrainingRun
-from tunekeeper.training.memory import Room
+from tunekeeper.training.device import Room
 from tunekeeper.training.recipe import from_json
 from tunekeeper.training.tradeoffs import Facts, about_qlora, advice, cost_of_full, guard, notes, ways
 
@@ -25,17 +25,17 @@ FACTS = Facts(
     speed_of="run_1",
     rate=3.6,
 )
-CARD = Room(device="A card", total=24 << 30, free=24 << 30)
+CARD = Room(device="A card", total=24 << 30, free=24 << 30, bfloat16=True)
 
 
 def test_full_tuning_is_begun_with_its_cost_and_an_adapter_without_a_word() -> None:
-    assert notes(BASE, RECIPE, gpu=False) == ()
-    memory, disk, work = cost_of_full(BASE, replace(RECIPE, method="full"), gpu=False)
+    assert notes(BASE, RECIPE, FACTS.there) == ()
+    memory, disk, work = cost_of_full(BASE, replace(RECIPE, method="full"), FACTS.there)
     assert "learns every number: 32.3 MB for weights, gradients and moments" in memory, "16 bytes for each of 2,018,560 numbers"
     assert "a LoRA of rank 16 learns 9.74% of them" in memory
     assert "a whole model of 8.1 MB on the disk" in disk
     assert "1.5 times the work" in work
-    assert len(notes(BASE, replace(RECIPE, method="full", learning_rate=2e-4, epochs=9), gpu=False)) == 5
+    assert len(notes(BASE, replace(RECIPE, method="full", learning_rate=2e-4, epochs=9), FACTS.there)) == 5
 
 
 def test_four_bits_on_a_processor_are_begun_with_a_word_of_their_price() -> None:
@@ -43,9 +43,9 @@ def test_four_bits_on_a_processor_are_begun_with_a_word_of_their_price() -> None
     lacking = (
         [] if find_spec("bitsandbytes") else ["qlora needs bitsandbytes, which is not installed: pip install 'tunekeeper[qlora]'"]
     )
-    assert list(about_qlora(four, gpu=True)) == lacking
-    assert about_qlora(four, gpu=False)[-1].startswith("qlora without a GPU saves memory and takes longer")
-    assert about_qlora(RECIPE, gpu=False) == ()
+    assert list(about_qlora(four, CARD)) == lacking
+    assert about_qlora(four, FACTS.there)[-1].startswith("qlora without a GPU saves memory and takes longer")
+    assert about_qlora(RECIPE, FACTS.there) == ()
 
 
 def test_the_ways_stand_beside_each_other_with_the_source_of_every_figure() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunekeeper.cli import exportmerge, exportmlflow, exportollama, exportvllm, frame
+from tunekeeper.cli import exportmerge, exportmlflow, exportollama, exportprune, exportvllm, frame
 from tunekeeper.core.errors import NotFound, UserError
 
 if TYPE_CHECKING:
@@ -156,6 +156,7 @@ app.registered_commands.extend(exportmerge.app.registered_commands)
 app.registered_commands.extend(exportollama.app.registered_commands)
 app.registered_commands.extend(exportvllm.app.registered_commands)
 app.registered_commands.extend(exportmlflow.app.registered_commands)
+app.registered_commands.extend(exportprune.app.registered_commands)
 
 
 @app.command("inspect")

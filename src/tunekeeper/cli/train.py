@@ -1,4 +1,4 @@
-"""`tunekeeper train`: run, preview, ls, show, cancel, compare, reproduce; plan comes from `trainplan`."""
+"""`tunekeeper train`: run, preview, ls, show, cancel, compare, reproduce; plan and bases come from files of their own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunekeeper.cli import frame, trainplan
+from tunekeeper.cli import frame, trainbases, trainplan
 from tunekeeper.cli.trainplan import From, Recipe, dataset_of, parent_of
 from tunekeeper.core.errors import UserError
 
@@ -43,7 +43,11 @@ def run(
     Example: tunekeeper train run --model support-desk --dataset latest
     """
     if checkpoint is not None:
+        if model is not None or dataset is not None or start is not None:
+            raise UserError("--checkpoint trains without a project", fix="leave out --model, --dataset and --from")
         return _run_folder(checkpoint, data, recipe, out, dry_run=dry_run, json=json)
+    if data is not None or out is not None:
+        raise UserError("--data and --out go with --checkpoint", fix="leave them out, or name a --checkpoint FOLDER")
     if model is None or dataset is None:
         raise UserError("train run needs --model and --dataset, or --checkpoint, --data and --out")
     if dry_run:
@@ -256,6 +260,8 @@ def _run_folder(checkpoint: Path, data: Path | None, recipe: Path | None, out: P
         would = {"base_digest": base.digest, "recipe": chosen.as_json(), "rows": len(rows)} | written_as(chosen, out)
         return frame.emit(would, json, [f"would train {len(rows)} rows and write {out}"])
     done = training.train_folder(checkpoint, data, out, recipe=changes, on_progress=frame.progress("training"))
+    if done["left_out"]:
+        typer.echo(f"note: {done['left_out']} of {data} are longer than max_tokens and were not learned", err=True)
     return frame.emit(done, json, [f"{out}: trained in {done['seconds']:.1f} s, loss {done['loss']:.4f}"])
 
 
@@ -268,6 +274,8 @@ def _shape(run: TrainingRun) -> dict[str, Any]:
         "seconds": run.seconds,
         "cpu_seconds": run.cpu_seconds,
         "tokens_per_second": run.tokens_per_second,
+        "cost_usd": run.cost_usd,
+        "energy_wh": run.machine.get("energy_wh"),
         "loss": run.final_loss,
         "loss_curve": run.loss,
         "eval_loss": run.eval_loss,
@@ -310,11 +318,19 @@ def _lines(run: TrainingRun, quality: dict[str, Any] | None) -> Iterator[str]:
 
 
 def _preview_shape(shown: Preview) -> dict[str, Any]:
-    return {"rendered": shown.rendered, "tokens": shown.tokens, "learned": shown.learned, "total": len(shown.tokens)}
+    return {
+        "rendered": shown.rendered,
+        "tokens": shown.tokens,
+        "learned": shown.learned,
+        "total": len(shown.tokens),
+        "conversations": shown.conversations,
+    }
 
 
 def _token_lines(shown: Preview) -> Iterator[str]:
     yield f"{shown.learned} of {len(shown.tokens)} tokens are learned (marked *)"
+    if shown.conversations > 1:
+        yield f"the template changes answers once they are history: learned as {shown.conversations} conversations, one an answer"
     for token in shown.tokens:
         yield f"{'*' if token.learned else ' '} {token.id:>7} {token.text!r}"
 
@@ -324,3 +340,4 @@ def _short(value: float | None) -> float | None:
 
 
 app.registered_commands.extend(trainplan.app.registered_commands)
+app.registered_commands.extend(trainbases.app.registered_commands)

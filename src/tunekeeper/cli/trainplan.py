@@ -29,6 +29,7 @@ def plan(
     dataset: Annotated[str, typer.Option("--dataset", help="Dataset version, or latest.")] = "latest",
     recipe: Recipe = None,
     start: From = None,
+    on: Annotated[str | None, typer.Option("--on", help="Plan for another machine: gpu:24 or cpu:36, gigabytes.")] = None,
     dir: frame.Dir = None,
     json: frame.Json = False,
 ) -> int:
@@ -36,7 +37,7 @@ def plan(
 
     Example: tunekeeper train plan --model support-desk --dataset latest
     """
-    from tunekeeper.training import planning
+    from tunekeeper.training import device, planning
     from tunekeeper.training.backends import HERE, outline
     from tunekeeper.training.recipe import read_changes
 
@@ -49,7 +50,8 @@ def plan(
         asked = outline(ws, found.task, section, chosen, changes)
         return frame.emit(asked, json, lambda: _outline_lines(asked))
     parent = parent_of(ws, model, start)
-    value = planning.plan(ws, found.task, section, chosen, parent=parent, recipe=changes)
+    elsewhere = None if on is None else device.imagined(on)
+    value = planning.plan(ws, found.task, section, chosen, parent=parent, recipe=changes, elsewhere=elsewhere)
     return frame.emit(planning.as_json(value), json, lambda: _plan_lines(value), code=0 if value.fits else 1)
 
 
@@ -78,6 +80,8 @@ def _outline_lines(asked: dict[str, Any]) -> Iterator[str]:
 
 
 def _plan_lines(plan: Plan) -> Iterator[str]:
+    from tunekeeper.training.drivers import sentence
+
     yield f"{plan.rows} rows, {plan.tokens} tokens an epoch ({plan.learned_tokens} learned), longest {plan.longest}"
     yield f"{plan.steps} steps"
     if plan.left_out:
@@ -98,6 +102,9 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
         yield f"time: about {plan.seconds:.0f} s, at the speed of {plan.seconds_from}"
     if plan.cost_usd is not None:
         yield f"cost: about {plan.cost_usd:.4f} USD"
+    driven = sentence(plan.drivers)
+    if driven:
+        yield driven
     yield plan.advice
     yield from (f"note: {line}" for line in (*((plan.guard,) if plan.guard else ()), *plan.warnings))
     yield from _way_lines(plan.ways)

@@ -19,6 +19,7 @@ from tunekeeper.deployment.checkpoint import read_json
 from tunekeeper.deployment.config import Config
 from tunekeeper.deployment.job import Context
 from tunekeeper.deployment.parity import Limits
+from tunekeeper.deployment.pruning import shared_folder
 from tunekeeper.deployment.transcript import Reference, read_transcript
 from tunekeeper.deployment.verbs import base_folder, limits_of, parity_of, transcript_of
 from tunekeeper.deployment.vllmadapter import Wanted, adapter_name, named_there, read_base
@@ -100,7 +101,7 @@ def endpoints_of(section: Config, endpoint: str | None = None) -> list[str]:
 
 def _shared(ws: Workspace, section: Config, digest: str) -> tuple[Path, str]:
     """What was learned, in a folder below the one that the server shares, and as the server names it."""
-    shared = ((ws.project or ws.root) / section.adapters).resolve() if section.adapters else ws.path("models", "adapters")
+    shared = shared_folder(ws, section)
     folder = ws.blobs.checkout_folder(digest, shared / digest.removeprefix("sha256:")[:24])
     return folder, named_there(folder, shared, section.adapters_there)
 

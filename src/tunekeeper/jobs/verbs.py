@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -100,19 +102,45 @@ def look(ws: Workspace, id: str, *, config: Config = Config()) -> Job:
 
 
 def wait(ws: Workspace, id: str, on_progress: Callable[[Job], None] | None = None, *, config: Config = Config()) -> Job:
-    """Look until the job has ended, calling `on_progress` whenever it got on; interrupted, the job goes on. Raises NotFound."""
+    """Look until the job has ended, calling `on_progress` whenever it got on; interrupted, the job goes on. Raises NotFound, and
+    KeyboardInterrupt after Ctrl-C."""
     seen: tuple[Any, ...] = ()
     nap = _SHORTEST_NAP
-    while True:
-        job = look(ws, id, config=config)
-        news = (job.state, job.progress, job.detail)
-        if on_progress is not None and news != seen:
-            on_progress(job)
-        if job.state in ENDED:
-            return job
-        seen = news
-        time.sleep(nap)
-        nap = min(nap * 1.3, _LONGEST_NAP)
+    with _interrupts() as interrupted:
+        while True:
+            job = look(ws, id, config=config)
+            news = (job.state, job.progress, job.detail)
+            if on_progress is not None and news != seen:
+                on_progress(job)
+            if job.state in ENDED and not interrupted.is_set():
+                return job
+            seen = news
+            if interrupted.wait(nap):
+                raise KeyboardInterrupt
+            nap = min(nap * 1.3, _LONGEST_NAP)
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """An event that Ctrl-C sets while the block lasts; a second one interrupts at once.
+
+    A KeyboardInterrupt in the middle of a look would meet whatever a library does just then: one in two thousand came out of
+    SQLAlchemy as another error, others left a traceback of its pool. Where Ctrl-C does nothing, or something else, it is left so.
+    """
+    noted = threading.Event()
+
+    def note(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        noted.set()
+
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours:
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def cancel(ws: Workspace, id: str, *, config: Config = Config()) -> Job:

@@ -16,6 +16,13 @@ def summary(cycle: Cycle, trigger: Trigger | None) -> str:
     for stage, record in cycle.records.items():
         note = cycle.notes.get(stage, "")
         seconds = cycle.timings.get(stage)
-        lines.append(f"  {stage:<9} {note or record}" + (f"  [{seconds:.1f} s]" if seconds is not None else ""))
+        lines.append(
+            f"  {stage:<9} {note or record}" + (f"  [{seconds:.1f} s{_share(seconds, took)}]" if seconds is not None else "")
+        )
     lines.append(f"took {took:.1f} s of real time; next: tunekeeper status")
     return "\n".join(lines)
+
+
+def _share(seconds: float, took: float) -> str:
+    """A stage's part of the cycle's time, so that effort that goes into training alone is seen (TRAIN-18)."""
+    return f", {seconds / took:.0%}" if took > 0 else ""

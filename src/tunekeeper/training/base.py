@@ -30,11 +30,7 @@ class Base:
 
 def read_base(folder: Path) -> Base:
     """The checkpoint in `folder`. Raises ArtifactError naming what is missing or broken."""
-    if not folder.is_dir():
-        raise ArtifactError(f"{folder}: no such folder", fix="name a checkpoint folder (`base` in models/<name>.yaml)")
-    for name in ("config.json", "tokenizer.json"):
-        read_json(folder / name)
-    files = weight_files(folder)
+    files = whole_files(folder)
     digests = {file.name: digest_file(file) for file in files}
     template = chat_template(folder)
     return Base(
@@ -45,15 +41,29 @@ def read_base(folder: Path) -> Base:
     )
 
 
+def whole_files(folder: Path) -> list[Path]:
+    """The weights of the checkpoint in `folder`, whose headers, config and tokenizer are there. Raises ArtifactError."""
+    if not folder.is_dir():
+        raise ArtifactError(f"{folder}: no such folder", fix="name a checkpoint folder (`base` in models/<name>.yaml)")
+    for name in ("config.json", "tokenizer.json"):
+        read_json(folder / name)
+    return weight_files(folder)
+
+
 def talking_base(folder: Path) -> Base:
     """As `read_base`, for training: a base without a chat template cannot be shown a conversation. Raises ArtifactError."""
     base = read_base(folder)
-    if base.template_digest is None:
+    refuse_speechless(folder)
+    return base
+
+
+def refuse_speechless(folder: Path) -> None:
+    """Raise ArtifactError for a checkpoint without a chat template."""
+    if chat_template(folder) is None:
         raise ArtifactError(
             f"{folder}: no chat template, so nothing says how a conversation becomes text",
             fix="put the template of the chat model that it belongs to into chat_template.jinja beside tokenizer.json",
         )
-    return base
 
 
 def weight_files(folder: Path) -> list[Path]:

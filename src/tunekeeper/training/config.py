@@ -111,6 +111,8 @@ class Config:
     """Longest recorded answer, in tokens."""
     rate_usd_per_hour: float | None = None
     """What an hour of the training machine costs; None: cost is not recorded."""
+    people_usd_per_hour: float | None = None
+    """What an hour of the people who review answers costs, for the plan's cost drivers; None: not counted in money."""
     backend: Literal["local", "trl", "openai", "together", "fireworks", "mistral", "command"] = "local"
     """Who trains: this machine's own loop, TRL's SFTTrainer in its place, a provider, or a trainer of yours started as a
     command."""

@@ -1,6 +1,7 @@
 """Conversations → token ids with the mask of what is learned: the assistant's answers and their ends, nothing else. Pure.
 
-Prompt and answer are tokenized apart, so that the learned prompt has exactly the ids that a server makes of it.
+The prompt has exactly the ids that a server makes of it, and an answer those that go on from there: what a tokenizer puts before
+a text (SentencePiece's space) is not put before an answer in the middle of one.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunekeeper.core.errors import DataError
-from tunekeeper.training.rows import Row
+from tunekeeper.training.rows import Row, one_each, sides
 
 Messages = list[dict[str, Any]]
 
@@ -25,6 +26,8 @@ class Codec:
     """Text → ids, no special tokens added, those written in the text recognised."""
     ends: tuple[str, ...]
     """Texts that end an answer, e.g. `<|im_end|>`; what the template adds after one is not learned."""
+    special: tuple[str, ...] = ()
+    """Every special token's text; white space behind one that ends an answer is the template's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,11 +44,34 @@ def encode(codec: Codec, row: Row) -> Encoded:
     """The row's ids and mask. Raises DataError when the template refuses the row or rewrites earlier turns, naming it."""
     ids: list[int] = []
     learned: list[bool] = []
-    for text, learn in segments(codec, row):
-        piece = codec.tokenize(text)
-        ids += piece
-        learned += [learn] * len(piece)
+    text = ""
+    for piece, learn in segments(codec, row):
+        text += piece
+        whole = codec.tokenize(text)
+        # Where a token would reach from one piece into the next, a server that is asked with the first has none such.
+        more = whole[len(ids) :] if whole[: len(ids)] == ids else codec.tokenize(piece)
+        ids += more
+        learned += [learn] * len(more)
     return Encoded(ids=tuple(ids), learned=tuple(learned))
+
+
+def conversations(codec: Codec, row: Row, objective: str) -> list[tuple[Encoded, ...]]:
+    """What the loop learns of a row: one conversation, or for a preference that with the chosen and that with the rejected
+    answer. Raises DataError as `encode`.
+
+    Where a template changes an answer once it is history (leaving out what was thought), each answer becomes a conversation of
+    its own, as a server is asked for it.
+    """
+    if objective == "dpo":
+        return [tuple(encode(codec, side) for side in sides(row))]
+    try:
+        return [(encode(codec, row),)]
+    except _Rewritten:
+        return [(encode(codec, each),) for each in one_each(row)]
+
+
+class _Rewritten(DataError):
+    """The template changes an answer once it is history."""
 
 
 def segments(codec: Codec, row: Row) -> list[tuple[str, bool]]:
@@ -60,9 +86,10 @@ def segments(codec: Codec, row: Row) -> list[tuple[str, bool]]:
         whole = _rendered(codec, row, messages[: index + 1], tools, prompt=False)
         if not whole.startswith(prompt) or len(prompt) < position:
             raise DataError(f"row {row.id}: the chat template rewrites earlier turns; the answer's place is not known")
-        answer = _until_end(whole[len(prompt) :], codec.ends)
+        answer = _until_end(whole[len(prompt) :], message.get("content"), codec)
+        _refuse_lost_calls(row, message, answer)
         if found and not prompt.startswith("".join(text for text, _ in found)):
-            raise DataError(f"row {row.id}: the chat template changes an answer once it is history; keep one answer a row")
+            raise _Rewritten(f"row {row.id}: the chat template changes an answer once it is history; keep one answer a row")
         found += [(prompt[position:], False), (answer, True)]
         position = len(prompt) + len(answer)
     if not found:
@@ -81,7 +108,25 @@ def _rendered(codec: Codec, row: Row, messages: Messages, tools: list[dict[str, 
         ) from None
 
 
-def _until_end(answer: str, ends: tuple[str, ...]) -> str:
-    """The answer with its last end marker, without what the template puts behind it (a line feed in ChatML)."""
-    cuts = [answer.rfind(end) + len(end) for end in ends if end and end in answer]
-    return answer[: max(cuts)] if cuts else answer
+def _refuse_lost_calls(row: Row, message: dict[str, Any], answer: str) -> None:
+    """Refuse an answer whose tool calls the template leaves out: the model would learn to say nothing in their place."""
+    for call in message.get("tool_calls") or ():
+        called = (call.get("function") or call) if isinstance(call, dict) else {}
+        name = called.get("name") if isinstance(called, dict) else None
+        if isinstance(name, str) and name not in answer:
+            raise DataError(
+                f"row {row.id}: the base's chat template leaves out the call of {name}: it knows no tool calls",
+                fix="take a base whose template knows tools, or leave the row out",
+            )
+
+
+def _until_end(answer: str, said: object, codec: Codec) -> str:
+    """The answer with the end marker behind what was said, without what the template puts after it: a line feed in ChatML, in
+    Phi's a second end."""
+    told = said.strip() if isinstance(said, str) else ""
+    begin = answer.rfind(told) + len(told) if told and told in answer else 0
+    cuts = [place + len(end) for end in codec.ends if end and (place := answer.find(end, begin)) >= 0]
+    if cuts:
+        return answer[: min(cuts)]
+    bare = answer.rstrip()
+    return bare if any(token and bare.endswith(token) for token in codec.special) else answer

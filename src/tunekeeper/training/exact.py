@@ -17,8 +17,9 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from tunekeeper.training.base import Base, parameters, tensor_header, weight_files
+from tunekeeper.training.device import processor
 from tunekeeper.training.loading import load_plain
-from tunekeeper.training.memory import BYTES, processor
+from tunekeeper.training.memory import BYTES
 from tunekeeper.training.recipe import Recipe
 
 FORMATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}

@@ -41,6 +41,8 @@ class Harvest:
     """What it ran on; empty where the job did not come to tell."""
     cost_usd: float | None = None
     """What a provider says it cost."""
+    left_out: int = 0
+    """Conversations that were longer than `max_tokens`."""
     whereabouts: dict[str, Any] = field(default_factory=dict)
     """Of what was trained elsewhere: by whom, and where a model that stayed there answers."""
 
@@ -72,6 +74,7 @@ def of(job: jobs.Job) -> Harvest | None:
         rows=told["rows"] if told is not None else None,
         memory=told["memory"] if told is not None else {},
         machine=told["machine"] if told is not None else {},
+        left_out=told.get("left_out", 0) if told is not None else 0,
     )
 
 

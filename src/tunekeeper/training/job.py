@@ -23,11 +23,12 @@ from tunekeeper.training.adapter import check_parent, write_sidecar
 from tunekeeper.training.base import Base, read_base, talking_base
 from tunekeeper.training.card import write_card
 from tunekeeper.training.checkpoint import as_saved, check_tuned_parent, save_checkpoint
-from tunekeeper.training.encode import Codec, Encoded, encode
+from tunekeeper.training.device import choose, here
+from tunekeeper.training.encode import Codec, Encoded, conversations
 from tunekeeper.training.loading import codec_of, load, load_plain, load_tokenizer, pad_of, prepare_threads
-from tunekeeper.training.memory import refuse_full_disk, refuse_too_large, room
+from tunekeeper.training.memory import refuse_full_disk, refuse_too_large
 from tunekeeper.training.recipe import Recipe, from_json
-from tunekeeper.training.rows import Row, nothing_fits, of_objective, read_questions, read_rows, select, sides
+from tunekeeper.training.rows import Row, nothing_fits, of_objective, read_questions, read_rows, select
 
 if TYPE_CHECKING:
     from tunekeeper.training.loop import Curve, Progress, Setup
@@ -72,6 +73,7 @@ def run(input: dict[str, Any], context: Context, fit: Fit | None = None) -> dict
     `model/` of full tuning (the last epoch's), `transcript.jsonl` and `epochs/` in `context.work`. Raises UserErrors.
     """
     recipe = from_json(input["recipe"])
+    choose(context.work)
     prepare_threads(recipe.threads)
     base = talking_base(Path(input["base"]))
     if input.get("base_digest") not in (None, base.digest):
@@ -85,9 +87,9 @@ def run(input: dict[str, Any], context: Context, fit: Fit | None = None) -> dict
     held = read_rows(Path(input["eval"])) if input.get("eval") else []
     tokenizer = load_tokenizer(base)
     taken = _taken(codec_of(tokenizer), rows, held, recipe)
-    longest, most, there = max(map(_longest, taken.rows)), max(map(_most_learned, taken.rows)), room()
+    longest, most, there = max(map(_longest, taken.rows)), max(map(_most_learned, taken.rows)), here()
     estimate = refuse_too_large(base.folder, recipe, longest, there, learned=most)
-    refuse_full_disk(base.folder, recipe, context.work, gpu=there.device != "cpu")
+    refuse_full_disk(base.folder, recipe, context.work, there)
     context.progress(0.0, note="loading the base")
     model, dtype = load(base, recipe, parent)
     setup = _setup(model, tokenizer, taken, recipe)
@@ -116,7 +118,7 @@ def run(input: dict[str, Any], context: Context, fit: Fit | None = None) -> dict
         "transcript": TRANSCRIPT if written else None,
         "final_loss": curve.loss[-1],
         "tokens_per_second": curve.tokens / max(curve.seconds, 1e-9),
-        "rows": len(taken.rows),
+        "rows": taken.count,
         "replayed": replayed,
         "left_out": taken.left_out,
         "dtype": dtype,
@@ -164,6 +166,16 @@ class _Leaves:
         whole = self.work / EPOCHS / str(curve.epoch)
         shutil.rmtree(whole, ignore_errors=True)
         part.replace(whole)
+        if self.recipe.method == "full":
+            self.thin(curve)
+
+    def thin(self, curve: Curve) -> None:
+        """Keep of the whole models the best so far and the last: each takes what the base takes."""
+        from tunekeeper.training import selection
+
+        asked = self.input.get("sample")
+        task = selection.shares(self.work, Path(asked), self.input["scorers"], curve.epoch) if asked else (None,) * curve.epoch
+        selection.thin(self.work, task, curve.eval_loss, self.recipe.keep)
 
     def as_saved(self) -> contextlib.AbstractContextManager[None]:
         """The model as whoever loads its files will have it: answers and transcript are those of what is kept."""
@@ -226,6 +238,7 @@ def transcript(input: dict[str, Any], context: Context) -> dict[str, Any]:
     `input`: base (folder), adapter (folder or None), prompts (JSONL), count, answer_tokens, threads. Leaves `transcript.jsonl`.
     """
     recipe = from_json({"threads": input.get("threads", 1), "dtype": "float32"})
+    choose(context.work)
     prepare_threads(recipe.threads)
     base = read_base(Path(input["base"]))
     rows = read_rows(Path(input["prompts"]))[: input["count"]]
@@ -252,25 +265,32 @@ class _Taken:
     """The rows that a loop is given, as tokens."""
 
     rows: list[Any]
-    """Those that fit `max_tokens`."""
+    """Conversations, or pairs of them, that fit `max_tokens`."""
+    count: int
+    """Rows that they are of."""
     weights: list[float]
     """Chance of each being used in an epoch, 0 to 1."""
     held: list[Any]
     """Held-out ones that the loss is taken of."""
     left_out: int
-    """Rows that are too long."""
+    """Conversations that are too long."""
 
 
 def _taken(codec: Codec, rows: list[Row], held: list[Row], recipe: Recipe) -> _Taken:
     rows, held = of_objective(rows, recipe.objective), of_objective(held, recipe.objective, needed=False)
-    pairs = [(_learned(codec, row, recipe), row.weight) for row in rows]
-    kept = [(row, weight) for row, weight in pairs if _longest(row) <= recipe.max_tokens]
-    if not kept or not any(weight > 0 for _, weight in kept):
+    found = [(place, each, row.weight) for place, row in enumerate(rows) for each in _learned(codec, row, recipe)]
+    kept = [(place, each, weight) for place, each, weight in found if _longest(each) <= recipe.max_tokens]
+    if not any(weight > 0 for _, _, weight in kept):
         raise nothing_fits(len(rows), recipe.max_tokens)
-    seen = [_learned(codec, row, recipe) for row in held[:HELD_FOR_LOSS]]
+    seen = [each for row in held[:HELD_FOR_LOSS] for each in _learned(codec, row, recipe)]
     seen = [row for row in seen if _longest(row) <= recipe.max_tokens]
-    weights = [weight for _, weight in kept]
-    return _Taken(rows=[row for row, _ in kept], weights=weights, held=seen, left_out=len(pairs) - len(kept))
+    return _Taken(
+        rows=[each for _, each, _ in kept],
+        count=len({place for place, _, _ in kept}),
+        weights=[weight for _, _, weight in kept],
+        held=seen,
+        left_out=len(found) - len(kept),
+    )
 
 
 def _setup(model: Any, tokenizer: Any, taken: _Taken, recipe: Recipe) -> Setup:
@@ -286,14 +306,14 @@ def _setup(model: Any, tokenizer: Any, taken: _Taken, recipe: Recipe) -> Setup:
     return Setup(model=model, rows=rows, weights=taken.weights, held=held, pad=pad, recipe=recipe, tokenizer=tokenizer)
 
 
-def _learned(codec: Codec, row: Row, recipe: Recipe) -> Any:
-    """A row as the loop takes it."""
-    found = [encode(codec, each) for each in sides(row, recipe.objective)]
-    if len(found) == 1:
-        return found[0]
+def _learned(codec: Codec, row: Row, recipe: Recipe) -> list[Any]:
+    """What the loop takes of a row: a conversation, or several, or a pair."""
+    found = conversations(codec, row, recipe.objective)
+    if recipe.objective != "dpo":
+        return [each for (each,) in found]
     from tunekeeper.training.preference import Pair
 
-    return Pair(chosen=found[0], rejected=found[1])
+    return [Pair(chosen=chosen, rejected=rejected) for chosen, rejected in found]
 
 
 def _longest(row: Any) -> int:
@@ -321,10 +341,11 @@ def machine() -> dict[str, Any]:
 
     import tunekeeper
 
-    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else platform.machine()
+    there = here()
     versions = {each.__name__: each.__version__ for each in (torch, transformers, peft, tokenizers)}
     return {
-        "device": device,
+        "device": there.device if there.gpu else platform.machine(),
+        **({"device_id": there.id} if there.id else {}),
         "processor": _processor(),
         "python": platform.python_version(),
         "system": platform.platform(terse=True),

@@ -5,13 +5,16 @@ Imported in a training child: torch, transformers and peft inside functions.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tunekeeper.core.errors import MissingExtra
+from tunekeeper.core.errors import ArtifactError, MissingExtra
 from tunekeeper.training.base import Base
+from tunekeeper.training.device import here, number_format
 from tunekeeper.training.encode import Codec
 from tunekeeper.training.recipe import Recipe
 
@@ -60,7 +63,7 @@ def whole(base: Base, recipe: Recipe) -> tuple[Any, str]:
     import torch
 
     model, _ = load_plain(base, replace(recipe, dtype="float32"))
-    dtype = chosen_dtype(recipe.dtype, gpu=torch.cuda.is_available())
+    dtype = number_format(recipe.dtype, here())
     model.config.dtype = getattr(torch, dtype)
     return prepared(model.requires_grad_(True), recipe), dtype
 
@@ -83,10 +86,11 @@ def adapted(model: Any, recipe: Recipe) -> Any:
 
 
 def load_tokenizer(base: Base) -> Any:
-    """The tokenizer of a checkpoint. Runs no code of it."""
+    """The tokenizer of a checkpoint. Runs no code of it. Raises ArtifactError."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(base.folder, local_files_only=True, trust_remote_code=False)
+    with _in_one_line(base):
+        return AutoTokenizer.from_pretrained(base.folder, local_files_only=True, trust_remote_code=False)
 
 
 def pad_of(tokenizer: Any) -> int:
@@ -101,13 +105,33 @@ def load_plain(base: Base, recipe: Recipe, device: str | None = None) -> tuple[A
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    gpu = torch.cuda.is_available()
-    dtype = chosen_dtype(recipe.dtype, gpu=gpu)
-    device = device or ("cuda" if gpu else "cpu")
+    there = here()
+    dtype = number_format(recipe.dtype, there)
+    device = device or ("cuda" if there.gpu else "cpu")
     options: dict[str, Any] = {"dtype": getattr(torch, dtype)}
     if recipe.qlora:
         return _quantized(base, options | {"quantization_config": _four_bits(dtype), "device_map": {"": device}}, device), dtype
-    return _loaded(base, options).to(device), dtype
+    with _in_one_line(base):
+        model = _loaded(base, options)
+    return model.to(device), dtype
+
+
+@contextlib.contextmanager
+def _in_one_line(base: Base) -> Iterator[None]:
+    """What transformers says of a checkpoint that it cannot load, as ArtifactError; its tokenizers raise bare Exceptions."""
+    import torch
+    import transformers
+
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:  # whatever is wrong with the files comes out in its own way
+        why = next(iter(str(error).strip().splitlines()), "")[:200]
+        raise ArtifactError(
+            f"{base.folder}: transformers {transformers.__version__} cannot load it: {type(error).__name__}: {why}",
+            fix="see whether its files belong together, and whether a newer transformers knows this model_type",
+        ) from error
 
 
 def _loaded(base: Base, options: dict[str, Any]) -> Any:
@@ -134,32 +158,22 @@ def _quantized(base: Base, options: dict[str, Any], device: str) -> Any:
         ) from error
 
 
-def chosen_dtype(wanted: str, *, gpu: bool, cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """float32, bfloat16 or float16 for this machine; `auto` takes bfloat16 only where it is not emulated."""
-    if wanted != "auto":
-        return wanted
-    if gpu:
-        return "bfloat16"
-    flags = cpuinfo.read_text() if cpuinfo.is_file() else ""
-    return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
-
-
 def codec_of(tokenizer: Any) -> Codec:
     """Rendering and tokenizing by transformers itself, the yardstick of every server. A template is a program from outside: it is
     tried beforehand where it can reach nothing and has an end. Raises ArtifactError when it fails there."""
     from tunekeeper.training import previewing
 
-    tried = previewing.codec_of(Path(tokenizer.name_or_path)).render
+    plain = previewing.codec_of(Path(tokenizer.name_or_path))
 
     def render(messages: list[dict[str, Any]], tools: list[dict[str, Any]], prompt: bool) -> str:
-        tried(messages, tools, prompt)
+        plain.render(messages, tools, prompt)
         text = tokenizer.apply_chat_template(messages, tools=tools or None, add_generation_prompt=prompt, tokenize=False)
         return str(text)
 
     def tokenize(text: str) -> list[int]:
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    return Codec(render=render, tokenize=tokenize, ends=(tokenizer.eos_token,) if tokenizer.eos_token else ())
+    return Codec(render=render, tokenize=tokenize, ends=plain.ends, special=plain.special)
 
 
 def _four_bits(dtype: str) -> Any:

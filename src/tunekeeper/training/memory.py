@@ -1,4 +1,4 @@
-"""How much memory a run takes, how much there is, and what would make it fit. Estimates learn from the runs before.
+"""How much memory a run takes, and what would make it fit. Estimates learn from the runs before.
 
 Formula: weights in their format, 16 bytes a learned number (weight, gradient and AdamW's two moments in float32; Rajbhandari et
 al., "ZeRO", 2020, section 3.1), and activations of about 16 hidden-sized and 4 inner-sized values a token and layer, plus three
@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import shutil
 import statistics
-import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from pathlib import Path
 from tunekeeper.core.errors import ConfigError, DiskFull
 from tunekeeper.core.nouns.training import TrainingRun
 from tunekeeper.training.base import parameters, read_json, tensor_header, weight_files
+from tunekeeper.training.device import Room, number_format
 from tunekeeper.training.recipe import Recipe
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -27,23 +27,13 @@ FOUR_BIT = 4.127 / 8
 """Bytes a number takes in NF4 with double quantization: 0.127 bits for its block's constants (Dettmers et al., "QLoRA", 2023,
 section 3)."""
 ADAM = 16
+KEPT_MODELS = 2
+"""Epochs of full tuning whose whole models a run keeps: the best so far and the last."""
 LIBRARIES = 800_000_000
 """Bytes that torch and its companions take before anything is loaded, on the processor's side."""
 SMALLEST_RANK = 4
 FACTORS = (0.3, 4.0)
 """Bounds of what earlier runs may make of an estimate."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Room:
-    """The memory of the device that would train."""
-
-    device: str
-    """`cpu`, or the GPU's name."""
-    total: int
-    """Bytes it has."""
-    free: int
-    """Bytes that are free now."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,53 +55,25 @@ class Need:
         return round((self.weights + self.activations + self.libraries) * self.factor)
 
 
-def room() -> Room:
-    """The GPU with the most free memory where `nvidia-smi` names one, else the processor's memory."""
-    command = shutil.which("nvidia-smi")
-    if command is not None:
-        wanted = "--query-gpu=name,memory.total,memory.free"
-        asked = subprocess.run([command, wanted, "--format=csv,noheader,nounits"], capture_output=True, text=True, check=False)
-        found = list(gpus(asked.stdout)) if asked.returncode == 0 else []
-        if found:
-            return max(found, key=lambda each: each.free)
-    return processor()
-
-
-def processor() -> Room:
-    """The processor's memory."""
-    import psutil
-
-    memory = psutil.virtual_memory()
-    return Room(device="cpu", total=memory.total, free=memory.available)
-
-
-def gpus(answer: str) -> Iterator[Room]:
-    """The rooms in `nvidia-smi`'s answer: a line a GPU, `name, total MiB, free MiB`; lines of another shape are passed over."""
-    for line in answer.splitlines():
-        name, *numbers = [part.strip() for part in line.split(",")]
-        if len(numbers) == 2 and all(number.isdigit() for number in numbers):
-            yield Room(device=name, total=int(numbers[0]) << 20, free=int(numbers[1]) << 20)
-
-
-def need(folder: Path, recipe: Recipe, longest: int, *, gpu: bool, factor: float = 1.0, learned: int | None = None) -> Need:
-    """What training the checkpoint in `folder` takes. `longest`: tokens of the longest row. `gpu`: whether one trains.
+def need(folder: Path, recipe: Recipe, longest: int, there: Room, *, factor: float = 1.0, learned: int | None = None) -> Need:
+    """What training the checkpoint in `folder` takes. `longest`: tokens of the longest row. `there`: the device that trains.
     `learned`: most tokens that a row learns, all that the output head is asked for; None: as many as it has."""
     config = read_json(folder / "config.json")
     hidden, layers = int(config.get("hidden_size") or 0), int(config.get("num_hidden_layers") or 0)
     inner, words = int(config.get("intermediate_size") or 4 * hidden), int(config.get("vocab_size") or 0)
-    size = number_size(recipe, gpu=gpu)
+    size = number_size(recipe, there)
     weights = base_bytes(folder, recipe, size) + learned_parameters(folder, recipe) * ADAM
     tokens = tokens_at_once(recipe, longest)
     layer = 16 * hidden + 4 * inner
     kept = layers * hidden + layer if recipe.checkpointing else layers * layer
     said = tokens if learned is None else min(tokens, tokens_at_once(replace(recipe, packing=False), learned))
     activations = tokens * kept * size + said * 3 * words * 4
-    return Need(weights=round(weights), activations=round(activations), libraries=0 if gpu else LIBRARIES, factor=factor)
+    return Need(weights=round(weights), activations=round(activations), libraries=0 if there.gpu else LIBRARIES, factor=factor)
 
 
-def number_size(recipe: Recipe, *, gpu: bool) -> int:
+def number_size(recipe: Recipe, there: Room) -> int:
     """Bytes of a number in the run's format."""
-    return BYTES.get(recipe.dtype, 2 if gpu else 4)
+    return BYTES[number_format(recipe.dtype, there)]
 
 
 def base_bytes(folder: Path, recipe: Recipe, size: int) -> float:
@@ -139,16 +101,17 @@ def learned_parameters(folder: Path, recipe: Recipe) -> int:
     return parameters(folder) if recipe.method == "full" else adapter_parameters(folder, recipe)
 
 
-def version_bytes(folder: Path, recipe: Recipe, *, gpu: bool) -> int:
+def version_bytes(folder: Path, recipe: Recipe, there: Room) -> int:
     """Disk that a version takes: an adapter in float32, or a whole model in the run's format."""
-    size = number_size(recipe, gpu=gpu) if recipe.method == "full" else BYTES["float32"]
+    size = number_size(recipe, there) if recipe.method == "full" else BYTES["float32"]
     return learned_parameters(folder, recipe) * size
 
 
-def run_bytes(folder: Path, recipe: Recipe, *, gpu: bool) -> int:
-    """Most disk that a run takes while it goes: a version for each epoch, one more on its way into the store, and its checkpoint
-    of 12 bytes a learned number (weight and both moments), old beside new."""
-    return version_bytes(folder, recipe, gpu=gpu) * (recipe.epochs + 1) + 2 * 12 * learned_parameters(folder, recipe)
+def run_bytes(folder: Path, recipe: Recipe, there: Room) -> int:
+    """Most disk that a run takes while it goes: a version for each epoch, of whole models for the best and the last, one more on
+    its way, and its checkpoint of 12 bytes a learned number (weight and both moments), old beside new."""
+    kept = min(recipe.epochs, KEPT_MODELS) if recipe.method == "full" else recipe.epochs
+    return version_bytes(folder, recipe, there) * (kept + 1) + 2 * 12 * learned_parameters(folder, recipe)
 
 
 def adapter_parameters(folder: Path, recipe: Recipe) -> int:
@@ -202,7 +165,7 @@ def method(folder: Path, recipe: Recipe, there: Room) -> str:
     whole = full_bytes(folder)
     machines = math.ceil(whole / there.total)
     room = f"more than {there.device} has" if machines > 1 else f"which {there.device} has"
-    several = f"; {machines} of them share it" if machines > 1 and there.device != "cpu" else ""
+    several = f"; {machines} of them share it" if machines > 1 and there.gpu else ""
     if recipe.method == "full":
         took = f"about {size(whole)} before activations, {room}{several}"
         return f"full tuning learns every number and takes {took}; a LoRA of rank {plain.rank} would learn {share:.2%} of them"
@@ -247,9 +210,8 @@ def smaller(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
 
 def suggestion(folder: Path, recipe: Recipe, longest: int, there: Room, factor: float, learned: int | None = None) -> str | None:
     """The gentlest change of the recipe that makes it fit, as it is written in a recipe file; None where nothing helps."""
-    gpu = there.device != "cpu"
     for written, other in smaller(recipe):
-        if need(folder, other, longest, gpu=gpu, factor=factor, learned=learned).total <= there.total:
+        if need(folder, other, longest, there, factor=factor, learned=learned).total <= there.total:
             return written
     return None
 
@@ -259,7 +221,7 @@ def refuse_too_large(
 ) -> Need:
     """What the run takes. Raises ConfigError when the device does not have that much, whoever else uses it, with the change
     that would make it fit."""
-    found = need(folder, recipe, longest, gpu=there.device != "cpu", factor=factor, learned=learned)
+    found = need(folder, recipe, longest, there, factor=factor, learned=learned)
     if found.total > there.total:
         way = suggestion(folder, recipe, longest, there, factor, learned)
         what = f"this run needs about {size(found.total)} and {there.device} has {size(there.total)}"
@@ -267,12 +229,12 @@ def refuse_too_large(
     return found
 
 
-def refuse_full_disk(folder: Path, recipe: Recipe, work: Path, *, gpu: bool) -> None:
+def refuse_full_disk(folder: Path, recipe: Recipe, work: Path, there: Room) -> None:
     """Raise DiskFull when the disk of `work` has less free than the run puts there while it goes."""
-    wanted, free = run_bytes(folder, recipe, gpu=gpu), shutil.disk_usage(work).free
+    wanted, free = run_bytes(folder, recipe, there), shutil.disk_usage(work).free
     if wanted > free:
         what = f"this run writes about {size(wanted)} and the disk of {work} has {size(free)} free"
-        smaller = "fewer epochs or `method: lora`" if recipe.method == "full" else "fewer epochs"
+        smaller = "`method: lora`" if recipe.method == "full" else "fewer epochs"
         raise DiskFull(what, fix=f"free some space, or put {smaller} into the recipe")
 
 

@@ -13,14 +13,16 @@ from typing import Any
 from tunekeeper.core.nouns.data import DatasetVersion
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.core.nouns.training import TrainingRun, Version
+from tunekeeper.store.ledgers.reviews import find_reviews
 from tunekeeper.store.ledgers.runs import find_runs
-from tunekeeper.training import memory
+from tunekeeper.training import device
 from tunekeeper.training.backends import trainer_of
 from tunekeeper.training.base import Base, parameters, talking_base
 from tunekeeper.training.config import Config
-from tunekeeper.training.encode import encode
+from tunekeeper.training.device import Room
+from tunekeeper.training.drivers import Drivers, drivers
+from tunekeeper.training.encode import conversations
 from tunekeeper.training.memory import (
-    Room,
     learned_factor,
     learned_parameters,
     method,
@@ -33,7 +35,7 @@ from tunekeeper.training.memory import (
 from tunekeeper.training.orders import base_folder, known_rows, parent_folder, rows_file
 from tunekeeper.training.previewing import codec_of
 from tunekeeper.training.recipe import Recipe, resolve
-from tunekeeper.training.rows import nothing_fits, of_objective, read_rows, select, sides
+from tunekeeper.training.rows import nothing_fits, of_objective, read_rows, select
 from tunekeeper.training.tradeoffs import FULL_TIMES, Facts, Way, advice, guard, notes, ways
 from tunekeeper.workspace import Workspace
 
@@ -94,6 +96,8 @@ class Plan:
     """Full tuning, LoRA, QLoRA and prompting beside each other, each figure with its source."""
     warnings: tuple[str, ...]
     """What is unusual about the recipe, and what full tuning costs."""
+    drivers: Drivers
+    """What the model cost so far: compute, data preparation, how often it is trained."""
 
 
 def plan(
@@ -104,10 +108,12 @@ def plan(
     *,
     parent: Version | None = None,
     recipe: dict[str, Any] | None = None,
-    room: Callable[[], Room] = memory.room,
+    room: Callable[[], Room] = device.room,
+    elsewhere: Room | None = None,
 ) -> Plan:
-    """The plan of training `dataset`, continued from `parent`. `room`: what the device that would train has. Raises ConfigError,
-    ArtifactError and DataError as the run itself would, but not for what does not fit."""
+    """The plan of training `dataset`, continued from `parent`. `room`: what the device that would train has. `elsewhere`: another
+    machine, of whose speed runs here say nothing. Raises ConfigError, ArtifactError and DataError as the run itself would, but
+    not for what does not fit."""
     chosen = resolve(section, recipe, continued=parent is not None)
     trainer = trainer_of(section)
     if section.backend != "local":
@@ -118,16 +124,18 @@ def plan(
         parent_folder(ws, parent, base, chosen)
     rows = _rows(ws, base, dataset, chosen, parent)
     with ws.state.read() as tx:
-        done = find_runs(tx, model=task.name, state="done", newest_first=True)
+        every = find_runs(tx, model=task.name, newest_first=True)
+        reviews = find_reviews(tx, model=task.name)
+    done = [run for run in every if run.state == "done"]
     by = trainer.recorded(section, chosen).get("backend")
     before = [run for run in done if run.recipe.get("backend") == by]
-    there = room()
-    gpu, free_disk = there.device != "cpu", shutil.disk_usage(ws.root).free
+    there = elsewhere or room()
+    free_disk = shutil.disk_usage(ws.root).free
     factor, seen = learned_factor((run for run in before if method_of(run) == chosen.method), base.digest)
-    needed = need(base.folder, chosen, rows.longest, gpu=gpu, factor=factor, learned=rows.most).total
-    run_disk = run_bytes(base.folder, chosen, gpu=gpu)
+    needed = need(base.folder, chosen, rows.longest, there, factor=factor, learned=rows.most).total
+    run_disk = run_bytes(base.folder, chosen, there)
     tight, rate = replace(there, total=there.free), section.rate_usd_per_hour
-    speed = measured_speed(before, base.digest, chosen.method)
+    speed = measured_speed(before, base.digest, chosen.method) if elsewhere is None else None
     lora = None if speed is None else rows.tokens * chosen.epochs / (speed.tokens_per_second or 1) * as_lora(speed)
     seconds = None if lora is None else lora * (FULL_TIMES if chosen.method == "full" else 1)
     facts = Facts(
@@ -150,7 +158,7 @@ def plan(
         free_bytes=there.free,
         fits=needed <= there.total and run_disk <= free_disk,
         suggestion=suggestion(base.folder, chosen, rows.longest, tight, factor, rows.most) if needed > there.free else None,
-        disk_bytes=version_bytes(base.folder, chosen, gpu=gpu),
+        disk_bytes=version_bytes(base.folder, chosen, there),
         run_disk_bytes=run_disk,
         free_disk_bytes=free_disk,
         method=method(base.folder, chosen, there),
@@ -160,7 +168,8 @@ def plan(
         advice=advice(facts, chosen),
         guard=guard(facts, chosen, done, dataset.digest),
         ways=ways(facts, chosen),
-        warnings=notes(base.folder, chosen, gpu=gpu),
+        warnings=notes(base.folder, chosen, there),
+        drivers=drivers(every, reviews, section.people_usd_per_hour),
     )
 
 
@@ -171,9 +180,9 @@ class _Rows:
     count: int
     """Rows that fit `max_tokens`; of preferences, comparisons."""
     left_out: int
-    """Those that are longer."""
+    """Conversations that are longer."""
     weight: float
-    """Rows that an epoch uses."""
+    """Conversations that an epoch uses."""
     tokens: int
     """Tokens of one epoch."""
     learned: int
@@ -191,14 +200,14 @@ def _rows(ws: Workspace, base: Base, dataset: DatasetVersion, recipe: Recipe, pa
     if known is not None and recipe.replay is not None:
         found, _ = select(found, read_rows(Path(known)), recipe.replay, recipe.seed)
     found = of_objective(found, recipe.objective)
-    groups = [(row, [encode(codec, each) for each in sides(row, recipe.objective)]) for row in found]
-    kept = [(row, group) for row, group in groups if max(len(each.ids) for each in group) <= recipe.max_tokens]
-    weight = sum(row.weight for row, _ in kept)
+    groups = [(place, group) for place, row in enumerate(found) for group in conversations(codec, row, recipe.objective)]
+    kept = [(place, group) for place, group in groups if max(len(each.ids) for each in group) <= recipe.max_tokens]
+    weight = sum(found[place].weight for place, _ in kept)
     if not weight:
         raise nothing_fits(len(found), recipe.max_tokens)
     every = [each for _, group in kept for each in group]
     return _Rows(
-        count=len(kept),
+        count=len({place for place, _ in kept}),
         left_out=len(groups) - len(kept),
         weight=weight,
         tokens=sum(len(each.ids) for each in every),

@@ -13,7 +13,8 @@ from typing import Any
 from tunekeeper.core.errors import ArtifactError, DataError
 from tunekeeper.text.rendering import render
 from tunekeeper.text.tokenizers import TokenizerFiles, read_tokenizer
-from tunekeeper.training.encode import Codec, segments
+from tunekeeper.training.base import read_json
+from tunekeeper.training.encode import Codec, Encoded, conversations
 from tunekeeper.training.rows import ROLES, Row
 
 
@@ -36,7 +37,9 @@ class Preview:
     rendered: str
     """The text the chat template makes; ends in the prompt for an answer when there is none yet."""
     tokens: tuple[Token, ...]
-    """Its tokens, up to the end of the last answer."""
+    """Its tokens, up to the end of the last answer; of several conversations one after the other."""
+    conversations: int = 1
+    """How many the row is learned as: one for each answer where the template changes an answer once it is history."""
 
     @property
     def learned(self) -> int:
@@ -47,8 +50,19 @@ class Preview:
 def codec_of(folder: Path) -> Codec:
     """The codec of a checkpoint folder. Raises ArtifactError without tokenizer or chat template."""
     files = read_tokenizer(folder)
-    end = files.special().get("eos_token")
-    return Codec(render=_renderer(files), tokenize=files.encode, ends=(end,) if end else ())
+    special = tuple(each["content"] for each in files.added if each.get("special"))
+    return Codec(render=_renderer(files), tokenize=files.encode, ends=_ends(files), special=special)
+
+
+def _ends(files: TokenizerFiles) -> tuple[str, ...]:
+    """The tokens that a server stops at: the tokenizer's own end, and those of generation_config.json and config.json."""
+    ids: list[Any] = []
+    for name in ("generation_config.json", "config.json"):
+        told = read_json(files.folder / name).get("eos_token_id") if (files.folder / name).is_file() else None
+        ids += told if isinstance(told, list) else [told]
+    texts = {each["id"]: each["content"] for each in files.added}
+    own = files.special().get("eos_token")
+    return tuple(dict.fromkeys(end for end in (own, *(texts.get(id) for id in ids)) if end))
 
 
 def preview(folder: Path, row: Row, *, generate: bool | None = None) -> Preview:
@@ -60,13 +74,23 @@ def preview(folder: Path, row: Row, *, generate: bool | None = None) -> Preview:
     codec = codec_of(folder)
     answered = row.messages[-1]["role"] == "assistant"
     rendered = codec.render(list(row.messages), list(row.tools), not answered if generate is None else generate)
-    pieces = segments(codec, row) if answered and not generate else [(rendered, False)]
+    found = _learned(codec, row) if answered and not generate else [_read(codec, rendered)]
     tokens = [
         Token(id=id, text=files.fast.decode([id], skip_special_tokens=False), learned=learned)
-        for text, learned in pieces
-        for id in codec.tokenize(text)
+        for each in found
+        for id, learned in zip(each.ids, each.learned, strict=True)
     ]
-    return Preview(rendered=rendered, tokens=tuple(tokens))
+    return Preview(rendered=rendered, tokens=tuple(tokens), conversations=len(found))
+
+
+def _learned(codec: Codec, row: Row) -> list[Encoded]:
+    return [each for (each,) in conversations(codec, row, "sft")]
+
+
+def _read(codec: Codec, text: str) -> Encoded:
+    """A text of which nothing is learned."""
+    ids = tuple(codec.tokenize(text))
+    return Encoded(ids=ids, learned=(False,) * len(ids))
 
 
 def read_messages(path: Path) -> tuple[Row, bool | None]:
@@ -75,7 +99,7 @@ def read_messages(path: Path) -> tuple[Row, bool | None]:
     Of a JSONL file the first line counts. Raises DataError naming the file.
     """
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
     try:

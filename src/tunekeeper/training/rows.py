@@ -54,7 +54,7 @@ def read_rows(path: Path) -> list[Row]:
     """The rows of a chat JSONL file (or of a dataset's blob), in order. Raises DataError naming file and line."""
     rows: list[Row] = []
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
                     rows.append(_row(line, f"{path}:{number}", number))
@@ -104,9 +104,15 @@ def of_objective(rows: list[Row], objective: str, *, needed: bool = True) -> lis
     return found
 
 
-def sides(row: Row, objective: str) -> tuple[Row, ...]:
-    """The conversations that a row is learned as: itself, or for a preference those with the chosen and the rejected answer."""
-    return (last_only(row), last_only(row.other)) if objective == "dpo" else (row,)
+def sides(row: Row) -> tuple[Row, Row]:
+    """The two conversations of a preference: with the chosen and with the rejected answer."""
+    return last_only(row), last_only(row.other)
+
+
+def one_each(row: Row) -> list[Row]:
+    """The row once for each answer that it has to learn, up to that answer and with it alone to learn."""
+    places = [i for i, message in enumerate(row.messages) if message["role"] == "assistant" and message.get("weight") != 0]
+    return [last_only(replace(row, messages=row.messages[: place + 1])) for place in places]
 
 
 def nothing_fits(count: int, most: int) -> DataError:
@@ -137,11 +143,10 @@ def _row(line: str, where: str, number: int) -> Row:
     messages = value.get("messages") if isinstance(value, dict) else None
     if not isinstance(messages, list) or not messages:
         raise DataError(f"{where}: no list of messages", fix='write {"messages": [{"role": …, "content": …}, …]}')
-    for message in messages:
-        if not isinstance(message, dict) or message.get("role") not in ROLES:
-            raise DataError(f"{where}: a message needs a role out of {', '.join(ROLES)}")
-        if not isinstance(message.get("content"), str | None) and not isinstance(message.get("content"), list):
-            raise DataError(f"{where}: content of a {message['role']} message must be text")
+    messages = [_message(message, where) for message in messages]
+    tools = value.get("tools") or ()
+    if not isinstance(tools, list | tuple) or not all(isinstance(tool, dict) for tool in tools):
+        raise DataError(f"{where}: tools must be a list of objects")
     if not any(message["role"] == "assistant" for message in messages):
         raise DataError(f"{where}: no assistant message to learn")
     weight = value.get("weight", 1.0)
@@ -151,11 +156,37 @@ def _row(line: str, where: str, number: int) -> Row:
     return Row(
         id=_id(value, number),
         messages=tuple(messages),
-        tools=tuple(value.get("tools") or ()),
+        tools=tuple(tools),
         weight=float(weight),
         rejected=rejected[0] if rejected else None,
         further=tuple(rejected[1:]),
     )
+
+
+def _message(message: Any, where: str) -> dict[str, Any]:
+    """A message as templates take it: its content one text, also where it came in parts. Raises DataError."""
+    if not isinstance(message, dict) or message.get("role") not in ROLES:
+        raise DataError(f"{where}: a message needs a role out of {', '.join(ROLES)}")
+    if message.get("weight") not in (None, 0, 1):
+        raise DataError(f"{where}: the weight of a message must be 0 or 1, not {message['weight']!r}")
+    content = message.get("content")
+    if isinstance(content, list):
+        content = _joined(content)
+        message = {**message, "content": content}
+        if content is None:
+            raise DataError(f"{where}: content of a {message['role']} message has a part that is no text")
+    if not isinstance(content, str | None):
+        raise DataError(f"{where}: content of a {message['role']} message must be text")
+    if message["role"] == "assistant" and content is None and not message.get("tool_calls"):
+        raise DataError(f"{where}: an assistant message has neither content nor tool_calls")
+    return dict(message)
+
+
+def _joined(parts: list[Any]) -> str | None:
+    """The text of a content in parts, a line each, as servers join them; None where one of them is no text."""
+    texts = [part.get("text") if isinstance(part, dict) and part.get("type", "text") == "text" else part for part in parts]
+    known = [text for text in texts if isinstance(text, str)]
+    return "\n".join(known) if len(known) == len(texts) else None
 
 
 def _flat(value: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ epochs apart by, the held-out loss decides, and without held-out rows the last e
 from __future__ import annotations
 
 import json
+import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,16 +39,45 @@ def choose(task: Sequence[float | None], eval_loss: Sequence[float], keep: str) 
     """
     epochs = max(len(task), len(eval_loss), 1)
     asked = [share for share in task if share is not None]
-    if keep == "task" and asked and len(asked) == len(task) and max(asked) > min(asked):
-        best = max(asked)
-        tied = [i for i, share in enumerate(asked) if share == best]
-        epoch = min(tied, key=lambda i: (eval_loss[i] if eval_loss else 0.0, i))
+    if keep == "task" and asked and max(asked) > min(asked):
+        epoch, best = _best(task, eval_loss), max(asked)
         return Kept(epoch=epoch + 1, why=f"epoch {epoch + 1} answers {best:.1%} of the sample right, more than any other")
     if keep == "last" or not eval_loss:
         return Kept(epoch=epochs, why="the last epoch is kept")
-    epoch = min(range(len(eval_loss)), key=lambda i: (eval_loss[i], i))
+    epoch = _lowest(eval_loss)
     same = f"every epoch answers {asked[0]:.1%} of the sample right; " if keep == "task" and asked else ""
     return Kept(epoch=epoch + 1, why=f"{same}epoch {epoch + 1} has the lowest held-out loss, {eval_loss[epoch]:.4f}")
+
+
+def candidates(task: Sequence[float | None], eval_loss: Sequence[float], keep: str) -> set[int]:
+    """The finished epochs that `choose` could still come to keep, whatever the later ones do, and the newest, which a killed run
+    goes on from; arguments as there. Pure."""
+    newest = max(len(task), len(eval_loss), 1)
+    asked = [share for share in task if share is not None]
+    found = {newest}
+    if keep == "task" and asked:
+        found.add(_best(task, eval_loss) + 1)
+    if eval_loss and keep != "last" and not (keep == "task" and asked and max(asked) > min(asked)):
+        found.add(_lowest(eval_loss) + 1)  # decides as long as the sample does not
+    return found
+
+
+def thin(work: Path, task: Sequence[float | None], eval_loss: Sequence[float], keep: str) -> None:
+    """Remove the whole models of the epochs that are no candidates any more; what they answered stays. `work`: folder of the
+    job."""
+    for epoch in set(finished(work)) - candidates(task, eval_loss, keep):
+        shutil.rmtree(work / EPOCHS / str(epoch) / MODEL, ignore_errors=True)
+
+
+def _best(task: Sequence[float | None], eval_loss: Sequence[float]) -> int:
+    """Place of the epoch with the largest share; of equal ones that with the lowest loss, of these the earliest."""
+    places = [i for i, share in enumerate(task) if share is not None]
+    return min(places, key=lambda i: (-(task[i] or 0.0), eval_loss[i] if eval_loss else 0.0, i))
+
+
+def _lowest(eval_loss: Sequence[float]) -> int:
+    """Place of the lowest held-out loss, the earliest of equal ones."""
+    return min(range(len(eval_loss)), key=lambda i: (eval_loss[i], i))
 
 
 def sample(suite: Suite | None, held: Sequence[Row], most: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:

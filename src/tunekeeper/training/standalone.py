@@ -31,8 +31,8 @@ def train_folder(
 ) -> dict[str, Any]:
     """Train on `data` (OpenAI chat JSONL) and write a PEFT folder to `out`, or in full tuning a checkpoint, whole or not at all.
 
-    Returns {run, version, state, seconds, cpu_seconds, tokens_per_second, loss, loss_curve, adapter, checkpoint}; run and version
-    are None, and of the last two the one that was not written.
+    Returns {run, version, state, seconds, cpu_seconds, tokens_per_second, loss, loss_curve, rows, left_out, adapter, checkpoint};
+    run and version are None, and of the last two the one that was not written. `left_out`: those longer than `max_tokens`.
     Raises UserError when `out` exists, and what the run itself raises.
     """
     if out.exists():
@@ -84,4 +84,6 @@ def summary(output: dict[str, Any], *, cpu_seconds: float | None) -> dict[str, A
         "tokens_per_second": output["tokens_per_second"],
         "loss": output["final_loss"],
         "loss_curve": output["loss"],
+        "rows": output["rows"],
+        "left_out": output["left_out"],
     }

@@ -10,16 +10,15 @@ from pathlib import Path
 
 from tunekeeper.core.nouns.training import TrainingRun
 from tunekeeper.training.base import parameters
+from tunekeeper.training.device import Room, room
 from tunekeeper.training.memory import (
     ADAM,
-    Room,
     adapter_parameters,
     base_bytes,
     full_bytes,
     learned_parameters,
     need,
     number_size,
-    room,
     run_bytes,
     size,
     version_bytes,
@@ -125,8 +124,8 @@ def ways(facts: Facts, recipe: Recipe) -> tuple[Way, ...]:
 
 
 def _here(facts: Facts, name: str, recipe: Recipe) -> dict[str, Figure]:
-    gpu = facts.there.device != "cpu"
-    taken = need(facts.folder, recipe, facts.longest, gpu=gpu, factor=facts.factor, learned=facts.learned).total
+    taken = need(facts.folder, recipe, facts.longest, facts.there, factor=facts.factor, learned=facts.learned).total
+    disk = version_bytes(facts.folder, recipe, facts.there)
     times, why = _times(name)
     seconds = None if facts.lora_seconds is None else facts.lora_seconds * times
     speed = f"speed of {facts.speed_of}{why}" if facts.speed_of else "not known before the first run of this base on this machine"
@@ -135,7 +134,7 @@ def _here(facts: Facts, name: str, recipe: Recipe) -> dict[str, Figure]:
     return {
         "memory_bytes": Figure(value=taken, source=formula),
         "fits": Figure(value=taken <= facts.there.total, source=f"{facts.there.device} has {size(facts.there.total)}"),
-        "disk_bytes": Figure(value=version_bytes(facts.folder, recipe, gpu=gpu), source="numbers learned, by the base's headers"),
+        "disk_bytes": Figure(value=disk, source="numbers learned, by the base's headers"),
         "seconds": Figure(value=seconds, source=speed),
         "cost_usd": Figure(value=usd, source="seconds at training.rate_usd_per_hour" if facts.rate else "no rate is configured"),
     }
@@ -163,7 +162,7 @@ def guard(facts: Facts, recipe: Recipe, before: Iterable[TrainingRun], dataset_d
     if recipe.method != "full":
         return None
     plain = replace(recipe, method="lora")
-    share = need(facts.folder, plain, 0, gpu=facts.there.device != "cpu").weights / full_bytes(facts.folder)
+    share = need(facts.folder, plain, 0, facts.there).weights / full_bytes(facts.folder)
     alike = [run for run in before if run.dataset_digest == dataset_digest and run.recipe.get("method", "lora") == "lora"]
     best = max((share for run in alike for share in run.task if share is not None), default=None)
     tried = "none was trained on this data yet: train one first" if not alike else f"{alike[0].id} was trained on this data"
@@ -182,9 +181,8 @@ def advice(facts: Facts, recipe: Recipe) -> str:
     if fits["lora"]:
         way = "LoRA fits"
     elif fits["qlora"]:
-        gpu = there.device != "cpu"
         four, plain = (
-            base_bytes(facts.folder, replace(recipe, method="lora", qlora=each), number_size(recipe, gpu=gpu))
+            base_bytes(facts.folder, replace(recipe, method="lora", qlora=each), number_size(recipe, there))
             for each in (True, False)
         )
         way = f"LoRA does not fit and QLoRA does: its base takes {size(four)} in 4 bits in the place of {size(plain)}"
@@ -199,35 +197,35 @@ def advice(facts: Facts, recipe: Recipe) -> str:
     return f"{named} on {there.device}: {way}; {rule}"
 
 
-def notes(folder: Path, recipe: Recipe, *, gpu: bool | None = None) -> tuple[str, ...]:
-    """What is worth a word before a run begins: what is unusual about the recipe, what full tuning costs. `gpu`: whether one
-    trains; None looks."""
-    gpu = room().device != "cpu" if gpu is None else gpu
-    return *warnings(recipe), *cost_of_full(folder, recipe, gpu=gpu), *about_qlora(recipe, gpu=gpu)
+def notes(folder: Path, recipe: Recipe, there: Room | None = None) -> tuple[str, ...]:
+    """What is worth a word before a run begins: what is unusual about the recipe, what full tuning costs. `there`: the
+    device that would train; None looks."""
+    there = there or room()
+    return *warnings(recipe), *cost_of_full(folder, recipe, there), *about_qlora(recipe, there)
 
 
-def about_qlora(recipe: Recipe, *, gpu: bool) -> tuple[str, ...]:
+def about_qlora(recipe: Recipe, there: Room) -> tuple[str, ...]:
     """What to know of 4 bits on this machine before they are chosen; nothing for another recipe."""
     if not recipe.qlora:
         return ()
     lacking = "qlora needs bitsandbytes, which is not installed: pip install 'tunekeeper[qlora]'"
     slow = "qlora without a GPU saves memory and takes longer: each layer is worked out of its 4 bits anew at every use"
     missing = importlib.util.find_spec("bitsandbytes") is None
-    return (*((lacking,) if missing else ()), *(() if gpu else (slow,)))
+    return (*((lacking,) if missing else ()), *(() if there.gpu else (slow,)))
 
 
-def cost_of_full(folder: Path, recipe: Recipe, *, gpu: bool) -> tuple[str, ...]:
+def cost_of_full(folder: Path, recipe: Recipe, there: Room) -> tuple[str, ...]:
     """What full tuning costs beside an adapter, a sentence each; nothing for a recipe that learns an adapter."""
     if recipe.method != "full":
         return ()
     plain = replace(recipe, method="lora")
     share = adapter_parameters(folder, plain) / parameters(folder)
-    held, lora = learned_parameters(folder, recipe) * ADAM, need(folder, plain, 0, gpu=gpu).weights
-    disk, small = version_bytes(folder, recipe, gpu=gpu), version_bytes(folder, plain, gpu=gpu)
+    held, lora = learned_parameters(folder, recipe) * ADAM, need(folder, plain, 0, there).weights
+    disk, small = version_bytes(folder, recipe, there), version_bytes(folder, plain, there)
     return (
         f"full tuning learns every number: {size(held)} for weights, gradients and moments, before activations; a LoRA of rank "
         f"{plain.rank} learns {share:.2%} of them in {size(lora)}",
         f"each version is a whole model of {size(disk)} on the disk (an adapter: {size(small)}), and while it goes a run writes "
-        f"up to {size(run_bytes(folder, recipe, gpu=gpu))}",
+        f"up to {size(run_bytes(folder, recipe, there))}",
         f"a token takes about {FULL_TIMES:g} times the work, and another version is another model to load: no adapter to switch",
     )

@@ -83,7 +83,7 @@ def collect(ws: Workspace, run: TrainingRun, *, rate_usd_per_hour: float | None 
         return run
     outcome = harvest.of(job)
     if outcome is None:
-        return _close_failed(ws, run, job)
+        return _close_failed(ws, run, job, rate_usd_per_hour)
     learned = ws.blobs.put_folder(outcome.learned) if outcome.learned else None
     transcript = ws.blobs.put_file(outcome.transcript) if outcome.transcript else None
     with ws.state.write(by="training") as tx:
@@ -226,7 +226,7 @@ def _waiting(ws: Workspace, run: TrainingRun) -> Wait:
     return Wait(why=why, progress=job.progress)
 
 
-def _close_failed(ws: Workspace, run: TrainingRun, job: jobs.Job) -> TrainingRun:
+def _close_failed(ws: Workspace, run: TrainingRun, job: jobs.Job, rate: float | None) -> TrainingRun:
     lacking = "ended without an adapter" if job.state == "done" else job.state
     reason = (job.error or lacking) + (f" (fix: {job.fix})" if job.fix else "")
     if job.state == "cancelled" and job.kind == HOSTED:
@@ -241,6 +241,7 @@ def _close_failed(ws: Workspace, run: TrainingRun, job: jobs.Job) -> TrainingRun
             ended=reason,
             seconds=job.seconds,
             cpu_seconds=job.cpu_seconds,
+            cost_usd=None if job.kind == HOSTED else _hours_cost(job.seconds, rate),  # what came to nothing was paid as well
         )
         return save_run(tx, ended)
 
@@ -274,8 +275,7 @@ def _version(
 def _finished(run: TrainingRun, job: jobs.Job, outcome: harvest.Harvest, version: Version, rate: float | None) -> TrainingRun:
     curve = outcome.curve
     held = tuple(curve["eval_loss"])
-    overfit = len(held) > 1 and held[-1] > 1.2 * min(held)
-    notes: tuple[str, ...] = (f"eval_loss rose from {min(held):.3f} to {held[-1]:.3f}: fewer epochs would do",) if overfit else ()
+    notes = _notes(held, outcome.left_out, run.recipe["max_tokens"])
     return dataclasses.replace(
         run,
         state=outcome.state,
@@ -300,11 +300,27 @@ def _finished(run: TrainingRun, job: jobs.Job, outcome: harvest.Harvest, version
     )
 
 
+def _notes(held: tuple[float, ...], left_out: int, most: int) -> tuple[str, ...]:
+    """What a finished run is to be told of, a sentence each. `held`: held-out loss after each epoch."""
+    found = []
+    if len(held) > 1 and held[-1] > 1.2 * min(held):
+        found.append(f"eval_loss rose from {min(held):.3f} to {held[-1]:.3f}: fewer epochs would do")
+    if left_out:
+        found.append(f"{left_out} conversations are longer than max_tokens ({most}) and were not learned")
+    return tuple(found)
+
+
 def _cost(job: jobs.Job, outcome: harvest.Harvest, rate: float | None) -> float | None:
     """What a run cost: the provider's own word, else the hours of this machine."""
     if job.kind == HOSTED:
         return outcome.cost_usd
-    return None if rate is None else (job.seconds or outcome.curve["seconds"]) / 3600 * rate
+    # Of several attempts the job knows the last one's seconds, and the curve those of learning in all of them.
+    return _hours_cost(max(job.seconds or 0.0, outcome.curve["seconds"]), rate)
+
+
+def _hours_cost(seconds: float | None, rate: float | None) -> float | None:
+    """USD of so many seconds; None where either is not known."""
+    return None if seconds is None or rate is None else seconds / 3600 * rate
 
 
 def version_of(ws: Workspace, run: TrainingRun) -> Version | None:
