@@ -53,3 +53,16 @@ def test_the_baseline_is_shown_or_said_to_be_missing(tell, watched):
     assert "error_rate" in told.out
     missing = tell("monitor", "baseline", "--model", "other", "--dir", watched.folder)
     assert (missing.code, "has no baseline yet" in missing.err) == (2, True)
+
+
+def test_alert_rules_for_prometheus_are_printed_or_written_once(tell, tmp_path):
+    told = tell("monitor", "prometheus")
+    assert (told.code, "- alert: HighInferenceLatency" in told.out) == (0, True)
+    out = tmp_path / "alerts.yml"
+    assert tell("monitor", "prometheus", "--out", out, "--dry-run").out == f"would write 10 alerts to {out}\n"
+    assert not out.exists()
+    written = tell("monitor", "prometheus", "--out", out, "--json").json
+    assert out.read_text() == written["rules"] == told.out
+    assert "ModelQualityDegraded" in written["alerts"]
+    again = tell("monitor", "prometheus", "--out", out)
+    assert (again.code, "exists already" in again.err) == (2, True)

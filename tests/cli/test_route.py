@@ -68,6 +68,23 @@ def test_wrong_weights_are_one_line(tell, desk, words, code, said):
     assert desk.shares() == {"green": 10_000}
 
 
+def test_an_experiment_begins_at_a_tenth_grows_under_its_id_and_ends(tell, desk):
+    asked = ("route", "set", MODEL, "--dir", desk.folder, "--experiment", "prompt-b")
+    assert tell(*asked, "blue", "--json").code == 0
+    assert (desk.shares(), desk.route().rollout, desk.route().salt) == ({"green": 9_000, "blue": 1_000}, "prompt-b", "prompt-b")
+    assert "under prompt-b, assigned by user" in tell("route", "show", MODEL, "--dir", desk.folder).out
+    desk.traffic(60, 60)
+    arms = {each.slot_assigned for each in desk.ws.log.find(model=MODEL, rollout="prompt-b")}
+    assert arms == {"green", "blue"}
+    assert tell(*asked, "blue=2500").code == 0
+    assert desk.shares() == {"green": 7_500, "blue": 2_500}
+    other = tell("route", "set", MODEL, "blue", "--experiment", "prompt-c", "--dir", desk.folder)
+    assert (other.code, "under experiment prompt-b" in other.err, other.err.count("\n")) == (2, True, 1)
+    assert tell("route", "set", MODEL, "green=10000", "--dir", desk.folder).code == 0
+    assert desk.route().rollout is None
+    assert tell(*asked[:-1], "prompt-c", "blue").code == 0
+
+
 def test_an_ungated_slot_is_refused_with_exit_1_and_let_through_by_a_reason(tell, desk):
     from dataclasses import replace
 

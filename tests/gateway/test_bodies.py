@@ -5,16 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from tests.gateway.conftest import MODEL, lines_of
 from tests.text.personal import MAKERS, carried, telling
 from tunekeeper.core.errors import ConfigError
 from tunekeeper.gateway.bodies import HELD, HELD_LONG, SHORT, Bodies, settled
+from tunekeeper.gateway.options import Options
 from tunekeeper.gateway.record import Record
+from tunekeeper.store.log.records import Ended, Partial, body_bytes, interrupted
 from tunekeeper.text.redaction import UNREAD, Redactor
 from tunekeeper.text.seals import make_keys, opened
 
@@ -33,7 +39,7 @@ def put(bodies: Bodies, request: bytes, response: bytes | None = None) -> Record
 def piece(bodies: Bodies, text: str) -> tuple[str, int]:
     """What may be written of a piece at once, and how much of it that is."""
     written: list[tuple[str, int]] = []
-    bodies.piece(text, lambda clean, used: written.append((clean, used)))
+    bodies.piece(text, lambda clean, used, _: written.append((clean, used)))
     return written[0]
 
 
@@ -172,7 +178,7 @@ def test_names_are_looked_for_beside_the_loop(tmp_path: Path) -> None:
         names = {"detector": "list", "file": str(tmp_path / "names.txt")}
         bodies, record, done = Bodies(("email", "name"), keep=True, names=names), Record(), list[Any]()
         text = "dear Ana Lima thank you for the letter that came here"
-        bodies.piece(text, lambda clean, used: done.append((clean, text[used:])))
+        bodies.piece(text, lambda clean, used, _: done.append((clean, text[used:])))
         bodies.put(record, chat("I am Ana Lima, ana@example.com"), None, lambda: done.append("record"))
         assert not done, "nothing was waited for"
         await bodies.settled()
@@ -213,3 +219,71 @@ def test_however_a_text_comes_in_pieces_nothing_gets_through_between_two(kind: s
         left += any(tell in written for tell in tells)
     assert tried > 100
     assert left <= 1
+
+
+def test_segments_and_metadata_are_in_the_box_of_their_request(make_bench: Any) -> None:
+    secret, public = make_keys()
+    bench = make_bench(Options(redact=("email", "phone"), seals={MODEL: public}))
+    response = bench.chat(
+        "I am ana@example.com", headers={"x-tunekeeper-segment-owner": "bo@example.com"}, metadata={"contact": "ana@example.com"}
+    )
+    record = bench.record(response)
+    request = record["request"]
+    values = opened(request["sealed"], secret)
+    assert set(values.values()) == {"ana@example.com", "bo@example.com"}
+    assert values[record["segments"]["owner"]] == "bo@example.com"
+    assert values[record["metadata"]["contact"]] == "ana@example.com"
+    assert request["metadata"] == record["metadata"]
+    assert request["messages"][0]["content"] == f"I am {record['metadata']['contact']}"
+    alone = bench.record(bench.chat("hello", headers={"x-tunekeeper-segment-owner": "bo@example.com"}))
+    assert opened(alone["request"]["sealed"], secret) == {alone["segments"]["owner"]: "bo@example.com"}
+    assert "sealed" not in bench.record(bench.chat("hello"))["request"]
+    assert "example.com" not in "".join(path.read_text() for path in (bench.root / "spool").glob("*.jsonl"))
+
+
+def test_what_is_said_later_has_a_box_of_its_own_where_its_model_is_sure(make_bench: Any) -> None:
+    secret, public = make_keys()
+    bench = make_bench(Options(redact=("email",), seals={MODEL: public}))
+    id = bench.chat().headers["x-tunekeeper-request-id"]
+
+    def say(**fields: Any) -> dict[str, Any]:
+        body = {"request_id": id, "kind": "edit", "value": "write to ana@example.com", **fields}
+        assert bench.http.post(f"{bench.url}/v1/feedback", json=body).status_code == 202
+        return lines_of(bench.root, "F")[-1]
+
+    for said in (say(), say(model=MODEL, metadata={"from": "bo@example.com"})):
+        values = opened(said["metadata"]["sealed"], secret)
+        assert "ana@example.com" in values.values()
+        assert said["value"] == f"write to {next(k for k, v in values.items() if v.startswith('ana'))}"
+    assert values[said["metadata"]["from"]] == "bo@example.com"
+    other = say(model="another")
+    assert (other["value"], "sealed" in other.get("metadata", {})) == ("write to [EMAIL]", False)
+    own = say(metadata={"sealed": "mine"})
+    assert (own["value"], own["metadata"]) == ("write to [EMAIL]", {"sealed": "mine"})
+    assert "sealed" not in say(value="nothing in it").get("metadata", {})
+
+
+def test_the_text_of_a_stream_that_we_died_in_is_sealed_piece_by_piece() -> None:
+    secret, public = make_keys()
+    written: list[tuple[str, int, str | None]] = []
+
+    async def run() -> Record:
+        bodies = Bodies(("email",), keep=True, seals={"desk": public})
+        noted: Record = {"model_id": "desk"}
+        bodies.put(noted, chat("I am ana@example.com"), None, lambda: None)
+        for number, name in enumerate(("bo", "cy")):
+            text = f"write to {name}@example.com and then wait for as long as it takes "
+            bodies.piece(text, lambda *done: written.append(done), model="desk", number=number)
+        await bodies.settled()
+        return noted
+
+    noted = asyncio.run(run())
+    partials = [Partial("r", "", msgspec.Raw(noted["request"])), *(Partial("r", text, sealed=box) for text, _, box in written)]
+    found = interrupted(Ended(request_id="r", timestamp=datetime.now(UTC), model_id="desk"), partials)
+    request, response = (json.loads(body_bytes(found, name) or b"") for name in ("request", "response"))
+    values = opened(request["sealed"], secret)
+    assert sorted(values.values()) == ["ana@example.com", "bo@example.com", "cy@example.com"]
+    text = response["choices"][0]["message"]["content"]
+    assert "example.com" not in text
+    assert [values[mark] for mark in re.findall(r"\[EMAIL:\d+\]", text)] == ["bo@example.com", "cy@example.com"]
+    assert values[re.findall(r"\[EMAIL:\d+\]", request["messages"][0]["content"])[0]] == "ana@example.com"

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from tunekeeper.core.errors import OurFault
 from tunekeeper.gateway import counters as module
 from tunekeeper.gateway.counters import COLUMNS, FILE, FOLDER, LOG, ROWS, Counters
-from tunekeeper.gateway.quotas import Used, moment
+from tunekeeper.gateway.quotas import Held, Used, moment
 from tunekeeper.gateway.refusals import Refusal
 
 UTC_NOW = datetime(2026, 1, 5, 9, tzinfo=UTC)
@@ -266,3 +267,47 @@ def test_even_and_odd_minutes_are_kept_side_by_side(crew: Crew, first: int) -> N
             worker.admitted("key_a", now)
         worker.ended("key_a", MONTH, now, tokens=10 * (step + 1), spent=0)
         assert worker.used("key_a", MONTH, now) == Used(step, step + 1, 10 * step, 10 * (step + 1))
+
+
+def test_two_workers_never_hold_the_last_of_a_limit_both_and_what_one_gives_back_another_may_hold(crew: Crew) -> None:
+    one, two = crew("w0"), crew("w1")
+    held = Held(30, 7, bounded=True)
+
+    def fits(used: Used) -> Refusal | None:
+        return FULL if used.held_tokens + held.tokens > 50 else None
+
+    assert one.hold("key_a", MONTH, NOW, held, Used(), fits) == (None, Used())
+    assert two.hold("key_a", MONTH, NOW, held, Used(), fits)[0] is FULL
+    assert two.used("key_a", MONTH, NOW) == Used(held_tokens=30, held_spent=7), "what was refused is not held"
+    one.began("key_a", NOW)
+    one.ended("key_a", MONTH, NOW, tokens=12, spent=3, held=held)
+    assert two.used("key_a", MONTH, NOW) == Used(tokens=12, spent=3)
+    assert two.hold("key_a", MONTH, NOW, held, Used(), fits)[0] is None
+    two.admitted("key_a", NOW)
+    two.refused("key_a", NOW)
+    two.refused("key_a", NOW)
+    assert one.used("key_a", MONTH, NOW) == Used(tokens=12, spent=3, held_tokens=30, held_spent=7)
+
+
+def test_workers_that_race_hold_at_most_the_limit(tmp_path: Path) -> None:
+    crews = [Counters(tmp_path, f"w{number}", lambda: ["w0", "w1", "w2"]) for number in range(3)]
+    held, most = Held(10), [0, 0, 0]
+    start = threading.Barrier(3)
+
+    def work(place: int) -> None:
+        start.wait()
+        for _ in range(60):
+            refused, _ = crews[place].hold(
+                "key_a", MONTH, NOW, held, Used(), lambda used: FULL if used.held_tokens + held.tokens > 500 else None
+            )
+            most[place] += refused is None
+
+    threads = [threading.Thread(target=work, args=(place,)) for place in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(most) * 10 == crews[0].used("key_a", MONTH, NOW).held_tokens
+    assert 40 <= sum(most) <= 50
+    for each in crews:
+        each.close()

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import openai
 import pytest
 
@@ -18,7 +19,7 @@ from tests.patience import until
 from tunekeeper.core.clock import ManualClock
 from tunekeeper.core.nouns.serving import ApiKey
 from tunekeeper.gateway.counters import FILE, FOLDER
-from tunekeeper.gateway.meter import Meter
+from tunekeeper.gateway.meter import Meter, bound_of
 from tunekeeper.gateway.tables import Obeyed
 from tunekeeper.store.published import WorkerSlot
 
@@ -186,3 +187,79 @@ def test_obeying_other_keys_forgets_the_old_ones(bench: Any) -> None:
     bench.publish(keys=(bench.key("k"),))
     assert ask(bench, "k").status_code == 200
     assert isinstance(bench.gateway.obeyed(), Obeyed)
+
+
+def flood(bench: Any, key: str, count: int, **body: Any) -> list[int]:
+    """The statuses of requests that all are under way before the first is answered."""
+    seen: list[int] = []
+    threads = [threading.Thread(target=lambda: seen.append(ask(bench, key, **body).status_code)) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return seen
+
+
+def test_many_at_once_use_no_more_tokens_than_a_minute_has(bench: Any) -> None:
+    bench.publish(keys=(bench.key("k", tokens_per_minute=400),))
+    bench.a.delay = 0.2
+    seen = flood(bench, "k", 24, text="word " * 10, max_tokens=40)
+    assert set(seen) == {200, 429}
+    assert 0 < tokens(bench, "k") <= 400
+    bench.a.delay = 0.0
+    more = [ask(bench, "k", text="word " * 10, max_tokens=40) for _ in range(30)]
+    assert more[-1].json()["error"]["code"] == "rate_limited"
+    assert int(more[-1].headers["retry-after"]) >= 1
+    assert 250 < tokens(bench, "k") <= 400, "what was held too much is given back"
+    assert (used(bench, "k").held_tokens, used(bench, "k").running) == (0, 0)
+
+
+def test_many_at_once_cost_no_more_than_the_budget(bench: Any) -> None:
+    price = {"price_in": 1000.0, "price_out": 1000.0}
+    bench.publish(keys=(bench.key("k", budget_usd=0.5),), slot=price)
+    bench.a.delay = 0.2
+    seen = flood(bench, "k", 24, text="word " * 10, max_tokens=40)
+    assert set(seen) == {200, 429}
+    assert 0 < used(bench, "k").spent <= 500_000_000
+    assert used(bench, "k").held_spent == 0
+    refused = ask(bench, "k", text="word " * 10, max_tokens=1_000_000)
+    assert refused.status_code in (200, 429), "what no limit could ever hold is let through alone"
+
+
+def test_without_a_bound_one_goes_at_a_time_where_the_limit_is_small_and_what_fails_holds_nothing(bench: Any) -> None:
+    bench.publish(keys=(bench.key("k", tokens_per_minute=100),))
+    bench.a.delay = 0.2
+    seen = flood(bench, "k", 8)
+    assert seen.count(200) == 1
+    bench.a.delay, bench.a.default = 0.0, "500"
+    assert ask(bench, "k").status_code == 502
+    assert ask(bench, "k", model="nothing").status_code == 404
+    assert used(bench, "k").held_tokens == 0
+
+
+def test_a_request_that_is_refused_for_its_tokens_counts_as_none(bench: Any) -> None:
+    bench.publish(keys=(bench.key("k", requests_per_minute=50, tokens_per_minute=200),))
+    assert ask(bench, "k", max_tokens=1).status_code == 200
+    while tokens(bench, "k") < 40:
+        assert ask(bench, "k", max_tokens=1).status_code == 200
+    before = used(bench, "k").requests + used(bench, "k").last_requests
+    assert ask(bench, "k", max_tokens=150).json()["error"]["code"] == "rate_limited"
+    assert used(bench, "k").requests + used(bench, "k").last_requests == before
+
+
+@pytest.mark.parametrize(
+    ("fields", "bound"),
+    [
+        ({}, None),
+        ({"max_tokens": b"7"}, 7),
+        ({"max_tokens": b"7", "max_completion_tokens": b"9"}, 9),
+        ({"max_tokens": b"7", "n": b"3"}, 21),
+        ({"max_tokens": b"null"}, None),
+        ({"max_tokens": b"-1"}, None),
+        ({"max_tokens": b"1e9"}, None),
+        ({"max_tokens": b"999999999", "n": b"99"}, 1_000_000),
+        ({"max_tokens": b"9999999999"}, None),
+    ],
+)
+def test_the_bound_of_a_request_is_what_it_says(fields: dict[str, bytes], bound: int | None) -> None:
+    assert bound_of({name: msgspec.Raw(value) for name, value in fields.items()}) == bound

@@ -112,7 +112,7 @@ def test_routes_and_slots_show_as_gauges(tmp_path: Path) -> None:
     )
     got = parsed(Metrics(tmp_path, "w0").text(table))
     assert got['model_canary_weight_ratio{model_id="m"}'] == 0.05
-    assert got['model_deployment_info{model_id="m",version="v1",slot="a",adapter_hash=""}'] == 1
+    assert got['model_deployment_info{model_id="m",version="v1",slot="a",base="",adapter_hash=""}'] == 1
 
 
 def test_a_damaged_snapshot_counts_as_none_and_a_full_disk_is_survived(tmp_path: Path) -> None:

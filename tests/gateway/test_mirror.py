@@ -94,3 +94,12 @@ def test_copies_share_a_bounded_room_and_give_it_back(make_bench: Any) -> None:
     assert (bench.gateway.mirror.sent, bench.gateway.mirror.dropped) == (3, 1), "a request that does not fit is not copied"
     assert bench.chat("y" * 1_000).status_code == 200
     assert [r["status"] for r in bench.records(9) if r["purpose"] == "shadow"][-1] == "ok"
+
+
+def test_feedback_by_an_answers_own_id_never_means_a_copy(bench: Any) -> None:
+    bench.publish(shadow="b", shadow_share=10_000)
+    answer = bench.chat()
+    copy = next(r for r in bench.records(2) if r["purpose"] == "shadow")
+    assert copy["response"]["id"] != answer.json()["id"]
+    assert "body_id" not in copy
+    assert bench.record(answer)["body_id"] == answer.json()["id"]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tunekeeper.core.nouns.serving import ApiKey
-from tunekeeper.gateway.quotas import NANO, Used, headers_of, limited, moment, refusal_of, starts, wait
+from tunekeeper.gateway.quotas import NANO, Used, headers_of, held_for, limited, moment, overrun, refusal_of, starts, wait
 
 NOON = datetime(2026, 2, 27, 12, tzinfo=UTC)
 NOW = moment(90.0, NOON)
@@ -126,3 +126,35 @@ def test_headers_say_what_is_left_in_the_words_of_openai() -> None:
         "x-ratelimit-reset-tokens": "30s",
     }
     assert headers_of(key(budget_usd=1.0), Used(), NOW) == b""
+
+
+def test_what_is_held_by_others_decides_whether_one_more_fits() -> None:
+    held = held_for(key(tokens_per_minute=100), 10, 30, bounded=True, price_in=0.0, price_out=0.0)
+    assert (held.tokens, held.bounded) == (40, True)
+    limited_key = key(tokens_per_minute=100)
+    assert overrun(limited_key, Used(held_tokens=60), held, NOW) is None
+    refused = overrun(limited_key, Used(held_tokens=61), held, NOW)
+    assert refused is not None
+    assert (refused.code, refused.retry_after) == ("rate_limited", "1"), "the others' answers give some back"
+    assert overrun(limited_key, Used(tokens=61), held, NOW) is not None
+    assert overrun(key(requests_per_minute=1), Used(held_tokens=9**9, held_spent=9**9), held, NOW) is None
+
+
+def test_what_is_no_bound_is_let_through_alone_and_never_beside_others() -> None:
+    large = held_for(key(tokens_per_minute=100), 10, 500, bounded=True, price_in=0.0, price_out=0.0)
+    assert (large.tokens, large.bounded) == (100, False)
+    assert overrun(key(tokens_per_minute=100), Used(tokens=99), large, NOW) is None
+    assert overrun(key(tokens_per_minute=100), Used(held_tokens=1), large, NOW) is not None
+
+
+def test_a_budget_holds_what_the_answer_may_cost() -> None:
+    limited_key = key(budget_usd=1.0)
+    held = held_for(limited_key, 100_000, 100_000, bounded=True, price_in=1.0, price_out=4.0)
+    assert held.spent == NANO // 2 + 1
+    assert overrun(limited_key, Used(spent=NANO // 4), held, NOW) is None
+    beside = overrun(limited_key, Used(spent=NANO // 4, held_spent=NANO // 2), held, NOW)
+    assert beside is not None
+    assert (beside.code, beside.retry_after) == ("budget_exceeded", "1")
+    spent = overrun(limited_key, Used(spent=NANO * 3 // 4), held, NOW)
+    assert spent is not None
+    assert int(spent.retry_after or 0) > 86_400, "nobody gives that back before the period ends"

@@ -287,5 +287,4 @@ def test_the_kernel_watches_over_connections_to_model_servers() -> None:
 
     idle, every, times, unheard, on = uvloop.run(main())
     assert on == 1
-    assert idle + every * times <= 10
-    assert unheard == 10_000
+    assert max(idle + every * times, unheard / 1000) + 2 <= 10, "and two seconds to dial anew"

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from tunekeeper.core.errors import UserError
 from tunekeeper.core.nouns.serving import Promotion, Route, Share, Slot
-from tunekeeper.rollout.routes import RouteSeed, all_to, answers, heaviest, held, holding, seeded, way_back, with_weights
+from tunekeeper.gateway.routing import Unit, bucket_of, choose
+from tunekeeper.rollout.routes import RouteSeed, all_to, answers, heaviest, held, holding, seeded, under, way_back, with_weights
 
 MODEL = "desk"
 BLUE = replace(all_to(Route(model=MODEL), "blue", salt="s1"), generation=3)
@@ -121,6 +123,17 @@ def test_during_a_canary_the_way_back_is_the_champion() -> None:
             "red",
             id="not what was gone back from",
         ),
+        pytest.param(
+            [
+                line(1, "red", "v3"),
+                line(2, "green", "v2"),
+                line(3, "red", "v3", left="green"),
+                line(4, "green", "v2"),
+                line(5, "blue", "v1"),
+            ],
+            "green",
+            id="what was gone back from and then promoted again",
+        ),
         pytest.param([line(1, "red", "v3"), line(2, "green", "v9"), line(3, "blue", "v1")], "red", id="not a slot reused since"),
         pytest.param([line(1, "gone", "v0"), line(2, "blue", "v1")], None, id="not a slot that is gone"),
     ],
@@ -160,3 +173,36 @@ def test_shares_are_kept_as_ranges_so_that_no_key_moves_back() -> None:
     assert isinstance(five.shares[1], Share)
     for low, high in five.shares[1].ranges:
         assert any(start <= low and high <= end for start, end in more.shares[1].ranges)
+
+
+def test_an_experiment_s_id_alone_decides_who_is_in_which_arm() -> None:
+    users = [Unit("user", f"u-{number}") for number in range(4_000)]
+
+    def arms(experiment: str, before: Route) -> list[str]:
+        route = with_weights(under(before, experiment), {"green": 1_000}, "blue", "green")
+        assert (route.rollout, route.salt) == (experiment, experiment)
+        return [choice.slot for user in users if (choice := choose(route, user)) is not None]
+
+    whole = all_to(Route(model="desk"), "blue", salt="one")
+    first = arms("prompt-b", whole)
+    assert first == arms("prompt-b", all_to(Route(model="desk"), "blue", salt="another")), "the same id assigns the same users"
+    assert 0.08 < first.count("green") / len(users) < 0.12
+    other = arms("prompt-c", whole)
+    both = sum(a == b == "green" for a, b in zip(first, other, strict=True))
+    assert 0.003 < both / len(users) < 0.02, "one experiment's users are spread over the next one's arms"
+    assert bucket_of("prompt-b", users[0]) in range(10_000)
+
+
+def test_more_traffic_for_an_arm_moves_nobody_back_and_no_experiment_begins_among_others_users() -> None:
+    whole = all_to(Route(model="desk"), "blue", salt="one")
+    small = with_weights(under(whole, "exp-1"), {"green": 1_000}, "blue", "green")
+    large = with_weights(under(small, "exp-1"), {"green": 3_000}, "blue", "green")
+    assert large.salt == small.salt
+    assert all(any(low <= a and b <= high for low, high in held(large)["green"]) for a, b in held(small)["green"])
+    with pytest.raises(UserError, match="under experiment exp-1"):
+        under(small, "exp-2")
+    ended = under(small, None)
+    assert (ended.rollout, ended.salt, ended.shares) == (None, "exp-1", small.shares), "ending one moves nobody"
+    for wrong in ("", "a b", "rol_01", "x" * 65, "-a"):
+        with pytest.raises(UserError, match="cannot name an experiment"):
+            under(whole, wrong)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from tunekeeper.cli.visible import in_json, line
@@ -26,6 +27,25 @@ TEXT = {
 def as_json(event: dict[str, Any]) -> None:
     """One JSON line on stdout."""
     print(_document(event), flush=True)
+
+
+def ready_first() -> Callable[[dict[str, Any]], None]:
+    """As `as_json`, but what was found running already is told behind the ready line, which a script reads first."""
+    held: list[dict[str, Any]] = []
+    ready = False
+
+    def say(event: dict[str, Any]) -> None:
+        nonlocal ready
+        if event["event"] == "adopted" and not ready:
+            held.append(event)
+            return
+        as_json(event)
+        if event["event"] == "ready":
+            ready = True
+            for each in held:
+                as_json(each)
+
+    return say
 
 
 def as_text(event: dict[str, Any]) -> None:

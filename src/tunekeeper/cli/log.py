@@ -92,18 +92,26 @@ def reveal(
     data: frame.Data = None,
     json: frame.Json = False,
 ) -> int:
-    """Show a request and its answer as they were before redaction; nothing of it is written.
+    """Show a request, its answer and what was said of it as they were before redaction; nothing of it is written.
 
     Example: tunekeeper log reveal req_01KE9Z0S3XJ5N4Q8R7T6V5W4Y3a1b2 --key ~/tunekeeper.seal
     """
     from tunekeeper.cli.datareveal import secret_in
-    from tunekeeper.data.redacting import revealed_inference
+    from tunekeeper.core.errors import NotFound
+    from tunekeeper.data.redacting import revealed_feedback, revealed_inference
 
-    clear = revealed_inference(frame.workspace(dir, data).log.load(request), secret_in(key))
-    bodies = {"request": clear.request, "response": clear.response}
-    return frame.emit(
-        {"request_id": request, **bodies}, json, [f"{name}: {frame.to_json(body)}" for name, body in bodies.items()]
-    )
+    log, secret = frame.workspace(dir, data).log, secret_in(key)
+    clear, said = log.load(request), log.feedback(request_ids=[request])
+    feedback = [revealed_feedback(each, secret) for each in said]
+    try:
+        clear = revealed_inference(clear, secret)
+    except NotFound:
+        if feedback == said:
+            raise  # nothing at all was sealed
+    parts = {"request": clear.request, "response": clear.response, "segments": clear.segments, "metadata": clear.metadata}
+    lines = [f"{name}: {frame.to_json(part)}" for name, part in parts.items() if part]
+    lines += [f"{each.kind} by {each.by or 'somebody'}: {frame.to_json(each.value)}" for each in feedback]
+    return frame.emit({"request_id": request, **parts, "feedback": feedback}, json, lines)
 
 
 @app.command()

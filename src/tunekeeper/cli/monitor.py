@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tunekeeper.cli import frame
+from tunekeeper.cli import frame, monitorarms
 
-app = frame.group("Stage 5: baselines, drift, alerts.")
+app = frame.group("Stage 5: baselines, drift, alerts, versions side by side.")
 Since = Annotated[str | None, typer.Option("--since", help="From when: 24h, 7d, or a date.")]
 
 
@@ -78,6 +79,35 @@ def baseline(model: frame.Model, dir: frame.Dir = None, json: frame.Json = False
     newest = found[0]
     lines = [f"{newest.version}: day one of {newest.n} requests from {newest.since:%Y-%m-%d %H:%M}"]
     return frame.emit(newest, json, [*lines, *(f"  {name:<18} {_round(value)}" for name, value in newest.values.items())])
+
+
+app.registered_commands.extend(monitorarms.app.registered_commands)
+
+
+@app.command()
+def prometheus(
+    out: Annotated[Path | None, typer.Option("--out", help="File to write; it must not exist. Default: stdout.")] = None,
+    dry_run: frame.DryRun = False,
+    json: frame.Json = False,
+) -> int:
+    """Give alert rules for Prometheus over the gateways' /metrics: name them under `rule_files` in prometheus.yml.
+
+    Example: tunekeeper monitor prometheus --out tunekeeper-alerts.yml
+    """
+    from importlib.resources import files
+
+    from tunekeeper.core.errors import UserError
+
+    text = (files("tunekeeper.monitoring") / "prometheus.yml").read_text("utf-8")
+    alerts = [line.split(": ", 1)[1] for line in text.splitlines() if line.lstrip().startswith("- alert: ")]
+    if out is None:
+        return frame.emit({"alerts": alerts, "rules": text, "out": None}, json, text.splitlines())
+    if out.exists():
+        raise UserError(f"{out} exists already", fix="name a file that does not")
+    if not dry_run:
+        out.write_text(text, "utf-8")
+    verb = "would write" if dry_run else "wrote"
+    return frame.emit({"alerts": alerts, "rules": text, "out": str(out)}, json, f"{verb} {len(alerts)} alerts to {out}")
 
 
 def _round(value: float | None) -> float | None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 app = frame.group("Who answers how much of the traffic.")
 Name = Annotated[str, typer.Argument(help="Name of the model.")]
+ARM = 1000
+"""Ten-thousandths of a slot in an experiment that names no other (AB-01)."""
 
 
 @app.command()
@@ -49,6 +51,7 @@ def show(model: Name, dir: frame.Dir = None, data: frame.Data = None, json: fram
         "shares": {_short(model, share.slot): share.weight for share in route.shares},
         "fallback": [dataclasses.replace(entry, slot=_short(model, entry.slot)) for entry in route.fallback],
         "shadow": {"slot": _short(model, route.shadow), "share": route.shadow_share} if route.shadow else None,
+        "rollout": route.rollout,
         "assign_by": route.assign_by,
         "timeouts": route.timeouts,
         "confidence_floor": route.confidence_floor,
@@ -60,6 +63,8 @@ def show(model: Name, dir: frame.Dir = None, data: frame.Data = None, json: fram
     }
     head = f"{model}: route version {route.generation}, set by {route.by}: {route.reason}"
     lines = [head, *frame.table(rows, ["slot", "version", "role", "%", "state", "endpoint"])]
+    if route.rollout:
+        lines.append(f"under {route.rollout}, assigned by {route.assign_by}")
     if route.fallback:
         floor = "" if route.confidence_floor is None else f", also under a confidence of {route.confidence_floor:g}"
         lines.append(f"then: {', '.join(_short(model, entry.slot) for entry in route.fallback)}{floor}")
@@ -72,6 +77,9 @@ def show(model: Name, dir: frame.Dir = None, data: frame.Data = None, json: fram
 def set_(
     model: Name,
     weights: Annotated[list[str], typer.Argument(help="SLOT=TEN-THOUSANDTHS …, together 10000.")],
+    experiment: Annotated[
+        str | None, typer.Option("--experiment", help="Id of an A/B test; a bare SLOT then gets 1000, the champion the rest.")
+    ] = None,
     override: Annotated[
         str | None, typer.Option("--override", help="Reason for letting an ungated version have traffic.")
     ] = None,
@@ -82,18 +90,26 @@ def set_(
 ) -> int:
     """Share a model's traffic among its slots; returns when every live worker obeys.
 
+    With --experiment ID units are assigned by a hash of that id, which every request's record carries (`rollout`); its shares may
+    be changed under the same id, and without the option it ends.
+
     Example: tunekeeper route set support-desk support-desk-blue=9000 support-desk-green=1000
     """
     from tunekeeper.rollout.moves import set_route
+    from tunekeeper.store.ledgers.routes import load_route
     from tunekeeper.store.ledgers.slots import find_slots
 
     ws = frame.workspace(dir, data)
     with ws.control.read() as tx:
         known = {slot.id for slot in find_slots(tx, model=model)}
-    wanted = {_long(model, name, known): weight for name, weight in _weights(weights).items()}
+        champion = load_route(tx, model).champion
+    given = _weights(weights, bare=None if experiment is None else ARM)
+    wanted = {_long(model, name, known): weight for name, weight in given.items()}
+    if experiment is not None and champion is not None and champion not in wanted:
+        wanted[champion] = max(0, 10_000 - sum(wanted.values()))
     if dry_run:
         return frame.emit({"model": model, "weights": wanted}, json, [f"would set {model}: {wanted}"])
-    move = set_route(ws, model, wanted, by=getpass.getuser(), override=override)
+    move = set_route(ws, model, wanted, by=getpass.getuser(), override=override, experiment=experiment)
     return frame.emit(move.as_json(), json, [_line(move.as_json())])
 
 
@@ -135,10 +151,13 @@ def _load(ws: Workspace, model: str, to: str | None) -> None:
         await_ready(ws, reload(ws, slot.id, by=getpass.getuser()).id)
 
 
-def _weights(words: list[str]) -> dict[str, int]:
+def _weights(words: list[str], *, bare: int | None) -> dict[str, int]:
+    """Slot → ten-thousandths. `bare`: what a slot without a number gets; None: it must have one."""
     found: dict[str, int] = {}
     for word in words:
-        name, _, weight = word.partition("=")
+        name, given, weight = word.partition("=")
+        if name and not given and bare is not None:
+            weight = str(bare)
         if not name or not weight.isdigit():
             raise UserError(f"{word!r} is not SLOT=WEIGHT", fix="e.g. blue=9000 green=1000 (ten-thousandths)")
         found[name] = int(weight)

@@ -37,5 +37,5 @@ def serve(
     if named is not None and dir is not None and not named.is_absolute():
         config, routing = (dir / config if config else None), (dir / routing if routing else None)
     asked = plans.Serving(config=config, routing=routing, model=model, host=host, port=port, workers=workers, data=data)
-    code: int = plans.serve(asked, say=events.as_json)
+    code: int = plans.serve(asked, say=events.ready_first())
     return code

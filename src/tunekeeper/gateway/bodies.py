@@ -32,7 +32,9 @@ LOOKED_THROUGH_LONG = 1_000_000
 HELD, HELD_LONG = 300, 8_192
 """Most characters of a running stream's text that wait for what comes next, and of what has no end yet."""
 SEALED = "sealed"
-"""Field of a logged request that holds the box."""
+"""Field of a logged request, and of a statement's metadata, that holds the box."""
+PIECES, APART = 900, 1_000_000
+"""Pieces of a running stream that are sealed each, and how far apart their numbers begin: placeholders have nine digits."""
 _PLAIN = 5
 """Words in a row without digits or signs, before which nothing goes on that is looked for: some lead to it (`call me at`)."""
 _WORD = re.compile(r"\S+")
@@ -91,37 +93,74 @@ class Bodies:
             for model, public in (seals or {}).items()
             if kinds
         }
+        self._held: dict[str, tuple[dict[str, str], dict[str, Any]]] = {}
+        """Request id → the segments and metadata of a running request of a model that seals, as they came."""
         self._named = finder is not None
         self.keep = keep
         """Whether bodies are kept at all."""
         self._thread: ThreadPoolExecutor | None = None
         self._running: set[asyncio.Future[Any]] = set()
 
-    def put(self, record: Record, request: bytes, response: bytes | None, then: Callable[[], object]) -> None:
-        """Put into `record` what may be written of both, then call `then`: at once, or later on the same loop."""
+    def put(
+        self,
+        record: Record,
+        request: bytes,
+        response: bytes | None,
+        then: Callable[[], object],
+        finish: Callable[[], object] | None = None,
+    ) -> None:
+        """Put into `record` what may be written of both, then call `then`: at once, or later on the same loop. `finish`: called
+        before it in the thread, where that looked at the bodies, for what else they cost."""
         if not self.keep:
             then()
             return
         sealed = bool(self._sealing) and record.get("model_id") in self._sealing
         if sealed or self._slow(request) or (response is not None and self._slow(response)):
-            self._later(partial(self._put, record, request, response, self._patient), partial(_without_bodies, record, then))
+            self._later(
+                partial(self._put, record, request, response, self._patient, finish), partial(_without_bodies, record, then)
+            )
             return
         self._put(record, request, response, self._redactor)
         then()
 
-    def piece(self, text: str, then: Callable[[str, int], object]) -> None:
-        """Of a running answer's text, call `then` with what may be written now, and how many characters of `text` that stands
-        for; the rest comes again with what follows. At once, or later on the same loop."""
-        if self._named:
-            self._later(partial(self._settle, text), lambda done: then(*(done.result() if _whole(done) else ("", len(text)))))
-            return
-        then(*self._settle(text))
+    def hold(self, record: Record, segments: dict[str, str], metadata: dict[str, Any]) -> None:
+        """Keep what `record` holds redacted as it came, where its model seals, until `put` closes the box."""
+        if (segments or metadata) and self.keep and record["model_id"] in self._sealing:
+            self._held[record["request_id"]] = segments, metadata
 
-    def _settle(self, text: str) -> tuple[str, int]:
+    def holds(self, record: Record) -> bool:
+        """Whether `put` may write other segments and metadata into `record` than it has now."""
+        return bool(self._held) and record["request_id"] in self._held
+
+    def piece(self, text: str, then: Callable[[str, int, str | None], object], *, model: str = "", number: int = 0) -> None:
+        """Of a running answer's text, call `then` with what may be written now, how many characters of `text` that stands for,
+        and a box where `model` seals; the rest comes again with what follows. At once, or later on the same loop. `number`: of
+        the piece, from 0."""
+        sealing = self._sealing.get(model) if number < PIECES else None
+        if self._named or sealing is not None:
+            work = partial(self._settle, text, sealing, APART * (number + 1))
+            self._later(work, lambda done: then(*(done.result() if _whole(done) else ("", len(text), None))))
+            return
+        then(*self._settle(text, None, 0))
+
+    def _settle(self, text: str, sealing: Redactor | None, beyond: int) -> tuple[str, int, str | None]:
         if self._redactor is None:
-            return text, len(text)
+            return text, len(text), None
         cut = settled(text, self._redactor.find(text))
-        return self._redactor.redact(text[:cut])[0], cut
+        if sealing is None:
+            return self._redactor.redact(text[:cut])[0], cut, None
+        clean, _, box = sealing.sealed_json(text[:cut], beyond=beyond)
+        return clean, cut, box
+
+    def sealed_fields(self, fields: dict[str, Any], model: str) -> dict[str, Any] | None:
+        """A statement's fields with one box of what was taken out of them, in its metadata; None where `model` seals nothing,
+        nothing was found, or the sender's own metadata has a field of that name."""
+        sealing = self._sealing.get(model)
+        if sealing is None or SEALED in fields.get("metadata", {}):
+            return None
+        kind, rest = fields["kind"], {name: value for name, value in fields.items() if name != "kind"}
+        clean, _, box = sealing.sealed_json(rest)
+        return None if box is None else {"kind": kind, **clean, "metadata": {**clean.get("metadata", {}), SEALED: box}}
 
     def _slow(self, body: bytes) -> bool:
         # Whether anything could be in 4 MB takes a third of a second to tell: that too is the thread's.
@@ -140,29 +179,48 @@ class Bodies:
 
         looking.add_done_callback(done)
 
-    def _put(self, record: Record, request: bytes, response: bytes | None, redactor: Redactor | None) -> None:
+    def _put(
+        self,
+        record: Record,
+        request: bytes,
+        response: bytes | None,
+        redactor: Redactor | None,
+        finish: Callable[[], object] | None = None,
+    ) -> None:
         sealing = self._sealing.get(record.get("model_id", "")) if self._sealing else None
-        if sealing is not None and self._put_sealed(record, request, response, sealing):
-            return
-        record["request"] = self._kept(request, redactor)
-        if response is not None:
-            record["response"] = self._kept(response, redactor)
+        held = self._held.pop(record.get("request_id", ""), None) if self._held else None
+        if sealing is None or not self._put_sealed(record, request, response, sealing, held):
+            record["request"] = self._kept(request, redactor)
+            if response is not None:
+                record["response"] = self._kept(response, redactor)
+        if finish is not None:
+            finish()
 
-    def _put_sealed(self, record: Record, request: bytes, response: bytes | None, redactor: Redactor) -> bool:
-        """Put both into `record`, with what was taken out of them in one box, `sealed` of the request; False where nothing was
-        sealed: they are no JSON objects, or there is nothing in them."""
-        if not redactor.may_hold(request) and (response is None or not redactor.may_hold(response)):
+    def _put_sealed(
+        self,
+        record: Record,
+        request: bytes,
+        response: bytes | None,
+        redactor: Redactor,
+        held: tuple[dict[str, str], dict[str, Any]] | None,
+    ) -> bool:
+        """Put both into `record`, with what was taken out of them, its segments and its metadata in one box, `sealed` of the
+        request; False where nothing was sealed: they are no JSON objects, or there is nothing in them."""
+        looked = (request, response or b"", b"" if held is None else msgspec.json.encode(held))
+        if not any(redactor.may_hold(each) for each in looked):
             return False
         try:
             asked = msgspec.json.decode(request, type=dict[str, Any])
             told = None if response is None else msgspec.json.decode(response)
-            (asked, told), _, box = redactor.sealed_json([asked, told])
+            (asked, told, beside), _, box = redactor.sealed_json([asked, told, list(held or ())])
             if box is None:
                 return False
             bodies = msgspec.json.encode({**asked, SEALED: box}), msgspec.json.encode(told)
         except (msgspec.DecodeError, RecursionError, UnicodeError):
             return False
         record["request"] = bodies[0]
+        if held is not None:
+            record |= {name: value for name, value in zip(("segments", "metadata"), beside, strict=True) if value}
         if response is not None:
             record["response"] = bodies[1]
         return True

@@ -1,4 +1,4 @@
-"""What keys with limits used, in one mapped file that all workers share: `limits/counters`.
+"""What keys with limits used, in one mapped file that all workers share: `limits/counters-2`.
 
 A key has a row, a worker a column, and only that worker writes its cell; a row's sum is what counts. Every number is one aligned
 word, so it is read whole, and it is in the kernel's page as soon as it is written: kill -9 loses nothing that was counted. Minute
@@ -6,6 +6,9 @@ counts carry the number of their minute and are void in any other one, so nothin
 
 Several workers never let more through than a limit, nor less: before one reads the sum it marks in its cell that it asks, and
 whoever reads that counts one more for it. Only where that one more decides do they go one after the other, behind a lock.
+
+What a request may use at most is held while it is under way. A worker writes that first and then reads the sum, so that two never
+both take the last of a limit; who finds too much gives it back and looks again behind the lock.
 
 Column 0 belongs to the log: what was spent before, as the supervisor added it up at its start (`processes/budgets.py`).
 """
@@ -26,18 +29,18 @@ import msgspec
 import xxhash
 
 from tunekeeper.core.errors import OurFault
-from tunekeeper.gateway.quotas import Moment, Used
+from tunekeeper.gateway.quotas import NOTHING, Held, Moment, Used
 from tunekeeper.gateway.refusals import Refusal
 
-FOLDER, FILE, LOG = "limits", "counters", "log"
-ROWS, COLUMNS, WORDS = 16_384, 32, 8
+FOLDER, FILE, LOG = "limits", "counters-2", "log"
+ROWS, COLUMNS, WORDS = 16_384, 32, 10
 """Keys with limits that count at one time; workers of different names; numbers in a cell."""
-_MAGIC = int.from_bytes(b"tklimit1", "little")
+_MAGIC = int.from_bytes(b"tklimit2", "little")
 _NAMES = 2
 _DIRECTORY = 512
 _CELLS = _DIRECTORY + ROWS
 _COLUMN = ROWS * WORDS
-_REQUESTS, _TOKENS, _PERIOD, _SPENT, _RUNNING, _ASKS = 0, 2, 4, 5, 6, 7
+_REQUESTS, _TOKENS, _PERIOD, _SPENT, _RUNNING, _ASKS, _HELD_TOKENS, _HELD_SPENT = 0, 2, 4, 5, 6, 7, 8, 9
 _ASKING, _QUEUED = 1, 2
 """What a worker does at a key: reads the sum, or waits for its turn to."""
 _LOOKS = 20
@@ -90,7 +93,7 @@ class Counters:
         """What all workers counted of a key. `period`: number of its budget period. Raises as `_row`."""
         minute = now.minute
         now_at, last_at = minute & 1, 1 - (minute & 1)
-        last_requests = requests = last_tokens = tokens = running = 0
+        last_requests = requests = last_tokens = tokens = running = held_tokens = held_spent = 0
         first = self._cell(key_id, now) - self._mine * _COLUMN
         spent = self._view[first + _SPENT] if self._view[first + _PERIOD] == period else 0  # the log's column: nothing else in it
         for column in range(1, self._view[1]):
@@ -106,7 +109,9 @@ class Counters:
             if cell[_PERIOD] == period:
                 spent += cell[_SPENT]
             running += cell[_RUNNING]
-        return Used(last_requests, requests, last_tokens, tokens, spent, running)
+            held_tokens += cell[_HELD_TOKENS]
+            held_spent += cell[_HELD_SPENT]
+        return Used(last_requests, requests, last_tokens, tokens, spent, running, held_tokens, held_spent)
 
     # ---- taking one of what a limit allows ----
 
@@ -165,6 +170,45 @@ class Counters:
         self.forget_dead(key_id, now)
         return self._asking(cell, _ASKING)
 
+    def hold(
+        self, key_id: str, period: int, now: Moment, held: Held, used: Used, judge: Callable[[Used], Refusal | None]
+    ) -> tuple[Refusal | None, Used]:
+        """Hold what one request may use unless `judge` refuses it for what is used and held by others. `used`: what `take` said
+        in this moment, which is still so where one worker counts. Returns the refusal and what was judged. Raises as `take`."""
+        cell, view = self._cell(key_id, now), self._view
+        if view[1] <= _ALONE:
+            refusal = judge(used)
+            if refusal is None:
+                view[cell + _HELD_TOKENS] += held.tokens
+                view[cell + _HELD_SPENT] += held.spent
+            return refusal, used
+        refusal, used = self._hold_first(cell, key_id, period, now, held, judge)
+        if refusal is None:
+            return None, used
+        with self._locked():  # somebody may have held what it then gave back
+            return self._hold_first(cell, key_id, period, now, held, judge)
+
+    def _hold_first(
+        self, cell: int, key_id: str, period: int, now: Moment, held: Held, judge: Callable[[Used], Refusal | None]
+    ) -> tuple[Refusal | None, Used]:
+        view = self._view
+        view[cell + _HELD_TOKENS] += held.tokens
+        view[cell + _HELD_SPENT] += held.spent
+        with self._fence:  # as in `take`: what we hold is in memory before the others' is read
+            pass
+        used = self.used(key_id, period, now)
+        used = msgspec.structs.replace(used, held_tokens=used.held_tokens - held.tokens, held_spent=used.held_spent - held.spent)
+        refusal = judge(used)
+        if refusal is not None:
+            self._let_go(cell, held)
+        return refusal, used
+
+    def _let_go(self, cell: int, held: Held) -> None:
+        view = self._view
+        for word, count in ((cell + _HELD_TOKENS, held.tokens), (cell + _HELD_SPENT, held.spent)):
+            if count:
+                view[word] -= min(count, view[word])
+
     # ---- writing: our own cell only ----
 
     def admitted(self, key_id: str, now: Moment) -> None:
@@ -175,14 +219,20 @@ class Counters:
         """One more under way."""
         self._view[self._cell(key_id, now) + _RUNNING] += 1
 
+    def refused(self, key_id: str, now: Moment) -> None:
+        """One request less: it was admitted in this minute, and refused before anybody was asked."""
+        at = self._cell(key_id, now) + _REQUESTS + (now.minute & 1)
+        if self._view[at] >> 32 == now.minute and self._view[at] & _MASK:
+            self._view[at] -= 1
+
     def stopped(self, key_id: str, now: Moment) -> None:
         """One less under way, which used nothing."""
         at = self._cell(key_id, now) + _RUNNING
         if self._view[at]:
             self._view[at] -= 1
 
-    def ended(self, key_id: str, period: int, now: Moment, *, tokens: int, spent: int) -> None:
-        """One less under way, and what it used. `spent`: thousand-millionths of a USD."""
+    def ended(self, key_id: str, period: int, now: Moment, *, tokens: int, spent: int, held: Held = NOTHING) -> None:
+        """One less under way, what it used, and what was held for it. `spent`: thousand-millionths of a USD."""
         at, view = self._cell(key_id, now), self._view
         if view[at + _RUNNING]:
             view[at + _RUNNING] -= 1
@@ -190,6 +240,8 @@ class Counters:
             self._add(at + _TOKENS, now.minute, tokens)
         if spent:
             self._spend(at, period, spent)
+        if held is not NOTHING:
+            self._let_go(at, held)  # last: at no moment is it neither held nor counted
 
     def spend(self, key_id: str, period: int, now: Moment, spent: int) -> None:
         """Charge a key's budget of `period`."""
@@ -209,7 +261,8 @@ class Counters:
         for column in range(self._view[1]):
             if column != self._mine and self._view[_NAMES + column] not in living:
                 cell = _CELLS + column * _COLUMN + row * WORDS
-                self._view[cell + _RUNNING] = self._view[cell + _ASKS] = 0
+                for word in (_RUNNING, _ASKS, _HELD_TOKENS, _HELD_SPENT):
+                    self._view[cell + word] = 0
 
     def _cell(self, key_id: str, now: Moment) -> int:
         """Our own cell of the key. Raises as `_row`."""
@@ -324,7 +377,8 @@ class Counters:
         for row in range(ROWS):
             if view[_DIRECTORY + row]:
                 cell = _CELLS + column * _COLUMN + row * WORDS
-                view[cell + _RUNNING] = view[cell + _ASKS] = 0  # what we had under way before died with us
+                for word in (_RUNNING, _ASKS, _HELD_TOKENS, _HELD_SPENT):
+                    view[cell + word] = 0  # what we had under way before died with us
         return column
 
     def _unmap(self) -> None:

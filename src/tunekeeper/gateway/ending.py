@@ -14,7 +14,7 @@ from tunekeeper.gateway.refusals import Refusal
 from tunekeeper.gateway.streaming import Stream
 from tunekeeper.gateway.upstream import Request
 from tunekeeper.gateway.wire import Answered, Call
-from tunekeeper.store.log.spool import Opened
+from tunekeeper.store.log.spool import Opened, ended_line
 
 if TYPE_CHECKING:
     from tunekeeper.gateway.worker import Gateway
@@ -29,8 +29,9 @@ class Ending:
     """What is known of one request, and its end. `Exchange` adds how it comes to one, and the client's side."""
 
     __slots__ = (
-        "_attempt_began", "_attempts", "_call", "_folded", "_gateway", "_kept", "_noted", "_opened", "_out", "_plan", "_raw",
-        "_reply", "_request", "_settling", "_started", "_state", "_stream", "_target", "_unsettled", "_variant", "record",
+        "_attempt_began", "_attempts", "_call", "_folded", "_gateway", "_kept", "_line", "_noted", "_opened", "_out",
+        "_pieces_noted", "_plan", "_raw", "_reply", "_request", "_settling", "_started", "_state", "_stream", "_target",
+        "_unsettled", "_variant", "record",
     )  # fmt: skip
 
     _out: Outgoing
@@ -55,6 +56,7 @@ class Ending:
         self._unsettled: str | None = None
         self._kept: Kept | None = None
         self._opened: Opened | None = None
+        self._line: bytes | None = None
         self._reply: tuple[int, bytes, bytes] | None = None
         self._state = "running"
 
@@ -76,19 +78,21 @@ class Ending:
     def _note_text(self, fresh: str) -> None:
         """Write what a running stream said, and before it the request, so that both are known whatever becomes of us."""
         if self._unsettled is None:
+            self._pieces_noted = 0
             self._note_request()
         self._unsettled = text = (self._unsettled or "") + fresh
         if self._settling:
             return
         self._settling = True
 
-        def write(clean: str, used: int) -> None:
+        def write(clean: str, used: int, box: str | None) -> None:
             self._settling = False
             self._unsettled = (self._unsettled or "")[used:]
+            self._pieces_noted += 1
             if clean and self._state == "running":
-                self._gateway.recorder.partial(self.record["request_id"], clean, None)
+                self._gateway.recorder.partial(self.record["request_id"], clean, None, box)
 
-        self._gateway.bodies.piece(text, write)
+        self._gateway.bodies.piece(text, write, model=self.record["model_id"], number=self._pieces_noted)
 
     def _note_request(self) -> None:
         noted: Record = {"model_id": self.record["model_id"]}
@@ -155,13 +159,20 @@ class Ending:
         self._reply = (http, body, extra)
         if "key_id" in record:
             gateway.meter.ended(record, self._stream, self._target)
-        gateway.bodies.put(record, self._raw, response or self._folded, self._write)
+        if gateway.bodies.holds(record):
+            self._opened = None  # what was written of it then is written anew
+        gateway.bodies.put(record, self._raw, response or self._folded, self._write, self._assemble)
+
+    def _assemble(self) -> None:
+        """Make the line of a record with a long body; not on the loop, which would stand still for ten milliseconds."""
+        self._line = ended_line(self.record, self._opened)
 
     def _write(self) -> None:
         """The bodies are as they may be written."""
         if self._state == "over":
             return  # the log failed meanwhile, and the client was told
-        self._gateway.recorder.ended(self.record, self, power=self._plan.power, opened=self._opened)
+        line, self._line = self._line, None
+        self._gateway.recorder.ended(self.record, self, power=self._plan.power, opened=self._opened, line=line)
 
     def logged(self, error: OutsideError | None) -> None:
         """The record is durable: release what was held. `error`: it is not, and nobody is answered unlogged."""

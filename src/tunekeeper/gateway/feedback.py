@@ -150,7 +150,7 @@ class Reply:
         gateway = self._gateway
         at = gateway.clock.utc()
         self._id = new_id("fb", at)
-        fields = {"id": self._id, "request_id": request_id, "timestamp": at, **gateway.clean(self._statement.fields)}
+        fields = {"id": self._id, "request_id": request_id, "timestamp": at, **_kept(gateway, self._statement.fields)}
         gateway.recorder.feedback(fields, self, power=gateway.options.durability == "power")
         self._statement = Statement(request_id, None, self._statement.fields)
 
@@ -173,6 +173,22 @@ class Reply:
 
     def client_slow(self, slow: bool) -> None:
         """The answer is small: nothing to hold back."""
+
+
+def _kept(gateway: Gateway, fields: dict[str, Any]) -> dict[str, Any]:
+    """What may be written of a statement: without personal data, and with a box of it where its model seals.
+
+    It belongs to the model that it names, else to any where all of them seal with one key; else nobody's key is sure.
+    """
+    seals = gateway.options.seals
+    if seals:
+        routed = gateway.obeyed().table.routes
+        alike = len({seals.get(name) for name in routed}) == 1
+        model = fields.get("model_id") or (next(iter(routed)) if alike else "")
+        sealed = gateway.bodies.sealed_fields(fields, model)
+        if sealed is not None:
+            return sealed
+    return gateway.clean(fields)
 
 
 def accept(gateway: Gateway, conn: Connection, head: Head, body: bytes) -> None:

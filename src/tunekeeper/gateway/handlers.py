@@ -181,7 +181,12 @@ def _infer(endpoint: str) -> Handler:
         if first.version is not None:
             record["version"] = first.version
         if caller.key_id is not None:
-            gateway.meter.begun(record)
+            stopped = gateway.meter.begun(record, call, len(body), first)
+            if stopped is not None:
+                _refuse_paced(gateway, conn, caller.key_id, stopped[0], stopped[1] + facts.echo)
+                return
+        if gateway.options.seals:
+            gateway.bodies.hold(record, segments_of(head.headers, call.metadata), call.metadata or {})
         Exchange(gateway, conn, call, body, record, plan, started).begin()
         if route.shadow is not None and asked.pin is None and facts.purpose == "user" and shadowed(route, record["request_id"]):
             target = obeyed.targets.get(route.shadow)

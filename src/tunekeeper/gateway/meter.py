@@ -13,16 +13,35 @@ from tunekeeper.core.clock import Clock
 from tunekeeper.core.errors import OurFault
 from tunekeeper.core.nouns.serving import ApiKey
 from tunekeeper.gateway.counters import Counters
-from tunekeeper.gateway.quotas import NANO, Moment, Used, headers_of, limited, moment, refusal_of
+from tunekeeper.gateway.quotas import (
+    NANO,
+    NOTHING,
+    Held,
+    Moment,
+    Used,
+    headers_of,
+    held_for,
+    limited,
+    moment,
+    overrun,
+    refusal_of,
+)
 from tunekeeper.gateway.refusals import Refusal
 from tunekeeper.store import published
 
 if TYPE_CHECKING:
     from tunekeeper.gateway.streaming import Stream
     from tunekeeper.gateway.tables import Target
+    from tunekeeper.gateway.wire import Call, Fields
 
 SAME = 0.005
 """Seconds for which a moment is taken to be the same."""
+BYTES_A_TOKEN = 3
+"""Bytes of a body for each token of its prompt: text has four or more, and the JSON around it."""
+USUAL_ANSWER = 256.0
+"""Tokens of an answer whose bound is not known, before a key has had any."""
+MOST_ANSWER = 1_000_000
+NOT_USED = Used()
 DEAD_LOOK = 1.0
 """Real seconds between two looks for dead workers' unfinished requests."""
 
@@ -39,8 +58,11 @@ class Meter:
         self._name = name
         self._clock = clock
         self._counters: Counters | None = None
-        self._under_way: dict[str, ApiKey] = {}
+        self._under_way: dict[str, tuple[ApiKey, Held]] = {}
+        self._answers: dict[str, float] = {}
+        """Key → tokens of its answers, a running mean."""
         self._taken: ApiKey | None = None
+        self._used = NOT_USED
         self._looked = self._real = float("-inf")
         self._moment = moment(0.0, clock.utc())
 
@@ -57,11 +79,11 @@ class Meter:
         try:
             refusal, used = self._take(self._open(), key, now, infers=infers)
             if refusal is None:
-                self._taken = key if infers else None
+                self._taken, self._used = (key, used) if infers else (None, NOT_USED)
                 return None
         except (OSError, OurFault) as error:
             why = error.message if isinstance(error, OurFault) else str(error.strerror)
-            return Refusal("limits_unavailable", f"the limits of this key cannot be kept: {why}", retry_after="1"), b""
+            return _uncounted(why), b""
         if refusal.code == "budget_exceeded":
             self.budget_exceeded += 1
         else:
@@ -81,11 +103,37 @@ class Meter:
             return counters.take(key.id, period, now, judge, runs=infers)
         return refusal, used
 
-    def begun(self, record: dict[str, Any]) -> None:
-        """The admitted request is on its way; `ended` follows."""
-        key, self._taken = self._taken, None
-        if key is not None:
-            self._under_way[record["request_id"]] = key
+    def begun(self, record: dict[str, Any], call: Call, size: int, target: Target) -> tuple[Refusal, bytes] | None:
+        """The admitted request is on its way, and `ended` follows; or why not, with the header lines that tell more: it may use
+        more than is left. `size`: bytes of its body; `target`: whose prompt and prices count."""
+        key = self._taken
+        if key is None or self._counters is None:
+            return None
+        held = NOTHING
+        if key.tokens_per_minute is not None or key.budget_usd is not None:
+            held, now = self._held(key, call, size, target), self._moment  # that of `admit`, a moment ago
+            period = now.period(key.budget_period)
+            try:
+                refusal, used = self._counters.hold(
+                    key.id, period, now, held, self._used, lambda used: overrun(key, used, held, now)
+                )
+            except OurFault as error:
+                return _uncounted(error.message), b""
+            if refusal is not None:
+                self._counters.refused(key.id, now)
+                self.budget_exceeded += refusal.code == "budget_exceeded"
+                self.rate_limited += refusal.code == "rate_limited"
+                return refusal, headers_of(key, used, now)
+        self._taken = None
+        self._under_way[record["request_id"]] = key, held
+        return None
+
+    def _held(self, key: ApiKey, call: Call, size: int, target: Target) -> Held:
+        prompt = (size + len(target.splice.prefix)) // BYTES_A_TOKEN + 1
+        asked = 0 if call.endpoint == "embeddings" else bound_of(call.fields)
+        answer = round(self._answers.get(key.id, USUAL_ANSWER)) if asked is None else asked
+        price_in, price_out = target.price_in or 0.0, target.price_out or 0.0
+        return held_for(key, prompt, answer, bounded=asked is not None, price_in=price_in, price_out=price_out)
 
     def settle(self) -> None:
         """Whatever `admit` let through and never began is not under way."""
@@ -101,7 +149,7 @@ class Meter:
         """
         if not self._under_way:
             return
-        key = self._under_way.pop(record["request_id"], None)
+        key, held = self._under_way.pop(record["request_id"], (None, NOTHING))
         if key is None or self._counters is None:
             return
         tokens = record.get("prompt_tokens", 0) + record.get("completion_tokens", 0)
@@ -110,9 +158,12 @@ class Meter:
             pieces = sum(len(c.parts) + len(c.reasoning) + len(c.thoughts) for c in stream.fold.choices.values())
             tokens += pieces
             spent = pieces * (target.price_out or 0.0) / 1e6 if spent is None else spent
+        if held is not NOTHING and record["status"] == "ok":
+            mean = self._answers.get(key.id, USUAL_ANSWER)
+            self._answers[key.id] = mean + (record.get("completion_tokens", mean) - mean) / 8
         now = self._now()
         nano = max(0, round((spent or 0.0) * NANO))
-        self._counters.ended(key.id, now.period(key.budget_period), now, tokens=max(0, tokens), spent=nano)
+        self._counters.ended(key.id, now.period(key.budget_period), now, tokens=max(0, tokens), spent=nano, held=held)
 
     def headers(self, key_id: str | None) -> bytes:
         """What an answer says of its key's limits; nothing of a key without."""
@@ -139,3 +190,17 @@ class Meter:
         if self._counters is None:
             self._counters = Counters(self._root, self._name, lambda: published.barrier(self._root, 0, 0.0)[0])
         return self._counters
+
+
+def _uncounted(why: str) -> Refusal:
+    return Refusal("limits_unavailable", f"the limits of this key cannot be kept: {why}", retry_after="1")
+
+
+def bound_of(fields: Fields) -> int | None:
+    """Most tokens of all answers that a request asks for; None where it sets no bound."""
+    found = fields.get("max_completion_tokens") or fields.get("max_tokens")
+    text = bytes(found) if found is not None else b""
+    if not text.isdigit() or len(text) > 9:
+        return None
+    count = bytes(fields.get("n") or b"1")
+    return min(MOST_ANSWER, int(text) * (int(count) if count.isdigit() and len(count) < 4 else 1))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from tunekeeper.core.nouns.serving import RouteTable
-from tunekeeper.store.gauges import load_gauges
+from tunekeeper.store.gauges import Family, load_gauges
 from tunekeeper.store.refusedfile import refused
 
 BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0)
@@ -122,14 +122,16 @@ class Metrics:
         """The Prometheus text of all workers together, with gauges of what `table` says."""
         others = [_read(path) for path in sorted(self._folder.glob("metrics-*.json")) if path != self._path]
         total = _sum([self.mine, *[other for other in others if other is not None]])
-        lines = _lines(total, table)
+        families = load_gauges(self._folder.parent)
+        lines = _lines(total, table, _bases(families))
         # All workers write to the same disk: the one that is asked speaks for it.
         lines += _family("tunekeeper_disk_level", "gauge", "Room for the log: 0 enough, 1 low, 2 no bodies, 3 no shadow, 4 full.")
         lines.append(_line("tunekeeper_disk_level", (), [], self.disk_level))
         lines += _family("tunekeeper_routing_file_refused", "gauge", "1 while the file of serve --routing cannot be obeyed.")
         lines.append(_line("tunekeeper_routing_file_refused", (), [], refused(self._folder.parent) is not None))
-        for family in load_gauges(self._folder.parent):
-            lines += _family(family.name, "gauge", family.help.replace("\n", " "))
+        for family in families:
+            kind = "counter" if family.name.endswith("_total") else "gauge"
+            lines += _family(family.name, kind, family.help.replace("\n", " "))
             lines += [_line(family.name, family.labels, list(values), number) for values, number in family.series]
         return ("\n".join(lines) + "\n").encode()
 
@@ -163,7 +165,7 @@ def _sum(parts: list[Snapshot]) -> Snapshot:
     return total
 
 
-def _lines(total: Snapshot, table: RouteTable) -> list[str]:
+def _lines(total: Snapshot, table: RouteTable, bases: Mapping[tuple[str, ...], str]) -> list[str]:
     lines = _family("model_inference_requests_total", "counter", "Requests by model, variant and ending.")
     lines += [
         _line("model_inference_requests_total", ("model_id", "variant", "status"), k.split("\t"), v)
@@ -194,14 +196,21 @@ def _lines(total: Snapshot, table: RouteTable) -> list[str]:
             *_family(f"tunekeeper_{name}_total", "counter", PLAIN.get(name, name)),
             _line(f"tunekeeper_{name}_total", (), [], value),
         ]
-    return lines + _table_lines(table)
+    return lines + _table_lines(table, bases)
 
 
-def _table_lines(table: RouteTable) -> list[str]:
+def _bases(families: Iterable[Family]) -> dict[tuple[str, ...], str]:
+    """(Model, version) → the base it was made from, where the worker has told it."""
+    told = next((each for each in families if each.name == "model_version_info"), None)
+    return {} if told is None else {values[:2]: values[2] for values, _ in told.series if len(values) == 3}
+
+
+def _table_lines(table: RouteTable, bases: Mapping[tuple[str, ...], str]) -> list[str]:
     lines = _family("model_deployment_info", "gauge", "What each slot holds.")
     for slot in table.slots.values():
-        names = ("model_id", "version", "slot", "adapter_hash")
-        lines.append(_line("model_deployment_info", names, [slot.model, slot.version or "", slot.id, slot.digest or ""], 1))
+        base = bases.get((slot.model, slot.version or ""), "")
+        values = [slot.model, slot.version or "", slot.id, base, slot.digest or ""]
+        lines.append(_line("model_deployment_info", ("model_id", "version", "slot", "base", "adapter_hash"), values, 1))
     lines += _family("model_canary_weight_ratio", "gauge", "Share of traffic assigned to the challenger, 0 to 1.")
     for route in table.routes.values():
         weight = sum(share.weight for share in route.shares if share.variant == "challenger")

@@ -145,11 +145,12 @@ class Copy:
         if isinstance(verdict, Good):
             choice = verdict.answer.choices[0] if verdict.answer.choices else None
             finish_reason, logprobs = (choice.finish_reason, choice.logprobs) if choice else (None, None)
-            describe(self.record, verdict.answer.id, finish_reason, logprobs)
+            # No client has seen this answer's id: feedback by it means the user's answer, which may bear the same one.
+            describe(self.record, None, finish_reason, logprobs)
             spent(self.record, verdict.answer.usage, self._target)
             self._finish("ok", None, body)
             return
-        self._finish("error", "upstream_rejected" if isinstance(verdict, Rejected) else verdict.refusal.code, None)
+        self._finish("error", verdict.code if isinstance(verdict, Rejected) else verdict.refusal.code, None)
 
     def upstream_failed(self, code: str, message: str) -> None:
         """The answer did not become whole."""

@@ -8,6 +8,7 @@ from email.utils import parsedate_to_datetime
 
 import msgspec
 
+from tunekeeper.gateway.overflow import OVERFLOW, overflows
 from tunekeeper.gateway.refusals import Refusal
 from tunekeeper.gateway.wire import Answered, error_message, parse_answer
 
@@ -30,6 +31,8 @@ class Rejected:
     """Its status."""
     message: str
     """Its message."""
+    code: str = "upstream_rejected"
+    """Our stable code: this, or that the request does not fit into the context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +50,15 @@ def judge(status: int, headers: dict[bytes, bytes], body: bytes, endpoint: str) 
         if answer is not None:
             return Good(answer)
         message = error_message(body)
+        if message is not None and overflows(body, message):
+            return Rejected(400, message, OVERFLOW)
         if message is not None:
             return Failed(Refusal("upstream_error", f"the model server failed: {message}"))
         return Failed(Refusal("upstream_garbage", "the model server sent something that is no answer"))
     message = error_message(body)
+    if (status in CALLERS_FAULT or status >= 500) and overflows(body, message):
+        # Some servers call it a fault of their own; it is none, and nobody else's requests are in danger.
+        return Rejected(status if status < 500 else 400, message or "the request does not fit into the context", OVERFLOW)
     if status in CALLERS_FAULT:
         return Rejected(status, message or "the model server refused the request")
     after = headers.get(b"retry-after")
@@ -74,5 +82,5 @@ def wait_of(retry_after: str | None, now: datetime) -> float | None:
 
 def envelope(rejected: Rejected) -> bytes:
     """The client's body for a rejected request: OpenAI's envelope with our stable code."""
-    error = {"message": rejected.message, "type": "invalid_request_error", "param": None, "code": "upstream_rejected"}
+    error = {"message": rejected.message, "type": "invalid_request_error", "param": None, "code": rejected.code}
     return msgspec.json.encode({"error": error})

@@ -2,7 +2,9 @@
 
 Rates are a sliding minute of two buckets: what was counted this clock minute, and the last one's count times the share of it that
 the sliding minute still covers. That needs two numbers per key and worker, adds up over workers, and lets nobody spend twice the
-limit around the turn of a minute. Tokens and cost are known only when an answer ends, so what is under way may overshoot both.
+limit around the turn of a minute. Tokens and cost are known only when an answer ends; until then what it may use is held: the
+prompt by its bytes, the answer by the request's own bound (`max_tokens`), else by what the key's answers were like. What is
+under way together never overshoots a limit; a single request whose bound is not known, or larger than the limit, may.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ MINUTE = 60.0
 ROUNDING = 1e-9
 NANO = 1_000_000_000
 """Costs are counted in whole thousand-millionths of a USD."""
+NANO_A_MILLION = NANO / 1e6
+"""And so many of these is a token that costs one USD a million."""
 
 
 class Moment(msgspec.Struct, frozen=True, gc=False):
@@ -56,6 +60,24 @@ class Used(msgspec.Struct, frozen=True, gc=False):
     """Cost of the key's budget period so far, thousand-millionths of a USD."""
     running: int = 0
     """Requests under way."""
+    held_tokens: int = 0
+    """Tokens that these may use."""
+    held_spent: int = 0
+    """What these may cost, in the unit of `spent`."""
+
+
+class Held(msgspec.Struct, frozen=True, gc=False):
+    """What one request may use."""
+
+    tokens: int = 0
+    """Tokens in and out, at most the limit."""
+    spent: int = 0
+    """Thousand-millionths of a USD, at most the budget."""
+    bounded: bool = False
+    """Whether that is a bound, not a guess."""
+
+
+NOTHING = Held()
 
 
 def limited(key: ApiKey) -> bool:
@@ -78,6 +100,36 @@ def starts(kind: Literal["day", "month"], utc: datetime) -> tuple[datetime, date
         return first, first + timedelta(days=1)
     first = first.replace(day=1)
     return first, (first + timedelta(days=32)).replace(day=1)
+
+
+def held_for(key: ApiKey, prompt: int, answer: int, *, bounded: bool, price_in: float, price_out: float) -> Held:
+    """What to hold for a request of `prompt` and `answer` tokens at these prices, USD per million tokens. `bounded`: whether they
+    are bounds. What is larger than a whole limit is no bound: it would never be let through."""
+    tokens, spent = prompt + answer, int((prompt * price_in + answer * price_out) * NANO_A_MILLION) + 1
+    limit = key.tokens_per_minute
+    if limit is not None and tokens > limit:
+        tokens, bounded = limit, False
+    if key.budget_usd is not None and spent > key.budget_usd * NANO:
+        spent, bounded = round(key.budget_usd * NANO), False
+    return Held(tokens, spent, bounded)
+
+
+def overrun(key: ApiKey, used: Used, held: Held, now: Moment) -> Refusal | None:
+    """Why `key` may not use what is to be `held` for a request besides all that is `used` and held by others. What has no bound
+    is let through where nobody else is under way."""
+    left = math.inf if key.budget_usd is None else round(key.budget_usd * NANO) - used.spent
+    if used.held_spent + held.spent > left and (used.held_spent or held.bounded):
+        seconds = 1.0 if held.spent <= left else (starts(key.budget_period, now.utc)[1] - now.utc).total_seconds()
+        told = f"the key's budget of {key.budget_usd:g} USD a {key.budget_period} has too little left for this request"
+        return Refusal("budget_exceeded", told, retry_after=_whole(seconds))
+    limit = key.tokens_per_minute
+    if limit is None or used.last_tokens * (1.0 - now.share) + used.tokens + used.held_tokens + held.tokens <= limit + ROUNDING:
+        return None
+    if not used.held_tokens and not held.bounded:
+        return None
+    seconds = wait(used.last_tokens, used.tokens + held.tokens - 1, now.share, limit)
+    told = f"the key may use {limit} tokens a minute, and too few are left for this request"
+    return Refusal("rate_limited", told, retry_after=_whole(seconds))
 
 
 def wait(last: int, current: int, share: float, limit: int) -> float:

@@ -54,24 +54,31 @@ class Recorder:
         self._plan()
         return opened
 
-    def partial(self, request_id: str, text: str, request: bytes | None) -> None:
-        """Text of a running stream since the last call."""
+    def partial(self, request_id: str, text: str, request: bytes | None, sealed: str | None = None) -> None:
+        """Text of a running stream since the last call. `sealed`: as of `Spool.partial`."""
         if self.level >= Level.NO_BODIES:
             return
-        self._spool.partial(request_id, text, request)
+        self._spool.partial(request_id, text, request, sealed)
         self._plan()
 
     def ended(
-        self, record: dict[str, Any], waiting: Waiting | None, *, power: bool = False, opened: Opened | None = None
+        self,
+        record: dict[str, Any],
+        waiting: Waiting | None,
+        *,
+        power: bool = False,
+        opened: Opened | None = None,
+        line: bytes | None = None,
     ) -> None:
         """A request ended; `waiting` goes on when that is written. `power`: and synced. `opened`: what `opened` gave for the same
-        record, as long as those fields still say the same: they are written once for both lines. While room is short the bodies
-        are taken out of `record`, and it says why."""
+        record, as long as those fields still say the same: they are written once for both lines. `line`: what `ended_line` made
+        of both before. While room is short the bodies are taken out of `record`, and it says why."""
         if self.level >= Level.NO_BODIES and ("request" in record or "response" in record):
             record.pop("request", None)
             record.pop("response", None)
             record["bodies_off"] = "disk"
-        self._spool.ended(record, awaited=power and waiting is not None, opened=opened)
+            line = None
+        self._spool.ended(record, awaited=power and waiting is not None, opened=opened, line=line)
         if waiting is not None:
             self._held.append(waiting)
         self._power = self._power or power

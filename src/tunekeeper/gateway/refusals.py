@@ -1,6 +1,7 @@
 """Every error the gateway itself answers with, in OpenAI's envelope, each with a stable code: refusals are part of the contract.
 
-A client, a log query and a test tell by the code who was wrong: codes of status 4xx are the caller's, `upstream_*` the model
+A client, a log query and a test tell by the code who was wrong: codes of status 4xx are the caller's (`context_length_exceeded`
+too, though a model server said so), `upstream_*` the model
 server's, `route_unavailable`, `log_unavailable`, `limits_unavailable`, `overloaded` and `draining` ours.
 """
 
@@ -23,6 +24,7 @@ CODES = {
     "bad_request": 400,
     "invalid_json": 400,
     "invalid_value": 400,
+    "context_length_exceeded": 400,
     "missing_key": 401,
     "invalid_key": 401,
     "key_expired": 401,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from tunekeeper.gateway.fold import Fold, is_error, parse_chunk
+from tunekeeper.gateway.overflow import OVERFLOW, overflows
 from tunekeeper.gateway.refusals import Refusal
 from tunekeeper.gateway.sse import DONE, Event, Events, EventTooLargeError
 from tunekeeper.gateway.wire import NULL, Call, asks_probabilities, error_message
@@ -69,7 +70,9 @@ class Stream:
             return Refusal("upstream_garbage", "the model server sent an event that is no chunk"), False
         if chunk.error != NULL or (chunk.choices is None and is_error(data)):
             out.append(event.raw)
-            return Refusal("upstream_error", f"the model server failed: {error_message(data) or 'no reason given'}"), True
+            message = error_message(data)
+            code = OVERFLOW if overflows(data, message) else "upstream_error"
+            return Refusal(code, f"the model server failed: {message or 'no reason given'}"), True
         self.fold.add(chunk)
         if self._call.usage:
             out.append(event.raw)

@@ -19,8 +19,9 @@ from tunekeeper.gateway.coding import CodingError, Unpacker
 from tunekeeper.gateway.tables import Address
 
 KEPT_IDLE = 256
-DEAD_LINK = 10
-"""Seconds after which a connection counts as lost whose other end neither takes bytes nor answers the kernel's own questions."""
+DEAD_LINK = 7
+"""Seconds after which a connection counts as lost whose other end neither takes bytes nor answers the kernel's own questions.
+What was asked over a kept one then dials anew, which may take the connect deadline: together under ten."""
 KNOWN = 512
 """Answer heads that are known again by their bytes, at most; a longer one than KNOWN_BYTES is not worth it."""
 KNOWN_BYTES = 2048

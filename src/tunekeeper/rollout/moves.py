@@ -14,7 +14,18 @@ from tunekeeper.core.errors import GateFailed, NotFound, UpstreamUnavailable, Us
 from tunekeeper.core.nouns.evaluation import Verdict
 from tunekeeper.core.nouns.rollout import Incident
 from tunekeeper.core.nouns.serving import Promotion, Route, Slot
-from tunekeeper.rollout.routes import RouteSeed, all_to, answers, heaviest, holding, must_load, seeded, way_back, with_weights
+from tunekeeper.rollout.routes import (
+    RouteSeed,
+    all_to,
+    answers,
+    heaviest,
+    holding,
+    must_load,
+    seeded,
+    under,
+    way_back,
+    with_weights,
+)
 from tunekeeper.store.database import Read, Write
 from tunekeeper.store.ledgers.incidents import save_incident
 from tunekeeper.store.ledgers.promotions import append_promotion, find_promotions
@@ -155,12 +166,19 @@ def back_in(
 
 
 def set_route(
-    ws: Workspace, model: str, weights: Mapping[str, int], *, by: str, reason: str = "set by hand", override: str | None = None
+    ws: Workspace,
+    model: str,
+    weights: Mapping[str, int],
+    *,
+    by: str,
+    reason: str = "set by hand",
+    override: str | None = None,
+    experiment: str | None = None,
 ) -> Move:
     """Share a model's traffic among slots, in ten-thousandths that add up to 10,000.
 
-    Ends an active rollout in the same transaction. Raises UserError on unknown slots or wrong sums, GateFailed for a slot whose
-    version passed no gate unless `override` gives a reason.
+    Ends an active rollout in the same transaction. `experiment`: as of `routes.under`; over when one slot has everything. Raises
+    UserError on unknown slots or wrong sums, GateFailed for a slot whose version passed no gate unless `override` gives a reason.
     """
     started = time.perf_counter()
     if sum(weights.values()) != 10_000 or any(weight < 0 for weight in weights.values()):
@@ -179,7 +197,8 @@ def set_route(
         champion = kept or heaviest(weights)
         others = {slot: weight for slot, weight in weights.items() if slot != champion and weight > 0}
         previous = route.champion if route.champion != champion else route.previous
-        wanted = replace(with_weights(route, others, champion, next(iter(others), None)), previous=previous, rollout=None)
+        base = under(route, experiment if others else None)
+        wanted = replace(with_weights(base, others, champion, next(iter(others), None)), previous=previous)
         text = said(reason if override is None else f"{reason}; override: {override}")
         saved = save_route(tx, replace(wanted, by=by, reason=text, created=None))
         if champion != route.champion:

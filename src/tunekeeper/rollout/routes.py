@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from tunekeeper.core.errors import UserError
 from tunekeeper.core.nouns.serving import FallbackEntry, Promotion, Route, Share, Slot, Timeouts, Variant
 from tunekeeper.rollout.buckets import reallocate
+
+EXPERIMENT = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.IGNORECASE)
+"""What an experiment can be called."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +54,23 @@ def with_weights(route: Route, weights: Mapping[str, int], champion: str, challe
     order = sorted((slot for slot in ranges if ranges[slot]), key=lambda slot: slot != champion)
     shares = tuple(Share(slot=slot, variant=_variant(slot, champion), ranges=ranges[slot]) for slot in order)
     return replace(route, shares=shares, champion=champion, challenger=challenger)
+
+
+def under(route: Route, experiment: str | None) -> Route:
+    """The route as an experiment needs it before its shares are set (AB-01): its id goes into the assignment's hash, so that the
+    same id always assigns the same units, and is noted with every request. None ends the one that is under way; nobody moves.
+
+    Raises UserError for an id that is none, and while several slots share the traffic: their users would change sides.
+    """
+    if experiment is None or route.rollout == experiment:
+        return replace(route, rollout=experiment)
+    if EXPERIMENT.fullmatch(experiment) is None or experiment.startswith("rol_"):
+        raise UserError(f"{experiment[:80]!r} cannot name an experiment", fix="use 1 to 64 of a-z 0-9 . _ - (not rol_…)")
+    if len(route.shares) > 1:
+        now = f"experiment {route.rollout}" if route.rollout else "another assignment"
+        fix = f"tunekeeper route set {route.model} {route.champion}=10000"
+        raise UserError(f"{route.model} is under {now}: its users would change sides", fix=fix)
+    return replace(route, salt=experiment, rollout=experiment)
 
 
 def all_to(route: Route, slot: str, *, salt: str) -> Route:
@@ -98,12 +120,12 @@ def heaviest(weights: Mapping[str, int]) -> str:
 def way_back(route: Route, history: Sequence[Promotion], slots: Mapping[str, Slot]) -> str | None:
     """The slot a rollback goes to; None when nothing earlier is loaded.
 
-    During a canary it is the champion. After a promotion it is the newest earlier champion that was not itself gone back from and
-    that still holds the version it held then: going back never bounces.
+    During a canary it is the champion. After a promotion it is the newest earlier champion that was not itself gone back from,
+    unless it was promoted again since, and that still holds the version it held then: going back never bounces.
     """
     if route.challenger is not None and any(share.slot == route.challenger for share in route.shares):
         return route.champion
-    left = {(entry.left, _version_of(entry.left, history)) for entry in history if entry.kind == "rollback"}
+    left = _gone_back_from(history)
     for entry in sorted(history, key=lambda each: each.generation, reverse=True):
         slot = slots.get(entry.champion)
         if entry.champion == route.champion or slot is None or (entry.champion, entry.version) in left:
@@ -153,6 +175,13 @@ def _variant(slot: str, champion: str) -> Variant:
     return "champion" if slot == champion else "challenger"
 
 
-def _version_of(slot: str | None, history: Sequence[Promotion]) -> str | None:
-    made = [entry for entry in history if entry.champion == slot]
-    return max(made, key=lambda each: each.generation).version if made else None
+def _gone_back_from(history: Sequence[Promotion]) -> set[tuple[str | None, str | None]]:
+    """Slots, with the version they held, that a rollback has left and nobody has put back since."""
+    held: dict[str | None, str | None] = {}
+    left: set[tuple[str | None, str | None]] = set()
+    for entry in sorted(history, key=lambda each: each.generation):
+        if entry.kind == "rollback":
+            left.add((entry.left, held.get(entry.left)))
+        held[entry.champion] = entry.version
+        left.discard((entry.champion, entry.version))
+    return left

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tunekeeper.core.clock import SystemClock
 from tunekeeper.core.errors import OK, TunekeeperError
+from tunekeeper.core.nouns.serving import RouteTable
 from tunekeeper.store.database import Database
+from tunekeeper.store.gauges import ROLLBACKS, Family, save_gauges
 from tunekeeper.store.generation import current_generation
-from tunekeeper.store.ledgers.routes import load_route_table
+from tunekeeper.store.ledgers.routes import count_rollbacks, load_route_table
 from tunekeeper.store.published import publish, published_generation
 
 
@@ -29,7 +32,18 @@ def publish_newest(control: Database, root: Path, *, by: str, break_after: float
     with control.write(by=by, break_after=break_after) as tx:
         table = load_route_table(tx)
         publish(root, table)
+        _tell_rollbacks(root, table, count_rollbacks(tx))
     return table.generation
+
+
+def _tell_rollbacks(root: Path, table: RouteTable, counts: Mapping[tuple[str, str], int]) -> None:
+    """Let `/metrics` tell how often each model was gone back from, 0 from the start, or the first one would be no increase. A
+    full disk loses the number, never the move."""
+    keys = [(model, who) for model in sorted(table.routes) for who in ("hand", "rollout")]
+    series = tuple((key, float(counts.get(key, 0))) for key in keys)
+    family = Family("model_rollbacks_total", "Rollbacks, by who decided: a person or a rollout.", ("model_id", "reason"), series)
+    with suppress(OSError):
+        save_gauges(root, (family,), file=ROLLBACKS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,9 +8,10 @@ prints `{"listening": "http://127.0.0.1:PORT"}` and serves until SIGTERM. `GET /
 Behaviours (each takes an optional `:SECONDS`): `ok` · `500` · `503` · `400` · `404` · `429` (with retry-after: 7) · `hang` (no
 head) · `hang_body` (head, then nothing) · `slow` (first token late) · `drip` (each token late) · `early_end` (clean end without
 finish_reason and `[DONE]`) · `cut` (connection dropped in the middle) · `garbage` (bytes that are not HTTP) · `garbage_body` (200
-that is not JSON) · `wrong_length` · `error_in_200` · `error_in_stream` · `close` (dropped without a byte) · `no_usage` · `unsure`
-(tokens of probability 0.1 where log-probabilities are asked for, else 0.9) · `unsure_drip` (each token late as well) ·
-`no_logprobs` (400 where log-probabilities are asked for).
+that is not JSON) · `wrong_length` · `error_in_200` · `error_in_stream` · `overflow` (llama.cpp's 400 for a prompt beyond its
+context) · `overflow_in_stream` (the same as the stream's first event; 500 where none is asked for) · `close` (dropped without a
+byte) · `no_usage` · `unsure` (tokens of probability 0.1 where log-probabilities are asked for, else 0.9) · `unsure_drip` (each
+token late as well) · `no_logprobs` (400 where log-probabilities are asked for).
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ BEHAVIOURS = (
     "wrong_length",
     "error_in_200",
     "error_in_stream",
+    "overflow",
+    "overflow_in_stream",
     "no_usage",
     "unsure",
     "unsure_drip",
@@ -55,6 +58,13 @@ BEHAVIOURS = (
 SURE, UNSURE = -0.1, -2.3
 """Log-probability of each token."""
 HANG = 3600.0
+OVERFLOW = {
+    "error": {
+        "code": 400,
+        "message": "request (4390 tokens) exceeds the available context size (4096 tokens), try increasing it",
+        "type": "exceed_context_size_error",
+    }
+}
 
 
 @dataclass(slots=True)
@@ -176,6 +186,8 @@ class FakeUpstream:
         if name in STATUSES:
             error = {"error": {"message": STATUSES[name], "type": "server_error", "param": None, "code": None}}
             return await self._json(writer, int(name), error, b"retry-after: 7\r\n" if name == "429" else b"")
+        if name == "overflow" or (name == "overflow_in_stream" and not body.get("stream")):
+            return await self._json(writer, 400 if name == "overflow" else 500, OVERFLOW)
         if name in BROKEN:
             return await self._broken(name, writer)
         if self.delay:
@@ -221,7 +233,7 @@ class FakeUpstream:
             events = events[: max(2, len(events) // 2)]
         if name == "garbage_body":
             events = [b"data: {not json\n\n"]
-        if name == "error_in_200":
+        if name in ("error_in_200", "overflow_in_stream"):
             events = []
         for event in events:
             await _put(writer, b"%x\r\n%s\r\n" % (len(event), event))
@@ -229,6 +241,9 @@ class FakeUpstream:
                 await asyncio.sleep(delay if name.endswith("drip") else self.delay)
         if name in ("error_in_stream", "error_in_200"):
             error = b'data: {"error":{"message":"out of memory","type":"server_error","code":500}}\n\n'
+            await _put(writer, b"%x\r\n%s\r\n" % (len(error), error))
+        if name == "overflow_in_stream":
+            error = b"data: %s\n\n" % json.dumps(OVERFLOW).encode()
             await _put(writer, b"%x\r\n%s\r\n" % (len(error), error))
         if name in ("cut", "wrong_length"):
             writer.transport.abort()

@@ -139,14 +139,15 @@ class Redactor:
         work = _Work(self._most)
         return self._walk(value, work, 0), dict(work.counts)
 
-    def sealed_json(self, value: Any) -> tuple[Any, dict[str, int], str | None]:
+    def sealed_json(self, value: Any, *, beyond: int = 0) -> tuple[Any, dict[str, int], str | None]:
         """As `redact_json`; with a `seal`, placeholders have numbers, `[EMAIL:1]`, the same for the same text, and a box holds
-        what they stand for. None: nothing was found, or nothing is sealed."""
+        what they stand for. None: nothing was found, or nothing is sealed. `beyond`: numbers start after it, so that boxes
+        of several parts of one thing can lie side by side."""
         if self._seal is None:
             return *self.redact_json(value), None
         work = _Work(self._most)
         work.numbered = {}
-        work.first = 1 + max(map(int, _NUMBERED.findall(str(value))), default=0)
+        work.first = 1 + max(beyond, *map(int, _NUMBERED.findall(str(value))), 0)
         clean = self._walk(value, work, 0)
         values = {placeholder: text for (_, text), placeholder in work.numbered.items()}
         return clean, dict(work.counts), self._seal.close(values) if values else None

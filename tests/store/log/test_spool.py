@@ -21,6 +21,7 @@ from tunekeeper.core.errors import OutsideError
 from tunekeeper.store.log import Log, Spool, segments
 from tunekeeper.store.log.compact import compact
 from tunekeeper.store.log.lines import scan
+from tunekeeper.store.log.spool import ended_line
 
 Record = Callable[..., dict[str, Any]]
 
@@ -66,11 +67,12 @@ def test_an_ending_that_goes_on_from_its_opening_says_the_same_as_one_written_wh
     ended = begun | {"status": "ok", "request": whole["request"], "response": whole["response"]}
     spool.ended(ended, opened=opened)
     spool.ended(ended)
+    spool.ended(ended, opened=opened, line=ended_line(ended, opened))
     spool.flush()
     spool.close()
     lines = [line.json for path in root.glob("spool/*.jsonl") for line in scan(path.read_bytes()).lines]
-    assert len(lines) == 3
-    assert lines[1] == lines[2]
+    assert len(lines) == 4
+    assert lines[1] == lines[2] == lines[3]
     assert "request" in ended, "what the caller gave is left as it is"
 
 

@@ -59,7 +59,7 @@ class Inference:
     weight: int | None = None
     """Ten-thousandths of traffic that the assigned slot had at that moment."""
     rollout: str | None = None
-    """Id of the rollout that was active, if any."""
+    """Id of the rollout or experiment that was active, if any."""
     purpose: Purpose = "user"
     """Why the request was made; only `user` counts as traffic."""
     parent_id: str | None = None
@@ -254,7 +254,7 @@ class Route:
     generation: int = 0
     """Workspace-wide sequence number of route and key changes; 0 before the first commit."""
     salt: str = ""
-    """Salt of the assignment hash; new per rollout, changed only while one slot has everything."""
+    """Salt of the assignment hash: an experiment's id, else new per rollout; changed only while one slot has everything."""
     shares: tuple[Share, ...] = ()
     """Who answers which buckets; together exactly 10,000."""
     champion: str | None = None
@@ -282,7 +282,7 @@ class Route:
     static: str | None = None
     """Path of the routing file that alone decides this route; None for a committed one."""
     rollout: str | None = None
-    """Rollout that set it."""
+    """Rollout or experiment that set it."""
     by: str = ""
     """Who changed it."""
     reason: str = ""

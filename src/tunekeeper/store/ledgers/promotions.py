@@ -8,7 +8,7 @@ from tunekeeper.store.transactions import Read, Write
 
 WRITER = "rollout"
 DATABASE = "control"
-_LEDGER = Ledger(
+LEDGER = Ledger(
     name="promotions",
     database="control",
     noun=Promotion,
@@ -20,7 +20,7 @@ _LEDGER = Ledger(
 
 def load_promotion(tx: Read, id: str) -> Promotion:
     """The Promotion with this id. Raises NotFound."""
-    return _LEDGER.load(tx, id)
+    return LEDGER.load(tx, id)
 
 
 def find_promotions(
@@ -33,9 +33,9 @@ def find_promotions(
     newest_first: bool = False,
 ) -> list[Promotion]:
     """Those that fit, oldest first unless `newest_first`. `kind`: promotion or rollback; `champion`: slot that became it."""
-    return _LEDGER.find(tx, Wanted(model=model, state=kind, key=champion, limit=limit, newest_first=newest_first))
+    return LEDGER.find(tx, Wanted(model=model, state=kind, key=champion, limit=limit, newest_first=newest_first))
 
 
 def append_promotion(tx: Write, promotion: Promotion) -> Promotion:
     """Add a line, audited; a line with the same id stays as it is. Returns the stored one."""
-    return _LEDGER.append(tx, promotion)
+    return LEDGER.append(tx, promotion)

@@ -13,6 +13,7 @@ from tunekeeper.core.errors import NotFound
 from tunekeeper.core.nouns.serving import Route, RouteTable
 from tunekeeper.store.generation import current_generation, next_generation
 from tunekeeper.store.ledgers.keys import find_keys
+from tunekeeper.store.ledgers.promotions import LEDGER as HISTORY
 from tunekeeper.store.ledgers.slots import find_slots
 from tunekeeper.store.table import Ledger, Wanted
 from tunekeeper.store.transactions import Read, Write
@@ -45,6 +46,19 @@ def find_routes(tx: Read, model: str, limit: int | None = None) -> list[Route]:
 def save_route(tx: Write, route: Route) -> Route:
     """Add a route, audited, with the next generation and a fresh `created`; both are in what is returned."""
     return _LEDGER.append(tx, dataclasses.replace(route, generation=next_generation(tx), created=None))
+
+
+def count_rollbacks(tx: Read) -> dict[tuple[str, str], int]:
+    """(model, who went back: `rollout` by its evidence, `hand` a person) → how often."""
+    route, line = _LEDGER.table, HISTORY.table
+    by = sa.func.json_extract(route.c.body, "$.by")
+    same = sa.cast(sa.func.json_extract(line.c.body, "$.generation"), sa.String) == route.c.key
+    query = sa.select(route.c.model, by, sa.func.count()).join(line, sa.and_(line.c.model == route.c.model, same))
+    counts: dict[tuple[str, str], int] = {}
+    for model, who, count in tx.connection.execute(query.where(line.c.state == "rollback").group_by(route.c.model, by)):
+        key = model, "rollout" if who == "rollout" else "hand"
+        counts[key] = counts.get(key, 0) + count
+    return counts
 
 
 def load_route_table(tx: Read) -> RouteTable:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tunekeeper.core.errors import OurFault
 from tunekeeper.store.log import columns, pick
+from tunekeeper.store.log.arms import ArmQuestion, ArmRow, arm_rows
 from tunekeeper.store.log.listing import Cluster, Listing, Stored
 from tunekeeper.store.log.plan import DOUBLED, joined
 from tunekeeper.store.log.records import METRIC_TYPES
@@ -154,12 +155,20 @@ class Reader:
 
     def window(self, wanted: Filter, by: Sequence[str]) -> list[WindowRow]:
         """Counts, rates' numerators and latencies of a window, grouped."""
+        return rows(*self._grouped(wanted, Question, by), by)
+
+    def arms(self, wanted: Filter, by: Sequence[str]) -> list[ArmRow]:
+        """Every number of a window, grouped."""
+        return arm_rows(*self._grouped(wanted, ArmQuestion, by), by)
+
+    def _grouped(self, wanted: Filter, kind: type[Question], by: Sequence[str]) -> tuple[pa.Table, pa.Table | None]:
+        """The answers of both steps of a question."""
         where, parameters = wanted.conditions()
-        question = Question(by=tuple(by), where=where)
+        question = kind(by=tuple(by), where=where)
         asked = question.all()
         parameters |= question.parameters
 
-        def ask(connection: Any) -> list[WindowRow]:
+        def ask(connection: Any) -> tuple[pa.Table, pa.Table | None]:
             hot = self.tail.read()  # before the Parquet files are listed: what is compacted in between is seen twice, never not
             files, tail, _ = self._near(wanted, hot)
             connection.register("hot", tail)
@@ -169,7 +178,7 @@ class Reader:
             later = None
             if self._register_told(connection, hot, wanted.since, files, tail):
                 later = connection.sql(question.later(), params=parameters).to_arrow_table()
-            return rows(counted, later, by)
+            return counted, later
 
         return self._retried(ask)
 

@@ -12,6 +12,7 @@ from tunekeeper.core.errors import NotFound
 from tunekeeper.core.ids import time_of
 from tunekeeper.core.nouns.serving import Feedback, Inference
 from tunekeeper.store.log import columns, partitions
+from tunekeeper.store.log.arms import ArmRow
 from tunekeeper.store.log.query import Filter, Reader
 from tunekeeper.store.log.records import METRIC_TYPES, inference
 from tunekeeper.store.log.windows import WindowRow, portions
@@ -134,6 +135,17 @@ class Log:
         the groups; groups without requests have none. `by`: fields of Inference, `hour`, `segment:<name>`. Raises UserError for
         anything else."""
         return self._reader.window(Filter(model=model, since=since, until=until, purpose=purpose), by)
+
+    def arms(
+        self,
+        model: str | None,
+        since: datetime | None,
+        until: datetime | None,
+        by: tuple[str, ...] = ("variant",),
+        purpose: tuple[str, ...] | None = ("user",),
+    ) -> list[ArmRow]:
+        """Every number that the log has of requests accepted in `[since, until)`, one row per group; otherwise as `window`."""
+        return self._reader.arms(Filter(model=model, since=since, until=until, purpose=purpose), by)
 
     def sample(self, model: str, since: datetime | None, until: datetime | None, n: int, seed: int) -> list[Inference]:
         """`n` inferences of users drawn without replacement, uniformly, the same ones for the same seed and window."""

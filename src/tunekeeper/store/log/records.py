@@ -68,6 +68,7 @@ class Partial(msgspec.Struct):
     text: str
     request: msgspec.Raw = msgspec.Raw(b"null")
     request64: str | None = None
+    sealed: str | None = None
 
 
 class Tokens(msgspec.Struct):
@@ -143,6 +144,9 @@ def interrupted(opened: Any, partials: list[Partial]) -> Any:
     been streamed to the client, and no invented ending."""
     text = "".join(p.text for p in partials)
     request = next((body for p in partials if (body := body_bytes(p, "request")) is not None), None)
+    boxes = [p.sealed for p in partials if p.sealed is not None]
+    if request is not None and boxes:
+        request = _with_boxes(request, boxes)
     response = None
     if text:
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": None}
@@ -153,6 +157,16 @@ def interrupted(opened: Any, partials: list[Partial]) -> Any:
     if response is not None:
         changes |= {"response": msgspec.Raw(response)}
     return msgspec.structs.replace(opened, **changes)
+
+
+def _with_boxes(request: bytes, boxes: list[str]) -> bytes:
+    """A request body with the boxes of its answer's pieces beside its own; as it is where it is no object."""
+    try:
+        fields = msgspec.json.decode(request, type=dict[str, msgspec.Raw])
+        known = [msgspec.json.decode(fields["sealed"], type=str)] if "sealed" in fields else []
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return request
+    return msgspec.json.encode({**fields, "sealed": ".".join([*known, *boxes])})
 
 
 def inference(values: dict[str, Any], request: bytes | None, response: bytes | None) -> Inference:

@@ -29,6 +29,17 @@ FRESH = 2
 PROBE_BYTES = 64
 
 
+def ended_line(record: Mapping[str, Any], opened: Opened | None = None) -> bytes:
+    """The line of a request that ended: every Inference field that is set; `request` and `response` are raw bytes (or
+    `msgspec.Raw` where msgspec has already validated them, which saves 2 to 4 microseconds) or absent. `opened`: what
+    `Spool.opened` gave for the same record, as long as those first fields still say the same: they are not written out twice."""
+    told, known = opened or (b"", 0)
+    plain = dict(islice(record.items(), known, None))
+    request, response = plain.pop("request", None), plain.pop("response", None)
+    more = members(plain)
+    return assemble("E", b"%s,%s" % (told, more) if told else more, request, response)
+
+
 class Spool:
     """One writer's append-only, checksummed segments under `root`/spool. Calls buffer; `flush` makes them durable against the
     death of the process, `sync` against the loss of power. Not thread-safe, except that `sync` may run in a thread while this
@@ -82,22 +93,20 @@ class Spool:
         self._buffer.append(assemble("O", told))
         return told, len(fields)
 
-    def partial(self, request_id: str, text: str, request: Body = None) -> None:
-        """Text of a running stream since the last call, about once a second; the first call carries the request body."""
-        self._buffer.append(encode("P", {"request_id": request_id, "text": text}, request))
+    def partial(self, request_id: str, text: str, request: Body = None, sealed: str | None = None) -> None:
+        """Text of a running stream since the last call, about once a second; the first call carries the request body. `sealed`:
+        a box with what was taken out of this text."""
+        fields = {"request_id": request_id, "text": text}
+        self._buffer.append(encode("P", fields if sealed is None else {**fields, "sealed": sealed}, request))
 
-    def ended(self, record: Mapping[str, Any], *, awaited: bool = False, opened: Opened | None = None) -> None:
-        """A request ended: every Inference field that is set; `request` and `response` are raw bytes (or `msgspec.Raw` where
-        msgspec has already validated them, which saves 2 to 4 microseconds) or absent. `opened`: what `opened` gave for the same
-        record, as long as those first fields still say the same: they are not made into JSON twice. `awaited`: somebody is
-        answered only after the next `sync`; where that fails, this line is not in the log."""
+    def ended(
+        self, record: Mapping[str, Any], *, awaited: bool = False, opened: Opened | None = None, line: bytes | None = None
+    ) -> None:
+        """A request ended: `record` and `opened` as in `ended_line`. `line`: what that made of them, where it was called before.
+        `awaited`: somebody is answered only after the next `sync`; where that fails, this line is not in the log."""
         if awaited:
             self._awaited.append(len(self._buffer))
-        told, known = opened or (b"", 0)
-        plain = dict(islice(record.items(), known, None))
-        request, response = plain.pop("request", None), plain.pop("response", None)
-        more = members(plain)
-        self._buffer.append(assemble("E", b"%s,%s" % (told, more) if told else more, request, response))
+        self._buffer.append(line or ended_line(record, opened))
 
     def feedback(self, fields: Mapping[str, Any], *, awaited: bool = False) -> None:
         """Something was said about an inference: the fields of Feedback. `awaited` as in `ended`."""

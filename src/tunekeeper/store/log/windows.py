@@ -133,21 +133,23 @@ class Question:
 
     def all(self) -> str:
         """The SQL of the first step, over the view `rows`."""
-        return "SELECT 0 AS nothing" + self._keys() + _NUMBERS + " FROM rows" + self.where + self._grouped()
+        return "SELECT 0 AS nothing" + self.keys() + _NUMBERS + " FROM rows" + self.where + self.grouped()
 
     def later(self) -> str:
         """The SQL of the second step, over the tables `told` (the requests), `statements` and `counts`."""
-        chosen = "SELECT request_id, prompt_tokens, completion_tokens, cost_usd" + self._keys() + " FROM told" + self.where
+        chosen = "SELECT request_id, prompt_tokens, completion_tokens, cost_usd" + self.keys() + " FROM told" + self.where
         names = "".join(", key" + str(place) for place in range(len(self.by)))
         return (
             "SELECT 0 AS nothing" + names + _ADDED + " FROM (" + chosen + ") AS told LEFT JOIN (" + _SAID + ") AS said "
-            "USING (request_id) LEFT JOIN counts AS c USING (request_id)" + self._grouped()
+            "USING (request_id) LEFT JOIN counts AS c USING (request_id)" + self.grouped()
         )
 
-    def _keys(self) -> str:
+    def keys(self) -> str:
+        """The columns of the groups: key0, key1, …"""
         return "".join(", " + group_key(name, place) + " AS key" + str(place) for place, name in enumerate(self.by))
 
-    def _grouped(self) -> str:
+    def grouped(self) -> str:
+        """GROUP BY and ORDER BY them."""
         names = ", ".join("key" + str(place) for place in range(len(self.by)))
         return " GROUP BY " + names + " ORDER BY " + names if names else ""
 
@@ -172,9 +174,9 @@ def portions(
 
 def rows(counted: pa.Table, later: pa.Table | None, by: Sequence[str]) -> list[WindowRow]:
     """The answers of both steps as one; `later` None when nothing was said or counted."""
-    found = {_key(row, by): _row(row, by) for row in counted.to_pylist() if row["requests"]}
+    found = {group_values(row, by): _row(row, by) for row in counted.to_pylist() if row["requests"]}
     for added in [] if later is None else later.to_pylist():
-        key = _key(added, by)
+        key = group_values(added, by)
         if key in found:
             found[key] = _with(found[key], added)
     return list(found.values())
@@ -188,12 +190,13 @@ def _with(row: WindowRow, added: Mapping[str, Any]) -> WindowRow:
     return replace(row, **changes)
 
 
-def _key(row: Mapping[str, Any], by: Sequence[str]) -> tuple[Any, ...]:
-    return tuple(row["key" + str(place)] for place in range(len(by)))
+def group_values(row: Mapping[str, Any], by: Sequence[str]) -> tuple[str | None, ...]:
+    """The group a row of an answer is of: a value for each name of `by`."""
+    return tuple(_text(row["key" + str(place)]) for place in range(len(by)))
 
 
 def _row(row: Mapping[str, Any], by: Sequence[str]) -> WindowRow:
-    key = {name: _text(value) for name, value in zip(by, _key(row, by), strict=True)}
+    key = dict(zip(by, group_values(row, by), strict=True))
     p50, p95, p99 = row["quantiles"] or (None, None, None)
     counts = {name: value for name, value in row.items() if name in WindowRow.__dataclass_fields__}
     return WindowRow(key=key, p50_ms=p50, p95_ms=p95, p99_ms=p99, **counts)

@@ -1,0 +1,37 @@
+"""How `serve` and `up` tell what happens."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tunekeeper.cli import events
+
+READY = {"event": "ready", "url": "http://127.0.0.1:8080", "pid": 7, "workers": [8]}
+
+
+def found(name: str) -> dict[str, Any]:
+    return {"event": "adopted", "name": name, "pid": 8}
+
+
+def test_the_first_line_of_a_serve_that_finds_its_workers_running_is_the_ready_line(capsys: pytest.CaptureFixture[str]) -> None:
+    say = events.ready_first()
+    for event in (found("gateway-w1"), found("keeper"), READY, found("later")):
+        say(event)
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert told == [READY, found("gateway-w1"), found("keeper"), found("later")]
+
+
+def test_what_goes_wrong_before_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    events.ready_first()({"event": "cannot_start", "name": "gateway-w1", "why": "no such file"})
+    assert json.loads(capsys.readouterr().out)["event"] == "cannot_start"
+
+
+def test_in_words_only_the_ready_line_is_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    for event in (found("keeper"), READY):
+        events.as_text(event)
+    said = capsys.readouterr()
+    assert said.out == "ready: http://127.0.0.1:8080/v1, 1 gateway worker(s); Ctrl-C stops\n"
+    assert said.err == "keeper was running already (process 8)\n"
