@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import random
-from contextlib import ExitStack
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +110,70 @@ def test_a_link_that_was_down_serves_the_first_request_after_it_and_no_slot_leak
     assert {entry.status for entry in seen["last"]} == {200}
     assert seen["links"] <= KEPT
     assert (seen["found"]["duplicates"], seen["found"]["open"], seen["found"]["corrupt"]) == (0, 0, 0)
+
+
+@contextmanager
+def far_server(delay: float) -> Iterator[tuple[str, Callable[[str], None]]]:
+    """A model server in a network of its own, behind one link: its address, and what sets the link `up` or `down`.
+
+    A link that is down takes bytes and loses them: the kernel here gets neither a reset nor an acknowledgement.
+    """
+    name, net = f"tk{os.getpid()}", f"10.213.{os.getpid() % 250}"
+
+    def ip(*words: str) -> None:
+        subprocess.run(["ip", *words], check=True, capture_output=True)
+
+    server = None
+    try:
+        try:
+            ip("netns", "add", name)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("a network of its own needs to be allowed to make one")
+        ip("link", "add", name, "type", "veth", "peer", "name", "far", "netns", name)
+        ip("addr", "add", f"{net}.1/30", "dev", name)
+        ip("link", "set", name, "up")
+        ip("-n", name, "addr", "add", f"{net}.2/30", "dev", "far")
+        ip("-n", name, "link", "set", "far", "up")
+        command = ["ip", "netns", "exec", name, sys.executable, "-m", "tunekeeper.testing.upstream", "--host", f"{net}.2"]
+        server = subprocess.Popen([*command, "--delay", str(delay)], stdout=subprocess.PIPE, text=True)
+        assert server.stdout is not None
+        yield json.loads(server.stdout.readline())["listening"], lambda state: ip("-n", name, "link", "set", "far", state)
+    finally:
+        if server is not None:
+            server.terminate()
+            server.communicate()
+        if shutil.which("ip"):
+            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+
+async def cut(run: Rig, ledger: Ledger, link: Callable[[str], None], *, waiting: bool) -> tuple[float, Entry, Entry]:
+    """The link goes down while somebody waits for an answer, or before they ask: seconds until they were told, and how; it comes
+    up, and the next one asks."""
+    entry, wire = ledger.open(stream=False), Wire(run.url)
+    asked = asyncio.create_task(ask(wire, entry))
+    if waiting:
+        await asyncio.sleep(0.5)
+    link("down")
+    began = time.monotonic()
+    await asked
+    noticed = time.monotonic() - began
+    wire.close()
+    link("up")
+    (after,) = await ask_at_once(run, ledger, 1)
+    return noticed, entry, after
+
+
+def test_with_the_usual_deadlines_a_dead_link_is_noticed_in_ten_seconds(tmp_path: Path) -> None:
+    outages = figure(1, 6)
+    with far_server(delay=1.5) as (url, link), rig(tmp_path, slots={"a": {"endpoint": f"{url}/v1", "model": "a"}}) as run:
+        ledger = Ledger()
+
+        async def journey() -> list[tuple[float, Entry, Entry]]:
+            assert {entry.status for entry in await ask_at_once(run, ledger, KEPT)} == {200}
+            return [await cut(run, ledger, link, waiting=number % 2 == 0) for number in range(outages)]
+
+        seen = asyncio.run(journey())
+        say("T16", SEED, outages=outages, link="a real one", noticed_s=max(noticed for noticed, _, _ in seen), **run.verify())
+        assert all(entry.status in (502, 504) for _, entry, _ in seen)
+        assert [after.status for _, _, after in seen] == [200] * outages
+        assert max(noticed for noticed, _, _ in seen) < 25.0, "before the deadline of a first token"

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from tunekeeper.core.errors import Busy, Conflict, DiskFull, LeaseLost, NotFound, OurFault, UserError
 from tunekeeper.core.nouns.rollout import Rollout
+from tunekeeper.store import sqlite
 from tunekeeper.store.database import Database
 from tunekeeper.store.ledgers.rollouts import find_rollouts, load_rollout, save_rollout
 from tunekeeper.store.transactions import find_audit
@@ -243,6 +244,26 @@ def test_commits_are_synced_and_only_writers_checkpoint(ws: Workspace) -> None:
         assert file.execute("select count(*) from rollouts").fetchone() == (4,), "what was committed stands in the file itself"
     with ws.control.read() as read, pytest.raises(sa.exc.OperationalError, match="readonly"):
         read.connection.execute(sa.text("delete from rollouts"))
+
+
+def test_readers_that_follow_one_another_do_not_let_the_log_grow_for_ever(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "LARGE_LOG", 200_000)
+    log, readers = ws.path("control.db-wal"), ExitStack()
+    sizes = []
+    for number in range(60):
+        reader = ExitStack()
+        reader.enter_context(ws.control.read()).connection.execute(sa.text("select count(*) from rollouts")).all()
+        with ws.control.write(by="test") as tx:
+            save_rollout(tx, Rollout(id=f"rol_n{number}", model="desk", version="v1", slot="blue"))
+        sizes.append(log.stat().st_size)
+        readers.close()
+        readers = reader
+        if number % 5 == 0:
+            readers.close()  # nobody reads for a moment, and nobody writes in it
+    readers.close()
+    assert max(sizes) < 2 * 200_000, "each write adds some 35 kB"
+    with ws.control.read() as tx:
+        assert len(find_rollouts(tx)) == 64
 
 
 def test_opening_for_a_rollback_imports_neither_alembic_nor_configuration(ws: Workspace) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import until
 from tunekeeper.core.errors import Busy
 from tunekeeper.store.lock import exclusive, holder
 
@@ -30,6 +32,11 @@ def start(path: Path) -> subprocess.Popen[str]:
     assert child.stdout is not None
     assert child.stdout.readline() == "held\n"
     return child
+
+
+def standing(path: Path) -> int:
+    """How many places in the line have been taken so far."""
+    return int.from_bytes(path.read_bytes()[64:72], "little")
 
 
 def test_a_lock_names_its_holder_and_is_free_afterwards(tmp_path: Path) -> None:
@@ -98,3 +105,38 @@ def test_a_signature_of_a_process_that_is_gone_kills_nobody(tmp_path: Path) -> N
     finally:
         child.kill()
         child.wait()
+
+
+def test_who_has_just_been_in_waits_behind_those_who_were_there_before(tmp_path: Path) -> None:
+    path, order, threads = tmp_path / "x.lock", [], []
+
+    def go(name: str) -> None:
+        for _ in range(3):
+            with exclusive(path):
+                order.append(name)
+
+    with exclusive(path):
+        for number, name in enumerate("abcd"):
+            threads.append(threading.Thread(target=go, args=(name,)))
+            threads[-1].start()
+            until(lambda wanted=number + 2: standing(path) >= wanted)
+    for thread in threads:
+        thread.join()
+    assert sorted(order[:4]) == list("abcd"), "nobody twice before everybody once"
+    assert sorted(order) == sorted("abcd" * 3)
+
+
+def test_one_who_is_stopped_in_the_line_holds_nobody_up_for_long(tmp_path: Path) -> None:
+    path = tmp_path / "x.lock"
+    with exclusive(path):
+        waiting = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, str(path)], env={"PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+        )
+        until(lambda: standing(path) >= 2)
+        waiting.send_signal(signal.SIGSTOP)
+    try:
+        with exclusive(path, wait=30.0) as broken:
+            assert broken == []
+    finally:
+        waiting.kill()
+        waiting.wait()

@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from tunekeeper.core.clock import ManualClock
+from tunekeeper.core.errors import NotFound
 from tunekeeper.store import migrate, schema, snapshot, sqlite
 from tunekeeper.store.database import Database
 from tunekeeper.store.transactions import Name
@@ -21,17 +22,24 @@ from tunekeeper.workspace import create_workspace
 
 DATABASES: list[Name] = ["control", "state"]
 KILLED = """
-import os, signal, sqlite3, sys
+import os, signal, sys
 from pathlib import Path
 from tunekeeper.store import snapshot
-whole = list(snapshot.statements("control"))
-def cut(name):
-    for number, statement in enumerate(whole):
-        if number == int(sys.argv[2]):
+folder, name = Path(sys.argv[1]), sys.argv[2]
+whole = list(snapshot.statements(name))
+def cut(number):
+    for place, statement in enumerate(whole):
+        if place == number:
             os.kill(os.getpid(), signal.SIGKILL)
         yield statement
-snapshot.statements = cut
-snapshot.create(Path(sys.argv[1]), "control")
+    os.kill(os.getpid(), signal.SIGKILL)
+for number in range(len(whole) + 1):
+    child = os.fork()  # a fresh interpreter for each would take a hundred times as long
+    if child == 0:
+        snapshot.statements = lambda name: cut(number)
+        snapshot.create(folder / f"{number}.db", name)
+        os._exit(1)
+    print(number, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
@@ -66,15 +74,26 @@ print(sorted({{"sqlalchemy", "alembic"}} & set(sys.modules)))"""
     assert [snapshot.version(tmp_path / f"{name}.db", name) for name in DATABASES] == ["0001", "0001"]
 
 
-def test_a_creator_that_is_killed_leaves_nothing_and_the_next_one_makes_everything(tmp_path: Path) -> None:
-    whole = len(list(snapshot.statements("control")))
-    for number in (0, whole // 2, whole - 1):
+@pytest.mark.parametrize("name", DATABASES)
+def test_a_creator_that_is_killed_before_any_statement_leaves_nothing_and_the_next_one_makes_everything(
+    tmp_path: Path, name: Name
+) -> None:
+    whole = len(list(snapshot.statements(name)))
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path), name], timeout=60, check=True, capture_output=True, text=True
+    )
+    # The last one is killed before the commit.
+    assert [line.split() for line in done.stdout.splitlines()] == [[str(n), str(-signal.SIGKILL)] for n in range(whole + 1)]
+    assert snapshot.create(tmp_path / "never-killed.db", name)
+    made = content(tmp_path / "never-killed.db")
+    for number in range(whole + 1):
         path = tmp_path / f"{number}.db"
-        done = subprocess.run([sys.executable, "-c", KILLED, str(path), str(number)], timeout=60, check=False)
-        assert done.returncode == -signal.SIGKILL
-        assert snapshot.version(path, "control") is None
-        assert snapshot.create(path, "control")
-        assert content(path)[1]["sequences"] == [("generation", 0)]
+        assert snapshot.version(path, name) is None
+        with pytest.raises(NotFound, match="does not exist or is empty"), Database(path, name, ManualClock()).read():
+            raise AssertionError("it was served without its tables")
+        assert snapshot.create(path, name)
+        assert content(path) == made
+    print(f"T11 {name}: killed before each of {whole} statements and before the commit")
 
 
 def test_a_database_that_stands_is_left_as_it_is(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -44,6 +44,7 @@ class Database:
     def read(self) -> Iterator[Read]:
         """A transaction that sees one moment and waits for nobody. Raises NotFound, or UserError on a foreign schema."""
         self._check()
+        self._relieve()
         with self._translated(), self._reader.begin() as connection:
             yield Read(connection=connection, database=self.name)
 
@@ -143,6 +144,14 @@ class Database:
                 f"{where} has schema {found}, newer than {head} of this release", fix=f"install the newer release, then {UPGRADE}"
             )
         self._checked = True
+
+    def _relieve(self) -> None:
+        """Empty a log that has grown large before reading. It begins anew only at a moment without readers, and where one follows
+        the other there is none: it would grow for ever."""
+        if self.path is None or sqlite.log_bytes(self.path) < sqlite.LARGE_LOG:
+            return
+        with suppress(TunekeeperError), self._alone(0.25, None), self._translated(), self._writer.connect() as connection:
+            sqlite.empty_log(connection)
 
     @contextmanager
     def _alone(self, wait: float, break_after: float | None) -> Iterator[list[lock.Holder]]:

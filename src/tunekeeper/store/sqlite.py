@@ -18,6 +18,8 @@ import sqlalchemy as sa
 from tunekeeper.store.snapshot import address, prepare
 
 _BUSY_SECONDS = 10.0
+LARGE_LOG = 16 << 20
+"""Bytes of the log beside a database from which readers help to get it copied."""
 
 
 def writer(path: Path, *, create: bool = False) -> sa.Engine:
@@ -38,6 +40,24 @@ def checkpoint(connection: sa.Connection) -> None:
     raw = connection.connection.dbapi_connection
     try:
         raw.execute("PRAGMA wal_checkpoint(PASSIVE)")  # type: ignore[union-attr]
+    except sqlite3.OperationalError:
+        return
+
+
+def log_bytes(path: Path) -> int:
+    """Size of the log beside a database; 0 where there is none."""
+    try:
+        return path.with_name(path.name + "-wal").stat().st_size
+    except OSError:
+        return 0
+
+
+def empty_log(connection: sa.Connection) -> None:
+    """Copy the whole log into the file and begin it anew, where nobody reads just now; under the lock."""
+    raw = connection.connection.dbapi_connection
+    try:
+        raw.execute("PRAGMA busy_timeout=0")  # type: ignore[union-attr]
+        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
     except sqlite3.OperationalError:
         return
 
