@@ -20,6 +20,12 @@ GPT_4O = (
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
     r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+TEKKEN = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|"
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|"
+    r"\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+SPLITS = {"cases": GPT_4O, "tekken": TEKKEN}
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
@@ -30,7 +36,7 @@ LINES = [
     "The app crashes when I open it. It's broken, they're sorry, we'll see!",
     "system user assistant Triage the ticket.  Größe, naïve, 你好, 🎉 and tabs\tand\nlines",
 ] * 8
-MARKED = ["ÉCOLE École camelCase हिन्दी हिन्दी it'll IT'LL AÑO наДом"] * 8
+MARKED = ["ÉCOLE École camelCase हिन्दी हिन्दी it'll IT'LL AÑO наДом ПриветМир"] * 8
 PROMPTS = (
     [{"role": "system", "content": "Answer with JSON."}, {"role": "user", "content": "My invoice is wrong, 12345 dollars"}],
     [{"role": "user", "content": "The app crashes 🎉\n\n  It's broken, 你好"}],
@@ -79,6 +85,10 @@ QUARTERS = {
     "rope_type": "longrope", "rope_theta": 10000.0, "partial_rotary_factor": 0.75,
     "short_factor": [1.0, 1.1, 1.3, 1.6, 2.0, 2.5], "long_factor": [2.0, 3.0, 4.0, 5.0, 6.0, 7.0],
 }  # fmt: skip
+YARN_OF_ITS_OWN = {
+    "rope_type": "yarn", "rope_theta": 10000.0, "factor": 8.0, "original_max_position_embeddings": 64,
+    "beta_fast": 20.0, "beta_slow": 1.5, "truncate": False, "attention_factor": 0.8,
+}  # fmt: skip
 TIED = ("qwen2", "gemma", "gemma2", "gemma3")
 CLASSES = {"gemma3": ("Gemma3ForCausalLM", "Gemma3TextConfig")}
 PLANS = {
@@ -111,6 +121,11 @@ PLANS = {
         tokenizer="cases",
     ),
     "mistral-v3": Plan("mistral", tokenizer="first"),
+    "mistral-nemo": Plan("mistral", {"head_dim": 24}, tokenizer="tekken"),
+    "phi2": Plan("phi", {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}}),
+    "llama-yarn": Plan("llama", {"rope_parameters": YARN_OF_ITS_OWN}),
+    "llama-biases": Plan("llama", {"attention_bias": True}, lora={"bias": "all"}),
+    "qwen2-head": Plan("qwen2", lora={"target_modules": ["embed_tokens", "lm_head"]}),
 }
 
 
@@ -128,15 +143,16 @@ def make_tokenizer(folder: Path, regex: str = QWEN2) -> int:
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    raw = Tokenizer(models.BPE())
-    raw.normalizer = normalizers.NFC()
+    raw = Tokenizer(models.BPE(ignore_merges=regex == TEKKEN))
+    if regex != TEKKEN:
+        raw.normalizer = normalizers.NFC()
     split = pre_tokenizers.Split(Regex(regex), "isolated")
     raw.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     raw.decoder = decoders.ByteLevel()
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     raw.train_from_iterator(
-        LINES + (MARKED if regex == GPT_4O else []),
+        LINES + (MARKED if regex in SPLITS.values() else []),
         trainers.BpeTrainer(vocab_size=420, special_tokens=special, initial_alphabet=alphabet, show_progress=False),
     )
     tokenizer = PreTrainedTokenizerFast(
@@ -194,8 +210,8 @@ def make_checkpoint(folder: Path, plan: Plan, hidden: int = 64) -> Path:
     import torch
     import transformers
 
-    if plan.tokenizer in ("bytes", "cases"):
-        size = make_tokenizer(folder, GPT_4O if plan.tokenizer == "cases" else LLAMA3 if plan.family == "llama" else QWEN2)
+    if plan.tokenizer in ("bytes", *SPLITS):
+        size = make_tokenizer(folder, SPLITS.get(plan.tokenizer, LLAMA3 if plan.family == "llama" else QWEN2))
     else:
         size = make_pieces(folder, plan.tokenizer)
     torch.manual_seed(0)
@@ -234,7 +250,7 @@ def make_adapter(folder: Path, base: Path, options: dict[str, Any], size: float 
     tuned = get_peft_model(load(base), LoraConfig(**settings))
     with torch.no_grad():
         for key, value in tuned.named_parameters():
-            if any(part in key for part in ("lora_", "modules_to_save.default", "magnitude")):
+            if any(part in key for part in ("lora_", "modules_to_save.default", "magnitude")) or value.requires_grad:
                 value.add_(torch.randn_like(value) * size)
     tuned.save_pretrained(folder)
     return tuned

@@ -28,7 +28,7 @@ def rewrite(folder: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) ->
     ("changes", "why"),
     [
         ({"peft_type": "IA3"}, "only LORA"),
-        ({"bias": "all"}, "bias"),
+        ({"lora_bias": True}, "lora_bias"),
         ({"init_lora_weights": "pissa"}, "changes the base itself"),
         ({"layer_replication": [[0, 1]]}, "layer_replication"),
         ({"use_dora": True}, "contradict"),
@@ -95,6 +95,23 @@ def test_a_frozen_copy_of_the_embedding_must_be_the_bases_own(made: Path, copy: 
 
     with pytest.raises(ArtifactError, match="with another model"):
         open_adapter(folder, open_checkpoint(made / "qwen2-tied" / "base"))
+
+
+def test_the_frozen_copy_of_a_tied_output_layer_is_the_embedding(made: Path, copy: Copy) -> None:
+    folder = copy("qwen2-head/adapter")
+    assert open_adapter(folder, open_checkpoint(made / "qwen2-head" / "base")).touches("lm_head.weight")
+    rewrite(folder, lambda t: {k: v + 1 if "lm_head.base_layer" in k else v for k, v in t.items()})
+
+    with pytest.raises(ArtifactError, match=r"with another lm_head\.weight"):
+        open_adapter(folder, open_checkpoint(made / "qwen2-head" / "base"))
+
+
+def test_trained_biases_take_the_place_of_the_bases(made: Path) -> None:
+    adapter = open_adapter(made / "llama-biases" / "adapter", open_checkpoint(made / "llama-biases" / "base"))
+    assert {name for name in adapter.replaced if "layers.0" in name} == {
+        f"model.layers.0.self_attn.{name}_proj.bias" for name in "qkvo"
+    }
+    assert adapter.merge_only == "a trained bias (model.layers.0.self_attn.k_proj.bias)"
 
 
 def test_an_adapter_saved_as_a_pickle_is_refused(made: Path, copy: Copy) -> None:

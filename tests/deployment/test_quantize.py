@@ -47,6 +47,57 @@ def test_rows_that_do_not_fit_fall_back_and_are_named(made: Path, tmp_path: Path
     assert set(done.types) == {"F32", "Q5_0", "Q8_0"}
 
 
+def test_what_llama_cpp_takes_for_llama_70b_gets_more_bits_for_its_small_value_projections() -> None:
+    for name, layer, chosen in (("attn_v", 20, Type.Q5_K), ("attn_v", 0, Type.Q6_K), ("attn_k", 20, Type.Q4_K)):
+        assert tensor_type(f"blk.{layer}.{name}.weight", (256, 256), "Q4_K_M", 80, False, seventy=True) == (chosen, False)
+    assert tensor_type("blk.20.attn_v.weight", (256, 256), "Q6_K", 80, False, seventy=True) == (Type.Q6_K, False)
+
+
+@pytest.mark.parametrize(("grouped", "chosen"), [(True, "Q5_K"), (False, "Q4_K")])
+def test_eighty_layers_of_a_llama_whose_heads_share_values_are_taken_for_llama_70b(
+    tmp_path: Path, grouped: bool, chosen: str
+) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "plain.gguf", "llama")
+    writer.add_block_count(80)
+    writer.add_head_count(2)
+    writer.add_head_count_kv(1 if grouped else 2)
+    writer.add_tensor("blk.20.attn_v.weight", np.ones((1, 256), np.float32))
+    write_out(writer)
+
+    assert quantize_file(tmp_path / "plain.gguf", tmp_path / "q.gguf", "Q4_K_M").types == {chosen: 1}
+
+
+@pytest.mark.parametrize("place", ["key", "tensor"])
+def test_a_file_whose_texts_are_not_utf_8_is_refused_in_one_line(tmp_path: Path, place: str) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "plain.gguf", "llama")
+    writer.add_block_count(1)
+    writer.add_string("general.name", "hereitis-key")
+    writer.add_tensor("blk.0.hereitis-tensor.weight", np.ones((1, 256), np.float32))
+    write_out(writer)
+    data = (tmp_path / "plain.gguf").read_bytes()
+    (tmp_path / "plain.gguf").write_bytes(data.replace(f"hereitis-{place}".encode(), b"\xff\xfe" + f"reitis-{place}".encode()))
+
+    with pytest.raises(ArtifactError, match=r"plain\.gguf: .*(UTF-8|utf-8)"):
+        quantize_file(tmp_path / "plain.gguf", tmp_path / "q.gguf", "Q8_0")
+    assert not (tmp_path / "q.gguf").exists()
+
+
+def test_a_file_that_does_not_say_how_many_blocks_it_has_is_refused(tmp_path: Path) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "plain.gguf", "llama")
+    writer.add_tensor("blk.0.attn_q.weight", np.ones((1, 256), np.float32))
+    write_out(writer)
+
+    with pytest.raises(ArtifactError, match=r"llama\.block_count"):
+        quantize_file(tmp_path / "plain.gguf", tmp_path / "q.gguf", "Q8_0")
+
+
+def write_out(writer: gguf.GGUFWriter) -> None:
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "layers", "tied", "chosen"),
     [

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.deployment.checkpoints import GPT_4O, edit_json
+from tests.deployment.checkpoints import edit_json
+from tests.deployment.conftest import serving
 from tunekeeper.core.errors import ArtifactError
+from tunekeeper.deployment.checkpoint import open_checkpoint
+from tunekeeper.deployment.gguf import write_model
 from tunekeeper.deployment.tokens import CONTROL, NORMAL, UNUSED, pre_tokenizer, tokens_of
 from tunekeeper.text.tokenizers import read_tokenizer
 
@@ -33,6 +36,7 @@ def test_the_name_of_the_pre_tokenizer_comes_from_its_expression(made: Path) -> 
     assert pre_tokenizer(read_tokenizer(made / "qwen2-dora" / "base")) == "qwen2"
     assert pre_tokenizer(read_tokenizer(made / "llama" / "base")) == "dbrx"
     assert pre_tokenizer(read_tokenizer(made / "phi4-mini" / "base")) == "granite-embed-multi-97m"
+    assert pre_tokenizer(read_tokenizer(made / "mistral-nemo" / "base")) == "tekken"
 
 
 @pytest.mark.parametrize(
@@ -72,10 +76,29 @@ def test_a_word_is_looked_up_where_the_tokenizer_does_so(copy: Copy) -> None:
     assert pre_tokenizer(read_tokenizer(folder)) == "llama-bpe"
 
 
-def test_tekken_is_refused_and_said_why(copy: Copy) -> None:
-    folder = changed(copy, lambda value: split(value)["pattern"].update(Regex=GPT_4O.replace("{1,3}", "")))
-    with pytest.raises(ArtifactError, match=r"at combining marks .*serve it with vLLM"):
-        pre_tokenizer(read_tokenizer(folder))
+PLAIN = (
+    "Hello world", "I'll DON'T they're O'Reilly D'Souza o'tgan l'eau", "1 12 123 1234 3.14159 ٣٤٥ ①②③ Ⅷ ½", "école ÉÀ Größe",
+    "camelCase HTTPServer McDonald's snake_case", "ПриветМир наДом ПРИВЕТ Σσς", "你好，世界！ こんにちは", "안녕하세요 세계",
+    "مرحبا بالعالم", "👍 👍🏽 👨\u200d👩\u200d👧 🇩🇪", "a  b   c\n\n  d \n \te\r\n\r\n", "x = 'text' // f('a')/\n/\n{}[]!?...",
+    "  lead trail  ", "<s> [INST] <|im_start|>user\nHi<|im_end|>", "https://example.org/a?b=%20#c", "▁a Ġb ﬁ ǅ ʰ ª",
+    "nbsp\u00a0em\u2003zero\u200bwidth",
+)  # fmt: skip
+MIXED, MARKS = "ÉCOLE AÑO", "हिन्दी नमस्ते"
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("name", "differ"), [("mistral-nemo", {MIXED, MARKS}), ("phi4-mini", {MIXED})])
+def test_all_texts_but_those_that_the_notes_name_become_the_token_ids_of_training(
+    made: Path, tmp_path: Path, name: str, differ: set[str]
+) -> None:
+    checkpoint = open_checkpoint(made / name / "base")
+    files = read_tokenizer(checkpoint.folder)
+    written = write_model(checkpoint, None, tmp_path / "m.gguf", "f16", name=name)
+
+    with serving(tmp_path / "m.gguf") as client:
+        asked = {text: client.post("/tokenize", {"content": text, "parse_special": True}) for text in (*PLAIN, MIXED, MARKS)}
+    assert {text for text, answer in asked.items() if answer["tokens"] != files.encode(text)} == differ
+    assert ["GRÖSSE" in note or "combining marks" in note for note in written.notes].count(True) == len(differ)
 
 
 def test_an_ordinary_token_that_looks_like_an_end_gets_another_name_unless_text_becomes_it(copy: Copy) -> None:

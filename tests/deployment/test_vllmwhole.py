@@ -4,29 +4,41 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.deployment.ollama import BASE
 from tests.deployment.test_vllmjob import CYCLE, TASK, poked
 from tests.deployment.vllm import make_version
+from tests.engines.vllmexchanges import RECORD_WHOLE, exchanges
+from tests.engines.vllmreal import SLOW, make_trained, really_serving
 from tests.patience import until
 from tunekeeper import deployment
+from tunekeeper.cli.app import app
 from tunekeeper.core.clock import ManualClock
-from tunekeeper.core.errors import ArtifactError
+from tunekeeper.core.errors import ArtifactError, GateFailed, UpstreamUnavailable
 from tunekeeper.core.nouns.retraining import Done, Wait
 from tunekeeper.core.nouns.serving import Route, Slot
 from tunekeeper.deployment.checkpoint import weights_digest
 from tunekeeper.deployment.config import Config
 from tunekeeper.deployment.merging import read_merged
+from tunekeeper.deployment.parity import Limits
+from tunekeeper.deployment.transcript import read_transcript
 from tunekeeper.deployment.verbs import base_folder, prompted_base
+from tunekeeper.deployment.vllmadapter import Wanted, read_base
 from tunekeeper.deployment.vllmjob import described, endpoints_of, wanted_of
 from tunekeeper.deployment.vllmkeeper import Keeper, restore
+from tunekeeper.deployment.vllmload import load
 from tunekeeper.deployment.vllmwhole import make, must_be_started, server_of, why_merged
+from tunekeeper.engines import ChatClient, healthy
+from tunekeeper.engines.vllm import VLLM, VllmServer
 from tunekeeper.store.ledgers.routes import save_route
 from tunekeeper.store.ledgers.slots import load_slot
+from tunekeeper.testing.contracts import check_engine
 from tunekeeper.testing.vllm import serving
 from tunekeeper.workspace import Workspace, create_workspace
 
@@ -52,6 +64,8 @@ def slot_of(ws: Workspace, id: str) -> Slot:
         ({"alpha_pattern": {"q_proj": 4}}, "a rank or alpha pattern"),
         ({"target_modules": ["q_proj", "embed_tokens"]}, "a part on the embeddings"),
         ({"r": 1024}, "rank 1024"),
+        ({"bias": "lora_only"}, "trained biases"),
+        ({"bias": "none"}, None),
     ],
 )
 def test_what_vllm_cannot_put_on_is_known_from_the_adapter_s_settings(config: dict[str, Any], why: str | None) -> None:
@@ -153,3 +167,78 @@ def test_an_adapter_is_merged_where_that_is_asked_for(ws: Workspace, tmp_path: P
     assert described(ws, Config(engine="vllm"), version)["whole"] is None
     for asked in (described(ws, Config(merged=True), version), described(ws, Config(), version, merged=True)):
         assert (asked["merge"]["why"], asked["name"]) == ("asked for", None)
+
+
+# ---- a real one ----
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_trained(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture(scope="module")
+def merged(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The version with DoRA, as `export merge` writes it."""
+    folder = tmp_path_factory.mktemp("merged") / "base"
+    done = CliRunner().invoke(
+        app,
+        [
+            "export",
+            "merge",
+            "--checkpoint",
+            str(BASE),
+            "--adapter",
+            str(trained / "dora"),
+            "--dtype",
+            "f32",
+            "--out",
+            str(folder),
+        ],
+    )
+    assert done.exit_code == 0, done.output
+    return folder
+
+
+@pytest.fixture(scope="module")
+def real(merged: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real vLLM that serves the merged model as `whole`, with its own defaults, as the documentation starts it."""
+    with really_serving(merged, "whole", tmp_path_factory.mktemp("vllm"), "--generation-config", "vllm") as url:
+        yield url
+
+
+@pytest.mark.vllm
+@pytest.mark.timeout(SLOW)
+def test_a_real_one_that_serves_a_merged_model_answers_as_recorded(real: str, trained: Path) -> None:
+    assert exchanges(real, trained, whole=True) == json.loads(RECORD_WHOLE.read_text())
+
+
+@pytest.mark.vllm
+@pytest.mark.timeout(SLOW)
+def test_a_real_one_with_a_merged_model_keeps_the_engine_contract(real: str, merged: Path, trained: Path, tmp_path: Path) -> None:
+    slot = Slot(id="s", model="desk", engine="vllm", endpoint=f"{real}/v1", upstream_model="whole")
+    check_engine(VLLM, tmp_path, slot=slot)
+    assert healthy(real, engine="vllm")
+    found = VLLM().probe(real)
+    assert (found.models, found.logprobs, found.adapters) == (("whole",), True, False)
+    answer = ChatClient(real, "whole", total=SLOW - 300).chat([{"role": "user", "content": "hi"}], max_tokens=4)
+    assert (answer.finish_reason, answer.completion_tokens) == ("length", 4)
+    assert VllmServer(real).holding().root == str(merged)
+    with pytest.raises(UpstreamUnavailable, match="takes no adapters"):
+        VllmServer(real).load("desk", str(trained / "desk"))
+
+
+@pytest.mark.vllm
+@pytest.mark.timeout(SLOW)
+def test_a_real_one_answers_with_a_merged_model_as_in_training_and_another_s_answers_are_told_from_it(
+    real: str, merged: Path, trained: Path
+) -> None:
+    wanted = Wanted(base=read_base(merged), name=None, root=str(merged))
+    served = load(VllmServer(real), wanted, read_transcript(trained / "dora.jsonl"), Limits(exact_gap=0.01))
+    assert served.parity is not None
+    assert (served.proof, served.parity.verdict) == ("digest", "pass")
+    assert next(check for check in served.parity.checks if check.layer == "merge").value < 1e-3
+    with pytest.raises(GateFailed, match="does not answer as it was trained: merge"):
+        load(VllmServer(real), wanted, read_transcript(trained / "foreign.jsonl"), Limits(exact_gap=0.01))
+    with pytest.raises(ArtifactError, match="serves another base"):
+        load(VllmServer(real), Wanted(base=read_base(BASE), name=None, root=str(BASE)), [], Limits(exact_gap=0.01))

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +11,7 @@ import pytest
 from tests.deployment.ollama import BASE
 from tests.deployment.vllm import make_adapter
 from tests.engines.vllmexchanges import RECORD, exchanges
-from tests.patience import until
+from tests.engines.vllmreal import SLOW, make_trained, really_serving
 from tunekeeper.core.errors import ArtifactError, ConfigError, GateFailed, UpstreamUnavailable
 from tunekeeper.core.nouns.serving import Slot
 from tunekeeper.deployment.parity import Limits
@@ -29,8 +23,6 @@ from tunekeeper.engines.vllm import VLLM, VllmServer
 from tunekeeper.testing.contracts import check_engine
 from tunekeeper.testing.vllm import serving
 
-SLOW = 900
-"""Seconds for a test that may have to wait for a real server to start."""
 ASK = [{"role": "user", "content": "I was charged twice."}]
 
 
@@ -159,61 +151,18 @@ def test_a_server_that_is_away_is_said_to_be_away() -> None:
 # ---- a real one ----
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Adapters that PEFT wrote, and what transformers answers with them."""
-    folder = tmp_path_factory.mktemp("trained")
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.engines.vllmexchanges", "make", str(folder)],
-        cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    return folder
+    return make_trained(tmp_path_factory.mktemp("trained"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real vLLM that serves the example's base as `base`, on the CPU; one for all tests: it takes a minute and 3 GB."""
-    python = os.environ.get("TEST_VLLM")
-    if not python:
-        pytest.skip("there is no real vLLM: make test-vllm")
-    folder = tmp_path_factory.mktemp("vllm")
-    port = _free_port()
-    environ = {
-        **os.environ, "OMP_NUM_THREADS": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
-    }  # fmt: skip
-    command = [
-        python, "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", str(port), "--model", str(BASE),
-        "--served-model-name", "base", "--enforce-eager", "--dtype", "float32", "--max-model-len", "512", "--enable-lora",
-        "--max-loras", "2", "--max-lora-rank", "16",
-    ]  # fmt: skip
-    with (folder / "log").open("wb") as log:
-        child = subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ, start_new_session=True
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        until(lambda: child.poll() is not None or healthy(url, engine="vllm"), seconds=SLOW - 100)
-        assert child.poll() is None, (folder / "log").read_text()[-3000:]
+    options = ("--enable-lora", "--max-loras", "2", "--max-lora-rank", "16")
+    with really_serving(BASE, "base", tmp_path_factory.mktemp("vllm"), *options, VLLM_ALLOW_RUNTIME_LORA_UPDATING="True") as url:
         yield url
-    finally:
-        _end(child)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _free_port() -> int:
-    with serving(BASE) as double:
-        return double.server_port
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """End the server and the processes that it started, which are a session of their own."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(30)
 
 
 def into(url: str, trained: Path, name: str, *, base: Path = BASE, answers: str = "") -> object:
@@ -240,7 +189,7 @@ def test_a_real_one_keeps_the_engine_contract(real: str) -> None:
 
 @pytest.mark.vllm
 @pytest.mark.timeout(SLOW)
-@pytest.mark.parametrize("name", ["desk", "rslora", "patterns"])
+@pytest.mark.parametrize("name", ["desk", "rslora"])
 def test_a_real_one_answers_with_each_kind_of_adapter_as_in_training(real: str, trained: Path, name: str) -> None:
     served = into(real, trained, name)
     try:

@@ -1,7 +1,8 @@
 """One script of requests that the double and a real vLLM are both asked, and their answers without what varies: the record.
 
 `python -m tests.engines.vllmexchanges URL FOLDER` prints what the server at URL answers. It serves the example's base as `base`
-with --max-lora-rank 16; `python -m tests.engines.vllmexchanges make FOLDER` makes the adapters in FOLDER.
+with --max-lora-rank 16; with a third argument `whole`, a merged model of that name, without adapters.
+`python -m tests.engines.vllmexchanges make FOLDER` makes the adapters in FOLDER.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Any
 from tunekeeper.engines.client import call
 
 RECORD = Path(__file__).parent / "vllm_recorded.json"
+RECORD_WHOLE = Path(__file__).parent / "vllm_whole_recorded.json"
+"""Of a server that was started with a merged model and without adapters."""
 LOAD, UNLOAD = "/v1/load_lora_adapter", "/v1/unload_lora_adapter"
 CHAT, COMPLETE = "/v1/chat/completions", "/v1/completions"
 ASK: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 4, "temperature": 0, "ignore_eos": True}
@@ -81,10 +84,18 @@ def script(folder: Path) -> list[tuple[str, str, str, dict[str, Any]]]:
     ]
 
 
-def exchanges(url: str, folder: Path) -> dict[str, dict[str, Any]]:
-    """Name → status and shape of what the server at `url` answered."""
+def script_whole(folder: Path) -> list[tuple[str, str, str, dict[str, Any]]]:
+    """The same for a server that holds one merged model, `whole`, and takes no adapters."""
+    asked = ("nothing there", "models", "chat", "chat streamed", "chat beyond the length", "complete", "complete streamed",
+             "judge a prompt", "force the end", "tokenize a chat", "tokenize a text", "detokenize", "load", "unload")  # fmt: skip
+    chosen = [each for each in script(folder) if each[0] in asked]
+    return [(name, method, path, body | ({"model": "whole"} if "model" in body else {})) for name, method, path, body in chosen]
+
+
+def exchanges(url: str, folder: Path, *, whole: bool = False) -> dict[str, dict[str, Any]]:
+    """Name → status and shape of what the server at `url` answered. `whole`: it serves a merged model."""
     found = {}
-    for name, method, path, body in script(folder):
+    for name, method, path, body in script_whole(folder) if whole else script(folder):
         status, data = call(method, url + path, body if method == "POST" else None, total=300)
         found[name] = {"status": status, "body": _shape_of(data)}
     return found
@@ -119,7 +130,7 @@ def _shape(value: Any, key: str = "") -> Any:
 
 
 def make_adapters(folder: Path) -> Path:
-    """`desk`, `rslora`, `patterns`, `dora`, `wide` (rank 32) and `saved`, adapters of the example's base; `foreign`, one of
+    """`desk`, `rslora`, `dora`, `wide` (rank 32) and `saved`, adapters of the example's base; `foreign`, one of
     `otherbase`, whose shapes are the same; transcripts of what training would have said. Needs torch."""
     import shutil
 
@@ -130,11 +141,11 @@ def make_adapters(folder: Path) -> Path:
     torch.set_num_threads(1)
     kinds: dict[str, dict[str, Any]] = {
         "desk": {}, "rslora": {"use_rslora": True}, "dora": {"use_dora": True}, "wide": {"r": 32},
-        "saved": {"modules_to_save": ["norm"]}, "patterns": {"rank_pattern": {"q_proj": 2}, "alpha_pattern": {"k_proj": 32}},
+        "saved": {"modules_to_save": ["norm"]},
     }  # fmt: skip
     for name, options in kinds.items():
         tuned = make_adapter(folder / name, DESK, options, size=0.03)
-        if name in ("desk", "rslora", "patterns"):
+        if name in ("desk", "rslora", "dora"):
             transcribe(tuned, DESK, folder / f"{name}.jsonl", TICKETS, 24)
     shutil.copytree(DESK, folder / "otherbase")
     other = load(DESK)
@@ -153,4 +164,4 @@ if __name__ == "__main__":
     if address == "make":
         make_adapters(adapters)
     else:
-        print(json.dumps(exchanges(address, adapters), indent=1, ensure_ascii=False))
+        print(json.dumps(exchanges(address, adapters, whole="whole" in sys.argv[3:]), indent=1, ensure_ascii=False))

@@ -11,7 +11,7 @@ import pytest
 
 from tests.deployment.ollama import BASE
 from tests.deployment.vllm import make_adapter, make_other_base, make_transcript
-from tests.engines.vllmexchanges import RECORD, exchanges
+from tests.engines.vllmexchanges import RECORD, RECORD_WHOLE, exchanges
 from tunekeeper.core.errors import ArtifactError
 from tunekeeper.deployment.checkpoint import weights_digest
 from tunekeeper.deployment.transcript import read_transcript
@@ -34,6 +34,14 @@ def test_it_answers_as_the_real_one_was_recorded(folder: Path) -> None:
     recorded: dict[str, Any] = json.loads(RECORD.read_text())
     with serving(BASE, name="base") as double:
         answered = exchanges(double.url, folder)
+    assert list(answered) == list(recorded)
+    assert [name for name in recorded if answered[name] != recorded[name]] == []
+
+
+def test_it_answers_with_a_merged_model_as_the_real_one_was_recorded(folder: Path) -> None:
+    recorded: dict[str, Any] = json.loads(RECORD_WHOLE.read_text())
+    with serving(BASE, name="whole", lora=False, updating=False) as double:
+        answered = exchanges(double.url, folder, whole=True)
     assert list(answered) == list(recorded)
     assert [name for name in recorded if answered[name] != recorded[name]] == []
 

@@ -1,7 +1,7 @@
 """A PEFT LoRA adapter folder: whether it fits a base, and what it adds to each weight.
 
-Scales follow PEFT: alpha / r, or alpha / sqrt(r) for rsLoRA, with rank_pattern and alpha_pattern per module. DoRA and
-modules_to_save change more than a low-rank product, so they can only be merged.
+Scales follow PEFT: alpha / r, or alpha / sqrt(r) for rsLoRA, with rank_pattern and alpha_pattern per module. DoRA,
+modules_to_save and trained biases change more than a low-rank product, so they can only be merged.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Adapter:
     parts: dict[str, Part]
     """Base tensor name → low-rank part."""
     replaced: dict[str, Array]
-    """Base tensor name → whole new weight (modules_to_save)."""
+    """Base tensor name → whole new weight (modules_to_save) or bias."""
     alpha: float
     """lora_alpha of the configuration."""
     rank: int
@@ -101,7 +101,8 @@ class Adapter:
     def merge_only(self) -> str | None:
         """Why it cannot be written as an adapter file of its own; None when it can."""
         if self.replaced:
-            return f"modules_to_save ({sorted(self.replaced)[0]})"
+            first = min(self.replaced, key=lambda name: (name.endswith(".bias"), name))
+            return f"a trained bias ({first})" if first.endswith(".bias") else f"modules_to_save ({first})"
         if any(part.magnitude is not None for part in self.parts.values()):
             return "DoRA"
         embedding = next((name for name in self.parts if name in ("model.embed_tokens.weight", "lm_head.weight")), None)
@@ -124,7 +125,8 @@ def open_adapter(folder: Path, checkpoint: Checkpoint | Source, *, base_digest: 
     weights, expected = _adapter_weights(folder), checkpoint.tensors
     pieces, whole, copies = _sorted_tensors(folder, weights)
     for name, key in copies.items():
-        if name not in checkpoint.weights or not np.array_equal(weights[key], checkpoint.weights[name]):
+        source = "model.embed_tokens.weight" if checkpoint.tied and name == "lm_head.weight" else name
+        if source not in checkpoint.weights or not np.array_equal(weights[key], checkpoint.weights[source]):
             raise ArtifactError(f"{folder}: it was trained on a base with another {name}", fix="use the base it was trained on")
     parts = {name: _part(folder, config, name, found, weights, expected) for name, found in pieces.items()}
     replaced = {name: _whole(folder, name, key, weights, expected) for name, key in whole.items()}
@@ -181,8 +183,6 @@ def _refuse_kinds(config: Mapping[str, Any], folder: Path) -> None:
         raise ArtifactError(f"{where}: peft_type {config.get('peft_type')!r}; only LORA can be exported")
     if config.get("auto_mapping"):
         raise ArtifactError(f"{where}: auto_mapping, the adapter belongs to custom code")
-    if config.get("bias", "none") != "none":
-        raise ArtifactError(f"{where}: bias {config['bias']!r} trains biases of the base", fix="train with bias: none")
     if config.get("fan_in_fan_out"):
         raise ArtifactError(f"{where}: fan_in_fan_out is for layers these families do not have")
     if config.get("init_lora_weights", True) not in _EXACT_INIT:
@@ -214,8 +214,8 @@ def _sorted_tensors(folder: Path, weights: Weights) -> tuple[dict[str, dict[str,
         elif name.endswith(".base_layer.weight"):
             copies[name.replace(".base_layer", "")] = key
         else:
-            # A whole module that was trained; PEFT writes it under its own name or with its wrapper's.
-            whole[name.replace(".modules_to_save.default", "").replace(".modules_to_save", "")] = key
+            # A whole module or a bias that was trained; PEFT writes it under its own name or with its wrapper's.
+            whole[re.sub(r"\.modules_to_save(\.default)?|\.base_layer(?=\.bias$)", "", name)] = key
     return pieces, whole, copies
 
 

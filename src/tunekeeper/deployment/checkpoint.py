@@ -13,6 +13,8 @@ from typing import Any
 
 from tunekeeper.core.errors import ArtifactError
 from tunekeeper.core.ids import digest_file, digest_json
+from tunekeeper.deployment.differences import INSTEAD, PATTERNS, refuse_differences
+from tunekeeper.deployment.rope import part_of, read_rope, short_factors
 from tunekeeper.deployment.safetensors import Weights, open_folder
 
 MAX_CONFIG = 4 << 20
@@ -24,18 +26,9 @@ FAMILIES = {
     "GemmaForCausalLM": "gemma",
     "Gemma2ForCausalLM": "gemma2",
     "Gemma3ForCausalLM": "gemma3",
+    "PhiForCausalLM": "phi2",
     "Phi3ForCausalLM": "phi3",
 }
-ROPES = ("default", "linear", "llama3", "yarn", "longrope")
-ROPE_KEYS = {
-    "default": set(),
-    "linear": {"factor"},
-    "llama3": {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"},
-    "yarn": {"factor", "original_max_position_embeddings"},
-    "longrope": {"factor", "original_max_position_embeddings"},
-}
-_INSTEAD = "serve the checkpoint itself, with an engine that computes as transformers does (export vllm)"
-_HARMLESS = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,11 +54,11 @@ class Shape:
     context: int
     """Longest sequence it was made for, in tokens."""
     epsilon: float
-    """Of the RMS norm."""
+    """Of the norms."""
     theta: float
     """Base of the rotary embedding."""
     rope: str
-    """One of `ROPES`."""
+    """One of `rope.KINDS`."""
     rope_values: dict[str, float]
     """Its parameters."""
     tied: bool
@@ -92,6 +85,11 @@ class Shape:
     def gemma(self) -> bool:
         """Whether norms store their weight less one, as all Gemmas do."""
         return self.family.startswith("gemma")
+
+    @property
+    def phi(self) -> bool:
+        """Whether it is Phi 1 to 2: layer norms with biases, attention and feed-forward layers side by side."""
+        return self.family == "phi2"
 
     @property
     def architecture(self) -> str:
@@ -165,19 +163,20 @@ def shape_of(config: dict[str, Any], folder: Path) -> Shape:
         heads = int(config["num_attention_heads"])
         hidden = int(config["hidden_size"])
         context = int(config["max_position_embeddings"])
-        rope, values, theta = _rope(config, folder)
+        rope, values, theta = read_rope(config, family, folder / "config.json")
         shape = Shape(
             family=family, vocab=int(config["vocab_size"]), hidden=hidden, inner=int(config["intermediate_size"]),
             layers=int(config["num_hidden_layers"]), heads=heads, kv_heads=int(config.get("num_key_value_heads") or heads),
             head=int(config.get("head_dim") or (256 if family.startswith("gemma") else hidden // heads)), context=context,
-            epsilon=float(config["rms_norm_eps"]),
+            epsilon=float(config["layer_norm_eps" if family == "phi2" else "rms_norm_eps"]),
             theta=theta, rope=rope, rope_values=values, tied=bool(config.get("tie_word_embeddings", family.startswith("gemma"))),
-            attention_bias=family == "qwen2" or bool(config.get("attention_bias")), mlp_bias=bool(config.get("mlp_bias")),
+            attention_bias=family in ("qwen2", "phi2") or bool(config.get("attention_bias")),
+            mlp_bias=family == "phi2" or bool(config.get("mlp_bias")),
             window=int(config["sliding_window"]) if family in PATTERNS else None, caps=_caps(config, family),
-            rope_factors=_factors(config) if rope == "longrope" else (), part=_part(config),
+            rope_factors=short_factors(config) if rope == "longrope" else (), part=part_of(config, family),
         )  # fmt: skip
         _check_sizes(shape, folder)
-        _refuse_differences(config, shape, folder)
+        refuse_differences(config, shape, folder)
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise ArtifactError(f"{folder / 'config.json'}: {type(error).__name__} at {error}") from error
     return shape
@@ -207,7 +206,7 @@ def _family(config: dict[str, Any], folder: Path) -> str:
         )
     if name not in FAMILIES:
         known = ", ".join(FAMILIES)
-        raise ArtifactError(f"{folder / 'config.json'}: architecture {name} is not supported; supported: {known}", fix=_INSTEAD)
+        raise ArtifactError(f"{folder / 'config.json'}: architecture {name} is not supported; supported: {known}", fix=INSTEAD)
     return FAMILIES[name]
 
 
@@ -218,121 +217,17 @@ def _caps(config: dict[str, Any], family: str) -> tuple[float | None, float | No
     return (None if found[0] is None else float(found[0])), (None if found[1] is None else float(found[1]))
 
 
-def _factors(config: dict[str, Any]) -> tuple[float, ...]:
-    given = config.get("rope_parameters") or config["rope_scaling"]
-    return tuple(float(factor) for factor in given["short_factor"])
-
-
-def _part(config: dict[str, Any]) -> float:
-    given = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    return float(given.get("partial_rotary_factor") or config.get("partial_rotary_factor") or 1.0)
-
-
-def _rope(config: dict[str, Any], folder: Path) -> tuple[str, dict[str, float], float]:
-    given = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    given = given.get("full_attention", given)  # of Gemma 3, whose sliding layers have one of their own
-    kind = given.get("rope_type") or given.get("type") or "default"
-    if kind not in ROPES:
-        raise ArtifactError(
-            f"{folder / 'config.json'}: RoPE of type {kind!r} is not supported; supported: {', '.join(ROPES)}", fix=_INSTEAD
-        )
-    known = ROPE_KEYS[kind] | _HARMLESS | ({"short_factor", "long_factor"} if kind == "longrope" else set())
-    extra = sorted(key for key in set(given) - known if given[key] is not None)
-    if kind == "default":
-        extra = [key for key in extra if key != "original_max_position_embeddings"]
-    partial = _part(config) != 1.0 and FAMILIES[config["architectures"][0]] != "phi3"
-    if extra or partial:
-        raise ArtifactError(
-            f"{folder / 'config.json'}: RoPE settings {extra or ['partial_rotary_factor']} have no place in GGUF", fix=_INSTEAD
-        )
-    values = {key: float(given[key]) for key in ROPE_KEYS[kind] if given.get(key) is not None}
-    if kind in ("yarn", "longrope"):
-        original = config.get("original_max_position_embeddings") or config["max_position_embeddings"]
-        values.setdefault("original_max_position_embeddings", float(original))
-    return kind, values, float(given.get("rope_theta") or config.get("rope_theta") or 10000.0)
-
-
-def _refuse_differences(config: dict[str, Any], shape: Shape, folder: Path) -> None:
-    where = folder / "config.json"
-    act = config.get("hidden_activation") if shape.gemma else config.get("hidden_act", "silu")
-    # The first Gemmas say "gelu" and mean the approximation, as transformers reads it.
-    if act not in ((None, "gelu_pytorch_tanh") if shape.gemma else ("silu",)):
-        wanted = "gelu_pytorch_tanh" if shape.gemma else "silu"
-        raise ArtifactError(f"{where}: hidden_act {act!r}; llama.cpp computes {wanted} for {shape.family}", fix=_INSTEAD)
-    if shape.gemma:
-        _refuse_gemmas(config, shape, where)
-    if shape.rope == "longrope":
-        _refuse_longrope(shape, where)
-    if shape.family in ("qwen3", "gemma", "gemma2", "gemma3", "phi3") and config.get("attention_bias"):
-        raise ArtifactError(f"{where}: attention_bias has no place in llama.cpp's {shape.family}", fix=_INSTEAD)
-    window = config.get("sliding_window")
-    used = (
-        shape.family in ("mistral", "phi3")
-        or config.get("use_sliding_window")
-        or "sliding_attention" in (config.get("layer_types") or ())
-    )
-    if used and shape.family not in PATTERNS and window is not None and int(window) < shape.context:
-        raise ArtifactError(
-            f"{where}: sliding_window {window} is shorter than the context of {shape.context}; llama.cpp ignores it",
-            fix=f"set max_position_embeddings to {window} in a copy of the checkpoint",
-        )
-
-
-PATTERNS = {"gemma2": 2, "gemma3": 6}
-"""Family → every how many layers one sees everything; llama.cpp has it fixed."""
-_LARGEST = {"gemma2": 46, "gemma3": 62}
-"""Layers of the 27B models, whose attention llama.cpp scales by the width of the model and not of a head."""
-
-
-def _refuse_gemmas(config: dict[str, Any], shape: Shape, where: Path) -> None:
-    if not shape.tied and shape.family != "gemma3":
-        raise ArtifactError(f"{where}: an output layer of its own; llama.cpp's {shape.family} uses the embedding", fix=_INSTEAD)
-    if shape.family not in PATTERNS:
-        return
-    every = PATTERNS[shape.family]
-    kinds = ["full_attention" if (layer + 1) % every == 0 else "sliding_attention" for layer in range(shape.layers)]
-    if (config.get("layer_types") or kinds) != kinds:
-        raise ArtifactError(
-            f"{where}: layer_types; llama.cpp lets one of {every} layers of {shape.family} see everything", fix=_INSTEAD
-        )
-    scalar = shape.hidden // shape.heads if shape.layers == _LARGEST[shape.family] else shape.head
-    if float(config.get("query_pre_attn_scalar", 256)) != scalar:
-        raise ArtifactError(
-            f"{where}: query_pre_attn_scalar {config.get('query_pre_attn_scalar')}; llama.cpp computes {scalar}", fix=_INSTEAD
-        )
-    if config.get("use_bidirectional_attention"):
-        raise ArtifactError(f"{where}: use_bidirectional_attention; llama.cpp looks back only", fix=_INSTEAD)
-    if shape.family == "gemma3":
-        local = (config.get("rope_parameters") or {}).get("sliding_attention", {})
-        theta = local.get("rope_theta") or config.get("rope_local_base_freq") or 10_000.0
-        if float(theta) != 10_000.0 or local.get("rope_type", "default") != "default" or shape.caps != (None, None):
-            raise ArtifactError(
-                f"{where}: sliding layers with other RoPE than base 10000, or capped logits; llama.cpp has neither", fix=_INSTEAD
-            )
-
-
-def _refuse_longrope(shape: Shape, where: Path) -> None:
-    original = int(shape.rope_values["original_max_position_embeddings"])
-    if shape.family != "phi3" or len(shape.rope_factors) != shape.rotary // 2:
-        raise ArtifactError(
-            f"{where}: longrope of {shape.family} with {len(shape.rope_factors)} factors has no place in GGUF", fix=_INSTEAD
-        )
-    if shape.context > original:
-        raise ArtifactError(
-            f"{where}: longrope changes its factors beyond {original} tokens of a text, llama.cpp for all texts at once",
-            fix=f"set max_position_embeddings to {original} in a copy of the checkpoint",
-        )
-
-
 def expected_tensors(shape: Shape) -> dict[str, tuple[int, ...]]:
     """Every tensor such a checkpoint has, with its dimensions."""
     query, key = shape.heads * shape.head, shape.kv_heads * shape.head
     found: dict[str, tuple[int, ...]] = {
         "model.embed_tokens.weight": (shape.vocab, shape.hidden),
-        "model.norm.weight": (shape.hidden,),
+        ("model.final_layernorm.weight" if shape.phi else "model.norm.weight"): (shape.hidden,),
     }
     if not shape.tied:
         found["lm_head.weight"] = (shape.vocab, shape.hidden)
+    if shape.phi:
+        found |= {"model.final_layernorm.bias": (shape.hidden,), "lm_head.bias": (shape.vocab,)}
     linear = {
         "self_attn.q_proj": (query, shape.hidden),
         "self_attn.k_proj": (key, shape.hidden),
@@ -342,12 +237,17 @@ def expected_tensors(shape: Shape) -> dict[str, tuple[int, ...]]:
         "mlp.up_proj": (shape.inner, shape.hidden),
         "mlp.down_proj": (shape.hidden, shape.inner),
     }
+    if shape.phi:
+        linear = {name: size for name, size in linear.items() if name[-6:] in ("q_proj", "k_proj", "v_proj")}
+        linear |= {"self_attn.dense": (shape.hidden, query)}
+        linear |= {"mlp.fc1": (shape.inner, shape.hidden), "mlp.fc2": (shape.hidden, shape.inner)}
     if shape.family == "phi3":
         linear = {name: size for name, size in linear.items() if name in ("self_attn.o_proj", "mlp.down_proj")}
         linear |= {"self_attn.qkv_proj": (query + 2 * key, shape.hidden), "mlp.gate_up_proj": (2 * shape.inner, shape.hidden)}
     for layer in range(shape.layers):
         stem = f"model.layers.{layer}."
-        found[stem + "input_layernorm.weight"] = found[stem + "post_attention_layernorm.weight"] = (shape.hidden,)
+        other = "input_layernorm.bias" if shape.phi else "post_attention_layernorm.weight"
+        found[stem + "input_layernorm.weight"] = found[stem + other] = (shape.hidden,)
         if shape.family in PATTERNS:
             found[stem + "pre_feedforward_layernorm.weight"] = (shape.hidden,)
             found[stem + "post_feedforward_layernorm.weight"] = (shape.hidden,)

@@ -17,20 +17,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunekeeper.core.errors import ArtifactError
+from tunekeeper.deployment import rope
 from tunekeeper.deployment.adapter import Adapter, Part
-from tunekeeper.deployment.checkpoint import PATTERNS, Checkpoint, Shape, expected_tensors
+from tunekeeper.deployment.checkpoint import Checkpoint, Shape, expected_tensors
+from tunekeeper.deployment.differences import PATTERNS
 from tunekeeper.deployment.publish import whole_or_absent
 from tunekeeper.deployment.tokens import Tokens, tokens_of
 from tunekeeper.text.tokenizers import read_tokenizer
 
 Array = NDArray[Any]
 FLOATS = {"f32": gguf.LlamaFileType.ALL_F32, "f16": gguf.LlamaFileType.MOSTLY_F16, "bf16": gguf.LlamaFileType.MOSTLY_BF16}
-_TOP = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
+_TOP = {
+    "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output", "model.final_layernorm": "output_norm",
+}  # fmt: skip
 _BLOCK = {
     "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
     "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm", "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "self_attn.qkv_proj": "attn_qkv", "mlp.gate_up_proj": "ffn_up",
+    "self_attn.dense": "attn_output", "mlp.fc1": "ffn_up", "mlp.fc2": "ffn_down",
 }  # fmt: skip
 _FOUR_NORMS = {
     "post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
@@ -89,26 +94,18 @@ def merged_tensors(checkpoint: Checkpoint, adapter: Adapter | None) -> Iterator[
         yield gguf_name(name, shape), size, make(name)
     embedding = "model.embed_tokens.weight"
     if shape.tied and adapter is not None and (adapter.touches(embedding) or adapter.touches("lm_head.weight")):
+        if shape.family in ("gemma", "gemma2"):
+            raise ArtifactError(
+                f"{adapter.folder}: it changes one side of tied embeddings; llama.cpp's {shape.family} has one tensor for both",
+                fix="train without embed_tokens and lm_head, or serve a merged checkpoint (export merge)",
+            )
         # The adapter changes one side of tied embeddings only, as PEFT computes it: the file carries both.
         yield "output.weight", (shape.vocab, shape.hidden), make("lm_head.weight", embedding)
-    if shape.rope == "llama3":
-        yield "rope_freqs.weight", (shape.head // 2,), lambda: llama3_factors(shape)
+    if rope.in_factors(shape):
+        yield "rope_freqs.weight", (shape.head // 2,), lambda: rope.factors(shape)
     for length in ("long", "short") if shape.rope_factors else ():
         # Its context is the original one, so that the factors for longer texts are never due.
         yield f"rope_factors_{length}.weight", (shape.rotary // 2,), lambda: np.asarray(shape.rope_factors, np.float32)
-
-
-def llama3_factors(shape: Shape) -> Array:
-    """Divisors of the rotary frequencies of Llama 3.1 (transformers `_compute_llama3_parameters`)."""
-    values = shape.rope_values
-    low, high, factor, original = (
-        values[k] for k in ("low_freq_factor", "high_freq_factor", "factor", "original_max_position_embeddings")
-    )
-    frequencies = 1.0 / shape.theta ** (np.arange(0, shape.head, 2, dtype=np.float64) / shape.head)
-    waves = 2 * np.pi / frequencies
-    smooth = (original / waves - low) / (high - low)
-    between = 1 / ((1 - smooth) / factor + smooth)
-    return np.where(waves < original / high, 1.0, np.where(waves > original / low, factor, between)).astype(np.float32)
 
 
 def write_model(
@@ -187,19 +184,13 @@ def _describe(writer: gguf.GGUFWriter, shape: Shape, kind: str, name: str, metad
     writer.add_feed_forward_length(shape.inner)
     writer.add_head_count(shape.heads)
     writer.add_head_count_kv(shape.kv_heads)
-    writer.add_layer_norm_rms_eps(shape.epsilon)
+    (writer.add_layer_norm_eps if shape.phi else writer.add_layer_norm_rms_eps)(shape.epsilon)
     writer.add_rope_freq_base(shape.theta)
     writer.add_vocab_size(shape.vocab)
     writer.add_rope_dimension_count(shape.rotary)
     writer.add_key_length(shape.head)
     writer.add_value_length(shape.head)
-    if shape.rope in ("linear", "yarn"):
-        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR if shape.rope == "linear" else gguf.RopeScalingType.YARN)
-        writer.add_rope_scaling_factor(shape.rope_values["factor"])
-    if shape.rope == "yarn":
-        writer.add_rope_scaling_orig_ctx_len(int(shape.rope_values["original_max_position_embeddings"]))
-    if shape.rope == "longrope":
-        writer.add_rope_scaling_orig_ctx_len(shape.context)
+    _describe_rope(writer, shape)
     if shape.window is not None:
         writer.add_sliding_window(shape.window)
     attention, final = shape.caps
@@ -209,6 +200,19 @@ def _describe(writer: gguf.GGUFWriter, shape: Shape, kind: str, name: str, metad
         writer.add_final_logit_softcapping(final)
     for key, value in metadata.items():
         writer.add_string(f"tunekeeper.{key}", value)
+
+
+def _describe_rope(writer: gguf.GGUFWriter, shape: Shape) -> None:
+    if shape.rope == "linear" or (shape.rope == "yarn" and not rope.in_factors(shape)):
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR if shape.rope == "linear" else gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(shape.rope_values["factor"])
+    if shape.rope == "yarn":
+        writer.add_rope_scaling_orig_ctx_len(int(shape.rope_values["original_max_position_embeddings"]))
+        loudness = rope.loudness(shape)
+        if loudness != 1.0:
+            writer.add_rope_scaling_attn_factors(loudness)
+    if shape.rope == "longrope":
+        writer.add_rope_scaling_orig_ctx_len(shape.context)
 
 
 def _add_tokens(writer: gguf.GGUFWriter, tokens: Tokens) -> None:

@@ -18,6 +18,8 @@ import gguf
 from tunekeeper.core.errors import ArtifactError
 from tunekeeper.deployment.safetensors import refuse_pickle, regular_size
 
+AGAIN = "fetch or export the file again and compare its digest"
+"""What to do with a damaged file."""
 MAX_HEADER = 256 << 20
 MAX_PAIRS = 4096
 MAX_TENSORS = 65_536
@@ -80,7 +82,7 @@ class _Reader:
         self.elements = 0
 
     def bad(self, why: str) -> ArtifactError:
-        return ArtifactError(f"{self.path}: {why} (byte {self.at})", fix="fetch or export the file again and compare its digest")
+        return ArtifactError(f"{self.path}: {why} (byte {self.at})", fix=AGAIN)
 
     def take(self, count: int) -> bytes:
         if count > self.size - self.at:
@@ -218,4 +220,7 @@ def open_model(path: Path) -> gguf.GGUFReader:
     header = read_gguf(path)
     if header.adapter:
         raise ArtifactError(f"{path}: an adapter, not a model", fix="give the model's file")
-    return gguf.GGUFReader(path)
+    try:
+        return gguf.GGUFReader(path)
+    except ValueError as error:
+        raise ArtifactError(f"{path}: {error}", fix=AGAIN) from error

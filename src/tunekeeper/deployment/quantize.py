@@ -19,9 +19,9 @@ import numpy as np
 from gguf import GGMLQuantizationType as Type
 from numpy.typing import NDArray
 
-from tunekeeper.core.errors import MissingExtra, OurFault
+from tunekeeper.core.errors import ArtifactError, MissingExtra, OurFault
 from tunekeeper.deployment.gguf import Encoder, to_half, write_tensors
-from tunekeeper.deployment.header import open_model
+from tunekeeper.deployment.header import AGAIN, open_model
 from tunekeeper.deployment.publish import whole_or_absent
 
 Array = NDArray[Any]
@@ -93,10 +93,13 @@ def _self_test(quantize: Callable[[Array, Type], Array]) -> None:
             )
 
 
-def tensor_type(name: str, shape: tuple[int, ...], kind: str, layers: int, tied: bool) -> tuple[Type, bool]:
+def tensor_type(
+    name: str, shape: tuple[int, ...], kind: str, layers: int, tied: bool, *, seventy: bool = False
+) -> tuple[Type, bool]:
     """The type llama.cpp's quantizer gives a tensor, and whether it had to fall back because its rows do not fit.
 
     `shape`: outermost dimension first. `layers`: blocks of the model. `tied`: whether the file has no output tensor.
+    `seventy`: whether it is what llama.cpp takes for Llama 70B, whose small value projections get more bits.
     """
     if len(shape) < 2 or "_norm" in name or not name.endswith(".weight") or name.startswith("rope_freqs"):
         return Type.F32, False
@@ -108,6 +111,8 @@ def tensor_type(name: str, shape: tuple[int, ...], kind: str, layers: int, tied:
         widened = match is not None and re.search(r"attn_v\.|attn_qkv\.|ffn_down\.", name) and _more_bits(int(match[1]), layers)
         if widened or name == "output.weight" or (name == "token_embd.weight" and tied):
             wanted = Type.Q6_K
+        if seventy and "attn_v." in name and wanted == Type.Q4_K:
+            wanted = Type.Q5_K
     chosen = wanted
     if shape[-1] % gguf.GGML_QUANT_SIZES[chosen][0]:
         chosen = _SMALLER.get(chosen, Type.F16)
@@ -140,14 +145,18 @@ def quantize_file(source: Path, target: Path, kind: str) -> Quantized:
     Raises ArtifactError, also for a value that the kind cannot hold."""
     reader = open_model(source)
     architecture = str(reader.fields["general.architecture"].contents())
-    layers = int(reader.fields[f"{architecture}.block_count"].contents())
+    blocks = reader.fields.get(f"{architecture}.block_count")
+    if blocks is None or type(blocks.contents()) is not int:
+        raise ArtifactError(f"{source}: nothing says how many blocks it has ({architecture}.block_count)", fix=AGAIN)
+    layers = int(blocks.contents())
+    seventy = architecture == "llama" and layers == 80 and _grouped(reader, architecture)
     tied = not any(tensor.name == "output.weight" for tensor in reader.tensors)
     types: dict[str, int] = {}
     fallback: list[str] = []
     plan = []
     for tensor in reader.tensors:
         shape = tuple(int(n) for n in reversed(tensor.shape))
-        chosen, fell = tensor_type(tensor.name, shape, kind, layers, tied)
+        chosen, fell = tensor_type(tensor.name, shape, kind, layers, tied, seventy=seventy)
         types[chosen.name] = types.get(chosen.name, 0) + 1
         if fell:
             fallback.append(f"{tensor.name}: {chosen.name}")
@@ -155,11 +164,16 @@ def quantize_file(source: Path, target: Path, kind: str) -> Quantized:
     with whole_or_absent(target) as part:
         writer = gguf.GGUFWriter(part, architecture)
         try:
-            _copy_fields(reader, writer, (KINDS | PLAIN)[kind][1])
+            _copy_fields(reader, writer, (KINDS | PLAIN)[kind][1], source)
             write_tensors(writer, plan)
         finally:
             writer.close()
     return Quantized(types=types, fallback=tuple(fallback))
+
+
+def _grouped(reader: gguf.GGUFReader, architecture: str) -> bool:
+    heads, shared = (reader.fields.get(f"{architecture}.attention.head_count{end}") for end in ("", "_kv"))
+    return heads is not None and shared is not None and heads.contents() != shared.contents()
 
 
 def values_of(tensor: gguf.ReaderTensor, shape: tuple[int, ...]) -> Array:
@@ -169,12 +183,14 @@ def values_of(tensor: gguf.ReaderTensor, shape: tuple[int, ...]) -> Array:
     return np.ascontiguousarray(gguf.quants.dequantize(tensor.data, tensor.tensor_type), np.float32).reshape(shape)
 
 
-def _copy_fields(reader: gguf.GGUFReader, writer: gguf.GGUFWriter, file_type: int) -> None:
+def _copy_fields(reader: gguf.GGUFReader, writer: gguf.GGUFWriter, file_type: int, source: Path) -> None:
     for key, field in reader.fields.items():
         if key.startswith("GGUF.") or key in ("general.architecture", "general.file_type"):
             continue
-        if field.types[0] == gguf.GGUFValueType.ARRAY:
-            writer.add_key_value(key, field.contents(), gguf.GGUFValueType.ARRAY, sub_type=field.types[-1])
-        else:
-            writer.add_key_value(key, field.contents(), field.types[0])
+        try:
+            value = field.contents()
+        except UnicodeDecodeError as error:
+            raise ArtifactError(f"{source}: {key} holds a text that is not UTF-8 ({error.reason})", fix=AGAIN) from error
+        inner = {"sub_type": field.types[-1]} if field.types[0] == gguf.GGUFValueType.ARRAY else {}
+        writer.add_key_value(key, value, field.types[0], **inner)
     writer.add_file_type(file_type)

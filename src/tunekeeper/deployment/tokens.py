@@ -21,18 +21,31 @@ _GPT_4O = (
     rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+{_ENDING}[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*{_ENDING}"
     r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+_TEKKEN = (
+    rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*|"
+    r"\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 PRE = {
     _LETTERS + r"\p{N}" + _REST: ("qwen2", "qwen2"),
     _LETTERS + r"\p{N}{1,3}" + _REST: ("dbrx", "llama-bpe"),
-    # Its own "gpt-4o" splits words at combining marks; this one, made for another model, does not.
+    # Its own "gpt-4o" splits words at combining marks; this one, made for another model, does not. Tekken has no such twin.
     _GPT_4O: ("granite-embed-multi-97m", "granite-embed-multi-97m"),
+    _TEKKEN: ("tekken", "tekken"),
 }
 """Split expression → llama.cpp's names of the pre-tokenizers that do the same: of one that merges all that it finds, and of one
 that takes a word that is a token whole (`ignore_merges`), where there is such a one."""
-TAKES_WHOLE = ("llama-bpe", "granite-embed-multi-97m")
+TAKES_WHOLE = ("llama-bpe", "granite-embed-multi-97m", "tekken")
 """Those that do take it whole."""
 FIRST = "training puts a space before a text that no special token begins, llama.cpp does not: begin raw prompts with a space"
 """What a server of a tokenizer with `prepend_scheme: first` must be told; prompts of a chat begin with a special token."""
+_CAPITALS = "llama.cpp splits words of capitals where accented ones meet plain ones (GRÖSSE), training does not"
+_MARKS = (
+    "llama.cpp splits words at combining marks (Hindi, Tamil, Thai, vowel signs of Arabic and Hebrew, accents written apart), "
+    "training does not: send accents in NFC, and serve texts of those scripts with vLLM"
+)
+SPLIT_OTHERWISE = {"granite-embed-multi-97m": (_CAPITALS,), "tekken": (_CAPITALS, _MARKS)}
+"""Pre-tokenizer → what its server must be told; all other texts become the token ids of training. Parity sees it where a
+model's own prompts have such words."""
 LOOKS_SPECIAL = ("</s>", "<eos>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<end_of_turn>", "<|endoftext|>", "<|im_end|>", "<|end|>",
     "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<PRE>", "<SUF>", "<MID>", "<EOD>")  # fmt: skip
 """Texts that llama.cpp takes for ends, whatever type they are given."""
@@ -99,7 +112,7 @@ def tokens_of(files: TokenizerFiles, vocab: int, ends: tuple[int, ...]) -> Token
         add_bos=bos,
         add_eos=eos,
         template=files.template,
-        notes=_notes(files),
+        notes=_notes(files) + SPLIT_OTHERWISE.get(pre, ()),
     )
 
 
@@ -140,14 +153,9 @@ def pre_tokenizer(files: TokenizerFiles) -> str:
         expression = (split.get("pattern") or {}).get("Regex")
         if expression in PRE and split.get("behavior") == "Isolated" and not split.get("invert"):
             return PRE[expression][bool(files.tokenizer["model"].get("ignore_merges"))]
-        if _UPPER in str(expression):
-            raise ArtifactError(
-                f"{where}: llama.cpp splits this tokenizer's words at combining marks (Hindi, Tamil, vowel signs of Arabic)",
-                fix="serve it with vLLM, which uses the same tokenizer as training",
-            )
     raise ArtifactError(
         f"{where}: unknown pre-tokenizer {kinds}, llama.cpp would split text differently",
-        fix="use a base whose tokenizer splits like GPT-2, Llama 3 or Qwen2",
+        fix="use a base whose tokenizer splits like GPT-2, Llama 3, Qwen2, GPT-4o or Tekken, or serve it with vLLM",
     )
 
 

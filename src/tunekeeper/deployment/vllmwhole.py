@@ -31,6 +31,8 @@ def why_merged(config: Mapping[str, Any]) -> str | None:
         return "modules_to_save"
     if config.get("rank_pattern") or config.get("alpha_pattern"):
         return "a rank or alpha pattern"
+    if config.get("bias", "none") != "none":
+        return "trained biases"
     targets = config.get("target_modules")
     if isinstance(targets, list) and _EMBEDDINGS.intersection(map(str, targets)):
         return "a part on the embeddings"

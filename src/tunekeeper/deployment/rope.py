@@ -1,0 +1,133 @@
+"""The rotary embedding of a checkpoint: what config.json says of it, and how GGUF says the same.
+
+llama.cpp knows linear scaling and YaRN with the paper's constants by name. Everything else that changes each frequency once
+and for all (Llama 3.1, YaRN with other constants) is written as one divisor a frequency, which its Llamas read.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tunekeeper.core.errors import ArtifactError
+from tunekeeper.deployment.differences import INSTEAD
+
+if TYPE_CHECKING:
+    from tunekeeper.deployment.checkpoint import Shape
+
+KINDS = ("default", "linear", "llama3", "yarn", "longrope")
+"""Kinds of scaling that can be converted, by transformers' names."""
+_YARN = {"beta_fast": 32.0, "beta_slow": 1.0, "truncate": 1.0}
+"""YaRN's constants, which llama.cpp has built in for most models."""
+_KEYS: dict[str, set[str]] = {
+    "default": set(),
+    "linear": {"factor"},
+    "llama3": {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"},
+    "yarn": {"factor", "original_max_position_embeddings", "attention_factor", "mscale", "mscale_all_dim", *_YARN},
+    "longrope": {"factor", "original_max_position_embeddings"},
+}
+_HARMLESS = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
+
+
+def _given(config: dict[str, Any]) -> dict[str, Any]:
+    given = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    found: dict[str, Any] = given.get("full_attention", given)  # of Gemma 3, whose sliding layers have one of their own
+    return found
+
+
+def short_factors(config: dict[str, Any]) -> tuple[float, ...]:
+    """longrope's divisors of the frequencies within the original context. Raises KeyError where there are none."""
+    return tuple(float(factor) for factor in _given(config)["short_factor"])
+
+
+def part_of(config: dict[str, Any], family: str) -> float:
+    """Share of a head that is rotated, as transformers reads it."""
+    usual = 0.5 if family == "phi2" else 1.0
+    return float(_given(config).get("partial_rotary_factor") or config.get("partial_rotary_factor") or usual)
+
+
+def read_rope(config: dict[str, Any], family: str, where: Path) -> tuple[str, dict[str, float], float]:
+    """Its kind, its parameters and its base. Raises ArtifactError, naming `where`, for what has no place in GGUF."""
+    given = _given(config)
+    kind = given.get("rope_type") or given.get("type") or "default"
+    if kind not in KINDS:
+        raise ArtifactError(f"{where}: RoPE of type {kind!r} is not supported; supported: {', '.join(KINDS)}", fix=INSTEAD)
+    known = _KEYS[kind] | _HARMLESS | ({"short_factor", "long_factor"} if kind == "longrope" else set())
+    extra = sorted(key for key in set(given) - known if given[key] is not None)
+    if kind == "default":
+        extra = [key for key in extra if key != "original_max_position_embeddings"]
+    partial = part_of(config, family) != 1.0 and family not in ("phi2", "phi3")
+    if extra or partial:
+        raise ArtifactError(f"{where}: RoPE settings {extra or ['partial_rotary_factor']} have no place in GGUF", fix=INSTEAD)
+    values = {key: float(given[key]) for key in _KEYS[kind] if given.get(key) is not None}
+    if kind in ("yarn", "longrope"):
+        original = config.get("original_max_position_embeddings") or config["max_position_embeddings"]
+        values.setdefault("original_max_position_embeddings", float(original))
+    if kind == "yarn":
+        values.setdefault("factor", config["max_position_embeddings"] / values["original_max_position_embeddings"])
+        odd = sorted(key for key in _YARN if _constant(values, key) != _YARN[key])
+        if odd and family not in ("llama", "mistral"):
+            raise ArtifactError(f"{where}: YaRN's {', '.join(odd)} cannot be told llama.cpp's {family}", fix=INSTEAD)
+    return kind, values, float(given.get("rope_theta") or config.get("rope_theta") or 10000.0)
+
+
+def _constant(values: dict[str, float], key: str) -> float:
+    # transformers takes 0 for "not set", except for `truncate`.
+    return values.get(key, _YARN[key]) if key == "truncate" else values.get(key) or _YARN[key]
+
+
+def in_factors(shape: Shape) -> bool:
+    """Whether the scaling is written as one divisor a frequency, because llama.cpp has no name for it."""
+    own = shape.rope == "yarn" and any(_constant(shape.rope_values, key) != usual for key, usual in _YARN.items())
+    return own or shape.rope == "llama3"
+
+
+def factors(shape: Shape) -> NDArray[np.float32]:
+    """Divisors of the rotary frequencies, one a pair of a head's values."""
+    frequencies = 1.0 / shape.theta ** (np.arange(0, shape.head, 2, dtype=np.float64) / shape.head)
+    divisors = _llama3(shape.rope_values, frequencies) if shape.rope == "llama3" else _yarn(shape)
+    return divisors.astype(np.float32)
+
+
+def _llama3(values: dict[str, float], frequencies: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of Llama 3.1 (transformers `_compute_llama3_parameters`)."""
+    low, high, factor, original = (
+        values[k] for k in ("low_freq_factor", "high_freq_factor", "factor", "original_max_position_embeddings")
+    )
+    waves = 2 * np.pi / frequencies
+    smooth = (original / waves - low) / (high - low)
+    between = 1 / ((1 - smooth) / factor + smooth)
+    return np.asarray(np.where(waves < original / high, 1.0, np.where(waves > original / low, factor, between)))
+
+
+def _yarn(shape: Shape) -> NDArray[np.float64]:
+    """Of YaRN (transformers `_compute_yarn_parameters`)."""
+    values, width = shape.rope_values, shape.head
+    original, factor = values["original_max_position_embeddings"], values["factor"]
+    fast, slow = (
+        width * math.log(original / (_constant(values, key) * 2 * math.pi)) / (2 * math.log(shape.theta))
+        for key in ("beta_fast", "beta_slow")
+    )
+    if _constant(values, "truncate"):
+        fast, slow = math.floor(fast), math.ceil(slow)
+    first, last = max(fast, 0), min(slow, width - 1)
+    ramp = np.clip((np.arange(width // 2) - first) / (last - first if last != first else 0.001), 0, 1)
+    return np.asarray(1 / (ramp / factor + 1 - ramp))
+
+
+def loudness(shape: Shape) -> float:
+    """What YaRN multiplies the rotated values by (transformers' `attention_factor`), less what llama.cpp does by itself."""
+    values = shape.rope_values
+    factor, both = values["factor"], (values.get("mscale"), values.get("mscale_all_dim"))
+    told = values.get("attention_factor")
+    if told is None:
+        told = _scale(factor, both[0]) / _scale(factor, both[1]) if both[0] and both[1] else _scale(factor, 1.0)
+    return told if in_factors(shape) else told / _scale(factor, 1.0)
+
+
+def _scale(factor: float, weight: float) -> float:
+    return 1.0 if factor <= 1 else 0.1 * weight * math.log(factor) + 1.0
