@@ -10,16 +10,16 @@ import pytest
 
 from tunekeeper.core.nouns.evaluation import Case, Suite
 from tunekeeper.training.rows import Row
-from tunekeeper.training.selection import candidates, choose, finished, learned_of, sample, shares, thin
+from tunekeeper.training.selection import candidates, choose, finished, learned_of, said_of, sample, shares, thin
 
 
 @pytest.mark.parametrize(
     ("task", "eval_loss", "keep", "epoch", "why"),
     [
-        ((0.5, 0.9, 0.7), (0.3, 0.4, 0.2), "task", 2, "90.0% of the sample"),
+        ((0.5, 0.9, 0.7), (0.3, 0.4, 0.2), "task", 2, "90.0% on the sample"),
         ((0.5, 0.9, 0.9), (0.3, 0.4, 0.2), "task", 3, "90.0%"),
         ((0.5, 0.9, 0.9), (0.3, 0.4, 0.4), "task", 2, "90.0%"),
-        ((0.8, 0.8), (0.3, 0.1), "task", 2, "every epoch answers 80.0%"),
+        ((0.8, 0.8), (0.3, 0.1), "task", 2, "every epoch scores 80.0%"),
         ((None, None), (0.1, 0.3), "task", 1, "lowest held-out loss, 0.1000"),
         ((0.5, 0.9), (0.1, 0.3), "loss", 1, "lowest held-out loss"),
         ((0.9, 0.5), (0.1, 0.3), "last", 2, "the last epoch"),
@@ -62,6 +62,22 @@ def test_whole_models_of_epochs_that_cannot_be_chosen_any_more_are_removed(tmp_p
     thin(tmp_path, (0.2, 0.9, 0.3, 0.4), (0.1, 0.2, 0.3, 0.4), "task")
     assert [(tmp_path / f"epochs/{epoch}/model").is_dir() for epoch in (1, 2, 3, 4)] == [False, True, False, True]
     assert finished(tmp_path) == [1, 2, 3, 4], "what they answered is still told"
+
+
+@pytest.mark.parametrize(
+    ("eval_loss", "said"),
+    [
+        ((), None),
+        ((0.5,), None),
+        ((0.5, 0.4, 0.39), None),
+        ((0.5, 0.4, 0.45), None),
+        ((0.5, 0.4, 0.49), "rose from 0.400 to 0.490: fewer epochs"),
+        ((3.0, 2.4), "fell by 20% in the last epoch: more epochs"),
+    ],
+)
+def test_the_held_out_loss_says_when_epochs_were_too_many_or_too_few(eval_loss: tuple[float, ...], said: str | None) -> None:
+    found = said_of(eval_loss)
+    assert found is None if said is None else said in (found or "")
 
 
 def test_the_sample_goes_round_the_categories_of_the_suite() -> None:

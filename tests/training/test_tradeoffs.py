@@ -81,7 +81,7 @@ def test_full_tuning_is_guarded_by_what_adapters_did_on_the_same_data() -> None:
     )
     assert "r was trained on this data" in (guard(FACTS, FULL, [run], "sha256:d") or "")
     tried = [replace(run, task=(0.5, 0.9)), replace(run, task=(0.7,)), replace(run, task=(1.0,), recipe={"method": "full"})]
-    assert "the best of 2 on this data answers 90.0% of the sample right" in (guard(FACTS, FULL, tried, "sha256:d") or "")
+    assert "the best of 2 on this data scores 90.0% on the sample" in (guard(FACTS, FULL, tried, "sha256:d") or "")
     assert "none was trained on this data" in (guard(FACTS, FULL, tried, "sha256:other") or "")
 
 

@@ -32,7 +32,7 @@ class Kept:
 
 
 def choose(task: Sequence[float | None], eval_loss: Sequence[float], keep: str) -> Kept:
-    """The epoch to keep. `task`: share of the sample answered right after each epoch, 0 to 1, None where it was not asked;
+    """The epoch to keep. `task`: mean score of the sample after each epoch, 0 to 1, None where it was not asked;
     `eval_loss`: held-out loss after each epoch, empty without held-out rows; `keep`: task, loss or last.
 
     Equal shares are told apart by the loss; of what is equal in both the earlier one is kept, which has learned less by heart.
@@ -41,12 +41,26 @@ def choose(task: Sequence[float | None], eval_loss: Sequence[float], keep: str) 
     asked = [share for share in task if share is not None]
     if keep == "task" and asked and max(asked) > min(asked):
         epoch, best = _best(task, eval_loss), max(asked)
-        return Kept(epoch=epoch + 1, why=f"epoch {epoch + 1} answers {best:.1%} of the sample right, more than any other")
+        return Kept(epoch=epoch + 1, why=f"epoch {epoch + 1} scores {best:.1%} on the sample, more than any other")
     if keep == "last" or not eval_loss:
         return Kept(epoch=epochs, why="the last epoch is kept")
     epoch = _lowest(eval_loss)
-    same = f"every epoch answers {asked[0]:.1%} of the sample right; " if keep == "task" and asked else ""
+    same = f"every epoch scores {asked[0]:.1%} on the sample; " if keep == "task" and asked else ""
     return Kept(epoch=epoch + 1, why=f"{same}epoch {epoch + 1} has the lowest held-out loss, {eval_loss[epoch]:.4f}")
+
+
+def said_of(eval_loss: Sequence[float]) -> str | None:
+    """What the held-out loss after each epoch says of the number of epochs, in words; None where it says nothing. A fifth above the
+    lowest is learning by heart; a last epoch that still took a twentieth off was not one too many (our own two lines)."""
+    if len(eval_loss) < 2:
+        return None
+    lowest, before, last = min(eval_loss), eval_loss[-2], eval_loss[-1]
+    if last > 1.2 * lowest:
+        return f"eval_loss rose from {lowest:.3f} to {last:.3f}: fewer epochs would do"
+    if last < 0.95 * before:
+        fell = f"eval_loss fell by {1 - last / before:.0%} in the last epoch"
+        return f"{fell}: more epochs, or a higher learning_rate, would learn more"
+    return None
 
 
 def candidates(task: Sequence[float | None], eval_loss: Sequence[float], keep: str) -> set[int]:

@@ -167,7 +167,7 @@ def guard(facts: Facts, recipe: Recipe, before: Iterable[TrainingRun], dataset_d
     best = max((share for run in alike for share in run.task if share is not None), default=None)
     tried = "none was trained on this data yet: train one first" if not alike else f"{alike[0].id} was trained on this data"
     if best is not None:
-        tried = f"the best of {len(alike)} on this data answers {best:.1%} of the sample right"
+        tried = f"the best of {len(alike)} on this data scores {best:.1%} on the sample"
     usual = "an adapter usually brings 80 to 90 % of the gain at under 10 % of the cost (article 004)"
     return f"{usual}, here in {share:.0%} of the memory; {tried}"
 

@@ -23,6 +23,7 @@ from tunekeeper.training.hosted import job as hosted_job
 from tunekeeper.training.orders import base_folder, learned_by
 from tunekeeper.training.pace import outlier
 from tunekeeper.training.recipe import Recipe, resolve
+from tunekeeper.training.selection import said_of
 from tunekeeper.training.versions import champion, find_version, name_of, next_number
 from tunekeeper.workspace import Workspace
 
@@ -302,9 +303,8 @@ def _finished(run: TrainingRun, job: jobs.Job, outcome: harvest.Harvest, version
 
 def _notes(held: tuple[float, ...], left_out: int, most: int) -> tuple[str, ...]:
     """What a finished run is to be told of, a sentence each. `held`: held-out loss after each epoch."""
-    found = []
-    if len(held) > 1 and held[-1] > 1.2 * min(held):
-        found.append(f"eval_loss rose from {min(held):.3f} to {held[-1]:.3f}: fewer epochs would do")
+    curve = said_of(held)
+    found = [curve] if curve else []
     if left_out:
         found.append(f"{left_out} conversations are longer than max_tokens ({most}) and were not learned")
     return tuple(found)
