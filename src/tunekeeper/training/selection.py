@@ -50,8 +50,8 @@ def choose(task: Sequence[float | None], eval_loss: Sequence[float], keep: str) 
 
 
 def said_of(eval_loss: Sequence[float]) -> str | None:
-    """What the held-out loss after each epoch says of the number of epochs, in words; None where it says nothing. A fifth above the
-    lowest is learning by heart; a last epoch that still took a twentieth off was not one too many (our own two lines)."""
+    """What the held-out loss after each epoch says of the number of epochs, in words; None where it says nothing. A fifth above
+    the lowest is learning by heart; a last epoch that still took a twentieth off was not one too many (our own two lines)."""
     if len(eval_loss) < 2:
         return None
     lowest, before, last = min(eval_loss), eval_loss[-2], eval_loss[-1]
