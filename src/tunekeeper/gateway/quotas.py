@@ -4,8 +4,8 @@ Rates are a sliding minute of two buckets: what was counted this clock minute, a
 the sliding minute still covers. That needs two numbers per key and worker, adds up over workers, and lets nobody spend twice the
 limit around the turn of a minute. Tokens and cost are known only when an answer ends; until then what it may use is held: the
 prompt by its bytes, the answer by the request's own bound (`max_tokens`), else by what the key's answers were like. Requests
-with a bound together never overshoot a limit; those without one may, by as much as their answers are longer than the key's others, and
-so may a single one whose bound is larger than the limit.
+with a bound together never overshoot a limit; those without one may, by as much as their answers are longer than the key's
+others, and so may a single one whose bound is larger than the limit.
 """
 
 from __future__ import annotations
