@@ -5,7 +5,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tunekeeper.cli.app import main
@@ -41,6 +41,8 @@ def test_nothing_that_is_shown_can_be_obeyed(text: str) -> None:
 
 
 @given(ANY)
+@example("\x7f")
+@example("\x9b2J")
 def test_a_document_says_the_same_and_holds_nothing_that_a_terminal_obeys(text: str) -> None:
     document = in_json(json.dumps({text: text}, ensure_ascii=False))
     assert json.loads(document) == {text: text}

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,15 @@ def test_a_job_that_keeps_dying_fails_after_three_attempts_with_its_last_words(w
     assert doomed.error == "died 3 times; last: attempt 3 goes down"
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C interrupts, also where whoever started the tests lets it be ignored, as a shell does for what it puts behind."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_an_interrupt_ends_the_waiting_between_two_looks_and_never_in_the_middle_of_one(ws: Workspace) -> None:
     job = jobs.ensure(ws, KIND + "mark", {})
     looked = []
@@ -173,9 +183,10 @@ def test_an_interrupt_ends_the_waiting_between_two_looks_and_never_in_the_middle
     assert looked == ["running"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert jobs.look(ws, job.id).state == "running", "the job goes on"
-    jobs.cancel(ws, job.id)
+    jobs.cancel(ws, job.id, config=Config(grace=0.3))
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_second_interrupt_does_not_wait_for_anything(ws: Workspace) -> None:
     job = jobs.ensure(ws, KIND + "mark", {})
 
@@ -186,7 +197,7 @@ def test_a_second_interrupt_does_not_wait_for_anything(ws: Workspace) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         jobs.wait(ws, job.id, hit)
-    jobs.cancel(ws, job.id)
+    jobs.cancel(ws, job.id, config=Config(grace=0.3))
 
 
 def test_cancelling_ends_the_whole_group(ws: Workspace) -> None:

@@ -52,4 +52,4 @@ def line(text: str) -> str:
 
 def in_json(document: str) -> str:
     """A JSON document that says the same and holds no character that a terminal obeys: JSON itself lets some of them stand."""
-    return document if document.isascii() else document.translate(_IN_JSON)
+    return document if document.isascii() and "\x7f" not in document else document.translate(_IN_JSON)
