@@ -276,7 +276,7 @@ def _version(
 def _finished(run: TrainingRun, job: jobs.Job, outcome: harvest.Harvest, version: Version, rate: float | None) -> TrainingRun:
     curve = outcome.curve
     held = tuple(curve["eval_loss"])
-    notes = _notes(held, outcome.left_out, run.recipe["max_tokens"])
+    notes = _notes(held, outcome.left_out, run.recipe.get("max_tokens"))
     return dataclasses.replace(
         run,
         state=outcome.state,
@@ -301,8 +301,9 @@ def _finished(run: TrainingRun, job: jobs.Job, outcome: harvest.Harvest, version
     )
 
 
-def _notes(held: tuple[float, ...], left_out: int, most: int) -> tuple[str, ...]:
-    """What a finished run is to be told of, a sentence each. `held`: held-out loss after each epoch."""
+def _notes(held: tuple[float, ...], left_out: int, most: int | None) -> tuple[str, ...]:
+    """What a finished run is to be told of, a sentence each. `held`: held-out loss after each epoch; `most`: max_tokens, None for
+    a trainer that has no such bound."""
     curve = said_of(held)
     found = [curve] if curve else []
     if left_out:
