@@ -107,6 +107,7 @@ async def push_once(run: Rig, case: Big) -> tuple[int, float]:
         with suppress(OSError):
             for piece in _pieces(case):
                 await wire.send(piece)
+                await asyncio.sleep(0)  # who sends without a pause reads its answer, and the probe's, when all is sent
 
     sending = asyncio.create_task(send())
     try:

@@ -125,18 +125,27 @@ class Copy:
         """Nothing to do: one deadline covers a copy."""
 
     def upstream_head(self, status: int, headers: dict[bytes, bytes]) -> None:
-        """The answer begins."""
+        """The answer begins, unless it says that there is no room for it."""
         self._status, self._head = status, headers
+        length = headers.get(b"content-length", b"0")
+        if self._has_no_room(int(length) if length.isdigit() else 0):
+            self.stop("overloaded")
 
     def upstream_body(self, data: bytes) -> None:
         """A piece of the answer, unless there is no room for it."""
-        mirror, cost = self._mirror, ANSWER_COPIES * len(data)
-        if mirror.held + cost > self._gateway.options.limits.shadow_bytes:
+        if self._over:  # the rest of what came with the piece that was too much
+            return
+        if self._has_no_room(len(data)):
             self.stop("overloaded")
             return
-        mirror.held += cost
+        cost = ANSWER_COPIES * len(data)
+        self._mirror.held += cost
         self._held += cost
         self._pieces.append(data)
+
+    def _has_no_room(self, size: int) -> bool:
+        """Whether so many bytes more of the answer are too many."""
+        return self._mirror.held + ANSWER_COPIES * size > self._gateway.options.limits.shadow_bytes
 
     def upstream_end(self) -> None:
         """The answer is whole."""
