@@ -41,6 +41,10 @@ CONNECTIONS = 32
 SETTLE_SECONDS = 6.0
 """How long the contenders run before the first round: what starts once, the keeper of the log among it, is no request's cost."""
 STREAMS_AT_ONCE = 1000
+SLOWLY = ("--pace", "500")
+"""Streams that are all open at once."""
+PACED = ("--pace", "25", "--spread", "0.2")
+"""Streams as a model writes them, to clients that do not begin in step: each takes a little more than this."""
 QUICK_ROUNDS = 2
 
 
@@ -117,7 +121,8 @@ class Turn:
             self._ask(CONNECTIONS, self.amount.warm)
             self._many(sample)
             sample["alone_ms"] = self._ask(1, self.amount.lonely)["median_ms"]
-            sample["first_chunk_ms"] = self._ask(CONNECTIONS, self.amount.streams, "--stream")["first_chunk_ms"]
+            for name, *pace in (("first_chunk_ms",), ("paced_chunk_ms", *PACED)):
+                sample[name] = self._ask(CONNECTIONS, self.amount.streams, "--stream", *pace)["first_chunk_ms"]
         except NotMeasured as error:
             self.lost = str(error)
         return sample
@@ -192,7 +197,7 @@ def crowd(contender: Contender, traffic: Traffic) -> tuple[float, int]:
     watching = threading.Thread(target=watch)
     watching.start()
     try:
-        found = load(contender, traffic, STREAMS_AT_ONCE, 0.1, "--stream", "--slow")
+        found = load(contender, traffic, STREAMS_AT_ONCE, 0.1, "--stream", *SLOWLY)
     finally:
         over.set()
         watching.join()
@@ -211,7 +216,9 @@ def per_peer(rounds: Rounds, peer: str, rate: float | None) -> list[Figure]:
         mine = one["ours"]["alone_ms"] - one["direct"]["alone_ms"]
         return mine / (one[peer]["alone_ms"] - one["direct"]["alone_ms"])
 
-    later = rounds.over(lambda one: one["ours"]["first_chunk_ms"] - one[peer]["first_chunk_ms"])
+    def later(quantity: str) -> Middle | None:
+        return rounds.over(lambda one: one["ours"][quantity] - one[peer][quantity])
+
     goals = {"cpu": 3.0, "added": 2.0, "later": 1.0} if peer == "nginx" else {}
     return [
         figure(f"rate_{peer}", rounds.over(lambda one: one[peer]["rate"]), "requests/s", direction="higher", peer=peer),
@@ -219,7 +226,8 @@ def per_peer(rounds: Rounds, peer: str, rate: float | None) -> list[Figure]:
         figure(f"rate_to_{peer}", ratio("rate"), "x", goal=rate, direction="higher", peer=peer),
         figure(f"cpu_to_{peer}", ratio("cpu_us"), "x", goal=goals.get("cpu"), peer=peer),
         figure(f"added_latency_to_{peer}", rounds.over(added), "x", goal=goals.get("added"), peer=peer),
-        figure(f"first_chunk_over_{peer}", later, "ms", goal=goals.get("later"), peer=peer),
+        figure(f"first_chunk_over_{peer}", later("first_chunk_ms"), "ms", goal=goals.get("later"), peer=peer),
+        figure(f"paced_chunk_over_{peer}", later("paced_chunk_ms"), "ms", goal=goals.get("later"), peer=peer),
     ]
 
 
@@ -244,6 +252,7 @@ def figures(rounds: Rounds, own: Own) -> list[Figure]:
         figure("rate_two_workers", of("ours2", "rate"), "requests/s", direction="higher"),
         figure("added_latency", over_floor("alone_ms"), "ms", peer="direct"),
         figure("first_chunk", of("ours", "first_chunk_ms"), "ms"),
+        figure("paced_chunk", of("ours", "paced_chunk_ms"), "ms"),
         figure("first_chunk_added", over_floor("first_chunk_ms"), "ms", peer="direct"),
         *(one for name, peer in starters.ALL.items() for one in per_peer(rounds, name, peer.rate)),
         figure("ready", own.ready, "s", goal=1.0),

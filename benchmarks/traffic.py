@@ -30,9 +30,9 @@ import uvloop
 ANSWER = "Take the second form, fill in the field that is marked, and send it to the desk. " * 4
 CHUNKS = 8
 CHUNK_SECONDS = 0.002
-SLOW_SECONDS = 0.5
-SLOWLY = "Take your time."
-"""In a request, it makes the model server leave SLOW_SECONDS between the pieces of a stream, in place of CHUNK_SECONDS."""
+PACE = "Leave %d ms between the words."
+"""In a request, it makes the model server leave so much between the pieces of a stream, in place of CHUNK_SECONDS."""
+_PACED = re.compile(rb"Leave (\d+) ms between the words\.")
 CUSTOMERS = 997
 """How many different users the clients speak for."""
 PATIENCE = 120.0
@@ -104,7 +104,8 @@ class Upstream(asyncio.Protocol):
             self.transport.write(PLAIN)
             return
         events = COUNTED if b"include_usage" in said else EVENTS
-        seconds = SLOW_SECONDS if SLOWLY.encode() in said else CHUNK_SECONDS
+        paced = _PACED.search(said)
+        seconds = CHUNK_SECONDS if paced is None else int(paced[1]) / 1000
         self.transport.write(STREAM_HEAD + events[0])
         self._later([*events[1:], LAST], seconds)
 
@@ -209,14 +210,17 @@ class Client(asyncio.Protocol):
 
 
 def requests(
-    host: str, path: str, model: str, *, stream: bool, slow: bool, user: bool, headers: Mapping[str, str]
+    host: str, path: str, model: str, *, stream: bool, pace_ms: int | None, user: bool, headers: Mapping[str, str]
 ) -> Callable[[], bytes]:
-    """A maker of request bytes that goes round all customers; every other byte stays the same. `user`: whether the body names the
-    customer, for a peer that does not know the field."""
+    """A maker of request bytes that goes round all customers; every other byte stays the same.
+
+    `pace_ms`: what the model server is to leave between the pieces of a stream. `user`: whether the body names the customer, for
+    a peer that does not know the field.
+    """
     number = 0
     more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     head = f"POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n{more}"
-    asked = "Which form do I need? " * 16 + (SLOWLY if slow else "")
+    asked = "Which form do I need? " * 16 + ("" if pace_ms is None else PACE % pace_ms)
     messages = [{"role": "system", "content": "You help at a desk."}, {"role": "user", "content": asked}]
 
     def one(customer: int) -> bytes:
@@ -234,10 +238,12 @@ def requests(
     return make
 
 
-async def load(url: str, connections: int, seconds: float, make: Callable[[], bytes]) -> dict[str, float]:
-    """Requests on each of `connections` for `seconds`, one at least. Returns requests, errors, seconds (to the last answer's
-    end), rate (requests/s), the medians of whole latency and first body byte in milliseconds, the most answers open at once, and
-    the CPU seconds of this process."""
+async def load(url: str, connections: int, seconds: float, make: Callable[[], bytes], spread: float = 0.0) -> dict[str, float]:
+    """Requests on each of `connections` for `seconds`, one at least; the last one begins `spread` seconds after the first.
+
+    Returns requests, errors, seconds (to the last answer's end), rate (requests/s), the medians of whole latency and first body
+    byte in milliseconds, the most answers open at once, and the CPU seconds of this process.
+    """
     place = urlsplit(url)
     loop = asyncio.get_running_loop()
     tally = Tally()
@@ -248,8 +254,8 @@ async def load(url: str, connections: int, seconds: float, make: Callable[[], by
         clients.append(client)
     used = time.process_time()
     start = time.perf_counter()
-    for client in clients:
-        client.begin(start + seconds)
+    for number, client in enumerate(clients):
+        loop.call_later(spread * number / connections, client.begin, start + seconds)
     await asyncio.wait_for(asyncio.gather(*(client.done for client in clients)), seconds + PATIENCE)
     taken = time.perf_counter() - start
     answered = len(tally.latencies)
@@ -301,7 +307,10 @@ def main() -> int:
     loader.add_argument("--connections", type=int, default=32)
     loader.add_argument("--seconds", type=float, default=3.0)
     loader.add_argument("--stream", action="store_true")
-    loader.add_argument("--slow", action="store_true", help=f"streams with {SLOW_SECONDS} s between their pieces")
+    loader.add_argument("--pace", type=int, metavar="MS", help="streams with so many milliseconds between their pieces")
+    loader.add_argument(
+        "--spread", type=float, default=0.0, metavar="S", help="seconds from the first client's beginning to the last's"
+    )
     given = parser.parse_args()
     _ready_for_many()
     if given.role == "upstream":
@@ -312,12 +321,12 @@ def main() -> int:
         given.path,
         given.model,
         stream=given.stream,
-        slow=given.slow,
+        pace_ms=given.pace,
         user=not given.no_user,
         headers=dict(one.split("=", 1) for one in given.header),
     )
     try:
-        print(json.dumps(uvloop.run(load(given.url, given.connections, given.seconds, make))))
+        print(json.dumps(uvloop.run(load(given.url, given.connections, given.seconds, make, given.spread))))
     except OSError as error:
         print(f"error: {given.url}: {error}", file=sys.stderr)
         return 1

@@ -14,11 +14,13 @@ from benchmarks.gateway import Amount, Own, Traffic, Turn, figures
 from benchmarks.peers import ours, starters
 from benchmarks.peers.contender import Contender, Cores, Dialect, NotMeasured
 
+CHUNKS = ("first_chunk_ms", "paced_chunk_ms")
 SOON = Amount(many=0.2, lonely=0.1, streams=0.1, warm=0.1)
 GOALS = {
     "cpu_to_nginx": 3.0,
     "added_latency_to_nginx": 2.0,
     "first_chunk_over_nginx": 1.0,
+    "paced_chunk_over_nginx": 1.0,
     "rate_to_litellm": 100.0,
     "rate_to_portkey": 30.0,
     "rate_to_tensorzero": 3.0,
@@ -32,7 +34,8 @@ GOALS = {
 
 
 def sample(cpu: float, rate: float, alone: float = 1.0, first: float = 1.0) -> dict[str, float]:
-    return {"cpu_us": cpu, "worker_us": cpu, "rate": rate, "alone_ms": alone, "first_chunk_ms": first, "traffic_us": 20.0}
+    chunks = {"first_chunk_ms": first, "paced_chunk_ms": first / 2}
+    return {"cpu_us": cpu, "worker_us": cpu, "rate": rate, "alone_ms": alone, **chunks, "traffic_us": 20.0}
 
 
 def test_without_peers_every_promise_stands_there_unmeasured():
@@ -62,6 +65,7 @@ def test_ours_is_divided_by_a_peer_of_the_same_round():
         "cpu_to_nginx": 2.5,
         "added_latency_to_nginx": 2.0,
         "first_chunk_over_nginx": 0.5,
+        "paced_chunk_over_nginx": 0.25,
         "rate_to_tensorzero": 4.5,
         "cpu_two_workers": 1.05,
         "ready": 0.5,
@@ -95,9 +99,9 @@ def test_a_turn_measures_what_it_asked(repository):
         turn = Turn(Contender(url=floor.url, pid=floor.workers[0]), Traffic(pid=floor.workers[0], cores=None), SOON)
         found = turn()
     assert turn.lost is None
-    assert set(found) == {"rate", "traffic_us", "traffic_share", "worker_us", "cpu_us", "alone_ms", "first_chunk_ms"}
+    assert set(found) == {"rate", "traffic_us", "traffic_share", "worker_us", "cpu_us", "alone_ms", *CHUNKS}
     assert turn.answered > gateway.CONNECTIONS
-    assert min(found[name] for name in ("rate", "traffic_us", "alone_ms", "first_chunk_ms")) > 0
+    assert min(found[name] for name in ("rate", "traffic_us", "alone_ms", *CHUNKS)) > 0
 
 
 @pytest.mark.timeout(600)  # a dozen processes one after another, on a machine that may be busy

@@ -64,7 +64,7 @@ def seen(answers: list[bytes], *, closes: bool = False, seconds: float = 0.0) ->
     async def both() -> dict[str, float]:
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        make = traffic.requests("127.0.0.1", "/v1/x", "m", stream=False, slow=False, user=True, headers={})
+        make = traffic.requests("127.0.0.1", "/v1/x", "m", stream=False, pace_ms=None, user=True, headers={})
         async with server:
             found = await traffic.load(f"http://127.0.0.1:{port}", 1, seconds, make)
             await asyncio.gather(*handling)
