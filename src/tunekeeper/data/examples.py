@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -116,11 +116,6 @@ def read_file(path: Path, split: str | None = None) -> Iterator[Example]:
     with path.open("rb") as file:
         for line in file:
             yield decode(line, split)
-
-
-def to_jsonl(examples: Iterable[Example]) -> bytes:
-    """The canonical bytes of examples, in order."""
-    return b"".join(encode(example) for example in examples)
 
 
 def answer_key(example: Example) -> str:

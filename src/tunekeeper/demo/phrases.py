@@ -82,7 +82,6 @@ CUES: tuple[tuple[str, int], ...] = (
     ("Just curious.", -1),
 )
 """What a customer adds, and by how many steps it moves the priority."""
-TONES = {-1: "relaxed", 0: "neutral", 1: "pressing"}
 OPENINGS = ("Hi,", "Hello team,", "Good morning,", "Dear support,", "Hey,", "Good evening,", "")
 CLOSINGS = ("", "Regards, {n}", "Best, {n}", "{n}", "Cheers, {n}", "Thank you, {n}")
 ASIDES = ("Order {k}.", "Ticket {k}.", "My customer number is {k}.")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from tunekeeper.demo import phrases
-from tunekeeper.demo.phrases import CATEGORIES, CUES, ISSUES, NAMES, PRIORITIES, PRODUCTS, RENAMED, TONES
+from tunekeeper.demo.phrases import CATEGORIES, CUES, ISSUES, NAMES, PRIORITIES, PRODUCTS, RENAMED
 
 SYSTEM = "Triage the ticket. Answer with JSON."
 Pairs = Literal["all", "known", "held"]
@@ -70,11 +70,6 @@ class Ticket:
     def answer(self) -> str:
         """The right answer as the desk's JSON."""
         return triage(self.category, self.priority)
-
-    @property
-    def tone_word(self) -> str:
-        """relaxed, neutral or pressing."""
-        return TONES[self.tone]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
