@@ -12,9 +12,8 @@ import pytest
 from tests.notify.intake import Intake
 from tunekeeper.core.errors import ConfigError
 from tunekeeper.notify.cloudwatch import BYTES, ITEMS, OVERHEAD, CloudWatch, signed_headers, split
-from tunekeeper.notify.posting import address
+from tunekeeper.notify.posting import Away, address
 from tunekeeper.notify.sinkconfig import SinkConfig
-from tunekeeper.notify.sinks import Away
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"}
 SECRET = KEYS["AWS_SECRET_ACCESS_KEY"]

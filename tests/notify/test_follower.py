@@ -17,8 +17,10 @@ from tunekeeper.core.errors import ConfigError
 from tunekeeper.core.ids import request_id
 from tunekeeper.notify import follower as followers
 from tunekeeper.notify.follower import Follower, away, follow, load_place, place_path
+from tunekeeper.notify.posting import Away
+from tunekeeper.notify.records import Record
 from tunekeeper.notify.sinkconfig import SinkConfig
-from tunekeeper.notify.sinks import Away, Record, make_sink
+from tunekeeper.notify.sinks import make_sink
 from tunekeeper.store.log import Log, Spool, segments
 from tunekeeper.store.log.compact import compact
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import msgspec
 
-from tunekeeper.notify.posting import Address, Answer, address, post
+from tunekeeper.notify.posting import Address, Answer, Away, Post, address, post, posted, refused
+from tunekeeper.notify.records import Record, fitted
 from tunekeeper.notify.sinkconfig import SinkConfig
-from tunekeeper.notify.sinks import Away, Post, Record, fitted, posted, refused
 
 TARGET = "Logs_20140328"
 TYPE = "application/x-amz-json-1.1"

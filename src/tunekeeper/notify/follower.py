@@ -25,8 +25,10 @@ from tunekeeper.core.clock import Clock, SystemClock
 from tunekeeper.core.errors import OK, Busy, TunekeeperError
 from tunekeeper.core.nouns.serving import Inference
 from tunekeeper.notify.notifier import NotSent
+from tunekeeper.notify.posting import Away
+from tunekeeper.notify.records import record_of
 from tunekeeper.notify.sinkconfig import SinkConfig
-from tunekeeper.notify.sinks import Away, Sink, make_sink, record_of
+from tunekeeper.notify.sinks import Sink, make_sink
 from tunekeeper.store.flocks import UNSUPERVISED_SECONDS, Supervision
 from tunekeeper.store.log import Log, segments
 

@@ -6,11 +6,13 @@ import contextlib
 import http.client
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from tunekeeper.core.errors import ConfigError
+from tunekeeper.notify.notifier import NotSent
 
 READS = 3
 """Time-outs that a whole delivery may take."""
@@ -53,6 +55,19 @@ class Answer:
     """Seconds that it asks to wait, at least 0; None where it asks for none."""
 
 
+class Away(NotSent):
+    """A sink did not take its records. `retry_after`: seconds that it asks to be left alone, None where it does not say."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        """`message`: one line that names the place and what it said, and holds no secret."""
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+Post = Callable[..., Answer]
+"""`post`, or what stands in for it."""
+
+
 def address(url: str, what: str) -> Address:
     """The parts of an http or https `url`. Raises ConfigError, which calls it an address for `what`."""
     try:
@@ -91,6 +106,19 @@ def post(to: Address, body: bytes, headers: Mapping[str, str], timeout: float) -
     finally:
         end.cancel()
         connection.close()
+
+
+def posted(post: Post, who: str, *given: Any) -> Answer:
+    """What `post(*given)` answers. Raises Away, calling the place `who`, when it does not."""
+    try:
+        return post(*given)
+    except (OSError, http.client.HTTPException) as error:
+        raise Away(f"{who}: {error or type(error).__name__}") from None
+
+
+def refused(who: str, answer: Answer) -> Away:
+    """An answer that is no yes, as an error: its status alone, for what it says may repeat what it was sent."""
+    return Away(f"{who}: {answer.status} {answer.reason}".rstrip(), retry_after=answer.retry_after)
 
 
 def _hang_up(connection: http.client.HTTPConnection, late: threading.Event) -> None:

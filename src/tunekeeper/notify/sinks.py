@@ -5,27 +5,20 @@ told by its `request_id`.
 from __future__ import annotations
 
 import gzip
-import http.client
-import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import msgspec
-
-from tunekeeper.core.nouns.serving import Inference
-from tunekeeper.notify.notifier import NotSent
-from tunekeeper.notify.posting import Answer, address, post
+from tunekeeper.notify.cloudwatch import CloudWatch
+from tunekeeper.notify.posting import Away, Post, address, post, posted, refused
+from tunekeeper.notify.records import Record, batches, fitted, line
 from tunekeeper.notify.sinkconfig import SinkConfig
 
-Record = dict[str, Any]
-Post = Callable[..., Answer]
 DATADOG = "https://http-intake.logs.datadoghq.com/api/v2/logs"
 DATADOG_ITEMS, DATADOG_BYTES, DATADOG_ITEM_BYTES = 1000, 4_500_000, 950_000
 """Under what its intake takes: 1,000 logs and 5 MB (before compression) a request, 1 MB a log."""
-BODIES = ("request", "response")
 
 
 class Sink(Protocol):
@@ -33,15 +26,6 @@ class Sink(Protocol):
 
     def send(self, records: Sequence[Record]) -> None:
         """Deliver all of `records`, oldest first, within a bounded time, or raise NotSent: then all of them come again."""
-
-
-class Away(NotSent):
-    """A sink did not take its records. `retry_after`: seconds that it asks to be left alone, None where it does not say."""
-
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
-        """`message`: one line that names the place and what it said, and holds no secret."""
-        super().__init__(message)
-        self.retry_after = retry_after
 
 
 class Stdout:
@@ -162,71 +146,7 @@ def make_sink(config: SinkConfig, base: Path, *, environ: Mapping[str, str] | No
         return File(base / config.path, max_bytes=int(config.max_mb * 1e6), keep=config.keep)
     if config.kind == "datadog":
         return Datadog(config, environ=environ)
-    from tunekeeper.notify.cloudwatch import CloudWatch
-
     return CloudWatch(config, environ=environ)
-
-
-def record_of(inference: Inference, *, bodies: bool) -> Record:
-    """What a sink is given: `event: inference`, then the fields of `Inference`, times in ISO 8601; `request` and `response` only
-    with `bodies`; without the two fields that are only known later, `quality_score` and `drift_flags`, while they say nothing."""
-    told: Record = {"event": "inference", **msgspec.to_builtins(inference, str_keys=True, enc_hook=str)}
-    for name in ("quality_score", "drift_flags", *(() if bodies else BODIES)):
-        if name in BODIES or not told[name]:
-            del told[name]
-    return told
-
-
-def line(record: Record) -> bytes:
-    """A record as one line of JSON."""
-    return encoded(record) + b"\n"
-
-
-def encoded(value: Any) -> bytes:
-    """JSON, of what clients put into it too: numbers of any length, halves of surrogate pairs, any depth that a parser took."""
-    try:
-        return msgspec.json.encode(value)
-    except (OverflowError, ValueError, RecursionError):
-        return json.dumps(value).encode()
-
-
-def fitted(entry: Record, most: int) -> bytes:
-    """An entry as JSON of at most `most` bytes where that can be had by leaving out the bodies; then `bodies_off` says `size`,
-    and metadata that alone is too long is left out as well."""
-    found = encoded(entry)
-    if len(found) > most:
-        lean = {name: value for name, value in entry.items() if name not in BODIES}
-        found = encoded({**lean, "bodies_off": "size"})
-        if len(found) > most:
-            found = encoded({**lean, "bodies_off": "size", "metadata": {}, "segments": {}})
-    return found
-
-
-def batches(entries: Sequence[bytes], items: int, size: int) -> Iterator[list[bytes]]:
-    """Entries in order, at most `items` and `size` bytes (one comma each) at once; one that is longer goes alone."""
-    held: list[bytes] = []
-    total = 0
-    for entry in entries:
-        if held and (len(held) >= items or total + len(entry) + 1 > size):
-            yield held
-            held, total = [], 0
-        held.append(entry)
-        total += len(entry) + 1
-    if held:
-        yield held
-
-
-def posted(post: Post, who: str, *given: Any) -> Answer:
-    """What `post(*given)` answers. Raises Away, calling the place `who`, when it does not."""
-    try:
-        return post(*given)
-    except (OSError, http.client.HTTPException) as error:
-        raise Away(f"{who}: {error or type(error).__name__}") from None
-
-
-def refused(who: str, answer: Answer) -> Away:
-    """An answer that is no yes, as an error: its status alone, for what it says may repeat what it was sent."""
-    return Away(f"{who}: {answer.status} {answer.reason}".rstrip(), retry_after=answer.retry_after)
 
 
 def _write(descriptor: int, data: bytes) -> None:
