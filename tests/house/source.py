@@ -34,6 +34,8 @@ class Import:
     """What is taken from it; None for the module itself, `*` for everything."""
     line: int
     """Where."""
+    typed: bool = False
+    """Whether it only describes: it stands below `if TYPE_CHECKING`."""
 
     def full(self) -> str:
         """Dotted name of what is taken."""
@@ -88,16 +90,22 @@ def planted(root: Path, files: dict[str, str]) -> list[Source]:
 
 
 def _imports(tree: ast.Module, module: str, is_package: bool) -> Iterator[Import]:
+    described = {id(each) for node in ast.walk(tree) if _describes(node) for each in ast.walk(node)}
     for node in ast.walk(tree):
+        typed = id(node) in described
         if isinstance(node, ast.Import):
-            yield from (Import(each.name, None, node.lineno) for each in node.names)
+            yield from (Import(each.name, None, node.lineno, typed) for each in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = _absolute(node, module, is_package)
-            yield from (Import(base, each.name, node.lineno) for each in node.names)
+            yield from (Import(base, each.name, node.lineno, typed) for each in node.names)
         elif isinstance(node, ast.Call) and _called(node) in ("import_module", "__import__") and node.args:
             first = node.args[0]
             if isinstance(first, ast.Constant) and isinstance(first.value, str):
-                yield Import(first.value, None, node.lineno)
+                yield Import(first.value, None, node.lineno, typed)
+
+
+def _describes(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
 
 
 def _absolute(node: ast.ImportFrom, module: str, is_package: bool) -> str:

@@ -43,10 +43,6 @@ def test_text_is_anything_but_empty_and_a_pattern_matches_the_whole_answer() -> 
     assert check("see REF-123456", {"kind": "regex", "pattern": "REF-[0-9]{6}"})[0] is False
 
 
-def test_a_hostile_answer_does_not_slow_a_pattern_down() -> None:
-    assert check("a" * 50_000 + "!", {"kind": "regex", "pattern": "(a+)+"})[0] is False
-
-
 @pytest.mark.parametrize(
     ("spec", "said"),
     [

@@ -16,6 +16,7 @@ from typing import Any
 
 from tunekeeper.core.errors import ConfigError
 from tunekeeper.scoring import schemas
+from tunekeeper.scoring.patterns import asked_for, searchable
 
 KEYS = {"text": {"kind"}, "regex": {"kind", "pattern"}, "json": {"kind", "fields", "extra"}, "schema": {"kind", "schema"}}
 
@@ -114,32 +115,10 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
 
 
-@functools.lru_cache(maxsize=64)
-def compile_pattern(pattern: str) -> Any:
-    """A linear-time pattern (RE2: no back-references, no look-around), case sensitive. Raises ValueError for what RE2 refuses."""
-    import re2
-
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = 8 << 20
-    try:
-        return re2.compile(pattern, options)
-    except re2.error as error:
-        raise ValueError(str(error)) from None
-
-
-def searchable(answer: str) -> str:
-    """An answer as RE2 can read it: a lone surrogate, which JSON can carry and UTF-8 cannot, becomes a question mark."""
-    return answer.encode("utf-8", "replace").decode("utf-8")
-
-
 def _pattern(pattern: str, where: str) -> Any:
     if not pattern:
         raise ConfigError(f"{where}: kind regex needs a pattern", fix='write pattern: "…"')
-    try:
-        return compile_pattern(pattern)
-    except ValueError as error:
-        raise ConfigError(f"{where}: pattern {pattern!r}: {error}", fix="write it for RE2, without look-around") from None
+    return asked_for(pattern, where)
 
 
 def _near(word: str, known: Any) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tunekeeper.core.nouns.evaluation import Case
-from tunekeeper.scoring.formats import compile_pattern, searchable
+from tunekeeper.scoring.patterns import compile_pattern, searchable
 from tunekeeper.scoring.scorers import OUT_OF_SCOPE, Judged
 
 # Whole phrases in the first person or about the request's scope: "the card was declined" is an answer, not a refusal.

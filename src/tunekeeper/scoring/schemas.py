@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tunekeeper.core.errors import ConfigError
+from tunekeeper.scoring.patterns import asked_for, searchable
 
 DEEPEST = 64
 """References and levels that are followed; where a schema refers to itself for longer, nothing is said to fit."""
@@ -80,7 +81,7 @@ def validate(schema: Any, where: str) -> None:
                 raise ConfigError(f"{place}: no type is called {name!r}", fix=f"choose from {', '.join(TYPES)}")
         for pattern in [part.get("pattern"), *part.get("patternProperties", {})]:
             if pattern is not None:
-                _pattern(str(pattern), place)
+                asked_for(str(pattern), place)
         if "$ref" in part and _target(schema, str(part["$ref"])) is None:
             raise ConfigError(f"{place}: $ref {part['$ref']!r} leads nowhere", fix="refer to #/$defs/NAME of the same schema")
 
@@ -180,7 +181,7 @@ def _own(value: Any, schema: Mapping[str, Any], path: str) -> Found:
     for key, (kind, unit, most) in _SIZES.items():
         if key in schema and isinstance(value, kind) and (len(value) > schema[key] if most else len(value) < schema[key]):
             yield path, f"has {len(value)} {unit}, {'at most' if most else 'at least'} {schema[key]} are wanted"
-    if "pattern" in schema and isinstance(value, str) and not _pattern(schema["pattern"], "format").search(_readable(value)):
+    if "pattern" in schema and isinstance(value, str) and not asked_for(schema["pattern"], "format").search(searchable(value)):
         yield path, f"is {_short(value)}, which does not match {schema['pattern']!r}"
 
 
@@ -192,7 +193,7 @@ def _of_object(value: dict[str, Any], schema: Mapping[str, Any], root: _Root, pa
     others = schema.get("additionalProperties", True)
     for name, each in value.items():
         rules = [named[name]] if name in named else []
-        rules += [rule for pattern, rule in patterns.items() if _pattern(pattern, "format").search(_readable(name))]
+        rules += [rule for pattern, rule in patterns.items() if asked_for(pattern, "format").search(searchable(name))]
         if not rules and others is False:
             yield f"{path}.{name}", "is not in the schema"
         for rule in rules or [others]:
@@ -264,19 +265,6 @@ def _target(root: Any, reference: str) -> Any:
             return None
         place = place[name]
     return place
-
-
-def _pattern(pattern: str, where: str) -> Any:
-    from tunekeeper.scoring.formats import compile_pattern
-
-    try:
-        return compile_pattern(pattern)
-    except ValueError as error:
-        raise ConfigError(f"{where}: pattern {pattern!r}: {error}", fix="write it for RE2, without look-around") from None
-
-
-def _readable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _short(value: Any) -> str:

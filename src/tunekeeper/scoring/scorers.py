@@ -12,6 +12,7 @@ from tunekeeper.core.errors import ConfigError
 from tunekeeper.core.nouns.evaluation import Case
 from tunekeeper.core.registry import Registry
 from tunekeeper.scoring import formats
+from tunekeeper.scoring.patterns import compile_pattern, searchable
 
 OUT_OF_SCOPE = "out_of_scope"
 Judged = tuple[float | None, str]
@@ -149,7 +150,7 @@ class Regex:
     def score(self, answer: str, case: Case) -> Judged:
         pattern = self.pattern if self.pattern is not None else str(case.expected)
         try:
-            found = formats.compile_pattern(pattern).search(formats.searchable(answer))
+            found = compile_pattern(pattern).search(searchable(answer))
         except ValueError as error:
             return None, f"pattern {pattern!r} of {case.id}: {error}"
         return (1.0, "matches") if found else (0.0, f"nothing matches {pattern!r}")
@@ -165,11 +166,7 @@ class WordLimit:
         return True
 
     def score(self, answer: str, case: Case) -> Judged:
-        n = len(
-            formats.compile_pattern(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]|[\p{L}\p{N}\p{M}_']+").findall(
-                formats.searchable(answer)
-            )
-        )
+        n = len(compile_pattern(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]|[\p{L}\p{N}\p{M}_']+").findall(searchable(answer)))
         if n < self.at_least:
             return 0.0, f"{n} words, fewer than {self.at_least}"
         if self.at_most is not None and n > self.at_most:
