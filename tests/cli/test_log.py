@@ -5,26 +5,33 @@ from __future__ import annotations
 import base64
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from nacl.public import PrivateKey
+from tokenizers import Tokenizer
 
+from tests.patience import until
 from tunekeeper.cli.app import main
+from tunekeeper.store.log.keeping import at_work, noted
 from tunekeeper.store.log.spool import Spool
 from tunekeeper.text.seals import Seal
 from tunekeeper.workspace import create_workspace
 
 LINE = '{"request_id":"abc-%d","timestamp":"2025-03-01T1%d:00:00Z","model_id":"%s","metadata":{"user_id":"u%d"},"latency_ms":2}'
+REST = ("skipped", "left_out", "past_days", "past_body_days")
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
 def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     """`run("ls", …)`: exit code, stdout and stderr of `tunekeeper log ls …` in a small project."""
-    (tmp_path / "tunekeeper.yaml").write_text("project: desk\n")
+    (tmp_path / "tunekeeper.yaml").write_text("project: desk\nlog: {days: null, body_days: null}\n")
 
     def command(*words: str) -> tuple[int, str, str]:
         code = main(["log", *words, "--dir", str(tmp_path)])
@@ -74,12 +81,88 @@ def test_what_was_sealed_is_shown_to_the_holder_of_the_key_alone(run: Run, tmp_p
 
 def test_what_is_imported_is_listed_as_json_lines(run: Run, old: Path) -> None:
     code, out, _ = run("import", str(old), "--json")
-    assert (code, json.loads(out)) == (0, {"rows": 5, "added": 5, "skipped": 0, "dry_run": False})
+    assert (code, json.loads(out)) == (0, {"rows": 5, "added": 5, **dict.fromkeys(REST, 0), "dry_run": False})
     code, out, _ = run("ls")
     assert [json.loads(line)["request_id"] for line in out.splitlines()] == [f"abc-{n}" for n in range(5)]
     assert json.loads(out.splitlines()[0])["timestamp"] == "2025-03-01T10:00:00Z"
     _, out, _ = run("ls", "--model", "a", "--since", "2025-03-01T11:00", "--until", "2025-03-01T14:00", "--json")
     assert [json.loads(line)["request_id"] for line in out.splitlines()] == ["abc-2"]
+
+
+def aged(path: Path, days: float, number: int, **more: Any) -> None:
+    """One inference more in a file, accepted `days` ago."""
+    at = datetime.now(UTC) - timedelta(days=days)
+    row = {"request_id": f"aged-{number}", "timestamp": at.isoformat(), "model_id": "a", **more}
+    with path.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def test_what_is_older_than_the_log_is_kept_is_told_with_what_to_do(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "years.jsonl"
+    text = {"request": {"messages": []}, "response": {"choices": []}}
+    for number, days in enumerate((500, 400, 100, 100, 3)):
+        aged(file, days, number, **(text if number != 3 else {}))
+    (tmp_path / "tunekeeper.yaml").write_text("project: desk\n")
+    told = json.loads(run("import", str(file), "--dry-run", "--json")[1])
+    assert {"rows": 5, "added": 0, "left_out": 0, "past_days": 2, "past_body_days": 1}.items() <= told.items()
+    (tmp_path / ".tunekeeper" / "run").mkdir(exist_ok=True)
+    keep = [sys.executable, "-m", "tunekeeper.store.log.keeper", "--root", str(tmp_path / ".tunekeeper")]
+    with subprocess.Popen([*keep, "--days", "395", "--body-days", "30"]) as keeper:
+        until(lambda: at_work(tmp_path / ".tunekeeper") and noted(tmp_path / ".tunekeeper") is not None)
+        code, out, _ = run("import", str(file))
+        lines = out.splitlines()
+        assert (code, lines[0]) == (0, "added 3 of 5 inferences, 0 were known")
+        assert lines[1].startswith("2 were left out: the log keeps records 395 days; to keep them raise log.days in tunekeeper")
+        assert lines[2].startswith("1 keep their numbers only: the log keeps texts 30 days; to keep them raise log.body_days")
+        keeper.terminate()
+    subprocess.run([*keep, "--once", "--days", "395", "--body-days", "30"], check=True)
+    assert [json.loads(line)["request_id"] for line in run("ls")[1].splitlines()] == ["aged-2", "aged-3", "aged-4"]
+    (tmp_path / "tunekeeper.yaml").write_text("project: desk\nlog: {days: 600, body_days: null}\n")
+    assert run("import", str(file))[1] == "added 2 of 5 inferences, 3 were known\n"
+
+
+def test_a_data_directory_alone_is_judged_by_what_its_last_keeper_kept(tmp_path: Path, tell: Callable[..., Any]) -> None:
+    file, where = tmp_path / "old.jsonl", ("--data", tmp_path / "data", "--json")
+    aged(file, 10, 0)
+    assert tell("log", "import", file, "--dry-run", "--data", tmp_path / "none", "--json").code != 70
+    assert (
+        tell("log", "import", file, *where).json["past_days"] == 0
+    )  # nothing is known: thirteen months, as `serve` without a word
+    keep = [sys.executable, "-m", "tunekeeper.store.log.keeper", "--root", str(tmp_path / "data"), "--once", "--days", "7"]
+    subprocess.run(keep, check=True)
+    aged(file, 9, 1)
+    told = tell("log", "import", file, *where).json
+    assert (told["rows"], told["added"], told["past_days"], told["left_out"]) == (2, 2, 2, 0)
+    assert "go once `up` or `serve` runs: the log keeps records 7 days" in tell("log", "import", file, *where[:2]).out
+
+
+def test_counts_that_no_server_gave_are_filled_in_with_the_tokenizer_that_is_named(
+    tmp_path: Path, tell: Callable[..., Any]
+) -> None:
+    base = Path(__file__).parents[2] / "examples" / "support_desk" / "base"
+    log = create_workspace(tmp_path / "data").log
+    spool = Spool(log.root, "gateway-0", log.clock)
+    plain: dict[str, Any] = {"timestamp": log.clock.utc(), "model_id": "desk", "endpoint": "chat.completions", "purpose": "user"}
+    plain["request"] = b'{"messages":[{"role":"user","content":"where is my parcel"}]}'
+    plain["response"] = b'{"choices":[{"index":0,"message":{"role":"assistant","content":"All is"},"finish_reason":null}]}'
+    spool.ended({**plain, "request_id": "cut", "status": "cancelled", "version": "m"})
+    spool.ended({**plain, "request_id": "told", "status": "ok", "prompt_tokens": 3, "completion_tokens": 4})
+    spool.ended({**plain, "request_id": "failed", "status": "error"})
+    spool.close()
+    words = ("log", "count", "--model", "desk", "--tokenizer", base, "--data", tmp_path / "data")
+    assert tell(*words, "--dry-run").out == "would count 1 of 1 answered requests without token counts\n"
+    assert tell(*words, "--version", "n", "--json").json == {"without_counts": 0, "counted": 0, "dry_run": False}
+    assert tell(*words).out == "counted 1 of 1 answered requests without token counts\n"
+    assert tell(*words).out == "counted 0 of 0 answered requests without token counts\n"
+    rows = map(json.loads, tell("log", "ls", "--data", tmp_path / "data").out.splitlines())
+    found = {row["request_id"]: (row["prompt_tokens"], row["completion_tokens"]) for row in rows}
+    library = Tokenizer.from_file(str(base / "tokenizer.json"))
+    text = "<|im_start|>user\nwhere is my parcel<|im_end|>\n<|im_start|>assistant\n"
+    cut = tuple(len(library.encode(each, add_special_tokens=False).ids) for each in (text, "All is"))
+    assert found == {"cut": cut, "told": (3, 4), "failed": (None, None)}
+    nothing = tell("log", "count", "--model", "desk", "--tokenizer", tmp_path, "--data", tmp_path / "data")
+    assert (nothing.code, nothing.err.count("\n")) == (2, 1)
+    assert "tokenizer.json" in nothing.err
 
 
 def test_a_sound_log_is_0_and_a_doubled_record_is_1(run: Run, old: Path, tmp_path: Path) -> None:

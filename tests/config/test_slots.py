@@ -9,7 +9,7 @@ import pytest
 from tunekeeper.cli.app import main
 from tunekeeper.config import load_project, origins
 from tunekeeper.config.schema import model_schema
-from tunekeeper.config.slots import ServeFallback, ServeShadow, Serving
+from tunekeeper.config.slots import ServeFallback, ServeShadow, ServeSlot, Serving, keyless
 from tunekeeper.core.errors import ConfigError
 from tunekeeper.core.nouns.serving import Timeouts
 
@@ -114,3 +114,9 @@ def test_config_show_says_where_each_word_stands_and_the_schema_knows_them(
     assert '"api_key_env":"BIG_KEY"' in capsys.readouterr().out.replace(" ", "")
     properties = model_schema()["$defs"]["serving.ServeSlot"]["properties"]
     assert properties["api_key_env"]["description"].startswith("Name of the environment variable")
+
+
+@pytest.mark.parametrize(("environ", "said"), [({}, ["B"]), ({"B": ""}, ["B"]), ({"B": "sk-1"}, [])])
+def test_a_slot_whose_key_is_in_no_variable_is_named(environ: dict[str, str], said: list[str]) -> None:
+    slots = {"hosted": ServeSlot(endpoint="http://x/v1", api_key_env="B"), "local": ServeSlot(endpoint="http://y/v1")}
+    assert keyless({"desk": Serving(slots=slots)}, environ) == [("desk/hosted", name) for name in said]

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.gateway.conftest import MODEL
+from tunekeeper.core.errors import DataError
 from tunekeeper.gateway.feedback import KINDS, parse
+from tunekeeper.gateway.options import Options
 from tunekeeper.gateway.refusals import RefusedError
 from tunekeeper.store.log.lookups import LookupServer
+from tunekeeper.store.published import publish
+from tunekeeper.text.seals import make_keys, opened
 
 KEY = b"k" * 32
 
@@ -131,3 +137,71 @@ def test_a_wrong_statement_names_its_field(body: dict[str, Any], param: str) -> 
 
 def test_the_kinds_are_those_of_the_noun() -> None:
     assert KINDS == ("thumb", "edit", "correction", "label", "escalation", "outcome", "score")
+
+
+def sealed_bench(make_bench: Any) -> tuple[Any, dict[str, str]]:
+    """A gateway whose two models seal with keys of their own; and the secret key of each."""
+    (secret, public), (others_secret, others) = make_keys(), make_keys()
+    bench = make_bench(Options(redact=("email",), seals={MODEL: public, "other": others}))
+    more = dataclasses.replace(bench.table.routes[MODEL], model="other")
+    bench.table = dataclasses.replace(bench.table, generation=2, routes={**bench.table.routes, "other": more})
+    publish(bench.root, bench.table)
+    return bench, {MODEL: secret, "other": others_secret}
+
+
+def test_a_statement_is_sealed_for_the_owner_of_its_request_whatever_it_names(
+    make_bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tunekeeper.gateway.lookup.SECONDS", 60.0)
+    bench, secrets = sealed_bench(make_bench)
+    request_id = answered(bench)
+    server = LookupServer(bench.root, lambda body_id: {request_id}, {request_id: MODEL}.get)
+    server.start()
+    try:
+        asked = ({"request_id": request_id}, {"request_id": request_id, "model": "other"}, {"id": "chatcmpl-1"})
+        for ids in asked:
+            assert say(bench, **ids, kind="edit", value="write to ana@example.com").status_code == 202
+    finally:
+        server.stop()
+    for line in bench.records(3, "F"):
+        assert "ana@example.com" not in json.dumps(line)
+        box = line["metadata"]["sealed"]
+        assert list(opened(box, secrets[MODEL]).values()) == ["ana@example.com"]
+        with pytest.raises(DataError):
+            opened(box, secrets["other"])
+
+
+def test_where_nobody_says_whose_request_it_was_what_is_taken_out_is_kept_by_nobody(make_bench: Any) -> None:
+    bench, secrets = sealed_bench(make_bench)
+    request_id = answered(bench)
+    for named in ({}, {"model": "other"}):
+        assert say(bench, request_id=request_id, kind="edit", value="write to ana@example.com", **named).status_code == 202
+    nameless, named_one = bench.records(2, "F")
+    assert (nameless["value"], nameless.get("metadata")) == ("write to [EMAIL]", None)
+    assert list(opened(named_one["metadata"]["sealed"], secrets["other"]).values()) == ["ana@example.com"]
+
+
+def test_a_key_for_some_models_speaks_of_their_answers_alone(make_bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tunekeeper.gateway.lookup.SECONDS", 60.0)
+    bench = make_bench(Options())
+    keys = (bench.key("one", "infer", "feedback", models=(MODEL,)), bench.key("two", "feedback", models=("other",)))
+    bench.publish(keys=(*keys, bench.key("all", "feedback")))
+    theirs = str(bench.chat(headers={"authorization": "Bearer one"}).headers["x-tunekeeper-request-id"])
+
+    def tried(key: str, **fields: Any) -> tuple[int, str | None]:
+        body = {"kind": "edit", "value": "learn this", **fields}
+        found = bench.http.post(bench.url + "/v1/feedback", json=body, headers={"authorization": f"Bearer {key}"}, timeout=60)
+        return found.status_code, found.json().get("error", {}).get("code")
+
+    server = LookupServer(bench.root, lambda body_id: {theirs}, {theirs: MODEL}.get)
+    server.start()
+    try:
+        assert tried("two", request_id=theirs) == tried("two", id="chatcmpl-1") == (404, "request_not_found")
+        assert tried("two", request_id=theirs, model=MODEL) == (403, "model_forbidden")
+        assert tried("two", request_id=theirs, model="other") == (404, "request_not_found")
+        assert bench.records(0, "F") == []
+        assert tried("one", request_id=theirs) == tried("all", request_id=theirs) == tried("one", id="chatcmpl-1") == (202, None)
+    finally:
+        server.stop()
+    assert [line["request_id"] for line in bench.records(3, "F")] == [theirs] * 3
+    assert tried("one", request_id=theirs) == (202, None), "an id of ours that nobody can look up now is accepted all the same"

@@ -10,14 +10,14 @@ import pytest
 
 from tunekeeper.gateway import lookup
 from tunekeeper.gateway.lookup import KeeperAway, look_up
-from tunekeeper.store.log.lookups import Answer, LookupServer
+from tunekeeper.store.log.lookups import Answer, LookupServer, Question
 
 
 def ask(root: Path, body_id: str) -> Any:
     async def main() -> Any:
         loop = asyncio.get_running_loop()
         heard: asyncio.Future[Any] = loop.create_future()
-        look_up(root, body_id, loop, heard.set_result)
+        look_up(root, Question(body_id=body_id), loop, heard.set_result)
         return await asyncio.wait_for(heard, 60)
 
     return asyncio.run(main())
@@ -60,7 +60,7 @@ def test_no_keeper_and_a_silent_keeper_count_as_away(tmp_path: Path) -> None:
         server = await asyncio.start_unix_server(hang_up, tmp_path / "run" / "keeper.sock")
         loop = asyncio.get_running_loop()
         heard: asyncio.Future[Any] = loop.create_future()
-        look_up(tmp_path, "x", loop, heard.set_result)
+        look_up(tmp_path, Question(body_id="x"), loop, heard.set_result)
         answer = await asyncio.wait_for(heard, 60)
         server.close()
         return answer

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from tunekeeper.core.nouns.serving import FallbackEntry
 from tunekeeper.gateway.sse import MAX_EVENT
 from tunekeeper.gateway.streaming import Stream
 from tunekeeper.gateway.wire import Call
@@ -94,3 +99,46 @@ def test_garbage_is_a_failure(data: bytes) -> None:
     assert step.failed is not None
     assert step.failed.code == "upstream_garbage"
     assert not step.told
+
+
+@contextmanager
+def speaking(*events: bytes) -> Iterator[str]:
+    """A model server that answers every request with these events and closes; yields its address."""
+
+    class Answer(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            length = 0
+            while line := self.rfile.readline().strip():
+                length = int(line.partition(b":")[2]) if line.lower().startswith(b"content-length") else length
+            self.rfile.read(length)
+            self.wfile.write(
+                b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n" + b"".join(events)
+            )
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+        server.shutdown()
+
+
+def test_an_answer_that_is_called_done_is_whole_though_nobody_said_why_it_ended(bench: Any) -> None:
+    with speaking(event(SAID), event(SAID), DONE) as url:
+        bench.replace_slot("a", endpoint=url)
+        response = bench.chat(stream=True)
+    assert response.content == event(SAID).replace(b',"usage":null', b"") * 2 + DONE
+    record = bench.record(response)
+    assert (record["status"], record.get("finish_reason"), record.get("error")) == ("ok", None, None)
+    assert record["response"]["choices"][0]["message"]["content"] == "aa"
+    assert record["response"]["choices"][0]["finish_reason"] is None
+
+
+def test_a_stream_that_is_called_done_before_it_said_anything_is_a_failure(bench: Any) -> None:
+    bench.publish(fallback=(FallbackEntry(slot="b"),))
+    with speaking(DONE) as url:
+        bench.replace_slot("a", endpoint=url)
+        record = bench.record(bench.chat(stream=True))
+        assert (record["status"], record["slot"]) == ("ok", "b")
+        assert [attempt.get("error") for attempt in record["attempts"]] == ["upstream_truncated", None]
+        bench.replace_slot("b", endpoint=url)
+        response = bench.chat(stream=True)
+    assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_truncated")

@@ -137,6 +137,15 @@ def test_serve_answers_survives_the_death_of_workers_and_of_its_supervisor_and_d
     assert ending.running(root) == {}
 
 
+def test_a_variable_with_a_model_servers_key_that_is_not_set_is_named_behind_the_ready_line(tmp_path, upstream):
+    slot = f'{{endpoint: "{upstream}/v1", model: m, api_key_env: TK_TEST_NO_SUCH_KEY}}'
+    (tmp_path / "g.yaml").write_text(f"models:\n  desk:\n    slots: {{a: {slot}}}\n    route: {{a: 10000}}\n")
+    with cli("serve", "--config", str(tmp_path / "g.yaml"), "--port", "0") as process:
+        event(process, "ready")
+        told = event(process, "key_missing")
+        assert (told["slot"], told["variable"]) == ("desk/a", "TK_TEST_NO_SUCH_KEY")
+
+
 def test_the_follower_pushes_where_the_file_says(tmp_path):
     """From the lines of YAML to the lines on stdout and in a file: the very command that the supervisor starts."""
     sinks = "log: {sinks: [{kind: stdout}, {kind: file, path: out/all.jsonl}]}\n"

@@ -19,6 +19,7 @@ TEXT = {
     "reloaded": "{file} read again",
     "not_reloaded": "{file} not obeyed: {why}",
     "restart_needed": "{what}: obeyed after a restart (tunekeeper down, tunekeeper up)",
+    "key_missing": "{slot}: the variable {variable} is not set, so its server is asked without a key",
     "stopping": "stopping",
     "stopped": "stopped",
 }

@@ -1,4 +1,4 @@
-"""`tunekeeper log`: ls, verify, import, reveal, erase."""
+"""`tunekeeper log`: ls, verify, import, count, reveal, erase."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from tunekeeper.core.errors import UserError
 
 if TYPE_CHECKING:
     from tunekeeper.data.leftovers import Leftover
+    from tunekeeper.store.log.keeping import Keeping, Survey
     from tunekeeper.store.madebackups import Holding
     from tunekeeper.workspace import Workspace
 
-app = frame.group("The inference log: list, verify, import, reveal, erase.")
+app = frame.group("The inference log: list, verify, import, count, reveal, erase.")
 
 Since = Annotated[str | None, typer.Option("--since", help="From: 24h, 7d before now, or 2026-01-05T09:30.")]
 Until = Annotated[str | None, typer.Option("--until", help="Before: as --since.")]
@@ -70,18 +71,77 @@ def import_(
 ) -> int:
     """Add records of models that were served elsewhere, personal data taken out; a record that the log knows is skipped.
 
+    What is older than the log is kept is counted: a keeper that runs would drop it at once, so it is left out then.
+
     Example: tunekeeper log import old-inferences.jsonl
     """
     from tunekeeper.data.redacting import clean_inference
+    from tunekeeper.store.log import keeping
     from tunekeeper.store.log.imports import read_file
 
     ws = frame.workspace(dir, data, create=data is not None and not dry_run)
-    rows = sum(1 for _ in read_file(file))  # all of it is read before anything is written: a broken line imports nothing
-    if dry_run:
-        return frame.emit({"rows": rows, "added": 0, "skipped": 0, "dry_run": True}, json, f"{file}: {rows} inferences")
-    added, skipped = ws.log.append_import(map(clean_inference, read_file(file)))
-    answer: dict[str, Any] = {"rows": rows, "added": added, "skipped": skipped, "dry_run": False}
-    return frame.emit(answer, json, f"added {added} of {rows} inferences, {skipped} were known")
+    now, running, bounds = ws.clock.utc(), keeping.at_work(ws.root), _bounds(ws, dir, data)
+    found = keeping.survey(read_file(file), bounds, now)  # all of it is read first: a broken line imports nothing
+    answer: dict[str, Any] = {"rows": found.rows, "added": 0, "skipped": 0, "left_out": 0, "dry_run": dry_run}
+    answer |= {"past_days": found.past_days, "past_body_days": found.past_body_days}
+    lines = [f"{file}: {found.rows} inferences"]
+    if not dry_run:
+        taken = keeping.kept(read_file(file), bounds, now) if running else read_file(file)
+        added, skipped = ws.log.append_import(map(clean_inference, taken))
+        answer |= {"added": added, "skipped": skipped, "left_out": found.past_days if running else 0}
+        lines = [f"added {added} of {found.rows} inferences, {skipped} were known"]
+    return frame.emit(answer, json, [*lines, *_too_old(found, bounds, running)])
+
+
+def _bounds(ws: Workspace, dir: Path | None, data: Path | None) -> Keeping:
+    """How long the log is kept: by the keeper that runs, else by the file of the project, else as the last keeper did."""
+    from tunekeeper.config.project import LogConfig
+    from tunekeeper.store.log import keeping
+
+    noted = keeping.noted(ws.root)
+    if noted is not None and (data is not None or keeping.at_work(ws.root)):
+        return noted
+    log = LogConfig() if data is not None else frame.project(dir)[1].log
+    return keeping.Keeping(days=log.days, body_days=log.body_days)
+
+
+def _too_old(found: Survey, bounds: Keeping, running: bool) -> list[str]:
+    """What of a file the log does not keep, and what to do."""
+    fate = "were left out" if running else "go once `up` or `serve` runs"
+    raised = "in tunekeeper.yaml or the file of `serve`, start it again, then import"
+    lines = []
+    if found.past_days:
+        lines.append(
+            f"{found.past_days} {fate}: the log keeps records {bounds.days:g} days; to keep them raise log.days {raised}"
+        )
+    if found.past_body_days:
+        bound = f"{found.past_body_days} keep their numbers only: the log keeps texts {bounds.body_days:g} days"
+        lines.append(f"{bound}; to keep them raise log.body_days {raised}")
+    return lines
+
+
+@app.command()
+def count(
+    model: frame.Model,
+    tokenizer: Annotated[Path, typer.Option("--tokenizer", help="Folder with the tokenizer.json of the model that answered.")],
+    version: Annotated[str | None, typer.Option("--version", help="Only what this version answered.")] = None,
+    since: Since = None,
+    dry_run: frame.DryRun = False,
+    dir: frame.Dir = None,
+    data: frame.Data = None,
+    json: frame.Json = False,
+) -> int:
+    """Fill in token counts that no model server gave, as of streams that were cut; `up` does it for versions of its own.
+
+    Example: tunekeeper log count --model desk --tokenizer models/base --data .tunekeeper
+    """
+    from tunekeeper.monitoring.tokens import count_by_hand
+
+    ws = frame.workspace(dir, data)
+    done = count_by_hand(ws, model, tokenizer, since=frame.moment(since, ws.clock), version=version, dry_run=dry_run)
+    answer = {"without_counts": done.looked, "counted": done.written, "dry_run": dry_run}
+    verb = "would count" if dry_run else "counted"
+    return frame.emit(answer, json, f"{verb} {done.written} of {done.looked} answered requests without token counts")
 
 
 @app.command()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -254,3 +255,9 @@ def _address(endpoint: str, file: YamlFile, keys: Keys) -> str:
     if not whole or not address.isascii() or not address.isprintable() or " " in address:
         raise ConfigError(f"{file.at(keys)}: {endpoint!r} is no address", fix="write http://HOST:PORT/v1")
     return address
+
+
+def keyless(served: Mapping[str, Entry], environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """(`model/slot`, variable) of the slots whose variable with a key is empty or not set: their servers are asked without."""
+    slots = [(f"{model}/{name}", slot.api_key_env) for model, entry in served.items() for name, slot in entry.slots.items()]
+    return [(name, variable) for name, variable in slots if variable is not None and not environ.get(variable)]

@@ -107,9 +107,8 @@ def digest_file(path: Path) -> str:
 
 def canonical_json(value: Any) -> bytes:
     """The one JSON text of a value: keys sorted, no spaces, UTF-8. Raises ValueError on NaN and infinities."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode(
-        "utf-8", "surrogatepass"
-    )
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "surrogatepass")
 
 
 def digest_json(value: Any) -> str:

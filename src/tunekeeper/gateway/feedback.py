@@ -1,7 +1,8 @@
 """POST /v1/feedback: what was later said about an answer.
 
 With our request id (its keyed check says that we made it) the statement is appended and accepted unseen, and joined later. With
-the `id` of the answer's body the keeper is asked which request that was: one 202, several 409, none 404, keeper away 503.
+the `id` of the answer's body the keeper is asked which request that was: one 202, several 409, none 404, keeper away 503. Where
+models seal with different keys, or the caller's key is for some models only, it is asked as well whose the request is.
 """
 
 from __future__ import annotations
@@ -14,12 +15,11 @@ import msgspec
 from tunekeeper.core.errors import OutsideError
 from tunekeeper.core.ids import is_request_id, new_id
 from tunekeeper.core.nouns.serving import FeedbackKind
-from tunekeeper.gateway.heads import Head
 from tunekeeper.gateway.lookup import KeeperAway, look_up
 from tunekeeper.gateway.refusals import Refusal, RefusedError
 from tunekeeper.gateway.server import Connection
 from tunekeeper.gateway.wire import parse_fields
-from tunekeeper.store.log.lookups import Answer
+from tunekeeper.store.log.lookups import Answer, Question
 
 if TYPE_CHECKING:
     from tunekeeper.gateway.worker import Gateway
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 KINDS: tuple[str, ...] = get_args(FeedbackKind)
 KNOWN = frozenset(("request_id", "id", "kind", "value", "by", "model", "metadata"))
 MAX_TEXT = 65_536
+UNKNOWN = Refusal("request_not_found", "no answer of the last 30 days has this id", "id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +114,12 @@ def _wrong(name: str, what: str) -> RefusedError:
 class Reply:
     """One statement under way: looked up where that is needed, appended, then accepted."""
 
-    __slots__ = ("_conn", "_gateway", "_gone", "_id", "_statement")
+    __slots__ = ("_conn", "_gateway", "_gone", "_id", "_models", "_statement")
 
-    def __init__(self, gateway: Gateway, conn: Connection, statement: Statement) -> None:
+    def __init__(self, gateway: Gateway, conn: Connection, statement: Statement, models: tuple[str, ...] = ()) -> None:
+        """`models`: those of which the caller may speak; none: all."""
         self._gateway = gateway
+        self._models = models
         self._conn = conn
         self._statement = statement
         self._gone = False
@@ -128,7 +131,8 @@ class Reply:
         if self._statement.request_id is not None:
             self._append(self._statement.request_id)
             return
-        look_up(self._gateway.root, self._statement.body_id or "", self._gateway.loop, self._found)
+        asked = Question(body_id=self._statement.body_id)
+        look_up(self._gateway.root, asked, self._gateway.loop, self._found)
 
     def _found(self, answer: Answer | KeeperAway) -> None:
         if self._gone:
@@ -139,7 +143,7 @@ class Reply:
             )
             return
         if not answer.request_ids:
-            self._conn.refuse(Refusal("request_not_found", "no answer of the last 30 days has this id", "id"))
+            self._conn.refuse(UNKNOWN)
             return
         if len(answer.request_ids) > 1:
             self._conn.refuse(Refusal("ambiguous_id", "several answers have this id: send request_id", "id"))
@@ -148,11 +152,27 @@ class Reply:
 
     def _append(self, request_id: str) -> None:
         gateway = self._gateway
+        self._statement = Statement(request_id, None, self._statement.fields)
+        if self._models or _keys_differ(gateway):
+            look_up(gateway.root, Question(request_id=request_id), gateway.loop, self._owned)
+            return
+        self._write(None)
+
+    def _owned(self, answer: Answer | KeeperAway) -> None:
+        model = answer.model_id if isinstance(answer, Answer) else None
+        if model is not None and self._models and model not in self._models:
+            if not self._gone:
+                self._conn.refuse(UNKNOWN)  # another customer's: for this caller it does not exist
+            return
+        self._write(model)
+
+    def _write(self, model: str | None) -> None:
+        gateway, statement = self._gateway, self._statement
         at = gateway.clock.utc()
         self._id = new_id("fb", at)
-        fields = {"id": self._id, "request_id": request_id, "timestamp": at, **_kept(gateway, self._statement.fields)}
+        kept = _kept(gateway, statement.fields, model)
+        fields = {"id": self._id, "request_id": statement.request_id, "timestamp": at, **kept}
         gateway.recorder.feedback(fields, self, power=gateway.options.durability == "power")
-        self._statement = Statement(request_id, None, self._statement.fields)
 
     def logged(self, error: OutsideError | None) -> None:
         """Accepted, or the disk is full."""
@@ -175,22 +195,29 @@ class Reply:
         """The answer is small: nothing to hold back."""
 
 
-def _kept(gateway: Gateway, fields: dict[str, Any]) -> dict[str, Any]:
+def _keys_differ(gateway: Gateway) -> bool:
+    """Whether it depends on the model what seals a statement: some seal and others do not, or with another key."""
+    seals = gateway.options.seals
+    return bool(seals) and len({seals.get(name) for name in gateway.obeyed().table.routes}) > 1
+
+
+def _kept(gateway: Gateway, fields: dict[str, Any], model: str | None) -> dict[str, Any]:
     """What may be written of a statement: without personal data, and with a box of it where its model seals.
 
-    It belongs to the model that it names, else to any where all of them seal with one key; else nobody's key is sure.
+    `model`: the one that was asked, where the log says so. Else it belongs to the one that it names, or to any where all of them
+    seal with one key. Else no key is sure to be its owner's: what is taken out is not kept at all.
     """
-    seals = gateway.options.seals
-    if seals:
-        routed = gateway.obeyed().table.routes
-        alike = len({seals.get(name) for name in routed}) == 1
-        model = fields.get("model_id") or (next(iter(routed)) if alike else "")
-        sealed = gateway.bodies.sealed_fields(fields, model)
+    if gateway.options.seals:
+        alike = "" if _keys_differ(gateway) else next(iter(gateway.obeyed().table.routes), "")
+        sealed = gateway.bodies.sealed_fields(fields, model or fields.get("model_id") or alike)
         if sealed is not None:
             return sealed
     return gateway.clean(fields)
 
 
-def accept(gateway: Gateway, conn: Connection, head: Head, body: bytes) -> None:
-    """Take one statement. Raises RefusedError."""
-    Reply(gateway, conn, parse(body, gateway.request_key, gateway.options.limits.depth)).begin()
+def accept(gateway: Gateway, conn: Connection, body: bytes, models: tuple[str, ...]) -> None:
+    """Take one statement of a caller who may speak of `models`; none: of all. Raises RefusedError."""
+    statement = parse(body, gateway.request_key, gateway.options.limits.depth)
+    if models and statement.fields.get("model_id", models[0]) not in models:
+        raise RefusedError(Refusal("model_forbidden", "the key may not speak of this model", "model"))
+    Reply(gateway, conn, statement, models).begin()

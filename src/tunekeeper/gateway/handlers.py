@@ -279,7 +279,7 @@ def _model(obeyed: Obeyed, name: str) -> dict[str, object]:
 
 
 def _feedback(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts: Facts, now: datetime) -> None:
-    feedback.accept(gateway, conn, head, body)
+    feedback.accept(gateway, conn, body, facts.caller.models)
 
 
 def _metrics(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts: Facts, now: datetime) -> None:

@@ -29,7 +29,8 @@ KEPT = frozenset(
 )  # fmt: skip
 SEGMENT = b"x-tunekeeper-segment-"
 ONCE = frozenset((b"host", b"authorization", b"content-length", b"transfer-encoding", b"x-tunekeeper-purpose"))
-HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])?(?::[0-9]{1,5})?")
+HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+"""What we are called has a name: an empty Host is for targets without an authority, and an http address always has one."""
 TARGET = re.compile(rb"/[A-Za-z0-9._~!$&'()*+,=:@%/-]*(?:\?[\x21\x22\x24-\x7e]*)?")
 END = b"\r\n\r\n"
 _AHEAD = frozenset((b"transfer-encoding", b"expect", b"content-encoding"))

@@ -1,4 +1,5 @@
-"""Which of our requests gave the answer with this `id`? Asked of the keeper over its unix socket, without blocking the worker."""
+"""Which of our requests gave the answer with this `id`, and whose is a request? Asked of the keeper over its unix socket, without
+blocking the worker."""
 
 from __future__ import annotations
 
@@ -20,8 +21,8 @@ class KeeperAway:
 
 
 class _Asking(asyncio.Protocol):
-    def __init__(self, body_id: str, loop: asyncio.AbstractEventLoop, done: Callable[[Answer | KeeperAway], None]) -> None:
-        self._question = msgspec.json.encode(Question(body_id)) + b"\n"
+    def __init__(self, question: Question, loop: asyncio.AbstractEventLoop, done: Callable[[Answer | KeeperAway], None]) -> None:
+        self._question = msgspec.json.encode(question) + b"\n"
         self._done: Callable[[Answer | KeeperAway], None] | None = done
         self._heard = b""
         self._timer = loop.call_later(SECONDS, self.give_up)
@@ -60,9 +61,9 @@ class _Asking(asyncio.Protocol):
         done(answer)
 
 
-def look_up(root: Path, body_id: str, loop: asyncio.AbstractEventLoop, done: Callable[[Answer | KeeperAway], None]) -> None:
+def look_up(root: Path, question: Question, loop: asyncio.AbstractEventLoop, done: Callable[[Answer | KeeperAway], None]) -> None:
     """Ask the keeper of the workspace at `root`; `done` hears exactly once, within SECONDS."""
-    asking = _Asking(body_id, loop, done)
+    asking = _Asking(question, loop, done)
     # A task that nobody holds may be collected before it ends.
     asking.task = loop.create_task(_connect(root, asking, loop))
 

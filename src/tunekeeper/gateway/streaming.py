@@ -62,6 +62,9 @@ class Stream:
                 out.append(event.raw)
             return None, False
         if data == DONE:
+            if not self.fold.choices:
+                return Refusal("upstream_truncated", "the model server ended the stream without an answer"), False
+            # An answer that upstream calls done is whole, though some servers never say why it ended: then nor do we.
             self.done = True
             self.last = event.raw
             return None, False

@@ -5,7 +5,7 @@ Only a version whose tokenizer lies on disk, the same file by its digest, is cou
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -30,6 +30,8 @@ SETTLE = timedelta(minutes=15)
 """How long a request may run: records come with the time of their beginning, so the newest ones are looked for again."""
 REACH = timedelta(days=1)
 """How far back a pass looks that knows of none before."""
+BATCH = 1000
+"""Counts that are held before they are written."""
 SECONDS = 0.5
 """Real seconds of one pass."""
 Body = dict[str, Any]
@@ -61,9 +63,13 @@ class Served:
     """Version → digest of its tokenizer."""
     read: dict[str, TokenizerFiles | None] = field(default_factory=dict)
     """Version → its tokenizer, once it was asked for; None when it is not there or another one by now."""
+    named: TokenizerFiles | None = None
+    """The tokenizer of whatever answered, where a person named it."""
 
     def tokenizer(self, version: str | None) -> TokenizerFiles | None:
         """The tokenizer of a version; None without one on disk that is the same."""
+        if self.named is not None:
+            return self.named
         if version is None or version not in self.digests:
             return None
         if version not in self.read:
@@ -119,6 +125,32 @@ def fill_more(ws: Workspace, model: str) -> Filled:
     return filled
 
 
+def count_by_hand(
+    ws: Workspace, model: str, folder: Path, *, since: datetime | None = None, version: str | None = None, dry_run: bool = False
+) -> Filled:
+    """Count what `fill_tokens` cannot, because a gateway alone knows no tokenizers: the answered requests of `model` without
+    counts, of `version` alone where it is named, with the tokenizer in `folder`. With `dry_run` only says how many it would.
+    Raises ArtifactError, DiskFull."""
+    served = replace(_slots(ws, model), named=read_tokenizer(folder))
+    counted: list[tuple[str, int | None, int | None, float | None]] = []
+    looked = written = 0
+    for inference in ws.log.each(model=model, since=since, purpose=PURPOSES):
+        known = inference.prompt_tokens is not None or inference.completion_tokens is not None
+        if known or inference.status not in ANSWERED or version not in (None, inference.version):
+            continue
+        looked += 1
+        counts = _counts(inference, served)
+        if counts is not None:
+            written += 1
+            counted.append((inference.request_id, *counts))
+        if len(counted) >= BATCH and not dry_run:
+            _append(ws, counted)
+            counted = []
+    if not dry_run:
+        _append(ws, counted)
+    return Filled(looked=looked, written=written)
+
+
 def _place(path: Path, newest: datetime) -> datetime | None:
     """What an earlier pass left, `newest` at most: a clock may have been set back."""
     try:
@@ -163,6 +195,12 @@ def _append(ws: Workspace, counted: list[tuple[str, int | None, int | None, floa
 def _served(ws: Workspace, model: str) -> Served:
     with ws.state.read() as tx:
         versions = [version for version in find_versions(tx, model=model) if version.tokenizer_digest and version.base]
+    digests = {version.name: version.tokenizer_digest or "" for version in versions}
+    return replace(_slots(ws, model), folders={version.name: _folder(ws, version) for version in versions}, digests=digests)
+
+
+def _slots(ws: Workspace, model: str) -> Served:
+    """Who answers and with which prompts, without any tokenizer."""
     with ws.control.read() as tx:
         slots = {slot.id: slot for slot in find_slots(tx, model=model)}
         try:
@@ -170,13 +208,8 @@ def _served(ws: Workspace, model: str) -> Served:
         except NotFound:
             fallback = ()
     own = [entry for entry in fallback if entry.system is not None or entry.messages]
-    digests = {version.name: version.tokenizer_digest or "" for version in versions}
-    return Served(
-        slots=slots,
-        prompts={entry.slot: _put_first(entry.system, entry.messages) for entry in own},
-        folders={version.name: _folder(ws, version) for version in versions},
-        digests=digests,
-    )
+    prompts = {entry.slot: _put_first(entry.system, entry.messages) for entry in own}
+    return Served(slots=slots, prompts=prompts, folders={}, digests={})
 
 
 def _folder(ws: Workspace, version: Version) -> Path:

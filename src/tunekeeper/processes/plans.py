@@ -25,6 +25,7 @@ from tunekeeper.processes.warm import Nursery, Spare
 if TYPE_CHECKING:
     from tunekeeper.config import ProjectConfig, ServeFile
     from tunekeeper.config.project import LogConfig
+    from tunekeeper.config.slots import Entry
     from tunekeeper.gateway.options import Options
     from tunekeeper.processes.engines import Engines
     from tunekeeper.workspace import Workspace
@@ -116,6 +117,7 @@ def _up(project: Path, config: ProjectConfig, say: Say, spares: Nursery, flags: 
         if days := idle_days(config):
             supervisor.chores.append((5.0, IdleUnloader(ws, days)))
         door.say_ready()
+        _say_keyless({name: each.sections["serving"] for name, each in config.models.items()}, environ, say)
         return supervisor.run()
 
 
@@ -207,7 +209,15 @@ def _serve(asked: Serving, root: Path, say: Say, seeding: Nursery, spares: Nurse
                 (0.25, _Watch(asked.file, lambda: [asked.file], lambda: _seed(root, asked), say, "the routes of before stay"))
             )
         door.say_ready()
+        _say_keyless(file.models, environ, say)
         return supervisor.run()
+
+
+def _say_keyless(served: Mapping[str, Entry], environ: Mapping[str, str], say: Say) -> None:
+    from tunekeeper.config.slots import keyless
+
+    for slot, variable in keyless(served, environ):
+        say({"event": "key_missing", "slot": slot, "variable": variable})
 
 
 def _early(workers: int) -> int:

@@ -28,6 +28,20 @@ def test_the_fields_of_one_structured_event_are_enough(root: Path, tmp_path: Pat
     assert [row.requests for row in log.window("churn", None, None)] == [1200]
 
 
+@pytest.mark.parametrize(
+    ("said", "variant"), [("production", "champion"), ("control", "champion"), ("treatment", "challenger"), ("arm-7", None)]
+)
+def test_the_words_of_others_for_a_variant_are_taken_and_kept(
+    root: Path, tmp_path: Path, clock: ManualClock, said: str, variant: str | None
+) -> None:
+    file = tmp_path / "theirs.jsonl"
+    file.write_text(LOG_01.replace("champion", said) % 1)
+    log = Log(root, clock)
+    assert log.append_import(read_file(file)) == (1, 0)
+    found = log.load("abc-1")
+    assert (found.variant, found.metadata) == (variant, {"variant": said, "a": 1})
+
+
 def test_importing_twice_adds_nothing(root: Path, tmp_path: Path, clock: ManualClock) -> None:
     file = tmp_path / "old.jsonl"
     file.write_text("\n".join([LOG_01 % 1, LOG_01 % 2, LOG_01 % 1]))
@@ -60,6 +74,8 @@ def test_what_was_found_can_be_imported_elsewhere(root: Path, tmp_path: Path, cl
             '{"request_id":"x","timestamp":"2025-03-01T10:00:00Z","model_id":"m","prompt_tokens":100000000000000000000}',
             "prompt_tokens is 10+",
         ),
+        ('{"request_id":"x","timestamp":"9999-12-31T23:59:59Z","model_id":"m"}', "timestamp lies in the year 9999"),
+        ('{"request_id":"x","timestamp":"0001-01-01T00:00:00+05:30","model_id":"m"}', "timestamp lies in the year 1"),
         ("[" * 5000, r"old.jsonl:2"),
     ],
 )

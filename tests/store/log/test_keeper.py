@@ -101,6 +101,26 @@ def test_a_lookup_finds_compacted_and_hot_answers_of_thirty_days(root: Path, clo
     spool.close()
 
 
+def test_whose_a_request_is_is_found_hot_compacted_and_merged(root: Path, clock: ManualClock, record: Record) -> None:
+    keeper, spool = Keeper(root, clock), Spool(root, "gateway-0", clock)
+    made = [record(model_id=model) for model in ("desk", "desk", "other")]
+    for each in made:
+        spool.ended(each)
+        spool.flush()
+        spool.seal()
+        keeper.once()
+    assert [keeper.model_of(each["request_id"]) for each in made] == ["desk", "desk", "other"]
+    clock.advance(2 * 3600)
+    keeper.once()  # the hour is over: its files are merged
+    late, open_ = record(model_id="late"), record(model_id="late")
+    spool.ended(late)
+    spool.flush()
+    ids = [each["request_id"] for each in (*made, late, open_)]
+    assert [keeper.model_of(id) for id in ids] == ["desk", "desk", "other", "late", None]
+    assert keeper.model_of("abc-7") is None
+    spool.close()
+
+
 def test_a_pass_applies_retention(root: Path, clock: ManualClock, record: Record) -> None:
     spool = Spool(root, "gateway-0", clock)
     spool.ended(record())

@@ -22,7 +22,7 @@ def server(tmp_path: Path) -> Iterator[LookupServer]:
             raise OSError(5, "Input/output error")
         return {"one": {"req_1"}, "two": {"req_2", "req_1"}}.get(body_id, set())
 
-    server = LookupServer(tmp_path, find)
+    server = LookupServer(tmp_path, find, {"req_1": "desk"}.get)
     server.start()
     yield server
     server.stop()
@@ -39,6 +39,11 @@ def say(server: LookupServer, data: bytes) -> bytes:
 @pytest.mark.parametrize(("body_id", "found"), [("one", ["req_1"]), ("two", ["req_1", "req_2"]), ("none", [])])
 def test_a_lookup_says_one_several_or_none(server: LookupServer, tmp_path: Path, body_id: str, found: list[str]) -> None:
     assert ask(tmp_path, body_id, 60) == found
+
+
+@pytest.mark.parametrize(("request_id", "model"), [("req_1", "desk"), ("req_2", None)])
+def test_a_lookup_says_whose_a_request_is(server: LookupServer, request_id: str, model: str | None) -> None:
+    assert json.loads(say(server, json.dumps({"request_id": request_id}).encode() + b"\n"))["model_id"] == model
 
 
 @pytest.mark.parametrize("line", [b"{}\n", b"x" * 10_000 + b"\n", b'{"body_id": 3}\n', b"\xff\n"])

@@ -70,6 +70,8 @@ class Cycle:
     """What the current stage waits for."""
     progress: float | None = None
     """0 to 1 within the current stage where it is known."""
+    faults: tuple[float, ...] = ()
+    """Real monotonic seconds of the current stage's latest faults of our own."""
     entered: float | None = None
     """Real monotonic seconds when the current stage began."""
     timings: dict[str, float] = field(default_factory=dict)

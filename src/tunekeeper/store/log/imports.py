@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
 from tunekeeper.core.errors import DataError
-from tunekeeper.core.nouns.serving import Inference
+from tunekeeper.core.nouns.serving import Inference, Variant
 from tunekeeper.store.log import segments
 from tunekeeper.store.log.compact import compact
 from tunekeeper.store.log.records import BODIES
@@ -26,7 +26,10 @@ _BOM = b"\xef\xbb\xbf"
 _MOST_LINE = 64 * 1024 * 1024
 _MOST_ID = 256
 _MOST = 2**53
+_FIRST_YEAR, _YEARS_END = 1970, 3000
 _AMOUNTS = ("prompt_tokens", "completion_tokens", "latency_ms", "ttft_ms", "cost_usd")
+_ARMS: dict[str, Variant] = {"production": "champion", "control": "champion", "treatment": "challenger"}
+"""What others call the parts that a version plays, and what we do."""
 
 
 def read_file(path: Path) -> Iterator[Inference]:
@@ -46,18 +49,37 @@ def read_file(path: Path) -> Iterator[Inference]:
 
 def _parsed(line: bytes, path: Path, number: int) -> Inference:
     try:
-        found = msgspec.json.decode(line, type=Inference, strict=False)
+        try:
+            found = msgspec.json.decode(line, type=Inference, strict=False)
+        except msgspec.ValidationError:
+            found = msgspec.convert(_in_our_words(msgspec.json.decode(line)), Inference, strict=False)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         fix = "give at least request_id, timestamp and model_id"
         raise DataError(f"{path}:{number}: not an inference: {error}", fix=fix) from error
     for name in ("request_id", "model_id"):
         if not 0 < len(getattr(found, name)) <= _MOST_ID:
             raise DataError(f"{path}:{number}: {name} must have 1 to {_MOST_ID} characters")
+    if not _FIRST_YEAR <= found.timestamp.year < _YEARS_END:  # in any zone, far from where calendars end
+        raise DataError(
+            f"{path}:{number}: timestamp lies in the year {found.timestamp.year}", fix="write it as 2026-01-05T09:30:00Z"
+        )
     for name in _AMOUNTS:
         amount = getattr(found, name)
         if amount is not None and not 0 <= amount <= _MOST:
             raise DataError(f"{path}:{number}: {name} is {amount}", fix="leave out what is not known")
     return found
+
+
+def _in_our_words(record: Any) -> Any:
+    """A record whose `variant` is a word of somebody else's: ours in its place where it means one of ours, else none. Theirs
+    stays in `metadata`.
+    """
+    said = record.get("variant") if isinstance(record, dict) else None
+    if not isinstance(said, str) or said in get_args(Variant):
+        return record
+    metadata = record.get("metadata") or {}
+    kept = {"variant": said} | metadata if isinstance(metadata, dict) else metadata
+    return record | {"variant": _ARMS.get(said.lower()), "metadata": kept}
 
 
 def append(log: Log, inferences: Iterable[Inference]) -> tuple[int, int]:

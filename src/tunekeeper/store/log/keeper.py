@@ -20,7 +20,7 @@ from pathlib import Path
 from tunekeeper.core.clock import Clock, SystemClock
 from tunekeeper.core.errors import OK, Busy, TunekeeperError
 from tunekeeper.store.flocks import UNSUPERVISED_SECONDS, Supervision
-from tunekeeper.store.log import cap, erase, segments
+from tunekeeper.store.log import cap, erase, keeping, partitions, segments
 from tunekeeper.store.log.bodyids import Index
 from tunekeeper.store.log.columns import hour_of
 from tunekeeper.store.log.compact import Compacted, compact
@@ -85,11 +85,17 @@ class Keeper:
         oldest = hour_of(self.clock.utc() - timedelta(days=LOOKUP_DAYS))
         return recent | self.index.find(body_id, [hour for hour in reversed(self.index.hours()) if hour >= oldest])
 
+    def model_of(self, request_id: str) -> str | None:
+        """The model that a request was asked of, compacted or not; None where the log does not show it (yet)."""
+        hot = self.tail.read()  # first: what is compacted in between is found twice, never not
+        row = hot.row(request_id) if request_id in hot else None
+        return str(row["model_id"][0]) if row else partitions.model_of(self.root, request_id)
+
 
 def run(keeper: Keeper, interval: float, stop: threading.Event, supervision: Supervision) -> None:
     """Pass after pass, `interval` seconds apart, until `stop` is set or the supervisor is lost; lookups are answered meanwhile.
     A pass that fails (a full disk, a damaged file) is reported on stderr and tried again later."""
-    server = LookupServer(keeper.root, keeper.find)
+    server = LookupServer(keeper.root, keeper.find, keeper.model_of)
     server.start()
     try:
         while not stop.is_set():
@@ -158,6 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         most = None if given.max_gb is None else int(given.max_gb * 1e9)
         keeper = Keeper(given.root, _clock(given.root), days=given.days, body_days=given.body_days, max_bytes=most)
+        keeping.note(given.root, keeping.Keeping(days=given.days, body_days=given.body_days))
         if given.once:
             return OK if _tried(keeper) else 4
         os.nice(10)

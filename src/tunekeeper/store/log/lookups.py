@@ -1,6 +1,8 @@
-"""Asking the keeper which request an answer's own `id` belongs to: one JSON line each way over `run/keeper.sock`.
+"""Asking the keeper which request an answer's own `id` belongs to, and whose a request is: one JSON line each way over
+`run/keeper.sock`.
 
 `{"body_id": "chatcmpl-…"}` → `{"request_ids": [...]}`: one hit names the request, several cannot be told apart, none is unknown.
+`{"request_id": "req_…"}` → `{"model_id": "support-desk"}`, or null where the log does not show that request (yet).
 """
 
 from __future__ import annotations
@@ -24,15 +26,17 @@ SECONDS = 2.0
 
 
 class Question(msgspec.Struct):
-    """What a gateway asks."""
+    """What a gateway asks: one of the two."""
 
-    body_id: str
+    body_id: str | None = None
+    request_id: str | None = None
 
 
 class Answer(msgspec.Struct):
     """What the keeper says."""
 
     request_ids: list[str] = []
+    model_id: str | None = None
     error: str | None = None
 
 
@@ -45,7 +49,7 @@ def ask(root: Path, body_id: str, timeout: float = SECONDS) -> list[str]:
             caller.settimeout(timeout)
             caller.connect(address)
             with suppress(BrokenPipeError):  # a busy keeper says so and hangs up, maybe before it is asked
-                caller.sendall(msgspec.json.encode(Question(body_id)) + b"\n")
+                caller.sendall(msgspec.json.encode(Question(body_id=body_id)) + b"\n")
             with caller.makefile("rb") as replies:
                 answer = msgspec.json.decode(replies.readline(1 << 20), type=Answer)
     except (OSError, msgspec.DecodeError) as error:
@@ -81,13 +85,17 @@ class LookupServer(socketserver.ThreadingUnixStreamServer):
 
     daemon_threads = True
 
-    def __init__(self, root: Path, find: Callable[[str], set[str]]) -> None:
-        """Binds `root`/run/keeper.sock, in place of what a dead keeper left. `find`: body id → request ids."""
+    def __init__(
+        self, root: Path, find: Callable[[str], set[str]], model_of: Callable[[str], str | None] = lambda _: None
+    ) -> None:
+        """Binds `root`/run/keeper.sock, in place of what a dead keeper left. `find`: body id → request ids. `model_of`: request
+        id → the model it was asked of."""
         self.path = root / "run" / SOCKET
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.unlink(missing_ok=True)
         self.places = threading.Semaphore(AT_ONCE)
         self.find = find
+        self.model_of = model_of
         with short_address(self.path) as address:
             super().__init__(address, _Handler)
 
@@ -95,12 +103,15 @@ class LookupServer(socketserver.ThreadingUnixStreamServer):
         """The answer to one line."""
         try:
             question = msgspec.json.decode(line, type=Question)
+            if question.request_id is not None:
+                return Answer(model_id=self.model_of(question.request_id))
+            if question.body_id is not None:
+                return Answer(request_ids=sorted(self.find(question.body_id)))
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return Answer(error='a question is a line {"body_id": "..."} of at most 4096 bytes')
-        try:
-            return Answer(request_ids=sorted(self.find(question.body_id)))
+            pass
         except OSError as error:
             return Answer(error=str(error.strerror))
+        return Answer(error='a question is a line {"body_id": "..."} or {"request_id": "..."} of at most 4096 bytes')
 
     def start(self) -> None:
         """Serve in a thread until `stop`."""

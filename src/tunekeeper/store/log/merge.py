@@ -16,6 +16,7 @@ import xxhash
 
 from tunekeeper.store.log import partitions
 from tunekeeper.store.log.bodyids import Index
+from tunekeeper.store.log.keeping import end_of, is_past
 from tunekeeper.store.log.partitions import KINDS, Journal
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def merge(root: Path, now: datetime) -> int:
     merged = 0
     for kind, hour, folder in _folders(root):
         _finish(folder)
-        over = _end(hour) + SETTLED <= now
+        over = end_of(hour) + SETTLED <= now
         try:
             merged += _merge_folder(folder, kind, spooled, least=2 if over else AT_MOST)
         except (pa.ArrowInvalid, OSError) as error:
@@ -50,7 +51,7 @@ def merge(root: Path, now: datetime) -> int:
             # A damaged file stays as it is and is named by `log verify`; the other hours go on.
             continue
     for hour in Index(root).loose_hours():
-        if _end(hour) + SETTLED <= now:
+        if end_of(hour) + SETTLED <= now:
             Index(root).settle(hour)
     return merged
 
@@ -60,10 +61,6 @@ def _folders(root: Path) -> Iterator[tuple[str, str, Path]]:
         for hour in partitions.hours(root, kind):
             for folder in sorted((root / "log" / kind / hour).iterdir()):
                 yield kind, hour, folder
-
-
-def _end(hour: str) -> datetime:
-    return datetime.fromisoformat(f"{hour}:00").replace(tzinfo=UTC) + timedelta(hours=1)
 
 
 def _finish(folder: Path) -> None:
@@ -134,17 +131,13 @@ def retain(root: Path, now: datetime, days: float | None, body_days: float | Non
     for ever. Returns how many hours were dropped whole."""
     dropped = 0
     for hour in sorted({hour for kind in KINDS for hour in partitions.hours(root, kind)} | set(Index(root).hours())):
-        if _past(_end(hour), now, days):
+        if is_past(end_of(hour), now, days):
             partitions.drop_hour(root, hour)
             dropped += 1
-        elif _past(_end(hour), now, body_days):
+        elif is_past(end_of(hour), now, body_days):
             shutil.rmtree(root / "log" / "bodies" / hour, ignore_errors=True)
     for path in (root / "spool" / "damaged").glob("*.jsonl"):
         written = datetime.fromtimestamp(int(path.name[:15]) / 1000, UTC)
-        if _past(written, now, days) or _past(written, now, body_days):
+        if is_past(written, now, days) or is_past(written, now, body_days):
             path.unlink(missing_ok=True)
     return dropped
-
-
-def _past(moment: datetime, now: datetime, days: float | None) -> bool:
-    return days is not None and moment < now - timedelta(days=days)

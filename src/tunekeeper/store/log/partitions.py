@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import xxhash
 
+from tunekeeper.core.ids import time_of
 from tunekeeper.store.log.columns import hour_of
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ RANGED = frozenset(("request_id", "timestamp", "model_id", "version", "variant",
 """Columns whose least and greatest value are kept for each group of rows, for what is asked by them."""
 _DOUBLES = b"tunekeeper.doubles"
 _INSTANT = timedelta(microseconds=1)
+_LOOKS = 3
 _HOUR = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -98,6 +101,31 @@ def files(root: Path, kind: str, since: datetime | None, until: datetime | None,
     for folder in folders(root, kind, since, until, model):
         found.extend(folder / name for name in visible(folder))
     return found
+
+
+def model_of(root: Path, request_id: str) -> str | None:
+    """The model that a request was asked of, by the hour in which its id was made; None where no file of that hour holds it, or
+    it is not an id of ours."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        made = time_of(request_id)
+    except (ValueError, OverflowError):
+        return None
+    for _ in range(_LOOKS):
+        try:
+            for path in files(root, "metrics", made, made + _INSTANT):
+                with suppress(pa.ArrowInvalid):  # a damaged file is named by `log verify`
+                    found = pq.read_table(
+                        path, columns=["model_id"], filters=[("request_id", "=", request_id)], partitioning=None
+                    )
+                    if len(found):
+                        return str(found["model_id"][0])
+            return None
+        except FileNotFoundError:  # merged while we looked: its rows lie in another file
+            continue
+    return None
 
 
 def visible(folder: Path) -> list[str]:
