@@ -6,17 +6,18 @@ from pathlib import Path
 import pytest
 
 from tunekeeper.core.clock import ManualClock
-from tunekeeper.core.nouns.monitoring import Alert
+from tunekeeper.core.nouns.monitoring import Alert, Signal
 from tunekeeper.core.nouns.retraining import Cycle
 from tunekeeper.core.nouns.rollout import Phase, Rollout
 from tunekeeper.core.nouns.serving import Slot
 from tunekeeper.deployment.slots import declare_slots
 from tunekeeper.overview import ModelStatus, overview
-from tunekeeper.rollout.moves import seed_routes
+from tunekeeper.rollout.moves import seed_routes, set_route
 from tunekeeper.rollout.routes import RouteSeed
 from tunekeeper.store.ledgers.alerts import save_alert
 from tunekeeper.store.ledgers.cycles import save_cycle
 from tunekeeper.store.ledgers.rollouts import save_rollout
+from tunekeeper.store.ledgers.signals import save_signal
 from tunekeeper.workspace import Workspace, create_workspace
 
 
@@ -35,14 +36,44 @@ def status(ws: Workspace, models: tuple[str, ...] = ("desk",)) -> ModelStatus:
     return overview(ws, list(models))[0]
 
 
-def test_a_quiet_model_is_ok_and_names_what_is_live(ws):
+def measure(ws: Workspace, requests: int) -> None:
+    """A day goes by, and its window is measured, as a whole and in a segment."""
+    since = ws.clock.utc()
+    ws.clock.advance(86_400)
+    with ws.state.write(by="monitoring") as tx:
+        for segment, n in (("", requests), ("lang=de", 1)):
+            until = ws.clock.utc()
+            id = f"desk/requests/{segment}/{until.isoformat()}"
+            save_signal(tx, Signal(id=id, model="desk", name="requests", since=since, until=until, segment=segment, n=n))
+
+
+def test_silence_is_no_evidence_that_all_is_well(ws):
     found = status(ws)
-    assert (found.state, found.live, found.verdict) == ("ok", "v-a", "OK: desk, live v-a")
+    assert (found.state, found.live) == ("not enough evidence", "v-a")
+    assert found.verdict == "NOT ENOUGH EVIDENCE: desk, live v-a, no window of it was measured yet"
     assert (found.shares[0].weight, found.requests) == (10_000, 0)
+    measure(ws, 29)
+    assert status(ws).verdict == "NOT ENOUGH EVIDENCE: desk, live v-a, 29 of 30 requests in the newest window"
+    assert overview(ws, ["desk"], {"desk": 29})[0].state == "ok"
+    measure(ws, 30)
+    assert (status(ws).state, status(ws).verdict) == ("ok", "OK: desk, live v-a")
+
+
+def test_what_was_measured_of_the_version_before_says_nothing_of_the_next(ws):
+    measure(ws, 500)
+    ws.clock.advance(60)
+    set_route(ws, "desk", {"b": 10_000}, by="ann", override="it is new")
+    assert status(ws).verdict == "NOT ENOUGH EVIDENCE: desk, live v-b, no window of it was measured yet"
+    ws.clock.advance(60)
+    measure(ws, 500)
+    assert status(ws).verdict == "OK: desk, live v-b"
 
 
 def test_a_routed_model_that_no_file_names_is_shown_too(ws):
-    assert [(each.model, each.state) for each in overview(ws, ["mail"])] == [("mail", "not serving"), ("desk", "ok")]
+    assert [(each.model, each.state) for each in overview(ws, ["mail"])] == [
+        ("mail", "not serving"),
+        ("desk", "not enough evidence"),
+    ]
 
 
 def test_a_cycle_a_rollout_and_an_alert_are_said_in_the_order_of_their_weight(ws):

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
 from tunekeeper.core.nouns.retraining import Cycle
 from tunekeeper.core.nouns.rollout import Incident, Rollout
-from tunekeeper.core.nouns.serving import Route, RouteTable
+from tunekeeper.core.nouns.serving import Promotion, Route, RouteTable
 from tunekeeper.data.collection import history
+from tunekeeper.store.database import Read
 from tunekeeper.store.ledgers.alerts import find_alerts
 from tunekeeper.store.ledgers.cycles import find_cycles
 from tunekeeper.store.ledgers.incidents import find_incidents
 from tunekeeper.store.ledgers.promotions import find_promotions
 from tunekeeper.store.ledgers.rollouts import find_rollouts
 from tunekeeper.store.ledgers.routes import load_route_table
+from tunekeeper.store.ledgers.signals import find_signals, load_signal
 from tunekeeper.workspace import Workspace
 
-State = Literal["ok", "alert", "incident", "rolling out", "retraining", "not serving"]
+State = Literal["ok", "not enough evidence", "alert", "incident", "rolling out", "retraining", "not serving"]
 DAY = timedelta(hours=24)
+ENOUGH = 30
+"""Requests that a measured window must hold to say anything, where a model's file names no other number."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +67,8 @@ class ModelStatus:
     """Stage that cycle is in."""
     waiting: str = ""
     """What it waits for."""
+    ended: str = ""
+    """How the newest cycle ended, where it promoted nothing and no other is open; empty otherwise."""
     alerts: tuple[str, ...] = ()
     """Reasons of the alerts that fire."""
     incidents: tuple[str, ...] = ()
@@ -76,35 +83,41 @@ class ModelStatus:
     """When people's words were last collected into the draft, and what came of it; empty: never."""
 
 
-def overview(ws: Workspace, models: list[str]) -> list[ModelStatus]:
-    """The status of each of `models` and of every routed model that no file names."""
+def overview(ws: Workspace, models: Sequence[str], enough: Mapping[str, int] | None = None) -> list[ModelStatus]:
+    """The status of each of `models` and of every routed model that no file names. `enough`: model → requests below which a
+    measured window says nothing (`monitoring.min_samples`)."""
     with ws.control.read() as tx:
         table = load_route_table(tx)
         rollouts = find_rollouts(tx, state=("loading", "running"))
         incidents = find_incidents(tx, state="open")
     names = [*models, *(name for name in table.routes if name not in models)]
-    return [_status(ws, name, table, rollouts, incidents) for name in names]
+    return [_status(ws, name, table, rollouts, incidents, (enough or {}).get(name, ENOUGH)) for name in names]
 
 
-def _status(ws: Workspace, model: str, table: RouteTable, rollouts: list[Rollout], incidents: list[Incident]) -> ModelStatus:
+def _status(
+    ws: Workspace, model: str, table: RouteTable, rollouts: list[Rollout], incidents: list[Incident], enough: int
+) -> ModelStatus:
     route = table.routes.get(model)
     slot = table.slots.get(route.champion or "") if route else None
     with ws.control.read() as tx:
-        history = find_promotions(tx, model=model, newest_first=True, limit=1)
+        history = find_promotions(tx, model=model, newest_first=True)
+    live = slot.version if slot else None
     with ws.state.read() as tx:
+        missing = _missing(tx, model, [each for each in history if each.version == live], enough)
         alerts = find_alerts(tx, model=model, state="firing")
-        cycles = find_cycles(tx, model=model, state="open")
+        cycles = find_cycles(tx, model=model, newest_first=True, limit=1)
     rollout = next((each for each in rollouts if each.model == model), None)
-    cycle = cycles[0] if cycles else None
+    last = cycles[0] if cycles else None
+    cycle = last if last is not None and last.state == "open" else None
     open_incidents = [each for each in incidents if each.model == model]
     now = ws.clock.utc()
     rows = ws.log.window(model, now - DAY, now)
-    live = slot.version if slot else None
-    state = _state(route, bool(alerts), bool(open_incidents), rollout, cycle)
+    state = _state(route, bool(alerts), bool(open_incidents), rollout, cycle, bool(missing))
     return ModelStatus(
         model=model,
         state=state,
-        verdict=_verdict(model, state, live, rollout, cycle, [each.reason for each in alerts], open_incidents),
+        verdict=_verdict(model, state, live, rollout, cycle, [each.reason for each in alerts], open_incidents)
+        + (f", {missing}" if state == "not enough evidence" else ""),
         live=live,
         live_since=history[0].created if history else None,
         shares=_shares(route, table),
@@ -112,6 +125,7 @@ def _status(ws: Workspace, model: str, table: RouteTable, rollouts: list[Rollout
         cycle=cycle.id if cycle else None,
         stage=cycle.stage if cycle else None,
         waiting=cycle.waiting if cycle else "",
+        ended=_ended(last),
         alerts=tuple(each.reason for each in alerts),
         incidents=tuple(each.id for each in open_incidents),
         requests=sum(row.requests for row in rows),
@@ -121,6 +135,12 @@ def _status(ws: Workspace, model: str, table: RouteTable, rollouts: list[Rollout
     )
 
 
+def _ended(cycle: Cycle | None) -> str:
+    if cycle is None or cycle.state in ("open", "promoted"):
+        return ""
+    return f"cycle {cycle.number} {cycle.state.replace('_', ' ')}: {cycle.closed_why}"
+
+
 def _collected(ws: Workspace, model: str) -> str:
     last = history(ws, model)[-1:]
     return "".join(
@@ -128,7 +148,20 @@ def _collected(ws: Workspace, model: str) -> str:
     )
 
 
-def _state(route: Route | None, alert: bool, incident: bool, rollout: Rollout | None, cycle: Cycle | None) -> State:
+def _missing(tx: Read, model: str, lines: list[Promotion], enough: int) -> str:
+    """What is missing before silence means that all is well: a measured window of the live version, with `enough` requests.
+    Empty where there is one. `lines`: the live version's promotions and rollbacks, newest first."""
+    newest = find_signals(tx, model=model, name="requests", newest_first=True, limit=1)
+    promoted = next((each.created for each in lines if each.kind == "promotion"), None)
+    if not newest or (promoted is not None and newest[0].since < promoted):
+        return "no window of it was measured yet"
+    whole = load_signal(tx, f"{model}/requests//{newest[0].until.isoformat()}")  # the newest may be that of a segment
+    return "" if whole.n >= enough else f"{whole.n} of {enough} requests in the newest window"
+
+
+def _state(
+    route: Route | None, alert: bool, incident: bool, rollout: Rollout | None, cycle: Cycle | None, unproven: bool
+) -> State:
     if route is None or not route.shares:
         return "not serving"
     if alert:
@@ -137,7 +170,9 @@ def _state(route: Route | None, alert: bool, incident: bool, rollout: Rollout | 
         return "incident"
     if rollout is not None:
         return "rolling out"
-    return "retraining" if cycle is not None else "ok"
+    if cycle is not None:
+        return "retraining"
+    return "not enough evidence" if unproven else "ok"
 
 
 def _verdict(

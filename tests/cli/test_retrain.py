@@ -43,6 +43,12 @@ def test_run_opens_one_cycle_with_what_was_asked(tell, desk):
     assert "is open already" in again.err
 
 
+def test_run_says_that_nobody_is_there_to_do_it(tell, desk):
+    said = tell("retrain", "run", "--model", MODEL, "--why", "new line", "--dir", desk.folder).out.splitlines()
+    assert said[1] == "no worker is running to do it: tunekeeper up"
+    assert tell("retrain", "show", "--model", MODEL, "--dir", desk.folder).out.startswith("now: data: the worker takes it up\n")
+
+
 @pytest.mark.parametrize("words", [("--model", "dsk"), ("--model", MODEL, "--strategy", "big-bang")])
 def test_what_is_unknown_is_one_line_and_opens_nothing(tell, desk, words):
     told = tell("retrain", "run", *words, "--dir", desk.folder)

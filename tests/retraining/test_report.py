@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tunekeeper.core.nouns.monitoring import Trigger
 from tunekeeper.core.nouns.retraining import Cycle
 from tunekeeper.retraining.report import summary
@@ -23,13 +25,19 @@ def test_the_verdict_stands_first_and_each_stage_says_what_it_left() -> None:
         "opened because: opened by hand",
         "  data      120 rows  [15.0 s, 20%]",
         "  train     desk@v1.1  [60.0 s, 80%]",
-        "took 75.0 s of real time; next: tunekeeper status",
+        "took 75.0 s of real time; next: tunekeeper incident ls --model desk",
     ]
 
 
 def test_a_trigger_gives_the_reason() -> None:
     trigger = Trigger(id="trg_1", model="desk", reason="RETR-01", summary="accuracy is 80.0 %")
     assert summary(CYCLE, trigger).splitlines()[1] == "opened because: accuracy is 80.0 %"
+
+
+def test_a_blocked_cycle_names_the_exam_that_blocked_it() -> None:
+    blocked = replace(CYCLE, state="blocked", records={"evaluate": "exam_1"})
+    assert summary(blocked, None).endswith("next: tunekeeper eval show exam_1")
+    assert summary(replace(CYCLE, state="open", closed_why=""), None).startswith("OPEN: data\n")
 
 
 def test_a_stage_that_was_given_has_no_time() -> None:

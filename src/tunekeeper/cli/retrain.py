@@ -119,7 +119,7 @@ def show(
         if not cycles:
             raise NotFound(f"{model} has no such cycle", fix=f"tunekeeper retrain run --model {model}")
         trigger = load_trigger(tx, cycles[-1].trigger) if cycles[-1].trigger else None
-    now = [f"now: {cycles[-1].stage}: {cycles[-1].waiting}"] if cycles[-1].state == "open" else []
+    now = [f"now: {cycles[-1].stage}: {cycles[-1].waiting or 'the worker takes it up'}"] if cycles[-1].state == "open" else []
     return frame.emit(cycles[-1], json, [*now, *summary(cycles[-1], trigger).splitlines()])
 
 
@@ -134,15 +134,17 @@ def opened(
     ws: Workspace, model: str, *, why: str, options: dict[str, Any], records: dict[str, str], dry_run: bool, json: bool
 ) -> int:
     """Open a cycle and say so; `options` that are None were not given, `records` as of `open_cycle`."""
+    from tunekeeper.processes import ending
     from tunekeeper.retraining.cycle import open_cycle
 
     given = {name: value for name, value in options.items() if value is not None}
     if dry_run:
         return frame.emit({"model": model, "options": given}, json, [f"would open a cycle of {model}: {given | records}"])
     cycle = open_cycle(ws, model, why=why, by=getpass.getuser(), options=given, records=records)
-    return frame.emit(
-        cycle, json, [f"opened cycle {cycle.number} of {model}; follow it with tunekeeper retrain show --model {model}"]
-    )
+    lines = [f"opened cycle {cycle.number} of {model}; follow it with tunekeeper retrain show --model {model}"]
+    if "worker" not in ending.running(ws.root):
+        lines.append("no worker is running to do it: tunekeeper up")
+    return frame.emit(cycle, json, lines)
 
 
 def _plain(choice: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def status(
     model: Annotated[str | None, typer.Argument(help="Only this model.")] = None, dir: frame.Dir = None, json: frame.Json = False
 ) -> int:
-    """What is live, what is moving, what is wrong; the worst first.
+    """What is live, what is moving, what is wrong; the worst first. OK is said of what was measured and found well.
 
     Example: tunekeeper status
     """
@@ -26,7 +26,8 @@ def status(
     ws, config = frame.project(dir)
     if model is not None:
         config.model(model)
-    found = [each for each in overview(ws, list(config.models)) if model in (None, each.model)]
+    enough = {name: each.sections["monitoring"].min_samples for name, each in config.models.items()}
+    found = [each for each in overview(ws, list(config.models), enough) if model in (None, each.model)]
     found.sort(key=lambda each: (each.state not in ("alert", "incident"), each.model))
     running = ending.running(ws.root)
     sinks = away(ws.root, [each.label for each in config.log.sinks])
@@ -39,9 +40,10 @@ def _lines(found: list[ModelStatus], running: dict[str, int]) -> list[str]:
     lines: list[str] = []
     for each in found:
         lines.append(each.verdict)
-        rows = [(s.slot, s.version, s.variant, f"{s.weight / 100:g} %", s.observed) for s in each.shares]
+        rows = [(s.slot, s.version, s.variant, f"{s.weight / 100:g} %", s.observed if running else None) for s in each.shares]
         lines += [f"  {row}" for row in frame.table(rows, ("slot", "version", "role", "traffic", "server"))] if rows else []
         lines.append(f"  last 24 h: {each.requests} requests, {each.errors} failed, {each.edits} edited")
+        lines += [f"  {each.ended}"] if each.ended else []
         lines += [f"  collected {each.collected}"] if each.collected else []
         lines += [f"  alert: {reason}" for reason in each.alerts[1:]]
     lines += [] if found else ["no model yet: write models/NAME.yaml"]

@@ -3,7 +3,8 @@
     data → train → export → evaluate → load → check → approve → rollout
 
 Each stage is poked and answers within a second: `Done(record)`, `Wait(why)` or `Stop(why)`. What it left is written
-into the cycle, so that a conductor that was killed goes on where the records end.
+into the cycle, so that a conductor that was killed goes on where the records end. A stage that fails in a way that nobody
+foresaw is tried again a few times (`faults.py`).
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from typing import Any
 
 from tunekeeper import data, deployment, evaluation, training
 from tunekeeper.config import ModelConfig
-from tunekeeper.core.errors import Busy, Conflict, LeaseLost, OutsideError, TunekeeperError, UserError
+from tunekeeper.core.errors import Busy, Conflict, DiskFull, LeaseLost, OutsideError, TunekeeperError, UserError
 from tunekeeper.core.nouns.retraining import Answer, Cycle, Done, Stop, Wait
+from tunekeeper.jobs.child import NO_ROOM
 from tunekeeper.notify import queue
+from tunekeeper.retraining import faults
 from tunekeeper.retraining.report import summary
 from tunekeeper.rollout import stage as rollout
 from tunekeeper.store.database import Lease, Write
@@ -96,11 +99,19 @@ def step(
 ) -> Cycle:
     """Poke the current stage once and write down what it answered; returns the cycle as it is now.
 
-    Something outside that is missing is waited for; what the user gave wrong closes the cycle with its line.
+    Something outside that is missing is waited for; what the user gave wrong closes the cycle with its line. After a fault of
+    ours nothing is done until it is time for the next try.
     """
+    if not faults.due(cycle, ws.clock.real()):
+        return cycle
     stage = next(each for each in stages if each.name == cycle.stage)
-    answer = _poke(ws, stage, config, cycle)
-    moved = after(cycle, answer, ws.clock.real())
+    try:
+        moved = after(cycle, _poke(ws, stage, config, cycle), ws.clock.real())
+    except (Conflict, LeaseLost):
+        raise
+    except Exception as error:  # noqa: BLE001  # whatever it is, the same would happen at every round
+        file = faults.keep(error, ws.path("work"), cycle)
+        moved = faults.after_fault(cycle, faults.told(error), file, ws.clock.real())
     if moved == cycle:
         return cycle
     with ws.state.write(by=MACHINE, lease=lease) as tx:
@@ -122,6 +133,7 @@ def after(cycle: Cycle, answer: Answer, real: float) -> Cycle:
                 timings={**cycle.timings, cycle.stage: round(max(spent, 0.0), 3)},
                 waiting="",
                 progress=None,
+                faults=(),
                 entered=real,
             )
             following = ORDER.index(cycle.stage) + 1
@@ -146,6 +158,12 @@ def _poke(ws: Workspace, stage: Stage, config: ModelConfig, cycle: Cycle) -> Ans
         return Wait(why=str(error))
     except TunekeeperError as error:
         return Stop(why=str(error))
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        return Wait(
+            why=str(DiskFull(f"the disk is full{f': {error.filename}' if error.filename else ''}", fix="free some space"))
+        )
 
 
 def _closed(tx: Write, cycle: Cycle) -> None:

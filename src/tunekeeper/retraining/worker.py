@@ -53,7 +53,20 @@ GAUGE_SECONDS = 10.0
 COLLECT_SECONDS = 2.0
 ASK_SECONDS = 60.0
 COLLECT_AGAIN_SECONDS = 600.0  # a collection that failed is begun anew, and not at once
+QUIET_SECONDS = 600.0  # what goes wrong in the same way at every round is said in waits that grow up to this
 CYCLE_STEPS = 8  # a stage that is done at once lets the next begin in the same tick
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trouble:
+    """What goes wrong again and again."""
+
+    why: str
+    """The line that was said."""
+    at: float
+    """Real seconds when it was said last."""
+    wait: float
+    """Real seconds until it is said again."""
 
 
 @dataclass(slots=True)
@@ -82,6 +95,8 @@ class Worker:
     """Model → real seconds from which on the weekly collection is looked after again."""
     asking: dict[str, float] = field(default_factory=dict)
     """Model → real seconds when answers of a new version were last looked for."""
+    troubles: dict[tuple[str, str], Trouble] = field(default_factory=dict)
+    """(model, what) → what goes wrong there at present."""
     files: FileWatch | None = None
     """The project's files, read again when they have changed; None: never."""
 
@@ -136,13 +151,27 @@ class Worker:
     def _guarded(self, model: str, what: str, act: Callable[[], object]) -> None:
         try:
             act()
+            self.troubles.pop((model, what), None)
         except (Conflict, LeaseLost) as error:
             self.say({"event": "overtaken", "model": model, "what": what, "why": str(error)})
         except TunekeeperError as error:
-            self.say({"event": "error", "model": model, "what": what, "why": str(error)})
+            self._complain({"event": "error", "model": model, "what": what, "why": str(error)})
         except Exception as error:  # noqa: BLE001  # a fault of ours in one model must not stop the watch over the others
             where = traceback.format_exc(limit=-3)
-            self.say({"event": "fault", "model": model, "what": what, "why": f"{type(error).__name__}: {error}", "where": where})
+            self._complain(
+                {"event": "fault", "model": model, "what": what, "why": f"{type(error).__name__}: {error}", "where": where}
+            )
+
+    def _complain(self, line: dict[str, Any]) -> None:
+        """Say what went wrong; while it goes wrong in the same way at every round, ever more rarely."""
+        place, now = (line["model"], line["what"]), self.ws.clock.real()
+        last = self.troubles.get(place)
+        again = last is not None and last.why == line["why"]
+        if last is not None and again and now - last.at < last.wait:
+            return
+        wait = min(2 * last.wait, QUIET_SECONDS) if last is not None and again else 1.0
+        self.troubles[place] = Trouble(why=line["why"], at=now, wait=wait)
+        self.say(line)
 
     def _rollouts(self, name: str, config: ModelConfig) -> None:
         with self.ws.control.read() as tx:
@@ -223,6 +252,8 @@ class Worker:
         for cycle in cycles:
             for _ in range(CYCLE_STEPS):
                 before, cycle = cycle, self._step(cycle, config)
+                if cycle.faults and cycle.faults != before.faults:
+                    self.say({"event": "fault", "model": name, "what": before.stage, "why": cycle.waiting or cycle.closed_why})
                 if cycle.stage == before.stage:
                     break
                 self.say(
