@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import orjson
 import pytest
 
 from tunekeeper.core.nouns.data import Example
@@ -63,3 +65,65 @@ def test_a_draft_without_its_last_line_end_gives_all_its_rows(examples: list[Exa
     path = tmp_path / "draft.jsonl"
     path.write_bytes(b"".join(encode(e, with_split=True) for e in examples)[:-1])
     assert list(lines.of_draft(path)) == [(encode(e), e.split) for e in examples]
+
+
+USUAL = (
+    '{"fingerprint":"sha256:1","id":"1","messages":[{"content":"q\\u0001 \\\\ \\" \\n é 😀","role":"user"},'
+    '{"content":"{\\"category\\":\\"bug\\"}","role":"assistant"}],"metadata":METADATA,"source":"s","split":"eval"}\n'
+)
+ODD = [
+    *(
+        USUAL.replace("METADATA", value)
+        for value in ('{"b":1,"a":2}', '{"a":1,"a":1}', '{"a": 1}', '{"a":"\\u00e9"}', '{"a":1e3}')
+    ),
+    *(USUAL.replace("METADATA", value) for value in (f'{{"a":{2**70}}}', '{"a":-0}', '{"a":1.10}', '{"a":"\\/"}')),
+    USUAL.replace("METADATA", "{}").replace('"id"', ' "id"'),
+    USUAL.replace("METADATA", "{}").replace('"id":"1"', '"id":7'),
+    USUAL.replace("METADATA", "{}").replace('"id":"1"', '"id":"0","id":"1"'),
+    USUAL.replace("METADATA", "{}").replace(',"role":"user"', ',"name":"n","role":"user"'),
+    USUAL.replace("METADATA", "{}").replace('"role":"user"', '"role":"user","content":"twice"'),
+    USUAL.replace("METADATA", "{}").replace("\\u0001", "\\u0041"),
+    USUAL.replace("METADATA", "{}").replace("é", "\\u00e9"),
+    USUAL.replace("METADATA", "{}").replace("\n", "\r\n"),
+    USUAL.replace("METADATA", "{}").replace("\n", "")[:-1] + "\r}\n",
+    USUAL.replace("METADATA", "{}").replace('"eval"}', '"eval","weight":0.5}'),
+    USUAL.replace("METADATA", "{}").replace(',"split":"eval"', ""),
+]
+PLAIN = [
+    *(USUAL.replace("METADATA", value) for value in ("{}", '{"a":null,"b":[1,{"c":0.5}],"d":true}', '{"created":1750000000.5}')),
+    *(USUAL.replace("METADATA", value) for value in ('{"category":"refund","synthetic":"yes"}', '{"é":"\x7f","😀":-7}')),
+]
+
+
+def alone(line: bytes) -> str:
+    """The row of a draft's line, and what is counted of it, as text: dates may be nan."""
+    row, side = lines.row_of(line)
+    canonical, mark = lines.look(row)
+    return str((canonical, side, mark))
+
+
+@pytest.mark.parametrize("size", [1, 2, 400])
+def test_lines_that_are_looked_at_together_are_what_each_is_alone(examples: list[Example], size: int) -> None:
+    """However many of them are usual: one that is canonical, or is written otherwise, is told by its own line."""
+    some = [each.encode() for each in (*PLAIN, *ODD)] + [encode(each, with_split=True) for each in examples]
+    plain = [each.encode() for each in PLAIN] * 30
+    for draft in (plain, some, [*plain, *some, *plain], [line for odd in some for line in (*plain[:20], odd)]):
+        found = [str(each) for first in range(0, len(draft), size) for each in lines.seen(draft[first : first + size])]
+        assert found == list(map(alone, draft))
+    assert [line for line, _, _ in lines.seen(plain)] == [line.replace(b',"split":"eval"', b"") for line in plain]
+
+
+def test_every_character_is_written_as_versions_have_it() -> None:
+    """What proves that a line is canonical writes texts like what versions are written with."""
+    text = "".join(map(chr, (*range(0xD800), *range(0xE000, 0x110000))))
+    row = Example(id="1", messages=({"role": "user", "content": text},), fingerprint="f", source="s", metadata={"a": "b"})
+    line = encode(row, with_split=True)
+    assert [(found, side) for found, side, _ in lines.seen([line])] == [(encode(row), "train")]
+    assert msgspec.json.encode(text) == orjson.dumps(text)
+
+
+@pytest.mark.parametrize("bad", [b"\xff", b"\xed\xa0\x80", b"\xc0\x80", b"\x01", b"\\x", b'\\ud800"'], ids=repr)
+def test_a_line_with_damaged_text_is_none(bad: bytes) -> None:
+    line = USUAL.replace("METADATA", "{}").encode().replace("é".encode(), bad)
+    with pytest.raises(orjson.JSONDecodeError):
+        lines.seen([line])

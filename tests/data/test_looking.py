@@ -15,7 +15,7 @@ from tests.patience import until
 from tunekeeper import data
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import drafts, lines, looking, versions
+from tunekeeper.data import drafts, lines, looking, scores, versions
 from tunekeeper.data.config import Config
 from tunekeeper.data.examples import encode
 from tunekeeper.data.looking import Looker
@@ -199,6 +199,43 @@ def test_what_was_seen_beside_another_version_does_not_count(
         third = data.freeze(ws, task, SECTION, looker=looker)
     assert (third.digest, third.parent) == (first.digest, second.id)
     assert [*versions.read_examples(ws, third)] == [*versions.read_examples(ws, first)]
+
+
+def test_how_good_a_draft_is_says_the_process_that_looked_at_it(draft: Path, apart: None) -> None:
+    good = scores.of_draft(draft, None, SECTION, {"type": "json"})
+    assert good is not None
+    with Looker(draft, draft.with_name("none.runs")) as looker:
+        assert looker.quality() is None, "nobody asked it"
+        looker.ask_quality(SECTION, {"type": "json"})
+        list(looker.looked(Known()))
+        assert looker.quality() == good
+    with Looker(draft, draft.with_name("none.runs")) as looker:
+        looker.ask_quality(SECTION, {"type": "json"})
+        list(looker.looked(Known()))
+        assert looker.pid is not None
+        os.kill(looker.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, looker.pid, os.WEXITED | os.WNOWAIT)
+        assert looker.quality() in (None, good), "it may have said so before"
+    with Looker(draft.with_name("none.jsonl"), draft.with_name("none.runs")) as looker:
+        looker.ask_quality(SECTION, {})
+        assert (looker.pid, looker.quality()) == (None, None)
+
+
+def test_a_version_is_as_good_whoever_looked_at_its_draft(
+    ws: Workspace, task: Model, rows: list[Example], apart: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poor = [replace(each, messages=(*each.messages[:-1], {"role": "assistant", "content": ""})) for each in rows[:100]]
+    reports = []
+    for size in (1, 1 << 40):
+        monkeypatch.setattr(looking, "APART", size)
+        for each in ([*poor, *rows[100:]], [*poor[:50], *rows[50:]]):
+            drafts.save_draft(ws, "desk", each)
+            reports.append(data.freeze(ws, task, SECTION).report["quality"])
+    assert reports[:2] == reports[2:]
+    assert [(each["of"], each["rows"]) for each in reports] == [(600, 600)] * 4
+    assert reports[0]["clean"] < reports[1]["clean"] < 1
+    drafts.save_draft(ws, "desk", rows)
+    assert data.freeze(ws, task, SECTION, report={"quality": None}).report["quality"] is None, "who knows better is believed"
 
 
 def test_the_spans_of_a_draft_are_whole_lines_and_all_of_it(tmp_path: Path) -> None:

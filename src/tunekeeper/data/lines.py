@@ -1,13 +1,16 @@
 """Rows as lines: the draft holds one canonical line a row with its side in it, a version holds the same line without the side.
 
-A row that a version holds already is known by its line and never parsed: only the end of a line has to be looked at.
+A row that a version holds already is known by its line and never parsed: only the end of a line has to be looked at. Of a new one
+it has to be certain that its line is canonical: that is how it is named, and how it is stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import orjson
 
 from tunekeeper.core.nouns.data import Example, Split
@@ -20,9 +23,33 @@ Line = tuple[bytes, Split]
 # Keys are sorted: what can follow `split` is `tools`, which ends in a bracket, and `weight`, which ends in a digit. So a line
 # that ends like these says its side here, and one that ends in `"}` without it has nothing behind `source`.
 _TRAIN, _EVAL, _END, _PLAIN = b',"split":"train"}\n', b',"split":"eval"}\n', b"}\n", b'"}\n'
-_USUAL = ("fingerprint", "id", "messages", "metadata", "source")
+_KEYS = ("fingerprint", "id", "messages", "metadata", "source")
 _NAN = float("nan")
 _BUFFER = 512 << 10
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: str
+    role: str
+
+
+class _Usual(msgspec.Struct, gc=False):
+    """What nearly every line of a draft holds, in the order in which it is written."""
+
+    fingerprint: str
+    id: str
+    messages: list[_Message]
+    metadata: dict[str, Any]
+    source: str
+    split: Split
+
+
+_READ = msgspec.json.Decoder(_Usual).decode_lines
+_WRITE = msgspec.json.Encoder()
+_TOGETHER = 64
+"""Lines that are looked at together where they may all be usual."""
+_ODD = 3
+"""Times that they were not, after which the rest of a stretch is looked at one by one."""
 
 
 def of_draft(path: Path) -> Iterator[Line]:
@@ -54,12 +81,54 @@ def for_draft(line: bytes, side: Split) -> bytes:
     return encode(decode(line, side), with_split=True)
 
 
+def seen(draft: Sequence[bytes]) -> list[tuple[bytes, Split, Mark]]:
+    """The rows of a draft's lines, each as `look` gives it, with its side. Raises orjson.JSONDecodeError."""
+    found, odd = list[tuple[bytes, Split, Mark]](), 0
+    for first in range(0, len(draft), _TOGETHER):
+        some = draft[first : first + _TOGETHER]
+        rows = _usual(some) if odd < _ODD else []
+        odd += not rows
+        found += rows or map(_seen, some)
+    return found
+
+
+def _seen(line: bytes) -> tuple[bytes, Split, Mark]:
+    row, side = row_of(line)
+    canonical, told = look(row)
+    return canonical, side, told
+
+
+def _usual(draft: Sequence[bytes]) -> list[tuple[bytes, Split, Mark]]:
+    """The same in half of the time where all of these lines are usual and canonical; else nothing. They are canonical where they
+    are written just so again: the two libraries write every text alike, and for what else metadata may hold both are asked."""
+    text = b"".join(draft)
+    try:
+        rows = _READ(text)
+        metadata = [row.metadata for row in rows]
+        if _WRITE.encode_lines(rows) != text or _WRITE.encode(metadata) != orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS):
+            return []
+    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError):  # rows of another kind, or none
+        return []
+    return [
+        (line[: -len(_TRAIN if row.split == "train" else _EVAL)] + _END, row.split, _mark(row.metadata, _topic(row)))
+        for line, row in zip(draft, rows, strict=True)
+    ]
+
+
+def _topic(row: _Usual) -> str:
+    named = topic_in(row.metadata, ())
+    return named or topic_in(row.metadata, [{"content": each.content, "role": each.role} for each in row.messages])
+
+
 def look(line: bytes) -> tuple[bytes, Mark]:
     """The canonical line of a row, and what is counted of it."""
     row = orjson.loads(line)
-    if tuple(row) != _USUAL:
+    if tuple(row) != _KEYS:
         row = orjson.loads(encode(decode(line)))
     metadata = row["metadata"]
+    return orjson.dumps(row, option=LINE), _mark(metadata, topic_in(metadata, row["messages"]))
+
+
+def _mark(metadata: Mapping[str, Any], topic: str) -> Mark:
     created = created_of(metadata)
-    at = _NAN if created is None else created.timestamp()
-    return orjson.dumps(row, option=LINE), Mark(topic_in(metadata, row["messages"]), says_synthetic(metadata), at)
+    return Mark(topic, says_synthetic(metadata), _NAN if created is None else created.timestamp())

@@ -1,5 +1,6 @@
 """Looking at a draft that is to be stored: rows that stood in the last version's draft are known by their hashes, new ones are
-parsed and hashed. Of a large draft a process of its own does that, while this one imports what it needs and stores what was seen.
+parsed and hashed. Of a large draft a process of its own does that, while this one imports what it needs and stores what was seen;
+then it says how good the draft is, while this one finishes.
 
 What is seen does not depend on who looks: where the process cannot begin or is killed, the rest is looked at here.
 """
@@ -9,26 +10,31 @@ from __future__ import annotations
 import gc
 import mmap
 import os
+import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from struct import Struct
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
 from tunekeeper.store import runs
+from tunekeeper.store.garbage import uncollected
 from tunekeeper.store.runs import Known, Looked
+
+if TYPE_CHECKING:
+    from tunekeeper.data.config import Config
 
 APART = 64 << 20
 """Bytes of a draft from which a process of its own looks at it, where there is a processor for that."""
 SPAN = 2 << 20
 """Bytes of a draft that are looked at together."""
-OWN = 5
-"""Of a draft about which nothing is known, one stretch of so many is looked at here: parsing it takes longer than storing it."""
+OWN = 8
+"""Of a draft about which nothing is known, one stretch of so many is looked at here: that takes longer than storing it."""
 _AHEAD = 32 << 20
 """Bytes of what such a process saw that it keeps until somebody reads them, where few rows are new."""
 _MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(1 << 28), "MALLOC_MMAP_THRESHOLD_": str(1 << 28)}
@@ -59,6 +65,7 @@ class Looker:
         self._draft = draft
         self._known = known
         self._child: subprocess.Popen[bytes] | None = None
+        self._criteria: bytes | None = None
         self._start(known)
 
     @property
@@ -71,6 +78,18 @@ class Looker:
 
     def __exit__(self, *_: object) -> None:
         self._end()
+
+    def ask_quality(self, section: Config, format: Mapping[str, Any]) -> None:
+        """Have the process say how good the draft is, by these criteria, once it has seen all of it."""
+        self._criteria = msgspec.json.encode((section, format)) + b"\n"
+        self._tell(self._criteria)
+
+    def quality(self) -> dict[str, Any] | None:
+        """What it said, as `scores.of_draft`; None where nobody did. To be asked for when all was seen."""
+        if self._child is None or self._child.stdout is None or self._criteria is None:
+            return None
+        body = _message(self._child.stdout, (0, 0))
+        return None if body is None else msgspec.msgpack.decode(body, type=dict[str, Any] | None)
 
     def looked(self, known: Known) -> Iterator[Looked]:
         """The rows of the draft, in order, beside those that are `known`; to be asked for once the draft is locked. Raises
@@ -110,14 +129,14 @@ class Looker:
             self._child = subprocess.Popen(
                 command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env={**os.environ, **_MEMORY}
             )
-            self._ask(self._child, known)
+            request = (str(self._draft), None if known is None else str(known), SPAN, OWN)
+            self._tell(msgspec.json.encode(request) + b"\n" + (self._criteria or b""))
 
-    def _ask(self, child: subprocess.Popen[bytes], known: Path | None) -> None:
-        assert child.stdin is not None
-        request = (str(self._draft), None if known is None else str(known), SPAN, OWN)
-        with suppress(BrokenPipeError):
-            child.stdin.write(msgspec.json.encode(request) + b"\n")
-            child.stdin.flush()
+    def _tell(self, line: bytes) -> None:
+        if self._child is not None and self._child.stdin is not None:
+            with suppress(BrokenPipeError):
+                self._child.stdin.write(line)
+                self._child.stdin.flush()
 
     def _begun(self, known: Known) -> Begun | None:
         """What the process said first; None where it is gone, or looks at something else than is to be looked at."""
@@ -134,10 +153,13 @@ class Looker:
             self._child = None
 
 
-def ahead(root: Path, model: str) -> Looker:
+@contextmanager
+def ahead(root: Path, model: str) -> Iterator[Looker]:
     """Who looks at the draft of `model` from now on, before the workspace below `root` is opened and the draft locked: what was
     seen counts only where it is still the same file then."""
-    return Looker(root / "data" / model / "draft.jsonl", runs.path_of(root / "work" / "rows", model))
+    path, known = root / "data" / model / "draft.jsonl", runs.path_of(root / "work" / "rows", model)
+    with uncollected(), Looker(path, known) as looker:
+        yield looker
 
 
 def state_of(path: Path) -> State:
@@ -180,11 +202,12 @@ def _message(pipe: IO[bytes], span: tuple[int, int]) -> bytes | None:
     return body if len(body) == length and tuple(where) == span else None
 
 
-def main(request: bytes, out: IO[bytes]) -> int:
-    """Look at a draft and write what is seen; returns the exit code, 0."""
+def main(asked: Iterator[bytes], out: IO[bytes]) -> int:
+    """Look at the draft of the first line that is asked and write what is seen, then how good it is by the criteria of the next,
+    which is waited for; returns the exit code, 0."""
     from tunekeeper.data.walk import Walk
 
-    place, beside, size, own = msgspec.json.decode(request, type=tuple[str, str | None, int, int])
+    place, beside, size, own = msgspec.json.decode(next(asked), type=tuple[str, str | None, int, int])
     gc.disable()  # rows are no rings, and there are many
     draft, known = Path(place), Known() if beside is None else runs.load(Path(beside))
     write = msgspec.msgpack.Encoder().encode
@@ -206,17 +229,36 @@ def main(request: bytes, out: IO[bytes]) -> int:
             if not known.digest:
                 out.flush()
     out.flush()
+    from tunekeeper.data import scores
+    from tunekeeper.data.config import Config
+
+    section, format = msgspec.json.decode(next(asked), type=tuple[Config, dict[str, Any]])
+    say((0, 0), scores.of_draft(draft, None, section, format))
+    out.flush()
     return 0
 
 
-def _end_with_parent() -> None:
-    while os.read(sys.stdin.fileno(), 1):  # not the buffered file: its lock would be held when Python ends
-        pass
+def _read(pieces: queue.SimpleQueue[bytes]) -> None:
+    """Read what the parent writes, and end with it."""
+    while piece := os.read(sys.stdin.fileno(), 1 << 16):  # not the buffered file: its lock would be held when Python ends
+        pieces.put(piece)
     os._exit(1)
 
 
+def _lines(pieces: queue.SimpleQueue[bytes]) -> Iterator[bytes]:
+    """The lines of what is read, each as soon as it is whole."""
+    rest = b""
+    while True:
+        line, end, behind = rest.partition(b"\n")
+        if end:
+            yield line
+            rest = behind
+        else:
+            rest += pieces.get()
+
+
 if __name__ == "__main__":
-    asked = sys.stdin.buffer.readline()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    written = queue.SimpleQueue[bytes]()
+    threading.Thread(target=_read, args=(written,), daemon=True).start()
     with open(sys.stdout.fileno(), "wb", buffering=_AHEAD, closefd=False) as seen:
-        sys.exit(main(asked, seen))
+        sys.exit(main(_lines(written), seen))

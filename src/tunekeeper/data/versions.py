@@ -11,7 +11,7 @@ from typing import Any
 from tunekeeper.core.errors import DataError, NotFound, UserError
 from tunekeeper.core.nouns.data import DatasetVersion, Example, Split
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import balance, drafts, lines, looking, scores, sides, tags, tallies
+from tunekeeper.data import balance, drafts, lines, looking, sides, tags, tallies
 from tunekeeper.data.config import Config
 from tunekeeper.data.examples import decode, read_file
 from tunekeeper.data.lines import Line
@@ -79,18 +79,27 @@ def freeze(
     one side of it is, and, unless `force`, when no row of it is real.
     """
     with drafts.locked(ws, task.name), looker or looking.Looker(draft_path(ws, task.name), ws.rows.runs_of(task.name)) as looks:
-        path, quality = draft_path(ws, task.name), None
-        if looks.pid is not None and ws.rows.runs_of(task.name).exists():  # few rows are new: there is time until all are seen
-            quality = scores.of_draft(path, None, section, task.format)
+        looks.ask_quality(section, task.format)
         content = _content(ws.rows.keep_draft(looks.looked, task.name, _known(ws, task.name)))
         rows = content.tally.rows
         if not rows:
             raise DataError(f"{task.name} has no draft", fix=f"tunekeeper data import FILE --model {task.name}")
         if not force:
             balance.refuse_made_up(task.name, content.tally)
-        quality = scores.of_draft(path, rows, section, task.format) if quality is None else {**quality, "of": rows}
-        full = _report(ws, task.name, content, section, {"quality": quality, **(report or {})})
+        full = _report(ws, task.name, content, section, report or {})
+        if "quality" not in full:
+            full["quality"] = _quality(ws, task, section, rows, looks)
         return _save(ws, task.name, content, full, note=note, by=by)
+
+
+def _quality(ws: Workspace, task: Model, section: Config, rows: int, looks: looking.Looker) -> dict[str, Any] | None:
+    """How good the `rows` rows of a draft are, by who looked at it already where it said so."""
+    said = looks.quality()
+    if said is not None:
+        return {**said, "of": rows}
+    from tunekeeper.data import scores  # here: half of what a freeze would import
+
+    return scores.of_draft(draft_path(ws, task.name), rows, section, task.format)
 
 
 def freeze_examples(
@@ -121,6 +130,8 @@ def freeze_locked(
     report: dict[str, Any] | None = None,
 ) -> DatasetVersion:
     """`freeze` for a caller that holds the draft's lock and has its rows."""
+    from tunekeeper.data import scores
+
     content = _store(ws, model, lines.of_examples(examples))
     full = _report(ws, model, content, section, {"quality": scores.of_rows(examples, section), **(report or {})})
     return _save(ws, model, content, full, note=note, by=by)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import mmap
 from array import array
 from bisect import bisect_left
-from itertools import accumulate
+from io import BytesIO
+from itertools import accumulate, pairwise
 
 from xxhash import xxh3_64_digest, xxh3_128_digest
 
@@ -42,6 +43,8 @@ class Walk:
 
     def over(self, text: bytes | mmap.mmap, at: int = 0) -> Looked:
         """What stands in a stretch of whole lines, from the byte `at` on. Raises orjson.JSONDecodeError."""
+        if not self._known.sides:
+            return _all_new(text[at:], self._known.seed)
         known, begins = self._known, self._begins
         sizes, counts, marks, hashes, seed = known.sizes, known.counts, known.marks, known.hashes, known.seed
         find, end, rows, runs = text.find, len(text), len(known.sides), len(known.counts)
@@ -88,6 +91,29 @@ class Walk:
         return self._everywhere.get(mark, -1)
 
 
+def _all_new(text: bytes, seed: int) -> Looked:
+    """What stands in a stretch where nothing is known."""
+    each = BytesIO(text).readlines()
+    seen = lines.seen(each)
+    canonical = [line for line, _, _ in seen]
+    ends = [0, *accumulate(map(len, each))]
+    cuts = [*ends[:-1:MOST], len(text)]
+    with memoryview(text) as view:
+        marks = [xxh3_128_digest(view[begin:end], seed) for begin, end in pairwise(cuts)]
+    return Looked(
+        seed=seed,
+        steps=array("I", [NEW, len(each)]).tobytes(),
+        marks=b"".join(marks),
+        sizes=array("I", [end - begin for begin, end in pairwise(cuts)]).tobytes(),
+        counts=array("I", [len(each[first : first + MOST]) for first in range(0, len(each), MOST)]).tobytes(),
+        lines=canonical,
+        digests=digests_of(canonical),
+        sides=bytes(side != SIDES[0] for _, side, _ in seen),
+        hashes=b"".join([xxh3_64_digest(line, seed) for line in each]),
+        told=[list(column) for column in zip(*(told for _, _, told in seen), strict=True)],
+    )
+
+
 class _Seen:
     """What was seen in a stretch so far."""
 
@@ -127,8 +153,7 @@ class _Seen:
 
     def new(self, line: bytes, mark: bytes, at: int, stop: int) -> None:
         """A new row: a line of a draft, with its hash. Raises orjson.JSONDecodeError."""
-        row, side = lines.row_of(line)
-        canonical, told = lines.look(row)
+        ((canonical, side, told),) = lines.seen([line])
         self._lines.append(canonical)
         self._told.append(told)
         self._sides.append(side != SIDES[0])

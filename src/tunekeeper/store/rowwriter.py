@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import blake3
 import numpy as np
@@ -25,8 +25,8 @@ Look = Callable[[bytes], tuple[bytes, Mark]]
 """A row that no pack holds yet → its canonical line, and what is counted of it."""
 Row = tuple[bytes, str]
 """A line, with its side."""
-Told = tuple[str, bool, float]
-"""What is counted of a row, as in a `Mark`."""
+Told = Sequence[Sequence[Any]]
+"""What is counted of rows: topics, whether a machine made them up, dates, a list of each, as in a `Mark`."""
 FORMAT = 2
 TOGETHER = 256 << 10
 """Bytes of rows that are looked up together: they stay in the processor's caches."""
@@ -80,7 +80,7 @@ class Writer:
         parts, added = list[Looked](), [np.empty(0, np.uint32)]
         for some in seen:
             if some.lines:
-                added.append(self._found(some.lines, some.digests, some.sides, list(zip(*some.told, strict=True)), None))
+                added.append(self._found(some.lines, some.digests, some.sides, some.told, None))
             parts.append(replace(some, lines=[], digests=[], told=[]))
         self._flush(last=True)
         first, count = np.frombuffer(b"".join(part.steps for part in parts), "<u4").reshape(-1, 2).astype(np.int64).T
@@ -110,10 +110,8 @@ class Writer:
         for side, own in enumerate(self._numbers):
             own.append(numbers[sides == side])
 
-    def _found(
-        self, lines: Sequence[bytes], digests: Sequence[bytes], sides: bytes, told: Sequence[Told], look: Look | None
-    ) -> Numbers:
-        """The numbers of rows; those that are nowhere yet are stored. `told`: what is counted of each, where the lines are
+    def _found(self, lines: Sequence[bytes], digests: Sequence[bytes], sides: bytes, told: Told, look: Look | None) -> Numbers:
+        """The numbers of rows; those that are nowhere yet are stored. `told`: what is counted of them, where the lines are
         canonical already; else `look` says it."""
         found = self._index.find(digests)
         if told and max(found) < 0 and self._come.keys().isdisjoint(once := dict.fromkeys(digests)) and len(once) == len(found):
@@ -123,9 +121,10 @@ class Writer:
                 known = self._come.get(digest := digests[place])
                 if known is None:
                     line, side = lines[place], sides[place]
-                    known = (
-                        self._stored(line, side, digest, told[place]) if look is None else self._looked(line, side, digest, look)
-                    )
+                    if look is None:
+                        known = self._stored(line, side, digest, [column[place] for column in told])
+                    else:
+                        known = self._looked(line, side, digest, look)
                 found[place] = known
         if self._bytes >= packs.MOST_BYTES:
             self._flush()
@@ -140,7 +139,7 @@ class Writer:
         known = self._come.get(digest, self._index.find([digest])[0])
         return self._stored(canonical, side, digest, told) if known < 0 else known
 
-    def _stored(self, line: bytes, side: int, digest: bytes, told: Told) -> int:
+    def _stored(self, line: bytes, side: int, digest: bytes, told: Sequence[Any]) -> int:
         number = self._come[digest] = self._base + len(self._come)
         for column, value in zip(self._open.columns(), (line, digest, *told), strict=True):
             column.append(value)
@@ -148,14 +147,12 @@ class Writer:
         self._bytes += len(line)
         return number
 
-    def _all_stored(self, lines: Sequence[bytes], sides: bytes, digests: Sequence[bytes], told: Sequence[Told]) -> list[int]:
+    def _all_stored(self, lines: Sequence[bytes], sides: bytes, digests: Sequence[bytes], told: Told) -> list[int]:
         """The numbers of rows that are new, each of them."""
         first = self._base + len(self._come)
         numbers = list(range(first, first + len(lines)))
         self._come.update(zip(digests, numbers, strict=True))
-        topics, made_up, dates = zip(*told, strict=True)
-        columns = (lines, digests, topics, made_up, dates)
-        for column, more in zip(self._open.columns(), columns, strict=True):
+        for column, more in zip(self._open.columns(), (lines, digests, *told), strict=True):
             column.extend(more)
         self._on += sides
         self._bytes += sum(map(len, lines))
@@ -168,7 +165,7 @@ class Writer:
         self._settle()
         if len(order):
             turns = order.tolist()
-            rows = Draft(*([column[turn] for turn in turns] for column in waiting.columns()))
+            rows = Draft(*(list(map(column.__getitem__, turns)) for column in waiting.columns()))
             self._places.append(self._base + len(self._come) - len(order) + order)
             self._digests.append(b"".join(rows.digests))
             self._making = self._hands.submit(lambda: (self._blobs.put_bytes(packs.build(rows, alone=last)), len(rows.lines)))
