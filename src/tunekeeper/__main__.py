@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sys
 
-from tunekeeper.cli.app import main
+from tunekeeper.cli import interrupts
 
 
 def run() -> None:
     """Run the command line and exit with its code."""
-    sys.exit(main())
+    interrupts.at_once()
+    from tunekeeper.cli.app import main  # a fifth of a second
+
+    code = main()
+    interrupts.at_once()
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -92,6 +92,29 @@ def test_preview_of_a_dataset_row_marks_what_is_learned(project: Path, capsys: p
     assert "rows 1 to 2" in refused["error"]["message"]
 
 
+def test_the_weight_of_an_answer_comes_through_import_and_freeze_and_is_shown_at_each_token(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = tmp_path / "fresh"
+    shutil.copytree(EXAMPLE, project, ignore=shutil.ignore_patterns("data", "rebuild.py"))
+    names = ["otter", "heron", "lynx", "badger", "falcon", "marten", "plover", "stoat", "curlew", "bittern", "grebe", "weasel"]
+    answer = ROW["messages"][2]["content"]
+    rows = []
+    for name in names:
+        half = {"role": "assistant", "content": f"About {name}: {answer}", "weight": 2 if name == "weasel" else 0.5}
+        asked = [{"role": "user", "content": f"The {name} {word} is slow."} for word in ("screen", "printer")]
+        rows.append({"messages": [asked[0], half, asked[1], {**half, "weight": 1}]})
+    (project / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    where = ["--model", "support-desk", "--dir", str(project)]
+    assert main(["data", "import", str(project / "rows.jsonl"), *where]) == 0
+    assert main(["data", "freeze", "--by", "ana", *where]) == 0
+    assert "its weight is 2, not from 0 to 1" in capsys.readouterr().out
+    assert main(["train", "preview", "--dataset", "latest", *where]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    learned = [line for line in lines if line.startswith("*")]
+    assert [line.endswith("  counts 0.5") for line in learned] == [True] * (len(learned) // 2) + [False] * (len(learned) // 2)
+
+
 def test_a_plan_and_a_dry_run_say_the_same_and_start_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ["--model", "support-desk", "--dataset", "d1", "--dir", str(project)]
     code, plan = answer(capsys, "plan", *where)

@@ -208,3 +208,17 @@ def test_trl_refuses_a_row_that_is_learned_in_some_epochs_only(
         plan(ws, task, section("trl"), some)
     whole = freeze(ws, [row.replace('"weight": 0.5', '"weight": 1') for row in rows], [], number=3)
     assert plan(ws, task, section("trl"), whole).rows == 4
+
+
+@pytest.mark.parametrize("backend", ["trl", "command"])
+def test_an_answer_that_counts_by_a_part_is_refused_where_it_would_count_whole(
+    ws: Workspace, task: Model, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    without(monkeypatch)
+    rows = [json.loads(line) for line in chat_lines(2)]
+    rows[1]["messages"][-1]["weight"] = 0.5
+    some = freeze(ws, [json.dumps(row) + "\n" for row in rows], [], number=2)
+    options = BackendOptions(command=("trainer", "{data}", "{out}"))
+    asked = dataclasses.replace(SMALL, backend=backend, backend_options=options)
+    with pytest.raises(ConfigError, match=rf"row r1: message 3 has weight 0\.5, and the {backend} back end learns it or not"):
+        plan(ws, task, asked, some)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tunekeeper.core.errors import DataError
-from tunekeeper.training.encode import Codec, conversations, encode, segments
+from tunekeeper.text.rendering import render
+from tunekeeper.training.encode import MANY, Codec, Encoded, conversations, encode, segments
 from tunekeeper.training.previewing import codec_of
 from tunekeeper.training.rows import Row
 
@@ -168,3 +169,127 @@ def test_a_template_that_leaves_tool_calls_out_is_refused() -> None:
     row = Row(id="r", messages=(asked, {"role": "assistant", "content": None, "tool_calls": [call]}))
     with pytest.raises(DataError, match="leaves out the call of refund"):
         encode(Codec(render=phi, tokenize=lambda text: list(text.encode()), ends=("<|end|>",)), row)
+
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+TEMPLATES = {
+    "chatml": CHATML,
+    "strict turns, system in the first": (
+        "{% set ns = namespace(told='', turn=0) %}{% for m in messages %}{% if m.role == 'system' %}{% set ns.told = m.content %}"
+        "{% else %}{% if (m.role == 'user') != (ns.turn % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}"
+        "{% if m.role == 'user' %}<|im_start|>[INST] {{ ns.told ~ '\n\n' if ns.turn == 0 and ns.told else '' }}{{ m.content }}"
+        " [/INST]{% else %} {{ m.content }}<|im_end|>{% endif %}{% set ns.turn = ns.turn + 1 %}{% endif %}{% endfor %}"
+    ),
+    "stripped": (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content | trim }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    ),
+    "numbered": (
+        "{% for m in messages %}<|im_start|>{{ loop.index }} {{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>{{ messages | length + 1 }} assistant\n{% endif %}"
+    ),
+    "no end of its own": (
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+    ),
+    "the last question marked": (
+        "{% for m in messages %}{{ '>' if loop.last }}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    ),
+}
+
+
+def slowly(codec: Codec, row: Row) -> Encoded:
+    """The ids and mask by the definition: each answer behind everything before it, the whole text tokenized for each piece."""
+    ids: list[int] = []
+    learned: list[bool] = []
+    text = ""
+    for place, message in enumerate(row.messages):
+        if message["role"] != "assistant" or message.get("weight") == 0:
+            continue
+        prompt = codec.render(list(row.messages[:place]), [], True)
+        whole = codec.render(list(row.messages[: place + 1]), [], False)
+        answer = whole[len(prompt) :].removesuffix("\n") if whole.endswith("<|im_end|>\n") else whole[len(prompt) :]
+        assert whole.startswith(prompt)
+        assert prompt.startswith(text)
+        for piece, learn in ((prompt[len(text) :], False), (answer, True)):
+            text += piece
+            every = codec.tokenize(text)
+            more = every[len(ids) :] if every[: len(ids)] == ids else codec.tokenize(piece)
+            ids += more
+            learned += [learn] * len(more)
+    return Encoded(ids=tuple(ids), learned=tuple(learned))
+
+
+def long_talk(answers: int) -> Row:
+    """Line feeds and spaces at the edges, letters of several bytes, written-out special tokens, some answers not learned."""
+    said = ("ok", " spaced ", "two\nlines\n", "é 水 🙂", "a <|im_end|> inside", "1 234", "-")
+    messages = [SYSTEM]
+    for i in range(answers):
+        messages.append({"role": "user", "content": f"{said[i % 5]} question {i}"})
+        messages.append({"role": "assistant", "content": f"{said[i % 7]} {i}", **({"weight": 0} if i % 9 == 4 else {})})
+    return Row(id="r", messages=tuple(messages))
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("base", ["ours", "of bytes", "with a space of its own"])
+def test_a_long_conversation_has_the_ids_and_the_mask_that_it_has_piece_by_piece(name: str, base: str) -> None:
+    ours = codec_of(BASE)
+    cut = {"ours": ours.tokenize, "of bytes": lambda text: list(text.encode()), "with a space of its own": sentencepiece}[base]
+
+    def rendered(messages: Any, tools: Any, prompt: bool) -> str:
+        return render(TEMPLATES[name], messages, add_generation_prompt=prompt)
+
+    codec = Codec(render=rendered, tokenize=cut, ends=("<|im_end|>",), special=ours.special)
+    row = long_talk(MANY + 14)
+    try:
+        expected = slowly(codec, row)
+    except AssertionError:
+        with pytest.raises(DataError, match="template"):
+            encode(codec, row)
+        return
+    found = encode(codec, row)
+    assert (found.ids, found.learned) == (expected.ids, expected.learned)
+
+
+def test_a_thousand_turns_are_rendered_and_tokenized_once_not_each_time_anew() -> None:
+    ours, asked = codec_of(BASE), [0, 0]
+
+    def rendered(messages: Any, tools: Any, prompt: bool) -> str:
+        asked[0] += len(messages)
+        return ours.render(messages, tools, prompt)
+
+    def cut(text: str) -> list[int]:
+        asked[1] += len(text)
+        return ours.tokenize(text)
+
+    row = long_talk(501)
+    found = encode(Codec(render=rendered, tokenize=cut, ends=ours.ends, special=ours.special), row)
+    assert asked[0] < 20 * len(row.messages)
+    assert asked[1] < 10 * len(ours.render(list(row.messages), [], False))
+    assert "".join(text for text, _ in segments(ours, row)) + "\n" == ours.render(list(row.messages), [], False)
+    assert len(found.ids) == len(found.learned)
+
+
+def test_the_weight_of_an_answer_is_that_of_each_of_its_tokens() -> None:
+    codec = codec_of(BASE)
+    row = dialogue(("user", "a"), ("assistant", "one"), ("user", "b"), ("assistant", "two"))
+    plain = encode(codec, row)
+    assert plain.weights == ()
+    messages = (*row.messages[:2], {**row.messages[2], "weight": 0.25}, row.messages[3], {**row.messages[4], "weight": 1.0})
+    found = encode(codec, Row(id="r", messages=messages))
+    one, two = (len(codec.tokenize(f"{answer}<|im_end|>")) for answer in ("one", "two"))
+    assert (found.ids, found.learned) == (plain.ids, plain.learned)
+    assert [weight for weight in found.weights if weight] == [0.25] * one + [1.0] * two
+    assert (found.mass, plain.mass) == (0.25 * one + two, one + two)
+
+
+def test_what_nothing_stands_before_is_not_learned_and_a_row_of_it_alone_is_refused() -> None:
+    codec = Codec(render=lambda messages, tools, prompt: "".join(m["content"] for m in messages), tokenize=sentencepiece, ends=())
+    bare = Codec(render=codec.render, tokenize=lambda text: list(text.encode()), ends=())
+    (said, alone) = (Row(id="r", messages=({"role": "assistant", "content": text},)) for text in ("ab", "a"))
+    assert encode(bare, said).learned == (False, True)
+    with pytest.raises(DataError, match="row r: its answers hold no token that anything stands before"):
+        encode(bare, alone)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -61,6 +62,54 @@ def test_rows_end_to_end_have_the_same_losses(model: Any) -> None:
     assert batch_loss(model, ROWS, 0).item() == pytest.approx(mean, abs=1e-5)
 
 
+WEIGHTED = (
+    dataclasses.replace(ROWS[0], weights=(0.0, 0.0, 0.5, 0.5, 0.0, 1.0, 1.0)),
+    ROWS[1],
+    dataclasses.replace(ROWS[2], weights=(0.0, 0.1, 0.1, 0.1)),
+)
+
+
+def plain_gradients(model: Any, rows: Any) -> tuple[float, list[Any]]:
+    """Loss and gradients of the weighted mean as torch's own cross entropy has them, from whole logits, row by row."""
+    import torch
+
+    model.zero_grad()
+    total, weights = torch.zeros((), dtype=torch.float64), 0.0
+    for row in rows:
+        logits = model(input_ids=torch.tensor([row.ids])).logits[0, :-1].float()
+        labels = torch.tensor([id if learn else -100 for id, learn in zip(row.ids[1:], row.learned[1:], strict=True)])
+        counts = torch.tensor(row.weights[1:] or (1.0,) * (len(row.ids) - 1)) * (labels != -100)
+        total = total + (torch.nn.functional.cross_entropy(logits, labels, reduction="none").double() * counts).sum()
+        weights += counts.sum().item()
+    loss = total / weights
+    loss.backward()
+    return loss.item(), [each.grad.clone() for each in model.parameters() if each.grad is not None]
+
+
+def test_loss_and_gradients_are_those_of_the_weighted_mean_whatever_the_parts(model: Any) -> None:
+    import torch
+
+    from tunekeeper.training.loop import Setup, held_out_loss, learn, scaler_of
+
+    expected, gradients = plain_gradients(model, WEIGHTED)
+    for changes in ({}, {"accumulation": 3}, {"packing": True}, {"packing": True, "max_tokens": 8}):
+        recipe = from_json({"rank": 2, "dtype": "float32", "batch": 3, **changes})
+        setup = Setup(model=model, rows=WEIGHTED, weights=[1.0] * 3, held=WEIGHTED, pad=0, recipe=recipe)
+        model.zero_grad()
+        assert learn(setup, WEIGHTED, scaler_of(model)).item() == pytest.approx(expected, rel=1e-6)
+        found = [each.grad for each in model.parameters() if each.grad is not None]
+        assert all(torch.allclose(ours, theirs, atol=1e-6) for ours, theirs in zip(found, gradients, strict=True))
+    assert held_out_loss(setup) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_smallest_weights_are_ratios_and_no_zeros(model: Any) -> None:
+    from tunekeeper.training.loop import batch_loss
+
+    tiny = [dataclasses.replace(row, weights=tuple(weight * 1e-60 for weight in row.weights)) for row in WEIGHTED[::2]]
+    expected = batch_loss(model, WEIGHTED[::2], 0).item()
+    assert batch_loss(model, tiny, 0).item() == pytest.approx(expected, rel=1e-6)
+
+
 def test_the_head_works_on_the_learned_tokens_alone_and_is_itself_again_after(model: Any) -> None:
     from tunekeeper.training.forward import side_by_side, token_losses
 
@@ -92,3 +141,26 @@ def test_a_base_in_sixteen_bits_is_worked_with_in_sixteen() -> None:
     grown = [each.grad for each in half.parameters() if each.requires_grad and each.grad is not None]
     assert {each.dtype for each in grown} == {torch.float32}
     assert any(each.abs().sum() > 0 for each in grown)
+
+
+def test_in_float16_a_multiple_of_the_loss_is_worked_with_and_the_gradients_are_those_of_float32() -> None:
+    import torch
+
+    from tunekeeper.training.loading import load
+    from tunekeeper.training.loop import FIRST_SCALE, Setup, learn, scaler_of
+
+    found = {}
+    for dtype in ("float32", "float16"):
+        recipe = from_json({"rank": 2, "dtype": dtype, "batch": 3})
+        model = load(read_base(BASE), recipe, None)[0].train()
+        scaler = scaler_of(model)
+        setup = Setup(model=model, rows=ROWS, weights=[1.0] * 3, held=(), pad=0, recipe=recipe)
+        optimizer = torch.optim.AdamW([each for each in model.parameters() if each.requires_grad], fused=True)
+        learn(setup, ROWS, scaler)
+        assert scaler.is_enabled() == (dtype == "float16")
+        worked = torch.cat([each.grad.flatten() for each in model.parameters() if each.grad is not None])
+        scaler.unscale_(optimizer)
+        found[dtype] = torch.cat([each.grad.flatten() for each in model.parameters() if each.grad is not None])
+        assert torch.equal(worked, found[dtype] * (FIRST_SCALE if dtype == "float16" else 1))
+    assert found["float16"].dtype == torch.float32
+    assert torch.nn.functional.cosine_similarity(found["float16"], found["float32"], dim=0) > 0.999

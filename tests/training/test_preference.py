@@ -55,5 +55,14 @@ def test_the_loss_is_log_two_at_the_start_and_falls_as_the_chosen_answer_gains()
     assert preference_loss(model, [pair], PAD, 0.5).item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_pair_counts_by_the_weight_of_its_chosen_answer() -> None:
+    model = Uneven()
+    pairs = [
+        Pair(chosen=row(3, 1), rejected=row(3, 2), weight=weight, reference=apart) for weight, apart in ((1.0, 0.2), (0.25, 3.0))
+    ]
+    one, other = (preference_loss(model, [pair], PAD, 0.5).item() for pair in pairs)
+    assert preference_loss(model, pairs, PAD, 0.5).item() == pytest.approx((one + 0.25 * other) / 1.25, rel=1e-6)
+
+
 def test_a_pair_costs_the_tokens_of_both_answers() -> None:
     assert len(Pair(chosen=row(3, 1, 1), rejected=row(3, 2)).ids) == 5

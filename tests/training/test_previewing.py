@@ -29,6 +29,14 @@ def test_an_answered_conversation_shows_what_is_learned() -> None:
     assert "".join(token.text for token in shown.tokens if token.learned) == "ok<|im_end|>"
 
 
+def test_a_token_shows_how_much_it_counts() -> None:
+    half = {"role": "assistant", "content": "ok", "weight": 0.5}
+    shown = preview(BASE, Row(id="r", messages=(*ASKED, half, *ASKED, {"role": "assistant", "content": "so"})))
+    assert {token.weight for token in shown.tokens if token.learned} == {0.5, 1.0}
+    assert "".join(token.text for token in shown.tokens if token.weight == 0.5) == "ok<|im_end|>"
+    assert {token.weight for token in shown.tokens if not token.learned} == {0.0}
+
+
 def test_the_file_may_be_a_list_an_object_or_jsonl(tmp_path: Path) -> None:
     path = tmp_path / "m.json"
     for text in (
@@ -44,7 +52,10 @@ def test_the_file_may_be_a_list_an_object_or_jsonl(tmp_path: Path) -> None:
     assert read_messages(path)[1] is False
 
 
-@pytest.mark.parametrize("text", ["", "{", "{}", "[]", '[{"role": "robot"}]', '{"messages": 3}'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "{}", "[]", '[{"role": "robot"}]', '[{"role": "assistant", "content": "a", "weight": 2}]', '{"messages": 3}'],
+)
 def test_a_file_without_messages_is_refused_by_name(tmp_path: Path, text: str) -> None:
     path = tmp_path / "m.json"
     path.write_text(text)

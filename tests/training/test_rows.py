@@ -90,15 +90,16 @@ def test_a_row_with_several_rejected_answers_is_a_comparison_for_each(tmp_path: 
     assert replace(row, rejected=None, further=()).compared == []
 
 
-def test_a_message_is_learned_or_not_and_nothing_between(tmp_path: Path) -> None:
+def test_the_weight_of_a_message_is_from_nothing_to_all(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    for weight, fine in ((0, True), (1.0, True), (None, True), (0.5, False), ("1", False), (-1, False)):
+    wrong = ("1", -1, 1.5, True, float("nan"), float("inf"), [1])
+    for weight, fine in (*((each, True) for each in (0, 1, 1.0, None, 0.5, 1e-9)), *((each, False) for each in wrong)):
         said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": weight}]
         path.write_text(json.dumps({"messages": said}) + "\n")
         if fine:
             assert len(read_rows(path)) == 1
         else:
-            with pytest.raises(DataError, match=r"rows.jsonl:1: the weight of a message must be 0 or 1"):
+            with pytest.raises(DataError, match=r"rows.jsonl:1: the weight of a message must be from 0 to 1"):
                 read_rows(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -43,6 +44,17 @@ def test_a_version_is_found_by_id_name_or_number(ws: Workspace) -> None:
             assert find_version(tx, "desk", name).minor == 1
         with pytest.raises(NotFound, match=r"v1\.2"):
             find_version(tx, "desk", "v1.2")
+
+
+def test_without_a_model_a_name_is_enough_while_one_model_alone_has_it(ws: Workspace) -> None:
+    with ws.state.write(by="training") as tx:
+        for each in (version(1, 0), version(1, 1), replace(version(1, 0), id="shop@v1.0-2026-02-26-2104examples", model="shop")):
+            save_version(tx, each)
+    with ws.state.read() as tx:
+        assert find_version(tx, None, "v1.1").model == "desk"
+        assert find_version(tx, None, "shop@v1.0").model == "shop"
+        with pytest.raises(NotFound, match=r"2 versions are called 'v1.0'.*MODEL@NAME"):
+            find_version(tx, None, "v1.0")
 
 
 def test_there_is_no_champion_before_the_first_route(ws: Workspace) -> None:

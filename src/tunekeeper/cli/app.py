@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from tunekeeper.cli import faults, frame
+from tunekeeper.cli import faults, frame, interrupts
 from tunekeeper.cli.visible import line
 from tunekeeper.core.errors import INTERRUPTED, TunekeeperError
 
@@ -37,7 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "monitor": ("tunekeeper.cli.monitor:app", "Stage 5: baselines, drift, alerts, versions side by side."),
     "incident": ("tunekeeper.cli.incident:app", "Rollbacks and what they taught."),
     "retrain": ("tunekeeper.cli.retrain:app", "Stage 6: why, plan, approve, run a cycle."),
-    "log": ("tunekeeper.cli.log:app", "The inference log: list, verify, import, erase."),
+    "log": ("tunekeeper.cli.log:app", "The inference log: list, verify, import, count, erase."),
     "key": ("tunekeeper.cli.key:app", "Keys for the gateway."),
     "backup": ("tunekeeper.cli.backup:backup", "Copy a data directory into one file, while it runs."),
     "restore": ("tunekeeper.cli.backup:restore", "Make a data directory out of a backup."),
@@ -68,6 +68,7 @@ def _root() -> None:
 
     Example: tunekeeper demo
     """
+    interrupts.as_exception()  # the command has been imported and begins
 
 
 def command() -> Any:
@@ -105,6 +106,8 @@ def _version() -> int:
 
 def _fail(error: BaseException, words: list[str]) -> int:
     if isinstance(error, SystemExit):
+        if isinstance(error.__context__, BrokenPipeError):  # Typer has turned it into 1, which says that a gate failed
+            return _quiet_pipe()
         return error.code if isinstance(error.code, int) else 0 if error.code is None else 2
     if faults.is_interrupt(error):
         print("interrupted", file=sys.stderr)

@@ -49,7 +49,10 @@ def run(
     if data is not None or out is not None:
         raise UserError("--data and --out go with --checkpoint", fix="leave them out, or name a --checkpoint FOLDER")
     if model is None or dataset is None:
-        raise UserError("train run needs --model and --dataset, or --checkpoint, --data and --out")
+        raise UserError(
+            "train run needs --model and --dataset, or --checkpoint, --data and --out",
+            fix="tunekeeper train run --model M --dataset latest",
+        )
     if dry_run:
         return trainplan.plan(model=model, dataset=dataset, recipe=recipe, start=start, dir=dir, json=json)
     from tunekeeper import jobs, training
@@ -223,9 +226,9 @@ def _run(ws: Workspace, name: str) -> TrainingRun:
     from tunekeeper.training.versions import find_version
 
     with ws.state.read() as tx:
-        if "@" not in name:
+        if name.startswith("run_"):
             return load_run(tx, name)
-        version = find_version(tx, name.partition("@")[0], name)
+        version = find_version(tx, name.rpartition("@")[0] or None, name)
         if version.run is None:
             raise NotFound(f"{version.id} was not trained here", fix="tunekeeper train ls")
         return load_run(tx, version.run)
@@ -332,7 +335,8 @@ def _token_lines(shown: Preview) -> Iterator[str]:
     if shown.conversations > 1:
         yield f"the template changes answers once they are history: learned as {shown.conversations} conversations, one an answer"
     for token in shown.tokens:
-        yield f"{'*' if token.learned else ' '} {token.id:>7} {token.text!r}"
+        weight = f"  counts {token.weight:g}" if token.weight not in (0, 1) else ""
+        yield f"{'*' if token.learned else ' '} {token.id:>7} {token.text!r}{weight}"
 
 
 def _short(value: float | None) -> float | None:

@@ -26,7 +26,7 @@ from tunekeeper.training.hosted.provider import Values
 from tunekeeper.training.hosted.terms import KNOWN
 from tunekeeper.training.orders import base_folder, job_input, order_of, require_extra, rows_file
 from tunekeeper.training.recipe import Recipe, resolve, warnings
-from tunekeeper.training.rows import read_rows
+from tunekeeper.training.rows import learned_places, read_rows, weight_of
 from tunekeeper.training.tradeoffs import notes
 from tunekeeper.workspace import Workspace
 
@@ -209,6 +209,7 @@ class Command:
                 fix="write command: [python, train.py, --data, '{data}', --out, '{out}', --base, '{base}', --recipe, '{recipe}']",
             )
         base = read_base(base_folder(ws, task))
+        _only_whole_answers(rows_file(ws, data, "train"), "command")
         return Ask(
             kind=COMMAND,
             input={
@@ -248,6 +249,19 @@ def _only_whole_weights(rows: Path) -> None:
                 f"row {row.id} has weight {row.weight:g}, and the trl back end learns a row in every epoch or never",
                 fix="give every row weight 0 or 1, or train with `backend: local`",
             )
+    _only_whole_answers(rows, "trl")
+
+
+def _only_whole_answers(rows: Path, backend: str) -> None:
+    """Refuse answers that count by a part: such a trainer learns an answer or leaves it."""
+    for row in read_rows(rows):
+        for place in learned_places(row):
+            weight = weight_of(row.messages[place])
+            if weight < 1:
+                raise ConfigError(
+                    f"row {row.id}: message {place + 1} has weight {weight:g}, and the {backend} back end learns it or not",
+                    fix="give every message weight 0 or 1, or train with `backend: local`",
+                )
 
 
 def _only_fresh(section: Config, parent: Version | None) -> None:

@@ -122,7 +122,7 @@ def read_json(file: Path) -> dict[str, Any]:
     try:
         value = json.loads(file.read_text("utf-8"))
     except OSError as error:
-        raise ArtifactError(f"{file}: missing") from error
+        raise ArtifactError(f"{file}: missing", fix="name the folder of a checkpoint") from error
     except ValueError as error:
         raise ArtifactError(f"{file}: not JSON: {error}") from error
     if not isinstance(value, dict):

@@ -6,14 +6,18 @@ a text (SentencePiece's space) is not put before an answer in the middle of one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tunekeeper.core.errors import DataError
-from tunekeeper.training.rows import Row, one_each, sides
+from tunekeeper.training.rows import Row, learned_places, one_each, sides, weight_of
 
 Messages = list[dict[str, Any]]
+MANY = 16
+"""Learned answers of a conversation up to which each is rendered behind all that stands before it."""
+SAMPLES = 4
+"""How many answers of a longer one are, to see whether that makes a difference; the last one besides."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,22 +41,49 @@ class Encoded:
     ids: tuple[int, ...]
     """Token ids."""
     learned: tuple[bool, ...]
-    """Same length: whether the loss counts this token."""
+    """Same length: whether the loss counts this token. Never the first one, which nothing stands before."""
+    weights: tuple[float, ...] = ()
+    """Same length: how much it counts there, 0 to 1; empty where every learned token counts as much as any other."""
+
+    @property
+    def mass(self) -> float:
+        """How much of a batch's mean the conversation is: its learned tokens, each by its weight."""
+        if self.weights:
+            return sum(weight for weight, learn in zip(self.weights[1:], self.learned[1:], strict=True) if learn)
+        return sum(self.learned[1:])
 
 
 def encode(codec: Codec, row: Row) -> Encoded:
-    """The row's ids and mask. Raises DataError when the template refuses the row or rewrites earlier turns, naming it."""
+    """The row's ids, mask and weights. Raises DataError naming the row that the template refuses or rewrites the turns of."""
     ids: list[int] = []
-    learned: list[bool] = []
-    text = ""
-    for piece, learn in segments(codec, row):
+    weights: list[float] = []
+    text, begin = "", 0  # what is tokenized again with the next piece, and its place among the ids
+    for number, (piece, weight) in enumerate(segments(codec, row)):
+        if number > 1:
+            text, begin = _from_last_special(codec, text, ids, begin)
         text += piece
-        whole = codec.tokenize(text)
+        known, whole = ids[begin:], codec.tokenize(text)
         # Where a token would reach from one piece into the next, a server that is asked with the first has none such.
-        more = whole[len(ids) :] if whole[: len(ids)] == ids else codec.tokenize(piece)
+        more = whole[len(known) :] if whole[: len(known)] == known else codec.tokenize(piece)
         ids += more
-        learned += [learn] * len(more)
-    return Encoded(ids=tuple(ids), learned=tuple(learned))
+        weights += [weight] * len(more)
+    weights[:1] = [0.0]  # nothing stands before the first token that could say it
+    learned = tuple(weight > 0 for weight in weights)
+    if not any(learned):
+        raise DataError(f"row {row.id}: its answers hold no token that anything stands before; nothing is learned")
+    one_weight = all(weight in (0.0, 1.0) for weight in weights)
+    return Encoded(ids=tuple(ids), learned=learned, weights=() if one_weight else tuple(weights))
+
+
+def _from_last_special(codec: Codec, text: str, ids: list[int], begin: int) -> tuple[str, int]:
+    """The end of the text from its last special token on, with that token's place among the ids: a tokenizer cuts what follows
+    one the same way whatever stands before it. The text as it is where that is not so."""
+    last = max(((text.rfind(token), token) for token in codec.special if token), default=(-1, ""))
+    if last[0] <= 0:
+        return text, begin
+    tail = text[last[0] :]
+    found = codec.tokenize(tail)
+    return (tail, len(ids) - len(found)) if ids[len(ids) - len(found) :] == found else (text, begin)
 
 
 def conversations(codec: Codec, row: Row, objective: str) -> list[tuple[Encoded, ...]]:
@@ -74,27 +105,77 @@ class _Rewritten(DataError):
     """The template changes an answer once it is history."""
 
 
-def segments(codec: Codec, row: Row) -> list[tuple[str, bool]]:
-    """The rendered conversation in pieces: (text, learned). Joined, they are the text up to the last answer's end."""
-    messages, tools = list(row.messages), list(row.tools)
-    found: list[tuple[str, bool]] = []
-    position = 0
-    for index, message in enumerate(messages):
-        if message["role"] != "assistant" or message.get("weight") == 0:
-            continue
-        prompt = _rendered(codec, row, messages[:index], tools, prompt=True)
-        whole = _rendered(codec, row, messages[: index + 1], tools, prompt=False)
-        if not whole.startswith(prompt) or len(prompt) < position:
-            raise DataError(f"row {row.id}: the chat template rewrites earlier turns; the answer's place is not known")
-        answer = _until_end(whole[len(prompt) :], message.get("content"), codec)
-        _refuse_lost_calls(row, message, answer)
-        if found and not prompt.startswith("".join(text for text, _ in found)):
-            raise _Rewritten(f"row {row.id}: the chat template changes an answer once it is history; keep one answer a row")
-        found += [(prompt[position:], False), (answer, True)]
-        position = len(prompt) + len(answer)
-    if not found:
+def segments(codec: Codec, row: Row) -> list[tuple[str, float]]:
+    """The rendered conversation in pieces: (text, weight in the loss; 0 where it is not learned). Joined, they are the text up to
+    the last answer's end."""
+    places = learned_places(row)
+    if not places:
         raise DataError(f"row {row.id}: every answer has weight 0, nothing is learned")
+    found = _by_windows(codec, row, places) if len(places) > MANY else None
+    return found or _one_by_one(codec, row, places)
+
+
+def _one_by_one(codec: Codec, row: Row, places: list[int]) -> list[tuple[str, float]]:
+    """The pieces, each answer behind all that stands before it: with many answers that takes the square of their number."""
+    found: list[tuple[str, float]] = []
+    before = ""
+    for place in places:
+        prompt, answer = _asked_and_said(codec, row, row.messages[: place + 1])
+        if len(prompt) < len(before):
+            raise _rewrites(row)
+        if not prompt.startswith(before):
+            raise _Rewritten(f"row {row.id}: the chat template changes an answer once it is history; keep one answer a row")
+        found += [(prompt[len(before) :], 0.0), (answer, weight_of(row.messages[place]))]
+        before = prompt + answer
     return found
+
+
+def _by_windows(codec: Codec, row: Row, places: list[int]) -> list[tuple[str, float]] | None:
+    """The pieces, each pair of answers rendered with the turns between them alone; None where they do not make the text that the
+    whole conversation makes, or not with the same answers: this template looks further back."""
+    found: list[tuple[str, float]] = []
+    head = next(i for i, message in enumerate(row.messages) if message["role"] not in ("system", "developer"))
+    joined = ""
+    try:
+        for earlier, place in zip((None, *places), places, strict=False):
+            start = head if earlier is None else _turn_of(row, earlier, head)
+            prompt, answer = _asked_and_said(codec, row, (*row.messages[:head], *row.messages[start : place + 1]))
+            before = ""
+            if earlier is not None:
+                before = "".join(_asked_and_said(codec, row, (*row.messages[:head], *row.messages[start : earlier + 1])))
+            if not prompt.startswith(before):
+                return None
+            found += [(prompt[len(before) :], 0.0), (answer, weight_of(row.messages[place]))]
+            joined += prompt[len(before) :] + answer
+        for place in (*places[:: max(1, len(places) // SAMPLES)], places[-1]):
+            prompt, answer = _asked_and_said(codec, row, row.messages[: place + 1])
+            said = "".join(text for text, _ in found[: 2 * places.index(place) + 1])
+            if prompt != said or answer != found[2 * places.index(place) + 1][0]:
+                return None
+    except DataError:
+        return None  # refused in pieces; the whole conversation says why, if it is refused as well
+    return found
+
+
+def _turn_of(row: Row, place: int, head: int) -> int:
+    """Where the turn with the answer at `place` begins: at the user's message before it."""
+    return next((i for i in range(place, head, -1) if row.messages[i]["role"] == "user"), head)
+
+
+def _asked_and_said(codec: Codec, row: Row, messages: Sequence[dict[str, Any]]) -> tuple[str, str]:
+    """The prompt for the last of the messages, and that one as the answer to it."""
+    tools = list(row.tools)
+    prompt = _rendered(codec, row, list(messages[:-1]), tools, prompt=True)
+    whole = _rendered(codec, row, list(messages), tools, prompt=False)
+    if not whole.startswith(prompt):
+        raise _rewrites(row)
+    answer = _until_end(whole[len(prompt) :], messages[-1].get("content"), codec)
+    _refuse_lost_calls(row, messages[-1], answer)
+    return prompt, answer
+
+
+def _rewrites(row: Row) -> DataError:
+    return DataError(f"row {row.id}: the chat template rewrites earlier turns; the answer's place is not known")
 
 
 def _rendered(codec: Codec, row: Row, messages: Messages, tools: list[dict[str, Any]], *, prompt: bool) -> str:

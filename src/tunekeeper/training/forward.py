@@ -46,6 +46,21 @@ def token_losses(model: Any, ids: Any, learned: Any, **inputs: Any) -> Any:
     return torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="none")
 
 
+def mean_loss(losses: Any, rows: Sequence[Encoded]) -> Any:
+    """The weighted mean of `token_losses` of these rows: each token's loss times its weight, over the sum of the weights."""
+    if not any(row.weights for row in rows):
+        return losses.mean()
+    weights = [weight for row in rows for weight in _weights(row)]
+    shares = torch.tensor(weights, dtype=torch.float64) / sum(weights)
+    return (losses.double() * shares.to(losses.device)).sum().float()
+
+
+def _weights(row: Encoded) -> list[float]:
+    """The weight of each learned token but the first of all, which nothing stands before."""
+    weights = row.weights or (1.0,) * len(row.ids)
+    return [weight for weight, learn in zip(weights[1:], row.learned[1:], strict=True) if learn]
+
+
 def halved(model: Any, device: Any) -> Any:
     """The context in which an adapter's float32 is worked with in the base's own 16 bits; nothing changes for another base."""
     dtype = model.config.dtype

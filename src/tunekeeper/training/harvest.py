@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from tunekeeper import jobs
 from tunekeeper.training import selection
-from tunekeeper.training.job import CHECKPOINT, EPOCHS, MODEL, TRL_CHECKPOINTS
 from tunekeeper.training.selection import Kept
+from tunekeeper.training.workfolder import CHECKPOINT, EPOCHS, MODEL, TRL_CHECKPOINTS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

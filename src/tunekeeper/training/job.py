@@ -28,7 +28,8 @@ from tunekeeper.training.encode import Codec, Encoded, conversations
 from tunekeeper.training.loading import codec_of, load, load_plain, load_tokenizer, pad_of, prepare_threads
 from tunekeeper.training.memory import refuse_full_disk, refuse_too_large
 from tunekeeper.training.recipe import Recipe, from_json
-from tunekeeper.training.rows import Row, nothing_fits, of_objective, read_questions, read_rows, select
+from tunekeeper.training.rows import Row, nothing_fits, of_objective, read_questions, read_rows, select, weight_of
+from tunekeeper.training.workfolder import ADAPTER, ANSWERS, CHECKPOINT, CURVE, EPOCHS, MODEL, TRANSCRIPT
 
 if TYPE_CHECKING:
     from tunekeeper.training.loop import Curve, Progress, Setup
@@ -36,17 +37,6 @@ if TYPE_CHECKING:
     Fit = Callable[[Setup, Progress], Curve]
 
 HELD_FOR_LOSS = 64
-ADAPTER = "adapter"
-MODEL = "model"
-"""Folder of what full tuning leaves: a whole checkpoint."""
-TRANSCRIPT = "transcript.jsonl"
-CHECKPOINT = "checkpoint.pt"
-TRL_CHECKPOINTS = "trl"
-"""Folder that TRL keeps its own in."""
-EPOCHS = "epochs"
-"""Folder with a folder for each finished epoch: what it learned, the curve so far, and what it answered to the sample."""
-ANSWERS = "answers.jsonl"
-CURVE = "curve.json"
 
 
 class Context(Protocol):
@@ -171,7 +161,7 @@ class _Leaves:
 
     def thin(self, curve: Curve) -> None:
         """Keep of the whole models the best so far and the last: each takes what the base takes."""
-        from tunekeeper.training import selection
+        from tunekeeper.training import selection  # it scores, and a run starts without what scoring needs
 
         asked = self.input.get("sample")
         task = selection.shares(self.work, Path(asked), self.input["scorers"], curve.epoch) if asked else (None,) * curve.epoch
@@ -313,7 +303,7 @@ def _learned(codec: Codec, row: Row, recipe: Recipe) -> list[Any]:
         return [each for (each,) in found]
     from tunekeeper.training.preference import Pair
 
-    return [Pair(chosen=chosen, rejected=rejected) for chosen, rejected in found]
+    return [Pair(chosen=chosen, rejected=rejected, weight=weight_of(row.messages[-1])) for chosen, rejected in found]
 
 
 def _longest(row: Any) -> int:

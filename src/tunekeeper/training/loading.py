@@ -109,11 +109,12 @@ def load_plain(base: Base, recipe: Recipe, device: str | None = None) -> tuple[A
     dtype = number_format(recipe.dtype, there)
     device = device or ("cuda" if there.gpu else "cpu")
     options: dict[str, Any] = {"dtype": getattr(torch, dtype)}
+    if device != "cpu":
+        options["device_map"] = {"": device}  # straight onto the GPU: the machine's own memory may be smaller than the base
     if recipe.qlora:
         return _quantized(base, options | {"quantization_config": _four_bits(dtype), "device_map": {"": device}}, device), dtype
     with _in_one_line(base):
-        model = _loaded(base, options)
-    return model.to(device), dtype
+        return _loaded(base, options), dtype
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ import torch
 
 from tunekeeper.core.errors import ConfigError
 from tunekeeper.training.encode import Encoded
-from tunekeeper.training.forward import side_by_side, token_losses
+from tunekeeper.training.forward import mean_loss, side_by_side, token_losses
 from tunekeeper.training.preference import Pair, preference_loss
 from tunekeeper.training.recipe import Recipe
 
@@ -27,6 +27,8 @@ POOL = 16
 """Batches whose rows are sorted by length together."""
 LOWEST_RATE = 0.05
 CURVE_POINTS = 50
+FIRST_SCALE = 1024.0
+"""In float16. torch begins with 65,536 and spends the first steps on finding that too large; a run has few of them."""
 Progress = Callable[..., None]
 Learned = Encoded | Pair
 """What one row of a batch is: an answer to learn, or two of which one is to be preferred."""
@@ -88,7 +90,8 @@ def fit(setup: Setup, progress: Progress) -> Curve:
     recipe, model = setup.recipe, setup.model
     learned = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
-    curve = _resume(setup, learned, optimizer)
+    scaler = scaler_of(model)
+    curve = _resume(setup, learned, optimizer, scaler)
     steps = recipe.epochs * max(1, math.ceil(sum(setup.weights) / recipe.batch))
     every = max(1, steps // CURVE_POINTS)
     meter = Meter(curve, steps, progress)
@@ -100,9 +103,11 @@ def fit(setup: Setup, progress: Progress) -> Curve:
         for batch in batches(setup.rows, setup.weights, recipe.batch, random.Random(f"{recipe.seed}/{epoch}")):
             for group in optimizer.param_groups:
                 group["lr"] = rate(curve.step, steps, recipe)
-            loss = learn(setup, batch)
+            loss = learn(setup, batch, scaler)
+            scaler.unscale_(optimizer)
             torch.nn.utils.clip_grad_norm_(learned, recipe.clip)
-            optimizer.step()
+            scaler.step(optimizer)
+            scaler.update()
             optimizer.zero_grad(set_to_none=True)
             recent.append(loss)
             curve.step += 1
@@ -117,10 +122,16 @@ def fit(setup: Setup, progress: Progress) -> Curve:
             curve.eval_loss.append(held_out_loss(setup))
         meter.stop()
         setup.at_epoch(curve)
-        _save(setup, learned, optimizer, curve)
+        _save(setup, learned, optimizer, scaler, curve)
         meter.start()
         meter.tell(epoch, curve.loss[-1], always=True)
     return curve
+
+
+def scaler_of(model: Any) -> Any:
+    """What keeps small gradients from becoming 0 in float16, by working with a multiple of the loss; off in other formats."""
+    device = next(model.parameters()).device.type
+    return torch.amp.GradScaler(device, init_scale=FIRST_SCALE, enabled=model.config.dtype == torch.float16)
 
 
 def rate(step: int, steps: int, recipe: Recipe) -> float:
@@ -149,8 +160,8 @@ def batches(rows: Sequence[Learned], weights: Sequence[float], size: int, rng: r
     return found
 
 
-def learn(setup: Setup, batch: Sequence[Learned]) -> Any:
-    """Add the gradients of one step's batch, worked off in parts; returns its mean loss as a tensor.
+def learn(setup: Setup, batch: Sequence[Learned], scaler: Any) -> Any:
+    """Add the gradients of one step's batch, worked off in parts, by the multiple of `scaler`; returns its mean loss as a tensor.
 
     Each part counts by what it has to learn, so that the parts change the memory and not the result.
     """
@@ -158,7 +169,7 @@ def learn(setup: Setup, batch: Sequence[Learned]) -> Any:
     for part in parts(batch, setup.recipe):
         share = sum(learned(row) for row in part) / whole
         loss = loss_of(setup, part) * share
-        loss.backward()
+        scaler.scale(loss).backward()
         total = total.to(loss.device) + loss.detach()
     return total
 
@@ -181,9 +192,9 @@ def parts(batch: Sequence[Learned], recipe: Recipe) -> list[Sequence[Learned]]:
     return list(packs)
 
 
-def learned(row: Learned) -> int:
-    """How much of a batch's mean a row is: its learned tokens, or 1 for a pair."""
-    return 1 if isinstance(row, Pair) else sum(row.learned)
+def learned(row: Learned) -> float:
+    """How much of a batch's mean a row is: its learned tokens, or one pair, by their weights."""
+    return row.weight if isinstance(row, Pair) else row.mass
 
 
 def loss_of(setup: Setup, rows: Sequence[Learned]) -> Any:
@@ -196,8 +207,8 @@ def loss_of(setup: Setup, rows: Sequence[Learned]) -> Any:
 
 
 def batch_loss(model: Any, batch: Sequence[Encoded], pad: int) -> Any:
-    """Mean cross entropy over the learned tokens of rows side by side, filled up with `pad`."""
-    return token_losses(model, *side_by_side(batch, pad)).mean()
+    """Mean cross entropy over the learned tokens of rows side by side, filled up with `pad`; each counts by its weight."""
+    return mean_loss(token_losses(model, *side_by_side(batch, pad)), batch)
 
 
 def packed_loss(model: Any, batch: Sequence[Encoded]) -> Any:
@@ -206,13 +217,14 @@ def packed_loss(model: Any, batch: Sequence[Encoded]) -> Any:
     # A row's first token follows nothing: it would be learned from the end of the row before.
     learned = torch.tensor([[learn for row in batch for learn in (False, *row.learned[1:])]])
     positions = torch.tensor([[position for row in batch for position in range(len(row.ids))]])
-    return token_losses(model, ids, learned, position_ids=positions.to(next(model.parameters()).device)).mean()
+    losses = token_losses(model, ids, learned, position_ids=positions.to(next(model.parameters()).device))
+    return mean_loss(losses, batch)
 
 
 def held_out_loss(setup: Setup) -> float:
     """Mean loss over rows that are not learned, each counted by what of it would be."""
     setup.model.eval()
-    total, count = 0.0, 0
+    total, count = 0.0, 0.0
     ordered = sorted(setup.held, key=lambda row: len(row.ids))
     with torch.no_grad():
         for start in range(0, len(ordered), setup.recipe.batch):
@@ -236,12 +248,13 @@ def take_losses(curve: Curve, recent: list[Any], recipe: Recipe) -> None:
     recent.clear()
 
 
-def _save(setup: Setup, learned: list[Any], optimizer: Any, curve: Curve) -> None:
+def _save(setup: Setup, learned: list[Any], optimizer: Any, scaler: Any, curve: Curve) -> None:
     """Everything that the next epoch depends on, in one file, replaced as a whole."""
     state = {
         "key": setup.key,
         "learned": [p.detach() for p in learned],
         "optimizer": optimizer.state_dict(),
+        "scaler": scaler.state_dict(),
         "random": torch.get_rng_state(),
         "random_gpu": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "curve": asdict(curve),
@@ -254,7 +267,7 @@ def _save(setup: Setup, learned: list[Any], optimizer: Any, curve: Curve) -> Non
     part.replace(setup.checkpoint)
 
 
-def _resume(setup: Setup, learned: list[Any], optimizer: Any) -> Curve:
+def _resume(setup: Setup, learned: list[Any], optimizer: Any, scaler: Any) -> Curve:
     """The curve so far, with weights, optimizer and random state put back; an empty one without a checkpoint of this work."""
     if not setup.checkpoint.is_file():
         return Curve()
@@ -265,6 +278,8 @@ def _resume(setup: Setup, learned: list[Any], optimizer: Any) -> Curve:
         for parameter, value in zip(learned, state["learned"], strict=True):
             parameter.copy_(value)
     optimizer.load_state_dict(state["optimizer"])
+    if state.get("scaler"):
+        scaler.load_state_dict(state["scaler"])
     torch.set_rng_state(state["random"].cpu())
     if torch.cuda.is_available():
         torch.cuda.set_rng_state_all([s.cpu() for s in state["random_gpu"]])

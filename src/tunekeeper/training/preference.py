@@ -26,6 +26,8 @@ class Pair:
     """The same question with the other one."""
     reference: float = 0.0
     """Log-probability of the chosen answer minus the rejected one's, nats, before training."""
+    weight: float = 1.0
+    """How much of a batch's mean it is, above 0 to 1: the weight of the chosen answer."""
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -34,10 +36,15 @@ class Pair:
 
 
 def preference_loss(model: Any, pairs: Sequence[Pair], pad: int, beta: float) -> Any:
-    """Mean of -log sigmoid(beta * (margin - reference margin)) over pairs, as a tensor; log 2 before the first step."""
+    """Mean of -log sigmoid(beta * (margin - reference margin)) over pairs, by their weights, as a tensor; log 2 before the first
+    step."""
     margins = margins_of(model, pairs, pad)
     reference = torch.tensor([pair.reference for pair in pairs], device=margins.device)
-    return -torch.nn.functional.logsigmoid(beta * (margins - reference)).mean()
+    losses = -torch.nn.functional.logsigmoid(beta * (margins - reference))
+    weights = torch.tensor([pair.weight for pair in pairs], dtype=torch.float64)
+    return (
+        losses.mean() if (weights == 1).all() else (losses.double() * (weights / weights.sum()).to(losses.device)).sum().float()
+    )
 
 
 def margins_of(model: Any, pairs: Sequence[Pair], pad: int) -> Any:

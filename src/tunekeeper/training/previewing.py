@@ -15,7 +15,7 @@ from tunekeeper.text.rendering import render
 from tunekeeper.text.tokenizers import TokenizerFiles, read_tokenizer
 from tunekeeper.training.base import read_json
 from tunekeeper.training.encode import Codec, Encoded, conversations
-from tunekeeper.training.rows import ROLES, Row
+from tunekeeper.training.rows import Row, message_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +28,8 @@ class Token:
     """What it stands for; a part of a character shows as a replacement mark."""
     learned: bool
     """Whether the loss counts it."""
+    weight: float = 0.0
+    """How much it counts there, 0 to 1; 0 where it is not learned."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,9 +78,9 @@ def preview(folder: Path, row: Row, *, generate: bool | None = None) -> Preview:
     rendered = codec.render(list(row.messages), list(row.tools), not answered if generate is None else generate)
     found = _learned(codec, row) if answered and not generate else [_read(codec, rendered)]
     tokens = [
-        Token(id=id, text=files.fast.decode([id], skip_special_tokens=False), learned=learned)
+        Token(id=id, text=files.fast.decode([id], skip_special_tokens=False), learned=weight > 0, weight=weight)
         for each in found
-        for id, learned in zip(each.ids, each.learned, strict=True)
+        for id, weight in zip(each.ids, each.weights or map(float, each.learned), strict=True)
     ]
     return Preview(rendered=rendered, tokens=tuple(tokens), conversations=len(found))
 
@@ -111,11 +113,9 @@ def read_messages(path: Path) -> tuple[Row, bool | None]:
     messages = value.get("messages") if isinstance(value, dict) else None
     if not isinstance(messages, list) or not messages:
         raise DataError(f"{path}: holds no list of messages", fix='write [{"role": "user", "content": "…"}]')
-    for number, message in enumerate(messages, 1):
-        if not isinstance(message, dict) or message.get("role") not in ROLES:
-            raise DataError(f"{path}: message {number} needs a role out of {', '.join(ROLES)}")
+    taken = tuple(message_of(message, f"{path}: message {number}") for number, message in enumerate(messages, 1))
     generate = value.get("add_generation_prompt")
-    return Row(id=path.name, messages=tuple(messages), tools=tuple(value.get("tools") or ())), generate
+    return Row(id=path.name, messages=taken, tools=tuple(value.get("tools") or ())), generate
 
 
 def _first_line(path: Path, text: str) -> Any:

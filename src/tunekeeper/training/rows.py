@@ -99,7 +99,7 @@ def of_objective(rows: list[Row], objective: str, *, needed: bool = True) -> lis
     if not found and needed:
         raise DataError(
             f"none of {len(rows)} rows has a rejected answer to learn a preference from",
-            fix="collect preferences with `tunekeeper data review`, or set training.objective to sft",
+            fix="collect preferences with `tunekeeper data review --model M`, or set training.objective to sft",
         )
     return found
 
@@ -109,10 +109,22 @@ def sides(row: Row) -> tuple[Row, Row]:
     return last_only(row), last_only(row.other)
 
 
+def weight_of(message: dict[str, Any]) -> float:
+    """How much each token of a message counts in the loss, 0 to 1: 0 for whatever is no answer."""
+    if message["role"] != "assistant":
+        return 0.0
+    weight = message.get("weight")
+    return 1.0 if weight is None else float(weight)
+
+
+def learned_places(row: Row) -> list[int]:
+    """Where the answers stand that the row has to learn."""
+    return [place for place, message in enumerate(row.messages) if weight_of(message) > 0]
+
+
 def one_each(row: Row) -> list[Row]:
     """The row once for each answer that it has to learn, up to that answer and with it alone to learn."""
-    places = [i for i, message in enumerate(row.messages) if message["role"] == "assistant" and message.get("weight") != 0]
-    return [last_only(replace(row, messages=row.messages[: place + 1])) for place in places]
+    return [last_only(replace(row, messages=row.messages[: place + 1])) for place in learned_places(row)]
 
 
 def nothing_fits(count: int, most: int) -> DataError:
@@ -143,7 +155,7 @@ def _row(line: str, where: str, number: int) -> Row:
     messages = value.get("messages") if isinstance(value, dict) else None
     if not isinstance(messages, list) or not messages:
         raise DataError(f"{where}: no list of messages", fix='write {"messages": [{"role": …, "content": …}, …]}')
-    messages = [_message(message, where) for message in messages]
+    messages = [message_of(message, where) for message in messages]
     tools = value.get("tools") or ()
     if not isinstance(tools, list | tuple) or not all(isinstance(tool, dict) for tool in tools):
         raise DataError(f"{where}: tools must be a list of objects")
@@ -163,12 +175,13 @@ def _row(line: str, where: str, number: int) -> Row:
     )
 
 
-def _message(message: Any, where: str) -> dict[str, Any]:
+def message_of(message: Any, where: str) -> dict[str, Any]:
     """A message as templates take it: its content one text, also where it came in parts. Raises DataError."""
     if not isinstance(message, dict) or message.get("role") not in ROLES:
         raise DataError(f"{where}: a message needs a role out of {', '.join(ROLES)}")
-    if message.get("weight") not in (None, 0, 1):
-        raise DataError(f"{where}: the weight of a message must be 0 or 1, not {message['weight']!r}")
+    weight = message.get("weight")
+    if weight is not None and (isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= 1):
+        raise DataError(f"{where}: the weight of a message must be from 0 to 1, not {weight!r}")
     content = message.get("content")
     if isinstance(content, list):
         content = _joined(content)

@@ -17,8 +17,8 @@ from typing import Any
 from tunekeeper import scoring
 from tunekeeper.core.nouns.evaluation import Case, Suite
 from tunekeeper.scoring.formats import parse_object
-from tunekeeper.training.job import ADAPTER, ANSWERS, CURVE, EPOCHS, MODEL, TRANSCRIPT
 from tunekeeper.training.rows import Row, question
+from tunekeeper.training.workfolder import ADAPTER, ANSWERS, CURVE, EPOCHS, MODEL, TRANSCRIPT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

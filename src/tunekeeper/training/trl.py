@@ -23,6 +23,7 @@ from transformers.utils import logging
 from tunekeeper.training import job
 from tunekeeper.training.encode import Encoded
 from tunekeeper.training.loop import CURVE_POINTS, Curve, Meter, Progress, Setup, held_out_loss, rate, stalled, take_losses
+from tunekeeper.training.workfolder import TRL_CHECKPOINTS
 
 WHOLE = "whole.json"
 """Put into a checkpoint once all of it is written: the work it belongs to, and the curve so far."""
@@ -42,7 +43,7 @@ def fit(setup: Setup, progress: Progress) -> Curve:
     recipe = setup.recipe
     rows = [row for row, weight in zip(setup.rows, setup.weights, strict=True) if weight > 0 and isinstance(row, Encoded)]
     steps = recipe.epochs * math.ceil(len(rows) / recipe.batch)
-    folder = setup.checkpoint.with_name(job.TRL_CHECKPOINTS)
+    folder = setup.checkpoint.with_name(TRL_CHECKPOINTS)
     checkpoint, curve = newest(folder, setup.key)
     learned = [parameter for parameter in setup.model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)

@@ -31,16 +31,21 @@ def name_of(number: tuple[int, int], on: date, examples: int) -> str:
     return version_name(*number, on, examples)
 
 
-def find_version(tx: Read, model: str, name: str) -> Version:
-    """The version called `name`: its id, its name, or the beginning of it that no other shares (`v1.0`). Raises NotFound."""
+def find_version(tx: Read, model: str | None, name: str) -> Version:
+    """The version called `name`: its id, its name, or the beginning of either that no other shares (`v1.0`, `desk@v1.0`).
+    `model`: None looks among the versions of all models. Raises NotFound.
+    """
     known = find_versions(tx, model=model)
-    wanted = name.removeprefix(f"{model}@")
-    exact = [version for version in known if version.name == wanted]
-    near = exact or [version for version in known if version.name.startswith(f"{wanted}-")]
+    exact = [version for version in known if name in (version.id, version.name)]
+    begins = f"{name}-"
+    near = exact or [version for version in known if version.name.startswith(begins) or version.id.startswith(begins)]
     if len(near) == 1:
         return near[0]
-    what = "no version" if not near else f"{len(near)} versions"
-    raise NotFound(f"{what} of {model} called {name!r}", fix=f"tunekeeper model ls --model {model}")
+    if model is not None:
+        what = "no version" if not near else f"{len(near)} versions"
+        raise NotFound(f"{what} of {model} called {name!r}", fix=f"tunekeeper model ls --model {model}")
+    what = "no version is" if not near else f"{len(near)} versions are"
+    raise NotFound(f"{what} called {name!r}", fix="tunekeeper model ls, then name it in full: MODEL@NAME")
 
 
 def champion(ws: Workspace, model: str) -> Version | None:

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 from tunekeeper.core.errors import ConfigError
 from tunekeeper.training.recipe import Recipe
-from tunekeeper.training.rows import Row, question
+from tunekeeper.training.rows import Row, question, weight_of
 
 MACHINE = ("threads", "dtype", "accumulation", "checkpointing", "packing")
 """Recipe values that say how our machine works the same result out; a provider sees to that itself."""
@@ -192,9 +192,9 @@ def _message(message: dict[str, Any], row: Row, terms: Terms, weights: bool) -> 
         kept["role"] = "system"
     if kept["role"] not in terms.roles:
         raise ConfigError(f"row {row.id}: no place for a message of role {kept['role']!r}", fix="train with `backend: local`")
-    weight = message.get("weight", 1)
+    weight = weight_of(message)
     if message["role"] != "assistant" or weight == 1:
         return kept
     if weight != 0 or not weights:
-        raise ConfigError(f"row {row.id}: no place for an answer of weight {weight}", fix="train with `backend: local`")
+        raise ConfigError(f"row {row.id}: no place for an answer of weight {weight:g}", fix="train with `backend: local`")
     return {**kept, "weight": 0}
