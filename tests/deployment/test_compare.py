@@ -64,10 +64,15 @@ def test_the_right_files_pass(world: World) -> None:
 
 def rewritten(world: World, target: Path, change: Callable[[str, Any], Any], source: str = "f16.gguf") -> Path:
     """A copy of a file with one of its fields or tensors changed: `change(name, value) -> value`."""
+    return copied(world.folder / source, target, change)
+
+
+def copied(source: Path, target: Path, change: Callable[[str, Any], Any]) -> Path:
+    """A copy of `source` with one of its fields or tensors changed: `change(name, value) -> value`."""
     import gguf
 
-    reader = open_model(world.folder / source)
-    writer = gguf.GGUFWriter(target, "qwen2")
+    reader = open_model(source)
+    writer = gguf.GGUFWriter(target, str(reader.fields["general.architecture"].contents()))
     for key, field in reader.fields.items():
         if key.startswith("GGUF.") or key == "general.architecture":
             continue
@@ -102,6 +107,57 @@ def test_a_wrong_field_of_the_file_is_named(world: World, tmp_path: Path, source
     file = rewritten(world, tmp_path / "m.gguf", change, source)
 
     assert world.verdict(world.subject(Served(model=file))) == ("block", layer)
+
+
+@pytest.mark.parametrize(
+    ("source", "layer", "key", "value"),
+    [
+        ("f16.gguf", "merge", "qwen2.rope.freq_base", 1e6),
+        ("q4.gguf", "merge", "qwen2.attention.layer_norm_rms_epsilon", 0.01),
+        ("q4.gguf", "quantization", "general.file_type", 7),
+        ("f16.gguf", "tokenizer", "tokenizer.ggml.merges", lambda old: [old[1], old[0], *old[2:]]),
+        ("f16.gguf", "tokenizer", "tokenizer.ggml.add_eos_token", True),
+    ],
+)
+def test_a_field_that_a_few_prompts_would_not_show_is_named(
+    world: World, tmp_path: Path, source: str, layer: str, key: str, value: Any
+) -> None:
+    def change(name: str, old: Any) -> Any:
+        return old if name != key else value(old) if callable(value) else value
+
+    file = rewritten(world, tmp_path / "m.gguf", change, source)
+
+    assert world.verdict(world.subject(Served(model=file))) == ("block", layer)
+
+
+def test_a_token_inside_answers_that_ends_them_in_the_server_is_a_stop_fault(world: World, tmp_path: Path) -> None:
+    """llama.cpp takes what the field says for an end, also where the greedy answers are equal up to there."""
+    inside = world.references[0].answer_ids[2]
+
+    def change(name: str, old: Any) -> Any:
+        return inside if name == "tokenizer.ggml.eos_token_id" else old
+
+    file = rewritten(world, tmp_path / "m.gguf", change)
+
+    assert world.verdict(world.subject(Served(model=file))) == ("block", "stop")
+
+
+@pytest.mark.parametrize("template", ["{{ bos_token }}{{ bos_token }}", ""])
+def test_a_beginning_that_is_doubled_or_missing_is_a_template_fault(made: Path, tmp_path: Path, template: str) -> None:
+    checkpoint = open_checkpoint(made / "phi3-longrope" / "base")
+    ours.write_model(checkpoint, None, tmp_path / "f.gguf", "f32", name="m")
+    references = read_transcript(made / "phi3-longrope" / "transcript.jsonl")
+
+    def change(name: str, old: Any) -> Any:
+        if name == "tokenizer.ggml.add_bos_token":
+            return bool(template)
+        return old.replace("{{ bos_token }}", template) if name == "tokenizer.chat_template" else old
+
+    file = copied(tmp_path / "f.gguf", tmp_path / "m.gguf", change)
+
+    assert compare(Subject(served=Served(model=tmp_path / "f.gguf")), checkpoint, None, references, Limits()).verdict == "pass"
+    found = compare(Subject(served=Served(model=file)), checkpoint, None, references, Limits())
+    assert (found.verdict, found.layer) == ("block", "template")
 
 
 def test_stop_texts_that_lack_the_end_token_are_named(world: World) -> None:
@@ -143,6 +199,44 @@ def test_noise_in_a_quantized_file_is_a_quantization_fault(world: World, tmp_pat
     file = rewritten(world, tmp_path / "m.gguf", noisy, "q4.gguf")
 
     assert world.verdict(world.subject(Served(model=file))) == ("block", "quantization")
+
+
+@pytest.mark.parametrize("factor", [1.05, 3.0])
+def test_wrong_scales_in_a_quantized_file_are_a_quantization_fault(world: World, tmp_path: Path, factor: float) -> None:
+    """Whatever they are multiplied with, which may look like a part of the adapter."""
+
+    def louder(name: str, value: Any) -> Any:
+        if name == "blk.1.ffn_up.weight":
+            scales = value.reshape(-1, 144)[:, :4].copy().view(np.float16)  # of the values, and of their offsets
+            value.reshape(-1, 144)[:, :4] = (scales * np.float16(factor)).view(np.uint8)
+        return value
+
+    file = rewritten(world, tmp_path / "m.gguf", louder, "q4.gguf")
+
+    assert world.verdict(world.subject(Served(model=file))) == ("block", "quantization")
+
+
+@pytest.mark.parametrize("factor", [0.0, 2.0])
+def test_one_weight_with_another_share_of_the_adapter_is_a_merging_fault_under_quantization_too(
+    world: World, tmp_path: Path, factor: float
+) -> None:
+    only = "model.layers.1.self_attn.o_proj.weight"
+    parts = {
+        name: replace(part, scale=part.scale * (factor if name == only else 1)) for name, part in world.adapter.parts.items()
+    }
+    assert only in parts
+    ours.write_model(world.checkpoint, replace(world.adapter, parts=parts), tmp_path / "f16.gguf", "f16", name="m")
+    quantize_file(tmp_path / "f16.gguf", tmp_path / "q4.gguf", "Q4_K_M")
+
+    assert world.verdict(world.subject(Served(model=tmp_path / "q4.gguf"))) == ("block", "merge")
+
+
+def test_another_adapter_is_a_merging_fault_under_quantization_too(world: World, tmp_path: Path) -> None:
+    parts = {name: replace(part, a=np.roll(part.a, 1, axis=1)) for name, part in world.adapter.parts.items()}
+    ours.write_model(world.checkpoint, replace(world.adapter, parts=parts), tmp_path / "f16.gguf", "f16", name="m")
+    quantize_file(tmp_path / "f16.gguf", tmp_path / "q4.gguf", "Q4_K_M")
+
+    assert world.verdict(world.subject(Served(model=tmp_path / "q4.gguf"))) == ("block", "merge")
 
 
 def test_noise_in_an_unquantized_file_is_a_merging_fault(world: World, tmp_path: Path) -> None:

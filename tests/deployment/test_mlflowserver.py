@@ -33,8 +33,8 @@ def test_user_and_password_win_over_a_token_and_may_stand_in_the_address() -> No
     ("environ", "sentence"),
     [
         ({}, "MLFLOW_TRACKING_URI is not set"),
-        ({"MLFLOW_TRACKING_URI": "file:///mlruns"}, "file: is a store and no server"),
-        ({"MLFLOW_TRACKING_URI": "./mlruns"}, "a folder is a store and no server"),
+        ({"MLFLOW_TRACKING_URI": "file:///mlruns"}, r"file: is a store and no server.*folders no more.*migrate-filestore"),
+        ({"MLFLOW_TRACKING_URI": "./mlruns"}, r"a folder is a store and no server.*folders no more.*migrate-filestore"),
         ({"MLFLOW_TRACKING_URI": f"postgresql://ann:{SECRET}@db/mlflow"}, "postgresql: is a store and no server"),
         ({"MLFLOW_TRACKING_URI": "http://:80"}, "names no host"),
         ({"MLFLOW_TRACKING_URI": "http://host:port"}, "is not an address"),

@@ -56,6 +56,16 @@ def test_doing_it_again_sends_and_creates_nothing(package: Package) -> None:
         assert (again.verified is not None and again.verified.loaded, double.loaded) == (False, {})
 
 
+def test_a_context_that_the_server_cut_is_refused(package: Package) -> None:
+    """What is served must take what was examined: the file's own context bounds what the server gives."""
+    with serving(trained) as double:
+        longer = dataclasses.replace(package, parameters={**package.parameters, "num_ctx": 100_000})
+        with pytest.raises(GateFailed, match=r"was loaded with a context of \d+ tokens, 100000 were asked for") as told:
+            push(OllamaServer(double.url), longer)
+        assert "it was deleted again" in told.value.message
+        assert (double.models, double.loaded) == ({}, {})
+
+
 @pytest.mark.parametrize("path", ["/api/blobs", "/api/create", "/api/show", "/api/generate", "/v1/chat/completions"])
 def test_a_connection_that_breaks_anywhere_is_repeated_safely(package: Package, path: str) -> None:
     with serving(trained) as double:

@@ -51,6 +51,9 @@ def test_all_is_well() -> None:
         ({"gate": None}, "PRE-01"),
         ({"regression": (3, 4)}, "PRE-02"),
         ({"latency_ratio": 1.6}, "PRE-03"),
+        ({"latency_ratio": 1.6, "latency_pace": 1.05}, "PRE-03"),
+        ({"latency_ratio": 1.6, "latency_pace": 0.3}, "PRE-03"),
+        ({"latency_ratio": 5.0, "latency_pace": 2.0}, "PRE-03"),
         ({"parity": "inconclusive"}, "PRE-04"),
         ({"parity": None}, "PRE-04"),
         ({"live_due": True}, "PRE-04"),
@@ -76,6 +79,7 @@ def test_each_line_alone_stops_a_deployment(changes: dict[str, Any], rule: str) 
         {"latency_ratio": None},
         {"latency_ratio": 1.5},
         {"latency_ratio": 9.0, "latency_ms": 250.0},
+        {"latency_ratio": 2.9, "latency_pace": 2.0},
         {"drilled_days": None},
         {"drilled_days": 31.0},
         {"phases": 0, "strategy": "blue-green"},
@@ -105,6 +109,12 @@ def test_an_override_waives_gate_and_regression_by_name_and_nothing_else() -> No
 
 def test_an_override_without_a_failure_waives_nothing() -> None:
     assert [item.waived for item in review(replace(FINE, override="Ana: just in case"))] == [None] * 10
+
+
+def test_a_latency_that_a_busier_machine_explains_is_inconclusive_and_says_so() -> None:
+    item = {item.id: item for item in review(replace(FINE, latency_ratio=2.9, latency_pace=2.0))}["PRE-03"]
+    assert item.ok is None
+    assert "inconclusive: the machine itself was 2.00 x as slow as during the champion's exam" in item.detail
 
 
 def test_every_line_says_why_with_its_number() -> None:

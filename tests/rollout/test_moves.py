@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,8 +73,6 @@ def test_rollback_never_bounces_back_to_what_was_gone_back_from(ws: Workspace) -
 def test_rollback_skips_a_slot_that_holds_another_version_by_now(ws: Workspace) -> None:
     go(ws, "blue", "green", "red")
     with ws.control.write(by="test") as tx:
-        from dataclasses import replace
-
         save_slot(tx, replace(load_slot(tx, "green"), version="v9"))
     assert rollback(ws, MODEL, by="ana").after == "v1.1"
 
@@ -95,8 +94,6 @@ def test_rollback_during_a_canary_goes_to_the_champion_and_ends_the_rollout(ws: 
 
 
 def set_route_in_canary(ws: Workspace) -> None:
-    from dataclasses import replace
-
     from tunekeeper.rollout.routes import with_weights
     from tunekeeper.store.ledgers.routes import save_route
 
@@ -110,6 +107,29 @@ def test_rollback_to_a_named_version(ws: Workspace) -> None:
     assert rollback(ws, MODEL, to="v1.3", by="ana").after == "v1.3"
     with pytest.raises(UpstreamUnavailable, match="not loaded"):
         rollback(ws, MODEL, to="v7", by="ana")
+
+
+def test_rollback_is_no_way_round_the_gate(ws: Workspace) -> None:
+    go(ws, "blue")
+    with ws.control.write(by="test") as tx:
+        save_slot(tx, Slot(id="wild", model=MODEL, version="v0", endpoint="http://127.0.0.1:1/v1", observed="ready"))
+    with pytest.raises(GateFailed, match=r"never live, and passed no gate .*route set desk wild=10000 --override REASON"):
+        rollback(ws, MODEL, to="v0", by="ana")
+    assert shares(ws) == {"blue": 10_000}
+    set_route(ws, MODEL, {"wild": 10_000}, by="ana", override="a test of Ana's")
+    assert rollback(ws, MODEL, by="ana").after == "v1.1"
+    assert rollback(ws, MODEL, to="v0", by="ana").after == "v0", "what users had once, they may have again"
+
+
+def test_rollback_takes_the_beginning_of_a_name_that_no_other_shares(ws: Workspace) -> None:
+    with ws.control.write(by="test") as tx:
+        long = Slot(id="long", model=MODEL, version="v2.0-2026-01-05-833examples", observed="ready", gated=True)
+        save_slot(tx, replace(long, endpoint="http://127.0.0.1:1/v1"))
+    go(ws, "blue")
+    assert rollback(ws, MODEL, to="v2.0", by="ana").after == long.version
+    assert would_go_back_to(ws, MODEL, "desk@v2.0") == "long"
+    with pytest.raises(UpstreamUnavailable, match="not loaded"):
+        rollback(ws, MODEL, to="v2", by="ana")
 
 
 def test_a_person_setting_the_route_ends_the_active_rollout(ws: Workspace) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.deployment.ollama import make_file
 from tests.deployment.test_ollamapackage import make_adapter
 from tests.patience import until
-from tunekeeper.core.errors import UpstreamUnavailable
+from tunekeeper.core.errors import TunekeeperError, UpstreamUnavailable
 from tunekeeper.core.ids import digest_file
 from tunekeeper.engines import ChatClient
 from tunekeeper.engines.client import call, call_json
@@ -144,6 +144,15 @@ def test_a_model_leaves_memory_when_its_time_is_over(files: tuple[Path, Path]) -
             assert server.loaded() == ("desk:v1",)
             now[0] += 2
             assert server.loaded() == ()
+        server.load("desk:v1", "1h30m")
+        (row,) = call_json("GET", double.url + "/api/ps")["models"]
+        assert {"expires_at", "size_vram", "context_length"} <= set(row)
+        now[0] += 5399
+        assert server.loaded() == ("desk:v1",)
+        now[0] += 2
+        assert server.loaded() == ()
+        with pytest.raises(TunekeeperError, match='invalid duration "soon"'):
+            server.load("desk:v1", "soon")
         server.load("desk:v1", "-1")
         ChatClient(double.url, "desk:v1").chat([{"role": "user", "content": "x"}], max_tokens=1)
         now[0] += 1e9

@@ -117,7 +117,7 @@ def example() -> Any:
     checkout = Path(__file__).resolve().parents[3] / "examples" / "support_desk"
     if checkout.is_dir():
         return checkout
-    raise UserError("the example project is missing from this installation", fix="install tunekeeper again")
+    raise UserError("the example project is missing from this installation", fix="install the package again")
 
 
 class Alone:

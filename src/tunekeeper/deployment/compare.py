@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,12 +10,13 @@ from typing import Any
 
 from tunekeeper.core.nouns.deployment import Parity
 from tunekeeper.core.nouns.serving import Slot
-from tunekeeper.deployment import measure, parity
+from tunekeeper.deployment import fields, measure, parity
 from tunekeeper.deployment.adapter import Adapter
 from tunekeeper.deployment.checkpoint import Checkpoint, read_json
 from tunekeeper.deployment.header import read_gguf
 from tunekeeper.deployment.sentencepiece import first_only
 from tunekeeper.deployment.source import open_source
+from tunekeeper.deployment.tokens import same_anyway
 from tunekeeper.deployment.transcript import Reference
 from tunekeeper.deployment.weights import Served, weigh
 from tunekeeper.engines import ChatClient, serve_temporarily
@@ -22,6 +24,8 @@ from tunekeeper.text.tokenizers import TokenizerFiles, read_tokenizer
 
 WORDS = 1000
 """Tokens of the vocabulary that are tried."""
+PASSED = 48
+"""Tokens inside answers that are tried for ending them."""
 PLAIN = {"F32": "f32", "F16": "f16", "BF16": "bf16"}
 
 
@@ -53,7 +57,7 @@ def measure_all(
     tokenizer = read_tokenizer(checkpoint.folder)
     eos = _ends(checkpoint.eos, tokenizer)
     weighed = weigh(subject.served, checkpoint, adapter)
-    kind = plain_kind(subject.served.model)
+    kind, file = plain_kind(subject.served.model), subject.served.model
     known = references if answers else []
     with serve_temporarily(_slot(subject.served), Path("/"), extra=_extra(subject.served)) as endpoint:
         client = ChatClient(endpoint, "parity")
@@ -62,6 +66,8 @@ def measure_all(
         conflict = parity.sampling_conflict(subject.sampling, trained_sampling(checkpoint.folder))
         sampling = measure.sampling(client, references, subject.sampling)
     merged, plain = (gaps, kind) if kind else _unquantized(subject.plain, known)
+    if told := fields.tokenizer(file, checkpoint.shape, tokenizer, checkpoint.eos):
+        common["tokenizer"] = measure.together(common["tokenizer"], parity.Compared(n=1, differ=1, first=told))
     return parity.Measured(
         **common,
         plain=plain,
@@ -69,6 +75,8 @@ def measure_all(
         quantized=None if kind else gaps,
         weighed=weighed,
         is_quantized=kind is None,
+        computes=fields.computes(file, checkpoint.shape),
+        coarser=fields.coarser(file),
         sampling=sampling,
         sampling_conflict=conflict,
     )
@@ -82,22 +90,25 @@ def measure_endpoint(
     *,
     answers: bool,
     plain: str | None,
-    fields: dict[str, Any],
+    always: dict[str, Any],
 ) -> parity.Measured:
     """What can be measured at a server that runs already. `folder`: the checkpoint. `stop`: stop texts it is asked with.
-    `plain`: type of its file, None for a quantized one. `fields`: what every request to it must carry."""
+    `plain`: type of its file, None for a quantized one. `always`: what every request to it must carry."""
     tokenizer, source = read_tokenizer(folder), open_source(folder)
-    gaps = measure.gaps(client, references if answers else [], **fields)
+    gaps = measure.gaps(client, references if answers else [], **always)
     common = _common(client, stop or None, references, tokenizer, _ends(source.eos, tokenizer), answers)
+    prompts, chats = measure.chats(client, references, **always)
+    greedy, seeded = measure.sampling(client, references, {}, **always), measure.seeded(client, references, **always)
+    chances = measure.chances(client, references, **always)
     return parity.Measured(
-        template=common["template"],
+        template=measure.together(common["template"], prompts),
         stop=common["stop"],
         tokenizer=common["tokenizer"],
         plain=plain,
         merged=gaps if plain else None,
         quantized=None if plain else gaps,
         is_quantized=plain is None,
-        sampling=measure.sampling(client, references, {}, **fields),
+        sampling=measure.together(greedy, chats, seeded, chances),
     )
 
 
@@ -118,11 +129,16 @@ def _common(
     ids = {id: text for text, id in tokenizer.vocabulary.items()}
     normal = (tokenizer.tokenizer.get("normalizer") or {}).get("type") == "NFC"
     behind = tokenizer.special().get("bos_token", "") if first_only(tokenizer) else ""
-    compared = measure.tokenizer(client, references, tokenizer.encode, normal, _words(tokenizer), behind)
+    known = same_anyway(tokenizer)
+    words = [word for word in _words(tokenizer) if known(word)]
+    compared = measure.tokenizer(client, references, tokenizer.encode, normal, words, behind, known)
     before = measure.beginning(client, references, tokenizer.id_of("bos_token"))
     if before:
         compared = parity.Compared(n=compared.n + 1, differ=compared.differ + 1, first=before)
     stop = measure.ends(client, references, eos)
+    if references and answers:
+        passed = _passed(references, {int(added["id"]) for added in tokenizer.added})
+        stop = measure.together(stop, measure.early_ends(client, references, passed))
     said = tuple(r.answer for r in references) if answers else ()
     told = parity.stop_conflict(stops, tuple(ids[id] for id in _ended(references, eos) if id in ids), said)
     if told:
@@ -132,6 +148,12 @@ def _common(
         "stop": stop,
         "tokenizer": compared,
     }
+
+
+def _passed(references: Sequence[Reference], special: set[int]) -> list[int]:
+    """Ordinary tokens that answers went on after, the most frequent first."""
+    seen = Counter(id for r in references for id in r.answer_ids[: len(r.answer_ids) - r.stopped] if id not in special)
+    return [id for id, _ in seen.most_common(PASSED)]
 
 
 def _words(tokenizer: TokenizerFiles) -> list[str]:

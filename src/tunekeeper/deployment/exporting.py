@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,17 +87,19 @@ def write_servable(
     name: str,
     metadata: dict[str, str],
     plain: Path | None = None,
+    rows: Iterable[tuple[str, ...]] = (),
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Merge and write `out` of any known kind; fallback tensors and notes. `plain`: keep the f16 step at this path."""
+    """Merge and write `out` of any known kind; fallback tensors and notes. `plain`: keep the f16 step at this path. `rows`: texts
+    of what was learned, for the choice of a pre-tokenizer."""
     if kind in FLOATS:
-        return (), write_model(checkpoint, adapter, out, kind, name=name, metadata=metadata).notes
+        return (), write_model(checkpoint, adapter, out, kind, name=name, metadata=metadata, rows=rows).notes
     if plain is not None:
-        notes = write_model(checkpoint, adapter, plain, "f16", name=name, metadata=metadata).notes
+        notes = write_model(checkpoint, adapter, plain, "f16", name=name, metadata=metadata, rows=rows).notes
         return quantize_file(plain, out, kind).fallback, notes
     with scratch_folder(out.with_name(f"{out.name}.plain")) as scratch:
         step = scratch / "plain.gguf"
         # f16 may overflow or lose bf16's range; the quantizer is fed the exact values.
-        notes = write_model(checkpoint, adapter, step, "f32", name=name, metadata=metadata).notes
+        notes = write_model(checkpoint, adapter, step, "f32", name=name, metadata=metadata, rows=rows).notes
         return quantize_file(step, out, kind).fallback, notes
 
 

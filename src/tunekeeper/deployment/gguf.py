@@ -6,7 +6,7 @@ The yardstick is transformers: the written file, run by llama.cpp, gives the sam
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -109,14 +109,22 @@ def merged_tensors(checkpoint: Checkpoint, adapter: Adapter | None) -> Iterator[
 
 
 def write_model(
-    checkpoint: Checkpoint, adapter: Adapter | None, path: Path, kind: str, *, name: str, metadata: dict[str, str] | None = None
+    checkpoint: Checkpoint,
+    adapter: Adapter | None,
+    path: Path,
+    kind: str,
+    *,
+    name: str,
+    metadata: dict[str, str] | None = None,
+    rows: Iterable[tuple[str, ...]] = (),
 ) -> Written:
     """Write the checkpoint, with `adapter` merged in, as one GGUF file of `kind` f32, f16 or bf16; whole or not at all.
 
-    `name`: general.name of the file. `metadata`: further keys `tunekeeper.<key>`. Raises ArtifactError or DiskFull.
+    `name`: general.name of the file. `metadata`: further keys `tunekeeper.<key>`. `rows`: see `tokens_of`. Raises
+    ArtifactError or DiskFull.
     """
     files = read_tokenizer(checkpoint.folder)
-    tokens = tokens_of(files, checkpoint.shape.vocab, checkpoint.eos)
+    tokens = tokens_of(files, checkpoint.shape.vocab, checkpoint.eos, rows)
     with whole_or_absent(path) as part:
         writer = gguf.GGUFWriter(part, checkpoint.shape.architecture)
         try:
@@ -178,6 +186,13 @@ def _describe(writer: gguf.GGUFWriter, shape: Shape, kind: str, name: str, metad
     writer.add_name(name)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     writer.add_file_type(FLOATS[kind])
+    describe_shape(writer, shape)
+    for key, value in metadata.items():
+        writer.add_string(f"tunekeeper.{key}", value)
+
+
+def describe_shape(writer: gguf.GGUFWriter, shape: Shape) -> None:
+    """Add the fields that say how a model of this shape computes."""
     writer.add_context_length(shape.context)
     writer.add_embedding_length(shape.hidden)
     writer.add_block_count(shape.layers)
@@ -198,8 +213,6 @@ def _describe(writer: gguf.GGUFWriter, shape: Shape, kind: str, name: str, metad
         writer.add_attn_logit_softcapping(attention)
     if final is not None:
         writer.add_final_logit_softcapping(final)
-    for key, value in metadata.items():
-        writer.add_string(f"tunekeeper.{key}", value)
 
 
 def _describe_rope(writer: gguf.GGUFWriter, shape: Shape) -> None:

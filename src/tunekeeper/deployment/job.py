@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +17,8 @@ from tunekeeper.deployment.exporting import finish, write_servable
 from tunekeeper.deployment.parity import Limits, decide
 from tunekeeper.deployment.transcript import Reference, read_transcript
 from tunekeeper.deployment.weights import Served
+from tunekeeper.store.blobs import Blobs
+from tunekeeper.store.rows import Rows
 from tunekeeper.text.tokenizers import read_tokenizer
 
 PLAIN = "plain-f16.gguf"
@@ -22,6 +26,10 @@ PLAIN = "plain-f16.gguf"
 
 class Context(Protocol):
     """What the job runner hands to a child."""
+
+    @property
+    def root(self) -> Path:
+        """The workspace's data directory, to read from."""
 
     @property
     def work(self) -> Path:
@@ -35,8 +43,9 @@ def run(input: dict[str, Any], context: Context) -> dict[str, Any]:
     """Make one version servable and compare it with its training-time answers.
 
     `input`: base (folder), base_digest, tokenizer_digest, template_digest, adapter (folder or None), name, quantization,
-    transcript (file or None), own (whether its answers are this version's), prompts, limits (fields of `Limits`), stop,
-    sampling, metadata. Returns file, digest, bytes, quantization, fallback_tensors, notes, stop, parity (fields of `Parity`),
+    transcript (file or None), rows (manifest of what it learned, or None), own (whether the transcript's answers are this
+    version's), prompts, limits (fields of `Limits`), stop, sampling, metadata. Returns file, digest, bytes, quantization,
+    fallback_tensors, notes, stop, parity (fields of `Parity`),
     timings; leaves `<name>.gguf` in `context.work`. Raises ArtifactError with one clear line.
     """
     began = time.monotonic()
@@ -58,6 +67,7 @@ def run(input: dict[str, Any], context: Context) -> dict[str, Any]:
         name=input["name"],
         metadata={"base_digest": digest, **input.get("metadata", {})},
         plain=plain,
+        rows=_texts(context.root, input.get("rows")),
     )
     exported = finish(out, input["quantization"], fallback, notes)
     converted = time.monotonic()
@@ -76,6 +86,15 @@ def run(input: dict[str, Any], context: Context) -> dict[str, Any]:
         "parity": dataclasses.asdict(parity),
         "timings": {"convert_s": round(converted - began, 3), "parity_s": round(time.monotonic() - converted, 3)},
     }
+
+
+def _texts(root: Path, manifest: str | None) -> Iterator[tuple[str, ...]]:
+    """The texts of each row to learn from of the dataset with this manifest; read only when asked for."""
+    if manifest is None:
+        return
+    for line in Rows(Blobs(root / "blobs"), root / "work" / "rows").lines(manifest, "train"):
+        told = (message.get("content") for message in json.loads(line).get("messages") or ())
+        yield tuple(text for text in told if isinstance(text, str))
 
 
 def _same(what: str, found: str | None, wanted: str | None, base: Path) -> None:

@@ -148,7 +148,7 @@ def _measured(slot: Slot, asked: dict[str, Any]) -> Parity:
     client = ChatClient(slot.endpoint or "", _name(slot), api_key_of(slot))
     fields = {name: value for name, value in engine_of(slot).request_fields(slot).items() if name != "model"}
     measured = measure_endpoint(
-        client, Path(asked["base"]), tuple(asked["stop"]), references, answers=asked["own"], plain=plain, fields=fields
+        client, Path(asked["base"]), tuple(asked["stop"]), references, answers=asked["own"], plain=plain, always=fields
     )
     file = ParityCheck(**asked["file"]) if asked["file"] and not asked["own"] else None
     return decide_live(measured, Limits(**asked["limits"]), file=file)

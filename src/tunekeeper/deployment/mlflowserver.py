@@ -30,6 +30,10 @@ CONNECT = 10.0
 """Seconds to wait for a connection."""
 _MISSING = "RESOURCE_DOES_NOT_EXIST"
 _HERE = "mlflow server --backend-store-uri URI, then export MLFLOW_TRACKING_URI=http://127.0.0.1:5000"
+_FROM_FOLDER = (
+    "mlflow migrate-filestore --source FOLDER --target sqlite:///mlflow.db, "
+    "mlflow server --backend-store-uri sqlite:///mlflow.db, then export MLFLOW_TRACKING_URI=http://127.0.0.1:5000"
+)
 _KEYS = "export MLFLOW_TRACKING_TOKEN=…, or MLFLOW_TRACKING_USERNAME=… and MLFLOW_TRACKING_PASSWORD=…"
 
 
@@ -70,7 +74,10 @@ class MlflowServer:
         scheme, host = _parts(said)
         if scheme not in ("http", "https"):
             kind = f"{scheme}: " if scheme else "a folder "
-            raise ConfigError(f"MLFLOW_TRACKING_URI: {kind}is a store and no server; one is asked over http", fix=_HERE)
+            why = f"MLFLOW_TRACKING_URI: {kind}is a store and no server; one is asked over http"
+            if scheme in ("", "file"):
+                raise ConfigError(f"{why}, and MLflow itself opens folders no more", fix=_FROM_FOLDER)
+            raise ConfigError(why, fix=_HERE)
         registry = environ.get("MLFLOW_REGISTRY_URI", "").strip()
         if registry and registry.rstrip("/") != said.rstrip("/"):
             raise ConfigError(

@@ -134,6 +134,12 @@ def verify(
     loaded = any(_same_name(name, package.name) for name in server.loaded())
     if not loaded:
         raise GateFailed(f"{package.name} at {server.base} was loaded and is not in memory", fix="see the log of that server")
+    given, wanted = server.context(package.name), int(package.parameters.get("num_ctx", 0))
+    if given is not None and given < wanted:
+        raise GateFailed(
+            f"{package.name} at {server.base} was loaded with a context of {given} tokens, {wanted} were asked for",
+            fix="give that server more memory, or set a shorter deployment.context",
+        )
     proof = _prove_template(server, package, asked)
     answers = [(each, _answer(server, package, each, asked)) for each in package.references[:PROMPTS]]
     shares = [agreeing(said[:START], each.answer[:START]) for each, said in answers]

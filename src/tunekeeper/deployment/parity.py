@@ -10,9 +10,16 @@ from tunekeeper.core.nouns.deployment import Parity, ParityCheck
 GREEDY = {"temperature": 0.0}
 _NEUTRAL = {
     "repeat_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0, "dry_multiplier": 0.0, "mirostat": 0,
-    "xtc_probability": 0.0, "dynatemp_range": 0.0,
+    "xtc_probability": 0.0, "dynatemp_range": 0.0, "logit_bias": [], "ignore_eos": False, "grammar": "", "json_schema": {},
 }  # fmt: skip
 """Settings that change even a greedy answer, with the value that leaves it alone."""
+_OTHER_NAMES = {
+    "repetition_penalty": "repeat_penalty", "n_predict": "max_tokens", "num_predict": "max_tokens",
+    "max_new_tokens": "max_tokens", "max_completion_tokens": "max_tokens",
+}  # fmt: skip
+"""Names of settings in other servers → llama.cpp's."""
+SURE = 4.0
+"""Standard errors that a tensor's share of the adapter must be off beyond the limit."""
 _RANDOM = ("temperature", "top_p", "top_k", "min_p")
 
 
@@ -67,19 +74,81 @@ class Gaps:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Weight:
+    """One tensor of the served file beside the right one, as sums of products over the values that were compared: d is served
+    minus right, a the adapter's part of right, r right itself."""
+
+    name: str
+    """Its name in the file."""
+    quantized: bool
+    """Whether it is stored in a quantized type."""
+    values: int
+    """Values compared."""
+    dd: float
+    """Sum of d squared."""
+    da: float = 0.0
+    """Sum of d times a."""
+    dr: float = 0.0
+    """Sum of d times r."""
+    aa: float = 0.0
+    """Sum of a squared; 0 where the adapter changes nothing."""
+    ar: float = 0.0
+    """Sum of a times r."""
+    rr: float
+    """Sum of r squared."""
+    cost: float
+    """Sum of d squared that storing the right values in this type leaves."""
+    like_an_adapter: bool = False
+    """Whether what is left has few directions, as what an adapter adds."""
+
+    @property
+    def along(self) -> float:
+        """How much of the adapter is too much (1: twice) or missing (-1: none), by least squares."""
+        return self.da / self.aa if self.aa > 0 else 0.0
+
+    @property
+    def left(self) -> float:
+        """Sum of d squared when the adapter's share is set aside."""
+        return max(0.0, self.dd - self.along * self.da)
+
+    @property
+    def unsure(self) -> float:
+        """Standard error of `along`: what is left hits the adapter's direction by chance."""
+        return float((self.left / self.values / self.aa) ** 0.5) if self.aa > 0 and self.values else 0.0
+
+    @property
+    def louder(self) -> float:
+        """How much larger (0.05: by a twentieth) the served values are than the right ones, the adapter's share set aside."""
+        return (self.dr - self.along * self.ar) / self.rr if self.rr > 0 else 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Weighed:
     """The weights of the served file beside those that checkpoint and adapter give."""
 
-    n: int
-    """Tensors compared."""
-    share: float | None
-    """How much of the adapter is in the file: 1 is right, 0 none, 2 twice; None without an adapter."""
-    error: float
-    """Relative error that is left when the adapter's share is set aside."""
-    expected: float
-    """Relative error of storing the right weights in the same types."""
-    worst: str = ""
-    """Tensor with the largest excess."""
+    tensors: tuple[Weight, ...] = ()
+    """Every tensor that was compared."""
+
+    @property
+    def n(self) -> int:
+        """Tensors compared."""
+        return len(self.tensors)
+
+    @property
+    def share(self) -> float | None:
+        """How much of the adapter is in the file: 1 is right, 0 none, 2 twice; None without an adapter."""
+        whole = sum(t.aa for t in self.tensors)
+        return 1 + sum(t.da for t in self.tensors) / whole if whole > 0 else None
+
+    @property
+    def error(self) -> float:
+        """Relative error that is left when the adapter's share is set aside."""
+        return float((sum(t.left for t in self.tensors) / (sum(t.rr for t in self.tensors) or 1.0)) ** 0.5)
+
+    @property
+    def expected(self) -> float:
+        """Relative error of storing the right weights in the same types."""
+        return float((sum(t.cost for t in self.tensors) / (sum(t.rr for t in self.tensors) or 1.0)) ** 0.5)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,6 +173,10 @@ class Measured:
     """Whether the artifact is quantized."""
     sampling: Compared = Compared(n=0)
     """Answers under the artifact's own sampling settings."""
+    computes: str = ""
+    """A field of the file by which the server computes otherwise than training did; empty without one."""
+    coarser: str = ""
+    """A tensor that is stored in fewer bits than the file says; empty without one."""
     sampling_conflict: str = ""
     """A declared setting that differs from the training-time one; empty when none does."""
 
@@ -158,13 +231,11 @@ def _equal(layer: Any, compared: Compared) -> ParityCheck:
 
 def _merge(measured: Measured, limits: Limits) -> ParityCheck:
     gaps, weighed = measured.merged, measured.weighed
-    if weighed is not None and weighed.share is not None and abs(weighed.share - 1) > limits.adapter_share:
-        detail = f"the file holds {weighed.share:.2f} times the adapter"
-        return ParityCheck(layer="merge", ok=False, detail=detail, value=weighed.share, limit=1.0, n=weighed.n)
-    if weighed is not None and weighed.n and not measured.is_quantized:
-        stored = _weights("merge", weighed, limits)
-        if not stored.ok or gaps is None or not gaps.n:
-            return stored
+    if measured.computes:
+        return ParityCheck(layer="merge", ok=False, detail=measured.computes, n=1)
+    wrong = _merged_wrong(weighed, limits) if weighed else None
+    if wrong is not None:
+        return wrong
     if gaps is not None and gaps.n:
         limit = limits.exact_gap if measured.plain == "f32" else limits.merge_gap
         detail = f"largest gap {gaps.worst:.4f} nats over {gaps.n} tokens in {measured.plain}"
@@ -178,14 +249,31 @@ def _merge(measured: Measured, limits: Limits) -> ParityCheck:
     )
 
 
+def _merged_wrong(weighed: Weighed, limits: Limits) -> ParityCheck | None:
+    """The merging fault that the weights show, None without one."""
+    sound = Weighed(tensors=tuple(t for t in weighed.tensors if not _damaged(t, limits)))
+    if sound.share is not None and abs(sound.share - 1) > limits.adapter_share:
+        detail = f"the file holds {sound.share:.2f} times the adapter"
+        return ParityCheck(layer="merge", ok=False, detail=detail, value=sound.share, limit=1.0, n=weighed.n)
+    shares = [t for t in sound.tensors if abs(t.along) > limits.adapter_share + SURE * t.unsure]
+    if shares:
+        worst = max(shares, key=lambda t: abs(t.along))
+        detail = f"{worst.name} holds {1 + worst.along:.2f} times its part of the adapter, and {len(shares) - 1} more are off"
+        return ParityCheck(layer="merge", ok=False, detail=detail, value=1 + worst.along, limit=1.0, n=weighed.n)
+    other = [t for t in weighed.tensors if _damaged(t, limits) and (t.like_an_adapter or not t.quantized)]
+    return _off("merge", other, weighed, limits) if other else None
+
+
 def _quantization(measured: Measured, limits: Limits) -> ParityCheck:
     gaps, weighed = measured.quantized, measured.weighed
+    if measured.coarser:
+        return ParityCheck(layer="quantization", ok=False, detail=measured.coarser, n=1)
     if not measured.is_quantized:
         return ParityCheck(layer="quantization", ok=True, detail="not quantized", n=1)
     if weighed is not None and weighed.n:
-        check = _weights("quantization", weighed, limits)
-        if not check.ok or gaps is None or not gaps.n:
-            return check
+        damaged = [t for t in weighed.tensors if _damaged(t, limits) and t.quantized and not t.like_an_adapter]
+        if damaged or gaps is None or not gaps.n:
+            return _off("quantization", damaged, weighed, limits)
     if gaps is None or gaps.n == 0:
         return ParityCheck(layer="quantization", ok=False, detail="neither answers nor weights to compare")
     agreement = gaps.agree / gaps.n
@@ -199,13 +287,38 @@ def _quantization(measured: Measured, limits: Limits) -> ParityCheck:
     return ParityCheck(layer="quantization", ok=ok, detail=detail, value=gaps.mean, limit=limits.quantized_gap, n=gaps.n)
 
 
-def _weights(layer: Any, weighed: Weighed, limits: Limits) -> ParityCheck:
+def _damaged(weight: Weight, limits: Limits) -> bool:
+    """Whether a tensor is further from right than storing it in its type explains, the adapter's share set aside."""
+    return _error(weight.left, weight) > _limit(weight, limits) or abs(weight.louder) > _limit_of_louder(weight)
+
+
+def _error(squares: float, weight: Weight) -> float:
+    return float((squares / (weight.rr or 1.0)) ** 0.5)
+
+
+def _limit(weight: Weight, limits: Limits) -> float:
     # A thousandth of room: rounding to f16 twice is no error of anybody's.
-    limit = limits.error_ratio * weighed.expected + 1e-3
-    ok = weighed.error <= limit
-    detail = f"weights off by {weighed.error:.2%}, {weighed.expected:.2%} is what their types cost"
-    detail = detail if ok else f"{detail}; most in {weighed.worst}"
-    return ParityCheck(layer=layer, ok=ok, detail=detail, value=weighed.error, limit=limit, n=weighed.n)
+    return limits.error_ratio * _error(weight.cost, weight) + 1e-3
+
+
+def _limit_of_louder(weight: Weight) -> float:
+    # Rounding makes values a little smaller on average, by about the square of its error.
+    return 0.01 + 2 * _error(weight.cost, weight) ** 2
+
+
+def _off(layer: Any, off: list[Weight], weighed: Weighed, limits: Limits) -> ParityCheck:
+    """What the tensors that are `off` say; without any, that the weights are right."""
+    if not off:
+        detail = f"weights off by {weighed.error:.2%}, {weighed.expected:.2%} is what their types cost"
+        return ParityCheck(
+            layer=layer, ok=True, detail=detail, value=weighed.error, limit=limits.error_ratio * weighed.expected, n=weighed.n
+        )
+    worst = max(off, key=lambda t: _error(t.left, t) / _limit(t, limits))
+    error, limit = _error(worst.left, worst), _limit(worst, limits)
+    detail = f"{worst.name} is off by {error:.2%}, {_error(worst.cost, worst):.2%} is what its type costs"
+    detail += f", and its values are {1 + worst.louder:.3f} times the right ones" if error <= limit else ""
+    detail += f"; {len(off)} of {weighed.n} tensors are off" if len(off) > 1 else ""
+    return ParityCheck(layer=layer, ok=False, detail=detail, value=error, limit=limit, n=weighed.n)
 
 
 def _sampling(measured: Measured) -> ParityCheck:
@@ -222,17 +335,24 @@ def sampling_conflict(declared: dict[str, Any], trained: dict[str, Any]) -> str:
     """
     if not declared:
         return ""
+    declared = named(declared)
     for key, neutral in _NEUTRAL.items():
         wanted = trained.get(key, trained.get("repetition_penalty", neutral) if key == "repeat_penalty" else neutral)
         if declared.get(key, wanted) != wanted:
             return f"{key} is {declared[key]}, training used {wanted}"
-    if float(declared.get("temperature", 0.8)) != float(trained.get("temperature", 0.0)):
+    temperature = float(declared.get("temperature", 0.8))
+    if temperature == 0:
+        return ""  # training's own answers, which everything is compared with, are greedy
+    if temperature != float(trained.get("temperature", 0.0)):
         told = declared.get("temperature", "not set (a server's own is 0.8)")
         return f"temperature is {told}, training used {trained.get('temperature', 0.0)}"
-    if trained.get("temperature", 0.0):
-        odd = next((k for k in _RANDOM if k in trained and k in declared and declared[k] != trained[k]), None)
-        return f"{odd} is {declared[odd]}, training used {trained[odd]}" if odd else ""
-    return ""
+    odd = next((k for k in _RANDOM if k in trained and k in declared and declared[k] != trained[k]), None)
+    return f"{odd} is {declared[odd]}, training used {trained[odd]}" if odd else ""
+
+
+def named(settings: dict[str, Any]) -> dict[str, Any]:
+    """Sampling settings under llama.cpp's names."""
+    return {_OTHER_NAMES.get(key, key): value for key, value in settings.items()}
 
 
 def stop_conflict(declared: tuple[str, ...] | None, ends: tuple[str, ...], answers: tuple[str, ...]) -> str:

@@ -5,12 +5,12 @@ llama.cpp knows byte-level BPE by the name of its split expression; the name is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from tunekeeper.core.errors import ArtifactError
-from tunekeeper.deployment import sentencepiece
+from tunekeeper.deployment import sentencepiece, splits
 from tunekeeper.text.tokenizers import TokenizerFiles
 
 _LETTERS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
@@ -43,7 +43,8 @@ _MARKS = (
     "llama.cpp splits words at combining marks (Hindi, Tamil, Thai, vowel signs of Arabic and Hebrew, accents written apart), "
     "training does not: send accents in NFC, and serve texts of those scripts with vLLM"
 )
-SPLIT_OTHERWISE = {"granite-embed-multi-97m": (_CAPITALS,), "tekken": (_CAPITALS, _MARKS)}
+_NAMES = "llama.cpp splits names after an apostrophe that could be a short form (O'Donnell, D'Souza), training does not"
+SPLIT_OTHERWISE = {"granite-embed-multi-97m": (_CAPITALS,), "tekken": (_CAPITALS, _MARKS), "qwen35": (_NAMES,)}
 """Pre-tokenizer → what its server must be told; all other texts become the token ids of training. Parity sees it where a
 model's own prompts have such words."""
 LOOKS_SPECIAL = ("</s>", "<eos>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<end_of_turn>", "<|endoftext|>", "<|im_end|>", "<|end|>",
@@ -84,8 +85,12 @@ class Tokens:
     """Whether white space after special tokens is dropped, as Phi-3 does."""
 
 
-def tokens_of(files: TokenizerFiles, vocab: int, ends: tuple[int, ...]) -> Tokens:
-    """The GGUF view of a tokenizer for a model of `vocab` rows whose answers end with the ids `ends`. Raises ArtifactError."""
+def tokens_of(files: TokenizerFiles, vocab: int, ends: tuple[int, ...], rows: Iterable[tuple[str, ...]] = ()) -> Tokens:
+    """The GGUF view of a tokenizer for a model of `vocab` rows whose answers end with the ids `ends`. Raises ArtifactError.
+
+    `rows`: texts of each row that the model learned; they are read only where llama.cpp has no exact twin of the tokenizer's
+    expression, to say how many become other tokens, and to choose the twin that is exact for all of them where there is one.
+    """
     where = files.folder / "tokenizer.json"
     model = files.tokenizer["model"]
     if model.get("type") != "BPE":
@@ -97,7 +102,7 @@ def tokens_of(files: TokenizerFiles, vocab: int, ends: tuple[int, ...]) -> Token
             raise ArtifactError(f"{where}: {key} has no place in llama.cpp's BPE")
     if model.get("byte_fallback"):
         return _of_sentencepiece(files, vocab, ends)
-    pre = pre_tokenizer(files)
+    pre, counted = _twin(files, rows)
     by_id = _by_id(files, vocab)
     _check_merging(files, pre)
     by_id |= _renamed(files)
@@ -112,8 +117,36 @@ def tokens_of(files: TokenizerFiles, vocab: int, ends: tuple[int, ...]) -> Token
         add_bos=bos,
         add_eos=eos,
         template=files.template,
-        notes=_notes(files) + SPLIT_OTHERWISE.get(pre, ()),
+        notes=_notes(files) + SPLIT_OTHERWISE.get(pre, ()) + counted,
     )
+
+
+def _twin(files: TokenizerFiles, rows: Iterable[tuple[str, ...]]) -> tuple[str, tuple[str, ...]]:
+    """The pre-tokenizer for these rows, and how many of them are affected, in words."""
+    pre = pre_tokenizer(files)
+    if pre not in splits.EXPRESSIONS:
+        return pre, ()
+    choice = splits.choose(files, pre, rows, lambda other: _merges_alike(files, other))
+    return choice.pre, (choice.note,) if choice.rows else ()
+
+
+def _merges_alike(files: TokenizerFiles, pre: str) -> bool:
+    try:
+        _check_merging(files, pre)
+    except ArtifactError:
+        return False
+    return True
+
+
+def same_anyway(files: TokenizerFiles) -> Callable[[str], bool]:
+    """Whether a text becomes the token ids of training with whichever pre-tokenizer a file of this tokenizer may name; what does
+    not is known, and told at export."""
+    try:
+        pre = pre_tokenizer(files)
+    except ArtifactError:
+        return lambda text: True
+    checks = [splits.same_ids(files, name) for name in (pre, *splits.OTHERS.get(pre, ()))]
+    return lambda text: all(same(text) for same in checks)
 
 
 def _of_sentencepiece(files: TokenizerFiles, vocab: int, ends: tuple[int, ...]) -> Tokens:

@@ -15,6 +15,7 @@ from tunekeeper.deployment import hosted, rules
 from tunekeeper.deployment.config import Config
 from tunekeeper.deployment.parity import Limits
 from tunekeeper.store.ledgers.artifacts import find_artifacts, save_artifact
+from tunekeeper.store.ledgers.datasets import find_datasets
 from tunekeeper.store.ledgers.routes import load_route
 from tunekeeper.store.ledgers.versions import find_versions, load_version
 from tunekeeper.workspace import Workspace
@@ -149,11 +150,21 @@ def _job_input(ws: Workspace, section: Config, version: Version, kind: str) -> d
         "quantization": kind,
         "transcript": str(ws.blobs.path(transcript)) if transcript else None,
         "own": own,
+        "rows": _rows(ws, version),
         "prompts": section.parity_prompts,
         "limits": dataclasses.asdict(limits_of(section)),
         "metadata": {"version": version.id, "dataset": version.dataset or "", "run": version.run or ""},
         "threads": section.threads,
     }
+
+
+def _rows(ws: Workspace, version: Version) -> str | None:
+    """Manifest of the rows that a version learned; None for one that learned none of ours, or whose rows are gone."""
+    if version.dataset is None:
+        return None
+    with ws.state.read() as tx:
+        found = next((each for each in find_datasets(tx, model=version.model) if each.id == version.dataset), None)
+    return found.manifest if found is not None and found.manifest is not None and ws.rows.has(found.manifest) else None
 
 
 def limits_of(section: Config) -> Limits:

@@ -1,13 +1,14 @@
 """The served file's weights beside those that checkpoint and adapter give: which part of a difference is the adapter's.
 
-A difference along the adapter's own direction is a merging fault (missing, doubled, wrongly scaled); what is left and larger
-than correct quantization leaves is a quantization fault.
+Each tensor for itself. A difference along the adapter's own direction is a merging fault (missing, doubled, wrongly scaled, one
+layer left out), and so is one of few directions, as another adapter or a transposed one leaves; what is larger otherwise than
+correct quantization leaves is a quantization fault.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,17 @@ from tunekeeper.deployment.adapter import Adapter
 from tunekeeper.deployment.checkpoint import Checkpoint
 from tunekeeper.deployment.gguf import merged_tensors
 from tunekeeper.deployment.header import open_model, read_gguf
-from tunekeeper.deployment.parity import Weighed
+from tunekeeper.deployment.parity import Weighed, Weight
 from tunekeeper.deployment.quantize import kernel
 
 Array = NDArray[Any]
 ROWS = 256
 """Rows of a tensor that are compared, evenly spaced: enough for three digits."""
+DIRECTIONS = 16
+"""Most directions of a difference that adapters explain."""
+BLOCK = 32
+"""Values of a row that share a scale or an offset in most quantized types."""
+FLOATS = (gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16, gguf.GGMLQuantizationType.BF16)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,25 +46,13 @@ class Served:
     """Scale at which the adapter is applied."""
 
 
-@dataclass(slots=True)
-class _Sums:
-    """Sums of squares and products over all tensors: d is served minus right, a the adapter's share of right."""
-
-    dd: float = 0.0
-    da: float = 0.0
-    aa: float = 0.0
-    cost: float = 0.0
-    right: float = 0.0
-
-
 def weigh(served: Served, checkpoint: Checkpoint, adapter: Adapter | None) -> Weighed:
     """Compare every tensor. Raises ArtifactError when the file's tensors are not those of the checkpoint."""
     found = {tensor.name: tensor for tensor in open_model(served.model).tensors}
     extra = _lora(served)
     plain = {name: make for name, _, make in merged_tensors(checkpoint, None)}
-    expected = list(merged_tensors(checkpoint, adapter))
-    sums, worst, most = _Sums(), "", -1.0
-    for name, shape, make in expected:
+    compared: list[Weight] = []
+    for name, shape, make in merged_tensors(checkpoint, adapter):
         tensor = found.get(name) or (
             found.get("token_embd.weight") if name == "output.weight" and checkpoint.shape.tied else None
         )
@@ -70,15 +64,45 @@ def weigh(served: Served, checkpoint: Checkpoint, adapter: Adapter | None) -> We
             value = value + served.lora_scale * extra[name](chosen)
         before = plain.get(name) or plain.get("token_embd.weight")
         added = right - before()[chosen] if before and adapter is not None else np.zeros_like(right)
-        excess = _add(sums, value - right, added, right, _cost(right, tensor.tensor_type))
-        if excess > most:
-            worst, most = name, excess
-    # Least squares: the difference's part along the adapter is share - 1 times it, the rest is left.
-    along = sums.da / sums.aa if sums.aa > 0 else 0.0
-    left = max(0.0, sums.dd - along * sums.da)
-    share = 1 + along if sums.aa > 0 else None
-    whole = sums.right or 1.0
-    return Weighed(n=len(expected), share=share, error=(left / whole) ** 0.5, expected=(sums.cost / whole) ** 0.5, worst=worst)
+        compared.append(_weight(name, tensor.tensor_type, value, right, added))
+    return Weighed(tensors=tuple(compared))
+
+
+def _weight(name: str, kind: gguf.GGMLQuantizationType, value: Array, right: Array, added: Array) -> Weight:
+    difference = value - right
+    weight = Weight(
+        name=name,
+        quantized=kind not in FLOATS,
+        values=right.size,
+        dd=_product(difference, difference),
+        da=_product(difference, added),
+        dr=_product(difference, right),
+        aa=_product(added, added),
+        ar=_product(added, right),
+        rr=_product(right, right),
+        cost=_cost(right, kind),
+    )
+    if not 2 * weight.cost < weight.left < weight.rr:
+        return weight  # nothing is odd about it, or more than any adapter is about: its directions say nothing
+    return replace(weight, like_an_adapter=_like_an_adapter(difference - weight.along * added, right))
+
+
+def _like_an_adapter(left: Array, right: Array) -> bool:
+    """Whether a difference has few directions and touches all columns, as what an adapter adds. Damage has about as many
+    directions as the weights that it hits, or a few columns, or moves whole blocks up or down."""
+    if left.ndim != 2 or min(left.shape) < 2 * DIRECTIONS or left.shape[1] % BLOCK:
+        return False
+    columns = np.sort((left.astype(np.float64) ** 2).sum(axis=0))
+    local = float(columns[-max(1, columns.size // 8) :].sum()) / (float(columns.sum()) or 1.0)
+    return local < 0.8 and 1 - _few(left) < min(0.5, (1 - _few(right)) / 2)
+
+
+def _few(values: Array) -> float:
+    """The share of a matrix's energy that lies in its strongest directions, the means of its blocks set aside."""
+    blocks = values.astype(np.float64).reshape(values.shape[0], -1, BLOCK)
+    rows = (blocks - blocks.mean(axis=2, keepdims=True)).reshape(values.shape)
+    strengths = np.linalg.eigvalsh(rows @ rows.T)
+    return float(strengths[-DIRECTIONS:].sum() / (strengths.sum() or 1.0))
 
 
 def _stored(tensor: gguf.ReaderTensor, shape: tuple[int, ...]) -> tuple[Array, Any]:
@@ -99,16 +123,6 @@ def _cost(right: Array, kind: gguf.GGMLQuantizationType) -> float:
     else:
         stored = gguf.quants.dequantize(kernel()(right, kind), kind).reshape(right.shape)
     return float(((stored - right) ** 2).sum())
-
-
-def _add(sums: _Sums, difference: Array, added: Array, right: Array, cost: float) -> float:
-    dd, norm = _product(difference, difference), _product(right, right)
-    sums.dd += dd
-    sums.da += _product(difference, added)
-    sums.aa += _product(added, added)
-    sums.cost += cost
-    sums.right += norm
-    return (dd - cost) / (norm or 1.0)
 
 
 def _product(a: Array, b: Array) -> float:

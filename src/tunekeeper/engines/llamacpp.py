@@ -20,7 +20,9 @@ class LlamaCpp:
         """Command line of the child. Raises ArtifactError when the slot names no file or the file is gone."""
         model = slot.files.get("model")
         if model is None:
-            raise ArtifactError(f"slot {slot.id} names no model file", fix=f"tunekeeper export gguf {slot.version or 'VERSION'}")
+            raise ArtifactError(
+                f"slot {slot.id} names no model file", fix=f"tunekeeper export gguf {slot.version or 'VERSION'} --out FILE"
+            )
         parallel, context = option(slot, "parallel", 4), option(slot, "context", 512)
         command = [sys.executable, "-m", "tunekeeper.engines.llamacpp_server", "--model", _existing(root, model, slot)]
         command += ["--alias", slot.upstream_model or slot.version or slot.id]
@@ -63,5 +65,7 @@ class LlamaCpp:
 def _existing(root: Path, name: str, slot: Slot) -> str:
     path = root / name
     if not path.is_file():
-        raise ArtifactError(f"{path}: the file of slot {slot.id} is missing", fix="tunekeeper export gguf, then load it again")
+        raise ArtifactError(
+            f"{path}: the file of slot {slot.id} is missing", fix=f"tunekeeper export gguf {slot.version or 'VERSION'} --out FILE"
+        )
     return str(path)

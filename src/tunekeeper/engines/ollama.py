@@ -139,6 +139,16 @@ class OllamaServer:
         """Names of the models that are in memory now."""
         return self._listed("/api/ps")
 
+    def context(self, model: str) -> int | None:
+        """Tokens that a loaded model was given room for; None when it is not in memory, or the release does not say."""
+        value = self._value("GET /api/ps", *self._call("GET", "/api/ps"))
+        rows = value.get("models")
+        for row in rows if isinstance(rows, list) else ():
+            if isinstance(row, dict) and str(row.get("name") or row.get("model")).lower() == model.lower():
+                tokens = row.get("context_length")
+                return int(tokens) if isinstance(tokens, int) and tokens > 0 else None
+        return None
+
     def load(self, model: str, keep_alive: int | str = FOREVER, *, total: float = SILENCE) -> None:
         """Load a model, or unload it with `keep_alive` 0; -1 keeps it until then. `total`: seconds it may take."""
         body = {"model": model, "keep_alive": keep_alive, "stream": False}

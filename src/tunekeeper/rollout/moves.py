@@ -77,7 +77,7 @@ def rollback(ws: Workspace, model: str, *, to: str | None = None, by: str, reaso
     """Go back at once. `to`: a version or slot that is loaded; None chooses (see `way_back`).
 
     Ends the active rollout and opens an incident in the same transaction. Raises UpstreamUnavailable (exit 4) when nothing to go
-    back to is loaded, UserError for a static route.
+    back to is loaded, UserError for a static route, GateFailed for a named version that was never live and passed no gate.
     """
     started = time.perf_counter()
     make_room(ws.root)
@@ -96,8 +96,20 @@ def rollback(ws: Workspace, model: str, *, to: str | None = None, by: str, reaso
                 if asleep
                 else f"name one that is: tunekeeper rollback {model} --to VERSION",
             )
+        if to:
+            _must_have_served(tx, route, slots[target])
         saved = back_in(tx, ws, route, target, slots, reason=said(reason), by=by)
     return _published(ws, _leaving(route), saved.champion, saved, slots, started)
+
+
+def _must_have_served(tx: Read, route: Route, slot: Slot) -> None:
+    """Going back is to what users had: a slot that passed no gate, answers nobody and never did is no way round the gate."""
+    served = {(each.champion, each.version) for each in find_promotions(tx, model=route.model)}
+    if not slot.gated and slot.id not in {share.slot for share in route.shares} and (slot.id, slot.version) not in served:
+        raise GateFailed(
+            f"cannot go back to {slot.version}: it was never live, and passed no gate",
+            fix=f"tunekeeper route set {route.model} {slot.id}=10000 --override REASON",
+        )
 
 
 def to_load(ws: Workspace, model: str, to: str | None = None) -> Slot | None:

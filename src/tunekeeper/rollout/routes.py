@@ -149,8 +149,7 @@ def must_load(route: Route, history: Sequence[Promotion], slots: Mapping[str, Sl
     if to is not None:
         if holding(to, slots.values()) is not None:
             return None
-        named = [slot for slot in slots.values() if to in (slot.version, f"{slot.model}@{slot.version}", slot.id)]
-        return next(filter(_asleep, named), None)
+        return next(filter(_asleep, _called(to, slots.values())), None)
     awake = {
         name: replace(slot, wanted="loaded", observed="ready", endpoint=slot.endpoint or "its own") if _asleep(slot) else slot
         for name, slot in slots.items()
@@ -164,11 +163,19 @@ def _asleep(slot: Slot) -> bool:
 
 
 def holding(version: str, slots: Iterable[Slot]) -> str | None:
-    """The slot that holds `version` (its name, or its id `<model>@<name>`) and answers."""
-    for slot in slots:
-        if slot.version is not None and version in (slot.version, f"{slot.model}@{slot.version}", slot.id) and answers(slot):
-            return slot.id
-    return None
+    """The slot that holds `version` (its name, its id `<model>@<name>`, or a beginning such as `v1.0` that no other shares) and
+    answers.
+    """
+    return next((slot.id for slot in _called(version, slots) if answers(slot)), None)
+
+
+def _called(version: str, slots: Iterable[Slot]) -> list[Slot]:
+    """The slots that hold a version of that name or are called so themselves, else the one whose version's name begins so."""
+    held = [(slot, slot.version, f"{slot.model}@{slot.version}") for slot in slots if slot.version is not None]
+    exact = [slot for slot, name, id in held if version in (name, id, slot.id)]
+    begins = f"{version}-"
+    near = [(slot, name) for slot, name, id in held if name.startswith(begins) or id.startswith(begins)]
+    return exact or ([slot for slot, _ in near] if len({name for _, name in near}) == 1 else [])
 
 
 def _variant(slot: str, champion: str) -> Variant:

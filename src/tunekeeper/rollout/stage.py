@@ -54,6 +54,7 @@ def checklist_of(ws: Workspace, section: Config, cycle: Cycle) -> tuple[Item, ..
         latency_ms=_measured(exam, "latency_p95_ms"),
         latency_floor_ms=section.latency_floor_ms,
         latency_limit=section.latency_limit,
+        latency_pace=_measured(exam, "latency_pace"),
         parity=artifact.parity.verdict if artifact.parity else None,
         live=(artifact.metadata.get("live") or {}).get("verdict"),
         live_due=slot is not None and slot.engine in COMPARED,

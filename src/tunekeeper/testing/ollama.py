@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 import shutil
 import tempfile
 import threading
@@ -31,6 +32,9 @@ from tunekeeper.engines.ollama import NAME
 from tunekeeper.testing import loopback
 from tunekeeper.testing.ollamahttp import Handler
 
+UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+PART, PLAIN = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)"), re.compile(r"[-+]?[0-9]+(\.[0-9]+)?")
+DURATION = re.compile(rf"[-+]?({PART.pattern})+")
 QUANTIZES = ("q4_k_m", "q4_k_s", "q8_0")
 FLOATS = {"F32", "F16", "BF16"}
 Reply = tuple[int, Any]
@@ -269,7 +273,7 @@ class OllamaDouble(ThreadingHTTPServer):
 
     def keep(self, name: str, keep_alive: Any) -> None:
         """Load a model, or let it go, as `keep_alive` says; without one a loaded model's end stays as it was."""
-        seconds = _seconds(keep_alive)
+        seconds = seconds_of(keep_alive)
         with self.lock:
             if seconds == 0:
                 self.loaded.pop(name, None)
@@ -279,8 +283,17 @@ class OllamaDouble(ThreadingHTTPServer):
 
     def in_memory(self) -> list[str]:
         """Names of the models that are loaded now."""
+        return list(self.ends())
+
+    def ends(self) -> dict[str, float]:
+        """Name of each model that is loaded now → seconds that it stays so."""
         with self.lock:
-            return [name for name, end in self.loaded.items() if end > self.now()]
+            return {name: end - self.now() for name, end in self.loaded.items() if end > self.now()}
+
+    @staticmethod
+    def seconds(keep_alive: Any) -> float | None:
+        """What `keep_alive` says. Raises ValueError."""
+        return seconds_of(keep_alive)
 
 
 class _Refused(Exception):
@@ -300,13 +313,17 @@ def _words(text: str) -> list[str]:
     return [piece for piece in pieces if piece]
 
 
-def _seconds(keep_alive: Any) -> float | None:
-    """`-1`, `0`, `300`, `"5m"`, `"-1"` in seconds; None when nothing was said."""
+def seconds_of(keep_alive: Any) -> float | None:
+    """`-1`, `0`, `300`, `"5m"`, `"1h30m"`, `"-1"` in seconds; None when nothing was said. Raises ValueError for other texts."""
     if keep_alive is None or isinstance(keep_alive, int | float):
         return keep_alive
     text = str(keep_alive)
-    unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:])
-    return float(text[:-1]) * unit if unit else float(text)
+    if PLAIN.fullmatch(text):
+        return float(text)
+    if not DURATION.fullmatch(text):
+        raise ValueError(f'time: invalid duration "{text}"')
+    sign = -1.0 if text.startswith("-") else 1.0
+    return sign * sum(float(number) * UNITS[unit] for number, unit in PART.findall(text))
 
 
 def serving(

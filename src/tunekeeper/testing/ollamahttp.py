@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from tunekeeper.deployment.header import read_gguf
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 BUSY = {"error": "server busy, please try again.  maximum pending requests exceeded"}
 PIECE = 1 << 16
+CONTEXT = 4096
+"""Tokens of a model that says nothing else."""
+FAR = 100 * 365 * 86400.0
+"""Seconds that stand for ever."""
 
 
 class Handler(Pieces):
@@ -124,6 +128,9 @@ class Handler(Pieces):
 
     def show(self, body: dict[str, Any]) -> None:
         """POST /api/show."""
+        if not (body.get("model") or body.get("name")):
+            self._send(400, {"error": "model is required"})
+            return
         model = self._model(body)
         if model is None:
             return
@@ -147,8 +154,26 @@ class Handler(Pieces):
 
     def ps(self, body: dict[str, Any]) -> None:
         """GET /api/ps."""
-        names = self.double.in_memory()
-        self._send(200, {"models": [self._row(model) for name, model in list(self.double.models.items()) if name in names]})
+        ends = self.double.ends()
+        models = [model for name, model in list(self.double.models.items()) if name in ends]
+        self._send(200, {"models": [self._row(model) | self._running(model, ends[model.name]) for model in models]})
+
+    def _running(self, model: Stored, left: float) -> dict[str, Any]:
+        header = read_gguf(self.double.blob(model.model))
+        trained = int(header.pairs.get(f"{header.architecture}.context_length") or CONTEXT)
+        # For ever is said as a time in the far future, and a context longer than the model's own is cut to that.
+        end = datetime.now(UTC) + timedelta(seconds=min(left, FAR))
+        asked = int(model.parameters.get("num_ctx", CONTEXT))
+        return {"size_vram": 0, "expires_at": end.isoformat(), "context_length": min(asked, trained)}
+
+    def alive(self, body: dict[str, Any]) -> None:
+        """GET and HEAD /: what browsers see."""
+        self.send_response(200)
+        text = b"Ollama is running"
+        self.send_header("Content-Type", "text/plain; charset=utf-8")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(b"" if self.command == "HEAD" else text)
 
     def _row(self, model: Stored) -> dict[str, Any]:
         size = self.double.blob(model.model).stat().st_size
@@ -197,9 +222,14 @@ class Handler(Pieces):
         model = self._model(body)
         if model is None:
             return
+        try:
+            seconds = self.double.seconds(body.get("keep_alive"))
+        except ValueError as error:
+            self._send(400, {"error": str(error)})
+            return
         if not asks:
             self.double.keep(model.name, body.get("keep_alive"))
-            reason = "unload" if body.get("keep_alive") in (0, "0", "0s") else "load"
+            reason = "unload" if seconds == 0 else "load"
             self._send(200, {"model": model.name, key: _value(key, ""), "done": True, "done_reason": reason})
             return
         with self.double.turn() as mine:
@@ -307,6 +337,8 @@ def _parameters(model: Stored) -> str:
 ROUTES: dict[tuple[str, str], Callable[[Handler, dict[str, Any]], None]] = {
     ("POST", "/api/create"): Handler.create,
     ("POST", "/api/show"): Handler.show,
+    ("GET", "/"): Handler.alive,
+    ("HEAD", "/"): Handler.alive,
     ("GET", "/api/tags"): Handler.tags,
     ("GET", "/api/ps"): Handler.ps,
     ("POST", "/api/copy"): Handler.copy,
