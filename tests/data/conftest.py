@@ -13,8 +13,8 @@ from tunekeeper.core.clock import ManualClock
 from tunekeeper.core.ids import request_id
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
+from tunekeeper.data.conversations import Conversation
 from tunekeeper.data.examples import make_example
-from tunekeeper.data.rows import Conversation
 from tunekeeper.store.log.spool import Spool
 from tunekeeper.workspace import Workspace, create_workspace
 

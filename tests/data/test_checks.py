@@ -66,6 +66,19 @@ def test_leaks_and_uncovered_topics_are_told_against_a_file(
     assert {f.topic for f in found.findings if f.kind == "uncovered"} == {"billing", "refund", "space"}
 
 
+def test_a_held_out_row_is_no_leak_into_the_suite_that_was_made_of_it(
+    ws: Workspace, task: Model, draft: Any, write: Write, tickets: Tickets
+) -> None:
+    draft(n=60)
+    sides = {row.id: row.split for row in drafts.load_draft(ws, task.name)}
+    learned = next(id for id, side in sides.items() if side == "train")
+    asked = {f"t{n}": text for n, (text, _) in enumerate(tickets(60))}
+    suite = [chat(asked[id], "x", id=id) for id, side in sides.items() if side == "eval" or id == learned]
+    found = checks.check(ws, task, Config(), against=write("suite.jsonl", suite), only="leak").findings
+    assert len(suite) > 2
+    assert [(f.id, f.of) for f in found] == [(learned, learned)]
+
+
 def test_words_are_the_topics_where_no_row_has_a_category(ws: Workspace, task: Model, write: Write) -> None:
     rows = [chat(f"My printer number {i} jams on page {i}", f"ok {i}") for i in range(6)]
     data.import_files(ws, task, Config(), [write("rows.jsonl", rows + [chat(f"Old box {i} came", f"so {i}") for i in range(6)])])

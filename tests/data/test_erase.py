@@ -15,12 +15,12 @@ from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import drafts, review, versions
 from tunekeeper.data.config import Config
+from tunekeeper.data.conversations import Conversation
 from tunekeeper.data.differences import diff
 from tunekeeper.data.erase import erase_data, erased_examples
 from tunekeeper.data.examples import make_example
 from tunekeeper.data.exports import export
 from tunekeeper.data.gathering import collect
-from tunekeeper.data.rows import Conversation
 from tunekeeper.store.erasures import unit_of
 from tunekeeper.workspace import Workspace
 

@@ -93,6 +93,7 @@ def test_alpaca_rows_put_earlier_turns_into_the_history(ws: Workspace, rows: lis
         "system": SYSTEM,
         "history": [["first?", "1"]],
         "id": "a",
+        "metadata": '{"category":"bug"}',
     }
 
 

@@ -225,3 +225,25 @@ def test_a_table_of_exports_holds_json_in_its_cells(tmp_path: Path) -> None:
     assert [m["content"] for m in first.conversation.messages] == ["Hi", "Hello"]
     assert first.conversation.metadata == {"id": "o1", "request_id": "t1"}
     assert second.broken == "a SPAN of Langfuse, not a generation"
+
+
+TALK = [{"role": "user", "content": "Where is it?"}, {"role": "assistant", "content": "In Oslo."}]
+TURNS = [{"from": "human", "value": "Who is there?"}, {"from": "gpt", "value": "It is me."}]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "wanted"),
+    [
+        ("a.json", json.dumps(TALK), ["In Oslo."]),
+        ("a.json", json.dumps(TALK, indent=1), ["In Oslo."]),
+        ("a.json", json.dumps([TALK, TURNS]), ["In Oslo.", "It is me."]),
+        ("a.jsonl", f"{json.dumps(TALK)}\n{json.dumps(TURNS)}\n", ["In Oslo.", "It is me."]),
+        ("a.json", json.dumps(TURNS), ["It is me."]),
+    ],
+)
+def test_a_bare_list_of_messages_is_a_conversation(tmp_path: Path, name: str, text: str, wanted: list[str]) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    found = [row.conversation for row in read_rows(path, {})]
+    assert [row.messages[-1]["content"] for row in found if row is not None] == wanted
+    assert all(row is not None and row.messages[0]["role"] == "user" for row in found)

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from tunekeeper.data.conversations import Unreadable
 from tunekeeper.data.outside import rows_of
-from tunekeeper.data.rows import Unreadable, parse_row
+from tunekeeper.data.rows import parse_row
 
 ASKED = [{"role": "system", "content": "Be kind"}, {"role": "user", "content": "Hi"}]
 SAID = {"role": "assistant", "content": "Hello", "refusal": None, "tool_calls": None}

@@ -13,9 +13,10 @@ from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import drafts
 from tunekeeper.data.config import Config
+from tunekeeper.data.conversations import Unreadable
 from tunekeeper.data.exports import export
 from tunekeeper.data.preferences import conversation_of, rejected_of, with_rejected
-from tunekeeper.data.rows import Unreadable, parse_row
+from tunekeeper.data.rows import parse_row
 from tunekeeper.workspace import Workspace
 
 Write = Callable[[str, Any], Path]

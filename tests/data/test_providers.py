@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from tunekeeper.data.conversations import Conversation, Unreadable
 from tunekeeper.data.formats import read_rows
-from tunekeeper.data.rows import Conversation, Unreadable, parse_row
+from tunekeeper.data.rows import parse_row
 
 ASKED, SAID, TOLD = "Is Dr. Weiß free on Friday?", "Yes, at 15:30.", "You answer for a clinic."
 USER, ANSWER, SYSTEM = ({"role": r, "content": c} for r, c in (("user", ASKED), ("assistant", SAID), ("system", TOLD)))

@@ -41,6 +41,15 @@ def test_each_trouble_is_found(row: MakeExample, answer: str, kind: str) -> None
     assert kinds(row("The parcel has not arrived.", answer)) == [kind]
 
 
+def test_what_redaction_wrote_is_no_blank_that_somebody_forgot(row: MakeExample) -> None:
+    greeted = row("Who sends my parcel?", "Dear [NAME], we send it on Monday.")
+    assert kinds(greeted) == ["template_leak"], "where no names are taken out somebody wrote it"
+    named = Config(redact=("email", "name"))
+    assert examine(greeted, named) == examine(replace(greeted, source="inference:req_1"), Config()) == []
+    assert kinds(row("Who are you?", "Hi [EMAIL:2], we send parcels.")) == []
+    assert [found.kind for found in examine(row("Who?", "Dear [Name], we do."), named)] == ["template_leak"]
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -21,8 +21,8 @@ def test_calls_and_their_answers_are_matched_by_id() -> None:
 
 def test_a_message_weighs_nothing_or_one_and_something_is_learned() -> None:
     assert [bad_weights(talk) for talk in BAD_WEIGHTS] == [
-        "message 2: its weight is 2, neither 0 nor 1",
-        "message 2: its weight is 'high', neither 0 nor 1",
+        "message 2: its weight is 2, not from 0 to 1",
+        "message 2: its weight is 'high', not from 0 to 1",
         "every answer has weight 0: nothing is learned",
     ]
     assert [bad_weights(talk) for talk in GOOD_ROLES if bad_weights(talk)] == []

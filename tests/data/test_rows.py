@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tunekeeper.data.rows import Unreadable, depth_of, flat_row, parse_json, parse_row, resolve_columns
+from tunekeeper.data.conversations import Unreadable, depth_of, parse_json
+from tunekeeper.data.rows import flat_row, parse_row, resolve_columns
 
 TALK = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tunekeeper.core.nouns.serving import Feedback, Inference
+from tunekeeper.data.conversations import Conversation
 from tunekeeper.data.examples import make_example
-from tunekeeper.data.rows import Conversation
 from tunekeeper.data.sampling import choose, contradicted, known_shingles, novelty
 
 START = datetime(2026, 1, 5, tzinfo=UTC)

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tunekeeper.data.rows import Unreadable, parse_row
+from tunekeeper.data.conversations import Unreadable
+from tunekeeper.data.rows import parse_row
 
 
 def spoken(row: Any) -> list[tuple[str, Any]]:

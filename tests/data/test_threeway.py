@@ -165,3 +165,20 @@ def test_the_common_parent_is_the_newest_shared_one() -> None:
         assert found is not None
         assert found.id == expected
     assert common_parent(known["d9"], known["d5"], known) is None
+
+
+def test_a_question_that_a_row_of_all_versions_asks_too_is_told_apart_by_name(ws: Workspace, task: Model, row: Any) -> None:
+    """Both sides add another answer to a question that a row which nobody touched asks already: two rows, no conflict."""
+    shared = [row("asked by many?", "1"), replace(row("held out?", "2", id="h"), split="eval")]
+
+    def frozen(*more: Example) -> DatasetVersion:
+        drafts.save_draft(ws, "desk", [*shared, *more])
+        return data.freeze(ws, task, Config())
+
+    base = frozen(row("another?", "3", id="o"))
+    b = frozen(row("another?", "3", id="o"), row("asked by many?", "B"))
+    revert(ws, base.id)
+    a = frozen(row("another?", "3", id="o"), row("asked by many?", "A"))
+    done = merge_versions(ws, a.id, b.id)
+    assert (done.base, done.conflicts, done.examples) == (base.id, (), 5)
+    assert [e.messages[-1]["content"] for e in drafts.load_draft(ws, "desk")] == ["1", "3", "A", "2", "B"]

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tunekeeper.data.rows import Unreadable, parse_row
+from tunekeeper.data.conversations import Unreadable
+from tunekeeper.data.rows import parse_row
 from tunekeeper.data.transcripts import turns_of
 
 ASKED, SAID = "Deckt meine Police Sturmschäden?\n\nUnd Hagel?", "Ja, ab Windstärke 8.\n\n- Hagel auch"

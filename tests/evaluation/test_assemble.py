@@ -14,6 +14,8 @@ from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.core.nouns.rollout import Incident
 from tunekeeper.evaluation import Config
 from tunekeeper.evaluation.assemble import assemble
+from tunekeeper.evaluation.casefile import export_cases
+from tunekeeper.evaluation.results import REGRESSION
 from tunekeeper.store.ledgers.datasets import save_dataset
 from tunekeeper.store.ledgers.incidents import save_incident
 from tunekeeper.workspace import Workspace
@@ -63,3 +65,16 @@ def test_targets_come_from_the_configuration_where_the_suite_states_none(ws: Wor
 def test_another_model_s_suite_is_refused(ws: Workspace, write_suite: Callable[..., Path]) -> None:
     with pytest.raises(ConfigError, match="'support-desk', not 'billing-bot'"):
         assemble(ws, Model(name="billing-bot"), Config(), write_suite(5))
+
+
+def test_an_incident_case_that_was_written_to_the_file_is_asked_once_as_the_file_says(
+    ws: Workspace, write_suite: Callable[..., Path]
+) -> None:
+    born = Case(id="inc_1-1", messages=({"role": "user", "content": "Broken once"},), expected="{}", source="inc_1:req_1")
+    with ws.control.write(by="test") as tx:
+        save_incident(tx, Incident(id="inc_1", model=MODEL, version="v", rollout=None, reason="r", cases=(born,), state="closed"))
+    path = write_suite(4)
+    assert export_cases(ws, MODEL, path.parent / "cases.jsonl") == 1
+    cases = assemble(ws, TASK, Config(), path).cases
+    assert [case.id for case in cases] == ["c0", "c1", "c2", "c3", "inc_1-1"]
+    assert cases[-1].tags == (REGRESSION,)

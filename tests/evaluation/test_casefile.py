@@ -2,16 +2,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.evaluation.conftest import MODEL, TASK
+from tests.evaluation.conftest import MODEL, TASK, rule
 from tests.evaluation.test_assemble import freeze
 from tunekeeper.core.errors import NotFound, UserError
 from tunekeeper.core.nouns.evaluation import Case
 from tunekeeper.core.nouns.rollout import Incident
-from tunekeeper.evaluation import Config
-from tunekeeper.evaluation.casefile import export_cases, init_suite
+from tunekeeper.evaluation import Config, run_exam
+from tunekeeper.evaluation.casefile import checkout_suite, export_cases, init_suite
 from tunekeeper.scoring import load_suite
 from tunekeeper.store.ledgers.incidents import save_incident
 from tunekeeper.workspace import Workspace
@@ -54,3 +55,18 @@ def test_incident_cases_join_a_file_once_and_keep_what_is_there(ws: Workspace, w
         "Broken ö",
         "inc_1:req_1",
     )
+
+
+def test_the_suite_of_an_exam_comes_back_as_it_was_locked(ws: Workspace, write_suite: Callable[..., Path], export: Any) -> None:
+    path = write_suite(60, "criteria: [{metric: accuracy, at_least: 0.5}]\n")
+    export("v1.0", rule(60))
+    exam = run_exam(ws, TASK, Config(), "v1.0", path)
+    write_suite(3)
+    out = path.parent / "then.yaml"
+    assert checkout_suite(ws, exam["exam"], out, dry_run=True) == 60
+    assert not out.exists()
+    assert checkout_suite(ws, exam["exam"], out) == 60
+    again = run_exam(ws, TASK, Config(), "v1.0", out)
+    assert (again["suite"], again["suite_digest"], again["verdict"]) == ("core", exam["suite_digest"], "pass")
+    with pytest.raises(UserError, match="exists already"):
+        checkout_suite(ws, exam["exam"], out)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -159,3 +160,15 @@ def test_a_suite_without_criteria_is_no_pass() -> None:
 
 def test_the_latency_of_both_is_measured_as_a_ratio() -> None:
     assert gate.judge(suite(PAIRED), results(199, ms=30.0), results(199), SECTION).measured["latency_ratio"].value == 3.0
+
+
+def test_cases_that_were_learned_are_told_and_the_held_out_ones_measured_apart() -> None:
+    known = [replace(r, learned=int(r.case[1:]) < 20) for r in results(180)]
+    verdict = gate.judge(suite(ACCURACY), known, None, SECTION)
+    assert (
+        "20 of 200 cases stand among the rows it learned, first c0, c1, c2: see accuracy_unseen (not blocking)" in verdict.reasons
+    )
+    unseen = verdict.measured["accuracy_unseen"]
+    assert (unseen.value, unseen.n) == (pytest.approx(160 / 180), 180)
+    assert verdict.outcome == gate.judge(suite(ACCURACY), results(180), None, SECTION).outcome
+    assert "accuracy_unseen" not in gate.judge(suite(ACCURACY), results(180), None, SECTION).measured

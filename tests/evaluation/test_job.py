@@ -90,3 +90,15 @@ def test_a_prompted_base_gets_its_own_prompt_and_examples() -> None:
     base = Slot(id="s", model="m", system="own", messages=shots)
     assert [m["content"] for m in messages_for(base, question)] == ["own", "1", "2", "?"]
     assert [m["content"] for m in messages_for(Slot(id="s", model="m"), question)] == ["task", "?"]
+
+
+def test_cases_that_stand_among_the_learned_rows_are_marked(ws: Workspace, context: JobContext) -> None:
+    def row(i: int, asked: str) -> bytes:
+        messages = [{"role": "user", "content": asked}, {"role": "assistant", "content": right(i)}]
+        return json.dumps({"id": f"r{i}", "messages": messages}).encode() + b"\n"
+
+    sides = {"train": [row(0, question(0)), row(1, question(1).upper()), row(2, "Another")], "eval": [row(3, question(3))]}
+    cases = [case(i) for i in range(6)]
+    run(asked(ws, cases, rule(6), learned=ws.rows.put(sides)), context)
+    found = decode((context.work / ANSWERS).read_bytes())
+    assert {r.case for r in found if r.learned} == {"c0", "c1"}

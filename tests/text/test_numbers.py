@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import re
+
 import pytest
 
 from tunekeeper.text.numbers import MOST_RUNS, cards, ibans, is_card, is_iban
@@ -68,3 +71,46 @@ def test_a_card_has_its_issuers_length_and_check_digit(number: str, valid: bool)
 )
 def test_an_iban_has_its_countrys_length_and_remainder(number: str, valid: bool) -> None:
     assert is_iban(number) is valid
+
+
+GROUPINGS = ((4, 4, 4, 4, 3), (4, 4, 4, 4), (4, 4, 4, 1), (4, 6, 5), (4, 6, 4), (4, 4, 5), (6, 13))
+
+
+def by_trying_all(text: str) -> list[tuple[int, int]]:
+    """Cards in a text of digit groups with one blank between, by the plainest way there is: every group, every grouping."""
+    groups = [match.span() for match in re.finditer(r"\d+", text)]
+    found, first = [], 0
+    while first < len(groups):
+        last = next(
+            (
+                n
+                for n in range(min(first + 5, len(groups)), first, -1)
+                if (n == first + 1 or tuple(end - start for start, end in groups[first:n]) in GROUPINGS)
+                and is_card(text[groups[first][0] : groups[n - 1][1]])
+            ),
+            None,
+        )
+        found += [(groups[first][0], groups[last - 1][1])] if last else []
+        first = last or first + 1
+    return found
+
+
+def test_cards_between_other_numbers_are_those_that_trying_everything_finds() -> None:
+    rng, hits = random.Random(4), 0
+    known = (
+        "4111 1111 1111 1111",
+        "3782 822463 10005",
+        "4000000000006",
+        "5555555555554444",
+        "4222 2222 2222 2",
+        "6011 0009 9013 9424",
+    )
+    for _ in range(400):
+        digits = ("".join(rng.choices("0123456789", k=rng.choice((1, 2, 4, 4, 4, 6)))) for _ in range(rng.randint(3, 12)))
+        pieces = [rng.choice(known) if rng.random() < 0.3 else group for group in digits]
+        text = " ".join(pieces)
+        if re.fullmatch(r"\d(?: ?\d){12,30}", text) is None:  # longer runs are looked at in parts
+            continue
+        hits += len(by_trying_all(text))
+        assert cards(text) == by_trying_all(text)
+    assert hits > 20

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunekeeper.cli import datachecks, datacollect, dataimport, dataqueue, datareveal, datareview, dataversions, frame
+from tunekeeper.cli import datachecks, datacollect, dataimport, dataplan, dataqueue, datareveal, datareview, dataversions, frame
 
 if TYPE_CHECKING:
     from tunekeeper.core.nouns.data import DatasetVersion
@@ -173,4 +173,5 @@ app.registered_commands.extend(dataversions.app.registered_commands)
 app.registered_commands.extend(datareview.app.registered_commands)
 app.add_typer(dataqueue.app, name="queue")
 app.registered_commands.extend(datacollect.app.registered_commands)
+app.registered_commands.extend(dataplan.app.registered_commands)
 app.registered_commands.extend(datareveal.app.registered_commands)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunekeeper.cli import evalanswers, evalcoverage, frame
+from tunekeeper.cli import evalanswers, evalcoverage, evalhistory, frame
+from tunekeeper.cli.versions import artifact_of
 
 if TYPE_CHECKING:
     from tunekeeper.evaluation.compare import Comparison
@@ -164,7 +165,6 @@ def export(
 
 def _servable(ws: Workspace, dir: Path | None, model: str, name: str) -> str:
     """The version's id, once something can serve it; `@champion` and `@previous` stay as they are. Raises NotFound."""
-    from tunekeeper.cli.export import artifact_of
     from tunekeeper.store.ledgers.artifacts import find_artifacts
     from tunekeeper.store.ledgers.slots import find_slots
     from tunekeeper.training.versions import find_version
@@ -212,6 +212,8 @@ def _flip_lines(found: Comparison) -> Iterator[str]:
         if found.difference.value is None
         else f"accuracy {found.difference.value:+.1%} (n={found.difference.n})"
     )
+    if found.changed:
+        yield f"not compared, as they ask or expect something else: {', '.join(found.changed)}"
     yield f"{value}: {len(found.fixed)} fixed, {len(found.broken)} broken, p {found.p:.3f}"
     rows = [
         (word, f.case, f.category, f.reason) for word, flips in (("broken", found.broken), ("fixed", found.fixed)) for f in flips
@@ -220,3 +222,4 @@ def _flip_lines(found: Comparison) -> Iterator[str]:
 
 
 app.registered_commands.extend(evalcoverage.app.registered_commands)
+app.registered_commands.extend(evalhistory.app.registered_commands)

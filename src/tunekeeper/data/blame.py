@@ -159,8 +159,8 @@ def _changes(before: Example | None, now: Example | None) -> Iterator[tuple[What
     if not same_content(before, now):
         asked = word_changes(prompt_of(before.messages), prompt_of(now.messages))
         yield "edited", f"{asked} => {word_changes(answer_of(before.messages), answer_of(now.messages))}"
-    elif before.metadata != now.metadata:
-        yield "metadata", ", ".join(relabelled(relabel(before, now)))
+    elif changed := relabelled(relabel(before, now)):
+        yield "metadata", ", ".join(changed)
     if before.split != now.split:
         yield "moved", f"{before.split} -> {now.split}"
 

@@ -27,12 +27,12 @@ from tunekeeper.data import (
     versions,
 )
 from tunekeeper.data.config import Config
+from tunekeeper.data.conversations import Conversation
 from tunekeeper.data.examples import TOPIC_KEYS, make_example, parsed
 from tunekeeper.data.findings import KINDS, Finding, counts, finding
 from tunekeeper.data.formats import read_rows
 from tunekeeper.data.quality import CountTokens
 from tunekeeper.data.redacting import redactor_of
-from tunekeeper.data.rows import Conversation
 from tunekeeper.text.fingerprints import text_of
 from tunekeeper.text.redaction import Redactor
 from tunekeeper.workspace import Workspace
@@ -121,7 +121,8 @@ def check(
     if against is not None:
         held = read_held(against)
         covered = usage.coverage_of_usage(usage.asked_of_examples(examples), usage.asked_of_examples(held)).share
-        found += coverage.leaks(examples, held, section.leak_similarity, where=against.name)
+        leaked = coverage.leaks(examples, held, section.leak_similarity, where=against.name)
+        found += coverage.into_others(leaked, examples)
         found += coverage.uncovered(examples, held, section.uncovered_share, where=against.name)
     out = {drafts.to_finding(row) for row in lines if row.get("action") == "dropped"}
     live = _live(examples, found, out)

@@ -10,10 +10,10 @@ from tunekeeper.core.nouns.data import DatasetVersion
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import versions
 from tunekeeper.data.config import Config
+from tunekeeper.data.conversations import Conversation
 from tunekeeper.data.examples import make_example, parsed
 from tunekeeper.data.quality import examine
 from tunekeeper.data.redacting import redactor_of
-from tunekeeper.data.rows import Conversation
 from tunekeeper.scoring import formats
 from tunekeeper.text.fingerprints import answer_of
 from tunekeeper.workspace import Workspace

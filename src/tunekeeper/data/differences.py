@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 from unicodedata import normalize
@@ -17,9 +15,10 @@ from tunekeeper.core.errors import DataError, NotFound, UserError
 from tunekeeper.core.nouns.data import DatasetVersion, Example
 from tunekeeper.data import drafts, lines, tallies
 from tunekeeper.data.balance import topics
-from tunekeeper.data.examples import Row, compared, decode, question_in
+from tunekeeper.data.examples import Row, compared, decode, is_origin, question_in
 from tunekeeper.data.tallies import SIDES
 from tunekeeper.data.versions import resolve
+from tunekeeper.store.garbage import uncollected
 from tunekeeper.store.manifests import Numbers
 from tunekeeper.store.marks import digest_of
 from tunekeeper.store.packs import lines_of
@@ -118,7 +117,7 @@ def changes(ws: Workspace, a: DatasetVersion, b: DatasetVersion | None) -> Chang
     for each in (a, b):
         if each is not None and each.manifest is None:
             raise NotFound(f"{each.id} holds no rows")
-    with _uncollected():
+    with uncollected():
         old = ws.rows.open(a.manifest or "")
         return _to_draft(ws, a.model, old) if b is None else _to_version(ws, old, b)
 
@@ -185,20 +184,6 @@ def _told(old: Reader, before: Sequence[Row], after: Sequence[Row], crossed: Seq
     return Changes(difference=difference, old=(*before, *crossed), new=tuple(after))
 
 
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Python looks for no rings of objects meanwhile: rows are none, and each look goes through all of them."""
-    collected = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collected:
-            gc.freeze()
-            gc.unfreeze()  # what came counts as old: else the very next object would have it looked through
-            gc.enable()
-
-
 def _rows(reader: Reader, sides: Mapping[str, Numbers]) -> list[Row]:
     return [compared(line, side) for side, numbers in sides.items() for line in reader.pick(numbers)]
 
@@ -253,7 +238,8 @@ def _paired(a: Sequence[Row], b: Sequence[Row]) -> Difference:
         if not same_content(before, after):
             edited.append((before, after))
         elif before.metadata != after.metadata:
-            relabelled.append(relabel(before, after))
+            change = relabel(before, after)
+            relabelled += [change] if change.before or change.after else []
     moved = [before.id for before, after in pairs if before.split != after.split]
     added_ids = tuple(e.id for e in added if e.id not in come)
     removed_ids = tuple(e.id for e in removed if e.id not in gone)
@@ -270,14 +256,15 @@ def _paired(a: Sequence[Row], b: Sequence[Row]) -> Difference:
 
 
 def relabel(a: Row, b: Row) -> Relabel:
-    """What of a row's metadata changed from `a` to `b`."""
-    keys = [
-        key
-        for key in {**a.metadata, **b.metadata}
-        if key not in a.metadata or key not in b.metadata or a.metadata[key] != b.metadata[key]
-    ]
+    """What of a row's metadata changed from `a` to `b`; where an export wrote down a row's own source, nothing did."""
+    both = {**a.metadata, **b.metadata}
+    keys = [key for key, value in both.items() if _has(a, key) != _has(b, key) and not is_origin(key, value)]
     before, after = ({key: row.metadata[key] for key in keys if key in row.metadata} for row in (a, b))
     return Relabel(id=b.id, before=before, after=after)
+
+
+def _has(row: Row, key: str) -> tuple[bool, Any]:
+    return key in row.metadata, row.metadata.get(key)
 
 
 def _asks_alike(a: Row | None, b: Row) -> bool:

@@ -13,7 +13,7 @@ import orjson
 
 from tunekeeper.core.errors import DataError
 from tunekeeper.core.nouns.data import Example, Split
-from tunekeeper.data.rows import Conversation
+from tunekeeper.data.conversations import Conversation
 from tunekeeper.text.fingerprints import answer_of, fingerprint, normalise, prompt_key, text_of
 
 TOPIC_KEYS = ("category", "topic", "intent", "label")
@@ -23,6 +23,8 @@ GROUP_KEYS = (*TALK_KEYS, *USER_KEYS)
 """Metadata whose value rows of one conversation or one user share: they stay on one side."""
 NOBODY = ("", "0", "-1", "none", "null", "unknown", "anonymous", "guest", "n/a", "false", "true")
 """Values that name no user and no conversation."""
+ORIGINS = ("file:", "inference:", "incident:", "review:")
+"""What the source of a row begins with."""
 LINE = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 """How a row is written: sorted keys, a line end."""
 
@@ -33,13 +35,17 @@ def make_example(conversation: Conversation, *, source: str, system: str | None 
     if system and not any(m.get("role") in ("system", "developer") for m in messages):
         messages = ({"role": "system", "content": system}, *messages)
     digest = fingerprint(messages, conversation.tools)
+    by_content = f"ex_{digest.removeprefix('sha256:')[:16]}"
     own = id or conversation.metadata.get("id")
+    metadata = dict(conversation.metadata)
+    if metadata.get("id") == by_content:  # our own name for it, which an export wrote down
+        del metadata["id"]
     return Example(
-        id=str(own) if own not in (None, "") else f"ex_{digest.removeprefix('sha256:')[:16]}",
+        id=str(own) if own not in (None, "") else by_content,
         messages=messages,
         fingerprint=digest,
         source=source,
-        metadata=dict(conversation.metadata),
+        metadata=metadata,
         tools=conversation.tools,
         weight=conversation.weight,
     )
@@ -116,6 +122,11 @@ def read_file(path: Path, split: str | None = None) -> Iterator[Example]:
     with path.open("rb") as file:
         for line in file:
             yield decode(line, split)
+
+
+def is_origin(key: str, value: object) -> bool:
+    """Whether a field of metadata is the `source` that an export of ours wrote for the row's own."""
+    return key == "source" and isinstance(value, str) and value.startswith(ORIGINS)
 
 
 def answer_key(example: Example) -> str:

@@ -6,35 +6,28 @@ import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import orjson
 
 from tunekeeper.core.errors import DataError, MissingExtra, UserError
 from tunekeeper.core.nouns.data import DatasetVersion, Example
-from tunekeeper.data import csvrows, drafts
+from tunekeeper.data import alpaca, csvrows, drafts, sharegpt
 from tunekeeper.data.examples import read_file, topic_of
-from tunekeeper.data.preferences import rejected_of
+from tunekeeper.data.originals import with_rest
+from tunekeeper.data.preferences import REJECTED, rejected_of
 from tunekeeper.data.scores import sentence
 from tunekeeper.data.versions import draft_path, read_examples, resolve
-from tunekeeper.text.fingerprints import text_of
 from tunekeeper.workspace import Workspace
 
+T = TypeVar("T")
 Side = Literal["train", "eval", "all"]
 Rows = Callable[[], Iterator[Example]]
 """The rows to write, from the first each time it is called."""
 BATCH = 10_000
 """Rows of a Parquet file that are held at once."""
-_SHAREGPT = {
-    "user": "human",
-    "assistant": "gpt",
-    "system": "system",
-    "developer": "system",
-    "tool": "observation",
-    "function": "observation",
-}
 _SIDES = {"train": "train", "eval": "test"}
 
 
@@ -144,81 +137,29 @@ def _provenance(example: Example) -> dict[str, Any]:
 
 
 def sharegpt_row(example: Example) -> dict[str, Any]:
-    """`conversations` with `from` and `value`; the calls of tools of a message become one turn of `function_call`, a picture
-    `<image>` with its address under `images`. Raises DataError for other attachments."""
-    turns: list[dict[str, Any]] = []
-    images: list[str] = []
-    for message in example.messages:
-        made = [call.get("function", call) for call in message.get("tool_calls") or ()]
-        calls = [_called(call) for call in (*made, *filter(None, [message.get("function_call")]))]
-        images += _pictures(example, message)
-        text = _with_marks(message.get("content"))
-        learned = {"weight": message["weight"]} if message.get("weight") == 0 else {}
-        if message.get("content") is not None and (text or not calls):
-            turns.append({"from": _SHAREGPT.get(str(message.get("role")), "human"), "value": text, **learned})
-        if calls:
-            value = orjson.dumps(calls if len(calls) > 1 else calls[0]).decode()
-            turns.append({"from": "function_call", "value": value, **learned})
-    row: dict[str, Any] = {"conversations": turns}
-    if example.tools:
-        row["tools"] = orjson.dumps(list(example.tools)).decode()
-    return row | ({"images": images} if images else {}) | {"id": example.id}
-
-
-def _with_marks(content: Any) -> str:
-    """The text of a message with `<image>` where its pictures stand."""
-    if not isinstance(content, list) or all("text" in part for part in content if isinstance(part, dict)):
-        return text_of(content)
-    texts = (part.get("text", "<image>") for part in content if isinstance(part, dict))
-    return "".join(text for text in texts if isinstance(text, str))
-
-
-def _pictures(example: Example, message: Mapping[str, Any]) -> list[str]:
-    """The addresses of a message's pictures. Raises DataError for what else is attached to it."""
-    parts = _attachments(message)
-    for part in parts:
-        if not isinstance(part.get("image_url"), dict) or not isinstance(part["image_url"].get("url"), str):
-            what = part.get("type", "an attachment")
-            raise DataError(f"row {example.id}: ShareGPT has no place for {what}", fix="export with --format openai")
-    return [part["image_url"]["url"] for part in parts]
-
-
-def _attachments(message: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What a message holds besides text."""
-    content = message.get("content")
-    return [p for p in content if isinstance(p, dict) and "text" not in p] if isinstance(content, list) else []
-
-
-def _called(function: Mapping[str, Any]) -> dict[str, Any]:
-    """A call as that format has it: name, and arguments as an object where they are one."""
-    arguments = function.get("arguments", {})
-    try:
-        given = orjson.loads(arguments) if isinstance(arguments, str) else arguments
-    except orjson.JSONDecodeError:
-        given = arguments
-    return {**function, "arguments": given}
+    """`conversations` with `from` and `value`, `tools`, `images`. Raises DataError for attachments other than pictures."""
+    turns, images = _named(example, sharegpt.written)
+    row: dict[str, Any] = {"conversations": turns, **_tools(example), **({"images": images} if images else {}), "id": example.id}
+    return with_rest(row, example, sharegpt.conversation_of)
 
 
 def alpaca_row(example: Example) -> dict[str, Any]:
     """`instruction`, `input`, `output`, with `system` and `history` where there are any. Raises DataError for calls of tools, for
     pictures, and for an answer that is not to be learned."""
-    talk = [m for m in example.messages if m.get("role") not in ("system", "developer")]
-    if any(m.get("role") not in ("user", "assistant") or m.get("tool_calls") for m in talk):
-        raise DataError(
-            f"row {example.id}: Alpaca has no place for calls of tools", fix="export with --format openai or sharegpt"
-        )
-    if any(map(_attachments, talk)):
-        raise DataError(f"row {example.id}: Alpaca has no place for pictures", fix="export with --format openai or sharegpt")
-    if any(m.get("weight") == 0 for m in talk):
-        why = "Alpaca has no place for answers that are not to be learned"
-        raise DataError(f"row {example.id}: {why}", fix="export with --format openai or sharegpt")
-    texts = [text_of(m.get("content")) for m in talk]
-    if [m["role"] for m in talk] != ["user", "assistant"] * (len(talk) // 2) or not talk:
-        raise DataError(f"row {example.id}: Alpaca needs questions and answers in turn", fix="export with --format openai")
-    row: dict[str, Any] = {"instruction": texts[-2], "input": "", "output": texts[-1]}
-    system = "\n".join(text_of(m.get("content")) for m in example.messages if m.get("role") in ("system", "developer"))
-    history = [[texts[i], texts[i + 1]] for i in range(0, len(texts) - 2, 2)]
-    return row | ({"system": system} if system else {}) | ({"history": history} if history else {}) | {"id": example.id}
+    row = {**_named(example, alpaca.written), **_tools(example), "id": example.id}
+    return with_rest(row, example, alpaca.conversation_of)
+
+
+def _named(example: Example, write: Callable[[Sequence[Mapping[str, Any]]], T]) -> T:
+    """What `write` makes of a row's messages; what it refuses is said of the row by its name."""
+    try:
+        return write(example.messages)
+    except DataError as error:
+        raise DataError(f"row {example.id}: {error.message}", fix=error.fix) from None
+
+
+def _tools(example: Example) -> dict[str, str]:
+    return {"tools": orjson.dumps(list(example.tools)).decode()} if example.tools else {}
 
 
 def dpo_rows(example: Example) -> list[dict[str, Any]]:
@@ -231,7 +172,8 @@ def dpo_rows(example: Example) -> list[dict[str, Any]]:
             "input": asked,
             "preferred_output": [example.messages[-1]],
             "non_preferred_output": [{"role": "assistant", "content": rejected}],
-            "metadata": {"id": example.id, **({"source": example.source} if example.source else {})},
+            **({"weight": example.weight} if example.weight != 1.0 else {}),
+            "metadata": {key: value for key, value in _provenance(example).items() if key not in REJECTED},
         }
         for rejected in rejected_of(example)
     ]

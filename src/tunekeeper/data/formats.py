@@ -13,20 +13,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from tunekeeper.core.errors import DataError
-from tunekeeper.data import archives, columnar, csvrows, kinds, tables
+from tunekeeper.data import archives, columnar, csvrows, kinds, spans, tables
 from tunekeeper.data.columns import resolve_columns
+from tunekeeper.data.conversations import Conversation, Unreadable, parse_json, unpacked
 from tunekeeper.data.outside import rows_of
-from tunekeeper.data.rows import (
-    MESSAGE_ROLES,
-    Conversation,
-    Unreadable,
-    flat_row,
-    is_flat,
-    is_shaped,
-    parse_json,
-    parse_row,
-    unpacked,
-)
+from tunekeeper.data.rows import MESSAGE_ROLES, flat_row, is_flat, is_message, is_shaped, parse_row
 from tunekeeper.data.spreadsheets import Fault, sheets_of
 
 FILE_LIMIT_JSON = 64 << 20
@@ -169,7 +160,7 @@ def _opened_files(path: Path, name: str) -> Iterator[tuple[Path, str, str]]:
     if not path.is_file():
         if path.exists():
             raise DataError(
-                f"{path}: a pipe or a device, not a file", fix="let it be standard input: … | tunekeeper data import -"
+                f"{path}: a pipe or a device, not a file", fix="let it be standard input: … | tunekeeper data import - --model M"
             )
         raise DataError(f"{path}: no such file", fix="check the path")
     if kind == ".zip":
@@ -218,14 +209,18 @@ def _read_lines(path: Path, name: str, mapping: Mapping[str, str]) -> Iterator[R
         if line is None:
             yield RawRow(file=name, line=number, broken=f"the line is longer than {tables.LINE_LIMIT >> 20} MB")
         elif line.strip():
-            yield _row(name, number, line, mapping)
+            yield from _rows(name, number, line, mapping)
 
 
-def _row(file: str, number: int, line: bytes, mapping: Mapping[str, str]) -> RawRow:
+def _rows(file: str, number: int, line: bytes, mapping: Mapping[str, str]) -> Iterator[RawRow]:
+    """The row of a line; of a line that holds many spans each."""
     try:
-        return RawRow(file=file, line=number, conversation=_bounded(parse_row(_parse(line), mapping)))
+        row = _parse(line)
     except Unreadable as error:
-        return RawRow(file=file, line=number, broken=error.message)
+        yield RawRow(file=file, line=number, broken=error.message)
+        return
+    several = spans.opened(row)
+    yield from (_shaped(file, number, each, mapping) for each in ([row] if several is None else several))
 
 
 def _parse(line: bytes) -> Any:
@@ -248,10 +243,21 @@ def _read_document(path: Path, name: str, mapping: Mapping[str, str]) -> Iterato
         head = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
     if head.startswith(b"["):
         for number, text in enumerate(_elements(path, name), 1):
-            yield _row(name, number, text, mapping)
+            if number == 1 and _is_talk(text):  # the list is one conversation
+                yield _shaped(name, 1, _whole_document(path, name), mapping)
+                return
+            yield from _rows(name, number, text, mapping)
     else:
         for number, row in enumerate(_whole_document(path, name), 1):
             yield _shaped(name, number, row, mapping)
+
+
+def _is_talk(first: bytes) -> bool:
+    """Whether the first element of a list is a message, and the list so a conversation."""
+    try:
+        return is_message(_parse(first))
+    except Unreadable:
+        return False
 
 
 def _whole_document(path: Path, name: str) -> list[Any]:

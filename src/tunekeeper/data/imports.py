@@ -21,7 +21,7 @@ import orjson
 from tunekeeper.core.errors import DataError
 from tunekeeper.core.nouns.data import Example, Split
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import archives, drafts, duplicates, lines, quality, settling, split, tables, versions
+from tunekeeper.data import archives, drafts, duplicates, lines, quality, settling, split, tables, versions, worklog
 from tunekeeper.data.columns import check_mapping
 from tunekeeper.data.config import Config
 from tunekeeper.data.examples import read_file
@@ -154,6 +154,7 @@ def _run(
     if not dry_run:
         report = work.notes.save(ws, work.task.name, replace=replace)
         drafts.save_lines(ws, work.task.name, _draft_lines(work, merged, sides))
+        worklog.save_command(ws, work.task.name, "import")
     return _report(work, len(merged), report)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tunekeeper.core.errors import DataError
 from tunekeeper.data.archives import nameless
-from tunekeeper.data.rows import Unreadable, parse_json
+from tunekeeper.data.conversations import Unreadable, parse_json
 from tunekeeper.data.tables import LINE_LIMIT
 
 _MARK = b"\xef\xbb\xbf"

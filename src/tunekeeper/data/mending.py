@@ -14,7 +14,7 @@ from typing import Any
 from tunekeeper.core.errors import DataError, NotFound, UserError
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import drafts, quality
+from tunekeeper.data import drafts, quality, worklog
 from tunekeeper.data.config import Config
 from tunekeeper.data.findings import KINDS, Finding, as_row, finding, row_of
 from tunekeeper.data.quality import READMITTED, CountTokens
@@ -96,6 +96,7 @@ def readmit(
             drafts.save_draft(ws, task.name, merged)
             gone = {drafts.identity(line) for line in lines}
             drafts.save_findings(ws, task.name, (line for line in known if drafts.identity(line) not in gone))
+            worklog.save_command(ws, task.name, "readmit")
     return Mended(changed=tuple(e.id for e in back), dropped={}, examples=len(merged))
 
 
@@ -110,6 +111,7 @@ def _mend(ws: Workspace, model: str, decide: Callable[[Sequence[Example]], Next]
             # First the dropped rows: a kill between the two files leaves a row in both, never in none.
             drafts.save_findings(ws, model, kept.values())
             drafts.save_draft(ws, model, after.examples)
+            worklog.save_command(ws, model, "check")
     reasons = [line["kind"] for line in after.lines]
     dropped = {kind: reasons.count(kind) for kind in dict.fromkeys(reasons)}
     return Mended(changed=after.changed, dropped=dropped, examples=len(after.examples))

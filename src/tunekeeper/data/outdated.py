@@ -16,7 +16,7 @@ from typing import Any
 from tunekeeper.core.errors import DataError, UserError
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import drafts, versions
+from tunekeeper.data import drafts, versions, worklog
 from tunekeeper.data.admission import said_at
 from tunekeeper.data.collect import gather
 from tunekeeper.data.config import Config
@@ -86,6 +86,7 @@ def prune(
             # First the dropped rows: a kill between the two files leaves a row in both, never in none.
             drafts.save_findings(ws, task.name, kept.values())
             drafts.save_draft(ws, task.name, after)
+            worklog.save_command(ws, task.name, "prune")
     rows = tuple(leaving[row.id] for row in before if row.id in leaving)
     kinds = [f.kind for f in rows]
     return Pruned(

@@ -9,6 +9,7 @@
   `datasetId`, `input`, `expectedOutput`.
 * A request with its response, as gateways and proxies log them: `request` and `response`, each in the dialect of OpenAI or of
   another provider (data/providers.py), themselves or under `body`; OpenPipe's older `reqPayload` and `respPayload`.
+* Runs and examples of LangSmith (data/langsmith.py); spans of OpenTelemetry (data/spans.py).
 * Rows to tune Gemini with (`contents`), responses of OpenAI's Responses API with their `input`, Cohere's chats (`chat_history`).
 """
 
@@ -18,8 +19,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tunekeeper.data import providers
-from tunekeeper.data.rows import Conversation, Unreadable, as_tools, conversation_from, refusing, unpacked
+from tunekeeper.data import langsmith, providers, spans
+from tunekeeper.data.conversations import Conversation, Unreadable, as_tools, conversation_from, refusing, unpacked
 
 _MESSAGE_KEYS = ("role", "content", "name", "tool_calls", "tool_call_id", "refusal")
 _TRACE_KEYS = ("sessionId", "htmlPath", "bookmarked", "projectId", "project_id")
@@ -29,6 +30,10 @@ _SILENT = ("SPAN", "EVENT", "EMBEDDING", "RETRIEVER", "TOOL", "EVALUATOR", "GUAR
 
 def recognise(row: Mapping[str, Any]) -> tuple[str, Callable[[dict[str, Any]], Conversation]] | None:
     """The export's name and its reader, by the row's keys; None for a row of no known tool."""
+    if langsmith.holds(row):
+        return "langsmith", langsmith.conversation_of
+    if spans.holds(row):
+        return "otel", spans.conversation_of
     if row.get("object") == "chat.completion" and "choices" in row:
         return "openai-stored", _stored
     if "request" in row and "response" in row:
@@ -60,6 +65,8 @@ def rows_of(document: Any) -> list[Any] | None:
         return document
     if not isinstance(document, dict):
         return None
+    if (found := spans.opened(document)) is not None:
+        return found
     listed = document.get("data")
     if isinstance(listed, list) and ("meta" in document or document.get("object") == "list" or len(document) == 1):
         return listed

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from tunekeeper.core.nouns.data import Example
-from tunekeeper.data.rows import Conversation, Unreadable, conversation_from, unpacked
+from tunekeeper.data.conversations import Conversation, Unreadable, conversation_from, unpacked
 from tunekeeper.data.sharegpt import role_of
 from tunekeeper.data.transcripts import turns_of
 from tunekeeper.text.fingerprints import answer_of
@@ -21,6 +21,8 @@ FROM = "rejected_from"
 """Metadata that names the row a rejected answer came from, where another row brought the conversation."""
 MORE = "rejected_more"
 """Metadata that lists further rejected answers: `answer`, and where it is `from`."""
+REJECTED = ("rejected", FROM, MORE)
+"""Metadata that says what was rejected."""
 _ASKED = ("prompt", "messages", "conversations", "question", "instruction")
 _NESTED = ("input", "preferred_output", "non_preferred_output", "tools", "metadata")
 

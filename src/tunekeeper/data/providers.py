@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tunekeeper.data.rows import Unreadable
+from tunekeeper.data.conversations import Unreadable
 
 ROLES = {
     "human": "user",
@@ -78,7 +78,7 @@ class _Talk:
         made = {
             "id": known,
             "type": "function",
-            "function": {"name": name, "arguments": _as_text({} if arguments is None else arguments)},
+            "function": {"name": name, "arguments": text_of_value({} if arguments is None else arguments)},
         }
         self.messages[-1].setdefault("tool_calls", []).append(made)
 
@@ -223,13 +223,13 @@ def _parts(talk: _Talk, blocks: list[Any]) -> list[dict[str, Any]]:
     for block in blocks:
         kind = _kind(block)
         if not isinstance(block, dict):
-            made.append({"type": "text", "text": _as_text(block)})
+            made.append({"type": "text", "text": text_of_value(block)})
             continue
         inner = block[kind] if isinstance(block.get(kind), dict) else block
         if kind in _THOUGHTS or block.get("thought") is True:
             continue
         if kind in _TEXTS:
-            made.append({"type": "text", "text": _as_text(block.get("text", block.get("content", "")))})
+            made.append({"type": "text", "text": text_of_value(block.get("text", block.get("content", "")))})
         elif kind in _CALLS:
             id = next((inner[key] for key in ("call_id", "toolUseId", "id") if inner.get(key)), None)
             arguments = next((inner[key] for key in ("arguments", "input", "args") if inner.get(key) is not None), None)
@@ -285,10 +285,11 @@ def _result_text(content: Any) -> str:
         return "\n".join(block["text"] for block in blocks)
     if blocks and len(blocks) == 1 and isinstance(blocks[0], dict) and "json" in blocks[0]:
         content = blocks[0]["json"]
-    return _as_text("" if content is None else content)
+    return text_of_value("" if content is None else content)
 
 
-def _as_text(value: Any) -> str:
+def text_of_value(value: Any) -> str:
+    """A text as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

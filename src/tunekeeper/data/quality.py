@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -17,6 +18,7 @@ from tunekeeper.data.refusals import refusal
 from tunekeeper.data.roles import bad_roles, bad_weights, empty, placeholder
 from tunekeeper.scoring import formats
 from tunekeeper.text.fingerprints import answer_of, normalise, prompt_of, text_of
+from tunekeeper.text.redaction import KINDS, NAME
 from tunekeeper.text.vocabulary import Glossary, words
 
 CountTokens = Callable[[Example], int]
@@ -29,6 +31,9 @@ LEAST_REPEATED = 5
 """Words of a question from which an answer that holds it whole repeats it."""
 MOST_AROUND = 3
 """Words that such an answer may add."""
+
+_REDACTED = re.compile(rf"\[(?:{'|'.join(KINDS).upper()})(?::\d+)?\]")
+_REDACTED_NAMES = re.compile(rf"\[(?:{'|'.join((*KINDS, NAME)).upper()})(?::\d+)?\]")
 
 
 def examine(
@@ -61,7 +66,7 @@ def examine(
         ("truncated", truncated(answer, example.metadata) or maybe_truncated(answer)),
         ("refusal", _refused(example.messages[-1]) or refusal(answer, section.refusal_phrases)),
         ("mojibake", mojibake(prompt) or mojibake(answer) or damaged),
-        ("template_leak", template_leak(prompt, answer) or leaked),
+        ("template_leak", template_leak(*(_without_placeholders(text, example, section) for text in (prompt, answer))) or leaked),
         ("language", foreign(prompt, answer, section.languages)),
         ("profanity", profane(f"{prompt}\n{answer}", section.bad_words)),
         ("format", wrong_format(example.messages[-1], answer, format)),
@@ -69,6 +74,16 @@ def examine(
     known = example.metadata.get(READMITTED)
     wanted = known if isinstance(known, dict) else {}
     return [finding(kind, example, detail) for kind, detail in found if detail and kind not in wanted]  # type: ignore[arg-type]
+
+
+def _without_placeholders(text: str, example: Example, section: Config) -> str:
+    """A text in which what redaction wrote is no blank that somebody forgot to fill in: `Dear [NAME]` is one where no names are
+    taken out.
+    """
+    if "[" not in text:
+        return text
+    named = NAME in section.redact or example.source.startswith("inference:")
+    return (_REDACTED_NAMES if named else _REDACTED).sub("redacted", text)
 
 
 def _refused(message: Mapping[str, Any]) -> str:

@@ -18,11 +18,11 @@ from tunekeeper.core.nouns.data import Example, ReviewItem
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import drafts, versions
 from tunekeeper.data.config import Config
+from tunekeeper.data.conversations import Conversation
 from tunekeeper.data.coverage import leaks
 from tunekeeper.data.examples import topic_of
 from tunekeeper.data.pairs import read_lines
 from tunekeeper.data.redacting import redactor_of
-from tunekeeper.data.rows import Conversation
 from tunekeeper.data.sources import Correction, corrections, labels_of, redacted_example
 from tunekeeper.store.ledgers.reviews import find_reviews
 from tunekeeper.text.fingerprints import answer_of

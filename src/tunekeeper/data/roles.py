@@ -62,12 +62,12 @@ def _bad_calls(messages: Messages) -> str:
 
 
 def bad_weights(messages: Messages) -> str:
-    """A weight of a message that is neither 0 nor 1, or an answer of which nothing is learned; empty when neither."""
+    """A weight of a message that is none, or a row of which nothing is learned; empty when neither."""
     answers = [m for m in messages if m.get("role") == "assistant"]
     for place, message in enumerate(messages, 1):
         weight = message.get("weight", 1)
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or weight not in (0, 1):
-            return f"message {place}: its weight is {weight!r}, neither 0 nor 1"
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= 1:
+            return f"message {place}: its weight is {weight!r}, not from 0 to 1"
     return "every answer has weight 0: nothing is learned" if answers and not any(m.get("weight", 1) for m in answers) else ""
 
 

@@ -2,17 +2,22 @@
 
 Turns say who speaks under `from` (or `role`) and what under `value` (or `content`); or each is a question with its answer under
 `human` and `assistant`. Calls of tools are turns of their own (`function_call`, answered by `observation`), or stand in the text
-between `<tool_call>` and `</tool_call>`. Pictures stand under `images`, and in the text as `<image>`.
+between `<tool_call>` and `</tool_call>`. Pictures stand under `images`, and in the text as `<image>`. Read and written.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tunekeeper.data.rows import Conversation, NotJson, Unreadable, conversation_from, parse_json, unpacked
+import orjson
+
+from tunekeeper.core.errors import DataError
+from tunekeeper.data.conversations import Conversation, NotJson, Unreadable, conversation_from, parse_json, unpacked
+from tunekeeper.data.originals import KEY, keys_of, original_of
+from tunekeeper.text.fingerprints import attachments_of, text_of
 
 ROLES = {
     "human": "user",
@@ -30,6 +35,15 @@ ROLES = {
     "tool": "tool",
 }
 """Who speaks → role of the message."""
+SPEAKERS = {
+    "user": "human",
+    "assistant": "gpt",
+    "system": "system",
+    "developer": "system",
+    "tool": "observation",
+    "function": "observation",
+}
+"""Role of a message → who speaks."""
 _CALLED = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 _ANSWERED = re.compile(r"<tool_response>(.*?)</tool_response>", re.DOTALL)
 _IMAGE = "<image>"
@@ -38,7 +52,7 @@ _IMAGE = "<image>"
 def conversation_of(row: dict[str, Any]) -> Conversation:
     """The conversation of a row with `conversations`, or `conversation`. Raises Unreadable."""
     key = "conversations" if "conversations" in row else "conversation"
-    row = unpacked(row, (key, "tools", "metadata"))
+    row = unpacked(row, (key, "tools", "metadata", KEY))
     turns = row[key]
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
         raise Unreadable(f"`{key}` must be a list of objects")
@@ -47,7 +61,10 @@ def conversation_of(row: dict[str, Any]) -> Conversation:
     for turn in turns:
         for each in _single(turn):
             _say(messages, each, waiting)
-    return conversation_from(row, _pictured(messages, row), (key, "system", *_shown(messages, row)), "sharegpt")
+    told = turns, row.get("images") or []
+    original = original_of(row, lambda known: written(known) == told)
+    used = (key, "system", *_shown(messages, row), *keys_of(row), *(("images",) if original else ()))
+    return conversation_from(row, original or _pictured(messages, row), used, "sharegpt")
 
 
 def role_of(turn: dict[str, Any]) -> str:
@@ -77,6 +94,8 @@ def _say(messages: list[dict[str, Any]], turn: dict[str, Any], waiting: list[str
         waiting += [call["id"] for call in calls]
         if said is value and messages and "tool_calls" in messages[-1]:
             messages[-1]["tool_calls"] += calls
+        elif said is value and messages and messages[-1]["role"] == "assistant":  # it says something and calls in one message
+            messages[-1]["tool_calls"] = calls
         else:
             messages.append({"role": role, "content": None if said is value else said, "tool_calls": calls})
     elif role == "tool" and waiting:
@@ -150,3 +169,50 @@ def _pictured(messages: list[dict[str, Any]], row: dict[str, Any]) -> list[dict[
             message = {**message, "content": _parts(text, urls)}
         made.append(message)
     return made
+
+
+def written(messages: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Turns and images of a conversation: the calls of tools of a message become one turn of `function_call`, a picture `<image>`
+    with its address under the images. Raises DataError for other attachments."""
+    turns: list[dict[str, Any]] = []
+    images: list[str] = []
+    for message in messages:
+        made = [call.get("function", call) for call in message.get("tool_calls") or ()]
+        calls = [_called(call) for call in (*made, *filter(None, [message.get("function_call")]))]
+        images += _addresses(message)
+        text = _with_marks(message.get("content"))
+        learned = {"weight": message["weight"]} if message.get("weight", 1) != 1 else {}
+        if message.get("content") is not None and (text or not calls):
+            turns.append({"from": SPEAKERS.get(str(message.get("role")), "human"), "value": text, **learned})
+        if calls:
+            value = orjson.dumps(calls if len(calls) > 1 else calls[0]).decode()
+            turns.append({"from": "function_call", "value": value, **learned})
+    return turns, images
+
+
+def _with_marks(content: Any) -> str:
+    """The text of a message with `<image>` where its pictures stand."""
+    if not isinstance(content, list) or all("text" in part for part in content if isinstance(part, dict)):
+        return text_of(content)
+    texts = (part.get("text", _IMAGE) for part in content if isinstance(part, dict))
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _addresses(message: Mapping[str, Any]) -> list[str]:
+    """The addresses of a message's pictures. Raises DataError for what else is attached to it."""
+    parts = attachments_of(message)
+    for part in parts:
+        if not isinstance(part.get("image_url"), dict) or not isinstance(part["image_url"].get("url"), str):
+            what = part.get("type", "an attachment")
+            raise DataError(f"ShareGPT has no place for {what}", fix="export with --format openai")
+    return [part["image_url"]["url"] for part in parts]
+
+
+def _called(function: Mapping[str, Any]) -> dict[str, Any]:
+    """A call as that format has it: name, and arguments as an object where they are one."""
+    arguments = function.get("arguments", {})
+    try:
+        given = orjson.loads(arguments) if isinstance(arguments, str) else arguments
+    except orjson.JSONDecodeError:
+        given = arguments
+    return {**function, "arguments": given}

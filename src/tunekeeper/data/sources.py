@@ -11,8 +11,8 @@ from typing import Any
 
 from tunekeeper.core.nouns.data import Example, ReviewItem
 from tunekeeper.core.nouns.serving import Feedback, Inference
+from tunekeeper.data.conversations import Conversation
 from tunekeeper.data.examples import GROUP_KEYS, comparable, make_example
-from tunekeeper.data.rows import Conversation
 from tunekeeper.text.redaction import Redactor
 from tunekeeper.text.seals import is_box, joined
 

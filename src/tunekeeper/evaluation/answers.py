@@ -33,6 +33,8 @@ class Answered:
     """Milliseconds of the answer."""
     scores: dict[str, float | None] = field(default_factory=dict)
     """Scorer → value 0 to 1; None where judging failed."""
+    learned: bool = False
+    """Whether the same question stands among the rows that the version learned."""
     wrong: tuple[str, ...] = ()
     """Why it counts as wrong, in words, the strongest first; empty when it is right."""
 
@@ -51,6 +53,7 @@ def answers(suite: Suite, results: Sequence[Result]) -> list[Answered]:
             error=result.error,
             ms=result.ms,
             scores={name: value for name, (value, _) in result.scores.items()},
+            learned=result.learned,
             wrong=tuple(text for _, text in why_wrong(suite, result)),
         )
         for result in results

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def assemble(ws: Workspace, task: Model, section: Config, path: Path, dataset: s
     suite = load_suite(path)
     if suite.model and suite.model != task.name:
         raise ConfigError(f"{path}: the suite is for model {suite.model!r}, not {task.name!r}", fix=f"write model: {task.name}")
-    cases = [*suite.cases, *born_cases(ws, task.name)]
+    cases = _with_born(suite.cases, born_cases(ws, task.name))
     if dataset is not None and section.dataset_cases > 0:
         cases += _unknown(_as_new(dataset, held_out(ws, dataset)), cases, section.dataset_cases)
     return with_digest(
@@ -38,6 +38,17 @@ def assemble(ws: Workspace, task: Model, section: Config, path: Path, dataset: s
             criteria=criteria(suite, section, bool(task.format)),
         )
     )
+
+
+def _with_born(own: Sequence[Case], born: Sequence[Case]) -> list[Case]:
+    """The cases of a file and those that incidents left. One that was written to the file is asked once, as the file says, and
+    stays a regression case."""
+    named, there = {case.id for case in born}, {case.id for case in own}
+    return [*(_regression(case) if case.id in named else case for case in own), *(case for case in born if case.id not in there)]
+
+
+def _regression(case: Case) -> Case:
+    return case if REGRESSION in case.tags else replace(case, tags=(*case.tags, REGRESSION))
 
 
 def criteria(suite: Suite, section: Config, has_format: bool) -> tuple[Criterion, ...]:
@@ -56,7 +67,7 @@ def born_cases(ws: Workspace, model: str) -> list[Case]:
     with ws.control.read() as tx:
         incidents = find_incidents(tx, model=model)
     cases = [case for incident in incidents for case in incident.cases]
-    return [case if REGRESSION in case.tags else replace(case, tags=(*case.tags, REGRESSION)) for case in cases]
+    return [_regression(case) for case in cases]
 
 
 def held_out(ws: Workspace, dataset: str) -> Iterable[Case]:

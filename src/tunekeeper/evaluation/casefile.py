@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from tunekeeper.core.errors import NotFound, UserError
 from tunekeeper.core.nouns.evaluation import Case
@@ -14,6 +17,8 @@ from tunekeeper.evaluation.assemble import born_cases, held_out
 from tunekeeper.evaluation.config import Config
 from tunekeeper.scoring import load_suite
 from tunekeeper.store.ledgers.datasets import find_datasets
+from tunekeeper.store.ledgers.exams import load_exam
+from tunekeeper.store.ledgers.suite_locks import load_suite_lock
 from tunekeeper.workspace import Workspace
 
 TEMPLATE = """\
@@ -57,6 +62,29 @@ def init_suite(ws: Workspace, task: Model, section: Config, path: Path, most: in
         cases=cases_path.name,
     )
     path.write_text(text, "utf-8")
+    return len(load_suite(path).cases)
+
+
+def checkout_suite(ws: Workspace, exam: str, path: Path, *, dry_run: bool = False) -> int:
+    """Write the suite of an exam as it was locked: `path` (.yaml) and its cases beside; returns how many cases.
+
+    Raises NotFound for an exam that is not there, UserError when a file is there already.
+    """
+    with ws.state.read() as tx:
+        found = load_exam(tx, exam)
+        suite = load_suite_lock(tx, found.suite, found.suite_digest)
+    cases_path = path.with_suffix(".jsonl")
+    for each in (path, cases_path):
+        if each.exists():
+            raise UserError(f"{each} exists already", fix="name another file with --out")
+    if dry_run:
+        return len(suite.cases)
+    criteria = [{k: v for k, v in asdict(criterion).items() if v is not None} for criterion in suite.criteria]
+    scorers = {name: suite.scorer_options.get(name, {}) for name in suite.scorers}
+    value = {"suite": suite.id, "model": suite.model, "scorers": scorers, "criteria": criteria, "cases": cases_path.name}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cases_path.write_bytes(_rows(suite.cases))
+    path.write_text(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), "utf-8")
     return len(load_suite(path).cases)
 
 

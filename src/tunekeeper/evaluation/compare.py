@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tunekeeper.core.nouns.evaluation import Estimate, Suite
+from tunekeeper.core.ids import digest_json
+from tunekeeper.core.nouns.evaluation import Case, Estimate, Suite
 from tunekeeper.evaluation.results import Result, estimate, judged, primary, values
 from tunekeeper.stats.paired import difference_of_scores, mcnemar
 
@@ -40,11 +41,15 @@ class Comparison:
     """Right before, wrong now."""
     slices: dict[str, tuple[Estimate, Estimate]]
     """Category → accuracy before and now."""
+    changed: tuple[str, ...] = ()
+    """Cases that the two were asked in other words or with another expectation; they are not compared."""
 
 
-def exams(suite: Suite, new: Sequence[Result], old: Sequence[Result]) -> Comparison:
-    """Compare accuracy on the cases that both exams judged."""
-    scorer = primary(suite)
+def exams(suite: Suite, new: Sequence[Result], old: Sequence[Result], earlier: Suite | None = None) -> Comparison:
+    """Compare accuracy on the cases that both exams judged. `earlier`: the suite of the old exam, where it may be another
+    edition; cases that it asked otherwise are left out."""
+    scorer, changed = primary(suite), set() if earlier is None else changed_cases(suite, earlier)
+    new, old = ([r for r in results if r.case not in changed] for results in (new, old))
     mine, theirs = values(new, "accuracy", scorer), values(old, "accuracy", scorer)
     both = [case for case, a in mine.items() if a is not None and theirs.get(case) is not None]
     after, before = {r.case: r for r in new}, {r.case: r for r in old}
@@ -59,7 +64,19 @@ def exams(suite: Suite, new: Sequence[Result], old: Sequence[Result]) -> Compari
         fixed=tuple(fixed),
         broken=tuple(broken),
         slices=slices(old, new, scorer),
+        changed=tuple(sorted(changed)),
     )
+
+
+def changed_cases(suite: Suite, earlier: Suite) -> set[str]:
+    """Ids of the cases that two editions of a suite share by name and not by what they ask or expect."""
+    before = {case.id: content_of(case) for case in earlier.cases}
+    return {case.id for case in suite.cases if before.get(case.id, content_of(case)) != content_of(case)}
+
+
+def content_of(case: Case) -> str:
+    """What makes two cases the same question with the same expectation."""
+    return digest_json([list(case.messages), case.expected])
 
 
 def slices(old: Sequence[Result], new: Sequence[Result], scorer: str) -> dict[str, tuple[Estimate, Estimate]]:

@@ -25,9 +25,11 @@ from tunekeeper.evaluation.entrants import Entrant, entrant_of, rival
 from tunekeeper.evaluation.job import ANSWERS, write_cases
 from tunekeeper.evaluation.lock import lock
 from tunekeeper.evaluation.results import Result, decode, encode
+from tunekeeper.store.ledgers.datasets import find_datasets
 from tunekeeper.store.ledgers.exams import load_exam, save_exam
 from tunekeeper.store.ledgers.scores import append_scores
 from tunekeeper.store.ledgers.suite_locks import load_suite_lock
+from tunekeeper.store.ledgers.versions import find_versions
 from tunekeeper.workspace import Workspace
 
 BY = "evaluation"
@@ -53,6 +55,7 @@ def start_exam(ws: Workspace, task: Model, section: Config, suite: Suite, entran
         "exam": id,
         "slot": msgspec.to_builtins(entrant.slot),
         "cases": cases,
+        "learned": _learned(ws, task.name, entrant.version),
         "scorers": scorers,
         "max_tokens": section.max_tokens,
         "concurrency": section.concurrency,
@@ -75,6 +78,14 @@ def start_exam(ws: Workspace, task: Model, section: Config, suite: Suite, entran
         return save_exam(tx, exam)
 
 
+def _learned(ws: Workspace, model: str, version: str) -> str | None:
+    """Manifest of the rows that a version learned; None for one that learned none of ours, or whose rows are gone."""
+    with ws.state.read() as tx:
+        dataset = next((each.dataset for each in find_versions(tx, model=model) if each.id == version), None)
+        found = next((each for each in find_datasets(tx, model=model) if each.id == dataset), None)
+    return found.manifest if found is not None and found.manifest is not None and ws.rows.has(found.manifest) else None
+
+
 def find_exam(ws: Workspace, id: str) -> Exam:
     """The exam with this id. Raises NotFound."""
     with ws.state.read() as tx:
@@ -95,7 +106,10 @@ def collect(ws: Workspace, exam: Exam) -> tuple[Exam, jobs.Job | None]:
     suite = locked_suite(ws, exam)
     order = {case.id: place for place, case in enumerate(suite.cases)}
     if len(results) != len(order) or any(r.case not in order for r in results):
-        raise OurFault(f"exam {exam.id}: {len(results)} answers for {len(order)} cases", fix="tunekeeper eval run again")
+        raise OurFault(
+            f"exam {exam.id}: {len(results)} answers for {len(order)} cases",
+            fix=f"tunekeeper eval run --model {exam.model} --version {exam.version}",
+        )
     results.sort(key=lambda r: order[r.case])
     done = replace(exam, state="done", cases=len(results), answers=ws.blobs.put_bytes(encode(results)), seconds=job.seconds)
     with ws.state.write(by=BY) as tx:
@@ -124,7 +138,10 @@ def scores_of(exam: str, results: list[Result]) -> list[Score]:
 def results_of(ws: Workspace, exam: Exam) -> list[Result]:
     """The answers of a finished exam, in the suite's order. Raises NotFound when it has none yet."""
     if exam.answers is None:
-        raise NotFound(f"exam {exam.id} has no answers: it is {exam.state}", fix="tunekeeper eval run")
+        raise NotFound(
+            f"exam {exam.id} has no answers: it is {exam.state}",
+            fix=f"tunekeeper eval run --model {exam.model} --version {exam.version}",
+        )
     return decode(ws.blobs.read(exam.answers))
 
 
@@ -193,7 +210,7 @@ def compare_exams(ws: Workspace, new: str, old: str) -> Comparison:
     mine, theirs = find_exam(ws, new), find_exam(ws, old)
     if mine.suite != theirs.suite:
         raise UserError(f"exams {new} and {old} are of two suites, {mine.suite} and {theirs.suite}", fix="tunekeeper eval ls")
-    return exams(locked_suite(ws, mine), results_of(ws, mine), results_of(ws, theirs))
+    return exams(locked_suite(ws, mine), results_of(ws, mine), results_of(ws, theirs), locked_suite(ws, theirs))
 
 
 def report(exam: Exam, other: Exam | None = None) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tunekeeper.core.nouns.evaluation import Criterion, Estimate, Outcome, Suite, Verdict
+from tunekeeper.evaluation import latency
 from tunekeeper.evaluation.config import Config
-from tunekeeper.evaluation.results import REGRESSION, Result, estimate, judged, p95, passes, primary, values
+from tunekeeper.evaluation.results import REGRESSION, Result, estimate, judged, passes, primary, values
 from tunekeeper.stats.paired import difference_of_scores, mcnemar, non_inferior
 from tunekeeper.stats.power import cases_to_show
 
@@ -54,8 +55,10 @@ def judge(suite: Suite, own: Sequence[Result], other: Sequence[Result] | None, s
     line, found = _regression(suite, own, scorer)
     lines.append(line)
     measured |= found
+    lines += _learned(plain)
+    measured |= _unseen(plain, scorer)
     if theirs is not None:
-        measured |= _latency(plain, theirs)
+        measured |= latency.compare(plain, theirs)
     return _verdict(lines, measured, subject)
 
 
@@ -186,8 +189,16 @@ def _regression(suite: Suite, own: Sequence[Result], scorer: str) -> tuple[Line,
     return Line(rule="GATE-04", outcome=outcome, reason=said), found
 
 
-def _latency(own: Sequence[Result], other: Sequence[Result]) -> dict[str, Estimate]:
-    mine, theirs = p95(own), p95(other)
-    if mine is None or not theirs:
-        return {}
-    return {"latency_ratio": Estimate(value=mine / theirs, n=len(own)), "latency_p95_ms": Estimate(value=mine, n=len(own))}
+def _learned(plain: Sequence[Result]) -> list[Line]:
+    """A line where cases were learned: it decides nothing, and says what the figures are worth."""
+    learned = [r.case for r in plain if r.learned]
+    if not learned:
+        return []
+    said = f"{len(learned)} of {len(plain)} cases stand among the rows it learned, first {', '.join(learned[:3])}"
+    return [Line(rule="EVAL-34", outcome="inconclusive", reason=f"{said}: see accuracy_unseen", blocking=False)]
+
+
+def _unseen(plain: Sequence[Result], scorer: str) -> dict[str, Estimate]:
+    """Accuracy on the cases that were held out, where others were learned."""
+    held = [r for r in plain if not r.learned]
+    return {} if len(held) == len(plain) else {"accuracy_unseen": estimate(judged(values(held, "accuracy", scorer)))}

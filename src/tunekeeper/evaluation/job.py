@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,9 +19,12 @@ from tunekeeper.core.nouns.evaluation import Case
 from tunekeeper.core.nouns.serving import Slot
 from tunekeeper.engines import ChatClient, serve_temporarily
 from tunekeeper.engines.engine import engine_of
+from tunekeeper.evaluation.latency import piece_ms
 from tunekeeper.evaluation.results import Result, decode, encode
 from tunekeeper.scoring import Scorer, scorer
 from tunekeeper.store.blobs import Blobs
+from tunekeeper.store.rows import Rows
+from tunekeeper.text.fingerprints import prompt_key
 
 ANSWERS = "answers.jsonl"
 TRIES = 2
@@ -38,8 +42,9 @@ class Context(Protocol):
 
 
 def run(input: dict[str, Any], context: Context) -> dict[str, Any]:
-    """Kind `exam`. Input: {slot, cases (digest), scorers {name: options}, max_tokens, concurrency, timeout}. Output: {cases,
-    unanswered, seconds, ms_p50}; the answers lie in `answers.jsonl`. Raises UpstreamUnavailable when the server is gone."""
+    """Kind `exam`. Input: {slot, cases (digest), learned (manifest of rows, or None), scorers {name: options}, max_tokens,
+    concurrency, timeout}. Output: {cases, unanswered, seconds, ms_p50}; the answers lie in `answers.jsonl`. Raises
+    UpstreamUnavailable when the server is gone."""
     began = time.monotonic()
     slot = msgspec.convert(input["slot"], Slot)
     cases = read_cases(Blobs(context.root / "blobs").read(input["cases"]))
@@ -50,8 +55,10 @@ def run(input: dict[str, Any], context: Context) -> dict[str, Any]:
     results = list(done.values())
     context.progress(len(done) / max(1, len(cases)), answered=len(done), cases=len(cases))
     if missing:
+        learned = learned_cases(context.root, input.get("learned"), missing)
         with serve_temporarily(slot, context.root) as endpoint, path.open("ab") as file:
-            for result in ask(slot, endpoint, missing, scorers, input):
+            for answered in ask(slot, endpoint, missing, scorers, input):
+                result = replace(answered, learned=answered.case in learned, pace_ms=round(piece_ms(), 3))
                 file.write(encode([result]))
                 file.flush()
                 results.append(result)
@@ -139,6 +146,24 @@ def messages_for(slot: Slot, case: Case) -> list[dict[str, Any]]:
         return [{"role": "system", "content": slot.system}, *slot.messages, *messages]
     head = [m for m in messages if m.get("role") == "system"]
     return [*head, *slot.messages, *(m for m in messages if m.get("role") != "system")]
+
+
+def learned_cases(root: Path, manifest: str | None, cases: Sequence[Case]) -> set[str]:
+    """Ids of the cases whose question stands on the side to learn from of the dataset with this manifest; None: nothing does."""
+    if manifest is None:
+        return set()
+    asked: dict[str, list[str]] = {}
+    for case in cases:
+        asked.setdefault(prompt_key(case.messages), []).append(case.id)
+    rows = Rows(Blobs(root / "blobs"), root / "work" / "rows").lines(manifest, "train")
+    keys = (prompt_key(msgspec.json.decode(line, type=_Asked).messages) for line in rows)
+    return {id for key in keys if key in asked for id in asked[key]}
+
+
+class _Asked(msgspec.Struct, gc=False):
+    """What is read of a row."""
+
+    messages: list[dict[str, Any]]
 
 
 def write_cases(cases: Sequence[Case]) -> bytes:

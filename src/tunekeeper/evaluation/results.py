@@ -31,12 +31,16 @@ class Result:
     """Why nothing answered."""
     ms: float | None = None
     """Milliseconds of the answer."""
+    pace_ms: float | None = None
+    """Milliseconds that a fixed piece of work took beside it, where it was asked: how busy that machine was."""
     finish_reason: str | None = None
     """What the server said."""
     tokens: int | None = None
     """Tokens of the answer."""
     scores: dict[str, tuple[float | None, str]] = field(default_factory=dict)
     """Scorer → value 0 to 1 and reason; value None where judging failed."""
+    learned: bool = False
+    """Whether the same question stands among the rows that the examined version learned: its answer shows no generalisation."""
 
 
 def encode(results: Iterable[Result]) -> bytes:
@@ -105,5 +109,14 @@ def passes(result: Result, scorer: str) -> bool:
 
 def p95(results: Iterable[Result]) -> float | None:
     """95th percentile of the answers' milliseconds (nearest rank); None without answers."""
-    times = sorted(r.ms for r in results if r.ms is not None)
-    return times[math.ceil(0.95 * len(times)) - 1] if times else None
+    return _p95(r.ms for r in results)
+
+
+def pace_p95(results: Iterable[Result]) -> float | None:
+    """The same of the fixed piece of work beside them; None where it was not timed."""
+    return _p95(r.pace_ms for r in results)
+
+
+def _p95(times: Iterable[float | None]) -> float | None:
+    known = sorted(each for each in times if each is not None)
+    return known[math.ceil(0.95 * len(known)) - 1] if known else None

@@ -199,7 +199,7 @@ def _read(path: Path) -> str:
             raise DataError(f"{path}: larger than {Config().max_suite_mb} MiB")
         return path.read_text("utf-8")
     except (FileNotFoundError, IsADirectoryError):
-        raise NotFound(f"no suite file {path}", fix="tunekeeper eval init") from None
+        raise NotFound(f"no suite file {path}", fix="tunekeeper eval init --model M") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 at byte {error.start}") from None
 

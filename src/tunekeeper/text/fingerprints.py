@@ -46,6 +46,12 @@ def text_of(content: Any) -> str:
     return ""
 
 
+def attachments_of(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The parts of a message that are no text: pictures, sounds, files."""
+    content = message.get("content")
+    return [p for p in content if isinstance(p, dict) and "text" not in p] if isinstance(content, list) else []
+
+
 def answer_of(messages: Sequence[Mapping[str, Any]]) -> str:
     """The text of the last message where it is the assistant's, else empty."""
     if not messages or messages[-1].get("role") != "assistant":

@@ -45,6 +45,11 @@ _DOTTED = re.compile(
 )
 _DIGIT_RUN = re.compile(r"\d+")
 _CARD_GROUPS = {(4, 4, 4, 4), (4, 4, 4, 4, 3), (4, 6, 5), (4, 6, 4), (4, 4, 4, 1), (4, 4, 5), (6, 13)}
+_SIZES: dict[int, tuple[int, ...]] = {
+    **{lead: tuple(sorted({len(g) for g in _CARD_GROUPS if g[0] == lead}, reverse=True)) for lead in (4, 6)},
+    **dict.fromkeys(range(13, 20), (1,)),
+}
+"""Digits of the first group → how many groups a card that begins so may have, most first."""
 _ISSUERS = (
     (4000, 4999, (13, 16, 19)),
     (5100, 5599, (16,)),
@@ -97,23 +102,27 @@ def _is_code(text: str, span: Span) -> bool:
 def _cards_in(text: str, within: Span) -> list[Span]:
     """A run of digit groups may hold a card between other numbers, as in `4111 1111 1111 1111 12`: try every usual grouping."""
     groups = [m.span() for m in _DIGIT_RUN.finditer(text, *within)]
+    widths = [end - start for start, end in groups]
     spans: list[Span] = []
     first = 0
     while first < len(groups):
+        start = groups[first][0]
         last = None
-        if text[groups[first][0]] in "23456":  # no issuer's number begins otherwise
+        # No issuer's number begins otherwise, and no grouping: most groups of a table of numbers are done with here.
+        if text[start] in "23456":
+            sizes = _SIZES.get(widths[first], ())
             last = next(
-                (n for n in range(min(first + 5, len(groups)), first, -1) if _is_card_groups(text, groups[first:n])), None
+                (n for n in sizes if _is_grouped(widths, first, n) and is_card(text[start : groups[first + n - 1][1]])), 0
             )
-        if last is not None:
-            spans.append((groups[first][0], groups[last - 1][1]))
-        first = last or first + 1
+        if last:
+            spans.append((start, groups[first + last - 1][1]))
+        first += last or 1
     return spans
 
 
-def _is_card_groups(text: str, groups: list[Span]) -> bool:
-    usual = len(groups) == 1 or tuple(end - start for start, end in groups) in _CARD_GROUPS
-    return usual and is_card(text[groups[0][0] : groups[-1][1]])
+def _is_grouped(widths: list[int], first: int, n: int) -> bool:
+    """Whether `n` groups of digits from `first` on are grouped as a card's are."""
+    return n == 1 or (first + n <= len(widths) and tuple(widths[first : first + n]) in _CARD_GROUPS)
 
 
 def is_card(number: str) -> bool:

@@ -21,7 +21,7 @@ from tunekeeper.text.contacts import EMAIL_FILTER, IP_FILTER, PHONE_FILTER, addr
 from tunekeeper.text.keys import KEY_FILTER, keys, longest
 from tunekeeper.text.names import NameFinder
 from tunekeeper.text.numbers import CARD_FILTER, IBAN_FILTER, Span, cards, ibans
-from tunekeeper.text.places import look_near
+from tunekeeper.text.places import AROUND, look_near
 from tunekeeper.text.seals import Seal
 
 KINDS = ("key", "email", "iban", "card", "ip", "phone")
@@ -174,7 +174,10 @@ class Redactor:
         data = text.encode("utf-8", "surrogatepass")
         taken: list[Found] = []
         unread: list[Span] = []
-        for kind in self.kinds if self._may(data, self._text, escaped=False) else ():
+        kinds = self.kinds if self._may(data, self._text, escaped=False) else ()
+        if kinds and len(data) <= AROUND and not work.has(len(data)):
+            kinds, unread = (), [(0, len(text))]  # each kind would come to this, one after the other
+        for kind in kinds:
             look = look_near(_FINDERS[kind], _hits((kind,), escaped=False), data, take=work.take, led=kind == "phone")
             taken = _merge(taken, look.found, kind) if look.found else taken
             unread += look.unread
@@ -245,13 +248,16 @@ class _Work:
         number = self.first + len(self.numbered)
         return self.numbered.setdefault((kind, text), f"[{kind.upper()}:{number}]")
 
+    def has(self, size: int) -> bool:
+        """Whether so many bytes may still be looked through."""
+        return self.left is None or self.left >= size
+
     def take(self, size: int) -> bool:
         """Whether so many bytes may still be looked through; if so, they are."""
-        if self.left is None:
-            return True
-        if self.left < size:
+        if not self.has(size):
             return False
-        self.left -= size
+        if self.left is not None:
+            self.left -= size
         return True
 
 

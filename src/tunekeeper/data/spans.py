@@ -1,0 +1,282 @@
+"""Spans of OpenTelemetry that hold what a model was asked and answered, in each convention they are written in.
+
+* The GenAI conventions: `gen_ai.input.messages`, `gen_ai.output.messages`, `gen_ai.system_instructions` and
+  `gen_ai.tool.definitions`, as attributes of a span or of its `gen_ai.client.inference.operation.details` event; before them an
+  event for each message (`gen_ai.user.message`, …, `gen_ai.choice`); before those `gen_ai.prompt` and `gen_ai.completion`.
+* OpenLLMetry's numbered attributes (`gen_ai.prompt.0.role`, `llm.request.functions.0.name`).
+* OpenInference, as Phoenix writes it: `llm.input_messages.0.message.role`, flat or nested.
+
+A span stands for itself (attributes as an object, the way SDKs print it) or in an OTLP document (`resourceSpans`, attributes as a
+list of keys and values), which holds many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from tunekeeper.data import providers
+from tunekeeper.data.conversations import Conversation, Unreadable, as_tools, unpacked
+
+_DETAILS = ("gen_ai.client.inference.operation.details", "gen_ai.content.prompt", "gen_ai.content.completion")
+"""Events whose attributes count as those of the span."""
+_MESSAGES = ("gen_ai.system.message", "gen_ai.user.message", "gen_ai.assistant.message", "gen_ai.tool.message")
+_CHOICE = "gen_ai.choice"
+_JSON = ("gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.system_instructions", "gen_ai.tool.definitions")
+_SPAN_KEYS = ("attributes", "events", "context", "spanId", "span_id", "trace_id", "traceId")
+
+
+def opened(document: Any) -> list[dict[str, Any]] | None:
+    """The spans of an OTLP document that hold a conversation; None for anything else."""
+    listed = document.get("resourceSpans", document.get("resource_spans")) if isinstance(document, dict) else None
+    if not isinstance(listed, list):
+        return None
+    found = []
+    for resource in _objects(listed):
+        for scope in _objects(resource.get("scopeSpans", resource.get("scope_spans"))):
+            found += [span for span in _objects(scope.get("spans")) if holds(span)]
+    return found
+
+
+def holds(row: Mapping[str, Any]) -> bool:
+    """Whether a row is a span that holds what a model was asked."""
+    if not any(key in row for key in _SPAN_KEYS):
+        return False
+    return _tells(_flat(row)) or any(name in (*_MESSAGES, _CHOICE) for name, _ in _events(row))
+
+
+def _tells(values: Mapping[str, Any]) -> bool:
+    starts = ("gen_ai.input.messages", "gen_ai.prompt", "llm.input_messages", "gen_ai.output.messages")
+    return any(key.startswith(starts) for key in values)
+
+
+def conversation_of(row: dict[str, Any]) -> Conversation:
+    """The conversation of a span. Raises Unreadable for one that failed or holds no answer."""
+    values = _flat(row)
+    if _failed(row.get("status")) or values.get("error.type"):
+        raise Unreadable("the call that this span tells of failed")
+    messages, tools = _said(values, row)
+    if not messages or messages[-1].get("role") != "assistant":
+        raise Unreadable("the span holds no answer: was its content captured?")
+    places = {**row, **_mapping(row.get("context"))}
+    metadata = {
+        "id": _one_of(places, "spanId", "span_id", "context.span_id"),
+        "request_id": _one_of(places, "traceId", "trace_id", "context.trace_id"),
+        "created": _moment(_one_of(row, "startTimeUnixNano", "start_time", "startTime")),
+        "model": _one_of(values, "gen_ai.response.model", "gen_ai.request.model", "llm.model_name"),
+        "conversation_id": _one_of(values, "gen_ai.conversation.id", "session.id"),
+        "user_id": _one_of(values, "user.id", "enduser.id"),
+        "name": row.get("name"),
+        "finish_reason": _finish(values),
+    }
+    kept = {key: str(value) for key, value in metadata.items() if value not in (None, "", [])}
+    return Conversation(messages=tuple(messages), metadata=kept, tools=as_tools(tools), shape="otel")
+
+
+def _said(values: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[list[dict[str, Any]], Any]:
+    """Messages and tools, by the newest of the conventions that the span follows."""
+    if "gen_ai.input.messages" in values or "gen_ai.output.messages" in values:
+        told = unpacked({key: values[key] for key in _JSON if key in values}, _JSON)
+        system = providers.instruction_text(_contents(told.get("gen_ai.system_instructions")))
+        asked = [*(told.get("gen_ai.input.messages") or ()), *(told.get("gen_ai.output.messages") or ())[:1]]
+        talk = providers.messages_of([_without_finish(turn) for turn in asked])
+        return [*([{"role": "system", "content": system}] if system else []), *talk], told.get("gen_ai.tool.definitions") or ()
+    events = [(name, held) for name, held in _events(row) if name in (*_MESSAGES, _CHOICE)]
+    if events:
+        return [_of_event(name, held) for name, held in events if name != _CHOICE or held.get("index") in (None, 0, "0")], ()
+    if any(key.startswith("llm.input_messages") for key in values):
+        tools = [_mapping(each).get("json_schema", each) for each in _list(values, "llm.tools", "tool")]
+        tools = [unpacked({"t": each}, ("t",))["t"] for each in tools]
+        asked = [*_list(values, "llm.input_messages", "message"), *_list(values, "llm.output_messages", "message")[:1]]
+        return [_inferred(each) for each in asked], [tool for tool in tools if isinstance(tool, dict)]
+    if any(key.startswith("gen_ai.prompt.") for key in values):
+        asked = [*_list(values, "gen_ai.prompt"), *_list(values, "gen_ai.completion")[:1]]
+        return [_traced(each) for each in asked], _list(values, "llm.request.functions")
+    told = unpacked({key: values.get(f"gen_ai.{key}") for key in ("prompt", "completion")}, ("prompt", "completion"))
+    return [*_plain(told["prompt"], "user"), *_plain(told["completion"], "assistant")[:1]], ()
+
+
+def _without_finish(turn: Any) -> Any:
+    return {key: value for key, value in turn.items() if key != "finish_reason"} if isinstance(turn, dict) else turn
+
+
+def _contents(parts: Any) -> Any:
+    """Parts of instructions, their text under `text` as other dialects have it."""
+    if not isinstance(parts, list):
+        return parts
+    return [{"text": part.get("content", part.get("text"))} if isinstance(part, dict) else part for part in parts]
+
+
+def _of_event(name: str, held: Mapping[str, Any]) -> dict[str, Any]:
+    """A message of the convention with an event for each."""
+    said = unpacked({"message": held.get("message")}, ("message",))["message"] if name == _CHOICE else held
+    body = {**held, **said} if isinstance(said, dict) else {**held, "content": said}
+    role = "assistant" if name == _CHOICE else str(body.get("role") or name.split(".")[1])
+    calls = unpacked({"c": body.get("tool_calls")}, ("c",))["c"]
+    made: dict[str, Any] = {"role": role, "content": body.get("content")}
+    made |= {"tool_calls": [_call(each) for each in _objects(calls)]} if calls else {}
+    return made | ({"tool_call_id": body["id"]} if role == "tool" and body.get("id") else {})
+
+
+def _inferred(message: Any) -> dict[str, Any]:
+    """A message of OpenInference."""
+    held = _mapping(message)
+    calls = [_call(_mapping(_mapping(each).get("tool_call", each))) for each in _in_order(held.get("tool_calls"))]
+    parts = [_mapping(_mapping(each).get("message_content", each)) for each in _in_order(held.get("contents"))]
+    content: Any = held.get("content")
+    if parts:
+        content = [_part(part) for part in parts]
+        if all(part.get("type") == "text" for part in content):
+            content = "\n".join(str(part.get("text", "")) for part in content)
+    made: dict[str, Any] = {"role": str(held.get("role") or "user"), "content": content}
+    made |= {"tool_calls": calls} if calls else {}
+    return made | {key: held[key] for key in ("name", "tool_call_id") if held.get(key)}
+
+
+def _part(part: Mapping[str, Any]) -> dict[str, Any]:
+    image = _mapping(_mapping(part.get("image")).get("image", part.get("image")))
+    return {"type": "image_url", "image_url": {"url": image["url"]}} if image.get("url") else dict(part)
+
+
+def _traced(message: Any) -> dict[str, Any]:
+    """A message of OpenLLMetry."""
+    held = _mapping(message)
+    calls = [_call(_mapping(each)) for each in _in_order(held.get("tool_calls"))]
+    content = unpacked({"c": held.get("content")}, ("c",))["c"] if str(held.get("content", "")).startswith('[{"type"') else None
+    made: dict[str, Any] = {"role": str(held.get("role") or "user"), "content": content or held.get("content")}
+    made |= {"tool_calls": calls} if calls else {}
+    return made | ({"tool_call_id": held["tool_call_id"]} if held.get("tool_call_id") else {})
+
+
+def _call(call: Mapping[str, Any]) -> dict[str, Any]:
+    function = _mapping(call.get("function")) or dict(call)
+    arguments = function.get("arguments", {})
+    text = arguments if isinstance(arguments, str) else providers.text_of_value(arguments)
+    return {"id": call.get("id"), "type": "function", "function": {"name": function.get("name"), "arguments": text}}
+
+
+def _plain(value: Any, role: str) -> list[dict[str, Any]]:
+    if isinstance(value, list) and all(isinstance(each, dict) and "role" in each for each in value):
+        return providers.messages_of(value)
+    return [{"role": role, "content": value}] if isinstance(value, str) and value else []
+
+
+# ---- attributes and events, whoever wrote them ----
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes of a span and of the events that count as its own, names with dots; lists stay."""
+    made = _attributes(row.get("attributes"))
+    made |= {key.removeprefix("attributes."): value for key, value in row.items() if key.startswith("attributes.")}
+    for name, held in _events(row):
+        made |= held if name in _DETAILS else {}
+    return made
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    if isinstance(value, list):  # OTLP: a list of keys and typed values
+        return {str(each.get("key")): _typed(each.get("value")) for each in _objects(value)}
+    return dict(_leaves(value, "")) if isinstance(value, dict) else {}
+
+
+def _leaves(value: Mapping[str, Any], before: str) -> Iterator[tuple[str, Any]]:
+    for key, inner in value.items():
+        name = f"{before}{key}"
+        if isinstance(inner, dict) and name.startswith(("llm", "gen_ai")) and name not in _JSON:
+            yield from _leaves(inner, f"{name}.")
+        else:
+            yield name, inner
+
+
+def _typed(value: Any) -> Any:
+    """The value of OTLP's `AnyValue`."""
+    if not isinstance(value, dict) or not value:
+        return None
+    kind, inner = next(iter(value.items()))
+    if kind == "arrayValue":
+        return [_typed(each) for each in _objects(_mapping(inner).get("values"))]
+    if kind == "kvlistValue":
+        return _attributes(_mapping(inner).get("values") or [])
+    return inner
+
+
+def _events(row: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Names and fields of a span's events."""
+    for event in _objects(row.get("events")):
+        held = _attributes(event.get("attributes"))
+        body = event.get("body")
+        held |= body if isinstance(body, dict) else {}
+        yield str(event.get("name") or held.get("event.name") or ""), held
+
+
+def _list(values: Mapping[str, Any], prefix: str, wrapped: str = "") -> list[Any]:
+    """What stands under numbered names, in order: `prefix.0.role`, or a list that is there as one."""
+    given = values.get(prefix)
+    if given is None:
+        tree: dict[str, Any] = {}
+        for name, value in values.items():
+            if name.startswith(f"{prefix}."):
+                _plant(tree, name[len(prefix) + 1 :].split("."), value)
+        given = tree
+    found = [_unwrapped(each, wrapped) for each in _in_order(given)]
+    return [each for each in found if each]
+
+
+def _unwrapped(value: Any, wrapped: str) -> Any:
+    """The object under `wrapped`, also where its names carry it before a dot (`message.role`)."""
+    held = _mapping(value)
+    if any(key.startswith(f"{wrapped}.") for key in held if wrapped):
+        tree: dict[str, Any] = {}
+        for key, inner in held.items():
+            _plant(tree, str(key).split("."), inner)
+        held = tree
+    return held.get(wrapped, held) if wrapped else held
+
+
+def _plant(tree: dict[str, Any], path: list[str], value: Any) -> None:
+    for key in path[:-1]:
+        inner = tree.setdefault(key, {})
+        if not isinstance(inner, dict):
+            return
+        tree = inner
+    tree[path[-1]] = value
+
+
+def _in_order(value: Any) -> list[Any]:
+    """The items of a list, or of an object whose names are numbers."""
+    if isinstance(value, list):
+        return value
+    held = _mapping(value)
+    return [held[key] for key in sorted((key for key in held if key.isdecimal()), key=int)]
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return dict(value) if isinstance(value, dict) else {}
+
+
+def _one_of(held: Mapping[str, Any], *names: str) -> Any:
+    """The first of these fields that holds something."""
+    return next((held[name] for name in names if held.get(name)), None)
+
+
+def _failed(status: Any) -> bool:
+    code = _mapping(status).get("code", _mapping(status).get("status_code", status))
+    return str(code).upper() in ("2", "ERROR", "STATUS_CODE_ERROR", "STATUSCODE.ERROR")
+
+
+def _finish(values: Mapping[str, Any]) -> Any:
+    reasons = values.get("gen_ai.response.finish_reasons")
+    first = reasons[0] if isinstance(reasons, list) and reasons else values.get("gen_ai.completion.0.finish_reason")
+    return None if first in (None, "stop", "tool_calls", "tool_call") else first
+
+
+def _moment(value: Any) -> str | None:
+    """A moment in ISO 8601; OTLP counts nanoseconds since 1970."""
+    if value is None or not str(value).isdecimal():
+        return None if value is None else str(value)
+    return datetime.fromtimestamp(int(value) / 1e9, UTC).isoformat()
