@@ -144,7 +144,14 @@ def test_a_version_from_outside_ends_the_chain_with_a_line(ws):
 
 @pytest.mark.parametrize(
     ("id", "first"),
-    [("run_1", "run"), ("desk/d1", "dataset"), ("exam_1", "exam"), ("desk@v1.0", "version"), ("art_1", "version")],
+    [
+        ("run_1", "run"),
+        ("desk/d1", "dataset"),
+        ("exam_1", "exam"),
+        ("desk@v1.0", "version"),
+        ("v1.0", "version"),
+        ("art_1", "version"),
+    ],
 )
 def test_a_chain_begins_at_any_record(ws, id, first):
     chain = trace(ws, id)
@@ -152,7 +159,8 @@ def test_a_chain_begins_at_any_record(ws, id, first):
 
 
 @pytest.mark.parametrize(
-    "id", ["nonsense", "run_2", "desk/d9", "req_01KE9Z0S3XJ5N4Q8R7T6V5W4Y3ffff", "rol_1", "inc_1", "cyc_1", "exam_2"]
+    "id",
+    ["nonsense", "v7", "desk@v7", "run_2", "desk/d9", "req_01KE9Z0S3XJ5N4Q8R7T6V5W4Y3ffff", "rol_1", "inc_1", "cyc_1", "exam_2"],
 )
 def test_what_nobody_knows_is_not_found(ws, id):
     with pytest.raises(NotFound):

@@ -7,6 +7,7 @@ an answer of an outside endpoint has no training run.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from tunekeeper.store.ledgers.runs import load_run
 from tunekeeper.store.ledgers.versions import find_versions, load_version
 from tunekeeper.store.transactions import Read
 from tunekeeper.text.vocabulary import words
+from tunekeeper.training.versions import find_version
 from tunekeeper.workspace import Workspace
 
 NEAREST = 3
@@ -67,8 +69,9 @@ def trace(ws: Workspace, id: str) -> list[Link]:
 
 def _from_state(ws: Workspace, tx: Read, id: str) -> Iterator[Link]:
     prefix = id.partition("_")[0]
-    if "@" in id:
-        yield from _version_links(ws, id.partition("@")[0], id, None)
+    if "@" in id or re.match(r"v\d", id):
+        version = find_version(tx, None, id)
+        yield from _version_links(ws, version.model, version.id, None)
     elif "/d" in id:
         yield from _dataset(ws, load_dataset(tx, id), None)
     elif prefix == "run":

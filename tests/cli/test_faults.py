@@ -36,6 +36,9 @@ def failing(monkeypatch: pytest.MonkeyPatch):
         (Inconclusive("12 cases are too few"), 3),
         (PortInUse("port 8080 is in use"), 4),
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/spool"), 4),
+        (PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/etc/out.jsonl"), 2),
+        (OSError(errno.EROFS, os.strerror(errno.EROFS), "/media/out.jsonl"), 2),
+        (NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), "rows.csv/out.jsonl"), 2),
         (ModuleNotFoundError("No module named 'torch'", name="torch"), 4),
         (KeyboardInterrupt(), 130),
         (ZeroDivisionError("division by zero"), 70),
@@ -68,6 +71,12 @@ def test_a_fault_of_ours_leaves_its_traceback_in_the_project(tell: Tell, failing
     (kept,) = (project / ".tunekeeper" / "work").glob("fault-*.txt")
     assert str(kept) in told.err
     assert "ZeroDivisionError" in kept.read_text()
+
+
+def test_a_place_that_may_not_be_written_is_named():
+    known = faults.known(PermissionError(errno.EACCES, "Permission denied", b"/etc/out.jsonl"))
+    assert str(known) == "/etc/out.jsonl: permission denied (fix: name a place that you may read and write)"
+    assert faults.known(FileNotFoundError(errno.ENOENT, "No such file or directory", "work/of-ours")) is None
 
 
 def test_a_missing_extra_is_named_with_the_way_to_install_it():

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.outside.conftest import Running, call, run
+from tests.outside.conftest import SECONDS, Running, call, environment, run
 
 EMPTY = {
     ("status",): 0,
@@ -89,6 +91,17 @@ def test_the_nearest_folder_above_is_the_project_and_origins_are_told(project: P
     assert call("init", project, "--model", "mail", "--dry-run", "--json").json["written"] == ["models/mail.yaml"]
     assert not (project / "models" / "mail.yaml").exists()
     assert run("status", cwd=project.parent).error.endswith("(fix: tunekeeper init DIR)")
+    (project.parent / ".tunekeeper").mkdir()
+    assert "or --data" in run("history", "desk", cwd=project.parent).error, "a gateway run alone lives there"
+
+
+def test_a_reader_that_goes_away_is_no_verdict(project: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    words = [sys.executable, "-m", "tunekeeper", "config", "show", "--dir", str(project)]
+    with os.fdopen(write) as nobody:
+        done = subprocess.run(words, env=environment(), stdout=nobody, stderr=subprocess.PIPE, timeout=SECONDS, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_up_runs_once_asks_for_keys_and_is_cleared_away_after_a_kill(project: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunekeeper.cli import exportmerge, exportmlflow, exportollama, exportprune, exportvllm, frame
+from tunekeeper.cli.versions import artifact_of, version_of
 from tunekeeper.core.errors import NotFound, UserError
 
 if TYPE_CHECKING:
@@ -191,35 +192,3 @@ def verify(path: Annotated[Path, typer.Argument(help="File or folder.")], dir: f
 def _within(dir: Path | None, path: Path) -> Path:
     """A path as given, or in the project `dir` where it is only there."""
     return path if dir is None or path.exists() else dir / path
-
-
-def version_of(dir: Path | None, model: str | None, name: str | None) -> tuple[Workspace, Version]:
-    """The project's version called `name`: its id, its name, or a beginning that no other shares. Raises NotFound."""
-    from tunekeeper.store.ledgers.versions import find_versions
-
-    if name is None:
-        raise UserError("name a VERSION, or give --checkpoint", fix="tunekeeper model ls")
-    ws = frame.workspace(dir)
-    with ws.state.read() as tx:
-        known = find_versions(tx, model=model)
-    exact = [version for version in known if name in (version.id, version.name)]
-    near = exact or [version for version in known if version.name.startswith(f"{name}-")]
-    if len(near) != 1:
-        what = "no version is" if not near else f"{len(near)} versions are"
-        raise NotFound(f"{what} called {name!r}", fix="tunekeeper model ls, then name it in full, with --model")
-    return ws, near[0]
-
-
-def artifact_of(ws: Workspace, dir: Path | None, version: Version, kind: str | None) -> Artifact:
-    """The version's artifact, made and waited for when there is none yet."""
-    from tunekeeper import deployment, jobs
-
-    config = frame.project(dir)[1].model(version.model)
-    section = config.sections["deployment"]
-    again = True
-    while True:
-        made = deployment.export_version(ws, config.task, section, version, quantization=kind, again=again)
-        if not isinstance(made, jobs.Job):
-            return made
-        again = False
-        jobs.wait(ws, made.id, frame.progress(f"exporting {version.name}"))

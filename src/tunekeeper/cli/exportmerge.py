@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunekeeper.cli import frame
+from tunekeeper.cli.versions import version_of
 from tunekeeper.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -52,7 +53,6 @@ def merge(
 
 def _of_version(dir: Path | None, model: str | None, name: str | None) -> tuple[Path, Path | None]:
     """The version's checkpoint and its adapter. Raises ArtifactError when the base is not the one it was trained on."""
-    from tunekeeper.cli.export import version_of
     from tunekeeper.deployment.verbs import adapter_folder, base_folder
     from tunekeeper.deployment.vllmadapter import read_base
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunekeeper.cli import frame
+from tunekeeper.cli.versions import version_of
 
 if TYPE_CHECKING:
     from tunekeeper.deployment.mlflowfetch import Fetched
@@ -36,7 +37,6 @@ def mlflow(
 
     Example: tunekeeper export mlflow v1.0 --alias challenger
     """
-    from tunekeeper.cli.export import version_of
     from tunekeeper.deployment.mlflowpush import packed, plan, push
     from tunekeeper.deployment.mlflowserver import MlflowServer
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunekeeper.cli import frame
+from tunekeeper.cli.versions import artifact_of, version_of
 from tunekeeper.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -125,7 +126,6 @@ def _version(
     *,
     dry_run: bool,
 ) -> _Packed:
-    from tunekeeper.cli.export import artifact_of, version_of
     from tunekeeper.deployment.exporting import check_quantization
     from tunekeeper.deployment.ollamaverbs import named, package_version
     from tunekeeper.deployment.verbs import file_engine, find_artifact

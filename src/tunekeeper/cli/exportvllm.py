@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunekeeper.cli import frame
+from tunekeeper.cli.versions import version_of
 from tunekeeper.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -90,8 +91,6 @@ def _folder(
 
 
 def _version(dir: Path | None, model: str | None, name: str | None) -> tuple[Workspace, Version, Config]:
-    from tunekeeper.cli.export import version_of
-
     ws, found = version_of(dir, model, name)
     return ws, found, frame.project(dir)[1].model(found.model).sections["deployment"]
 

@@ -16,6 +16,8 @@ from typer.exceptions import TyperException
 
 from tunekeeper.core.errors import DiskFull, MissingExtra, OurFault, TunekeeperError, UserError
 
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+NO_SUCH_PLACE = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 EXTRAS = {
     "torch": "train",
     "transformers": "train",
@@ -43,6 +45,9 @@ def known(error: BaseException) -> TunekeeperError | None:
         return DiskFull(
             f"the disk is full{f': {error.filename}' if error.filename else ''}", fix="free some space and run it again"
         )
+    if isinstance(error, OSError) and error.filename and error.errno in (*NOT_ALLOWED, *NO_SUCH_PLACE):
+        fix = "name a place that you may read and write" if error.errno in NOT_ALLOWED else "check the path"
+        return UserError(f"{os.fsdecode(error.filename)}: {(error.strerror or 'not possible').lower()}", fix=fix)
     if isinstance(error, ModuleNotFoundError):
         extra = EXTRAS.get((error.name or "").split(".")[0])
         if extra:

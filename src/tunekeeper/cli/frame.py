@@ -129,7 +129,8 @@ def find_project(dir: Path | None) -> Path:
         if (folder / PROJECT_FILE).is_file():
             return folder
     where = f"{dir}" if dir is not None else "here or in a folder above"
-    raise NotFound(f"no {PROJECT_FILE} in {where}", fix="tunekeeper init DIR")
+    alone = f", or --data {start / DATA_FOLDER} for the gateway that runs without a project"
+    raise NotFound(f"no {PROJECT_FILE} in {where}", fix=f"tunekeeper init DIR{alone if (start / DATA_FOLDER).is_dir() else ''}")
 
 
 def workspace(dir: Path | None, data: Path | None = None, *, create: bool = False) -> Workspace:

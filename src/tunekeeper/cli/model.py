@@ -55,16 +55,12 @@ def show(
 
     Example: tunekeeper model show v1.0 --model support-desk
     """
-    from tunekeeper.core.errors import UserError
     from tunekeeper.provenance import trace
     from tunekeeper.training.versions import find_version
 
-    named = version.partition("@")[0] if "@" in version else model
-    if named is None:
-        raise UserError(f"{version!r} may belong to several models", fix=f"tunekeeper model show {version} --model M")
     ws = frame.workspace(dir)
     with ws.state.read() as tx:
-        found = find_version(tx, named, version)
+        found = find_version(tx, model, version)
     chain = trace(ws, found.id)
     lines = [f"{link.kind:<10} {' '.join(part for part in (link.id, link.summary) if part)}" for link in chain]
     return frame.emit({"version": found, "chain": chain}, json, lines)
