@@ -213,7 +213,8 @@ def test_an_answer_that_is_packed_all_the_same_is_unpacked(chunked: bool) -> Non
 
 
 @pytest.mark.parametrize(
-    ("coding", "body"), [(b"br", b"xxx"), (b"gzip", b"not gzip"), (b"gzip", gzip.compress(b"x" * 5000)), (b"gzip, gzip", b"x")]
+    ("coding", "body"),
+    [(b"br", b"xxx"), (b"gzip", b"not gzip"), (b"gzip", gzip.compress(b"x" * 5000, mtime=0)), (b"gzip, gzip", b"x")],
 )
 def test_what_cannot_be_unpacked_is_a_failure(coding: bytes, body: bytes) -> None:
     answer = b"HTTP/1.1 200 OK\r\ncontent-encoding: %s\r\ncontent-length: %d\r\n\r\n%s" % (coding, len(body), body)

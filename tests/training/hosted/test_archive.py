@@ -45,7 +45,12 @@ def zipped() -> bytes:
     return raw.getvalue()
 
 
-@pytest.mark.parametrize("content", [plain(), plain("w:gz"), plain("w:xz", "./deep/er/"), packed(FILES), zipped()])
+# Named, as an archive that is made now holds the time: processes that collect tests apart would see others.
+@pytest.mark.parametrize(
+    "content",
+    [plain(), plain("w:gz"), plain("w:xz", "./deep/er/"), packed(FILES), zipped()],
+    ids=["tar", "gz", "xz in folders", "zst", "zip"],
+)
 def test_every_usual_packing_is_opened(tmp_path: Path, content: bytes) -> None:
     opened = unpack(written(tmp_path, content), tmp_path / "out", MOST)
     assert {path.name: path.read_bytes() for path in opened.iterdir()} == FILES
@@ -89,6 +94,7 @@ def test_what_is_said_twice_or_not_at_all_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [b"", b"<html>not found</html>", packed(FILES)[:-50], zipped()[:60], plain("w:gz")[:200], b"\x28\xb5\x2f\xfdrubbish"],
+    ids=["nothing", "a page", "half a tar", "half a zip", "half a gz", "no zst"],
 )
 def test_what_is_broken_is_told_as_such(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(ArtifactError, match=r"not an archive that can be read|holds no"):
