@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.patience import until
 from tunekeeper.core.nouns.serving import Timeouts
 from tunekeeper.gateway.limits import Limits
 from tunekeeper.gateway.options import Options
@@ -83,17 +84,35 @@ def test_no_copies_are_sent_while_the_disk_is_nearly_full(bench: Any) -> None:
 def test_copies_share_a_bounded_room_and_give_it_back(make_bench: Any) -> None:
     bench = make_bench(Options(limits=Limits(shadow_mb=0.1, drain_seconds=0.2)))
     bench.publish(shadow="b", shadow_share=10_000)
+    mirror = bench.gateway.mirror
     bench.b.answer = lambda body: "x" * 50_000
-    for number in range(3):
-        assert bench.chat(str(number)).status_code == 200
-        bench.records(2 * number + 2)
-    assert [r["error"] for r in bench.records(6) if r["purpose"] == "shadow"] == ["overloaded"] * 3
-    assert bench.gateway.mirror.held == 0
+    assert bench.chat("long").status_code == 200
+    assert [r["error"] for r in bench.records(2) if r["purpose"] == "shadow"] == ["overloaded"]
+    assert mirror.held == 0
     bench.b.answer = lambda body: "short"
+    mirror.rests.clear()
     assert bench.chat("y" * 60_000).status_code == 200
-    assert (bench.gateway.mirror.sent, bench.gateway.mirror.dropped) == (3, 1), "a request that does not fit is not copied"
+    assert (mirror.sent, mirror.dropped) == (1, 1), "a request that does not fit is not copied"
     assert bench.chat("y" * 1_000).status_code == 200
-    assert [r["status"] for r in bench.records(9) if r["purpose"] == "shadow"][-1] == "ok"
+    assert [r["status"] for r in bench.records(5) if r["purpose"] == "shadow"][-1] == "ok"
+
+
+def test_a_shadow_whose_answer_was_too_long_rests_and_is_asked_again(make_bench: Any) -> None:
+    bench = make_bench(Options(limits=Limits(shadow_mb=0.1, drain_seconds=0.2)))
+    bench.publish(shadow="b", shadow_share=10_000)
+    mirror = bench.gateway.mirror
+    bench.b.answer = lambda body: "x" * 50_000
+    assert bench.chat("long").status_code == 200
+    bench.records(2)
+    bench.b.answer = lambda body: "short"
+
+    def asked_again() -> bool:
+        assert bench.chat("again").status_code == 200
+        return int(mirror.sent) == 2
+
+    until(asked_again)
+    assert mirror.dropped > 0, "what comes meanwhile is counted"
+    assert [r["status"] for r in bench.records(3 + mirror.dropped + 1) if r["purpose"] == "shadow"] == ["error", "ok"]
 
 
 def test_feedback_by_an_answers_own_id_never_means_a_copy(bench: Any) -> None:

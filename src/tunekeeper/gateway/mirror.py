@@ -1,7 +1,8 @@
 """Shadow copies: the same request to the shadow slot, its answer logged and shown to nobody.
 
 Copies have their own connections and their own budget, in number and in bytes; one too many is dropped and counted, and one whose
-answer grows beyond the room ends as `overloaded`. A copy starts after its user's request was sent and is bounded by the same
+answer grows beyond the room ends as `overloaded`: its slot gets no more for a second, since making such answers takes what users'
+servers may need. A copy starts after its user's request was sent and is bounded by the same
 deadlines, so it can neither delay nor change a user's answer.
 """
 
@@ -29,6 +30,8 @@ SHARED = (
 )  # fmt: skip
 REQUEST_COPIES, ANSWER_COPIES = 2, 3
 """How often a request lies in memory while its copy is under way, and an answer when it ends: as it came, whole, as a line."""
+REST_SECONDS = 1.0
+"""How long a slot gets no copies after an answer that was too long."""
 
 
 class Mirror:
@@ -38,6 +41,8 @@ class Mirror:
         self._gateway = gateway
         self.running = 0
         self.held = 0
+        self.rests: dict[tuple[str, str], float] = {}
+        """Model and slot → moment of the loop until which it gets no copies."""
         self.sent = 0
         self.dropped = 0
         self.logged = 0
@@ -47,6 +52,7 @@ class Mirror:
         gateway = self._gateway
         limits, cost = gateway.options.limits, REQUEST_COPIES * len(raw)
         busy = self.running >= limits.shadow_concurrent or self.held + cost > limits.shadow_bytes
+        busy = busy or self.rests.get((record["model_id"], target.slot), 0.0) > gateway.now()
         if target.address is None or busy or gateway.recorder.level >= Level.NO_SHADOW:
             self.dropped += 1
             return
@@ -129,14 +135,14 @@ class Copy:
         self._status, self._head = status, headers
         length = headers.get(b"content-length", b"0")
         if self._has_no_room(int(length) if length.isdigit() else 0):
-            self.stop("overloaded")
+            self._overflow()
 
     def upstream_body(self, data: bytes) -> None:
         """A piece of the answer, unless there is no room for it."""
         if self._over:  # the rest of what came with the piece that was too much
             return
         if self._has_no_room(len(data)):
-            self.stop("overloaded")
+            self._overflow()
             return
         cost = ANSWER_COPIES * len(data)
         self._mirror.held += cost
@@ -146,6 +152,10 @@ class Copy:
     def _has_no_room(self, size: int) -> bool:
         """Whether so many bytes more of the answer are too many."""
         return self._mirror.held + ANSWER_COPIES * size > self._gateway.options.limits.shadow_bytes
+
+    def _overflow(self) -> None:
+        self._mirror.rests[self.record["model_id"], self._target.slot] = self._gateway.now() + REST_SECONDS
+        self.stop("overloaded")
 
     def upstream_end(self) -> None:
         """The answer is whole."""
