@@ -13,8 +13,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -240,15 +240,18 @@ def figures(rounds: Rounds, own: Own) -> list[Figure]:
     def over_floor(quantity: str) -> Middle | None:
         return rounds.over(lambda one: one["ours"][quantity] - one["direct"][quantity])
 
+    def second(one: str, two: str) -> Middle | None:
+        return rounds.over(lambda found: found[two]["cpu_us"] / found[one]["cpu_us"])
+
     floor = rounds.over(lambda one: one["ours"]["rate"] / one["direct"]["rate"])
-    pair = rounds.over(lambda one: one["ours2"]["cpu_us"] / one["ours"]["cpu_us"])
     share = rounds.over(lambda one: one["ours"]["traffic_us"] / one["ours"]["cpu_us"])
     return [
         figure("rate", of("ours", "rate"), "requests/s", direction="higher"),
         figure("rate_to_floor", floor, "x", direction="higher", peer="direct"),
         figure("cpu_per_request", of("ours", "cpu_us"), "us"),
         figure("cpu_of_worker", of("ours", "worker_us"), "us"),
-        figure("cpu_two_workers", pair, "x", goal=1.1, peer="one worker"),
+        figure("cpu_two_workers", second("ours", "ours2"), "x", goal=1.1, peer="one worker"),
+        figure("cpu_two_workers_nginx", second("nginx", starters.PAIR), "x", peer="one worker of nginx"),
         figure("rate_two_workers", of("ours2", "rate"), "requests/s", direction="higher"),
         figure("added_latency", over_floor("alone_ms"), "ms", peer="direct"),
         figure("first_chunk", of("ours", "first_chunk_ms"), "ms"),
@@ -286,14 +289,19 @@ class Field:
     def join(self, wanted: list[str]) -> None:
         """Start the peers that are there."""
         for name, peer in starters.ALL.items():
-            if name not in wanted:
+            if name in wanted:
+                self._start(name, peer.start)
+            else:
                 self.missing[name] = "not among --peers"
-                continue
-            (self.folder / name).mkdir()
-            try:
-                self.taking[name] = self.stack.enter_context(peer.start(self.folder / name, self.floor.url, self.cores))
-            except NotMeasured as error:
-                self.missing[name] = str(error)
+        if "nginx" in self.taking:
+            self._start(starters.PAIR, partial(starters.nginx, workers=2))
+
+    def _start(self, name: str, start: Callable[[Path, str, Cores], AbstractContextManager[Contender]]) -> None:
+        (self.folder / name).mkdir()
+        try:
+            self.taking[name] = self.stack.enter_context(start(self.folder / name, self.floor.url, self.cores))
+        except NotMeasured as error:
+            self.missing[name] = str(error)
 
     def run(self, amount: Amount, rounds: int) -> tuple[Rounds, Own]:
         """Everything, in the order that disturbs least: rounds, then starts, then the crowd of streams."""

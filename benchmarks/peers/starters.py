@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.peers.contender import Contender, Cores, Dialect, NotMeasured, child, first_line, free_port, wait_for_answer
@@ -20,7 +20,7 @@ MAKE = "make bench-peers"
 
 NGINX = """\
 daemon off;
-worker_processes 1;
+worker_processes {workers};
 pid {folder}/nginx.pid;
 error_log stderr error;
 worker_rlimit_nofile 16384;
@@ -109,15 +109,17 @@ def _program(path: Path, install: str = MAKE) -> str:
 
 
 @contextmanager
-def nginx(folder: Path, upstream: str, cores: Cores) -> Iterator[Contender]:
+def nginx(folder: Path, upstream: str, cores: Cores, workers: int = 1) -> Iterator[Contender]:
     """nginx with `proxy_pass` and kept connections."""
     # Debian keeps it off a user's PATH.
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
     if program is None:
         raise NotMeasured("install your system's package nginx")
     port, log = free_port(), folder / "said"
-    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, upstream=upstream.removeprefix("http://"), port=port))
-    with _listening([program, "-p", str(folder), "-c", str(folder / "nginx.conf")], port, Dialect(), cores, log) as one:
+    words = {"folder": folder, "upstream": upstream.removeprefix("http://"), "port": port, "workers": workers}
+    (folder / "nginx.conf").write_text(NGINX.format(**words))
+    where = cores if workers == 1 else replace(cores, contender=cores.pair)
+    with _listening([program, "-p", str(folder), "-c", str(folder / "nginx.conf")], port, Dialect(), where, log) as one:
         yield one
 
 
@@ -189,6 +191,8 @@ def _listening(command: list[str], port: int, dialect: Dialect, cores: Cores, lo
         yield Contender(url=url, dialect=dialect, pid=process.pid, ready_seconds=seconds)
 
 
+PAIR = "nginx2"
+"""nginx with two workers, on the cores that two of ours have: what a second worker costs a gateway written in C."""
 ALL = {
     "nginx": Peer(start=nginx),
     "envoy": Peer(start=envoy),

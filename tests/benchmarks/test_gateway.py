@@ -53,6 +53,7 @@ def test_ours_is_divided_by_a_peer_of_the_same_round():
                 "ours": sample(100 * slow, 9_000 / slow, 0.05 + 0.2 * slow, 0.5 + slow),
                 "ours2": sample(105 * slow, 10_000 / slow),
                 "nginx": sample(40 * slow, 20_000 / slow, 0.05 + 0.1 * slow, slow),
+                "nginx2": sample(50 * slow, 20_000 / slow),
                 "tensorzero": sample(400 * slow, 2_000 / slow, 0.55, 9.0),
             }
             for slow in (1, 3, 2)
@@ -74,6 +75,7 @@ def test_ours_is_divided_by_a_peer_of_the_same_round():
         assert (found[name].value, found[name].holds) == (pytest.approx(value), True), name
     assert found["cpu_to_nginx"].spread == (2.5, 2.5)  # however slow the machine was
     assert found["rate_to_litellm"].holds is None
+    assert found["cpu_two_workers_nginx"].value == pytest.approx(1.25)
 
 
 def test_a_contender_that_does_not_answer_has_no_figure_and_is_not_asked_again(repository):
