@@ -14,6 +14,7 @@ from tunekeeper.core.errors import UserError
 from tunekeeper.training import device
 from tunekeeper.training.device import (
     CHOICE,
+    FASTER_FROM,
     VISIBLE,
     Room,
     choose,
@@ -59,8 +60,15 @@ def test_the_answer_of_nvidia_smi_is_read_and_anything_else_passed_over() -> Non
 
 def test_the_format_of_numbers_is_bfloat16_only_where_nothing_emulates_it() -> None:
     new, old = next(gpus(SAID)), list(gpus(SAID))[1]
-    assert (number_format("auto", new), number_format("auto", old)) == ("bfloat16", "float32")
-    assert number_format("float16", old) == "float16", "what the recipe names is taken"
+    assert (number_format("auto", new, 1), number_format("auto", old, 10**9)) == ("bfloat16", "float32")
+    assert number_format("float16", old, 1) == "float16", "what the recipe names is taken"
+
+
+def test_a_processor_works_in_bfloat16_where_the_base_is_large_enough_to_gain_by_it() -> None:
+    able = Room(device="cpu", total=1 << 34, free=1 << 34, bfloat16=True)
+    assert [number_format("auto", able, numbers) for numbers in (FASTER_FROM - 1, FASTER_FROM)] == ["float32", "bfloat16"]
+    assert number_format("auto", replace(able, bfloat16=False), 10**9) == "float32"
+    assert number_format("bfloat16", able, 1) == "bfloat16", "what the recipe names is taken"
 
 
 def test_torch_is_asked_whether_a_gpu_works_in_bfloat16_without_emulation() -> None:

@@ -74,11 +74,12 @@ def test_the_output_head_takes_room_for_what_is_learned(large: Path) -> None:
 
 def test_a_card_that_only_emulates_bfloat16_is_asked_for_four_bytes_a_number(large: Path) -> None:
     old = replace(CARD, bfloat16=False)
-    assert number_size(RECIPE, CARD) == 2
-    assert number_size(RECIPE, old) == number_size(RECIPE, CPU) == 4
-    assert number_size(RECIPE, replace(CPU, bfloat16=True)) == 2, "a processor made for it works in bfloat16 too"
+    numbers = parameters(large)
+    assert number_size(RECIPE, CARD, numbers) == 2
+    assert number_size(RECIPE, old, numbers) == number_size(RECIPE, CPU, numbers) == 4
+    assert number_size(RECIPE, replace(CPU, bfloat16=True), numbers) == 2, "a processor made for it works in bfloat16 too"
     assert need(large, RECIPE, 512, old).weights > 1.9 * need(large, RECIPE, 512, CARD).weights
-    assert number_size(replace(RECIPE, dtype="float16"), old) == 2
+    assert number_size(replace(RECIPE, dtype="float16"), old, numbers) == 2
 
 
 def test_a_plan_says_what_tuning_everything_would_take(large: Path) -> None:

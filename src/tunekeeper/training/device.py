@@ -21,6 +21,9 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 CHOICE = "device.json"
 """In the folder of a run: the GPU it began on, which its further attempts go on with."""
 FASTER_IN_16 = ("avx512_bf16", "amx_bf16")
+FASTER_FROM = 20_000_000
+"""Numbers of a base from which such a processor is faster in bfloat16: measured with LoRA on Zen 4, a base of 5 million takes as
+long as in float32, one of 23 million three quarters of that, one of 84 million half."""
 AMPERE = 8.0
 """Compute capability from which a GPU of NVIDIA works in bfloat16 itself; older ones emulate it."""
 UNLIMITED = 1 << 60
@@ -48,9 +51,12 @@ class Room:
         return self.device != "cpu"
 
 
-def number_format(wanted: str, there: Room) -> str:
-    """float32, bfloat16 or float16 on this device: what the recipe names; `auto` is bfloat16 where it is not emulated. Pure."""
-    return wanted if wanted != "auto" else "bfloat16" if there.bfloat16 else "float32"
+def number_format(wanted: str, there: Room, numbers: int) -> str:
+    """float32, bfloat16 or float16 on this device: what the recipe names; `auto` is bfloat16 where it is not emulated, and on a
+    processor where it is faster. `numbers`: of the base. Pure."""
+    if wanted != "auto":
+        return wanted
+    return "bfloat16" if there.bfloat16 and (there.gpu or numbers >= FASTER_FROM) else "float32"
 
 
 def room() -> Room:

@@ -61,7 +61,7 @@ def need(folder: Path, recipe: Recipe, longest: int, there: Room, *, factor: flo
     config = read_json(folder / "config.json")
     hidden, layers = int(config.get("hidden_size") or 0), int(config.get("num_hidden_layers") or 0)
     inner, words = int(config.get("intermediate_size") or 4 * hidden), int(config.get("vocab_size") or 0)
-    size = number_size(recipe, there)
+    size = number_size(recipe, there, parameters(folder))
     weights = base_bytes(folder, recipe, size) + learned_parameters(folder, recipe) * ADAM
     tokens = tokens_at_once(recipe, longest)
     layer = 16 * hidden + 4 * inner
@@ -71,9 +71,9 @@ def need(folder: Path, recipe: Recipe, longest: int, there: Room, *, factor: flo
     return Need(weights=round(weights), activations=round(activations), libraries=0 if there.gpu else LIBRARIES, factor=factor)
 
 
-def number_size(recipe: Recipe, there: Room) -> int:
-    """Bytes of a number in the run's format."""
-    return BYTES[number_format(recipe.dtype, there)]
+def number_size(recipe: Recipe, there: Room, numbers: int) -> int:
+    """Bytes of a number in the run's format. `numbers`: of the base."""
+    return BYTES[number_format(recipe.dtype, there, numbers)]
 
 
 def base_bytes(folder: Path, recipe: Recipe, size: int) -> float:
@@ -103,7 +103,7 @@ def learned_parameters(folder: Path, recipe: Recipe) -> int:
 
 def version_bytes(folder: Path, recipe: Recipe, there: Room) -> int:
     """Disk that a version takes: an adapter in float32, or a whole model in the run's format."""
-    size = number_size(recipe, there) if recipe.method == "full" else BYTES["float32"]
+    size = number_size(recipe, there, parameters(folder)) if recipe.method == "full" else BYTES["float32"]
     return learned_parameters(folder, recipe) * size
 
 
