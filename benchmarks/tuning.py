@@ -7,6 +7,7 @@ same tokens of the same rows by the same recipe, and their figure is what the tr
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import subprocess
@@ -51,6 +52,8 @@ class Work:
     """Number format of the base."""
     device: str = "cpu"
     """`cpu` or `cuda`."""
+    packs_at_once: int = 8
+    """Most full sequences that TRL packs into a part of a step."""
 
     def rows(self, rows: Sequence[Encoded]) -> None:
         """Write the rows that are learned."""
@@ -60,9 +63,11 @@ class Work:
     def _rows(self) -> Path:
         return self.folder / f"{self.name}.jsonl"
 
-    def spec(self, side: str, *, tuned: bool = False, **recipe: Any) -> Path:
-        """The file that one side is given. `tuned`: TRL with what it recommends for speed."""
+    def spec(self, side: str, *, tuned: bool = False, liger: bool = False, **recipe: Any) -> Path:
+        """The file that one side is given. `tuned`: TRL with what it recommends for speed; `liger`: and with Liger's kernels."""
         chosen = from_json({**self.recipe, **recipe})
+        packs = self._packs(chosen.batch, chosen.max_tokens)
+        parts = math.ceil(packs / self.packs_at_once)
         value = {
             "base": None if self.base is None else str(self.base),
             "shape": self.shape,
@@ -72,7 +77,9 @@ class Work:
             "rows": str(self._rows),
             "recipe": chosen.as_json(),
             "tuned": tuned,
-            "packs": self._packs(chosen.batch, chosen.max_tokens),
+            "liger": liger,
+            "packs": math.ceil(packs / parts),
+            "packed_parts": parts,
             "tokenizer": str(BASE),
             "work": str(self.folder / f"{self.name}-{side}"),
             "adapter": None if self.base is None else str(self.adapter(side)),
@@ -118,29 +125,45 @@ def contender(side: Callable[[Path], dict[str, float]], spec: Callable[[], Path]
     return run
 
 
-def beside(work: Work, sides: Sequence[str], rounds: int, judged: Sequence[Encoded] | None = None) -> Rounds:
+def beside(
+    work: Work,
+    sides: Sequence[str],
+    rounds: int,
+    judged: Sequence[Encoded] | None = None,
+    failed: dict[str, str] | None = None,
+) -> Rounds:
     """Trainings of `work` by each side, once a round with that round's seed. `judged`: the rows that every adapter is judged
-    by, as quantity `loss`; None: there is nothing to judge."""
+    by, as quantity `loss`; None: there is nothing to judge. `failed`: is told `work, side` → why of a side that could not do it,
+    which is left out from then on; without it such a side ends the benchmark, as SystemExit."""
     samples = []
     for seed in range(rounds):
-        made = {side: _side(work, side, seed) for side in sides}
         order = list(sides[seed % len(sides) :]) + list(sides[: seed % len(sides)])
         took = {}
         for side in order:
-            took[side] = made[side]()
+            name = f"{work.name}, {side}"
+            if failed is not None and name in failed:
+                continue
+            try:
+                took[side] = _side(work, side, seed)()
+            except SystemExit as why:
+                if failed is None:
+                    raise
+                failed[name] = str(why)
+                continue
             speed = f"{took[side]['per_cpu']:,.0f} tokens a CPU second, {took[side]['per_second']:,.0f} a second"
             print(f"{work.name}, round {seed + 1}, {side}: {speed}", file=sys.stderr, flush=True)
         losses = judge(work, sides, judged) if judged is not None else {}
         if losses:
             print(f"{work.name}, round {seed + 1}: loss {losses}", file=sys.stderr, flush=True)
-        samples.append({side: {**took[side], **({"loss": losses[side]} if losses else {})} for side in sides})
+        samples.append({side: {**took[side], **({"loss": losses[side]} if losses else {})} for side in sides if side in took})
     return Rounds(samples)
 
 
 def _side(work: Work, side: str, seed: int) -> Contender:
-    """`ours`, `ours_packed` (rows end to end), `trl` at its defaults, `trl_tuned`."""
-    run = ours if side.startswith("ours") else trl
-    return contender(run, lambda: work.spec(side, tuned=side == "trl_tuned", seed=seed, packing=side == "ours_packed"))
+    """`ours`, `ours_packed` (rows end to end), `trl` at its defaults, `trl_tuned`, and `trl_liger`, which is that with Liger."""
+    if side.startswith("ours"):
+        return contender(ours, lambda: work.spec(side, seed=seed, packing=side == "ours_packed"))
+    return contender(trl, lambda: work.spec(side, tuned=side != "trl", liger=side == "trl_liger", seed=seed))
 
 
 def missing() -> dict[str, str]:

@@ -24,7 +24,8 @@ TOOLS = {
     "inspect": "inspect-ai==0.3.285 openai==3.54.0",
     "evidently": "evidently==0.7.23 statsmodels==0.15.0 pyarrow==26.0.1 pandas==2.3.3",
     "luigi": "luigi==3.8.1",
-    "trl": "trl==1.16.0 torch==2.13.0 transformers==5.23.0 peft==0.21.2 accelerate==1.15.0",
+    "trl": "trl==1.16.0 torch==2.13.0 transformers==5.23.0 peft==0.21.2 accelerate==1.15.0 "
+    "liger-kernel==0.8.5;sys_platform=='linux'",
 }
 """Peers of other benchmarks, made when they are named."""
 NPM = ("portkey",)

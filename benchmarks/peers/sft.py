@@ -45,7 +45,8 @@ def rows_of(spec: dict[str, Any]) -> dict[str, list[list[int]]]:
 
 def settings(spec: dict[str, Any]) -> dict[str, Any]:
     """SFTConfig's arguments: the recipe, and of the rest its defaults or, with `tuned`, what its documentation recommends for
-    speed: no recomputation, on a processor rows of like length side by side, on a GPU packing."""
+    speed: no recomputation, on a processor rows of like length side by side, on a GPU packing and, with `liger`, Liger's
+    kernels."""
     recipe, gpu = spec["recipe"], spec["device"] != "cpu"
     given = {
         "output_dir": spec["work"],
@@ -68,7 +69,12 @@ def settings(spec: dict[str, Any]) -> dict[str, Any]:
     }
     if not spec["tuned"]:
         return given
-    packed = {"packing": True, "per_device_train_batch_size": spec["packs"], "gradient_accumulation_steps": 1}
+    packed = {
+        "packing": True,
+        "per_device_train_batch_size": spec["packs"],
+        "gradient_accumulation_steps": spec["packed_parts"],
+        "use_liger_kernel": spec["liger"],
+    }
     faster: dict[str, Any] = packed if gpu else {"train_sampling_strategy": "group_by_length"}
     return given | {"gradient_checkpointing": False} | faster
 
@@ -83,6 +89,8 @@ def main(spec: dict[str, Any]) -> dict[str, float]:
 
     recipe = spec["recipe"]
     torch.set_num_threads(recipe["threads"])
+    if spec["liger"] and importlib.util.find_spec("liger_kernel") is None:
+        raise ImportError(f"{sys.prefix} has no liger-kernel: {sys.prefix}/bin/pip install liger-kernel")
     rows = rows_of(spec)
     flash = spec["tuned"] and spec["device"] != "cpu" and importlib.util.find_spec("flash_attn") is not None
     trainer = SFTTrainer(

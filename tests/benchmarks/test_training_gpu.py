@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from benchmarks import training_gpu
-from benchmarks.bench import Rounds
+from benchmarks import training_gpu, tuning
+from benchmarks.bench import Contender, Rounds
 from benchmarks.tuning import Work
 
 
@@ -54,11 +53,14 @@ def test_our_better_way_stands_beside_trls_better_way() -> None:
     def sample(speed: float) -> dict[str, float]:
         return {"per_second": speed, "gpu_mb": 1000.0, "seconds": 600.0}
 
-    rounds = Rounds([{"ours": sample(130), "ours_packed": sample(160), "trl": sample(100), "trl_tuned": sample(150)}])
+    sides = {"ours": sample(130), "ours_packed": sample(160), "trl": sample(100), "trl_tuned": sample(140)}
+    rounds = Rounds([sides | {"trl_liger": sample(150)}])
     found = {each.id: each for each in training_gpu.figures("7b", rounds, promised=True)}
     assert (found["7b_to_trl"].value, found["7b_to_trl"].holds) == (1.3, True)
     assert found["7b_best_to_trl_tuned"].value == pytest.approx(160 / 150)
     assert (found["7b_500_examples"].value, found["7b_500_examples"].holds) == (pytest.approx(10.0), True)
+    [plain] = [f for f in training_gpu.figures("7b", Rounds([sides]), promised=True) if f.id == "7b_best_to_trl_tuned"]
+    assert plain.value == pytest.approx(160 / 140), "Liger could not be had"
     without = {each.id: each for each in training_gpu.figures("1_5b", Rounds([]), promised=True)}
     assert {each.value for each in without.values()} == {None}
     assert "7b_500_examples" not in without
@@ -69,18 +71,24 @@ def test_a_shape_that_the_gpu_does_not_hold_is_not_measured_and_the_other_one_is
 ) -> None:
     import torch
 
-    def measured(work: Work, sides: Sequence[str], rounds: int) -> Rounds:
-        if work.name == "7b":
-            raise SystemExit("tuning ended with 1: OutOfMemoryError")
-        return Rounds([{side: {"per_second": 100.0, "gpu_mb": 1.0, "seconds": 1.0} for side in sides}])
+    def side(work: Work, name: str, seed: int) -> Contender:
+        def run() -> dict[str, float]:
+            if work.name == "7b" or name == "trl_liger":
+                raise SystemExit("tuning ended with 1: OutOfMemoryError")
+            return {"per_second": 100.0 + seed, "per_cpu": 1.0, "gpu_mb": 1.0, "seconds": 1.0}
+
+        return run
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: "a small one")
-    monkeypatch.setattr(training_gpu, "beside", measured)
+    monkeypatch.setattr(tuning, "_side", side)
+    monkeypatch.setattr(training_gpu, "missing", dict)
     monkeypatch.setattr(sys, "argv", ["training_gpu", "--quick", "--results", str(tmp_path)])
     assert training_gpu.main() == 0
-    assert "7b: not measured: tuning ended with 1: OutOfMemoryError" in capsys.readouterr().out
+    assert "7b, ours: not measured: tuning ended with 1: OutOfMemoryError" in capsys.readouterr().out
     told = json.loads((tmp_path / "training_gpu.json").read_text())
     values = {each["id"]: each["value"] for each in told["figures"]}
     assert (values["1_5b_tokens_per_s"], values["7b_tokens_per_s"]) == (100.0, "not measured")
-    assert told["missing"]["7b"].endswith("OutOfMemoryError")
+    assert (values["1_5b_best_to_trl_tuned"], values["7b_500_examples"]) == (1.0, "not measured")
+    failed = [f"7b, {name}" for name in training_gpu.SIDES]
+    assert list(told["missing"]) == ["1_5b, trl_liger", *failed]

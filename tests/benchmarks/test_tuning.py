@@ -47,9 +47,31 @@ def test_the_peer_has_the_recipe_and_only_when_tuned_more_than_its_defaults(tmp_
     assert (plain["per_device_train_batch_size"], plain["num_train_epochs"], plain["bf16"]) == (4, 2, False)
     assert not {"packing", "gradient_checkpointing", "train_sampling_strategy"} & set(plain)
     assert (tuned["gradient_checkpointing"], tuned["train_sampling_strategy"]) == (False, "group_by_length")
-    on_gpu = sft.settings(read(work(tmp_path, device="cuda", dtype="bfloat16").spec("trl", tuned=True)))
-    assert (on_gpu["packing"], on_gpu["bf16"], on_gpu["use_cpu"]) == (True, True, False)
+    gpu = {"device": "cuda", "dtype": "bfloat16"}
+    on_gpu = sft.settings(read(work(tmp_path, **gpu).spec("trl", tuned=True)))
+    assert (on_gpu["packing"], on_gpu["bf16"], on_gpu["use_cpu"], on_gpu["use_liger_kernel"]) == (True, True, False, False)
     assert on_gpu["per_device_train_batch_size"] == 1  # as many tokens a step as four rows of thirteen, in packs of 64
+    liger = sft.settings(read(work(tmp_path, **gpu, packs_at_once=2).spec("trl", tuned=True, liger=True, batch=20)))
+    assert liger["use_liger_kernel"]
+    assert (liger["per_device_train_batch_size"], liger["gradient_accumulation_steps"]) == (2, 2)
+
+
+def test_a_side_that_cannot_do_it_is_left_out_where_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def side(work: tuning.Work, name: str, seed: int) -> Any:
+        def run() -> dict[str, float]:
+            if name == "trl":
+                raise SystemExit("ended with 1")
+            return {"per_cpu": 1.0, "per_second": 2.0}
+
+        return run
+
+    monkeypatch.setattr(tuning, "_side", side)
+    failed: dict[str, str] = {}
+    found = tuning.beside(work(tmp_path), ("ours", "trl"), 2, failed=failed)
+    assert [list(one) for one in found.samples] == [["ours"], ["ours"]]
+    assert failed == {"tiny, trl": "ended with 1"}
+    with pytest.raises(SystemExit, match="ended with 1"):
+        tuning.beside(work(tmp_path), ("ours", "trl"), 1)
 
 
 @pytest.mark.real

@@ -69,3 +69,25 @@ def test_the_line_of_a_job_says_how_long_it_still_takes(capsys, monkeypatch):
     assert capsys.readouterr().err.endswith("training desk: running  25% [█████               ] 82 s left")
     frame.progress("training desk")(dataclasses.replace(running, state="done", progress=1.0))
     assert capsys.readouterr().err.endswith("█]\n")
+
+
+def test_the_line_of_a_job_says_what_else_is_known_of_it_while_it_runs(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    running = Job(id="j", kind="train", model="desk", state="running", work=Path("."), progress=0.5)
+    show = frame.progress("training desk", lambda job: f"loss 0.4 in {job.id}")
+    show(running)
+    assert capsys.readouterr().err.endswith("█          ], loss 0.4 in j")
+    show(dataclasses.replace(running, state="done", progress=1.0))
+    assert "loss" not in capsys.readouterr().err
+
+
+def test_a_painted_line_is_green_on_a_terminal_and_plain_elsewhere(capsys, monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    line = frame.Painted("a\x1bb")
+    frame.emit({}, False, [line])
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    frame.emit({}, False, [line])
+    monkeypatch.setenv("NO_COLOR", "1")
+    frame.emit({}, False, [line])
+    assert capsys.readouterr().out == "a‹ESC›b\n\x1b[32ma‹ESC›b\x1b[0m\na‹ESC›b\n"

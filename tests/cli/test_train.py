@@ -92,6 +92,39 @@ def test_preview_of_a_dataset_row_marks_what_is_learned(project: Path, capsys: p
     assert "rows 1 to 2" in refused["error"]["message"]
 
 
+def test_the_preview_of_a_row_that_a_training_would_leave_out_is_refused(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = project / "models" / "support-desk.yaml"
+    path.write_text(path.read_text().replace("max_tokens: 256", "max_tokens: 16"))
+    code, refused = answer(capsys, "preview", "--model", "support-desk", "--dataset", "latest", "--dir", str(project))
+    assert code == 2
+    assert "tokens are more than training.max_tokens (16); a training leaves it out" in refused["error"]["message"]
+    assert refused["error"]["fix"].startswith("set training.max_tokens to ")
+
+
+def test_the_preview_of_a_preference_shows_both_sides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = tmp_path / "fresh"
+    shutil.copytree(EXAMPLE, project, ignore=shutil.ignore_patterns("data", "rebuild.py"))
+    path = project / "models" / "support-desk.yaml"
+    path.write_text(path.read_text().replace("max_tokens: 256", "max_tokens: 256\n  objective: dpo"))
+    ws = create_workspace(project / ".tunekeeper", project=project)
+    line = json.dumps(ROW | {"metadata": {"rejected": "I do not know."}}).encode() + b"\n"
+    version = DatasetVersion(
+        id="support-desk/d1", model="support-desk", number=1, digest="sha256:d", examples=1, train=1, eval=0,
+        manifest=ws.rows.put({"train": [line]}),
+    )  # fmt: skip
+    with ws.state.write(by="test") as tx:
+        save_dataset(tx, version)
+    where = ["--model", "support-desk", "--dataset", "latest", "--dir", str(project)]
+    code, shown = answer(capsys, "preview", *where)
+    assert (code, shown["conversations"]) == (0, 2)
+    learned = "".join(token["text"] for token in shown["tokens"] if token["learned"])
+    assert learned == ROW["messages"][-1]["content"] + "<|im_end|>I do not know.<|im_end|>"
+    assert main(["train", "preview", *where]) == 0
+    assert "a preference: the conversation with the chosen answer, then with the rejected one" in capsys.readouterr().out
+
+
 def test_the_weight_of_an_answer_comes_through_import_and_freeze_and_is_shown_at_each_token(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -214,5 +247,8 @@ def test_a_run_goes_on_when_its_command_is_interrupted_and_is_ended_by_cancel(
     said = capsys.readouterr().err
     (begun,) = [run for run in answer(capsys, "ls", "--dir", str(project))[1]["runs"] if run["state"] == "running"]
     assert f"{begun['id']} goes on by itself; `tunekeeper train cancel {begun['id']}`" in said
+    code, shown = answer(capsys, "show", begun["id"], "--dir", str(project))
+    assert {"progress", "step", "loss", "tokens_per_second", "eta_seconds", "task", "said"} <= shown["standing"].keys()
     code, ended = answer(capsys, "cancel", begun["id"], "--dir", str(project))
     assert (code, ended["state"]) == (0, "cancelled")
+    assert answer(capsys, "show", begun["id"], "--dir", str(project))[1]["standing"] is None

@@ -49,7 +49,7 @@ def test_a_plan_ends_with_the_ways_beside_each_other(project: Path, capsys: pyte
 
 
 def test_full_tuning_is_planned_with_its_guard_and_cost(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (project / "full.yaml").write_text("method: full\n")
+    (project / "full.yaml").write_text("method: full\ndtype: float32\n")
     code, found = plan(project, capsys, "--recipe", str(project / "full.yaml"))
     assert code == 0
     assert "80 to 90 % of the gain" in found["guard"]

@@ -56,7 +56,7 @@ def project(tmp_path: Path, repository: Path) -> Path:
     (folder / "tunekeeper.yaml").write_text("project: small\n")
     (folder / "models" / f"{MODEL}.yaml").write_text(YAML)
     (folder / "suites" / "core.yaml").write_text(SUITE)
-    (folder / "full.yaml").write_text("method: full\n")
+    (folder / "full.yaml").write_text("method: full\ndtype: float32\n")  # `auto` is bfloat16 on processors that work in it
     (folder / "lora.yaml").write_text("method: lora\nepochs: 1\n")
     talks = [conversation(ticket) for ticket, _ in zip(WORLD_1.tickets(random.Random(3), "known"), range(44), strict=False)]
     cases = [{"id": f"c{n}", "messages": talk[:-1], "expected": talk[-1]["content"]} for n, talk in enumerate(talks[:4])]

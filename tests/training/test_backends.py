@@ -105,7 +105,7 @@ def test_the_same_recipe_elsewhere_is_other_work(
     monkeypatch.setenv("TOGETHER_API_KEY", "k")
     asks = [trainer_of(each).ask(ws, task, each, dataset, None, resolve(each)) for each in (Config(), section("together"))]
     assert [ask.kind for ask in asks] == ["train", HOSTED]
-    assert asks[0].base_digest == asks[1].base_digest
+    assert asks[0].digests == asks[1].digests
     assert digest_json(asks[0].recipe) != digest_json(asks[1].recipe)
     assert asks[1].recipe["backend"]["hyperparameters"]["learning_rate"] == 1e-5, "left at our default it is Together's"
 

@@ -34,6 +34,13 @@ def test_one_difference_is_named_as_what_explains_the_outcome() -> None:
     assert "+10.0%" in found.says[-1]
 
 
+def test_a_base_that_speaks_otherwise_is_a_difference_where_both_runs_say_how_it_spoke() -> None:
+    spoken = replace(RUN, tokenizer_digest="sha256:t", template_digest="sha256:c")
+    found = compare(spoken, replace(spoken, id="run_b", template_digest="sha256:d"))
+    assert [(c.what, c.a, c.b) for c in found.changes] == [("template", "sha256:c", "sha256:d")]
+    assert compare(RUN, replace(spoken, id="run_b")).changes == ()
+
+
 def test_several_differences_explain_nothing_and_losses_of_other_rows_are_not_compared() -> None:
     other = replace(RUN, id="run_b", dataset_digest="sha256:2", parent="desk@v1.0", machine={"torch": "2.14.0"})
     found = compare(RUN, other)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from safetensors.numpy import save_file
 
 from tests.training.conftest import BASE
 from tunekeeper.core.errors import ArtifactError
+from tunekeeper.training.base import read_base
 from tunekeeper.training.importing import import_adapter
 
 
@@ -49,6 +51,22 @@ def test_an_adapter_of_another_base_is_refused_with_both_digests(ws, task, adapt
         import_adapter(ws, task, adapter, other)
     (adapter / "tunekeeper.json").write_text(json.dumps({"base_digest": "sha256:feed"}))
     with pytest.raises(ArtifactError, match="names base sha256:feed"):
+        import_adapter(ws, task, adapter, BASE)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "chat_template.jinja"])
+def test_an_adapter_of_the_base_with_another_tokenizer_or_template_is_refused_with_both_digests(
+    ws, task, adapter, tmp_path, name
+):
+    other = shutil.copytree(BASE, tmp_path / "other")
+    (other / name).write_text((other / name).read_text() + "\n")
+    with pytest.raises(ArtifactError, match=r"(tokenizer|chat template) \(sha256:.*is another than that of .*base \(sha256:"):
+        import_adapter(ws, task, adapter, other)
+
+    theirs = read_base(other)
+    told = {"tokenizer_digest": theirs.tokenizer_digest, "template_digest": theirs.template_digest}
+    (adapter / "tunekeeper.json").write_text(json.dumps({"base_digest": theirs.digest, **told}))
+    with pytest.raises(ArtifactError, match=r"names (tokenizer|template) sha256:.*, that of .*base is sha256:"):
         import_adapter(ws, task, adapter, BASE)
 
 

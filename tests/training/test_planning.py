@@ -1,4 +1,4 @@
-"""How a plan knows the time: from earlier runs of the base, of the same method where there are any."""
+"""What a plan says of a run, and what it refuses as the run would."""
 
 from __future__ import annotations
 
@@ -7,40 +7,18 @@ from dataclasses import replace
 
 import pytest
 
-from tunekeeper.core.errors import DataError
+from tunekeeper.core.errors import DataError, NotFound
 from tunekeeper.core.nouns.data import DatasetVersion
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.core.nouns.training import TrainingRun
-from tunekeeper.training.planning import as_lora, measured_speed, plan
+from tunekeeper.training.planning import plan
 from tunekeeper.workspace import Workspace
 
 from .conftest import SMALL, chat_lines, freeze
 
-LORA = TrainingRun(
-    id="lora",
-    model="desk",
-    dataset="desk/d1",
-    dataset_digest="",
-    recipe={},
-    recipe_digest="",
-    base="b",
-    base_digest="sha256:b",
-    tokens_per_second=300.0,
-)
-FULL = replace(LORA, id="full", recipe={"method": "full"})
-
-
-def test_the_speed_is_that_of_the_same_method_or_scaled_from_the_other() -> None:
-    assert measured_speed([LORA, FULL], "sha256:b", "full") == FULL
-    assert measured_speed([LORA, FULL], "sha256:b", "lora") == LORA, "what was trained before there was a choice is a LoRA"
-    assert measured_speed([LORA], "sha256:b", "full") == LORA
-    assert measured_speed([LORA], "sha256:other", "lora") is None
-    assert (as_lora(LORA), as_lora(FULL)) == (1.0, 1 / 1.5)
-
 
 def test_a_plan_of_full_tuning_tells_its_memory_disk_and_cost(ws: Workspace, task: Model, dataset: DatasetVersion) -> None:
-    small = plan(ws, task, SMALL, dataset)
-    whole = plan(ws, task, SMALL, dataset, recipe={"method": "full"})
+    small = plan(ws, task, SMALL, dataset, recipe={"dtype": "float32"})
+    whole = plan(ws, task, SMALL, dataset, recipe={"dtype": "float32", "method": "full"})
     assert whole.adapter_parameters == whole.base_parameters == small.base_parameters
     assert (
         whole.memory_bytes - small.memory_bytes
@@ -70,3 +48,8 @@ def test_preferences_are_counted_on_both_sides(ws: Workspace, task: Model) -> No
     one = plan(ws, task, SMALL, freeze(ws, lines, [], number=2))
     assert found.rows == one.rows == 4
     assert one.tokens < found.tokens < 2 * one.tokens
+
+
+def test_a_suite_that_is_not_there_is_refused_when_it_is_planned(ws: Workspace, task: Model, dataset: DatasetVersion) -> None:
+    with pytest.raises(NotFound, match=r"no suite file .*none\.yaml"):
+        plan(ws, task, replace(SMALL, suite="none.yaml"), dataset)

@@ -89,6 +89,24 @@ def test_a_recipe_file_may_be_yaml_or_json_and_errors_name_it(tmp_path: Path) ->
         read_changes(tmp_path / "missing.yaml")
 
 
+def test_a_refusal_names_where_the_value_stands_and_what_to_write(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("rank: 8\nepochs: 0\n")
+    with pytest.raises(ConfigError, match=r"r\.yaml:2: epochs must be from 1 to 1000, not 0") as refused:
+        read_changes(tmp_path / "r.yaml")
+    assert refused.value.fix == "write epochs: 3"
+    (tmp_path / "r.json").write_text('{"targets": 7}')
+    with pytest.raises(ConfigError, match=r"r\.json:1: targets must be a list of module names, not 7") as refused:
+        read_changes(tmp_path / "r.json")
+    assert refused.value.fix == 'write targets: ["all-linear"]'
+    with pytest.raises(ConfigError, match=r"^training: batch must be"):
+        resolve(Config(batch=0), {"epochs": 2})
+    with pytest.raises(ConfigError, match=r"^training\.update: epochs must be"):
+        resolve(Config(update={"epochs": 0}), continued=True)
+    with pytest.raises(ConfigError, match=r"^recipe: dtype must be one of") as refused:
+        resolve(Config(batch=4), {"dtype": "int8"})
+    assert refused.value.fix == "write dtype: auto"
+
+
 def test_full_tuning_takes_a_rate_of_its_own_unless_one_is_named() -> None:
     assert resolve(Config(), {"method": "full"}).learning_rate == 2e-5
     assert resolve(Config(method="full")).learning_rate == 2e-5
@@ -104,11 +122,11 @@ def test_full_tuning_takes_a_rate_of_its_own_unless_one_is_named() -> None:
     ("changes", "why", "fix"),
     [
         ({"method": "full", "rank": 8, "dropout": 0.1}, "rank belongs to an adapter", "leave out rank, dropout"),
-        ({"method": "whole"}, "method must be one of lora, full", None),
+        ({"method": "whole"}, "method must be one of lora, full", "write method: lora"),
         ({"method": "full", "dtype": "float16"}, "loses small gradients in float16", "set dtype to bfloat16 or float32"),
     ],
 )
-def test_what_makes_no_sense_beside_full_tuning_is_refused(changes: dict[str, object], why: str, fix: str | None) -> None:
+def test_what_makes_no_sense_beside_full_tuning_is_refused(changes: dict[str, object], why: str, fix: str) -> None:
     with pytest.raises(ConfigError, match=why) as refused:
         resolve(Config(), changes)
     assert refused.value.fix == fix

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from tunekeeper import training
 from tunekeeper.core.errors import ArtifactError, UserError
 from tunekeeper.core.nouns.data import DatasetVersion
 from tunekeeper.core.nouns.retraining import Model
+from tunekeeper.training.base import PARTS
 from tunekeeper.training.reproducing import reproduce, verdict
 from tunekeeper.training.verbs import wait
 from tunekeeper.workspace import Workspace
@@ -36,8 +38,10 @@ def test_a_run_done_again_on_the_same_machine_is_identical_bit_by_bit(ws: Worksp
     changed = dataclasses.replace(run, dataset_digest="sha256:other")
     with pytest.raises(ArtifactError, match="learned sha256:other"):
         reproduce(ws, task, section, changed)
-    with pytest.raises(ArtifactError, match="learned on sha256:other"):
-        reproduce(ws, task, section, dataclasses.replace(run, base_digest="sha256:other"))
+    for name, part in PARTS.items():
+        changes: dict[str, Any] = {name: "sha256:other"}
+        with pytest.raises(ArtifactError, match=rf"its {part} is sha256:\w+ now; {run.id} has sha256:other"):
+            reproduce(ws, task, section, dataclasses.replace(run, **changes))
 
 
 def test_a_run_without_an_adapter_cannot_be_compared(ws: Workspace, task: Model, small: DatasetVersion) -> None:

@@ -21,6 +21,7 @@ FACTS = Facts(
     longest=64,
     learned=16,
     factor=1.0,
+    beside_seconds=0.0,
     lora_seconds=60.0,
     speed_of="run_1",
     rate=3.6,

@@ -85,8 +85,29 @@ def _continue_it(ws: Workspace, task: Model, dataset: DatasetVersion, parent: Ve
         training.train(ws, task, SMALL, dataset, parent=foreign)
     plan = planning.plan(ws, task, dataclasses.replace(SMALL, rate_usd_per_hour=1.0), dataset)
     assert plan.seconds_from is not None
-    assert (plan.seconds or 0) > 0
-    assert (plan.cost_usd or 0) > 0
+    assert 0 < (plan.seconds or 0) < (plan.whole_seconds or 0), "loading and answering take their time as well"
+    assert plan.cost_usd == pytest.approx((plan.whole_seconds or 0) / 3600)
+    [lora] = [way for way in plan.ways if way.chosen]
+    assert lora.here["cost_usd"].value == pytest.approx(plan.cost_usd)
+
+
+def test_another_chat_template_or_tokenizer_makes_another_run(
+    ws: Workspace, task: Model, dataset: DatasetVersion, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(BASE, tmp_path / "base")
+    own = dataclasses.replace(task, base=str(folder))
+    begun = training.train(ws, own, SMALL, dataset)
+    assert training.train(ws, own, SMALL, dataset).id == begun.id
+    template = folder / "chat_template.jinja"
+    template.write_text(template.read_text() + " ")
+    second = training.train(ws, own, SMALL, dataset)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer, indent=1))
+    third = training.train(ws, own, SMALL, dataset)
+    assert len({begun.id, second.id, third.id}) == len({begun.job, second.job, third.job}) == 3
+    assert begun.base_digest == third.base_digest
+    assert begun.template_digest != second.template_digest == third.template_digest
+    assert begun.tokenizer_digest == second.tokenizer_digest != third.tokenizer_digest
 
 
 def test_a_failed_run_stops_the_cycle_with_its_reason(ws: Workspace, task: Model) -> None:

@@ -33,9 +33,11 @@ from __future__ import annotations
 
 import importlib
 import json as jsonlib
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar, Token
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -155,7 +157,10 @@ def project(dir: Path | None) -> tuple[Workspace, ProjectConfig]:
 # ---- output ----
 
 
-def emit(value: Any, json: bool, text: str | Iterable[str] | Callable[[], Iterable[str]] = (), *, code: int = 0) -> int:
+Lines = Iterable["str | Painted"]
+
+
+def emit(value: Any, json: bool, text: str | Lines | Callable[[], Lines] = (), *, code: int = 0) -> int:
     """Print the answer: `value` (nouns, dataclasses, mappings) as one JSON document, or `text`, verdict first. Returns `code`."""
     if json:
         _emitted.set(True)
@@ -163,9 +168,23 @@ def emit(value: Any, json: bool, text: str | Iterable[str] | Callable[[], Iterab
         return code
     lines = text() if callable(text) else [text] if isinstance(text, str) else text
     for each in lines:
-        print(visible(each))
+        print(each.painted() if isinstance(each, Painted) else visible(each))
     sys.stdout.flush()
     return code
+
+
+@dataclass(frozen=True, slots=True)
+class Painted:
+    """A line that is green where a terminal shows it; plain elsewhere, and where `NO_COLOR` is set."""
+
+    text: str
+    """The line; what a terminal would obey in it is written out."""
+
+    def painted(self) -> str:
+        """The line as it is printed."""
+        shown = visible(self.text)
+        coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        return f"\x1b[32m{shown}\x1b[0m" if coloured else shown
 
 
 def to_json(value: Any) -> str:
@@ -217,8 +236,9 @@ def table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> list[str]:
     ]
 
 
-def progress(label: str) -> Callable[[Any], None]:
-    """A callback for `jobs.wait`: redraws one line on stderr with the job's progress; silent when stderr is not a terminal."""
+def progress(label: str, more: Callable[[Any], str] = lambda job: "") -> Callable[[Any], None]:
+    """A callback for `jobs.wait`: redraws one line on stderr with the job's progress; silent when stderr is not a terminal.
+    `more`: what else is to be said of a job that runs."""
 
     def show(job: Any) -> None:
         if not sys.stderr.isatty():
@@ -226,8 +246,10 @@ def progress(label: str) -> Callable[[Any], None]:
         share = "" if job.progress is None else f" {job.progress:4.0%} [{'█' * int(20 * job.progress):<20}]"
         told = job.detail or {}
         left = f" {told['eta_seconds']:,.0f} s left" if job.state == "running" and told.get("eta_seconds") is not None else ""
+        also = more(job) if job.state == "running" else ""
         end = "\n" if job.state in ("done", "failed", "cancelled") else ""
-        print(f"\r\x1b[K{label}: {job.state}{share}{left}", end=end, file=sys.stderr, flush=True)
+        said = f"{label}: {job.state}{share}{left}{', ' + also if also else ''}"
+        print(f"\r\x1b[K{line(said)}", end=end, file=sys.stderr, flush=True)
 
     return show
 

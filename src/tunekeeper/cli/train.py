@@ -57,6 +57,7 @@ def run(
         return trainplan.plan(model=model, dataset=dataset, recipe=recipe, start=start, dir=dir, json=json)
     from tunekeeper import jobs, training
     from tunekeeper.training.recipe import read_changes
+    from tunekeeper.training.standing import Watch
     from tunekeeper.training.verbs import version_of, wait
 
     ws, config = frame.project(dir)
@@ -69,7 +70,8 @@ def run(
     for line in begun.warnings:
         typer.echo(f"note: {line}", err=True)
     try:
-        ended = wait(ws, begun, frame.progress(f"training {model}"), rate_usd_per_hour=section.rate_usd_per_hour)
+        shown = frame.progress(f"training {model}", Watch().sentence)
+        ended = wait(ws, begun, shown, rate_usd_per_hour=section.rate_usd_per_hour)
     except KeyboardInterrupt:
         way = f"`tunekeeper train cancel {begun.id}` ends it and keeps its best epoch"
         typer.echo(f"{begun.id} goes on by itself; {way}", err=True)
@@ -78,8 +80,8 @@ def run(
         jobs.reraise(jobs.look(ws, ended.job))
     quality = _quality(ws, ended.dataset)
     made = version_of(ws, ended)
-    shown = _shape(ended) | {"checkpoint": made.checkpoint if made else None, "data_quality": quality}
-    return frame.emit(shown, json, lambda: _lines(ended, quality))
+    value = _shape(ended) | {"checkpoint": made.checkpoint if made else None, "data_quality": quality}
+    return frame.emit(value, json, lambda: _lines(ended, quality))
 
 
 @app.command("preview")
@@ -111,8 +113,11 @@ def preview(
     rows = read_rows(rows_file(ws, dataset_of(ws, model, dataset), "train"))
     if not 1 <= row <= len(rows):
         raise UserError(f"--row {row}: the dataset has rows 1 to {len(rows)}")
-    shown = previewing.preview(base_folder(ws, config.model(model).task), rows[row - 1])
-    return frame.emit(_preview_shape(shown), json, lambda: _token_lines(shown))
+    found = config.model(model)
+    section = found.sections["training"]
+    folder = base_folder(ws, found.task)
+    shown = previewing.preview(folder, rows[row - 1], objective=section.objective, most=section.max_tokens)
+    return frame.emit(_preview_shape(shown), json, lambda: _token_lines(shown, section.objective))
 
 
 @app.command("ls")
@@ -139,17 +144,17 @@ def ls(model: OptionalModel = None, dir: frame.Dir = None, json: frame.Json = Fa
 
 @app.command("show")
 def show(id: Annotated[str, typer.Argument(help="Run id.")], dir: frame.Dir = None, json: frame.Json = False) -> int:
-    """One training run with its recipe, curve, cost and digests.
+    """One training run with its recipe, curve, cost and digests; of one that goes on how far it is.
 
     Example: tunekeeper train show run_01KE4GSR…
     """
-    from tunekeeper.store.ledgers.runs import load_run
+    from tunekeeper.training.standing import of
 
     ws = frame.workspace(dir)
-    with ws.state.read() as tx:
-        found = load_run(tx, id)
-    quality = _quality(ws, found.dataset)
-    return frame.emit(_fields(found) | {"data_quality": quality}, json, lambda: _lines(found, quality))
+    found = _run(ws, id)
+    quality, standing = _quality(ws, found.dataset), of(ws, found)
+    shown = _fields(found) | {"data_quality": quality, "standing": standing}
+    return frame.emit(shown, json, lambda: _lines(found, quality, standing))
 
 
 @app.command("cancel")
@@ -275,10 +280,13 @@ def _shape(run: TrainingRun) -> dict[str, Any]:
         "version": run.version,
         "state": run.state,
         "seconds": run.seconds,
+        "whole_seconds": run.whole_seconds,
         "cpu_seconds": run.cpu_seconds,
         "tokens_per_second": run.tokens_per_second,
         "cost_usd": run.cost_usd,
         "energy_wh": run.machine.get("energy_wh"),
+        "memory": run.memory,
+        "estimated_seconds": run.estimated_seconds,
         "loss": run.final_loss,
         "loss_curve": run.loss,
         "eval_loss": run.eval_loss,
@@ -305,18 +313,25 @@ def _quality(ws: Workspace, dataset: str) -> dict[str, Any] | None:
         return None
 
 
-def _lines(run: TrainingRun, quality: dict[str, Any] | None) -> Iterator[str]:
+def _lines(run: TrainingRun, quality: dict[str, Any] | None, standing: dict[str, Any] | None = None) -> Iterator[str]:
     from tunekeeper.data.scores import sentence
+    from tunekeeper.training.pace import beside_estimate
     from tunekeeper.training.verbs import describe
 
-    yield describe(run) if run.state == "done" else f"{run.id} {run.state}: {run.ended or 'not ended'}"
+    goes_on = standing["said"] if standing else "not ended"
+    yield describe(run) if run.state == "done" else f"{run.id} {run.state}: {run.ended or goes_on}"
     yield f"run {run.id} · recipe {run.recipe_digest[:19]} · base {run.base_digest[:19]} · dataset {run.dataset_digest[:19]}"
+    if run.tokenizer_digest and run.template_digest:
+        yield f"tokenizer {run.tokenizer_digest[:19]} · chat template {run.template_digest[:19]}"
     if quality:
         yield f"data quality {sentence(quality)}"
     if run.loss:
         if run.kept:
             yield run.kept
         yield "loss " + " ".join(f"{value:.3f}" for value in run.loss[:: max(1, len(run.loss) // 12)])
+    estimated = beside_estimate(run)
+    if estimated:
+        yield estimated
     yield from (f"note: {line}" for line in run.warnings)
 
 
@@ -330,13 +345,16 @@ def _preview_shape(shown: Preview) -> dict[str, Any]:
     }
 
 
-def _token_lines(shown: Preview) -> Iterator[str]:
+def _token_lines(shown: Preview, objective: str) -> Iterator[str | frame.Painted]:
     yield f"{shown.learned} of {len(shown.tokens)} tokens are learned (marked *)"
-    if shown.conversations > 1:
+    if objective == "dpo":
+        yield "a preference: the conversation with the chosen answer, then with the rejected one"
+    elif shown.conversations > 1:
         yield f"the template changes answers once they are history: learned as {shown.conversations} conversations, one an answer"
     for token in shown.tokens:
         weight = f"  counts {token.weight:g}" if token.weight not in (0, 1) else ""
-        yield f"{'*' if token.learned else ' '} {token.id:>7} {token.text!r}{weight}"
+        line = f"{token.id:>7} {token.text!r}{weight}"
+        yield frame.Painted(f"* {line}") if token.learned else f"  {line}"
 
 
 def _short(value: float | None) -> float | None:

@@ -99,7 +99,8 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
     if plan.seconds is None:
         yield "time: not known before the first run of this base on this machine"
     else:
-        yield f"time: about {plan.seconds:.0f} s, at the speed of {plan.seconds_from}"
+        whole = f"{plan.whole_seconds:.0f} s with loading and answering"
+        yield f"time: about {plan.seconds:.0f} s, {whole}, at the speed of {plan.seconds_from}"
     if plan.cost_usd is not None:
         yield f"cost: about {plan.cost_usd:.4f} USD"
     driven = sentence(plan.drivers)

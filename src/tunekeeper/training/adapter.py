@@ -39,6 +39,22 @@ def read_sidecar(folder: Path) -> dict[str, Any] | None:
     return read_json(folder / SIDECAR) if (folder / SIDECAR).is_file() else None
 
 
+def refuse_other(folder: Path, sidecar: dict[str, Any], base: Base) -> None:
+    """Raise ArtifactError where an adapter's sidecar names another base, tokenizer or chat template than those of `base`."""
+    if sidecar.get("base_digest") != base.digest:
+        raise ArtifactError(
+            f"{folder}: its {SIDECAR} names base {sidecar.get('base_digest')}, not {base.folder} ({base.digest})",
+            fix="use the base it was trained on",
+        )
+    for what, here in (("tokenizer", base.tokenizer_digest), ("template", base.template_digest)):
+        told = sidecar.get(f"{what}_digest")
+        if told and told != here:
+            raise ArtifactError(
+                f"{folder}: its {SIDECAR} names {what} {told}, that of {base.folder} is {here}",
+                fix=f"put the {what} back that it was trained with",
+            )
+
+
 def check_parent(folder: Path, base: Base, recipe: Recipe, claimed: str | None = None) -> None:
     """Refuse to continue an adapter that belongs to another base or has another shape.
 

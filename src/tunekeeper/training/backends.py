@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +20,7 @@ from tunekeeper.core.nouns.data import DatasetVersion
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.core.nouns.training import Version
 from tunekeeper.core.registry import Registry
-from tunekeeper.training.base import read_base
+from tunekeeper.training.base import PARTS, read_base
 from tunekeeper.training.config import Config
 from tunekeeper.training.hosted.job import written
 from tunekeeper.training.hosted.provider import Values
@@ -48,8 +49,9 @@ class Ask:
     """The recipe as the run's record has it; with `backend` where it does not run here."""
     base: str
     """Folder of the base, or its name at the provider."""
-    base_digest: str
-    """Digest of its weights; of the name where nobody shows us the weights."""
+    digests: Mapping[str, Any]
+    """Its `base_digest`, of the weights or, where nobody shows us them, of the name; `tokenizer_digest` and `template_digest`,
+    None where they stay elsewhere."""
     warnings: tuple[str, ...]
     """What is unusual or weaker, one sentence each."""
     env: tuple[str, ...] = ()
@@ -104,7 +106,7 @@ class Local:
             input=job_input(ws, section, data, order),
             recipe=recipe.as_json(),
             base=task.base,
-            base_digest=order.base.digest,
+            digests=order.base.digests,
             warnings=notes(order.base.folder, recipe),
         )
 
@@ -173,7 +175,7 @@ class Hosted:
             "eval": str(rows_file(ws, data, "eval")) if data.eval else None,
             "dataset_digest": data.digest,
             "base": str(base.folder) if base else None,
-            "base_digest": base.digest if base else None,
+            **(base.digests if base else dict.fromkeys(PARTS)),
             "most_usd": options.most_usd,
             "poll_seconds": options.poll_seconds,
             "give_up_seconds": options.give_up_seconds,
@@ -184,7 +186,7 @@ class Hosted:
             input=given,
             recipe=recorded,
             base=task.base if base else f"{section.backend}:{options.model}",
-            base_digest=base.digest if base else digest_json(named),
+            digests=base.digests if base else {**dict.fromkeys(PARTS), "base_digest": digest_json(named)},
             warnings=(*warnings(recipe), *terms.warnings),
             env=(key_env, "SSL_CERT_FILE", "SSL_CERT_DIR"),
         )
@@ -215,7 +217,7 @@ class Command:
             input={
                 "command": list(words),
                 "base": str(base.folder),
-                "base_digest": base.digest,
+                **base.digests,
                 "train": str(rows_file(ws, data, "train")),
                 "eval": str(rows_file(ws, data, "eval")) if data.eval else None,
                 "dataset_digest": data.digest,
@@ -224,7 +226,7 @@ class Command:
             },
             recipe=self.recorded(section, recipe),
             base=task.base,
-            base_digest=base.digest,
+            digests=base.digests,
             warnings=(*warnings(recipe), "the command is given the recipe; whether it keeps to it is not known"),
             timeout=section.backend_options.timeout_seconds,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from tunekeeper.core.errors import ArtifactError
 from tunekeeper.core.ids import digest_bytes, digest_file, digest_json
 
 HEADER_LIMIT = 16_000_000
+PARTS = {"base_digest": "base", "tokenizer_digest": "tokenizer", "template_digest": "chat template"}
+"""Digest → what it is of."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +29,26 @@ class Base:
     """Of tokenizer.json."""
     template_digest: str | None
     """Of the chat template's text in UTF-8; None without one."""
+
+    @property
+    def digests(self) -> dict[str, str | None]:
+        """{base_digest, tokenizer_digest, template_digest}: all that a run's result depends on, as jobs and records name it."""
+        return {
+            "base_digest": self.digest,
+            "tokenizer_digest": self.tokenizer_digest,
+            "template_digest": self.template_digest,
+        }
+
+    def refuse_changed(self, known: Mapping[str, Any], whose: str) -> None:
+        """Raise ArtifactError when a digest of `known` is not that of this checkpoint; what is None there is not known. `whose`:
+        what learns, or learned, on it, for the message."""
+        for name, digest in self.digests.items():
+            if known.get(name) not in (None, digest):
+                part = PARTS[name]
+                raise ArtifactError(
+                    f"{self.folder}: its {part} is {digest} now; {whose} has {known[name]}",
+                    fix=f"put back the {part} that it had, or train anew with tunekeeper train run",
+                )
 
 
 def read_base(folder: Path) -> Base:

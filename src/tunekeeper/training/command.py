@@ -29,8 +29,7 @@ def run(input: dict[str, Any], context: Context) -> dict[str, Any]:
     Returns rows, seconds, loss (empty: no trainer tells it the same way); leaves `adapter/`. Raises UserErrors, MissingExtra.
     """
     base = read_base(Path(input["base"]))
-    if base.digest != input["base_digest"]:
-        raise ArtifactError(f"{base.folder}: the base is {base.digest}, the run was begun with {input['base_digest']}")
+    base.refuse_changed(input, "the run")
     out = context.work / OUT
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()

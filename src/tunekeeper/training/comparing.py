@@ -25,7 +25,7 @@ class Change:
     """One thing that is not the same."""
 
     what: str
-    """`recipe.rank`, `dataset`, `base`, `parent`, `machine.torch`."""
+    """`recipe.rank`, `dataset`, `base`, `tokenizer`, `template`, `parent`, `machine.torch`."""
     a: Any
     """Value of the first run; None where it had none."""
     b: Any
@@ -55,10 +55,12 @@ def compare(a: TrainingRun, b: TrainingRun) -> Comparison:
         for name, x, y in (
             ("model", a.model, b.model),
             ("base", a.base_digest, b.base_digest),
+            ("tokenizer", a.tokenizer_digest, b.tokenizer_digest),
+            ("template", a.template_digest, b.template_digest),
             ("dataset", a.dataset_digest, b.dataset_digest),
             ("parent", a.parent, b.parent),
         )
-        if x != y
+        if x != y and (name not in ("tokenizer", "template") or None not in (x, y))  # old runs do not say
     ]
     changes += _differing("recipe", a.recipe, b.recipe) + _differing("machine", a.machine, b.machine)
     measured = {name: (_measure(a, name), _measure(b, name)) for name in OUTCOME}

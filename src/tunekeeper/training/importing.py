@@ -9,7 +9,7 @@ from tunekeeper.core.errors import ArtifactError
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.core.nouns.training import Version
 from tunekeeper.store.ledgers.versions import find_versions, save_version
-from tunekeeper.training.adapter import SETTINGS, SIDECAR, read_sidecar
+from tunekeeper.training.adapter import SETTINGS, read_sidecar, refuse_other
 from tunekeeper.training.base import read_base, read_json
 from tunekeeper.training.orders import base_folder
 from tunekeeper.training.outside import clean_copy
@@ -32,9 +32,18 @@ def import_adapter(ws: Workspace, task: Model, adapter: Path, base: Path, *, sou
             f"{adapter}: belongs to {base} ({named.digest}), but {task.name} is built on {own.folder} ({own.digest})",
             fix=f"set `base: {base}` in a model file of its own",
         )
+    for what, theirs, here in (
+        ("tokenizer", named.tokenizer_digest, own.tokenizer_digest),
+        ("chat template", named.template_digest, own.template_digest),
+    ):
+        if theirs is not None and theirs != here:
+            raise ArtifactError(
+                f"{adapter}: belongs to {base}, whose {what} ({theirs}) is another than that of {own.folder} ({here})",
+                fix=f"set `base: {base}` in a model file of its own",
+            )
     sidecar = read_sidecar(adapter)
-    if sidecar is not None and sidecar.get("base_digest") != own.digest:
-        raise ArtifactError(f"{adapter}: its {SIDECAR} names base {sidecar.get('base_digest')}, not {base} ({own.digest})")
+    if sidecar is not None:
+        refuse_other(adapter, sidecar, own)
     settings = read_json(adapter / SETTINGS)
     with tempfile.TemporaryDirectory(dir=ws.path("work")) as folder:
         digest = ws.blobs.put_folder(clean_copy(adapter, Path(folder) / "adapter", own))

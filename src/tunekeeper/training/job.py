@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tunekeeper.core.errors import ArtifactError
 from tunekeeper.core.ids import digest_json
 from tunekeeper.store.blobs import link_or_copy
 from tunekeeper.training.adapter import check_parent, write_sidecar
@@ -55,7 +54,8 @@ def run(input: dict[str, Any], context: Context, fit: Fit | None = None) -> dict
 
     `fit`: what learns, in place of our own loop.
 
-    `input`: base (folder), base_digest (or None), train (JSONL), eval (JSONL or None), recipe (dict), dataset_digest,
+    `input`: base (folder), base_digest, tokenizer_digest and template_digest (None: not looked at), train (JSONL), eval (JSONL or
+    None), recipe (dict), dataset_digest,
     parent (folder of an adapter or a tuned checkpoint, or None), parent_base (base digest that the ledger holds for it, or None),
     parent_digest,
     known (JSONL of the parent's rows, or None), sample (JSONL of questions answered after each epoch, or None), transcript
@@ -66,8 +66,7 @@ def run(input: dict[str, Any], context: Context, fit: Fit | None = None) -> dict
     choose(context.work)
     prepare_threads(recipe.threads)
     base = talking_base(Path(input["base"]))
-    if input.get("base_digest") not in (None, base.digest):
-        raise ArtifactError(f"{base.folder}: the base is {base.digest}, the run was begun with {input['base_digest']}")
+    base.refuse_changed(input, "the run")
     parent = Path(input["parent"]) if input.get("parent") else None
     if parent is not None and recipe.method == "full":
         check_tuned_parent(parent, base)

@@ -85,7 +85,7 @@ class Setup:
 def fit(setup: Setup, progress: Progress) -> Curve:
     """Train until the recipe's last epoch; returns the curve. Raises ConfigError when the loss stops being a number.
 
-    `progress(fraction, **fields)` is told step, loss and eta at most twice a second.
+    `progress(fraction, **fields)` is told step, loss, speed and eta at most twice a second.
     """
     recipe, model = setup.recipe, setup.model
     learned = [p for p in model.parameters() if p.requires_grad]
@@ -315,6 +315,7 @@ class Meter:
         self.told = now
         done = self.curve.step
         each = (now - self.began) / max(1, done - self.first)
+        spent = self.curve.seconds + now - self.wall
         self.progress(
             min(1.0, done / self.steps),
             step=done,
@@ -322,4 +323,5 @@ class Meter:
             epoch=epoch + 1,
             loss=round(float(loss), 4),
             eta_seconds=round(max(0, self.steps - done) * each, 1),
+            tokens_per_second=round(self.curve.tokens / max(spent, 1e-9), 1),
         )

@@ -10,6 +10,7 @@ from typing import Any
 from tunekeeper.core.errors import ConfigError, MissingExtra, NotFound
 from tunekeeper.core.ids import canonical_json
 from tunekeeper.core.nouns.data import DatasetVersion, Split
+from tunekeeper.core.nouns.evaluation import Suite
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.core.nouns.training import TrainingRun, Version
 from tunekeeper.scoring import load_suite
@@ -109,7 +110,7 @@ def job_input(ws: Workspace, section: Config, dataset: DatasetVersion, order: Or
     held = rows_file(ws, dataset, "eval") if dataset.eval else None
     return {
         "base": str(order.base.folder),
-        "base_digest": order.base.digest,
+        **order.base.digests,
         "train": str(rows_file(ws, dataset, "train")),
         "eval": str(held) if held else None,
         "dataset_digest": dataset.digest,
@@ -125,11 +126,16 @@ def job_input(ws: Workspace, section: Config, dataset: DatasetVersion, order: Or
     }
 
 
+def suite_of(ws: Workspace, section: Config) -> Suite | None:
+    """The suite whose cases are answered after each epoch; None without one. Raises ConfigError."""
+    return load_suite((ws.project or ws.root) / section.suite) if section.suite else None
+
+
 def _sample(ws: Workspace, section: Config, recipe: Recipe, held: Path | None) -> dict[str, Any]:
     """The questions that are answered after each epoch, and the scorers that judge the answers."""
     if recipe.keep != "task" or recipe.epochs < 2 or section.sample <= 0:
         return {"sample": None, "scorers": {}}
-    suite = load_suite((ws.project or ws.root) / section.suite) if section.suite else None
+    suite = suite_of(ws, section)
     asked, scorers = selection.sample(suite, read_rows(held) if held else (), section.sample)
     if not asked:
         return {"sample": None, "scorers": {}}
@@ -139,11 +145,11 @@ def _sample(ws: Workspace, section: Config, recipe: Recipe, held: Path | None) -
 
 def order_again(
     ws: Workspace, task: Model, section: Config, dataset: DatasetVersion, parent: Version | None, run: TrainingRun
-) -> tuple[dict[str, Any], str]:
-    """The job input that does `run` again, as work of its own, and the digest of the base it would be done on now."""
+) -> tuple[dict[str, Any], Base]:
+    """The job input that does `run` again, as work of its own, and the base it would be done on now."""
     recipe = {"method": "lora"} | run.recipe  # what was trained before there was a choice
     order = order_of(ws, task, section, dataset, parent, recipe)
-    return job_input(ws, section, dataset, order) | {"reproduces": run.id}, order.base.digest
+    return job_input(ws, section, dataset, order) | {"reproduces": run.id}, order.base
 
 
 def base_folder(ws: Workspace, task: Model) -> Path:

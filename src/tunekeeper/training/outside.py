@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tunekeeper.core.errors import ArtifactError
-from tunekeeper.training.adapter import SETTINGS, SIDECAR, WEIGHTS, read_sidecar
+from tunekeeper.training.adapter import SETTINGS, SIDECAR, WEIGHTS, read_sidecar, refuse_other
 from tunekeeper.training.base import Base, read_json, tensor_header, weight_files
 
 LICENSES = ("LICENSE", "README.md")
@@ -33,8 +33,8 @@ def fits(adapter: Path, base: Base) -> None:
     if str(settings.get("peft_type", "LORA")).upper() != "LORA":
         raise ArtifactError(f"{adapter / SETTINGS}: peft_type is {settings['peft_type']!r}, only LORA can be merged and served")
     sidecar = read_sidecar(adapter)
-    if sidecar is not None and sidecar.get("base_digest") != base.digest:
-        raise ArtifactError(f"{adapter}: its {SIDECAR} names base {sidecar.get('base_digest')}, not {base.digest}")
+    if sidecar is not None:
+        refuse_other(adapter, sidecar, base)
     weights = {name: entry["shape"] for file in weight_files(base.folder) for name, entry in tensor_header(file).items()}
     found = tensor_header(adapter / WEIGHTS)
     if not found:

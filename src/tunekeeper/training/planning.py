@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tunekeeper.core.nouns.data import DatasetVersion
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.core.nouns.training import TrainingRun, Version
+from tunekeeper.core.nouns.training import Version
 from tunekeeper.store.ledgers.reviews import find_reviews
 from tunekeeper.store.ledgers.runs import find_runs
 from tunekeeper.training import device
@@ -32,11 +32,12 @@ from tunekeeper.training.memory import (
     suggestion,
     version_bytes,
 )
-from tunekeeper.training.orders import base_folder, known_rows, parent_folder, rows_file
+from tunekeeper.training.orders import base_folder, known_rows, parent_folder, rows_file, suite_of
+from tunekeeper.training.pace import beside_loop, loop_seconds, measured_speed, method_of
 from tunekeeper.training.previewing import codec_of
 from tunekeeper.training.recipe import Recipe, resolve
 from tunekeeper.training.rows import nothing_fits, of_objective, read_rows, select
-from tunekeeper.training.tradeoffs import FULL_TIMES, Facts, Way, advice, guard, notes, ways
+from tunekeeper.training.tradeoffs import Facts, Way, advice, guard, notes, ways
 from tunekeeper.workspace import Workspace
 
 
@@ -84,10 +85,12 @@ class Plan:
     """What the recipe learns of the base, and what tuning all of it would take, in one sentence."""
     seconds: float | None
     """Estimate of the loop; None when no run of this base on this machine says how fast it is."""
+    whole_seconds: float | None
+    """Estimate of all of it: the loop, and the loading and answering that the run took beside its loop; None without it."""
     seconds_from: str | None
     """The run whose speed it rests on."""
     cost_usd: float | None
-    """`seconds` at the configured rate; None without either."""
+    """`whole_seconds` at the configured rate; None without either."""
     advice: str
     """Which way of tuning this machine suggests for this base."""
     guard: str | None
@@ -118,10 +121,7 @@ def plan(
     trainer = trainer_of(section)
     if section.backend != "local":
         trainer.ask(ws, task, section, dataset, parent, chosen)  # refuses what another trainer cannot do, and begins nothing
-    base = talking_base(base_folder(ws, task))
-    refuse_unknown_targets(base.folder, chosen)
-    if parent is not None:
-        parent_folder(ws, parent, base, chosen)
+    base = _base(ws, task, section, chosen, parent)
     rows = _rows(ws, base, dataset, chosen, parent)
     with ws.state.read() as tx:
         every = find_runs(tx, model=task.name, newest_first=True)
@@ -136,10 +136,13 @@ def plan(
     run_disk = run_bytes(base.folder, chosen, there)
     tight, rate = replace(there, total=there.free), section.rate_usd_per_hour
     speed = measured_speed(before, base.digest, chosen.method) if elsewhere is None else None
-    lora = None if speed is None else rows.tokens * chosen.epochs / (speed.tokens_per_second or 1) * as_lora(speed)
-    seconds = None if lora is None else lora * (FULL_TIMES if chosen.method == "full" else 1)
+    tokens = rows.tokens * chosen.epochs
+    lora = None if speed is None else loop_seconds(speed, tokens, "lora")
+    seconds = None if speed is None else loop_seconds(speed, tokens, chosen.method)
+    whole = None if speed is None or seconds is None else seconds + beside_loop(speed)
     facts = Facts(
         folder=base.folder, there=there, longest=rows.longest, learned=rows.most, factor=factor,
+        beside_seconds=0.0 if speed is None else beside_loop(speed),
         lora_seconds=lora, speed_of=None if speed is None else speed.id, rate=rate,
     )  # fmt: skip
     return Plan(
@@ -163,14 +166,25 @@ def plan(
         free_disk_bytes=free_disk,
         method=method(base.folder, chosen, there),
         seconds=seconds,
+        whole_seconds=whole,
         seconds_from=None if speed is None else speed.id,
-        cost_usd=None if seconds is None or rate is None else seconds / 3600 * rate,
+        cost_usd=None if whole is None or rate is None else whole / 3600 * rate,
         advice=advice(facts, chosen),
         guard=guard(facts, chosen, done, dataset.digest),
         ways=ways(facts, chosen),
         warnings=notes(base.folder, chosen, there),
         drivers=drivers(every, reviews, section.people_usd_per_hour),
     )
+
+
+def _base(ws: Workspace, task: Model, section: Config, recipe: Recipe, parent: Version | None) -> Base:
+    """The base that a run would learn on, once suite, targets and parent are found to go with it."""
+    suite_of(ws, section)
+    base = talking_base(base_folder(ws, task))
+    refuse_unknown_targets(base.folder, recipe)
+    if parent is not None:
+        parent_folder(ws, parent, base, recipe)
+    return base
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -215,23 +229,6 @@ def _rows(ws: Workspace, base: Base, dataset: DatasetVersion, recipe: Recipe, pa
         longest=max(len(each.ids) for each in every),
         most=max(sum(each.learned) for each in every),
     )
-
-
-def measured_speed(runs: Iterable[TrainingRun], base_digest: str, method: str) -> TrainingRun | None:
-    """The newest finished run of this base that knows its speed, one of this method where there is one; `runs` newest first.
-    Pure."""
-    known = [run for run in runs if run.base_digest == base_digest and run.tokens_per_second]
-    return next((run for run in known if method_of(run) == method), known[0] if known else None)
-
-
-def as_lora(run: TrainingRun) -> float:
-    """What a LoRA would take of the time of `run`, as a share of it. Pure."""
-    return 1 / FULL_TIMES if method_of(run) == "full" else 1.0
-
-
-def method_of(run: TrainingRun) -> str:
-    """lora or full; what was trained before there was a choice is a LoRA. Pure."""
-    return str(run.recipe.get("method", "lora"))
 
 
 def as_json(found: Plan) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from tunekeeper.text.rendering import render
 from tunekeeper.text.tokenizers import TokenizerFiles, read_tokenizer
 from tunekeeper.training.base import read_json
 from tunekeeper.training.encode import Codec, Encoded, conversations
-from tunekeeper.training.rows import Row, message_of
+from tunekeeper.training.rows import Row, message_of, of_objective
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +41,8 @@ class Preview:
     tokens: tuple[Token, ...]
     """Its tokens, up to the end of the last answer; of several conversations one after the other."""
     conversations: int = 1
-    """How many the row is learned as: one for each answer where the template changes an answer once it is history."""
+    """How many the row is learned as: one for each answer where the template changes an answer once it is history, two for each
+    answer that a preference rejects."""
 
     @property
     def learned(self) -> int:
@@ -67,16 +68,24 @@ def _ends(files: TokenizerFiles) -> tuple[str, ...]:
     return tuple(dict.fromkeys(end for end in (own, *(texts.get(id) for id in ids)) if end))
 
 
-def preview(folder: Path, row: Row, *, generate: bool | None = None) -> Preview:
+def preview(folder: Path, row: Row, *, generate: bool | None = None, objective: str = "sft", most: int | None = None) -> Preview:
     """The preview of a conversation under the checkpoint in `folder`.
 
-    `generate`: whether the text ends in the prompt for an answer; None: when the last message is not an answer.
+    `generate`: whether the text ends in the prompt for an answer; None: when the last message is not an answer. `objective`: as
+    in a recipe; of a preference both sides are shown. `most`: `max_tokens` of the training, None for no bound. Raises DataError
+    for a row that a training would refuse or leave out.
     """
     files = read_tokenizer(folder)
     codec = codec_of(folder)
     answered = row.messages[-1]["role"] == "assistant"
     rendered = codec.render(list(row.messages), list(row.tools), not answered if generate is None else generate)
-    found = _learned(codec, row) if answered and not generate else [_read(codec, rendered)]
+    found = _learned(codec, row, objective) if answered and not generate else [_read(codec, rendered)]
+    longest = max(len(each.ids) for each in found)
+    if most is not None and longest > most:
+        raise DataError(
+            f"row {row.id}: its {longest:,} tokens are more than training.max_tokens ({most:,}); a training leaves it out",
+            fix=f"set training.max_tokens to {longest}, or shorten the row",
+        )
     tokens = [
         Token(id=id, text=files.fast.decode([id], skip_special_tokens=False), learned=weight > 0, weight=weight)
         for each in found
@@ -85,8 +94,9 @@ def preview(folder: Path, row: Row, *, generate: bool | None = None) -> Preview:
     return Preview(rendered=rendered, tokens=tuple(tokens), conversations=len(found))
 
 
-def _learned(codec: Codec, row: Row) -> list[Encoded]:
-    return [each for (each,) in conversations(codec, row, "sft")]
+def _learned(codec: Codec, row: Row, objective: str) -> list[Encoded]:
+    pairs = of_objective([row], objective)
+    return [each for pair in pairs for group in conversations(codec, pair, objective) for each in group]
 
 
 def _read(codec: Codec, text: str) -> Encoded:

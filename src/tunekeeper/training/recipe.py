@@ -7,6 +7,7 @@ import difflib
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,25 @@ ADAPTER_ONLY = ("rank", "alpha", "dropout", "targets", "dora", "rslora", "qlora"
 LONGEST_FILE = 100_000
 """Characters of a recipe's file."""
 SCIENTIFIC = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]{1,3}")
+LIMITS: dict[str, tuple[float, float]] = {
+    "rank": (1, 4096),
+    "alpha": (1, 65536),
+    "dropout": (0, 0.95),
+    "epochs": (1, 1000),
+    "learning_rate": (1e-8, 1),
+    "warmup_steps": (0, 1_000_000),
+    "batch": (1, 4096),
+    "max_tokens": (8, 1_000_000),
+    "clip": (1e-6, 1e6),
+    "weight_decay": (0, 1),
+    "seed": (0, 2**31 - 1),
+    "threads": (1, 1024),
+    "replay": (0, 100),
+    "accumulation": (1, 4096),
+    "beta": (1e-6, 100),
+    "patience": (1, 1000),
+}
+"""Lowest and highest of each number, in the unit of `Config`."""
 CHOICES = {
     "method": ("lora", "full"),
     "dtype": ("auto", "float32", "bfloat16", "float16"),
@@ -109,24 +129,27 @@ def resolve(config: Config, changes: dict[str, Any] | None = None, *, continued:
     Raises ConfigError naming `where`, the key and the allowed range; an unknown key names the nearest known one.
     """
     values = {name: getattr(config, name) for name in FIELDS}
+    sources = dict.fromkeys(FIELDS, "training")
     layers = [("training.update", config.update)] if continued else []
     for source, layer in (*layers, (where, changes or {})):
         for key, value in layer.items():
-            values[_known(key, source)] = value
+            values[_known(key, source)], sources[key] = value, source
     if values["method"] == "full" and not set(FIELDS) <= set(changes or {}):  # a recipe on record is whole, and as it was
         _refuse_adapter_values(changes or {}, where)
         if values["learning_rate"] == Config().learning_rate and "learning_rate" not in (changes or {}):
             values["learning_rate"] = FULL_RATE
-    return from_json(values, where=where)
+    return from_json(values, where=where, sources=sources)
 
 
-def from_json(values: dict[str, Any], *, where: str = "recipe") -> Recipe:
-    """A recipe from JSON values; a missing field takes the product's default. Raises ConfigError as `resolve` does."""
+def from_json(values: dict[str, Any], *, where: str = "recipe", sources: Mapping[str, str] | None = None) -> Recipe:
+    """A recipe from JSON values; a missing field takes the product's default. `sources`: key → where its value comes from, else
+    `where`. Raises ConfigError as `resolve` does."""
     for key in values:
         _known(key, where)
     merged = {name: getattr(Config(), name) for name in FIELDS} | values
-    typed = {key: _typed(key, value, where) for key, value in merged.items()}
-    _check_ranges(typed, where)
+    places = dict.fromkeys(FIELDS, where) | dict(sources or {})
+    typed = {key: _checked(key, value, places[key]) for key, value in merged.items()}
+    _check_together(typed, where)
     return Recipe(**typed)
 
 
@@ -144,8 +167,9 @@ def read_changes(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ConfigError(f"{path}: a recipe is a mapping such as `rank: 16`")
-    for key in values:
-        _known(key, f"{path}:{_line_of(key, text)}")
+    for key, value in values.items():
+        place = f"{path}:{_line_of(key, text)}"
+        _checked(_known(key, place), value, place)
     return values
 
 
@@ -224,34 +248,28 @@ def _typed(key: str, value: Any, where: str) -> Any:
         if names and all(isinstance(name, str) and name for name in names):
             return names
     wanted = "a list of module names" if key == "targets" else kind.replace(" | None", " or null")
-    raise ConfigError(f"{where}: {key} must be {wanted}, not {value!r}")
+    raise ConfigError(f"{where}: {key} must be {wanted}, not {value!r}", fix=_usual(key))
 
 
-def _check_ranges(values: dict[str, Any], where: str) -> None:
-    limits: dict[str, tuple[float, float]] = {
-        "rank": (1, 4096),
-        "alpha": (1, 65536),
-        "dropout": (0, 0.95),
-        "epochs": (1, 1000),
-        "learning_rate": (1e-8, 1),
-        "warmup_steps": (0, 1_000_000),
-        "batch": (1, 4096),
-        "max_tokens": (8, 1_000_000),
-        "clip": (1e-6, 1e6),
-        "weight_decay": (0, 1),
-        "seed": (0, 2**31 - 1),
-        "threads": (1, 1024),
-        "replay": (0, 100),
-        "accumulation": (1, 4096),
-        "beta": (1e-6, 100),
-        "patience": (1, 1000),
-    }
-    for key, (low, high) in limits.items():
-        if values[key] is not None and not low <= values[key] <= high:
-            raise ConfigError(f"{where}: {key} must be from {low:.10g} to {high:.10g}, not {values[key]!r}")
-    for key, known in CHOICES.items():
-        if values[key] not in known:
-            raise ConfigError(f"{where}: {key} must be one of {', '.join(known)}, not {values[key]!r}")
+def _checked(key: str, value: Any, where: str) -> Any:
+    """The value in the field's type, inside its range. Raises ConfigError naming `where`, the key and what to write."""
+    typed = _typed(key, value, where)
+    low, high = LIMITS.get(key, (-math.inf, math.inf))
+    if key in LIMITS and typed is not None and not low <= typed <= high:
+        raise ConfigError(f"{where}: {key} must be from {low:.10g} to {high:.10g}, not {typed!r}", fix=_usual(key))
+    if key in CHOICES and typed not in CHOICES[key]:
+        raise ConfigError(f"{where}: {key} must be one of {', '.join(CHOICES[key])}, not {typed!r}", fix=_usual(key))
+    return typed
+
+
+def _usual(key: str) -> str:
+    """The line to write for the product's default."""
+    value = getattr(Config(), key)
+    return f"write {key}: {value if isinstance(value, str) else json.dumps(value)}"
+
+
+def _check_together(values: dict[str, Any], where: str) -> None:
+    """Refuse values that are fine alone and not beside each other."""
     if values["method"] == "full":
         _check_full(values, where)
     if values["packing"] and values["objective"] == "dpo":

@@ -100,6 +100,8 @@ class Facts:
     """Most tokens that a row learns."""
     factor: float
     """What earlier runs made of the memory's formula."""
+    beside_seconds: float
+    """Seconds that a run takes beside its loop, for loading and answering: they are paid for as well."""
     lora_seconds: float | None
     """What a LoRA of this data would take; None before any run of the base."""
     speed_of: str | None
@@ -129,7 +131,7 @@ def _here(facts: Facts, name: str, recipe: Recipe) -> dict[str, Figure]:
     times, why = _times(name)
     seconds = None if facts.lora_seconds is None else facts.lora_seconds * times
     speed = f"speed of {facts.speed_of}{why}" if facts.speed_of else "not known before the first run of this base on this machine"
-    usd = None if seconds is None or facts.rate is None else seconds / 3600 * facts.rate
+    usd = None if seconds is None or facts.rate is None else (seconds + facts.beside_seconds) / 3600 * facts.rate
     formula = "formula of training/memory.py" + (f", times {facts.factor:.2f} by earlier runs" if facts.factor != 1 else "")
     return {
         "memory_bytes": Figure(value=taken, source=formula),
@@ -182,7 +184,7 @@ def advice(facts: Facts, recipe: Recipe) -> str:
         way = "LoRA fits"
     elif fits["qlora"]:
         four, plain = (
-            base_bytes(facts.folder, replace(recipe, method="lora", qlora=each), number_size(recipe, there))
+            base_bytes(facts.folder, replace(recipe, method="lora", qlora=each), number_size(recipe, there, every))
             for each in (True, False)
         )
         way = f"LoRA does not fit and QLoRA does: its base takes {size(four)} in 4 bits in the place of {size(plain)}"

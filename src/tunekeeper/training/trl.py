@@ -145,6 +145,8 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
         self.recent.append(torch.stack(self.parts).sum())
         self.parts.clear()
         self.curve.step += 1
+        # Which rows a step had TRL does not say; at the end of an epoch it is all of them.
+        self.curve.tokens = round(self.tokens * self.setup.recipe.epochs * self.curve.step / self.steps)
         if len(self.recent) >= self.every:
             take_losses(self.curve, self.recent, self.setup.recipe)
         self.meter.tell(self.curve.epoch, self.curve.loss[-1] if self.curve.loss else self.recent[-1])
@@ -153,7 +155,6 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
         if self.recent:
             take_losses(self.curve, self.recent, self.setup.recipe)
         self.curve.epoch += 1
-        self.curve.tokens += self.tokens
         if self.setup.held:
             self.curve.eval_loss.append(held_out_loss(self.setup))
         self.meter.stop()

@@ -17,11 +17,11 @@ from tunekeeper.store.ledgers.runs import find_runs, load_run, save_run
 from tunekeeper.store.ledgers.versions import find_versions, load_version, save_version
 from tunekeeper.training import harvest
 from tunekeeper.training.backends import HERE, HOSTED, Ask, trainer_of
-from tunekeeper.training.base import read_base
+from tunekeeper.training.base import Base, read_base
 from tunekeeper.training.config import Config
 from tunekeeper.training.hosted import job as hosted_job
 from tunekeeper.training.orders import base_folder, learned_by
-from tunekeeper.training.pace import outlier
+from tunekeeper.training.pace import expected, outlier
 from tunekeeper.training.recipe import Recipe, resolve
 from tunekeeper.training.selection import said_of
 from tunekeeper.training.versions import champion, find_version, name_of, next_number
@@ -39,9 +39,9 @@ def train(
 ) -> TrainingRun:
     """Begin to train `dataset`, or find the run that already does or did; returns at once, `collect` brings it home.
 
-    `parent`: version that is continued. `recipe`: values that differ from the section's. The same dataset, recipe,
-    base and parent are the same run, unless that one failed. Raises ConfigError, ArtifactError (a parent of another base),
-    MissingExtra.
+    `parent`: version that is continued. `recipe`: values that differ from the section's. The same dataset, recipe, base (weights,
+    tokenizer and chat template) and parent are the same run, unless that one failed. Raises ConfigError, ArtifactError (a parent
+    of another base), MissingExtra.
     """
     chosen = resolve(section, recipe, continued=parent is not None)
     ask = trainer_of(section).ask(ws, task, section, dataset, parent, chosen)
@@ -63,7 +63,7 @@ def train(
             recipe=ask.recipe,
             recipe_digest=digest_json(ask.recipe),
             base=ask.base,
-            base_digest=ask.base_digest,
+            **ask.digests,
             parent=None if parent is None else parent.id,
             warnings=ask.warnings,
             job=job.id,
@@ -93,7 +93,9 @@ def collect(ws: Workspace, run: TrainingRun, *, rate_usd_per_hour: float | None 
             return fresh
         version = save_version(tx, _version(ws, tx, fresh, learned, transcript, outcome.whereabouts))
         ended = _finished(fresh, job, outcome, version, rate_usd_per_hour)
-        odd = outlier(ended, find_runs(tx, model=run.model, state="done", newest_first=True))
+        before = find_runs(tx, model=run.model, state="done", newest_first=True)
+        ended = dataclasses.replace(ended, estimated_seconds=expected(ended, outcome.curve.get("tokens"), before))
+        odd = outlier(ended, before)
         ended = save_run(tx, dataclasses.replace(ended, warnings=(*ended.warnings, odd)) if odd else ended)
     harvest.clear(job)
     return ended
@@ -177,10 +179,12 @@ def describe(run: TrainingRun) -> str:
 
 
 def _runs_of(ws: Workspace, model: str, dataset: DatasetVersion, ask: Ask, parent: Version | None) -> list[TrainingRun]:
-    wanted = (dataset.digest, digest_json(ask.recipe), ask.base_digest, parent.id if parent else None)
+    wanted = (dataset.digest, digest_json(ask.recipe), ask.digests["base_digest"], parent.id if parent else None)
     with ws.state.read() as tx:
         found = find_runs(tx, model=model, newest_first=True)
-    return [run for run in found if (run.dataset_digest, run.recipe_digest, run.base_digest, run.parent) == wanted]
+    alike = [run for run in found if (run.dataset_digest, run.recipe_digest, run.base_digest, run.parent) == wanted]
+    spoken = (ask.digests["tokenizer_digest"], ask.digests["template_digest"])
+    return [run for run in alike if run.tokenizer_digest is None or (run.tokenizer_digest, run.template_digest) == spoken]
 
 
 def _run_of_cycle(ws: Workspace, task: Model, section: Config, cycle: Cycle) -> TrainingRun:
@@ -223,8 +227,9 @@ def _waiting(ws: Workspace, run: TrainingRun) -> Wait:
     told = job.detail or {}
     if "step" not in told:
         return Wait(why=f"training {run.dataset}: {told.get('note', 'the child starts')}", progress=job.progress)
-    why = f"training {run.dataset}: step {told['step']} of {told['steps']}, loss {told['loss']}, {told['eta_seconds']:.0f} s left"
-    return Wait(why=why, progress=job.progress)
+    speed = f", {told['tokens_per_second']:,.0f} tokens/s" if told.get("tokens_per_second") else ""
+    step = f"step {told['step']} of {told['steps']}, loss {told['loss']}{speed}"
+    return Wait(why=f"training {run.dataset}: {step}, {told['eta_seconds']:.0f} s left", progress=job.progress)
 
 
 def _close_failed(ws: Workspace, run: TrainingRun, job: jobs.Job, rate: float | None) -> TrainingRun:
@@ -251,7 +256,9 @@ def _version(
     ws: Workspace, tx: Any, run: TrainingRun, learned: str | None, transcript: str | None, whereabouts: dict[str, Any]
 ) -> Version:
     dataset, whole = load_dataset(tx, run.dataset), run.recipe.get("method") == "full"
-    base = read_base((ws.project or ws.root) / run.base) if learned else None
+    spoken: TrainingRun | Base = run
+    if learned and run.tokenizer_digest is None:  # begun before runs said so
+        spoken = read_base((ws.project or ws.root) / run.base)
     number = next_number(find_versions(tx, model=run.model), run.base_digest)
     name = name_of(number, ws.clock.utc().date(), dataset.train)
     return Version(
@@ -262,8 +269,8 @@ def _version(
         minor=number[1],
         base=run.base,
         base_digest=run.base_digest,
-        tokenizer_digest=base.tokenizer_digest if base else None,
-        template_digest=base.template_digest if base else None,
+        tokenizer_digest=spoken.tokenizer_digest,
+        template_digest=spoken.template_digest,
         adapter=None if whole else learned,
         checkpoint=learned if whole else None,
         dataset=run.dataset,
@@ -292,6 +299,7 @@ def _finished(run: TrainingRun, job: jobs.Job, outcome: harvest.Harvest, version
         adapter=version.adapter,
         transcript=version.transcript,
         seconds=curve["seconds"],
+        whole_seconds=_whole_seconds(job, outcome),
         cpu_seconds=curve["cpu_seconds"] if job.cpu_seconds is None else job.cpu_seconds,
         tokens_per_second=outcome.tokens_per_second,
         cost_usd=_cost(job, outcome, rate),
@@ -315,8 +323,12 @@ def _cost(job: jobs.Job, outcome: harvest.Harvest, rate: float | None) -> float 
     """What a run cost: the provider's own word, else the hours of this machine."""
     if job.kind == HOSTED:
         return outcome.cost_usd
-    # Of several attempts the job knows the last one's seconds, and the curve those of learning in all of them.
-    return _hours_cost(max(job.seconds or 0.0, outcome.curve["seconds"]), rate)
+    return _hours_cost(_whole_seconds(job, outcome), rate)
+
+
+def _whole_seconds(job: jobs.Job, outcome: harvest.Harvest) -> float:
+    """Seconds that were paid for. Of several attempts the job knows the last one's, and the curve those of learning in all."""
+    return max(job.seconds or 0.0, float(outcome.curve["seconds"]))
 
 
 def _hours_cost(seconds: float | None, rate: float | None) -> float | None:

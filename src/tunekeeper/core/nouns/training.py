@@ -27,6 +27,10 @@ class TrainingRun:
     """Folder or name of the base."""
     base_digest: str
     """Digest of the base's weights."""
+    tokenizer_digest: str | None = None
+    """Digest of its tokenizer.json; None where it stays at a provider."""
+    template_digest: str | None = None
+    """Digest of its chat template's text; None where it stays at a provider."""
     parent: str | None = None
     """Version whose adapter it continued from."""
     job: str | None = None
@@ -57,6 +61,8 @@ class TrainingRun:
     """Digest of the reference transcript."""
     seconds: float | None = None
     """Wall seconds of the loop."""
+    whole_seconds: float | None = None
+    """Wall seconds of all of it, loading and answering too: what the machine is paid for."""
     cpu_seconds: float | None = None
     """CPU seconds of the child."""
     tokens_per_second: float | None = None
@@ -65,6 +71,8 @@ class TrainingRun:
     """Hours times the configured rate; None when no rate is set."""
     version: str | None = None
     """Version it made."""
+    estimated_seconds: float | None = None
+    """What a plan would have said of these tokens before the run: its `seconds`; None where no earlier run told the speed."""
     memory: dict[str, int] = field(default_factory=dict)
     """`estimated` and `peak` bytes of the device that trained; what the next estimate learns from."""
     machine: dict[str, Any] = field(default_factory=dict)

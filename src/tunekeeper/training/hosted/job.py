@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from tunekeeper.core.errors import ArtifactError, ConfigError, DataError, TunekeeperError, UserError
+from tunekeeper.core.errors import ConfigError, DataError, TunekeeperError, UserError
 from tunekeeper.core.ids import digest_json
 from tunekeeper.jobs.folder import read_json, write_json
 from tunekeeper.training.base import read_base
@@ -255,8 +255,7 @@ def _fetched(provider: Provider, id: str, input: dict[str, Any], context: Contex
     """The adapter in `adapter/`, unpacked and compared with our base."""
     home: Home = provider  # type: ignore[assignment]
     base = read_base(Path(input["base"]))
-    if base.digest != input["base_digest"]:
-        raise ArtifactError(f"{base.folder}: the base is {base.digest}, the run was begun with {input['base_digest']}")
+    base.refuse_changed(input, "the run")
     archive, opened = context.work / "adapter.archive", context.work / "unpacked"
     if not archive.exists():
         context.progress(0.95, note="taking the adapter home")
