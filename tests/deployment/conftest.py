@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.deployment.checkpoints import make_all
+from tests.once import made_once
 from tunekeeper.core.nouns.serving import Slot
 from tunekeeper.engines import ChatClient, serve_temporarily
 
@@ -18,10 +19,8 @@ EXACT = ("--cache-type", "f32")
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with every plan of `checkpoints`."""
-    folder = tmp_path_factory.mktemp("checkpoints")
-    make_all(folder)
-    return folder
+    """Folder with every plan of `checkpoints`, which nobody changes."""
+    return made_once(tmp_path_factory, "checkpoints", make_all)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from tests.deployment.checkpoints import edit_json
 from tunekeeper.core.errors import ArtifactError
 from tunekeeper.deployment.adapter import Part, open_adapter
 from tunekeeper.deployment.checkpoint import open_checkpoint, weights_digest
+from tunekeeper.text.tokenizers import read_tokenizer
 
 Copy = Callable[[str], Path]
 
@@ -37,6 +38,10 @@ def rewrite(folder: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) ->
         ({"rank_pattern": {"(?=a)": 2}}, "cannot be followed"),
         ({"alpha_pattern": {"[": 2}}, "pattern"),
         ({"fan_in_fan_out": True}, "fan_in_fan_out"),
+        ({"lora_alpha": "x"}, "lora_alpha holds 'x'"),
+        ({"lora_alpha": float("nan")}, "lora_alpha holds 'nan'"),
+        ({"rank_pattern": [4]}, "rank_pattern holds"),
+        ({"alpha_pattern": {"q_proj": "8"}}, "alpha_pattern holds '8'"),
     ],
 )
 def test_an_adapter_that_would_be_merged_wrongly_is_refused(made: Path, copy: Copy, changes: dict[str, Any], why: str) -> None:
@@ -80,6 +85,29 @@ def test_an_adapter_of_another_base_with_the_same_dimensions_is_refused_by_diges
     (folder / "tunekeeper.json").write_text(json.dumps({"base_digest": "sha256:" + "0" * 64}))
     with pytest.raises(ArtifactError, match="was trained on base sha256:0000"):
         open_adapter(folder, open_checkpoint(base), base_digest=digest)
+
+    (folder / "tunekeeper.json").write_text(json.dumps({"base_digest": 5}))
+    with pytest.raises(ArtifactError, match="was trained on base 5"):
+        open_adapter(folder, open_checkpoint(base), base_digest=digest)
+
+
+@pytest.mark.parametrize("what", ["tokenizer", "template"])
+def test_an_adapter_that_was_trained_with_another_tokenizer_or_template_is_refused_by_digest(
+    made: Path, copy: Copy, what: str
+) -> None:
+    folder, base = copy("llama/adapter"), copy("llama/base")
+    files = read_tokenizer(base)
+    trained = {"tokenizer_digest": files.digest, "template_digest": files.template_digest}
+    (folder / "tunekeeper.json").write_text(json.dumps(trained))
+    digest = weights_digest(base)
+    assert open_adapter(folder, open_checkpoint(base), base_digest=digest).parts
+
+    path = base / {"tokenizer": "tokenizer.json", "template": "chat_template.jinja"}[what]
+    path.write_text(path.read_text() + "\n")
+    with pytest.raises(ArtifactError, match=f"was trained with {what} sha256:") as raised:
+        open_adapter(folder, open_checkpoint(base), base_digest=digest)
+    assert raised.value.fix == f"put the {what} back that it was trained with, or train again"
+    assert open_adapter(folder, open_checkpoint(base)).parts, "without a digest nothing but shapes is compared"
 
 
 def test_the_base_that_an_adapter_names_is_compared_where_it_can_be_found(made: Path) -> None:

@@ -27,6 +27,9 @@ Copy = Callable[[str], Path]
         ("qwen2-dora", {"num_hidden_layers": 1}, "has no place"),
         ("qwen2-dora", {"num_attention_heads": 0}, "config.json"),
         ("qwen2-dora", {"vocab_size": "many"}, "config.json"),
+        ("qwen2-dora", {"tie_word_embeddings": "maybe"}, "tie_word_embeddings 'maybe'"),
+        ("qwen2-dora", {"rms_norm_eps": float("nan")}, "epsilon of nan"),
+        ("qwen2-dora", {"rms_norm_eps": -1.0}, "epsilon of -1"),
     ],
 )
 def test_a_checkpoint_that_is_not_what_its_configuration_says_is_refused(

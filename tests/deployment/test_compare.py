@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -67,8 +68,15 @@ def rewritten(world: World, target: Path, change: Callable[[str, Any], Any], sou
     return copied(world.folder / source, target, change)
 
 
-def copied(source: Path, target: Path, change: Callable[[str, Any], Any]) -> Path:
-    """A copy of `source` with one of its fields or tensors changed: `change(name, value) -> value`."""
+def copied(
+    source: Path,
+    target: Path,
+    change: Callable[[str, Any], Any],
+    *,
+    fields: Mapping[str, float] = MappingProxyType({}),
+    tensors: Mapping[str, Any] = MappingProxyType({}),
+) -> Path:
+    """A copy of `source` with one of its fields or tensors changed: `change(name, value) -> value`; `fields`, `tensors`: more."""
     import gguf
 
     reader = open_model(source)
@@ -79,6 +87,10 @@ def copied(source: Path, target: Path, change: Callable[[str, Any], Any]) -> Pat
         value, kinds = change(key, field.contents()), field.types
         sub = kinds[-1] if kinds[0] == gguf.GGUFValueType.ARRAY else None
         writer.add_key_value(key, value, kinds[0], sub_type=sub)
+    for key, number in fields.items():
+        writer.add_float32(key, number)
+    for name, values in tensors.items():
+        writer.add_tensor(name, values)
     for tensor in reader.tensors:
         writer.add_tensor(tensor.name, change(tensor.name, np.array(tensor.data)), raw_dtype=tensor.tensor_type)
     writer.write_header_to_file()
@@ -158,6 +170,18 @@ def test_a_beginning_that_is_doubled_or_missing_is_a_template_fault(made: Path, 
     assert compare(Subject(served=Served(model=tmp_path / "f.gguf")), checkpoint, None, references, Limits()).verdict == "pass"
     found = compare(Subject(served=Served(model=file)), checkpoint, None, references, Limits())
     assert (found.verdict, found.layer) == ("block", "template")
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.01])
+def test_an_output_layer_that_repeats_tied_embeddings_is_held_to_them(world: World, tmp_path: Path, factor: float) -> None:
+    """llama.cpp takes one where there is one, and the embedding where there is none."""
+    output = {"output.weight": world.checkpoint.weights["model.embed_tokens.weight"].astype(np.float16) * np.float16(factor)}
+    assert world.checkpoint.shape.tied
+    file = copied(world.folder / "f16.gguf", tmp_path / "m.gguf", lambda key, old: old, tensors=output)
+
+    found = world.verdict(world.subject(Served(model=file)))
+
+    assert found == (("pass", None) if factor == 1.0 else ("block", "merge"))
 
 
 def test_stop_texts_that_lack_the_end_token_are_named(world: World) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.deployment.test_compare import copied
@@ -52,6 +53,24 @@ def test_a_field_by_which_it_computes_otherwise_is_named(
 ) -> None:
     file = copied(written(made, name, tmp_path / "f.gguf"), tmp_path / "m.gguf", changing(key, value))
     assert said in computes(file, open_checkpoint(made / name / "base").shape)
+
+
+def test_what_llama_cpp_obeys_and_the_checkpoint_has_not_is_named(made: Path, tmp_path: Path) -> None:
+    """A scaling without a type, or a tensor that its architecture may have: such a file loads and computes otherwise."""
+
+    def found(name: str, **extra: Any) -> str:
+        file = written(made, name, tmp_path / "f.gguf")
+        with_more = copied(file, tmp_path / "m.gguf", lambda key, old: old, **extra)
+        return computes(with_more, open_checkpoint(made / name / "base").shape)
+
+    scaling = "llama.rope.scaling.factor"
+    assert found("llama", fields={scaling: 2.0}) == f"{scaling} is 2, the checkpoint has none"
+    assert found("llama", fields={scaling: 1.0}) == ""
+    divisors = {"rope_freqs.weight": np.full(8, 4.0, np.float32)}
+    assert found("llama", tensors=divisors) == "the file has a tensor rope_freqs.weight, the checkpoint has none"
+    assert found("llama", tensors={"blk.1.attn_q.bias": np.ones(64, np.float32)}).startswith(
+        "the file has a tensor blk.1.attn_q.b"
+    )
 
 
 def test_an_entry_of_the_tokenizer_that_differs_is_named(made: Path, tmp_path: Path) -> None:

@@ -133,6 +133,37 @@ def test_a_long_array_is_bounded_and_its_texts_lie_in_the_file(
         read_gguf(path)
 
 
+def with_pairs(*pairs: bytes) -> bytes:
+    """A file of pairs alone, each a key with its value."""
+    head = b"GGUF" + struct.pack("<IQQ", 3, 0, len(pairs)) + b"".join(pairs)
+    return head + bytes(-len(head) % 32)
+
+
+def pair(key: bytes, text: bytes) -> bytes:
+    return struct.pack("<Q", len(key)) + key + struct.pack("<IQ", 8, len(text)) + text
+
+
+ARCHITECTURE = pair(b"general.architecture", b"llama")
+
+
+@pytest.mark.parametrize(
+    ("pairs", "why"),
+    [
+        ([ARCHITECTURE, *(pair(b"%d" % n, bytes(15 << 20)) for n in range(3))], "texts claim"),
+        ([ARCHITECTURE, pair(b"\xff\xfe", b"")], "is no name"),
+        ([ARCHITECTURE, pair(b"a\x1b[2J", b"")], "is no name"),
+        ([struct.pack("<Q20sII", 20, b"general.architecture", 4, 7)], "names no architecture"),
+        ([struct.pack("<Q20sIIQ", 20, b"general.architecture", 9, 4, 0)], "names no architecture"),
+    ],
+)
+def test_texts_are_bounded_together_and_names_are_text(tmp_path: Path, pairs: list[bytes], why: str) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(with_pairs(*pairs))
+
+    with pytest.raises(ArtifactError, match=why):
+        read_gguf(path)
+
+
 def test_a_long_array_is_its_length(tmp_path: Path) -> None:
     path = tmp_path / "array.gguf"
     path.write_bytes(with_array(8, 70, struct.pack("<Q2s", 2, b"ab") * 70) + bytes(-len(with_array(8, 70, bytes(700))) % 32))

@@ -169,6 +169,8 @@ def test_up_ends_the_standby_and_rollback_loads_it_again(tmp_path: Path, capsys:
     said = capsys.readouterr().err
     assert "v1 in slot m-blue was unloaded and must load first" in said
     assert "tunekeeper rollback m --load" in said
+    assert main(["rollback", "m", "--load", "--dry-run", "--dir", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "would go back to m-blue\n"
     (tmp_path / "models" / "m.yaml").write_text("deployment: {engine: fake}\n")
     with cli("up", "--dir", str(tmp_path), "--json") as process:
         event(process, "ready")

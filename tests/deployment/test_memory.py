@@ -23,6 +23,8 @@ def test_the_estimate_adds_weights_cache_and_process() -> None:
 
     # A 7B file in Q4 with 4,096 tokens: 4 GB, half a GB of cache, and the process.
     assert memory.need(header, 4_000_000_000, 4096) == 4_000_000_000 + 4 * 32 * 8 * 128 * 4096 + memory.PROCESS
+    by_layer = replace(header, pairs=pairs | {"llama.attention.head_count_kv": [8, 0, 4], "llama.attention.key_length": "x"})
+    assert memory.need(by_layer, 4_000_000_000, 4096) == 4_000_000_000 + memory.PROCESS, "what is no number counts nothing"
 
 
 def test_what_does_not_fit_is_said_with_advice_and_silence_means_it_fits() -> None:

@@ -115,10 +115,26 @@ def test_a_layer_without_evidence_is_inconclusive_and_never_a_pass(change: dict[
     assert (found.verdict, found.layer) == ("inconclusive", layer)
 
 
+@pytest.mark.parametrize(("worst", "mean", "ok"), [(0.7, 0.05, True), (0.9, 0.05, False), (0.7, 0.2, False)])
+def test_a_token_of_a_bf16_file_may_be_off_by_what_its_eight_bits_cost_and_their_mean_may_not(
+    worst: float, mean: float, ok: bool
+) -> None:
+    gaps = replace(CLOSE, worst=worst, mean=mean)
+
+    assert (decide(replace(GOOD, plain="bf16", merged=gaps), Limits()).layer is None) == ok
+    assert decide(replace(GOOD, plain="f16", merged=gaps), Limits()).layer == "merge"
+
+
 def test_a_difference_that_was_seen_counts_for_more_than_missing_evidence() -> None:
     found = decide(replace(GOOD, template=Compared(n=0), quantized=FAR), Limits())
 
     assert (found.verdict, found.layer) == ("block", "quantization")
+
+
+def test_a_wrong_end_token_is_named_also_where_the_template_writes_it() -> None:
+    found = decide(replace(GOOD, template=DIFFERENT, stop=DIFFERENT), Limits())
+
+    assert (found.verdict, found.layer) == ("block", "stop")
 
 
 def test_weights_alone_are_enough_where_nothing_is_known_of_the_answers() -> None:
@@ -154,13 +170,15 @@ def test_declared_settings_must_be_the_training_time_ones(declared: dict[str, An
     [
         (None, ""),
         (("<|im_end|>",), ""),
-        (("<|im_end|>", "###"), ""),
+        (("<|im_end|>", "<|endoftext|>"), ""),
+        (("<|im_end|>", "###"), "'###' ended nothing in training"),
         ((), "lack '<|im_end|>'"),
         (("</s>",), "lack '<|im_end|>'"),
         (("<|im_end|>", "}"), "cuts the answer"),
     ],
 )
 def test_stop_texts_end_answers_where_training_did_and_nowhere_else(declared: tuple[str, ...] | None, word: str) -> None:
-    found = stop_conflict(declared, ("<|im_end|>",), ('{"category": "billing"}',))
+    special = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
+    found = stop_conflict(declared, ("<|im_end|>",), ('{"category": "billing"}',), special)
 
     assert word in found if word else found == ""

@@ -24,6 +24,12 @@ YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_pos
         ("qwen2-yarn", {"rope_parameters": {**YARN, "beta_fast": 4.0}}, "beta_fast cannot be told llama.cpp's qwen2"),
         ("qwen2-yarn", {"rope_parameters": {**YARN, "truncate": False}}, "truncate cannot be told"),
         ("llama", {"rope_parameters": {**YARN, "loudness": 2.0}}, "loudness"),
+        ("llama", {"rope_parameters": {"rope_type": "linear"}}, "RoPE of type linear lacks factor"),
+        ("llama", {"rope_parameters": {"rope_type": "llama3", "factor": 8.0}}, "lacks high_freq_factor, low_freq_factor, orig"),
+        ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 0}}, "factor 0 of its RoPE is impossible"),
+        ("llama", {"rope_parameters": {"rope_type": "linear", "factor": float("inf")}}, "factor inf"),
+        ("llama", {"rope_parameters": {"rope_type": "default", "rope_theta": -5.0}}, "rope_theta -5"),
+        ("llama", {"rope_parameters": {"rope_type": "default", "rope_theta": float("nan")}}, "rope_theta nan"),
     ],
 )
 def test_a_rotary_embedding_without_a_place_in_gguf_is_refused(copy: Copy, name: str, changes: dict[str, Any], why: str) -> None:

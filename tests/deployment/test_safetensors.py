@@ -63,6 +63,10 @@ def test_values_come_back_from_each_float_type(tmp_path: Path) -> None:
         b'["a"]',
         b'{"a": {"dtype":"F32","shape":[4],"data_offsets":[0,16]}, "a": 1}',
         b"[" * 5000 + b"]" * 5000,
+        {"a\x1b[2J": entry([4], 0, 16)},
+        b'{"\\ud800": {"dtype":"F32","shape":[4],"data_offsets":[0,16]}}',
+        {"a": entry([4], 0, 16), "__metadata__": ["pt"]},
+        {"a": entry([4], 0, 16), "__metadata__": {"format": {"is": "pt"}}},
     ],
 )
 def test_a_header_that_lies_is_refused(tmp_path: Path, header: Any) -> None:
@@ -81,6 +85,14 @@ def test_a_huge_header_is_refused_without_reading_it(tmp_path: Path) -> None:
         read_header(path)
 
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("crowd", [b"[],", b"{},", b'"a":0,', b"0,"])
+def test_a_header_that_would_grow_a_hundredfold_is_refused_before_it_is_parsed(tmp_path: Path, crowd: bytes) -> None:
+    path = write(tmp_path / "x.safetensors", b"[" + crowd * 1_200_000 + b"0]")
+
+    with pytest.raises(ArtifactError, match="more than 65536 tensors need"):
+        read_header(path)
 
 
 def test_a_truncated_file_is_refused_at_every_length(tmp_path: Path) -> None:

@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
-from tests.deployment.checkpoints import edit_json
+from tests.deployment.checkpoints import CHATML, edit_json
 from tests.deployment.conftest import serving
 from tunekeeper.core.errors import ArtifactError
 from tunekeeper.deployment.checkpoint import open_checkpoint
+from tunekeeper.deployment.compare import Subject, measure_all
 from tunekeeper.deployment.gguf import write_model
 from tunekeeper.deployment.tokens import CONTROL, NORMAL, UNUSED, pre_tokenizer, tokens_of
+from tunekeeper.deployment.transcript import read_transcript
+from tunekeeper.deployment.weights import Served
 from tunekeeper.text.tokenizers import read_tokenizer
 
 Copy = Callable[[str], Path]
@@ -55,6 +58,8 @@ def test_the_name_of_the_pre_tokenizer_comes_from_its_expression(made: Path) -> 
         (lambda v: v["added_tokens"][1].update(lstrip=True), "lstrip"),
         (lambda v: v["added_tokens"][1].update(id=9999), "do not belong together"),
         (lambda v: v["added_tokens"][1].update(id=2), "is both"),
+        (lambda v: v["model"].update(merges=[["a", "zzz"]]), "`zzz` out of vocabulary"),
+        (lambda v: v["model"].update(merges=[5]), r"tokenizer\.json: "),
         (lambda v: v.update(post_processor={"type": "BertProcessing"}), "BertProcessing"),
         (
             lambda v: v.update(
@@ -132,11 +137,38 @@ def test_types_padding_ends_and_template_reach_the_file(made: Path) -> None:
 
 
 def test_a_tokenizer_that_begins_with_bos_says_so(copy: Copy) -> None:
-    parts = [{"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
-    folder = changed(copy, lambda v: v.update(post_processor={"type": "TemplateProcessing", "single": parts}))
-    edit_json(folder / "tokenizer_config.json", bos_token="<|endoftext|>")
+    folder = beginning(copy)
+    (folder / "chat_template.jinja").write_text("{{ bos_token }}" + CHATML)
     assert tokens_of(read_tokenizer(folder), 428, (2,)).add_bos
 
     edit_json(folder / "tokenizer_config.json", add_bos_token=False)
     with pytest.raises(ArtifactError, match="contradict"):
         tokens_of(read_tokenizer(folder), 428, (2,))
+
+
+def beginning(copy: Copy) -> Path:
+    """A base whose tokenizer puts <|endoftext|> before every text."""
+    begin = {"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}}
+    single, known = (
+        [begin, {"Sequence": {"id": "A", "type_id": 0}}],
+        {"id": "<|endoftext|>", "ids": [0], "tokens": ["<|endoftext|>"]},
+    )
+    put = {"type": "TemplateProcessing", "single": single, "pair": single, "special_tokens": {"<|endoftext|>": known}}
+    folder = changed(copy, lambda v: v.update(post_processor=put))
+    edit_json(folder / "tokenizer_config.json", bos_token="<|endoftext|>")
+    return folder
+
+
+@pytest.mark.real
+def test_chats_that_began_without_bos_in_training_do_so_in_the_server(copy: Copy, made: Path, tmp_path: Path) -> None:
+    """As of Zephyr and TinyLlama: the tokenizer adds a token to every text, the chat template writes none."""
+    folder = beginning(copy)
+    tokens = tokens_of(read_tokenizer(folder), 428, (2,))
+    assert not tokens.add_bos
+    assert tokens.notes[-1].startswith("training's chats begin without <|endoftext|>")
+
+    write_model(open_checkpoint(folder), None, tmp_path / "m.gguf", "f16", name="m")
+    references = read_transcript(made / "qwen2-dora" / "transcript.jsonl")
+    found = measure_all(Subject(served=Served(model=tmp_path / "m.gguf")), open_checkpoint(folder), None, references)
+
+    assert (found.template.differ, found.tokenizer.differ) == (0, 0)

@@ -94,6 +94,24 @@ def test_a_version_becomes_an_artifact_with_its_parity_and_the_base_one_beside_i
 
 
 @pytest.mark.real
+def test_a_version_whose_answers_spell_their_end_is_sent_no_stop_text_and_passes(made: Path, tmp_path: Path) -> None:
+    ws = project(made, tmp_path)
+    spelt = tmp_path / "transcript.jsonl"
+    lines = [json.loads(line) for line in (made / "llama" / "transcript.jsonl").read_text().splitlines()]
+    spelt.write_text("".join(json.dumps({**line, "answer": line["answer"] + " <|im_end|>"}) + "\n" for line in lines))
+    version = declare(ws, "v1.0-2026-01-05-3examples", made / "llama" / "adapter", spelt)
+
+    answer = finish(ws, SECTION, cycle_of(version))
+
+    assert isinstance(answer, Done), answer
+    with ws.state.read() as tx:
+        artifact = load_artifact(tx, answer.record)
+    assert artifact.stop == ()
+    assert artifact.parity is not None
+    assert artifact.parity.verdict == "pass", artifact.parity
+
+
+@pytest.mark.real
 def test_a_parity_block_stops_the_cycle_and_names_the_layer(made: Path, tmp_path: Path) -> None:
     ws = project(made, tmp_path)
     wrong = tmp_path / "transcript.jsonl"

@@ -129,7 +129,7 @@ def test_answers_come_in_order_and_a_failed_one_is_its_error(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("engine", "adapters", "logprobs"), [("openai", False, True), ("vllm", False, True), ("ollama", False, False)]
+    ("engine", "adapters", "logprobs"), [("openai", False, False), ("vllm", False, True), ("ollama", False, False)]
 )
 def test_outside_servers_are_asked_what_they_serve(
     raw: tuple[str, list[bytes]], engine: str, adapters: bool, logprobs: bool

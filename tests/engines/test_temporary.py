@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tunekeeper.core.errors import ArtifactError, ConfigError, UpstreamUnavailable
@@ -31,7 +32,7 @@ def model(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def children() -> set[int]:
     """Processes that this one started and that are still there."""
-    return {int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
+    return {child.pid for child in psutil.Process().children()}
 
 
 def slot(model: Path, **fields: object) -> Slot:

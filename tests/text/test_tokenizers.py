@@ -72,6 +72,13 @@ def test_a_broken_file_is_named(folder: Path, text: str, why: str) -> None:
         read_tokenizer(folder)
 
 
+def test_a_file_that_would_grow_a_hundredfold_is_refused_before_it_is_parsed(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text('{"a": [' + "[]," * 2_100_000 + "0]}")
+
+    with pytest.raises(ArtifactError, match="more than any tokenizer has"):
+        read_tokenizer(folder)
+
+
 def test_a_missing_or_unreadable_file_is_named(folder: Path) -> None:
     (folder / "chat_template.jinja").write_bytes(b"\xff\xfe")
     with pytest.raises(ArtifactError, match="not UTF-8"):

@@ -1,15 +1,16 @@
-"""`tunekeeper deploy`: start, checklist, rollouts, drill."""
+"""`tunekeeper deploy`: start, checklist, rollouts, drill, what a model server can do."""
 
 from __future__ import annotations
 
 import getpass
+import os
 from typing import Annotated
 
 import typer
 
 from tunekeeper.cli import frame
 
-app = frame.group("Stage 4: start, checklist, rollouts, drill.")
+app = frame.group("Stage 4: start, checklist, rollouts, drill, probe.")
 Name = Annotated[str, typer.Argument(help="Name of the model.")]
 
 
@@ -126,3 +127,26 @@ def drill(
     done = run(frame.workspace(dir), model, by=getpass.getuser(), hold_seconds=hold)
     line = f"{model}: {done.version} → {done.went_to} in {done.back_ms:.1f} ms, and back in {done.forth_ms:.1f} ms"
     return frame.emit(done, json, [line])
+
+
+@app.command()
+def probe(
+    endpoint: Annotated[str, typer.Argument(help="Address of a model server, with or without /v1.")],
+    engine: Annotated[str, typer.Option("--engine", help="openai, llamacpp, ollama, vllm or fake.")] = "openai",
+    api_key_env: Annotated[str | None, typer.Option("--api-key-env", help="Variable that holds the server's key.")] = None,
+    json: frame.Json = False,
+) -> int:
+    """Ask a model server what it can do: its models, log-probabilities, adapters. One that is openai answers one token for it.
+
+    Example: tunekeeper deploy probe http://127.0.0.1:11434 --engine ollama
+    """
+    from tunekeeper.core.errors import ConfigError
+    from tunekeeper.engines import ENGINES
+
+    key = os.environ.get(api_key_env) if api_key_env else None
+    if api_key_env and not key:
+        raise ConfigError(f"environment variable {api_key_env} is empty", fix=f"export {api_key_env}=…")
+    found = ENGINES.load(engine)().probe(endpoint, key)
+    lines = [f"{endpoint} ({engine})", *(f"  model {name}" for name in found.models)]
+    lines += [f"  {what}: {'yes' if can else 'no'}" for what, can in (("logprobs", found.logprobs), ("adapters", found.adapters))]
+    return frame.emit(found, json, lines)

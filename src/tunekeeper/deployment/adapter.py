@@ -6,6 +6,7 @@ modules_to_save and trained biases change more than a low-rank product, so they 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from tunekeeper.core.ids import digest_file, digest_json
 from tunekeeper.deployment.checkpoint import Checkpoint, read_json, weights_digest
 from tunekeeper.deployment.safetensors import Weights
 from tunekeeper.deployment.source import Source
+from tunekeeper.text.tokenizers import read_tokenizer
 
 Array = NDArray[Any]
 _PREFIX = "base_model.model."
@@ -36,6 +38,9 @@ _UNKNOWN = (
     "lora_bias",
 )
 SIDECAR = "tunekeeper.json"
+ANOTHER, AGAIN = "use the base it was trained on", "save the adapter again with PEFT"
+MERGED = "merge it with PEFT and export the merged checkpoint"
+"""What to do with an adapter of another base, with a broken one, and with a kind that has no place here."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,32 +117,37 @@ class Adapter:
 def open_adapter(folder: Path, checkpoint: Checkpoint | Source, *, base_digest: str | None = None) -> Adapter:
     """Read an adapter and check that it fits the base `checkpoint`.
 
-    `base_digest`: digest of the base at hand; an adapter whose sidecar names another one is refused. Raises ArtifactError.
+    `base_digest`: digest of the base at hand; an adapter whose sidecar names another one is refused, and so is one that was
+    trained with another tokenizer or chat template; None compares nothing but shapes. Raises ArtifactError.
     """
     config = read_json(folder / "adapter_config.json")
     _refuse_kinds(config, folder)
-    trained_on = _sidecar_digest(folder) or _named_digest(config, base_digest)
+    _refuse_odd_numbers(config, folder)
+    sidecar = read_json(folder / SIDECAR) if (folder / SIDECAR).exists() else {}
+    trained_on = str(sidecar.get("base_digest") or "") or _named_digest(config, base_digest)
     if base_digest and trained_on and trained_on != base_digest:
         raise ArtifactError(
             f"{folder}: the adapter was trained on base {trained_on[:19]}…, this base is {base_digest[:19]}…",
             fix="use the base it was trained on, or train again",
         )
+    if base_digest:
+        _refuse_other_texts(folder, sidecar, checkpoint.folder)
     weights, expected = _adapter_weights(folder), checkpoint.tensors
     pieces, whole, copies = _sorted_tensors(folder, weights)
     for name, key in copies.items():
         source = "model.embed_tokens.weight" if checkpoint.tied and name == "lm_head.weight" else name
         if source not in checkpoint.weights or not np.array_equal(weights[key], checkpoint.weights[source]):
-            raise ArtifactError(f"{folder}: it was trained on a base with another {name}", fix="use the base it was trained on")
+            raise ArtifactError(f"{folder}: it was trained on a base with another {name}", fix=ANOTHER)
     parts = {name: _part(folder, config, name, found, weights, expected) for name, found in pieces.items()}
     replaced = {name: _whole(folder, name, key, weights, expected) for name, key in whole.items()}
     if not parts and not replaced:
-        raise ArtifactError(f"{folder}: the adapter has no tensors")
+        raise ArtifactError(f"{folder}: the adapter has no tensors", fix=AGAIN)
     if bool(config.get("use_dora")) != any(p.magnitude is not None for p in parts.values()):
-        raise ArtifactError(f"{folder}: use_dora and the magnitude vectors contradict each other")
+        raise ArtifactError(f"{folder}: use_dora and the magnitude vectors contradict each other", fix=AGAIN)
     if checkpoint.tied and any(name in replaced for name in ("model.embed_tokens.weight", "lm_head.weight")):
         raise ArtifactError(
             f"{folder}: modules_to_save replaces one half of tied embeddings",
-            fix="merge it with PEFT and export the merged checkpoint",
+            fix=MERGED,
         )
     alpha, rank = float(config.get("lora_alpha") or 0), int(config.get("r") or 0)
     scale = _scale(config, alpha, rank) if rank > 0 else 0.0
@@ -152,10 +162,19 @@ def folder_digest(folder: Path) -> str:
     return digest_json({"files": {path.relative_to(folder).as_posix(): digest_file(path) for path in files}})
 
 
-def _sidecar_digest(folder: Path) -> str | None:
-    path = folder / SIDECAR
-    value = read_json(path).get("base_digest") if path.exists() else None
-    return str(value) if value else None
+def _refuse_other_texts(folder: Path, sidecar: Mapping[str, Any], base: Path) -> None:
+    """Raise ArtifactError where the sidecar names another tokenizer or chat template than the base's: the weights would be right,
+    and every prompt another than in training."""
+    if not (sidecar.get("tokenizer_digest") or sidecar.get("template_digest")):
+        return
+    here = read_tokenizer(base)
+    for what, found in (("tokenizer", here.digest), ("template", here.template_digest)):
+        told = sidecar.get(f"{what}_digest")
+        if told and told != found:
+            raise ArtifactError(
+                f"{folder}: the adapter was trained with {what} {str(told)[:19]}…, that of {base} is {str(found)[:19]}…",
+                fix=f"put the {what} back that it was trained with, or train again",
+            )
 
 
 def _named_digest(config: Mapping[str, Any], wanted: str | None) -> str | None:
@@ -180,11 +199,11 @@ def _adapter_weights(folder: Path) -> Weights:
 def _refuse_kinds(config: Mapping[str, Any], folder: Path) -> None:
     where = folder / "adapter_config.json"
     if config.get("peft_type") != "LORA":
-        raise ArtifactError(f"{where}: peft_type {config.get('peft_type')!r}; only LORA can be exported")
+        raise ArtifactError(f"{where}: peft_type {config.get('peft_type')!r}; only LORA can be exported", fix=MERGED)
     if config.get("auto_mapping"):
-        raise ArtifactError(f"{where}: auto_mapping, the adapter belongs to custom code")
+        raise ArtifactError(f"{where}: auto_mapping, the adapter belongs to custom code", fix=MERGED)
     if config.get("fan_in_fan_out"):
-        raise ArtifactError(f"{where}: fan_in_fan_out is for layers these families do not have")
+        raise ArtifactError(f"{where}: fan_in_fan_out is for layers these families do not have", fix=MERGED)
     if config.get("init_lora_weights", True) not in _EXACT_INIT:
         raise ArtifactError(
             f"{where}: init_lora_weights {config['init_lora_weights']!r} changes the base itself",
@@ -192,7 +211,20 @@ def _refuse_kinds(config: Mapping[str, Any], folder: Path) -> None:
         )
     unknown = next((key for key in _UNKNOWN if config.get(key)), None)
     if unknown:
-        raise ArtifactError(f"{where}: {unknown} cannot be exported", fix="merge it with PEFT and export the merged checkpoint")
+        raise ArtifactError(f"{where}: {unknown} cannot be exported", fix=MERGED)
+
+
+def _refuse_odd_numbers(config: Mapping[str, Any], folder: Path) -> None:
+    """Raise ArtifactError naming a rank or an alpha that is no number."""
+    patterns = {key: config.get(key) or {} for key in ("rank_pattern", "alpha_pattern")}
+    told = [(key, config[key]) for key in ("r", "lora_alpha") if config.get(key) is not None]
+    told += [
+        (key, value) for key, found in patterns.items() for value in (found.values() if isinstance(found, dict) else [found])
+    ]
+    for key, value in told:
+        if type(value) not in (int, float) or not math.isfinite(value):
+            where = folder / "adapter_config.json"
+            raise ArtifactError(f"{where}: {key} holds {str(value)[:40]!r}, which is no number", fix=AGAIN)
 
 
 def _sorted_tensors(folder: Path, weights: Weights) -> tuple[dict[str, dict[str, str]], dict[str, str], dict[str, str]]:
@@ -202,7 +234,7 @@ def _sorted_tensors(folder: Path, weights: Weights) -> tuple[dict[str, dict[str,
     copies: dict[str, str] = {}
     for key in weights:
         if not key.startswith(_PREFIX):
-            raise ArtifactError(f"{folder}: tensor {key} is not of a PEFT adapter")
+            raise ArtifactError(f"{folder}: tensor {key} is not of a PEFT adapter", fix=AGAIN)
         name = key.removeprefix(_PREFIX)
         match = _LORA.fullmatch(name)
         if match:
@@ -210,7 +242,7 @@ def _sorted_tensors(folder: Path, weights: Weights) -> tuple[dict[str, dict[str,
             if match[3]:
                 pieces[f"{match[1]}.weight"]["embedding"] = key
         elif "lora_" in name:
-            raise ArtifactError(f"{folder}: tensor {key} is of a kind that cannot be exported")
+            raise ArtifactError(f"{folder}: tensor {key} is of a kind that cannot be exported", fix=MERGED)
         elif name.endswith(".base_layer.weight"):
             copies[name.replace(".base_layer", "")] = key
         else:
@@ -228,11 +260,11 @@ def _part(
     expected: Mapping[str, tuple[int, ...]],
 ) -> Part:
     if name not in expected:
-        raise ArtifactError(f"{folder}: the adapter changes {name}, which this base does not have")
+        raise ArtifactError(f"{folder}: the adapter changes {name}, which this base does not have", fix=ANOTHER)
     if "A" not in found or "B" not in found:
-        raise ArtifactError(f"{folder}: half of the pair for {name} is missing")
+        raise ArtifactError(f"{folder}: half of the pair for {name} is missing", fix=AGAIN)
     if len(expected[name]) != 2:
-        raise ArtifactError(f"{folder}: the adapter adds a product to {name}, which is no matrix")
+        raise ArtifactError(f"{folder}: the adapter adds a product to {name}, which is no matrix", fix=ANOTHER)
     rows, columns = expected[name]
     embedding = "embedding" in found
     a, b = weights[found["A"]], weights[found["B"]]
@@ -240,7 +272,8 @@ def _part(
     outer = (columns, rows) if embedding else (rows, columns)
     if a.shape != (rank, outer[1]) or b.shape != (outer[0], rank):
         raise ArtifactError(
-            f"{folder}: {name} of this base is {expected[name]}, the adapter's pair is {a.shape} and {b.shape}: another base"
+            f"{folder}: {name} of this base is {expected[name]}, the adapter's pair is {a.shape} and {b.shape}: another base",
+            fix=ANOTHER,
         )
     module = name.removesuffix(".weight")
     told, alpha = (
@@ -248,10 +281,10 @@ def _part(
         float(_pattern(config, "alpha_pattern", module, config.get("lora_alpha"))),
     )
     if told != rank:
-        raise ArtifactError(f"{folder}: {name} has rank {rank}, adapter_config.json says {told}")
+        raise ArtifactError(f"{folder}: {name} has rank {rank}, adapter_config.json says {told}", fix=AGAIN)
     magnitude = weights[found["magnitude"]] if "magnitude" in found else None
     if magnitude is not None and (magnitude.size != rows or embedding):
-        raise ArtifactError(f"{folder}: the magnitude vector of {name} does not fit")
+        raise ArtifactError(f"{folder}: the magnitude vector of {name} does not fit", fix=AGAIN)
     if not (np.isfinite(a).all() and np.isfinite(b).all() and (magnitude is None or np.isfinite(magnitude).all())):
         raise ArtifactError(f"{folder}: {name} holds values that are not numbers", fix="train again with a lower learning rate")
     return Part(weight=name, a=a, b=b, scale=_scale(config, alpha, rank), magnitude=magnitude, embedding=embedding)
@@ -267,13 +300,13 @@ def _pattern(config: Mapping[str, Any], key: str, module: str, default: Any) -> 
         if _matcher(str(pattern))(module):
             return value
     if default is None:
-        raise ArtifactError(f"adapter_config.json: {key} has no value for {module} and there is no default")
+        raise ArtifactError(f"adapter_config.json: {key} has no value for {module} and there is no default", fix=AGAIN)
     return default
 
 
 def _matcher(pattern: str) -> Callable[[str], object]:
     if len(pattern) > 200:
-        raise ArtifactError("adapter_config.json: a pattern of more than 200 characters")
+        raise ArtifactError("adapter_config.json: a pattern of more than 200 characters", fix=AGAIN)
     if re.fullmatch(r"[\w.\\^$]+", pattern):
         return re.compile(rf"(.*\.)?({pattern})$").match
     # It comes from outside: an engine that takes linear time, whatever the pattern repeats.
@@ -282,15 +315,15 @@ def _matcher(pattern: str) -> Callable[[str], object]:
     try:
         found: Callable[[str], object] = re2.compile(rf"(.*\.)?({pattern})$", options).match
     except re2.error as error:
-        raise ArtifactError(f"adapter_config.json: pattern {pattern!r} cannot be followed") from error
+        raise ArtifactError(f"adapter_config.json: pattern {pattern!r} cannot be followed", fix=AGAIN) from error
     return found
 
 
 def _whole(folder: Path, name: str, key: str, weights: Weights, expected: Mapping[str, tuple[int, ...]]) -> Array:
     if name not in expected:
-        raise ArtifactError(f"{folder}: the adapter replaces {name}, which this base does not have")
+        raise ArtifactError(f"{folder}: the adapter replaces {name}, which this base does not have", fix=ANOTHER)
     if weights.shape(key) != expected[name]:
         raise ArtifactError(
-            f"{folder}: {name} of this base is {expected[name]}, the adapter's is {weights.shape(key)}: another base"
+            f"{folder}: {name} of this base is {expected[name]}, the adapter's is {weights.shape(key)}: another base", fix=ANOTHER
         )
     return weights[key]

@@ -7,6 +7,7 @@ the checkpoint) is refused, never converted into a file that answers something e
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from tunekeeper.core.errors import ArtifactError
 from tunekeeper.core.ids import digest_file, digest_json
 from tunekeeper.deployment.differences import INSTEAD, PATTERNS, refuse_differences
-from tunekeeper.deployment.rope import part_of, read_rope, short_factors
+from tunekeeper.deployment.rope import RIGHT, part_of, read_rope, short_factors
 from tunekeeper.deployment.safetensors import Weights, open_folder
 
 MAX_CONFIG = 4 << 20
@@ -169,7 +170,7 @@ def shape_of(config: dict[str, Any], folder: Path) -> Shape:
             layers=int(config["num_hidden_layers"]), heads=heads, kv_heads=int(config.get("num_key_value_heads") or heads),
             head=int(config.get("head_dim") or (256 if family.startswith("gemma") else hidden // heads)), context=context,
             epsilon=float(config["layer_norm_eps" if family == "phi2" else "rms_norm_eps"]),
-            theta=theta, rope=rope, rope_values=values, tied=bool(config.get("tie_word_embeddings", family.startswith("gemma"))),
+            theta=theta, rope=rope, rope_values=values, tied=_tied(config, family),
             attention_bias=family in ("qwen2", "phi2") or bool(config.get("attention_bias")),
             mlp_bias=family == "phi2" or bool(config.get("mlp_bias")),
             window=int(config["sliding_window"]) if family in PATTERNS else None, caps=_caps(config, family),
@@ -178,8 +179,15 @@ def shape_of(config: dict[str, Any], folder: Path) -> Shape:
         _check_sizes(shape, folder)
         refuse_differences(config, shape, folder)
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise ArtifactError(f"{folder / 'config.json'}: {type(error).__name__} at {error}") from error
+        raise ArtifactError(f"{folder / 'config.json'}: {type(error).__name__} at {error}", fix=RIGHT) from error
     return shape
+
+
+def _tied(config: dict[str, Any], family: str) -> bool:
+    told = config.get("tie_word_embeddings")
+    if told not in (None, True, False):
+        raise ValueError(f"tie_word_embeddings {told!r}, which is neither true nor false")
+    return family.startswith("gemma") if told is None else bool(told)
 
 
 def _check_sizes(shape: Shape, folder: Path) -> None:
@@ -188,7 +196,9 @@ def _check_sizes(shape: Shape, folder: Path) -> None:
     )  # fmt: skip
     odd = shape.head % 2 or shape.rotary % 2 or not 0 < shape.part <= 1
     if min(sizes) < 1 or max(sizes) > 1 << 31 or shape.heads % shape.kv_heads or odd:
-        raise ArtifactError(f"{folder / 'config.json'}: impossible dimensions {sizes}")
+        raise ArtifactError(f"{folder / 'config.json'}: impossible dimensions {sizes}", fix=RIGHT)
+    if not (math.isfinite(shape.epsilon) and shape.epsilon >= 0):
+        raise ArtifactError(f"{folder / 'config.json'}: a norm's epsilon of {shape.epsilon:g} is impossible", fix=RIGHT)
 
 
 def _family(config: dict[str, Any], folder: Path) -> str:
@@ -270,16 +280,16 @@ def _check_tensors(folder: Path, shape: Shape, weights: Weights) -> None:
     expected = expected_tensors(shape)
     missing = [name for name in expected if name not in weights]
     if missing:
-        raise ArtifactError(f"{folder}: {len(missing)} tensors are missing, first {missing[0]}")
+        raise ArtifactError(f"{folder}: {len(missing)} tensors are missing, first {missing[0]}", fix=RIGHT)
     ignored = {"lm_head.weight"} if shape.tied else set()
     extra = [
         name for name in weights if name not in expected and name not in ignored and not name.endswith("rotary_emb.inv_freq")
     ]
     if extra:
-        raise ArtifactError(f"{folder}: tensor {extra[0]} has no place in {shape.family} ({len(extra)} such)")
+        raise ArtifactError(f"{folder}: tensor {extra[0]} has no place in {shape.family} ({len(extra)} such)", fix=RIGHT)
     for name, size in expected.items():
         if weights.shape(name) != size:
-            raise ArtifactError(f"{folder}: tensor {name} is {weights.shape(name)}, config.json asks for {size}")
+            raise ArtifactError(f"{folder}: tensor {name} is {weights.shape(name)}, config.json asks for {size}", fix=RIGHT)
 
 
 def weights_digest(folder: Path) -> str:

@@ -140,7 +140,8 @@ def _common(
         passed = _passed(references, {int(added["id"]) for added in tokenizer.added})
         stop = measure.together(stop, measure.early_ends(client, references, passed))
     said = tuple(r.answer for r in references) if answers else ()
-    told = parity.stop_conflict(stops, tuple(ids[id] for id in _ended(references, eos) if id in ids), said)
+    ended = tuple(ids[id] for id in _ended(references, eos) if id in ids)
+    told = parity.stop_conflict(stops, ended, said, tuple(each["content"] for each in tokenizer.added if each.get("special")))
     if told:
         stop = parity.Compared(n=stop.n + 1, differ=stop.differ + 1, first=told)
     return {

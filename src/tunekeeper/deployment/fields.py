@@ -12,8 +12,9 @@ from typing import Any
 
 import gguf
 
-from tunekeeper.deployment.checkpoint import Shape
-from tunekeeper.deployment.gguf import describe_shape
+from tunekeeper.deployment import rope
+from tunekeeper.deployment.checkpoint import Shape, expected_tensors
+from tunekeeper.deployment.gguf import describe_shape, gguf_name
 from tunekeeper.deployment.header import GgufTensor, open_model, read_gguf
 from tunekeeper.deployment.quantize import KINDS, PLAIN, tensor_type
 from tunekeeper.deployment.splits import OTHERS
@@ -24,6 +25,11 @@ NOT_COMPUTED = ("context_length", "vocab_size")
 """Fields that say how much there is, not what is computed."""
 DEFAULTS = {"rope.freq_base": 10000.0}
 """What llama.cpp takes where a field is missing."""
+CHANGING = {
+    "rope.scaling.factor": 1.0, "rope.scale_linear": 1.0, "rope.scaling.attn_factor": 1.0, "rope.freq_base_swa": 10000.0,
+    "attention.causal": True,
+}  # fmt: skip
+"""Fields that llama.cpp obeys wherever they are, with the value that changes nothing."""
 MERGES, PRE = "tokenizer.ggml.merges", "tokenizer.ggml.pre"
 OURS = "tunekeeper."
 """How the fields begin that only files written here have."""
@@ -34,18 +40,32 @@ def computes(path: Path, shape: Shape) -> str:
 
     A field that one of the two leaves out is what llama.cpp takes for it, where that is known.
     """
-    header = read_gguf(path)
-    for name, wanted in described(shape).items():
+    header, wanted = read_gguf(path), described(shape)
+    for name, value in wanted.items():
         key = f"{shape.architecture}.{name}"
         found = header.pairs.get(key, DEFAULTS.get(name))
         if found is None and not name.startswith("rope.scaling."):
             continue  # what llama.cpp derives from others, as the width of a head
-        if not _equal(found, wanted):
-            return f"{key} is {_said(found)}, the checkpoint has {_said(wanted)}"
+        if not _equal(found, value):
+            return f"{key} is {_said(found)}, the checkpoint has {_said(value)}"
     scaling = header.pairs.get(f"{shape.architecture}.rope.scaling.type")
-    if scaling not in (None, "none") and "rope.scaling.type" not in described(shape) and shape.rope != "longrope":
+    if scaling not in (None, "none") and "rope.scaling.type" not in wanted and shape.rope != "longrope":
         return f"{shape.architecture}.rope.scaling.type is {scaling!r}, the checkpoint has none"
-    return ""
+    for name, neutral in CHANGING.items():
+        found = header.pairs.get(f"{shape.architecture}.{name}", neutral)
+        if name not in wanted and not _equal(found, neutral):
+            return f"{shape.architecture}.{name} is {_said(found)}, the checkpoint has none"
+    names = tensor_names(shape)
+    extra = next((tensor.name for tensor in header.tensors if tensor.name not in names), None)
+    return f"the file has a tensor {extra}, the checkpoint has none" if extra else ""
+
+
+def tensor_names(shape: Shape) -> frozenset[str]:
+    """Every tensor that llama.cpp may find in a file of this shape; of a tied one the output layer too, which is then compared
+    with the embedding."""
+    names = {gguf_name(name, shape) for name in expected_tensors(shape)} | ({"output.weight"} if shape.tied else set())
+    factors = {f"rope_factors_{length}.weight" for length in ("long", "short")} if shape.rope_factors else set()
+    return frozenset(names | factors | ({"rope_freqs.weight"} if rope.in_factors(shape) else set()))
 
 
 def described(shape: Shape) -> dict[str, Any]:

@@ -28,6 +28,8 @@ _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<
 _STRING, _ARRAY = 8, 9
 _LENGTH = struct.Struct("<Q")
 MAX_TEXT = 16 << 20
+MAX_TEXTS = 32 << 20
+"""Of all texts together that are kept: templates, licences, a tokenizer."""
 MAX_ELEMENTS = 4_000_000
 """Of all arrays together; the largest vocabularies with their merges have a quarter of that, and readers go through each."""
 _KEPT = 64
@@ -79,7 +81,7 @@ class _Reader:
 
     def __init__(self, path: Path, file: BinaryIO, size: int) -> None:
         self.path, self.file, self.size, self.at = path, file, min(size, MAX_HEADER), 0
-        self.elements = 0
+        self.elements = self.texts = 0
 
     def bad(self, why: str) -> ArtifactError:
         return ArtifactError(f"{self.path}: {why} (byte {self.at})", fix=AGAIN)
@@ -104,7 +106,16 @@ class _Reader:
         length = self.number("<Q")
         if length > min(self.size - self.at, MAX_TEXT):
             raise self.bad(f"a text claims {length} bytes: truncated or damaged")
+        self.texts += length
+        if self.texts > MAX_TEXTS:
+            raise self.bad(f"its texts claim {self.texts} bytes, more than any model has")
         return self.take(length).decode("utf-8", "replace")
+
+    def name(self) -> str:
+        found = self.text()
+        if not found.isprintable() or "\ufffd" in found:
+            raise self.bad(f"{found[:60]!r} is no name: not UTF-8, or not to be shown")
+        return found
 
     def value(self, kind: int) -> Any:
         if kind in _SCALARS:
@@ -167,11 +178,12 @@ def _header(reader: _Reader, size: int) -> GgufHeader:
         raise reader.bad(f"claims {tensors} tensors and {pairs} keys, more than any model has")
     found: dict[str, Any] = {}
     for _ in range(pairs):
-        key = reader.text()
+        key = reader.name()
         if not key or len(key) > 65_535 or key in found:
             raise reader.bad(f"key {key[:60]!r} is empty, too long or there twice")
         found[key] = reader.value(reader.number("<I"))
-    if not found.get("general.architecture"):
+    architecture = found.get("general.architecture")
+    if not isinstance(architecture, str) or not architecture:
         raise reader.bad("it names no architecture")
     entries = [_tensor(reader) for _ in range(tensors)]
     alignment = found.get("general.alignment", 32)
@@ -183,7 +195,7 @@ def _header(reader: _Reader, size: int) -> GgufHeader:
 
 
 def _tensor(reader: _Reader) -> GgufTensor:
-    name = reader.text()
+    name = reader.name()
     dimensions = reader.number("<I")
     if not 0 < len(name) < MAX_NAME or not 0 < dimensions <= 4:
         raise reader.bad(f"tensor {name[:60]!r} with {dimensions} dimensions")

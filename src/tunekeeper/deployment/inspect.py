@@ -7,7 +7,7 @@ from typing import Any
 
 from tunekeeper.core.errors import ArtifactError, NotFound
 from tunekeeper.core.ids import digest_file
-from tunekeeper.deployment.adapter import open_adapter
+from tunekeeper.deployment.adapter import ANOTHER, open_adapter
 from tunekeeper.deployment.checkpoint import open_checkpoint, weights_digest
 from tunekeeper.deployment.header import GgufHeader, read_gguf
 from tunekeeper.deployment.merging import check_files, recorded_files
@@ -66,7 +66,7 @@ def _gguf_fits(path: Path, base: Path) -> dict[str, Any]:
     _check_gguf_adapter(path, header, checkpoint.shape.architecture, _named_shapes(base))
     told = header.pairs.get("tunekeeper.base_digest")
     if told and told != digest:
-        raise ArtifactError(f"{path}: the adapter was made for base {str(told)[:19]}…, this base is {digest[:19]}…")
+        raise ArtifactError(f"{path}: the adapter was made for base {str(told)[:19]}…, this base is {digest[:19]}…", fix=ANOTHER)
     return {"base": str(base), "fits": True, "proven": bool(told)}
 
 
@@ -80,15 +80,17 @@ def _named_shapes(base: Path) -> dict[str, tuple[int, ...]]:
 
 def _check_gguf_adapter(path: Path, header: GgufHeader, architecture: str, shapes: dict[str, tuple[int, ...]]) -> None:
     if header.architecture != architecture:
-        raise ArtifactError(f"{path}: an adapter for {header.architecture}, this base is {architecture}")
+        raise ArtifactError(f"{path}: an adapter for {header.architecture}, this base is {architecture}", fix=ANOTHER)
     found = {tensor.name: tensor.shape for tensor in header.tensors}
     for name, size in found.items():
         stem, _, half = name.rpartition(".lora_")
         if stem not in shapes or half not in ("a", "b"):
-            raise ArtifactError(f"{path}: tensor {name} changes nothing this base has: another base")
+            raise ArtifactError(f"{path}: tensor {name} changes nothing this base has: another base", fix=ANOTHER)
         rows, columns = shapes[stem]
         if (half == "a" and size[1] != columns) or (half == "b" and size[0] != rows):
-            raise ArtifactError(f"{path}: tensor {name} is {size}, this base's weight is {shapes[stem]}: another base")
+            raise ArtifactError(
+                f"{path}: tensor {name} is {size}, this base's weight is {shapes[stem]}: another base", fix=ANOTHER
+            )
 
 
 def _safetensors(path: Path) -> dict[str, Any]:

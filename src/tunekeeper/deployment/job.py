@@ -74,7 +74,7 @@ def run(input: dict[str, Any], context: Context) -> dict[str, Any]:
     context.progress(0.5, note="comparing with training")
     references = read_transcript(Path(input["transcript"]), input.get("prompts")) if input.get("transcript") else []
     subject = Subject(
-        served=Served(model=out), stop=_stops(references, tokenizer.special()), plain=plain if plain.exists() else None
+        served=Served(model=out), stop=_stops(references, tokenizer.special()) or None, plain=plain if plain.exists() else None
     )
     measured = measure_all(subject, checkpoint, adapter, references, answers=bool(input.get("own", True)))
     parity = decide(measured, Limits(**input.get("limits", {})))

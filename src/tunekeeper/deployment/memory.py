@@ -17,10 +17,15 @@ MARGIN = 0.9
 def need(header: GgufHeader, size: int, tokens: int) -> int:
     """Bytes that serving a file takes: the file itself, keys and values of `tokens` tokens in f16, and the process."""
     stem = header.architecture
-    layers = int(header.pairs.get(f"{stem}.block_count", 0))
-    heads = int(header.pairs.get(f"{stem}.attention.head_count_kv", 0))
-    width = int(header.pairs.get(f"{stem}.attention.key_length", 0))
+    told = (header.pairs.get(f"{stem}.{name}") for name in ("block_count", "attention.head_count_kv", "attention.key_length"))
+    layers, heads, width = (_most(value) for value in told)
     return size + 2 * 2 * layers * heads * width * tokens + PROCESS
+
+
+def _most(value: object) -> int:
+    """A number of the header; of one for each layer the largest, 0 for anything else."""
+    numbers = value if isinstance(value, list) else [value]
+    return max((number for number in numbers if type(number) is int and number > 0), default=0)
 
 
 def available(meminfo: Path = Path("/proc/meminfo")) -> int | None:

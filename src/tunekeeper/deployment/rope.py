@@ -19,6 +19,8 @@ from tunekeeper.deployment.differences import INSTEAD
 if TYPE_CHECKING:
     from tunekeeper.deployment.checkpoint import Shape
 
+RIGHT = "put back the config.json that came with the weights"
+"""What to do with numbers that no model has."""
 KINDS = ("default", "linear", "llama3", "yarn", "longrope")
 """Kinds of scaling that can be converted, by transformers' names."""
 _YARN = {"beta_fast": 32.0, "beta_slow": 1.0, "truncate": 1.0}
@@ -30,6 +32,8 @@ _KEYS: dict[str, set[str]] = {
     "yarn": {"factor", "original_max_position_embeddings", "attention_factor", "mscale", "mscale_all_dim", *_YARN},
     "longrope": {"factor", "original_max_position_embeddings"},
 }
+_NEEDED = {"linear": _KEYS["linear"], "llama3": _KEYS["llama3"]}
+"""What a kind cannot do without."""
 _HARMLESS = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
 
 
@@ -72,7 +76,22 @@ def read_rope(config: dict[str, Any], family: str, where: Path) -> tuple[str, di
         odd = sorted(key for key in _YARN if _constant(values, key) != _YARN[key])
         if odd and family not in ("llama", "mistral"):
             raise ArtifactError(f"{where}: YaRN's {', '.join(odd)} cannot be told llama.cpp's {family}", fix=INSTEAD)
-    return kind, values, float(given.get("rope_theta") or config.get("rope_theta") or 10000.0)
+    theta = given.get("rope_theta", config.get("rope_theta"))
+    values_and_base = values | {"rope_theta": 10000.0 if theta is None else float(theta)}
+    _refuse_impossible(kind, values_and_base, where)
+    return kind, values, values_and_base["rope_theta"]
+
+
+def _refuse_impossible(kind: str, values: dict[str, float], where: Path) -> None:
+    """Raise ArtifactError for numbers that no rotary embedding has, and for one that lacks a number."""
+    missing = sorted(_NEEDED.get(kind, set()) - values.keys())
+    if missing:
+        raise ArtifactError(f"{where}: RoPE of type {kind} lacks {', '.join(missing)}", fix=RIGHT)
+    for name, value in values.items():
+        # transformers takes 0 for "not set" in YaRN's own.
+        least = 0.0 if name in ("factor", "rope_theta", "original_max_position_embeddings") else -1e-9
+        if not (math.isfinite(value) and value > least):
+            raise ArtifactError(f"{where}: {name} {value:g} of its RoPE is impossible", fix=RIGHT)
 
 
 def _constant(values: dict[str, float], key: str) -> float:

@@ -20,7 +20,10 @@ from numpy.typing import NDArray
 from tunekeeper.core.errors import ArtifactError
 
 MAX_HEADER = 16_000_000
-MAX_TENSORS = 200_000
+MAX_TENSORS = 65_536
+"""In one file: the largest models have some 90,000 in more than a hundred files."""
+_MARKS = ((b"{", 2), (b"[", 3), (b":", 5), (b",", 16))
+"""What JSON is made of → how many of it a tensor may take, its name and notes included: a few bytes may be an object of 100."""
 SIZES = {
     "F64": 8,
     "F32": 4,
@@ -82,12 +85,20 @@ def read_header(path: Path) -> dict[str, Tensor]:
                 raise _bad(path, f"the header claims {length} bytes, the file has {size}: truncated or not safetensors")
             if length > MAX_HEADER:
                 raise _bad(path, f"the header claims {length >> 20} MiB, more than the allowed {MAX_HEADER // 1_000_000} MB")
-            header = json.loads(file.read(length).decode("utf-8"), object_pairs_hook=_unique)
+            header = _parsed(path, file.read(length))
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise _bad(path, f"the header is not JSON ({error})") from error
     return _tensors(path, header, 8 + length, size)
+
+
+def _parsed(path: Path, raw: bytes) -> Any:
+    """The header's JSON, where it is none that grows a hundredfold. Raises ArtifactError, ValueError, RecursionError."""
+    for mark, each in _MARKS:
+        if (count := raw.count(mark)) > each * MAX_TENSORS:
+            raise _bad(path, f"the header has {count} times {mark.decode()!r}, more than {MAX_TENSORS} tensors need")
+    return json.loads(raw.decode("utf-8"), object_pairs_hook=_unique)
 
 
 def regular_size(path: Path) -> int:
@@ -120,7 +131,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _tensors(path: Path, header: Any, base: int, size: int) -> dict[str, Tensor]:
     if not isinstance(header, dict) or len(header) > MAX_TENSORS:
         raise _bad(path, f"the header is not an object of at most {MAX_TENSORS} tensors")
-    tensors = [_tensor(path, name, value, base, size) for name, value in header.items() if name != "__metadata__"]
+    notes = header.pop("__metadata__", None) or {}
+    if not isinstance(notes, dict) or not all(isinstance(text, str) for text in notes.values()):
+        raise _bad(path, "__metadata__ holds something else than texts")
+    tensors = [_tensor(path, name, value, base, size) for name, value in header.items()]
     at = base
     for tensor in sorted(tensors, key=lambda t: (t.start, t.end)):
         if tensor.start != at:
@@ -132,6 +146,8 @@ def _tensors(path: Path, header: Any, base: int, size: int) -> dict[str, Tensor]
 
 
 def _tensor(path: Path, name: str, value: Any, base: int, size: int) -> Tensor:
+    if not name.isprintable():
+        raise _bad(path, f"tensor {name[:60]!r} has a name that cannot be shown")
     try:
         dtype, shape, (start, end) = value["dtype"], tuple(value["shape"]), value["data_offsets"]
     except (TypeError, KeyError, ValueError) as error:

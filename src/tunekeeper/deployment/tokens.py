@@ -11,6 +11,7 @@ from typing import Any
 
 from tunekeeper.core.errors import ArtifactError
 from tunekeeper.deployment import sentencepiece, splits
+from tunekeeper.deployment.differences import INSTEAD
 from tunekeeper.text.tokenizers import TokenizerFiles
 
 _LETTERS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
@@ -38,6 +39,8 @@ TAKES_WHOLE = ("llama-bpe", "granite-embed-multi-97m", "tekken")
 """Those that do take it whole."""
 FIRST = "training puts a space before a text that no special token begins, llama.cpp does not: begin raw prompts with a space"
 """What a server of a tokenizer with `prepend_scheme: first` must be told; prompts of a chat begin with a special token."""
+UNBEGUN = "training's chats begin without {bos}, so this file puts none before a text: begin raw prompts with it"
+"""The same of a tokenizer that puts a token before every text, but whose chat template does not write it."""
 _CAPITALS = "llama.cpp splits words of capitals where accented ones meet plain ones (GRÖSSE), training does not"
 _MARKS = (
     "llama.cpp splits words at combining marks (Hindi, Tamil, Thai, vowel signs of Arabic and Hebrew, accents written apart), "
@@ -50,6 +53,8 @@ model's own prompts have such words."""
 LOOKS_SPECIAL = ("</s>", "<eos>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<end_of_turn>", "<|endoftext|>", "<|im_end|>", "<|end|>",
     "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<PRE>", "<SUF>", "<MID>", "<EOD>")  # fmt: skip
 """Texts that llama.cpp takes for ends, whatever type they are given."""
+BACK = "put back the tokenizer.json that came with the weights"
+"""What to do with one that contradicts itself or the weights."""
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 1, 2, 3, 4, 5
 
 
@@ -95,11 +100,11 @@ def tokens_of(files: TokenizerFiles, vocab: int, ends: tuple[int, ...], rows: It
     model = files.tokenizer["model"]
     if model.get("type") != "BPE":
         raise ArtifactError(
-            f"{where}: a {model.get('type')} tokenizer; only BPE, byte-level or of SentencePiece, can be exported"
+            f"{where}: a {model.get('type')} tokenizer; only BPE, byte-level or of SentencePiece, can be exported", fix=INSTEAD
         )
     for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
         if model.get(key):
-            raise ArtifactError(f"{where}: {key} has no place in llama.cpp's BPE")
+            raise ArtifactError(f"{where}: {key} has no place in llama.cpp's BPE", fix=INSTEAD)
     if model.get("byte_fallback"):
         return _of_sentencepiece(files, vocab, ends)
     pre, counted = _twin(files, rows)
@@ -107,7 +112,8 @@ def tokens_of(files: TokenizerFiles, vocab: int, ends: tuple[int, ...], rows: It
     _check_merging(files, pre)
     by_id |= _renamed(files)
     kinds = {int(a["id"]): CONTROL if a.get("special") else USER_DEFINED for a in files.added}
-    bos, eos = _added_around(files)
+    bos, eos, unbegun = _added_around(files)
+    files.encode("")  # what training could not have read, as merges of no tokens, is refused in the library's words
     return Tokens(
         pre=pre,
         texts=[by_id.get(id, f"[PAD{id}]") for id in range(vocab)],
@@ -117,7 +123,7 @@ def tokens_of(files: TokenizerFiles, vocab: int, ends: tuple[int, ...], rows: It
         add_bos=bos,
         add_eos=eos,
         template=files.template,
-        notes=_notes(files) + SPLIT_OTHERWISE.get(pre, ()) + counted,
+        notes=_notes(files) + SPLIT_OTHERWISE.get(pre, ()) + counted + unbegun,
     )
 
 
@@ -150,9 +156,10 @@ def same_anyway(files: TokenizerFiles) -> Callable[[str], bool]:
 
 
 def _of_sentencepiece(files: TokenizerFiles, vocab: int, ends: tuple[int, ...]) -> Tokens:
+    files.encode("")
     found = sentencepiece.read(files, vocab)
     by_id = _by_id(files, vocab, pieces=True, stripped=found.stripped)
-    bos, eos = _added_around(files)
+    bos, eos, unbegun = _added_around(files)
     special = _special(files, ends)
     return Tokens(
         pre="default",
@@ -163,7 +170,7 @@ def _of_sentencepiece(files: TokenizerFiles, vocab: int, ends: tuple[int, ...]) 
         add_bos=bos,
         add_eos=eos,
         template=files.template,
-        notes=(FIRST,) if sentencepiece.first_only(files) else (),
+        notes=((FIRST,) if sentencepiece.first_only(files) else ()) + unbegun,
         model="llama",
         scores=found.scores,
         space_prefix=found.space_prefix,
@@ -178,7 +185,9 @@ def pre_tokenizer(files: TokenizerFiles) -> str:
     kinds = [step.get("type") for step in steps]
     last = steps[-1] if steps else {}
     if not kinds or kinds[-1] != "ByteLevel" or last.get("add_prefix_space"):
-        raise ArtifactError(f"{where}: pre-tokenizer {kinds} is not byte-level without a prefix space; it cannot be exported")
+        raise ArtifactError(
+            f"{where}: pre-tokenizer {kinds} is not byte-level without a prefix space; it cannot be exported", fix=INSTEAD
+        )
     if kinds == ["ByteLevel"] and last.get("use_regex", True):
         return "gpt-2"
     if kinds == ["Split", "ByteLevel"] and not last.get("use_regex", True):
@@ -208,21 +217,22 @@ def _by_id(files: TokenizerFiles, vocab: int, *, pieces: bool = False, stripped:
     for text, id in files.vocabulary.items():
         if not 0 <= id < vocab:
             raise ArtifactError(
-                f"{where}: token {text!r} has id {id}, the model has {vocab} rows: tokenizer and weights do not belong together"
+                f"{where}: token {text!r} has id {id}, the model has {vocab} rows: tokenizer and weights do not belong together",
+                fix=BACK,
             )
         if id in by_id and pieces and (by_id[id].startswith("<0x") or text.startswith("<0x")):
             # Another name of a byte's token, as Gemma has for the tabulator.
             by_id[id] = max(by_id[id], text, key=lambda name: name.startswith("<0x"))
             continue
         if id in by_id:
-            raise ArtifactError(f"{where}: id {id} is both {by_id[id]!r} and {text!r}")
+            raise ArtifactError(f"{where}: id {id} is both {by_id[id]!r} and {text!r}", fix=BACK)
         by_id[id] = text
     for added in files.added:
         odd = next(
             (key for key in ("lstrip", "rstrip", "single_word") if added.get(key) and not (stripped and key == "rstrip")), None
         )
         if odd:
-            raise ArtifactError(f"{where}: token {added.get('content')!r} has {odd}, which llama.cpp does not do")
+            raise ArtifactError(f"{where}: token {added.get('content')!r} has {odd}, which llama.cpp does not do", fix=INSTEAD)
     return by_id
 
 
@@ -240,7 +250,8 @@ def _check_merging(files: TokenizerFiles, pre: str) -> None:
         if text not in added and len(plain.tokenize(text)) != 1:
             where = files.folder / "tokenizer.json"
             raise ArtifactError(
-                f"{where}: token {text!r} is found by merging in one and by lookup in the other of transformers and llama.cpp"
+                f"{where}: token {text!r} is found by merging in one and by lookup in the other of transformers and llama.cpp",
+                fix=INSTEAD,
             )
 
 
@@ -252,25 +263,35 @@ def _renamed(files: TokenizerFiles) -> dict[int, str]:
     return {id: f"[never {id}]" for text, id in ids.items() if id not in files.encode(text)}
 
 
-def _added_around(files: TokenizerFiles) -> tuple[bool, bool]:
-    """Whether encoding puts bos before and eos after a text."""
+def _added_around(files: TokenizerFiles) -> tuple[bool, bool, tuple[str, ...]]:
+    """Whether encoding puts bos before and eos after a text, and what a server must be told of it.
+
+    Not bos where the chat template writes none: training renders a chat and adds nothing, llama.cpp would add it.
+    """
     where = files.folder / "tokenizer.json"
     bos = eos = False
     for step in _processors(files.tokenizer.get("post_processor")):
         if step.get("type") == "ByteLevel":
             continue
         if step.get("type") != "TemplateProcessing":
-            raise ArtifactError(f"{where}: post-processor {step.get('type')} cannot be exported")
+            raise ArtifactError(f"{where}: post-processor {step.get('type')} cannot be exported", fix=INSTEAD)
         names = [item["SpecialToken"]["id"] if "SpecialToken" in item else None for item in step.get("single") or ()]
         at = names.index(None) if None in names else 0
         special = files.special()
         if names[:at] not in ([], [special.get("bos_token")]) or names[at + 1 :] not in ([], [special.get("eos_token")]):
-            raise ArtifactError(f"{where}: the post-processor adds {names}; only bos before and eos after can be exported")
+            raise ArtifactError(
+                f"{where}: the post-processor adds {names}; only bos before and eos after can be exported", fix=INSTEAD
+            )
         bos, eos = bos or bool(names[:at]), eos or bool(names[at + 1 :])
     told = files.config.get("add_bos_token")
     if told is not None and bool(told) != bos and files.id_of("bos_token") is not None:
-        raise ArtifactError(f"{where}: the post-processor and add_bos_token in tokenizer_config.json contradict each other")
-    return bos, eos
+        raise ArtifactError(
+            f"{where}: the post-processor and add_bos_token in tokenizer_config.json contradict each other", fix=BACK
+        )
+    text, template = files.special().get("bos_token"), files.template
+    if bos and text and template is not None and "bos_token" not in template and text not in template:
+        return False, eos, (UNBEGUN.format(bos=text),)
+    return bos, eos, ()
 
 
 def _processors(step: Any) -> Iterator[dict[str, Any]]:
@@ -302,4 +323,6 @@ def _notes(files: TokenizerFiles) -> tuple[str, ...]:
         return ()
     if normalizer.get("type") == "NFC":
         return ("the tokenizer normalises text to NFC, llama.cpp does not: send text in NFC",)
-    raise ArtifactError(f"{files.folder / 'tokenizer.json'}: normalizer {normalizer.get('type')} is not done by llama.cpp")
+    raise ArtifactError(
+        f"{files.folder / 'tokenizer.json'}: normalizer {normalizer.get('type')} is not done by llama.cpp", fix=INSTEAD
+    )

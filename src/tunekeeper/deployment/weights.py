@@ -31,6 +31,8 @@ DIRECTIONS = 16
 """Most directions of a difference that adapters explain."""
 BLOCK = 32
 """Values of a row that share a scale or an offset in most quantized types."""
+EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
+"""Names of the two tensors that may be tied."""
 FLOATS = (gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16, gguf.GGMLQuantizationType.BF16)
 
 
@@ -51,18 +53,19 @@ def weigh(served: Served, checkpoint: Checkpoint, adapter: Adapter | None) -> We
     found = {tensor.name: tensor for tensor in open_model(served.model).tensors}
     extra = _lora(served)
     plain = {name: make for name, _, make in merged_tensors(checkpoint, None)}
+    wanted = {name: (shape, make) for name, shape, make in merged_tensors(checkpoint, adapter)}
+    if checkpoint.shape.tied and OUTPUT in found:
+        wanted.setdefault(OUTPUT, wanted[EMBEDDING])  # a file may hold what is tied twice
     compared: list[Weight] = []
-    for name, shape, make in merged_tensors(checkpoint, adapter):
-        tensor = found.get(name) or (
-            found.get("token_embd.weight") if name == "output.weight" and checkpoint.shape.tied else None
-        )
+    for name, (shape, make) in wanted.items():
+        tensor = found.get(name) or (found.get(EMBEDDING) if name == OUTPUT and checkpoint.shape.tied else None)
         if tensor is None or tuple(int(n) for n in reversed(tensor.shape)) != shape:
             raise ArtifactError(f"{served.model}: tensor {name} is missing or has other dimensions than the checkpoint's")
         value, chosen = _stored(tensor, shape)
         right = make()[chosen]
         if name in extra:
             value = value + served.lora_scale * extra[name](chosen)
-        before = plain.get(name) or plain.get("token_embd.weight")
+        before = plain.get(name) or plain.get(EMBEDDING)
         added = right - before()[chosen] if before and adapter is not None else np.zeros_like(right)
         compared.append(_weight(name, tensor.tensor_type, value, right, added))
     return Weighed(tensors=tuple(compared))

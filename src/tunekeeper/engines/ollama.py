@@ -37,8 +37,6 @@ _PARAMETER = re.compile(r"^([a-z_]+)[ \t]+(\S.*?)[ \t]*$", re.MULTILINE)
 class Ollama(OpenAI):
     """Every version is a model name of its own; a request cannot choose an adapter."""
 
-    logprobs = False
-
     def health_path(self) -> str:
         return "/api/tags"
 

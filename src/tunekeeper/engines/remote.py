@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tunekeeper.core.errors import UpstreamUnavailable
 from tunekeeper.core.nouns.serving import Slot
-from tunekeeper.engines.client import base_of, listed_models
+from tunekeeper.engines.client import base_of, call_json, listed_models
 from tunekeeper.engines.engine import Capabilities
+
+WAIT = 10.0
+"""Seconds for one token: a server that takes longer is not known to say probabilities."""
 
 
 class OpenAI:
     """Any server with `/v1/chat/completions` and `/v1/models`."""
-
-    logprobs = True
-    adapters = False
 
     def command(self, slot: Slot, root: Path) -> list[str] | None:
         return None
@@ -26,4 +27,16 @@ class OpenAI:
         return {"model": slot.upstream_model or slot.version or slot.id}
 
     def probe(self, endpoint: str, api_key: str | None = None) -> Capabilities:
-        return Capabilities(models=listed_models(base_of(endpoint), api_key), logprobs=self.logprobs, adapters=self.adapters)
+        """The models that it lists, and whether an answer of one token by the first of them says probabilities."""
+        base = base_of(endpoint)
+        models = listed_models(base, api_key)
+        return Capabilities(models=models, logprobs=bool(models) and _probable(base, models[0], api_key), adapters=False)
+
+
+def _probable(base: str, model: str, api_key: str | None) -> bool:
+    body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1, "logprobs": True}
+    try:
+        said = call_json("POST", base + "/v1/chat/completions", body, api_key=api_key, total=WAIT)
+        return bool(said["choices"][0]["logprobs"]["content"])
+    except (UpstreamUnavailable, TypeError, KeyError, IndexError):
+        return False  # it lists its models; what more it says is not promised

@@ -42,7 +42,7 @@ class VLLM(OpenAI):
             adapters = VllmServer(base, api_key).takes_adapters()
         except UpstreamUnavailable:
             adapters = False  # it serves; what more it takes is not promised
-        return Capabilities(models=models, logprobs=self.logprobs, adapters=adapters)
+        return Capabilities(models=models, logprobs=True, adapters=adapters)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

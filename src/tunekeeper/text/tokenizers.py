@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer as Fast
 
 MAX_FILE = 64 << 20
+_MARKS = {"{": 200_000, "[": 2_000_000, ":": 3_000_000, ",": 8_000_000}
+"""What JSON is made of → how many of it a tokenizer of half a million tokens has at most: a few bytes may be an object of 100."""
 SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
@@ -79,7 +81,9 @@ class TokenizerFiles:
         try:
             return Tokenizer.from_file(str(self.folder / "tokenizer.json"))
         except Exception as error:  # the library raises bare Exception
-            raise ArtifactError(f"{self.folder / 'tokenizer.json'}: {error}") from error
+            raise ArtifactError(
+                f"{self.folder / 'tokenizer.json'}: {error}", fix="put back the tokenizer.json that came with the weights"
+            ) from error
 
     def encode(self, text: str, *, add_special: bool = False) -> list[int]:
         """The token ids of a text; special tokens written in it are recognised."""
@@ -125,6 +129,9 @@ def _text(path: Path) -> str:
 
 def _json(path: Path) -> dict[str, Any]:
     text = _text(path)
+    for mark, most in _MARKS.items():
+        if (count := text.count(mark)) > most:
+            raise ArtifactError(f"{path}: {count} times {mark!r}, more than any tokenizer has")
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
