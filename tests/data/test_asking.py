@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tunekeeper.core.errors import DataError, UserError
-from tunekeeper.data.asking import as_lines, confirmed, propose
+from tunekeeper.data.asking import confirmed
 from tunekeeper.data.formats import read_rows
 
 TABLE = "id,question,text,answer,mood\n1,How?,long text,So.,calm\n2,Why?,other,Because.,\n3,When?,more,Now.,\n4,Who?,none,Me.,\n"
@@ -27,9 +27,9 @@ def answering(*answers: str) -> Callable[[str], str]:
 
 
 def test_a_guess_is_shown_with_three_rows_and_with_what_is_unsure(table: Path) -> None:
-    found = propose(table, {})
-    assert found is not None
-    assert as_lines(found) == [
+    said: list[str] = []
+    confirmed([table], {}, answering("y"), said.append)
+    assert said == [
         "t.csv: columns would be read as",
         "  user       question",
         "  assistant  answer",
@@ -90,9 +90,9 @@ def test_nothing_is_asked_where_rows_say_what_they_are_or_all_is_told(table: Pat
 def test_rows_of_json_with_columns_of_their_own_are_asked_about_too(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     path.write_text('nonsense\n{"prompt": "a", "message": "b", "answer": "c"}\n')
-    found = propose(path, {})
-    assert found is not None
-    assert (found.open, found.samples[0][0]) == ({"user": ["prompt", "message"]}, 2)
+    said: list[str] = []
+    assert confirmed([path], {}, answering("y"), said.append) == {path: {"user": "prompt", "assistant": "answer"}}
+    assert {"  unsure: user could be prompt, message", "row 2"} <= set(said)
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,14 @@ def test_nested_messages_and_messages_as_json_text_read_alike(tmp_path: Path) ->
     assert wrong.broken == "lists and objects are nested more than 64 deep"
 
 
+def test_nested_rows_of_several_row_groups_are_read_in_order(tmp_path: Path) -> None:
+    """As every larger set of Hugging Face is written."""
+    talks = [[{"role": "user", "content": f"Why {i}?"}, {"role": "assistant", "content": f"{i}."}] for i in range(7)]
+    found = list(read_rows(parquet(tmp_path / "t.parquet", {"messages": talks}, row_group_size=3)))
+    assert [row.line for row in found] == list(range(1, 8))
+    assert [spoken(row) for row in found] == [[("user", f"Why {i}?"), ("assistant", f"{i}.")] for i in range(7)]
+
+
 def test_a_small_file_that_unpacks_to_much_is_not_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(columnar, "ROW_LIMIT", 1 << 20)
     half, many = "x" * (600 << 10), [{"role": "user", "content": "y" * 10_000}] * 10_000
@@ -84,6 +92,23 @@ def test_damage_is_one_line_that_names_the_file(tmp_path: Path, name: str) -> No
     with pytest.raises(DataError, match=f"{name}: not readable as") as caught:
         list(read_rows(path))
     assert "\n" not in str(caught.value)
+
+
+def test_damage_over_which_the_reader_would_end_the_process_is_one_line_as_well(tmp_path: Path) -> None:
+    file = parquet(tmp_path / "lists.parquet", {"n": [[1], [2, 3]]})
+    content = bytearray(file.read_bytes())
+    content[-476] ^= 1  # one more entry in a list of counts than its column has levels
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=r"lists\.parquet: not readable as Parquet: .*level histogram") as caught:
+        next(columnar.read_parquet(file, file.name)[1])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_column_whose_name_is_no_text_is_damage(tmp_path: Path) -> None:
+    file = arrow(tmp_path / "rows.arrow", [{"question": "a", "answer": "b"}])
+    file.write_bytes(file.read_bytes().replace(b"question", b"questio\xee", 1))
+    with pytest.raises(DataError, match=r"rows\.arrow: not readable as Arrow: .*utf-8"):
+        columnar.read_arrow(file, file.name)
 
 
 def test_what_save_to_disk_wrote_is_read_shard_by_shard(tmp_path: Path) -> None:

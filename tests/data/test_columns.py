@@ -58,3 +58,11 @@ def test_a_wrong_name_gives_the_near_one() -> None:
 def test_a_column_named_like_an_answer_is_known() -> None:
     assert answers(["text", "Expected Output"])
     assert not answers(["text", "id", "category"])
+
+
+def test_of_many_columns_a_message_names_some() -> None:
+    columns = [f"c{i}" for i in range(5_000)]
+    for mapping in ({}, {"user": "question"}):
+        with pytest.raises(DataError, match=r"columns are: c0, c1, .*, c29 and 4970 more") as refused:
+            resolve_columns(columns, mapping, "wide.csv")
+        assert len(refused.value.message) < 400

@@ -66,5 +66,5 @@ def test_a_topic_is_the_category_of_the_row_or_of_its_answer(row: MakeExample) -
 def test_a_row_that_is_compared_is_the_example_in_all_its_fields(row: Any, side: Any, more: dict[str, Any]) -> None:
     line = encode(replace(row("q", "a", id="t1", category="bug"), **more))
     for each in (line, line.replace(b'"id":"t1"', b'"id":1', 1)):
-        wanted, found = decode(each, side), compared(each, side)
+        wanted, (found,) = decode(each, side), compared([each], side)
         assert all(getattr(found, one.name) == getattr(wanted, one.name) for one in fields(wanted))

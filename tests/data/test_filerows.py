@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tunekeeper.core.errors import Busy
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import checks, drafts, filerows
@@ -42,6 +43,22 @@ def test_rows_are_read_by_their_place_and_again_and_again(draft: Path) -> None:
     assert (rows[0], rows[126], rows[-1], rows[3:5]) == (held[0], held[126], held[-1], held[3:5])
     assert filerows.rows_of(draft) == held, "few rows are held"
     assert filerows.rows_of(draft.with_name("none.jsonl")) == []
+
+
+def test_few_rows_are_not_held_either_where_they_are_long(draft: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filerows, "HELD", draft.stat().st_size - 1)
+    assert isinstance(filerows.rows_of(draft), filerows.FileRows)
+    monkeypatch.setattr(filerows, "HELD", draft.stat().st_size)
+    assert isinstance(filerows.rows_of(draft), list)
+
+
+def test_a_draft_that_changes_meanwhile_is_not_read_by_the_places_of_the_old_one(ws: Workspace, draft: Path) -> None:
+    rows = filerows.FileRows(draft)
+    drafts.save_draft(ws, "desk", list(rows)[1:])
+    with pytest.raises(Busy, match="changed while it was read"):
+        list(rows)
+    with pytest.raises(Busy, match="changed while it was read"):
+        rows[0]
 
 
 def test_what_is_compared_on_disk_is_what_is_compared_in_memory(

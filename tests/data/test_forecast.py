@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -96,3 +98,24 @@ def test_what_is_missing_is_named() -> None:
     assert missing(forecast([])).startswith("exams of 0 different sizes, 3 are needed")
     assert "19 cases that every exam asked" in missing(forecast(sittings(cases=19)))
     assert "too much alike" in missing(forecast(sittings((800, 810, 820))))
+
+
+def test_where_more_data_went_with_more_errors_nothing_is_promised() -> None:
+    falling = [each for n in reversed(SIZES) for each in sittings((n,))]
+    rising = [
+        replace(each, size=n, topics={"billing": n // 4, "refund": n}, exam=f"e{n}")
+        for each, n in zip(falling, SIZES, strict=True)
+    ]
+    found = forecast(rising)
+    assert "the error rises with the size, from 3.5% of 100 rows to 13.0% of 800" in missing(found)
+    assert {gain.topic for gain in found.topics if "rises" in gain.why} == {"billing"}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_exams_that_differ_by_chance_are_no_rise(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    flat = sittings(a=0.0, c=0.2)
+    shaken = [
+        replace(each, values={case: abs(value - (rng.random() < 0.1)) for case, value in each.values.items()}) for each in flat
+    ]
+    assert forecast(shaken, draws=20).verdict == "estimated"

@@ -165,6 +165,17 @@ def test_a_later_import_takes_the_place_of_an_older_answer_but_not_of_a_newer_on
     assert (report.added, report.replaced) == (0, 2)
 
 
+def test_one_answer_in_the_place_of_several_is_counted_once_and_nothing_falls_below_zero(
+    ws: Workspace, task: Model, write: Write
+) -> None:
+    both = [chat("How?", "So.", created="2026-01-01"), chat("How?", "Thus.", created="2026-01-02")]
+    load(ws, task, write("both.jsonl", both), Config(contradictions="flag"))
+    report = load(ws, task, write("newer.jsonl", [chat("How?", "Never.", created="2026-02-01")]))
+    assert (report.added, report.replaced, report.examples) == (0, 2, 1)
+    assert [(each.file, each.added) for each in report.files] == [("newer.jsonl", 0)]
+    assert answers(ws) == ["Never."]
+
+
 def test_contradictions_can_be_kept_and_reported(ws: Workspace, task: Model, write: Write) -> None:
     report = load(ws, task, write("rows.jsonl", [chat("A?", "1"), chat("A?", "2")]), Config(contradictions="flag"))
     assert (report.added, report.flagged) == (2, {"contradiction": 2})
@@ -200,6 +211,9 @@ def test_a_file_without_a_readable_row_changes_nothing_and_names_the_first_line(
     load(ws, task, write("good.jsonl", [chat("A?", "1")]))
     with pytest.raises(DataError, match=r"bad\.jsonl:1: not JSON at column 1: .*; none of the 2 rows can be read"):
         load(ws, task, write("bad.jsonl", ["x", "y"]), replace=True)
+    with pytest.raises(DataError, match="columns are: foo, bar") as refused:
+        load(ws, task, write("other.jsonl", [{"foo": "A?", "bar": "1"}]))
+    assert refused.value.fix == "--map user=COLUMN --map assistant=COLUMN"
     assert answers(ws) == ["1"]
 
 

@@ -11,7 +11,8 @@ import pytest
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.data import lines
 from tunekeeper.data.examples import created_of, decode, encode, topic_of
-from tunekeeper.data.tallies import is_synthetic
+from tunekeeper.data.tallies import SIDES, is_synthetic
+from tunekeeper.store.marks import Mark
 
 TRAP = ',"split":"eval"}'
 
@@ -102,15 +103,23 @@ def alone(line: bytes) -> str:
     return str((canonical, side, mark))
 
 
+def told(draft: list[bytes]) -> list[str]:
+    """The same of lines that are looked at together."""
+    found = lines.seen(draft)
+    marks = [Mark(*each) for each in zip(found.topics, map(bool, found.made_up), found.dates, strict=True)]
+    sides = [SIDES[side] for side in found.sides]
+    return [str(each) for each in zip(found.lines, sides, marks, strict=True)]
+
+
 @pytest.mark.parametrize("size", [1, 2, 400])
 def test_lines_that_are_looked_at_together_are_what_each_is_alone(examples: list[Example], size: int) -> None:
     """However many of them are usual: one that is canonical, or is written otherwise, is told by its own line."""
     some = [each.encode() for each in (*PLAIN, *ODD)] + [encode(each, with_split=True) for each in examples]
     plain = [each.encode() for each in PLAIN] * 30
     for draft in (plain, some, [*plain, *some, *plain], [line for odd in some for line in (*plain[:20], odd)]):
-        found = [str(each) for first in range(0, len(draft), size) for each in lines.seen(draft[first : first + size])]
+        found = [each for first in range(0, len(draft), size) for each in told(draft[first : first + size])]
         assert found == list(map(alone, draft))
-    assert [line for line, _, _ in lines.seen(plain)] == [line.replace(b',"split":"eval"', b"") for line in plain]
+    assert lines.seen(plain).lines == [line.replace(b',"split":"eval"', b"") for line in plain]
 
 
 def test_every_character_is_written_as_versions_have_it() -> None:
@@ -118,7 +127,7 @@ def test_every_character_is_written_as_versions_have_it() -> None:
     text = "".join(map(chr, (*range(0xD800), *range(0xE000, 0x110000))))
     row = Example(id="1", messages=({"role": "user", "content": text},), fingerprint="f", source="s", metadata={"a": "b"})
     line = encode(row, with_split=True)
-    assert [(found, side) for found, side, _ in lines.seen([line])] == [(encode(row), "train")]
+    assert (lines.seen([line]).lines, lines.seen([line]).sides) == ([encode(row)], b"\0")
     assert msgspec.json.encode(text) == orjson.dumps(text)
 
 

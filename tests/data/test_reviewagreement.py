@@ -35,3 +35,19 @@ def test_where_all_always_said_the_same_there_is_no_kappa() -> None:
     found = agreement([item(i, {"a": "good", "b": "good"}) for i in range(5)])
     assert (found.overall["answer"].kappa, found.overall["answer"].words, found.overall["answer"].same) == (None, "", 1.0)
     assert agreement([]) == Agreement()
+
+
+def test_a_third_opinion_that_settles_a_dispute_does_not_make_the_first_two_agree() -> None:
+    table = [("good", "good")] * 20 + [("good", "bad")] * 5 + [("bad", "good")] * 10 + [("bad", "bad")] * 15
+    said = [{"bob": b, "ana": a} | ({} if a == b else {"cem": a}) for a, b in table]
+    found = agreement([item(i, each, state="done", wants=len(each)) for i, each in enumerate(said)])
+    assert (found.overall["answer"].items, found.overall["answer"].same) == (50, 0.7)
+    assert found.overall["answer"].kappa == pytest.approx(0.3939, abs=1e-4)
+    assert list(found.pairs) == ["ana, bob"]
+
+
+def test_items_that_still_wait_for_what_was_asked_for_do_not_count_yet() -> None:
+    done = [item(i, {"a": "good", "b": "good", "c": "bad"}, state="done", wants=3) for i in range(4)]
+    waiting = [item(i, {"a": "good", "b": "bad"}, wants=3) for i in range(4, 9)]
+    assert agreement([*done, *waiting]).overall["answer"].items == 4
+    assert agreement(waiting).overall["answer"].items == 5, "nothing is finished: what is there counts"

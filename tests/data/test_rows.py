@@ -97,6 +97,26 @@ def test_a_row_that_is_no_conversation_says_why_in_one_sentence(row: Any, reason
         parse_row(row, {})
 
 
+def test_an_answer_beside_the_messages_that_ask_for_it_is_theirs() -> None:
+    asked = [{"role": "user", "content": "Hi"}]
+    completed = {"choices": [{"message": {"role": "assistant", "content": "Hello"}}]}
+    for key, said in (("response", "Hello"), ("response", completed), ("completion", "Hello"), ("output", json.dumps(completed))):
+        assert spoken({"messages": asked, key: said}) == [("user", "Hi"), ("assistant", "Hello")]
+    whole = [*asked, {"role": "assistant", "content": "Hello"}]
+    assert spoken({"messages": whole, "response": "other"}) == [("user", "Hi"), ("assistant", "Hello")]
+
+
+def test_a_column_may_hold_the_messages_that_ask() -> None:
+    """As suites of cases have them: `input` a list of messages, `ideal` or `expected` a text."""
+    asked = [{"role": "system", "content": "Be kind"}, {"role": "user", "content": "Hi"}]
+    for given in (asked, json.dumps(asked)):
+        for key in ("ideal", "expected"):
+            assert spoken({"input": given, key: "Hello"}) == [("system", "Be kind"), ("user", "Hi"), ("assistant", "Hello")]
+    assert spoken({"input": "[1, 2]", "expected": "3"}) == [("user", "[1, 2]"), ("assistant", "3")]
+    with pytest.raises(Unreadable, match="more than one column could be 'assistant': output, expected"):
+        parse_row({"input": "Hi", "output": "Go", "expected": "Hello"}, {})
+
+
 def test_several_answer_columns_become_one_json_answer() -> None:
     row = {"ticket": "Hi", "category": "bug", "priority": "low", "id": "7", "when": "2026-01-01"}
     columns = resolve_columns(list(row), {"assistant": "category,priority", "created": "when"}, "t.csv")

@@ -12,6 +12,7 @@ from tunekeeper.data import drafts, import_files
 from tunekeeper.data.config import Config
 from tunekeeper.data.conversations import Unreadable
 from tunekeeper.data.rows import parse_row
+from tunekeeper.data.spans import opened
 from tunekeeper.workspace import Workspace
 
 Write = Callable[[str, Iterable[Any]], Path]
@@ -92,6 +93,36 @@ def evented() -> list[dict[str, Any]]:
     ]
 
 
+def vercel() -> dict[str, Any]:
+    asked = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "Weather in Oslo?"}]},
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "reasoning", "text": "hm"},
+                {"type": "tool-call", "toolCallId": "call_1", "toolName": "look", "input": {"city": "Oslo"}},
+            ],
+        },
+        {
+            "role": "tool",
+            "content": [
+                {"type": "tool-result", "toolCallId": "call_1", "toolName": "look", "output": {"type": "text", "value": "rain"}}
+            ],
+        },
+    ]
+    said = {"ai.response.text": "Rain.", "ai.response.finishReason": "stop", "ai.model.id": "desk@v1"}
+    return {"ai.operationId": "ai.generateText.doGenerate", "ai.prompt.messages": json.dumps(asked), **said}
+
+
+def traced() -> dict[str, Any]:
+    """As MLflow keeps the span of a chat model: every value is JSON text."""
+    asked = {"model": "desk@v1", "messages": WANTED[:-1], "tools": [TOOL]}
+    said = {"choices": [{"message": WANTED[-1], "finish_reason": "stop"}]}
+    told = {"mlflow.spanType": "CHAT_MODEL", "mlflow.spanInputs": asked, "mlflow.spanOutputs": said}
+    return {key: json.dumps(value) for key, value in told.items()}
+
+
 def span(attributes: Any, events: Any = (), **more: Any) -> dict[str, Any]:
     return {
         "name": "chat desk@v1",
@@ -114,8 +145,10 @@ def span(attributes: Any, events: Any = (), **more: Any) -> dict[str, Any]:
         span(inferred()),
         span(nested()),
         span({"gen_ai.system": "openai"}, evented()),
+        span(vercel()),
+        span(traced()),
     ],
-    ids=["newest", "details", "openllmetry", "openinference", "phoenix", "events"],
+    ids=["newest", "details", "openllmetry", "openinference", "phoenix", "events", "vercel", "mlflow"],
 )
 def test_a_span_says_the_same_in_every_convention(row: dict[str, Any]) -> None:
     made = parse_row(row, {})
@@ -127,6 +160,49 @@ def test_tools_and_the_conversation_come_along() -> None:
     made = parse_row(span(newest()), {})
     assert (made.tools, made.metadata["conversation_id"], made.metadata["model"]) == ((TOOL,), "conv-1", "desk@v1")
     assert parse_row(span(inferred()), {}).tools == (TOOL,)
+    assert parse_row(span(traced()), {}).tools == (TOOL,)
+    told = vercel() | {"ai.prompt.tools": [json.dumps(TOOL["function"])]}
+    assert parse_row(span(told), {}).tools == (TOOL,)
+
+
+def test_why_an_answer_ended_is_told_wherever_the_span_says_it() -> None:
+    cut = json.dumps([{"role": "assistant", "parts": [{"type": "text", "content": "Rai"}], "finish_reason": "length"}])
+    said = {key: value for key, value in newest().items() if key != "gen_ai.response.finish_reasons"}
+    rows = [
+        said | {"gen_ai.output.messages": cut},
+        newest() | {"gen_ai.response.finish_reasons": '["max_tokens"]'},
+        vercel() | {"ai.response.finishReason": "length"},
+        traced() | {"mlflow.spanOutputs": json.dumps({"choices": [{"message": WANTED[-1], "finish_reason": "length"}]})},
+    ]
+    assert [parse_row(span(row), {}).metadata["finish_reason"] for row in rows] == ["length"] * 4
+    assert "finish_reason" not in parse_row(span(newest() | {"gen_ai.response.finish_reasons": ["end_turn"]}), {}).metadata
+
+
+def test_attributes_that_were_cut_off_or_hold_one_message_are_named() -> None:
+    for broken in (newest()["gen_ai.input.messages"][:50], json.dumps({"role": "user", "content": "Hi"})):
+        for key in ("gen_ai.input.messages", "gen_ai.output.messages"):
+            with pytest.raises(Unreadable, match=f"`{key}` is no list of messages: was it cut off"):
+                parse_row(span(newest() | {key: broken}), {})
+
+
+@pytest.mark.parametrize(
+    ("begun", "created"),
+    [
+        ({"start_time": [1767603600, 500]}, "2026-01-05T09:00:00+00:00"),
+        ({"start_time": None, "start_time_unix_nano": 1767603600000000000}, "2026-01-05T09:00:00+00:00"),
+        ({"start_time": "9" * 40}, None),
+    ],
+)
+def test_the_moment_of_a_span_is_read_as_each_sdk_writes_it(begun: dict[str, Any], created: str | None) -> None:
+    assert parse_row(span(newest(), **begun), {}).metadata.get("created") == created
+
+
+def test_a_span_that_failed_says_so_in_a_column_of_its_own_too() -> None:
+    flat = {f"attributes.{key}": value for key, value in inferred().items()}
+    row = {"context.span_id": "s1", "context.trace_id": "t1", "events": [], "status_code": "OK", **flat}
+    assert list(parse_row(row, {}).messages) == WANTED
+    with pytest.raises(Unreadable, match="failed"):
+        parse_row(row | {"status_code": "ERROR"}, {})
 
 
 def test_the_oldest_convention_and_spans_without_an_answer() -> None:
@@ -165,3 +241,19 @@ def test_an_otlp_document_holds_many_spans_and_others_between_them(ws: Workspace
     assert found["s1"].messages == tuple(WANTED)
     assert found["s3"].messages[-1]["content"] == "Snow."
     assert found["s3"].metadata["created"] == "2026-01-05T09:00:00+00:00"
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["as an object", "as JSON text"])
+def test_a_trace_of_mlflow_gives_the_spans_that_called_a_model(packed: bool) -> None:
+    spans = [span({"mlflow.spanType": '"CHAIN"', "mlflow.spanInputs": "{}"}), span(traced()), span({"x": 1})]
+    data: Any = {"request": "…", "spans": spans}
+    document = {"info": {"trace_id": "tr-1"}, "data": json.dumps(data) if packed else data}
+    assert opened(document) == [spans[1]]
+
+
+def test_the_fields_of_an_otlp_document_may_be_written_with_underscores() -> None:
+    listed = [{"key": "gen_ai.response.finish_reasons", "value": {"array_value": {"values": [{"string_value": "length"}]}}}]
+    listed += [{"key": key, "value": {"string_value": value}} for key, value in newest().items() if isinstance(value, str)]
+    document = {"resource_spans": [{"scope_spans": [{"spans": [{"span_id": "s1", "attributes": listed}]}]}]}
+    [found] = opened(document) or []
+    assert parse_row(found, {}).metadata["finish_reason"] == "length"

@@ -78,6 +78,22 @@ def test_rows_of_nobody_in_particular_do_not_belong_together(row: MakeExample) -
     assert Counter(e.split for e in assign(rows, {}, 0.1, 0.85))["eval"] == 10
 
 
+@pytest.mark.parametrize(("users", "each", "topics"), [(14, 9, 3), (20, 25, 10), (40, 5, 40)])
+def test_users_with_more_rows_than_a_topic_may_hold_out_are_held_out_all_the_same(users: int, each: int, topics: int) -> None:
+    """Nothing but whole users can be held out, and each topic alone has room for none of them."""
+    names = [(user, i) for user in range(users) for i in range(each)]
+    rows = Rows(
+        prompts=np.array([prompt_number(f"{user} asks {i}") for user, i in names], dtype=np.uint64),
+        groups=(np.array([group_number(f"u{user}") for user, _ in names], dtype=np.uint64),),
+        topics=np.array([(user + i) % topics for user, i in names]),
+        topic_names=tuple(map(str, range(topics))),
+    )
+    held = deal(rows, np.full(len(names), -1, np.int8), [], 0.1).sides == 1
+    assert all(len(set(held[user * each : user * each + each])) == 1 for user in range(users))
+    assert len(names) / 10 - each < held.sum() <= len(names) / 10 + 0.5
+    assert len(set(rows.topics[held].tolist())) >= min(topics, each)
+
+
 def test_a_new_row_joins_the_side_of_its_group(row: MakeExample) -> None:
     old = [row("Where is it?", "a", id="old")]
     new = [row("where is it", "b", id="new"), row("Something else", "c", id="other")]

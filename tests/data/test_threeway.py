@@ -14,7 +14,8 @@ from tunekeeper.data import drafts, versions
 from tunekeeper.data.config import Config
 from tunekeeper.data.differences import compare
 from tunekeeper.data.revert import revert
-from tunekeeper.data.threeway import common_parent, merge_rows, merge_versions
+from tunekeeper.data.tallies import SIDES
+from tunekeeper.data.threeway import MOST_SHOWN, MergeDone, common_parent, merge_versions
 from tunekeeper.workspace import Workspace
 
 Make = Callable[[str, str], Example]
@@ -30,61 +31,112 @@ def answers(rows: Sequence[Example]) -> dict[str, str]:
     return {row.id: str(row.messages[-1]["content"]) for row in rows}
 
 
-def test_what_one_side_changed_is_taken_and_what_both_changed_alike_is_taken_once(q: Make) -> None:
+class Merging:
+    """Merges rows by freezing them as versions of one model."""
+
+    def __init__(self, ws: Workspace) -> None:
+        self.ws = ws
+
+    def frozen(self, rows: Sequence[Example], parent: str | None = None) -> str:
+        """The id of a version of these rows; a row of both sides, in every version the same, comes last on its side."""
+        message = ({"role": "user", "content": "stays"}, {"role": "assistant", "content": "as it is"})
+        stays = [Example(id=f"stays_{side}", messages=message, fingerprint="", split=side) for side in SIDES]
+        return versions.freeze_examples(self.ws, "desk", [*rows, *stays], parent=parent).id
+
+    def __call__(
+        self, base: Sequence[Example] | None, a: Sequence[Example], b: Sequence[Example], prefer: Any = None
+    ) -> tuple[MergeDone, list[Example]]:
+        """What a merge of `a` and `b`, which grew from `base`, did, and the rows of the draft that it made."""
+        parent = None if base is None else self.frozen(base)
+        done = merge_versions(self.ws, self.frozen(a, parent), self.frozen(b, parent), prefer=prefer)
+        held = drafts.load_draft(self.ws, "desk") if done.draft is not None else []
+        return done, [row for row in held if not row.id.startswith("stays_")]
+
+
+@pytest.fixture
+def merge(ws: Workspace) -> Merging:
+    return Merging(ws)
+
+
+def test_what_one_side_changed_is_taken_and_what_both_changed_alike_is_taken_once(q: Make, merge: Merging) -> None:
     base = [q(id, "old") for id in ("same", "ours", "theirs", "gone_a", "gone_b", "gone_both", "alike")]
     a = [q("same", "old"), q("ours", "A"), q("theirs", "old"), q("gone_b", "old"), q("alike", "new"), q("new_a", "1")]
     b = [q("same", "old"), q("ours", "old"), q("theirs", "B"), q("gone_a", "old"), q("alike", "new"), q("new_b", "2")]
-    merged = merge_rows(base, a, b)
-    assert merged.conflicts == ()
-    assert answers(merged.rows) == {"same": "old", "ours": "A", "theirs": "B", "alike": "new", "new_a": "1", "new_b": "2"}
-    assert [row.id for row in merged.rows] == ["same", "ours", "theirs", "alike", "new_a", "new_b"]
-    assert merged.counts == {"from_a": 3, "from_b": 3, "both": 2, "conflicts": 0}
+    done, rows = merge(base, a, b)
+    assert done.conflicts == ()
+    assert answers(rows) == {"same": "old", "ours": "A", "theirs": "B", "alike": "new", "new_a": "1", "new_b": "2"}
+    assert [row.id for row in rows] == ["same", "ours", "theirs", "alike", "new_a", "new_b"]
+    assert (done.counts, done.examples) == ({"from_a": 3, "from_b": 3, "both": 2, "conflicts": 0}, 8)
 
 
-def test_what_both_changed_differently_is_a_conflict_with_all_three_texts(q: Make) -> None:
+def test_what_both_changed_differently_is_a_conflict_with_all_three_texts(q: Make, merge: Merging) -> None:
     base = [q("edited", "old"), q("cut_b", "old"), q("cut_a", "old")]
     a = [q("edited", "A"), q("cut_b", "A"), q("new", "A")]
     b = [q("edited", "B"), q("cut_a", "B"), q("new", "B")]
-    merged = merge_rows(base, a, b)
-    assert [(c.id, c.why) for c in merged.conflicts] == [
+    done, rows = merge(base, a, b)
+    assert [(c.id, c.why) for c in done.conflicts] == [
         ("edited", "edited differently"),
         ("cut_b", "edited in a, removed in b"),
         ("new", "added differently"),
         ("cut_a", "removed in a, edited in b"),
     ]
-    first = merged.conflicts[0]
+    first = done.conflicts[0]
     assert [answers([row]) for row in (first.base, first.a, first.b) if row] == [{"edited": t} for t in ("old", "A", "B")]
-    assert merged.rows == ()
-    assert answers(merge_rows(base, a, b, prefer="a").rows) == {"edited": "A", "cut_b": "A", "new": "A"}
-    assert answers(merge_rows(base, a, b, prefer="b").rows) == {"edited": "B", "cut_a": "B", "new": "B"}
+    assert (rows, done.examples, done.draft) == ([], 2, None)
+    assert answers(merge(base, a, b, prefer="a")[1]) == {"edited": "A", "cut_b": "A", "new": "A"}
+    assert answers(merge(base, a, b, prefer="b")[1]) == {"edited": "B", "cut_a": "B", "new": "B"}
 
 
-def test_an_edit_on_one_side_and_a_move_on_the_other_are_both_kept(q: Make) -> None:
+def test_an_edit_on_one_side_and_a_move_on_the_other_are_both_kept(q: Make, merge: Merging) -> None:
     moved = replace(q("x", "old"), split="eval")
     for a, b in ((q("x", "new"), moved), (moved, q("x", "new"))):
-        [row] = merge_rows([q("x", "old")], [a], [b]).rows
+        [row] = merge([q("x", "old")], [a], [b])[1]
         assert (answers([row]), row.split) == ({"x": "new"}, "eval")
-    back = merge_rows([moved], [q("x", "old")], [moved]).rows
+    back = merge([moved], [q("x", "old")], [moved])[1]
     assert [row.split for row in back] == ["train"]
-    both_new = merge_rows([], [q("x", "old")], [moved]).rows
+    both_new = merge([], [q("x", "old")], [moved])[1]
     assert [row.split for row in both_new] == ["eval"]
 
 
-def test_an_edited_row_that_is_named_by_its_content_is_one_row(row: Any) -> None:
+def test_metadata_that_one_side_alone_changed_is_taken(row: Any, merge: Merging) -> None:
+    old, relabelled, edited = (row("what?", text, id="x", category=name) for text, name in (("1", "p"), ("1", "q"), ("2", "p")))
+    assert merge([old], [old], [relabelled])[1][0].metadata["category"] == "q"
+    assert merge([old], [relabelled], [old])[1][0].metadata["category"] == "q"
+    assert answers(merge([old], [relabelled], [edited])[1]) == {"x": "2"}
+
+
+def test_an_edited_row_that_is_named_by_its_content_is_one_row(row: Any, merge: Merging) -> None:
     base, a, b = row("Where?", "here"), row("Where?", "there"), row("Where?", "gone")
-    assert answers(merge_rows([base], [a], [base]).rows) == {a.id: "there"}
-    assert [c.why for c in merge_rows([base], [a], [b]).conflicts] == ["edited differently"]
+    assert answers(merge([base], [a], [base])[1]) == {a.id: "there"}
+    assert [c.why for c in merge([base], [a], [b])[0].conflicts] == ["edited differently"]
 
 
-def test_merging_is_the_same_both_ways_round_and_with_itself_changes_nothing(q: Make) -> None:
+def test_merging_is_the_same_both_ways_round_and_with_itself_changes_nothing(q: Make, merge: Merging) -> None:
     base = [q(str(i), "old") for i in range(12)]
     a = [q(str(i), "A" if i % 4 == 0 else "old") for i in range(10)]
     b = [q(str(i), "B" if i % 4 == 1 else "old") for i in range(1, 13)]
-    one, other = merge_rows(base, a, b), merge_rows(base, b, a)
-    assert answers(one.rows) == answers(other.rows)
+    (one, _), (other, _) = merge(base, a, b), merge(base, b, a)
     assert {c.id for c in one.conflicts} == {c.id for c in other.conflicts} == {"0"}
-    assert merge_rows(base, a, a).rows == tuple(a)
-    assert merge_rows(base, base, b).rows == tuple(b)
+    assert answers(merge(base, a, b, "a")[1]) == answers(merge(base, b, a, "b")[1])
+    assert merge(base, a, a)[1] == a
+    assert merge(base, base, b)[1] == b
+
+
+def test_versions_without_a_common_parent_share_what_they_hold_alike(q: Make, row: Any, merge: Merging) -> None:
+    a = [q("alike", "1"), q("ours", "A"), q("both", "A"), row("Where?", "here"), row("Who?", "me")]
+    b = [row("Who?", "me"), q("theirs", "B"), q("alike", "1"), q("both", "B"), row("Where?", "there")]
+    done, _ = merge(None, a, b)
+    assert (done.base, [c.why for c in done.conflicts]) == (None, ["added differently"] * 2)
+    assert done.counts == {"from_a": 1, "from_b": 1, "both": 4, "conflicts": 2}
+    done, rows = merge(None, a, b, prefer="b")
+    assert [row.messages[-1]["content"] for row in rows] == ["1", "A", "B", "there", "me", "B"]
+
+
+def test_of_many_conflicts_the_first_thousand_are_shown_and_all_are_counted(q: Make, merge: Merging) -> None:
+    a, b = ([q(str(i), text) for i in range(MOST_SHOWN + 1)] for text in ("A", "B"))
+    done, _ = merge(None, a, b)
+    assert (len(done.conflicts), done.counts["conflicts"]) == (MOST_SHOWN, MOST_SHOWN + 1)
+    assert done.conflicts[-1].id == str(MOST_SHOWN - 1)
 
 
 @pytest.fixture

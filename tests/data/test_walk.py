@@ -43,7 +43,7 @@ def told(known: Sequence[bytes], seen: Sequence[Looked]) -> list[tuple[bytes, st
     """The rows that were seen, each a line and a side; `known`: the lines of the draft before."""
     found = []
     for each in seen:
-        new = iter(zip(each.lines, each.sides, strict=True))
+        new = iter(zip(lines_of(each), each.sides, strict=True))
         steps = array("I", each.steps).tolist()
         for first, count in zip(steps[::2], steps[1::2], strict=True):
             for turn in range(count):
@@ -56,16 +56,23 @@ def told(known: Sequence[bytes], seen: Sequence[Looked]) -> list[tuple[bytes, st
     return found
 
 
+def lines_of(seen: Looked) -> list[bytes]:
+    """The new rows of a stretch, each with its line end."""
+    return seen.text.splitlines(keepends=True)
+
+
 def new_rows(seen: Sequence[Looked]) -> int:
-    return sum(len(each.lines) for each in seen)
+    return sum(len(lines_of(each)) for each in seen)
 
 
 def test_where_nothing_is_known_every_row_is_new_and_told(rows: list[bytes]) -> None:
     seen = Walk(Known(seed=3)).over(b"".join(rows))
     assert told([], [seen]) == [lines.row_of(line) for line in rows]
     assert (seen.seed, array("I", seen.steps).tolist()) == (3, [NEW, 400])
-    assert seen.digests == [digest_of(line) for line in seen.lines]
-    assert [str(each) for each in zip(*seen.told, strict=True)] == [str(tuple(lines.look(line)[1])) for line in seen.lines]
+    assert array("I", seen.lengths).tolist() == [len(line) for line in lines_of(seen)]
+    assert seen.digests == b"".join(digest_of(line) for line in lines_of(seen))
+    counted = zip(seen.topics, map(bool, seen.made_up), array("d", seen.dates), strict=True)
+    assert [str(each) for each in counted] == [str(tuple(lines.look(line)[1])) for line in lines_of(seen)]
     assert (len(seen.hashes), len(seen.marks)) == (ROW * 400, MARK * len(array("I", seen.counts)))
     assert sum(array("I", seen.counts)) == 400
     assert sum(array("I", seen.sizes)) == len(b"".join(rows))
@@ -74,7 +81,7 @@ def test_where_nothing_is_known_every_row_is_new_and_told(rows: list[bytes]) -> 
 def test_the_same_draft_is_known_whole_with_the_runs_it_had(rows: list[bytes]) -> None:
     known = known_of(rows)
     seen = Walk(known).over(b"".join(rows))
-    assert (seen.lines, array("I", seen.steps).tolist()) == ([], [0, 400])
+    assert (seen.text, array("I", seen.steps).tolist()) == (b"", [0, 400])
     assert (seen.marks, array("I", seen.sizes), array("I", seen.counts)) == (known.marks, known.sizes, known.counts)
 
 
@@ -155,4 +162,4 @@ def test_a_line_that_is_no_row_is_an_error(rows: list[bytes]) -> None:
 
 def test_a_row_that_is_written_otherwise_is_new_and_becomes_canonical(rows: list[bytes]) -> None:
     seen = Walk(known_of(rows)).over(b"".join([*rows[:5], b" " + rows[5], *rows[6:]]))
-    assert seen.lines == [lines.row_of(rows[5])[0]]
+    assert seen.text == lines.row_of(rows[5])[0]

@@ -17,16 +17,8 @@ def draft(count: int, seed: int = 1) -> Draft:
     rng, made = random.Random(seed), Draft()
     for number in range(count):
         line = b'{"id":"t%d","text":"%s"}\n' % (number, " ".join(rng.choices(WORDS, k=rng.randint(1, 60))).encode())
-        add(made, line, Mark(rng.choice(("", "bug", "refund")), rng.random() < 0.2, float(number)))
+        made.add(line, digest_of(line), Mark(rng.choice(("", "bug", "refund")), rng.random() < 0.2, float(number)))
     return made
-
-
-def add(rows: Draft, line: bytes, mark: Mark) -> None:
-    rows.lines.append(line)
-    rows.digests.append(digest_of(line))
-    rows.topics.append(mark.topic)
-    rows.made_up.append(mark.made_up)
-    rows.dates.append(mark.at)
 
 
 WORDS = ["parcel", "invoice", "Zürich", "überall", "late", "broken", "again", "please", "refund", "login"]
@@ -46,15 +38,15 @@ def opened(path: Path, data: bytes) -> Pack:
 
 
 def test_a_pack_gives_back_every_row_its_digest_and_what_is_counted_of_it(rows: Draft, tmp_path: Path) -> None:
-    pack = opened(tmp_path / "p", packs.build(rows))
+    pack = opened(tmp_path / "p", packs.build(rows.sheet()))
     assert (pack.rows, pack.bytes) == (3000, sum(map(len, rows.lines)))
     assert pack.draft() == rows
     assert [line for i in range(len(pack.block_rows)) for line in packs.lines_of(pack.block(i))] == rows.lines
-    assert packs.build(rows) == packs.build(rows)
+    assert packs.build(rows.sheet()) == packs.build(rows.sheet())
 
 
 def test_rows_that_share_much_take_little_and_an_empty_line_holds_its_place(rows: Draft, tmp_path: Path) -> None:
-    whole = packs.build(rows)
+    whole = packs.build(rows.sheet())
     assert len(whole) < 0.6 * sum(map(len, rows.lines))
     pack = opened(tmp_path / "p", packs.without(rows, [0, 17, 2999]))
     left = pack.draft()
@@ -68,7 +60,7 @@ def test_what_was_erased_is_not_in_the_dictionary_either(monkeypatch: pytest.Mon
     monkeypatch.setattr(packs, "LARGE", 1)
     rows = draft(2000)
     rows.lines = [line[:-3] + b' mallory lives in Elm Street"}\n' if n % 2 else line for n, line in enumerate(rows.lines)]
-    assert b"mallory lives" in packs.build(rows), "the dictionary, which is not compressed, shows it"
+    assert b"mallory lives" in packs.build(rows.sheet()), "the dictionary, which is not compressed, shows it"
     data = packs.without(rows, range(1, 2000, 2))
     pack = opened(tmp_path / "p", data)
     assert b"mallory" not in data
@@ -76,7 +68,7 @@ def test_what_was_erased_is_not_in_the_dictionary_either(monkeypatch: pytest.Mon
 
 
 def test_one_wrong_byte_anywhere_is_told(rows: Draft, tmp_path: Path) -> None:
-    data, rng = packs.build(rows), random.Random(2)
+    data, rng = packs.build(rows.sheet()), random.Random(2)
     places = [0, 9, 20, *(rng.randrange(len(data)) for _ in range(150))]
     for place in places:
         broken = data[:place] + bytes([data[place] ^ 0x40]) + data[place + 1 :]
@@ -99,6 +91,6 @@ def test_long_rows_are_blocks_of_their_own(tmp_path: Path) -> None:
     rows = Draft()
     for size in (3_000_000, 10, 700_000):
         line = bytes([97 + size % 26]) * size + b"\n"
-        add(rows, line, Mark("", False, NAN))
-    pack = opened(tmp_path / "p", packs.build(rows))
+        rows.add(line, digest_of(line), Mark("", False, NAN))
+    pack = opened(tmp_path / "p", packs.build(rows.sheet()))
     assert (pack.block_rows.tolist(), pack.draft().lines) == ([1, 2], rows.lines)

@@ -41,11 +41,14 @@ class Store:
             marks=b"m" * 16,
             sizes=array("I", [1]).tobytes(),
             counts=array("I", [len(lines)]).tobytes(),
-            lines=found,
-            digests=digests_of(found),
+            text=b"".join(found),
+            lengths=array("I", map(len, found)).tobytes(),
+            digests=b"".join(digests_of(found)),
             sides=bytes(SIDES.index(lines[n][1]) for n in fresh),
             hashes=b"".join(hashes[n][:8] for n in fresh),
-            told=[list(column) for column in zip(*[MARK] * len(fresh), strict=True)],
+            topics=[MARK.topic] * len(fresh),
+            made_up=bytes([MARK.made_up] * len(fresh)),
+            dates=array("d", [MARK.at] * len(fresh)).tobytes(),
         )
 
 
@@ -75,6 +78,16 @@ def test_rows_that_come_again_are_not_looked_at_and_the_version_is_the_same(stor
             assert b"".join(kept.reader.pieces(side)) == b"".join(line for line, on in lines if on == side)
         assert runs.load(store.rows.runs_of("desk")).manifest == kept.manifest
     assert len(list((store.root / "files").iterdir())) == 1, "that of the newest version alone is kept"
+
+
+@pytest.mark.parametrize("twice", [(3, 4), (2, 12), (0, 6)], ids=["beside", "in the next stretch", "on the other side"])
+def test_a_row_that_stands_twice_in_a_draft_is_stored_once_and_named_twice(store: Store, twice: tuple[int, int]) -> None:
+    lines, (one, other) = some(20), twice
+    lines[other] = (lines[one][0], lines[other][1])
+    kept = store.keep(lines)
+    assert sum(kept.reader.manifest.rows) == 19
+    assert kept == Rows(Blobs(store.root / "b"), store.root / "f").keep(lines, lambda line: (line, MARK))
+    assert [*kept.reader.pieces("train")] == [b"".join(line for line, side in lines if side == "train")]
 
 
 @pytest.mark.parametrize("damage", ["gone", "torn", "erased", "another version's"])

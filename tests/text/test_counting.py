@@ -48,8 +48,14 @@ def test_a_chat_is_counted_as_the_template_writes_it(files: TokenizerFiles, outs
 
 def test_what_the_slot_puts_first_counts(files: TokenizerFiles, outside: Tokenizer) -> None:
     text = f"<|im_start|>system\nBe kind.<|im_end|>\n{RENDERED}"
-    counted = prompt_tokens(files, CHAT, HELLO, first=({"role": "system", "content": "Be kind."},))
+    counted = prompt_tokens(files, CHAT, HELLO, own=({"role": "system", "content": "Be kind."},))
     assert counted == len(outside.encode(text, add_special_tokens=False).ids)
+
+
+def test_a_system_message_that_the_slot_s_own_replaced_does_not_count(files: TokenizerFiles) -> None:
+    own = ({"role": "system", "content": "Be kind."},)
+    asked = {"messages": [{"role": "system", "content": "Be as formal as you can."}, *HELLO["messages"]]}
+    assert prompt_tokens(files, CHAT, asked, own=own) == prompt_tokens(files, CHAT, HELLO, own=own)
 
 
 def test_an_answer_has_its_end_token_only_where_it_ended(files: TokenizerFiles, outside: Tokenizer) -> None:

@@ -116,3 +116,18 @@ def test_what_may_not_be_looked_through_is_named_and_covers_whatever_could_be_th
     assert 5 < len(found) < 45
     assert all(any(a <= start and end <= b for a, b in [*found, *unread]) for start, end in everything)
     assert sum(b - a for a, b in unread) < len(text) / 2, "the rest of the text stays"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_table_of_nothing_else_is_looked_through_hardly_more_than_once(kind: str) -> None:
+    rng, sizes = random.Random(f"table {kind}"), list[int]()
+    text = "".join(f"{MAKERS[kind](rng)}{rng.choice(('; ', chr(10)))}" for _ in range(1900))
+
+    def counted(part: str) -> list[Span]:
+        sizes.append(len(part))
+        return _FINDERS[kind](part)
+
+    found = look_near(counted, _hits((kind,), escaped=False), text.encode(), led=kind == "phone").found
+    assert found == sorted(_FINDERS[kind](text))
+    if "eyJ" not in text:  # pieces with such tokens overlap by as much as one may be long
+        assert sum(sizes) < 1.3 * len(text)

@@ -54,7 +54,8 @@ def check(
     if drop:
         mended["drop"] = mending.drop_bad(ws, config.task, section, context=fits, count=limits.count, dry_run=dry_run)
     options: dict[str, Any] = {"against": against, "context": fits, "only": only, "count": limits.count}
-    found = checks.check(ws, config.task, section, **options, remember=not dry_run)
+    # What another limit would do is asked, not found: the version that is frozen next is measured with its own.
+    found = checks.check(ws, config.task, section, **options, remember=not dry_run and context is None)
     answer = {each.name: getattr(found, each.name) for each in dataclasses.fields(found)} | {"mended": mended, "dry_run": dry_run}
     would = "would have " if dry_run else ""
     lines = [f"{would}rewritten {len(done.changed)} rows{_left(done)}" for name, done in mended.items() if name == "rewrite"]

@@ -18,7 +18,7 @@ _WIDTH = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Proposal:
+class _Proposal:
     """How the columns of one file would be read."""
 
     name: str
@@ -33,18 +33,12 @@ class Proposal:
     """The first rows with their lines."""
 
 
-def propose(path: Path, mapping: Mapping[str, str]) -> Proposal | None:
-    """How the columns of `path` would be read; None for a file whose rows say themselves what they are. Raises DataError."""
-    seen = peek(path, mapping, SAMPLES)
-    return None if seen is None else _proposal(seen, mapping)
-
-
-def _proposal(seen: Peek, mapping: Mapping[str, str]) -> Proposal:
+def _proposal(seen: Peek, mapping: Mapping[str, str]) -> _Proposal:
     columns, open_ = guess_columns(seen.header, mapping, seen.name)
-    return Proposal(name=seen.name, header=seen.header, columns=columns, open=open_, samples=seen.rows)
+    return _Proposal(name=seen.name, header=seen.header, columns=columns, open=open_, samples=seen.rows)
 
 
-def as_lines(found: Proposal) -> list[str]:
+def _as_lines(found: _Proposal) -> list[str]:
     """What a person is shown: fields and columns, what is unsure, and the first rows as they would be read."""
     width = max(map(len, found.columns), default=0)
     lines = [f"{found.name}: columns would be read as"]
@@ -80,7 +74,7 @@ def confirmed(
 def _settled(seen: Peek, told: dict[str, str], ask: Callable[[str], str], say: Callable[[str], None]) -> dict[str, str]:
     while True:
         found = _proposal(seen, told)
-        for line in as_lines(found):
+        for line in _as_lines(found):
             say(line)
         answer = ask("is that right? [y, n, or FIELD=COLUMN] ").strip()
         role, mark, column = (part.strip() for part in answer.partition("="))

@@ -23,6 +23,7 @@ from tunekeeper.data import (
     scores,
     sides,
     tallies,
+    unended,
     usage,
     versions,
 )
@@ -108,8 +109,8 @@ def check(
     path = versions.draft_path(ws, task.name)
     state = scores.state_of(path)
     examples = filerows.rows_of(path) or versions.newest_examples(ws, task.name)
-    lines = drafts.load_findings(ws, task.name)
-    kept = [drafts.to_finding(row) for row in lines]
+    said = [(drafts.to_finding(row), row.get("action")) for row in drafts.read_findings(ws, task.name)]
+    kept, out = [each for each, _ in said], {each for each, action in said if action == "dropped"}
     if not examples and not kept:
         raise DataError(f"{task.name} has no draft and no dataset", fix=f"tunekeeper data import FILE --model {task.name}")
     section = replace(section, glossary={**section.glossary, **(glossary or {})})
@@ -124,7 +125,6 @@ def check(
         leaked = coverage.leaks(examples, held, section.leak_similarity, where=against.name)
         found += coverage.into_others(leaked, examples)
         found += coverage.uncovered(examples, held, section.uncovered_share, where=against.name)
-    out = {drafts.to_finding(row) for row in lines if row.get("action") == "dropped"}
     live = _live(examples, found, out)
     whole = scores.quality_of(examples, live)
     if whole is not None and state is not None and remember:
@@ -162,6 +162,8 @@ def inspect(
         found += personal(example, redactor)
     found += compared(examples, section)
     found += language.switched(examples)
+    cut = {each.id for each in found if each.kind == "truncated"}
+    found += [each for each in unended.unended(examples) if each.id not in cut]
     return found + (balance.stale_vocabulary(examples, section.glossary) if section.glossary else [])
 
 

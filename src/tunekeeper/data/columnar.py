@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import date, datetime, time
 from pathlib import Path
@@ -24,6 +27,16 @@ ROW_LIMIT = 4 << 20
 """Bytes of one row after unpacking; a larger one is left out without being built."""
 _DAMAGE = (OSError, ValueError, TypeError, LookupError, RuntimeError, MemoryError)
 """What pyarrow's errors are made of."""
+_LOOK = """
+import resource, sys
+import pyarrow.parquet
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+said = pyarrow.parquet.ParquetFile(sys.argv[1], memory_map=True).metadata
+for group in range(said.num_row_groups):
+    for column in range(said.num_columns):
+        said.row_group(group).column(column).statistics
+"""
+"""What a process of its own does with a Parquet file, so that nothing worse than that can end."""
 NumberedRow = tuple[int, dict[str, Any] | None]
 """A row's number from 1 and its cells that hold something; None for a row above the limit."""
 SUFFIXES = (".parquet", ".arrow", ".feather", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".zst", ".gz", ".xlsx", ".zip")
@@ -34,6 +47,7 @@ _NOT_ROWS = ("state.json", "dataset_info.json", "dataset_infos.json", "dataset_d
 def read_parquet(path: Path, name: str) -> tuple[list[str], Iterator[NumberedRow]]:
     """Columns and rows of a Parquet file, each row with its number from 1. Raises DataError, MissingExtra."""
     parquet = _pyarrow("parquet")
+    _refuse_deadly(path, name)
     try:
         file = parquet.ParquetFile(path, memory_map=True)
         _refuse_bomb(name, file.metadata)
@@ -41,9 +55,25 @@ def read_parquet(path: Path, name: str) -> tuple[list[str], Iterator[NumberedRow
         texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
         # As dictionaries: a value that a file names a million times is held once, so a small file cannot swell in memory.
         file = parquet.ParquetFile(path, memory_map=True, read_dictionary=texts)
+        names = list(file.schema_arrow.names)
     except _DAMAGE as error:
         raise DataError(f"{name}: not readable as Parquet: {_line(error)}") from None
-    return list(file.schema_arrow.names), _numbered(name, file.iter_batches(batch_size=READ_AT_ONCE))
+    # One row group after the other: each has its own texts, and those of nested columns cannot be put together.
+    groups = range(file.metadata.num_row_groups)
+    batches = (batch for group in groups for batch in file.iter_batches(batch_size=READ_AT_ONCE, row_groups=[group]))
+    return names, _numbered(name, batches)
+
+
+def _refuse_deadly(path: Path, name: str) -> None:
+    """Look at what a file says of itself in a process of its own: over some damage there, pyarrow does not raise, but ends the
+    process it runs in. What it does raise is left to the reading."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", _LOOK, str(path)], capture_output=True, stdin=subprocess.DEVNULL, check=False
+    )
+    if done.returncode < 0:
+        said = [line.strip() for line in done.stderr.decode("utf-8", "replace").splitlines() if "what():" in line]
+        why = said[-1].partition("what():")[2].strip() if said else signal.Signals(-done.returncode).name
+        raise DataError(f"{name}: not readable as Parquet: {why}")
 
 
 def _refuse_bomb(name: str, metadata: Any) -> None:
@@ -77,9 +107,10 @@ def read_arrow(path: Path, name: str) -> tuple[list[str], Iterator[NumberedRow]]
             arrowpacked.refuse_bomb(f"{name}: batch {number}", message.metadata.to_pybytes(), message.body, GROUP_LIMIT)
         mapped.seek(start)
         reader = ipc.open_stream(mapped)
+        names = list(reader.schema.names)
     except _DAMAGE as error:
         raise DataError(f"{name}: not readable as Arrow: {_line(error)}") from None
-    return list(reader.schema.names), _numbered(name, iter(reader))
+    return names, _numbered(name, iter(reader))
 
 
 def _numbered(name: str, batches: Iterator[Any]) -> Iterator[NumberedRow]:

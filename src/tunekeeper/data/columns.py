@@ -39,6 +39,8 @@ ROLE_COLUMNS: dict[str, tuple[str, ...]] = {
             "label",
             "expected_output",
             "output_text",
+            "expected",
+            "ideal",
         ),
         *(
             "antwort",
@@ -64,6 +66,9 @@ ROLE_COLUMNS: dict[str, tuple[str, ...]] = {
 }
 """Role → column names that are taken for it, in this order, when no mapping says otherwise."""
 
+MOST_NAMED = 30
+"""Columns that a message names."""
+
 
 def resolve_columns(columns: Sequence[str], mapping: Mapping[str, str], where: str) -> dict[str, str]:
     """Role → column of a flat file. `mapping` wins, then names of `ROLE_COLUMNS` in any case.
@@ -75,7 +80,7 @@ def resolve_columns(columns: Sequence[str], mapping: Mapping[str, str], where: s
     if not open_:
         return chosen
     role, names = next(iter(open_.items()))
-    there = ", ".join(columns) or "none"
+    there = _listed(columns)
     if not names:
         usual = ", ".join(ROLE_COLUMNS[role][:4])
         raise DataError(f"{where}: no column for {role!r} (such as {usual}); columns are: {there}", fix=f"--map {role}=COLUMN")
@@ -102,6 +107,12 @@ def guess_columns(columns: Sequence[str], mapping: Mapping[str, str], where: str
     return chosen, open_
 
 
+def _listed(columns: Sequence[str]) -> str:
+    """The columns that are there, for one line of a message."""
+    more = f" and {len(columns) - MOST_NAMED} more" if len(columns) > MOST_NAMED else ""
+    return ", ".join(column[:60] for column in columns[:MOST_NAMED]) + more or "none"
+
+
 def _joined(column: str) -> str:
     """The name of a column without what joins its words: `Created At`, `created_at` and `createdAt` are one."""
     return re.sub(r"[\s_-]+", "", column.casefold())
@@ -123,7 +134,7 @@ def _told(columns: Sequence[str], present: Mapping[str, str], mapping: Mapping[s
                 near = [present[name] for name in difflib.get_close_matches(part.strip().casefold(), present, 1)]
                 meant = f", did you mean {near[0]!r}?" if near else ";"
                 raise DataError(
-                    f"{where}: no column {part.strip()!r} for {role!r}{meant} columns are: {', '.join(columns) or 'none'}",
+                    f"{where}: no column {part.strip()!r} for {role!r}{meant} columns are: {_listed(columns)}",
                     fix=f"--map {role}={near[0] if near else 'COLUMN'}",
                 )
         told[role] = ",".join(present[part.strip().casefold()] for part in wanted.split(","))

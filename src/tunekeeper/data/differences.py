@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from unicodedata import normalize
 
+import msgspec
 import numpy as np
 
 from tunekeeper.core.errors import DataError, NotFound, UserError
@@ -33,8 +34,7 @@ LOOKED_AT = 50_000
 """Rows that two versions share in which a word is looked for before it counts as new."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Edit:
+class Edit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A row whose content changed under the same name."""
 
     id: str
@@ -167,7 +167,7 @@ def _to_draft(ws: Workspace, model: str, old: Reader) -> Changes:
 
 
 def _digests(reader: Reader, numbers: Numbers) -> Iterator[tuple[bytes, int]]:
-    return zip(reader.digests[numbers].tolist(), numbers.tolist(), strict=True)
+    return zip(reader.digests(numbers).tolist(), numbers.tolist(), strict=True)
 
 
 def _told(old: Reader, before: Sequence[Row], after: Sequence[Row], crossed: Sequence[Row], kept: Numbers, rows: int) -> Changes:
@@ -185,7 +185,7 @@ def _told(old: Reader, before: Sequence[Row], after: Sequence[Row], crossed: Seq
 
 
 def _rows(reader: Reader, sides: Mapping[str, Numbers]) -> list[Row]:
-    return [compared(line, side) for side, numbers in sides.items() for line in reader.pick(numbers)]
+    return [row for side, numbers in sides.items() for row in compared(reader.pick(numbers), side)]
 
 
 def _coming_words(old: Reader, kept: Numbers, before: Sequence[Row], after: Sequence[Row], rows: int) -> tuple[str, ...]:

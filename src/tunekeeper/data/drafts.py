@@ -90,15 +90,23 @@ def save_lines(ws: Workspace, model: str, lines: Iterable[bytes]) -> None:
 
 def load_findings(ws: Workspace, model: str) -> list[dict[str, Any]]:
     """What imports dropped and flagged: findings as mappings, the dropped row under `row`."""
-    return read_mappings(folder(ws, model) / "findings.jsonl")
+    return list(read_findings(ws, model))
+
+
+def read_findings(ws: Workspace, model: str) -> Iterator[dict[str, Any]]:
+    """`load_findings` as a stream: dropped rows may be many and long."""
+    yield from _mappings(folder(ws, model) / "findings.jsonl")
 
 
 def read_mappings(path: Path) -> list[dict[str, Any]]:
     """The lines of a JSONL file that `write_rows` wrote; empty when it is missing."""
-    if not path.exists():
-        return []
-    with path.open("rb") as file:
-        return [orjson.loads(line) for line in file]
+    return list(_mappings(path))
+
+
+def _mappings(path: Path) -> Iterator[dict[str, Any]]:
+    if path.exists():
+        with path.open("rb") as file:
+            yield from map(orjson.loads, file)
 
 
 def save_findings(ws: Workspace, model: str, rows: Iterable[Mapping[str, Any]]) -> None:

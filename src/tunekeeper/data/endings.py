@@ -24,11 +24,14 @@ _SENTENCE_END = re.compile(r"[.!?…。！？؟।](?:[\"'”’»)\]]|\s|\Z)|[�
 _OPEN_END = re.compile(r"(?:[,(\[{–—、，；]|[:：]|[^\W\d_]-|(?<=[^\W\d_]);)\Z")
 _BREAKS = re.compile(r"(?:その後|しかし|そして|または|なぜなら|因为|但是|以及|如果|并且)\Z|。[^。]*[をはがへ]\Z")
 _FACES = re.compile(r"[:;=]['\-o^]?[()\[\]]|\(\s?[;:]")
-_SIGNED = re.compile(
+SIGNED = re.compile(
     r"(?:(?:best|kind|warm|many)? ?(?:regards|wishes|greetings)|sincerely|cheers|thanks|thank you|yours|mit freundlichen"
     r"|viele grüße|beste grüße|liebe grüße|cordialement|bien à vous|saludos|atentamente|cordiali saluti|atenciosamente)\b",
     re.IGNORECASE,
 )
+"""How a signature begins."""
+FINITE = re.compile(r"(?:です|ます|ません|でした|ました|ください|だ|た|よ|ね|か|[다요까죠네])\Z")
+"""How a Japanese or Korean sentence ends, with a mark or without."""
 _UNFINISHED = {
     "en": "the a an and or because although than into whose your our my their every nor via",
     "de": "der die dem den des einen einem einer eines und oder weil dass sowie für von vom zum zur ihrer seine unsere wenn",
@@ -136,7 +139,7 @@ def maybe_truncated(answer: str) -> str:
     language = language or "en"
     if ends and language == "en" and last in _AFTER:
         return cut
-    fragment = len(rest.split()) >= 4 and "\n" not in rest and not _SIGNED.match(rest)
+    fragment = len(rest.split()) >= 4 and "\n" not in rest and not SIGNED.match(rest) and not FINITE.search(rest)
     items = _ITEM.match(paragraph) or _ITEM.match(paragraph.rsplit("\n", 1)[-1])
     return cut if ends and fragment and not items and not paragraph.startswith("#") else ""
 

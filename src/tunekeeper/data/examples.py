@@ -104,15 +104,15 @@ Row = Example | Compared
 _COMPARED = msgspec.json.Decoder(Compared)
 
 
-def compared(line: bytes, side: str) -> Row:
-    """The row of a line that `encode` wrote without its side, to be compared."""
+def compared(lines: Sequence[bytes], side: str) -> Sequence[Row]:
+    """The rows of lines that `encode` wrote without their side, to be compared."""
     try:
-        row = _COMPARED.decode(line)
-    except msgspec.ValidationError:  # somebody gave it e.g. a number for its id
-        return decode(line, side)
-    if side != "train":
+        rows = _COMPARED.decode_lines(b"".join(lines))
+    except msgspec.ValidationError:  # somebody gave one e.g. a number for its id
+        return [decode(line, side) for line in lines]
+    for row in rows if side != "train" else ():
         row.split = "eval"
-    return row
+    return rows
 
 
 def read_file(path: Path, split: str | None = None) -> Iterator[Example]:

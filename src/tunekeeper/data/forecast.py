@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from tunekeeper.core.nouns.evaluation import Estimate
+from tunekeeper.stats.special import t_quantile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -141,12 +142,12 @@ def forecast(sittings: Sequence[Sitting], *, metric: str = "accuracy", more: int
         for s in by_size
         if shared
     )
-    trouble = _missing([s.size for s in by_size], len(shared))
+    sizes, errors = [s.size for s in by_size], _errors(by_size, shared)
+    trouble = _missing(sizes, len(shared)) or _rises(sizes, errors)
     curve = overall = None
     if not trouble and newest is not None:
-        errors = _errors(by_size, shared)
-        curve = fit([s.size for s in by_size], errors.mean(axis=1).tolist())
-        overall = _gain(None, [s.size for s in by_size], errors, newest.size, asked, len(shared), draws)
+        curve = fit(sizes, errors.mean(axis=1).tolist())
+        overall = _gain(None, sizes, errors, newest.size, asked, len(shared), draws)
     return Forecast(
         verdict="inconclusive" if trouble else "estimated",
         why=trouble,
@@ -227,6 +228,24 @@ def _missing(sizes: Sequence[int], cases: int) -> str:
     return ""
 
 
+def _rises(sizes: Sequence[int], errors: np.ndarray[Any, Any]) -> str:
+    """That the error rises with the size, where neither the choice of cases nor how much exams differ anyhow explains it; empty
+    else. No curve of ours rises: it would say that more examples bring nothing, where those that came did harm."""
+    import numpy as np
+
+    x, means = np.log(sizes), errors.mean(axis=1)
+    pull = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
+    slopes = pull @ errors  # of each case
+    slope = float(slopes.mean())
+    off = means - means.mean() - slope * (x - x.mean())
+    of_cases = 1.96 * float(slopes.std(ddof=1)) / math.sqrt(len(slopes))
+    of_exams = t_quantile(0.975, len(sizes) - 2) * math.sqrt(float(off @ off) / (len(sizes) - 2) * float(pull @ pull))
+    if slope <= max(of_cases, of_exams):
+        return ""
+    told = f"from {means[0]:.1%} of {sizes[0]} rows to {means[-1]:.1%} of {sizes[-1]}"
+    return f"the error rises with the size, {told}: see with `tunekeeper data diff` what came in"
+
+
 def _errors(sittings: Sequence[Sitting], cases: Sequence[str]) -> np.ndarray[Any, Any]:
     import numpy as np
 
@@ -278,6 +297,7 @@ def _by_topic(
         common = [case for case in mine if case in set(shared)]
         sizes = [s.topics.get(topic, 0) for s in sittings]
         trouble = "a version has no row of it" if sittings and min(sizes) < 1 else _missing(sizes, len(common))
+        trouble = trouble or _rises(sizes, _errors(sittings, common))
         errors = math.fsum(1 - newest.values[case] for case in mine)
         rows = newest.topics.get(topic, 0)
         if trouble:

@@ -57,10 +57,11 @@ class _Import:
     notes: Notes
     show: Progress
     rows: int = 0
-    replaced: int = 0
     old: list[int] = field(default_factory=list)
     fresh: list[int] = field(default_factory=list)
     present: list[int] = field(default_factory=list)
+    replaced: set[int] = field(default_factory=set)
+    replacing: set[int] = field(default_factory=set)
     known: dict[int, int] = field(default_factory=dict)
     repeats: Counter[int] = field(default_factory=Counter)
     redacted: Counter[str] = field(default_factory=Counter)
@@ -159,15 +160,16 @@ def _run(
 
 
 def _report(work: _Import, examples: int, report: Path | None) -> ImportReport:
-    added = Counter(place_of(work.shelf.sources[place])[0] for place in work.fresh)
+    new = [place for place in work.fresh if place not in work.replacing]
+    added = Counter(place_of(work.shelf.sources[place])[0] for place in new)
     dropped = Counter(work.notes.dropped)
     if work.present:
         dropped["already_there"] = len(work.present)
     return ImportReport(
         rows=work.rows,
-        added=len(work.fresh) - work.replaced,
+        added=len(new),
         dropped=dict(dropped.most_common()),
-        replaced=work.replaced,
+        replaced=len(work.replaced),
         flagged=dict(work.notes.flagged.most_common()),
         redacted=dict(work.redacted),
         examples=examples,
@@ -249,6 +251,7 @@ def _refuse_all_broken(work: _Import, paths: Sequence[Path]) -> None:
         why = work.notes.broken[0]
         path = next((path for path in paths if path.is_file()), None)
         fix = f"iconv -f {tables.encoding_of(path)} -t UTF-8 {path.name}" if "not UTF-8" in why and path is not None else None
+        fix = "--map user=COLUMN --map assistant=COLUMN" if "no column for" in why else fix
         raise DataError(f"{why}; none of the {work.rows} rows can be read", fix=fix)
 
 
@@ -265,7 +268,8 @@ def _merge(work: _Import) -> Places:
     newer = {ids[place]: place for place in work.fresh}
     by_id = {ids[place] for place in work.old}
     merged = [newer.get(ids[place], place) for place in work.old] + [p for p in work.fresh if ids[p] not in by_id]
-    work.replaced = sum(ids[place] in by_id for place in work.fresh)
+    work.replacing = {place for place in work.fresh if ids[place] in by_id}
+    work.replaced = {place for place in work.old if ids[place] in newer}
     del newer, by_id
     if work.section.contradictions == "drop":
         return _settle_with_draft(work, merged)
@@ -295,7 +299,9 @@ def _settle_with_draft(work: _Import, merged: Sequence[int]) -> Places:
         if new and old:
             losers = new if settling.is_later(work.shelf, old, new) else old
             gone |= _drop(work, losers, group)
-            work.replaced += len(old) if losers is old else 0
+            if losers is old:
+                work.replaced.update(old)
+                work.replacing.update(new)
     work.fresh = [place for place in work.fresh if place not in gone]
     return np.array([place for place in merged if place not in gone], dtype=np.int64)
 

@@ -6,16 +6,17 @@ it has to be certain that its line is canonical: that is how it is named, and ho
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
 
 from tunekeeper.core.nouns.data import Example, Split
 from tunekeeper.data.examples import LINE, created_of, decode, encode, topic_in
-from tunekeeper.data.tallies import says_synthetic
+from tunekeeper.data.tallies import SIDES, says_synthetic
 from tunekeeper.store.marks import Mark
 
 Line = tuple[bytes, Split]
@@ -23,6 +24,7 @@ Line = tuple[bytes, Split]
 # Keys are sorted: what can follow `split` is `tools`, which ends in a bracket, and `weight`, which ends in a digit. So a line
 # that ends like these says its side here, and one that ends in `"}` without it has nothing behind `source`.
 _TRAIN, _EVAL, _END, _PLAIN = b',"split":"train"}\n', b',"split":"eval"}\n', b"}\n", b'"}\n'
+_TO_TRAIN, _TO_EVAL = -len(_TRAIN), -len(_EVAL)
 _KEYS = ("fingerprint", "id", "messages", "metadata", "source")
 _NAN = float("nan")
 _BUFFER = 512 << 10
@@ -81,38 +83,56 @@ def for_draft(line: bytes, side: Split) -> bytes:
     return encode(decode(line, side), with_split=True)
 
 
-def seen(draft: Sequence[bytes]) -> list[tuple[bytes, Split, Mark]]:
-    """The rows of a draft's lines, each as `look` gives it, with its side. Raises orjson.JSONDecodeError."""
-    found, odd = list[tuple[bytes, Split, Mark]](), 0
+class Seen(NamedTuple):
+    """Rows of a draft as `look` gives them, a column of each."""
+
+    lines: list[bytes]
+    """Canonical lines."""
+    sides: bytearray
+    """The place of each one's side among the sides."""
+    topics: list[str]
+    """Their topics."""
+    made_up: bytearray
+    """1 where a machine made the row up."""
+    dates: array[float]
+    """Their dates."""
+
+
+def seen(draft: Sequence[bytes]) -> Seen:
+    """The rows of a draft's lines. Raises orjson.JSONDecodeError."""
+    found, odd = Seen([], bytearray(), [], bytearray(), array("d")), 0
     for first in range(0, len(draft), _TOGETHER):
         some = draft[first : first + _TOGETHER]
-        rows = _usual(some) if odd < _ODD else []
-        odd += not rows
-        found += rows or map(_seen, some)
+        rows = _usual(some) if odd < _ODD else None
+        odd += rows is None
+        column: Any
+        for column, more in zip(found, rows or _each(some), strict=True):
+            column.extend(more)
     return found
 
 
-def _seen(line: bytes) -> tuple[bytes, Split, Mark]:
-    row, side = row_of(line)
-    canonical, told = look(row)
-    return canonical, side, told
+def _each(draft: Sequence[bytes]) -> tuple[Iterable[Any], ...]:
+    """The columns of `seen`, one line after the other."""
+    rows = [(*look(line), side) for line, side in map(row_of, draft)]
+    marks = [mark for _, mark, _ in rows]
+    sides = (side != SIDES[0] for _, _, side in rows)
+    return [line for line, _, _ in rows], sides, (m.topic for m in marks), (m.made_up for m in marks), (m.at for m in marks)
 
 
-def _usual(draft: Sequence[bytes]) -> list[tuple[bytes, Split, Mark]]:
-    """The same in half of the time where all of these lines are usual and canonical; else nothing. They are canonical where they
+def _usual(draft: Sequence[bytes]) -> tuple[Iterable[Any], ...] | None:
+    """The same in half of the time where all of these lines are usual and canonical; else None. They are canonical where they
     are written just so again: the two libraries write every text alike, and for what else metadata may hold both are asked."""
     text = b"".join(draft)
     try:
         rows = _READ(text)
         metadata = [row.metadata for row in rows]
         if _WRITE.encode_lines(rows) != text or _WRITE.encode(metadata) != orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS):
-            return []
+            return None
     except (msgspec.MsgspecError, ValueError, TypeError, RecursionError):  # rows of another kind, or none
-        return []
-    return [
-        (line[: -len(_TRAIN if row.split == "train" else _EVAL)] + _END, row.split, _mark(row.metadata, _topic(row)))
-        for line, row in zip(draft, rows, strict=True)
-    ]
+        return None
+    sides = [row.split == "eval" for row in rows]
+    lines = [line[:_TO_EVAL] + _END if held else line[:_TO_TRAIN] + _END for line, held in zip(draft, sides, strict=True)]
+    return lines, sides, map(_topic, rows), map(says_synthetic, metadata), map(_date, metadata)
 
 
 def _topic(row: _Usual) -> str:
@@ -130,5 +150,9 @@ def look(line: bytes) -> tuple[bytes, Mark]:
 
 
 def _mark(metadata: Mapping[str, Any], topic: str) -> Mark:
+    return Mark(topic, says_synthetic(metadata), _date(metadata))
+
+
+def _date(metadata: Mapping[str, Any]) -> float:
     created = created_of(metadata)
-    return Mark(topic, says_synthetic(metadata), _NAN if created is None else created.timestamp())
+    return _NAN if created is None else created.timestamp()

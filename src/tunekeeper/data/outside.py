@@ -9,23 +9,29 @@
   `datasetId`, `input`, `expectedOutput`.
 * A request with its response, as gateways and proxies log them: `request` and `response`, each in the dialect of OpenAI or of
   another provider (data/providers.py), themselves or under `body`; OpenPipe's older `reqPayload` and `respPayload`.
-* Runs and examples of LangSmith (data/langsmith.py); spans of OpenTelemetry (data/spans.py).
+* Runs and examples of LangSmith (data/langsmith.py); spans of OpenTelemetry (data/spans.py); logs of Braintrust, Helicone,
+  LiteLLM and Weave (data/tracers.py).
 * Rows to tune Gemini with (`contents`), responses of OpenAI's Responses API with their `input`, Cohere's chats (`chat_history`).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tunekeeper.data import langsmith, providers, spans
-from tunekeeper.data.conversations import Conversation, Unreadable, as_tools, conversation_from, refusing, unpacked
+from tunekeeper.data import langsmith, providers, spans, tracers
+from tunekeeper.data.conversations import Conversation, Unreadable, as_tools, conversation_from, unpacked
+from tunekeeper.data.exchanges import asked_in, exchange, inner, mapping_of, present, renamed
 
-_MESSAGE_KEYS = ("role", "content", "name", "tool_calls", "tool_call_id", "refusal")
 _TRACE_KEYS = ("sessionId", "htmlPath", "bookmarked", "projectId", "project_id")
 _SILENT = ("SPAN", "EVENT", "EMBEDDING", "RETRIEVER", "TOOL", "EVALUATOR", "GUARDRAIL")
 """Types of Langfuse observations that are no answer of a model."""
+_PAGES = ("data", "events", "calls", "traces")
+"""Under what the answer of a list API has its rows."""
+_ENVELOPE = frozenset(
+    (*_PAGES, "meta", "object", "has_more", "cursor", "next_cursor", "next_page_token", "error", "total", "count")
+)
+"""All else that such an answer may hold."""
 
 
 def recognise(row: Mapping[str, Any]) -> tuple[str, Callable[[dict[str, Any]], Conversation]] | None:
@@ -34,6 +40,8 @@ def recognise(row: Mapping[str, Any]) -> tuple[str, Callable[[dict[str, Any]], C
         return "langsmith", langsmith.conversation_of
     if spans.holds(row):
         return "otel", spans.conversation_of
+    if (found := tracers.recognise(row)) is not None:
+        return found
     if row.get("object") == "chat.completion" and "choices" in row:
         return "openai-stored", _stored
     if "request" in row and "response" in row:
@@ -60,15 +68,15 @@ def recognise(row: Mapping[str, Any]) -> tuple[str, Callable[[dict[str, Any]], C
 
 
 def rows_of(document: Any) -> list[Any] | None:
-    """The rows of a `.json` document: a list, the page of a list API (`data`), the generations of a Langfuse trace; else None."""
+    """The rows of a `.json` document: a list, the page of a list API, the generations of a Langfuse trace, itself; else None."""
     if isinstance(document, list):
         return document
     if not isinstance(document, dict):
         return None
     if (found := spans.opened(document)) is not None:
         return found
-    listed = document.get("data")
-    if isinstance(listed, list) and ("meta" in document or document.get("object") == "list" or len(document) == 1):
+    listed: list[Any] | None = next((document[key] for key in _PAGES if isinstance(document.get(key), list)), None)
+    if listed is not None and ("meta" in document or document.get("object") == "list" or _ENVELOPE.issuperset(document)):
         return listed
     trace = document.get("trace", document)
     if isinstance(document.get("observations"), list) and isinstance(trace, dict) and ("input" in trace or trace is not document):
@@ -79,7 +87,7 @@ def rows_of(document: Any) -> list[Any] | None:
 
 
 def _stored(row: dict[str, Any]) -> Conversation:
-    asked = row.get("messages") or row.get("input") or _inner(row.get("request"), "messages")
+    asked = row.get("messages") or row.get("input") or inner(row.get("request"), "messages")
     if isinstance(asked, dict):
         asked = asked.get("data")
     if not asked:
@@ -87,10 +95,10 @@ def _stored(row: dict[str, Any]) -> Conversation:
             f"stored completion {row.get('id')} comes without its messages: "
             "add what GET /v1/chat/completions/{id}/messages returns as `messages`"
         )
-    metadata = {**_mapping(row.get("metadata")), "model": row.get("model"), "request_id": row.get("request_id")}
-    return _made(
+    metadata = {**mapping_of(row.get("metadata")), "model": row.get("model"), "request_id": row.get("request_id")}
+    return exchange(
         "openai-stored",
-        _asked(asked),
+        asked_in(asked),
         row,
         metadata=metadata | {"id": row.get("id"), "created": row.get("created")},
         tools=row.get("tools"),
@@ -99,31 +107,39 @@ def _stored(row: dict[str, Any]) -> Conversation:
 
 def _request_log(row: dict[str, Any]) -> Conversation:
     row = unpacked(row, ("request", "response"))
-    request, response = _mapping(_body(row["request"])), _mapping(_body(row["response"]))
+    request, response = mapping_of(_body(row["request"])), mapping_of(_body(row["response"]))
     if not providers.asks(request):
         raise Unreadable("`request` holds no messages")
     metadata = {"id": row.get("request_id") or row.get("id") or response.get("id"), "model": response.get("model")}
     metadata |= {"request_id": row.get("request_id"), "created": row.get("timestamp") or response.get("created")}
-    return _made("request-log", _asked(request), response, metadata=metadata, tools=_tools_of(request))
+    return exchange("request-log", asked_in(request), response, metadata=metadata, tools=_tools_of(request))
 
 
 def _body(value: Any) -> Any:
-    """A request or response without what it was sent in: `{"url": …, "body": {…}}`."""
-    return value["body"] if isinstance(value, dict) and isinstance(value.get("body"), dict) else value
+    """A request or response without what it was sent in: `{"url": …, "body": {…}}`, the body as an object or as JSON text."""
+    if not isinstance(value, dict) or not isinstance(value.get("body"), dict | str):
+        return value
+    body = unpacked(value, ("body",))["body"]
+    return body if isinstance(body, dict) else value
 
 
 def _tools_of(request: Mapping[str, Any]) -> Any:
-    return request.get("tools") or _inner(request.get("toolConfig"), "tools")
+    return request.get("tools") or inner(request.get("toolConfig"), "tools")
 
 
 def _older_openpipe(row: dict[str, Any]) -> Conversation:
     row = unpacked(row, ("reqPayload", "respPayload", "tags"))
-    return _openpipe({**row, "input": _mapping(row["reqPayload"]), "output": row["respPayload"]})
+    return _openpipe({**row, "input": mapping_of(row["reqPayload"]), "output": row["respPayload"]})
 
 
 def _responses(row: dict[str, Any]) -> Conversation:
-    metadata = {**_mapping(row.get("metadata")), "model": row.get("model"), "id": row.get("id"), "created": row.get("created_at")}
-    return _made("openai-responses", providers.asked(row), row, metadata=metadata, tools=row.get("tools"))
+    metadata = {
+        **mapping_of(row.get("metadata")),
+        "model": row.get("model"),
+        "id": row.get("id"),
+        "created": row.get("created_at"),
+    }
+    return exchange("openai-responses", providers.asked(row), row, metadata=metadata, tools=row.get("tools"))
 
 
 def _gemini(row: dict[str, Any]) -> Conversation:
@@ -141,11 +157,11 @@ def _cohere(row: dict[str, Any]) -> Conversation:
 
 
 def _openpipe(row: dict[str, Any]) -> Conversation:
-    response = _mapping(row["output"])
-    metadata = {**_mapping(row.get("tags")), "id": row.get("id") or response.get("id"), "request_id": response.get("id")}
+    response = mapping_of(row["output"])
+    metadata = {**mapping_of(row.get("tags")), "id": row.get("id") or response.get("id"), "request_id": response.get("id")}
     metadata |= {"model": response.get("model") or row["input"].get("model")}
     metadata |= {"created": row.get("requestedAt") or response.get("created")}
-    return _made("openpipe-log", _asked(row["input"]), response, metadata=metadata, tools=row["input"].get("tools"))
+    return exchange("openpipe-log", asked_in(row["input"]), response, metadata=metadata, tools=row["input"].get("tools"))
 
 
 def _langfuse(row: dict[str, Any]) -> Conversation:
@@ -155,7 +171,7 @@ def _langfuse(row: dict[str, Any]) -> Conversation:
     row = unpacked(row, ("input", "output", "metadata"))
     if row["output"] in (None, "", [], {}):
         raise Unreadable("a Langfuse row without an output")
-    metadata = _mapping(row.get("metadata")) | _renamed(
+    metadata = mapping_of(row.get("metadata")) | renamed(
         row,
         id=("id",),
         request_id=("traceId", "trace_id"),
@@ -169,33 +185,35 @@ def _langfuse(row: dict[str, Any]) -> Conversation:
     metadata = {key: value for key, value in metadata.items() if value != []}
     given = row["input"]
     tools = given.get("tools") if isinstance(given, dict) else None
-    return _made("langfuse", _asked(given), row["output"], metadata=metadata, tools=tools)
+    return exchange("langfuse", asked_in(given), row["output"], metadata=metadata, tools=tools)
 
 
 def _langfuse_item(row: dict[str, Any]) -> Conversation:
     if row.get("status") == "ARCHIVED":
         raise Unreadable("an archived item of a Langfuse dataset")
     row = unpacked(row, ("input", "expectedOutput", "metadata"))
-    metadata = _mapping(row.get("metadata")) | _renamed(row, id=("id",), request_id=("sourceTraceId",), created=("createdAt",))
-    return _made("langfuse", _asked(row["input"]), row["expectedOutput"], metadata=metadata, tools=_inner(row["input"], "tools"))
+    metadata = mapping_of(row.get("metadata")) | renamed(row, id=("id",), request_id=("sourceTraceId",), created=("createdAt",))
+    return exchange(
+        "langfuse", asked_in(row["input"]), row["expectedOutput"], metadata=metadata, tools=inner(row["input"], "tools")
+    )
 
 
 def _tensorzero(row: dict[str, Any]) -> Conversation:
     row = unpacked(row, ("input", "output", "tool_params", "tags"))
-    given, said = _mapping(row["input"]), row["output"]
+    given, said = mapping_of(row["input"]), row["output"]
     if said in (None, "", [], {}):
         raise Unreadable("a TensorZero row without an output")
     messages: list[dict[str, Any]] = []
     if given.get("system"):
-        messages.append({"role": "system", "content": _as_text(given["system"])})
+        messages.append({"role": "system", "content": providers.text_of_value(given["system"])})
     for message in _list_of_objects(given.get("messages"), "`input.messages`"):
         messages += _from_blocks(str(message.get("role")), message.get("content"))
     if isinstance(said, dict):
         raw = said.get("raw")
-        answer = [{"role": "assistant", "content": raw if isinstance(raw, str) else _as_text(said.get("parsed"))}]
+        answer = [{"role": "assistant", "content": raw if isinstance(raw, str) else providers.text_of_value(said.get("parsed"))}]
     else:
         answer = _from_blocks("assistant", said)
-    metadata = _mapping(row.get("tags")) | _renamed(
+    metadata = mapping_of(row.get("tags")) | renamed(
         row,
         id=("inference_id", "id"),
         request_id=("inference_id", "source_inference_id", "id"),
@@ -208,10 +226,10 @@ def _tensorzero(row: dict[str, Any]) -> Conversation:
     if isinstance(rejected, list) and rejected:
         [other, *_] = _from_blocks("assistant", unpacked({"o": rejected[0]}, ("o",))["o"])
         metadata["rejected"] = other.get("content")
-    params = _mapping(row.get("tool_params"))
+    params = mapping_of(row.get("tool_params"))
     tools = params.get("tools_available") or params.get("additional_tools")
     return Conversation(
-        messages=(*messages, *answer), metadata=_present(metadata), tools=as_tools(tools or ()), shape="tensorzero"
+        messages=(*messages, *answer), metadata=present(metadata), tools=as_tools(tools or ()), shape="tensorzero"
     )
 
 
@@ -224,12 +242,16 @@ def _from_blocks(role: str, content: Any) -> list[dict[str, Any]]:
         kind = block.get("type")
         if kind == "tool_call":
             function = {"name": block.get("name") or block.get("raw_name")}
-            function["arguments"] = _as_text(block.get("raw_arguments") or block.get("arguments") or {})
+            function["arguments"] = providers.text_of_value(block.get("raw_arguments") or block.get("arguments") or {})
             calls.append({"id": block.get("id"), "type": "function", "function": function})
         elif kind == "tool_result":
-            results.append({"role": "tool", "tool_call_id": block.get("id"), "content": _as_text(block.get("result"))})
+            results.append(
+                {"role": "tool", "tool_call_id": block.get("id"), "content": providers.text_of_value(block.get("result"))}
+            )
         elif kind in ("text", "raw_text", "template"):
-            texts.append(_as_text(next((block[key] for key in ("text", "value", "arguments") if key in block), "")))
+            texts.append(
+                providers.text_of_value(next((block[key] for key in ("text", "value", "arguments") if key in block), ""))
+            )
         elif kind not in ("thought", "unknown"):
             raise Unreadable(f"a content block of type {kind!r} has no place in a text conversation")
     made = results
@@ -237,87 +259,6 @@ def _from_blocks(role: str, content: Any) -> list[dict[str, Any]]:
         message: dict[str, Any] = {"role": role, "content": "\n".join(texts) if texts or not calls else None}
         made = [*results, message | ({"tool_calls": calls} if calls else {})]
     return made
-
-
-def _made(shape: str, asked: list[dict[str, Any]], said: Any, *, metadata: Mapping[str, Any], tools: Any) -> Conversation:
-    answer, finish = _answer(said)
-    kept = _present({**metadata, "finish_reason": finish if finish not in (None, "stop", "tool_calls") else None})
-    return Conversation(messages=(*asked, answer), metadata=kept, tools=as_tools(tools or ()), shape=shape)
-
-
-def _asked(value: Any) -> list[dict[str, Any]]:
-    """The messages of a prompt: a list of messages, a request with `messages`, the arguments of a function that sent one, one
-    message, or plain text."""
-    if isinstance(value, dict) and "messages" in _mapping(value.get("kwargs")):
-        value = value["kwargs"]
-    if isinstance(value, dict) and (providers.asks(value) and not _is_chat(value)):
-        return providers.asked(value)
-    if isinstance(value, dict) and "messages" in value:
-        value = value["messages"]
-    if isinstance(value, dict) and "role" in value:
-        value = [value]
-    if isinstance(value, list) and value and all(isinstance(m, dict) and "role" in m for m in value):
-        foreign = all(isinstance(m["role"], str) for m in value) and providers.is_foreign(value)
-        return providers.messages_of(value) if foreign else [_message(m) for m in value]
-    if value in (None, "", [], {}):
-        raise Unreadable("the row's input is empty")
-    return [{"role": "user", "content": _as_text(value)}]
-
-
-def _is_chat(request: Mapping[str, Any]) -> bool:
-    """Whether a request asks in OpenAI's own dialect, with nothing beside its messages."""
-    turns = request.get("messages")
-    return isinstance(turns, list) and all(isinstance(m, dict) for m in turns) and not providers.instructions_of(request)
-
-
-def _answer(value: Any) -> tuple[dict[str, Any], Any]:
-    """The assistant's message of a response, and why it ended."""
-    finish = None
-    if isinstance(value, dict) and isinstance(value.get("choices"), list) and value["choices"]:
-        choice = _mapping(value["choices"][0])
-        finish, value = choice.get("finish_reason"), choice.get("message")
-    elif isinstance(value, dict) and "error" in value:
-        raise Unreadable("the request failed: its output is an error")
-    elif (foreign := providers.answered(value)) is not None:
-        return foreign
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if isinstance(value, dict) and (not {"content", "tool_calls", "refusal"}.isdisjoint(value)):
-        return _message({**value, "role": "assistant"}), finish
-    if value in (None, "", [], {}):
-        raise Unreadable("the row's output is empty")
-    return {"role": "assistant", "content": _as_text(value)}, finish
-
-
-def _message(message: Mapping[str, Any]) -> dict[str, Any]:
-    """What a conversation keeps of a message; absent fields are left out, a missing content is None."""
-    kept = {key: message[key] for key in _MESSAGE_KEYS if message.get(key) is not None and message[key] != []}
-    if "content" not in kept and isinstance(message.get("content_parts"), list):
-        kept["content"] = message["content_parts"]
-    if not isinstance(kept.get("role"), str):
-        raise Unreadable(f"a message without a role: its keys are {', '.join(map(str, message))}")
-    return refusing({"role": kept.pop("role"), "content": kept.pop("content", None), **kept})
-
-
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return dict(value) if isinstance(value, dict) else {}
-
-
-def _inner(value: Any, key: str) -> Any:
-    return value.get(key) if isinstance(value, dict) else None
-
-
-def _renamed(row: Mapping[str, Any], **names: tuple[str, ...]) -> dict[str, Any]:
-    """Our name → the first of the row's names that holds something."""
-    return {ours: next((row[key] for key in theirs if row.get(key) not in (None, "")), None) for ours, theirs in names.items()}
-
-
-def _present(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    return {str(key): value for key, value in metadata.items() if value not in (None, "")}
 
 
 def _list_of_objects(value: Any, name: str) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ _OPENAI_PARTS = frozenset(("text", "image_url", "input_audio", "file", "refusal"
 _INSTRUCTIONS = ("system", "systemInstruction", "system_instruction", "instructions", "preamble")
 _TURNS = ("messages", "contents", "input")
 _TEXTS = ("text", "input_text", "output_text", "summary_text")
-_CALLS = ("tool_use", "toolUse", "functionCall", "function_call", "tool_call")
+_CALLS = ("tool_use", "toolUse", "functionCall", "function_call", "tool_call", "tool-call")
 _RESULTS = (
     "tool_result",
     "toolResult",
@@ -36,6 +36,7 @@ _RESULTS = (
     "function_response",
     "function_call_output",
     "tool_call_response",
+    "tool-result",
 )
 _PICTURES = ("image", "input_image", "inlineData", "inline_data", "fileData", "file_data")
 _THOUGHTS = ("thinking", "redacted_thinking", "reasoning", "reasoningContent", "reasoning_content", "thought", "cachePoint")
@@ -50,6 +51,8 @@ _FINISHES = {
     "incomplete": "length",
     "tool_use": "tool_calls",
     "tool_call": "tool_calls",
+    "tool-calls": "tool_calls",
+    "content-filter": "content_filter",
     "safety": "content_filter",
 }
 """Why an answer ended, in small letters → OpenAI's word for it; other words stand as they are."""
@@ -149,20 +152,21 @@ def _said(response: Any) -> tuple[Any, Any]:
         return None, None
     candidates = response.get("candidates")
     if isinstance(candidates, list) and candidates and isinstance(candidates[0], dict):  # Gemini
-        return {"role": "model", **_mapping(candidates[0].get("content"))}, _finish(candidates[0].get("finishReason"))
+        return {"role": "model", **_mapping(candidates[0].get("content"))}, finish_of(candidates[0].get("finishReason"))
     if isinstance(response.get("output"), list):  # OpenAI's Responses
         why = _mapping(response.get("incomplete_details")).get("reason")
-        return response["output"], _finish(why or response.get("status"))
+        return response["output"], finish_of(why or response.get("status"))
     if isinstance(_mapping(response.get("output")).get("message"), dict):  # Bedrock's Converse
-        return response["output"]["message"], _finish(response.get("stopReason"))
+        return response["output"]["message"], finish_of(response.get("stopReason"))
     if isinstance(response.get("message"), dict) and "content" in response["message"]:  # Cohere
-        return {"role": "assistant", **response["message"]}, _finish(response.get("finish_reason"))
+        return {"role": "assistant", **response["message"]}, finish_of(response.get("finish_reason"))
     if isinstance(response.get("content", response.get("parts")), list):  # Anthropic, OpenTelemetry
-        return {"role": "assistant", **response}, _finish(response.get("stop_reason", response.get("finish_reason")))
+        return {"role": "assistant", **response}, finish_of(response.get("stop_reason", response.get("finish_reason")))
     return None, None
 
 
-def _finish(reason: Any) -> Any:
+def finish_of(reason: Any) -> Any:
+    """Why an answer ended, in OpenAI's words; None for what is no text."""
     return _FINISHES.get(reason.casefold(), reason.casefold()) if isinstance(reason, str) else None
 
 
@@ -231,13 +235,13 @@ def _parts(talk: _Talk, blocks: list[Any]) -> list[dict[str, Any]]:
         if kind in _TEXTS:
             made.append({"type": "text", "text": text_of_value(block.get("text", block.get("content", "")))})
         elif kind in _CALLS:
-            id = next((inner[key] for key in ("call_id", "toolUseId", "id") if inner.get(key)), None)
+            id = next((inner[key] for key in ("call_id", "toolUseId", "toolCallId", "id") if inner.get(key)), None)
             arguments = next((inner[key] for key in ("arguments", "input", "args") if inner.get(key) is not None), None)
-            talk.call(id, inner.get("name"), arguments)
+            talk.call(id, inner.get("name", inner.get("toolName")), arguments)
         elif kind in _RESULTS:
-            id = next((inner[key] for key in ("tool_use_id", "toolUseId", "call_id", "id") if inner.get(key)), None)
+            id = next((inner[key] for key in ("tool_use_id", "toolUseId", "toolCallId", "call_id", "id") if inner.get(key)), None)
             said = next((inner[key] for key in ("content", "response", "output", "result") if inner.get(key) is not None), "")
-            talk.result(id, inner.get("name"), said)
+            talk.result(id, inner.get("name", inner.get("toolName")), said)
         elif kind in _PICTURES:
             made.append(_picture(inner))
         elif kind in _OPENAI_PARTS or "type" in block:
@@ -280,6 +284,8 @@ def instruction_text(given: Any) -> str:
 
 def _result_text(content: Any) -> str:
     """What a tool answered, as text: the texts of its blocks, else its JSON."""
+    if isinstance(content, dict) and content.keys() == {"type", "value"}:  # the AI SDK of Vercel
+        content = content["value"]
     blocks = content if isinstance(content, list) else None
     if blocks and all(isinstance(block, dict) and isinstance(block.get("text"), str) for block in blocks):
         return "\n".join(block["text"] for block in blocks)

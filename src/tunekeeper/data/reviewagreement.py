@@ -1,13 +1,17 @@
-"""How far reviewers agree with each other, on items that more than one of them judged. Pure."""
+"""How far reviewers agree with each other, on items that more than one of them judged. Pure.
+
+Only the opinions count that were asked for at first. One more is asked for where those disagree, so the items with just two are
+those on which two agreed, and by them alone everybody would always agree.
+"""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
-from tunekeeper.core.nouns.data import ReviewItem
+from tunekeeper.core.nouns.data import Opinion, ReviewItem
 from tunekeeper.data.opinions import disagree, opinions_of
 from tunekeeper.stats.agreement import cohen_kappa, fleiss_kappa, landis_koch
 
@@ -31,7 +35,7 @@ class Agreement:
     """Agreement of all, and of each two."""
 
     overall: dict[str, Kappa] = field(default_factory=dict)
-    """`answer` or `pair` → Fleiss' kappa, over the items with the most usual number of opinions above one."""
+    """`answer` or `pair` → Fleiss' kappa."""
     pairs: dict[str, Kappa] = field(default_factory=dict)
     """`ana, bob` → Cohen's kappa on answers both judged."""
     disputed: tuple[str, ...] = ()
@@ -40,25 +44,29 @@ class Agreement:
 
 def agreement(items: Sequence[ReviewItem]) -> Agreement:
     """The agreement of the reviewers of `items`: verdicts of answers, choices of pairs."""
-    found: dict[str, Kappa] = {}
-    for kind in ("answer", "pair"):
-        said = [[o.verdict for o in opinions_of(item)] for item in items if item.kind == kind]
-        counts = Counter(len(each) for each in said if len(each) > 1)
-        if counts:
-            usual = counts.most_common(1)[0][0]
-            table = [each for each in said if len(each) == usual]
-            found[kind] = _kappa([len(set(each)) == 1 for each in table], fleiss_kappa(table))
-    return Agreement(overall=found, pairs=_pairs(items), disputed=tuple(item.id for item in items if disagree(item)))
+    first = {kind: _first([item for item in items if item.kind == kind]) for kind in ("answer", "pair")}
+    tables = {kind: [[o.verdict for o in said] for said in each] for kind, each in first.items() if each}
+    return Agreement(
+        overall={kind: _kappa([len(set(row)) == 1 for row in table], fleiss_kappa(table)) for kind, table in tables.items()},
+        pairs=_pairs(first["answer"]),
+        disputed=tuple(item.id for item in items if disagree(item)),
+    )
 
 
-def _pairs(items: Sequence[ReviewItem]) -> dict[str, Kappa]:
+def _first(items: Sequence[ReviewItem]) -> list[Sequence[Opinion]]:
+    """Of each item as many opinions, oldest first, as finished ones have at least; items with fewer are left out."""
+    said = [(item.state == "done", opinions_of(item)) for item in items if len(opinions_of(item)) > 1]
+    asked = min((len(each) for _, each in said), default=0)
+    asked = min((len(each) for done, each in said if done), default=asked)
+    return [each[:asked] for _, each in said if len(each) >= asked]
+
+
+def _pairs(said: Sequence[Sequence[Opinion]]) -> dict[str, Kappa]:
     both: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for item in items:
-        if item.kind == "answer":
-            said = sorted((o.by, o.verdict) for o in opinions_of(item))
-            for (a, first), (b, second) in combinations(said, 2):
-                both[f"{a}, {b}"].append((first, second))
-    return {names: _kappa([a == b for a, b in said], cohen_kappa(said)) for names, said in sorted(both.items())}
+    for each in said:
+        for (a, first), (b, second) in combinations(sorted((o.by, o.verdict) for o in each), 2):
+            both[f"{a}, {b}"].append((first, second))
+    return {names: _kappa([a == b for a, b in told], cohen_kappa(told)) for names, told in sorted(both.items())}
 
 
 def _kappa(same: Sequence[bool], kappa: float | None) -> Kappa:

@@ -1,22 +1,26 @@
 """Shapes of a row: what the ecosystem writes, turned into chat messages.
 
 OpenAI chat (`messages`), Alpaca (`instruction`, `output`), ShareGPT (data/sharegpt.py), preferences (data/preferences.py),
-exports of other tools (data/outside.py), other providers' messages (data/providers.py), one text of marked turns
-(data/transcripts.py), and flat rows with a column per role. A shape is recognised by its keys, row by row.
+exports of other tools (data/outside.py), records of annotation tools (data/labelled.py), other providers' messages
+(data/providers.py), one text of marked turns (data/transcripts.py), and flat rows with a column per role. A shape is
+recognised by its keys, row by row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tunekeeper.core.errors import DataError
-from tunekeeper.data import alpaca, outside, preferences, providers, sharegpt, transcripts
+from tunekeeper.data import alpaca, labelled, outside, preferences, providers, sharegpt, transcripts
 from tunekeeper.data.columns import answers, resolve_columns
 from tunekeeper.data.conversations import Conversation, Unreadable, cell_of, conversation_from, earlier, unpacked
+from tunekeeper.data.exchanges import asked_in, exchange
 
 MESSAGE_ROLES = ("user", "assistant", "system")
-
+_BESIDE = ("response", "completion", "output", "answer")
+"""Under what an answer stands beside the messages that ask for it."""
 
 _OF_MESSAGE = frozenset(
     ("role", "content", "parts", "name", "tool_calls", "tool_call_id", "function_call", "weight", "refusal", "from", "value")
@@ -30,6 +34,8 @@ def parse_row(row: Any, mapping: Mapping[str, str]) -> Conversation:
         row = {"conversations" if "from" in row[0] else "messages": row}
     if not isinstance(row, dict):
         raise Unreadable(f"a row must be an object, not {type(row).__name__}")
+    if (tool := labelled.tool_of(row)) is not None:
+        return replace(parse_row(labelled.flattened(row), mapping), shape=tool)
     if _told_columns(mapping).isdisjoint(row):
         shaped = _shaped(row)
         if shaped is not None:
@@ -86,6 +92,8 @@ def is_shaped(columns: Sequence[str], mapping: Mapping[str, str]) -> bool:
 
 def is_flat(row: Mapping[str, Any], mapping: Mapping[str, str]) -> bool:
     """Whether a row has no shape of its own, so that its columns have to be told apart."""
+    if labelled.tool_of(row) is not None:
+        return False
     return not is_shaped(list(row), mapping) and (not _told_columns(mapping).isdisjoint(row) or outside.recognise(row) is None)
 
 
@@ -97,6 +105,8 @@ def flat_row(row: Mapping[str, Any], columns: Mapping[str, str]) -> Conversation
     """A row with a column per role. Several columns for the answer (`category,priority`) become one JSON object."""
     told = {role: cell_of(row, columns[role]) for role in MESSAGE_ROLES if role in columns}
     before = earlier(row["history"]) if isinstance(row.get("history"), list) else []
+    if (talk := _talk_in(row.get(columns["user"]))) is not None:
+        before, told = [*before, *talk], {role: text for role, text in told.items() if role != "user"}
     said = [{"role": role, "content": told[role]} for role in ("user", "assistant") if role in told]
     messages = [*([{"role": "system", "content": told["system"]}] if told.get("system") else []), *before, *said]
     used = {column for role in MESSAGE_ROLES for column in columns.get(role, "").split(",")} | ({"history"} if before else set())
@@ -108,10 +118,20 @@ def flat_row(row: Mapping[str, Any], columns: Mapping[str, str]) -> Conversation
     return Conversation(messages=tuple(messages), metadata=metadata, shape="columns", columns=columns)
 
 
+def _talk_in(cell: Any) -> list[dict[str, Any]] | None:
+    """The messages that a cell holds in place of a question, as a list or as JSON text; None for any other."""
+    listed = unpacked({"cell": cell}, ("cell",))["cell"]
+    return asked_in(listed) if isinstance(listed, list) and listed and all(map(is_message, listed)) else None
+
+
 def _openai(row: dict[str, Any]) -> Conversation:
     messages = row["messages"]
     if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
         raise Unreadable("`messages` must be a list of objects")
+    beside = next((key for key in _BESIDE if row.get(key)), None)
+    if beside is not None and messages and messages[-1].get("role") in ("user", "tool"):
+        answer = exchange("", [], unpacked(row, (beside,))[beside], metadata={}, tools=()).messages
+        row, messages = {key: value for key, value in row.items() if key != beside}, [*messages, *answer]
     shape = "openpipe" if row.get("split") in ("TRAIN", "TEST") else "openai"
     used = ["messages", "rejected_message"]
     key = "system"

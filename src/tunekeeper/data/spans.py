@@ -5,9 +5,11 @@
   event for each message (`gen_ai.user.message`, …, `gen_ai.choice`); before those `gen_ai.prompt` and `gen_ai.completion`.
 * OpenLLMetry's numbered attributes (`gen_ai.prompt.0.role`, `llm.request.functions.0.name`).
 * OpenInference, as Phoenix writes it: `llm.input_messages.0.message.role`, flat or nested.
+* The AI SDK of Vercel: `ai.prompt.messages` and `ai.response.text` of the spans that call the model.
+* MLflow: `mlflow.spanInputs` and `mlflow.spanOutputs`, a request and its response.
 
-A span stands for itself (attributes as an object, the way SDKs print it) or in an OTLP document (`resourceSpans`, attributes as a
-list of keys and values), which holds many.
+A span stands for itself (attributes as an object, the way SDKs print it), in an OTLP document (`resourceSpans`, attributes as a
+list of keys and values), or in a trace of MLflow (`data.spans`), which hold many.
 """
 
 from __future__ import annotations
@@ -18,18 +20,26 @@ from typing import Any
 
 from tunekeeper.data import providers
 from tunekeeper.data.conversations import Conversation, Unreadable, as_tools, unpacked
+from tunekeeper.data.exchanges import asked_in, exchange, mapping_of
 
 _DETAILS = ("gen_ai.client.inference.operation.details", "gen_ai.content.prompt", "gen_ai.content.completion")
 """Events whose attributes count as those of the span."""
 _MESSAGES = ("gen_ai.system.message", "gen_ai.user.message", "gen_ai.assistant.message", "gen_ai.tool.message")
 _CHOICE = "gen_ai.choice"
 _JSON = ("gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.system_instructions", "gen_ai.tool.definitions")
+_VERCEL = "ai.prompt.messages"
+_MLFLOW = "mlflow.spanInputs"
+_MLFLOW_CHATS = ("CHAT_MODEL", "LLM")
+_BEGUN = ("startTimeUnixNano", "start_time_unix_nano", "start_time_ns", "start_time", "startTime")
 _SPAN_KEYS = ("attributes", "events", "context", "spanId", "span_id", "trace_id", "traceId")
 
 
 def opened(document: Any) -> list[dict[str, Any]] | None:
-    """The spans of an OTLP document that hold a conversation; None for anything else."""
-    listed = document.get("resourceSpans", document.get("resource_spans")) if isinstance(document, dict) else None
+    """The spans of an OTLP document, or of a trace of MLflow, that hold a conversation; None for anything else."""
+    whole = mapping_of(document)
+    if "info" in whole and isinstance(traced := unpacked(whole, ("data",))["data"], dict) and "spans" in traced:
+        return [span for span in _objects(traced["spans"]) if holds(span)]
+    listed = whole.get("resourceSpans", whole.get("resource_spans"))
     if not isinstance(listed, list):
         return None
     found = []
@@ -47,54 +57,97 @@ def holds(row: Mapping[str, Any]) -> bool:
 
 
 def _tells(values: Mapping[str, Any]) -> bool:
-    starts = ("gen_ai.input.messages", "gen_ai.prompt", "llm.input_messages", "gen_ai.output.messages")
+    if _MLFLOW in values:
+        return str(values.get("mlflow.spanType")).strip('"') in _MLFLOW_CHATS
+    starts = ("gen_ai.input.messages", "gen_ai.prompt", "llm.input_messages", "gen_ai.output.messages", _VERCEL)
     return any(key.startswith(starts) for key in values)
 
 
 def conversation_of(row: dict[str, Any]) -> Conversation:
     """The conversation of a span. Raises Unreadable for one that failed or holds no answer."""
     values = _flat(row)
-    if _failed(row.get("status")) or values.get("error.type"):
+    if _failed(row.get("status", row.get("status_code"))) or values.get("error.type"):
         raise Unreadable("the call that this span tells of failed")
-    messages, tools = _said(values, row)
+    messages, tools, finish = _said(values, row)
     if not messages or messages[-1].get("role") != "assistant":
         raise Unreadable("the span holds no answer: was its content captured?")
-    places = {**row, **_mapping(row.get("context"))}
+    places = {**row, **mapping_of(row.get("context"))}
     metadata = {
         "id": _one_of(places, "spanId", "span_id", "context.span_id"),
         "request_id": _one_of(places, "traceId", "trace_id", "context.trace_id"),
-        "created": _moment(_one_of(row, "startTimeUnixNano", "start_time", "startTime")),
-        "model": _one_of(values, "gen_ai.response.model", "gen_ai.request.model", "llm.model_name"),
+        "created": _moment(_one_of(row, *_BEGUN)),
+        "model": _one_of(values, "gen_ai.response.model", "gen_ai.request.model", "llm.model_name", "ai.model.id"),
         "conversation_id": _one_of(values, "gen_ai.conversation.id", "session.id"),
         "user_id": _one_of(values, "user.id", "enduser.id"),
         "name": row.get("name"),
-        "finish_reason": _finish(values),
+        "finish_reason": _finish(values) or (finish if finish not in ("stop", "tool_calls") else None),
     }
     kept = {key: str(value) for key, value in metadata.items() if value not in (None, "", [])}
     return Conversation(messages=tuple(messages), metadata=kept, tools=as_tools(tools), shape="otel")
 
 
-def _said(values: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[list[dict[str, Any]], Any]:
-    """Messages and tools, by the newest of the conventions that the span follows."""
+def _said(values: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[list[dict[str, Any]], Any, Any]:
+    """Messages, tools and, where the answer itself says it, why that ended; by the newest convention that the span follows."""
     if "gen_ai.input.messages" in values or "gen_ai.output.messages" in values:
-        told = unpacked({key: values[key] for key in _JSON if key in values}, _JSON)
-        system = providers.instruction_text(_contents(told.get("gen_ai.system_instructions")))
-        asked = [*(told.get("gen_ai.input.messages") or ()), *(told.get("gen_ai.output.messages") or ())[:1]]
-        talk = providers.messages_of([_without_finish(turn) for turn in asked])
-        return [*([{"role": "system", "content": system}] if system else []), *talk], told.get("gen_ai.tool.definitions") or ()
+        return _by_attributes(values)
     events = [(name, held) for name, held in _events(row) if name in (*_MESSAGES, _CHOICE)]
     if events:
-        return [_of_event(name, held) for name, held in events if name != _CHOICE or held.get("index") in (None, 0, "0")], ()
+        return (
+            [_of_event(name, held) for name, held in events if name != _CHOICE or held.get("index") in (None, 0, "0")],
+            (),
+            None,
+        )
     if any(key.startswith("llm.input_messages") for key in values):
-        tools = [_mapping(each).get("json_schema", each) for each in _list(values, "llm.tools", "tool")]
+        tools = [mapping_of(each).get("json_schema", each) for each in _list(values, "llm.tools", "tool")]
         tools = [unpacked({"t": each}, ("t",))["t"] for each in tools]
         asked = [*_list(values, "llm.input_messages", "message"), *_list(values, "llm.output_messages", "message")[:1]]
-        return [_inferred(each) for each in asked], [tool for tool in tools if isinstance(tool, dict)]
+        return [_inferred(each) for each in asked], [tool for tool in tools if isinstance(tool, dict)], None
     if any(key.startswith("gen_ai.prompt.") for key in values):
         asked = [*_list(values, "gen_ai.prompt"), *_list(values, "gen_ai.completion")[:1]]
-        return [_traced(each) for each in asked], _list(values, "llm.request.functions")
+        return [_traced(each) for each in asked], _list(values, "llm.request.functions"), None
+    if _VERCEL in values:
+        return _by_vercel(values)
+    if _MLFLOW in values:
+        return _by_mlflow(values)
     told = unpacked({key: values.get(f"gen_ai.{key}") for key in ("prompt", "completion")}, ("prompt", "completion"))
-    return [*_plain(told["prompt"], "user"), *_plain(told["completion"], "assistant")[:1]], ()
+    return [*_plain(told["prompt"], "user"), *_plain(told["completion"], "assistant")[:1]], (), None
+
+
+def _by_attributes(values: Mapping[str, Any]) -> tuple[list[dict[str, Any]], Any, Any]:
+    """The attributes of the GenAI conventions that hold all messages."""
+    told = unpacked({key: values[key] for key in _JSON if key in values}, _JSON)
+    for key in ("gen_ai.input.messages", "gen_ai.output.messages"):
+        if not isinstance(told.get(key) or [], list):
+            raise Unreadable(f"`{key}` is no list of messages: was it cut off?")
+    system = providers.instruction_text(_contents(told.get("gen_ai.system_instructions")))
+    answers = (told.get("gen_ai.output.messages") or [])[:1]
+    asked = [*(told.get("gen_ai.input.messages") or ()), *answers]
+    talk = providers.messages_of([_without_finish(turn) for turn in asked])
+    finish = providers.finish_of(mapping_of(answers[0]).get("finish_reason")) if answers else None
+    tools = told.get("gen_ai.tool.definitions") or ()
+    return [*([{"role": "system", "content": system}] if system else []), *talk], tools, finish
+
+
+def _by_vercel(values: Mapping[str, Any]) -> tuple[list[dict[str, Any]], Any, Any]:
+    told = unpacked(values, (_VERCEL, "ai.response.toolCalls", "ai.prompt.tools"))
+    text = told.get("ai.response.text") or told.get("ai.response.object")
+    calls = [{"type": "tool-call", **call} for call in _objects(told.get("ai.response.toolCalls"))]
+    answer = {"role": "assistant", "content": [*([{"type": "text", "text": text}] if text else []), *calls]}
+    listed = told.get("ai.prompt.tools")
+    tools = [unpacked({"t": each}, ("t",))["t"] for each in listed] if isinstance(listed, list) else []
+    talk = providers.messages_of(told[_VERCEL])
+    return (
+        [*talk, *providers.messages_of([answer] if text or calls else [])],
+        tools,
+        providers.finish_of(told.get("ai.response.finishReason")),
+    )
+
+
+def _by_mlflow(values: Mapping[str, Any]) -> tuple[list[dict[str, Any]], Any, Any]:
+    told = unpacked({"asked": values[_MLFLOW], "said": values.get("mlflow.spanOutputs")}, ("asked", "said"))
+    tools = unpacked({"t": values.get("mlflow.chat.tools")}, ("t",))["t"] or mapping_of(told["asked"]).get("tools")
+    made = exchange("", asked_in(told["asked"]), told["said"], metadata={}, tools=tools)
+    return list(made.messages), made.tools, made.metadata.get("finish_reason")
 
 
 def _without_finish(turn: Any) -> Any:
@@ -121,9 +174,9 @@ def _of_event(name: str, held: Mapping[str, Any]) -> dict[str, Any]:
 
 def _inferred(message: Any) -> dict[str, Any]:
     """A message of OpenInference."""
-    held = _mapping(message)
-    calls = [_call(_mapping(_mapping(each).get("tool_call", each))) for each in _in_order(held.get("tool_calls"))]
-    parts = [_mapping(_mapping(each).get("message_content", each)) for each in _in_order(held.get("contents"))]
+    held = mapping_of(message)
+    calls = [_call(mapping_of(mapping_of(each).get("tool_call", each))) for each in _in_order(held.get("tool_calls"))]
+    parts = [mapping_of(mapping_of(each).get("message_content", each)) for each in _in_order(held.get("contents"))]
     content: Any = held.get("content")
     if parts:
         content = [_part(part) for part in parts]
@@ -135,14 +188,14 @@ def _inferred(message: Any) -> dict[str, Any]:
 
 
 def _part(part: Mapping[str, Any]) -> dict[str, Any]:
-    image = _mapping(_mapping(part.get("image")).get("image", part.get("image")))
+    image = mapping_of(mapping_of(part.get("image")).get("image", part.get("image")))
     return {"type": "image_url", "image_url": {"url": image["url"]}} if image.get("url") else dict(part)
 
 
 def _traced(message: Any) -> dict[str, Any]:
     """A message of OpenLLMetry."""
-    held = _mapping(message)
-    calls = [_call(_mapping(each)) for each in _in_order(held.get("tool_calls"))]
+    held = mapping_of(message)
+    calls = [_call(mapping_of(each)) for each in _in_order(held.get("tool_calls"))]
     content = unpacked({"c": held.get("content")}, ("c",))["c"] if str(held.get("content", "")).startswith('[{"type"') else None
     made: dict[str, Any] = {"role": str(held.get("role") or "user"), "content": content or held.get("content")}
     made |= {"tool_calls": calls} if calls else {}
@@ -150,7 +203,7 @@ def _traced(message: Any) -> dict[str, Any]:
 
 
 def _call(call: Mapping[str, Any]) -> dict[str, Any]:
-    function = _mapping(call.get("function")) or dict(call)
+    function = mapping_of(call.get("function")) or dict(call)
     arguments = function.get("arguments", {})
     text = arguments if isinstance(arguments, str) else providers.text_of_value(arguments)
     return {"id": call.get("id"), "type": "function", "function": {"name": function.get("name"), "arguments": text}}
@@ -194,10 +247,10 @@ def _typed(value: Any) -> Any:
     if not isinstance(value, dict) or not value:
         return None
     kind, inner = next(iter(value.items()))
-    if kind == "arrayValue":
-        return [_typed(each) for each in _objects(_mapping(inner).get("values"))]
-    if kind == "kvlistValue":
-        return _attributes(_mapping(inner).get("values") or [])
+    if kind in ("arrayValue", "array_value"):
+        return [_typed(each) for each in _objects(mapping_of(inner).get("values"))]
+    if kind in ("kvlistValue", "kvlist_value"):
+        return _attributes(mapping_of(inner).get("values") or [])
     return inner
 
 
@@ -225,7 +278,7 @@ def _list(values: Mapping[str, Any], prefix: str, wrapped: str = "") -> list[Any
 
 def _unwrapped(value: Any, wrapped: str) -> Any:
     """The object under `wrapped`, also where its names carry it before a dot (`message.role`)."""
-    held = _mapping(value)
+    held = mapping_of(value)
     if any(key.startswith(f"{wrapped}.") for key in held if wrapped):
         tree: dict[str, Any] = {}
         for key, inner in held.items():
@@ -247,16 +300,12 @@ def _in_order(value: Any) -> list[Any]:
     """The items of a list, or of an object whose names are numbers."""
     if isinstance(value, list):
         return value
-    held = _mapping(value)
+    held = mapping_of(value)
     return [held[key] for key in sorted((key for key in held if key.isdecimal()), key=int)]
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return dict(value) if isinstance(value, dict) else {}
 
 
 def _one_of(held: Mapping[str, Any], *names: str) -> Any:
@@ -265,18 +314,25 @@ def _one_of(held: Mapping[str, Any], *names: str) -> Any:
 
 
 def _failed(status: Any) -> bool:
-    code = _mapping(status).get("code", _mapping(status).get("status_code", status))
+    code = mapping_of(status).get("code", mapping_of(status).get("status_code", status))
     return str(code).upper() in ("2", "ERROR", "STATUS_CODE_ERROR", "STATUSCODE.ERROR")
 
 
 def _finish(values: Mapping[str, Any]) -> Any:
-    reasons = values.get("gen_ai.response.finish_reasons")
+    """Why the answer ended, where that is no stop."""
+    reasons = unpacked({"r": values.get("gen_ai.response.finish_reasons")}, ("r",))["r"]
     first = reasons[0] if isinstance(reasons, list) and reasons else values.get("gen_ai.completion.0.finish_reason")
-    return None if first in (None, "stop", "tool_calls", "tool_call") else first
+    found = providers.finish_of(first)
+    return None if found in ("stop", "tool_calls") else found
 
 
 def _moment(value: Any) -> str | None:
-    """A moment in ISO 8601; OTLP counts nanoseconds since 1970."""
+    """A moment in ISO 8601: OTLP counts nanoseconds since 1970, Node's SDK seconds and nanoseconds."""
+    if isinstance(value, list) and len(value) == 2 and all(isinstance(each, int) for each in value):
+        value = value[0] * 10**9 + value[1]
     if value is None or not str(value).isdecimal():
         return None if value is None else str(value)
-    return datetime.fromtimestamp(int(value) / 1e9, UTC).isoformat()
+    try:
+        return datetime.fromtimestamp(int(value) / 1e9, UTC).isoformat()
+    except (ValueError, OverflowError, OSError):
+        return None

@@ -8,6 +8,7 @@ shows that rows on both sides belong together: the new one goes where the first 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -89,6 +90,8 @@ def deal(rows: Rows, placed: npt.NDArray[np.int8], pairs: Pairs, share: float) -
         held = taken[topic] + len(members) <= wanted[topic]
         taken[topic] += len(members) if held else 0
         sides[members] = EVAL if held else TRAIN
+    if (left := sum(wanted.values()) - sum(taken.values())) > 0:
+        _fill(rows, sides, fresh, wanted, left)
     _keep_one_each(rows, sides, fresh, share)
     return Dealt(sides=sides, torn=tuple(sorted(torn)))
 
@@ -148,6 +151,23 @@ def _quotas(rows: Rows, sides: npt.NDArray[np.int8], share: float) -> dict[int, 
     for topic in sorted(range(size), key=lambda t: (quota[t] - exact[t], rows.topic_names[t]))[: max(0, missing)]:
         quota[topic] += 1
     return {topic: quota[topic] - held[topic] for topic in range(size)}
+
+
+def _fill(rows: Rows, sides: npt.NDArray[np.int8], fresh: list[Places], wanted: Mapping[int, int], left: int) -> None:
+    """Hold out groups that no topic's quota has room for, while the whole lacks `left` rows: those of which half the rows are of
+    topics that lack some."""
+    held = Counter[int]()
+    for members in fresh:
+        held.update(rows.topics[members].tolist() if sides[members[0]] == EVAL else ())
+    lacking = {topic: quota - held[topic] for topic, quota in wanted.items()}
+    for members in fresh:
+        if not 1 < len(members) <= left or sides[members[0]] == EVAL:
+            continue
+        counts = Counter(rows.topics[members].tolist())
+        if 2 * sum(n for topic, n in counts.items() if lacking[topic] > 0) >= len(members):
+            sides[members] = EVAL
+            left -= len(members)
+            lacking.update({topic: lacking[topic] - n for topic, n in counts.items()})
 
 
 def _keep_one_each(rows: Rows, sides: npt.NDArray[np.int8], fresh: list[Places], share: float) -> None:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import mmap
 from array import array
 from bisect import bisect_left
+from collections.abc import Sequence
 from io import BytesIO
 from itertools import accumulate, pairwise
+from typing import Any
 
 from xxhash import xxh3_64_digest, xxh3_128_digest
 
 from tunekeeper.data import lines
-from tunekeeper.data.tallies import SIDES
-from tunekeeper.store.marks import Mark, digests_of
+from tunekeeper.store.marks import digests_of
 from tunekeeper.store.runs import MARK, NEW, ROW, Known, Looked
 
 MOST = 6
@@ -27,6 +28,7 @@ NEAR = 64
 """Rows before and behind the place where a row should stand, in which it is looked for."""
 LOST = 32
 """Rows that were not found, beyond as many single ones that were, after which they are looked for everywhere."""
+_ENDLESS = 1 << 62
 
 
 class Walk:
@@ -36,6 +38,8 @@ class Walk:
         """`inside`: it begins anywhere in the draft."""
         self._known = known
         self._begins = [0, *accumulate(known.counts)]
+        # The bytes of each run; one that is too short counts as endless, as does what stands behind the last: it is nowhere.
+        self._sizes = [size if n >= LEAST else _ENDLESS for size, n in zip(known.sizes, known.counts, strict=True)] + [_ENDLESS]
         self._row = 0
         self._run = 0
         self._missed = LOST if inside else 0
@@ -46,19 +50,17 @@ class Walk:
         if not self._known.sides:
             return _all_new(text[at:], self._known.seed)
         known, begins = self._known, self._begins
-        sizes, counts, marks, hashes, seed = known.sizes, known.counts, known.marks, known.hashes, known.seed
-        find, end, rows, runs = text.find, len(text), len(known.sides), len(known.counts)
+        hashes, seed, find, end, rows = known.hashes, known.seed, text.find, len(text), len(known.sides)
         # `row`: the known row that should come next; `run`: the known run that it begins, else the next one behind it.
         row, run = self._row, self._run
         with memoryview(text) as view:
             seen = _Seen(view, seed)
             while at < end:
-                if row == begins[run] and run < runs and counts[run] >= LEAST:
-                    stop, mark = at + sizes[run], marks[MARK * run : MARK * run + MARK]
-                    if stop <= end and xxh3_128_digest(view[at:stop], seed) == mark:
-                        seen.known(mark, row, counts[run], at, stop)
-                        run += 1
-                        row, at = begins[run], stop
+                if row == begins[run]:
+                    last, stop = self._same(view, at, run)
+                    if last > run:
+                        seen.known(known, run, last, row, begins[last] - row, at)
+                        row, run, at = begins[last], last, stop
                         continue
                 stop = find(b"\n", at) + 1 or end
                 mark = xxh3_64_digest(view[at:stop], seed)
@@ -75,6 +77,15 @@ class Walk:
                 at = stop
             self._row, self._run = row, run
             return seen.looked(end)
+
+    def _same(self, view: memoryview, at: int, run: int) -> tuple[int, int]:
+        """The runs from `run` on that stand at the byte `at`, each behind the other: the first that does not, and where."""
+        marks, sizes, seed, end = self._known.marks, self._sizes, self._known.seed, len(view)
+        while True:
+            stop = at + sizes[run]
+            if stop > end or xxh3_128_digest(view[at:stop], seed) != marks[MARK * run : MARK * run + MARK]:
+                return run, at
+            run, at = run + 1, stop
 
     def _place(self, mark: bytes, row: int) -> int:
         """Which known row hashes like this; below 0 for none."""
@@ -94,23 +105,34 @@ class Walk:
 def _all_new(text: bytes, seed: int) -> Looked:
     """What stands in a stretch where nothing is known."""
     each = BytesIO(text).readlines()
-    seen = lines.seen(each)
-    canonical = [line for line, _, _ in seen]
     ends = [0, *accumulate(map(len, each))]
     cuts = [*ends[:-1:MOST], len(text)]
     with memoryview(text) as view:
         marks = [xxh3_128_digest(view[begin:end], seed) for begin, end in pairwise(cuts)]
-    return Looked(
+    return _looked(
+        each,
+        [xxh3_64_digest(line, seed) for line in each],
         seed=seed,
         steps=array("I", [NEW, len(each)]).tobytes(),
         marks=b"".join(marks),
         sizes=array("I", [end - begin for begin, end in pairwise(cuts)]).tobytes(),
         counts=array("I", [len(each[first : first + MOST]) for first in range(0, len(each), MOST)]).tobytes(),
-        lines=canonical,
-        digests=digests_of(canonical),
-        sides=bytes(side != SIDES[0] for _, side, _ in seen),
-        hashes=b"".join([xxh3_64_digest(line, seed) for line in each]),
-        told=[list(column) for column in zip(*(told for _, _, told in seen), strict=True)],
+    )
+
+
+def _looked(new: Sequence[bytes], hashes: Sequence[bytes], **seen: Any) -> Looked:
+    """A stretch with these new lines of a draft. Raises orjson.JSONDecodeError."""
+    rows = lines.seen(new)
+    return Looked(
+        text=b"".join(rows.lines),
+        lengths=array("I", map(len, rows.lines)).tobytes(),
+        digests=b"".join(digests_of(rows.lines)),
+        sides=bytes(rows.sides),
+        hashes=b"".join(hashes),
+        topics=rows.topics,
+        made_up=bytes(rows.made_up),
+        dates=rows.dates.tobytes(),
+        **seen,
     )
 
 
@@ -127,17 +149,15 @@ class _Seen:
         # The run that is not closed yet.
         self._begin, self._waiting = 0, 0
         self._lines: list[bytes] = []
-        self._sides = bytearray()
         self._hashes: list[bytes] = []
-        self._told: list[Mark] = []
 
-    def known(self, mark: bytes, row: int, count: int, at: int, stop: int) -> None:
-        """Known rows that follow each other, from `row` on: a run from the byte `at` to `stop`."""
+    def known(self, known: Known, first: int, last: int, row: int, count: int, at: int) -> None:
+        """Known rows that follow each other, `count` from `row` on: the runs from `first` to before `last`, at the byte `at`."""
         if self._waiting:
             self._close(at)
-        self._marks.append(mark)
-        self._sizes.append(stop - at)
-        self._counts.append(count)
+        self._marks.append(known.marks[MARK * first : MARK * last])
+        self._sizes += known.sizes[first:last]
+        self._counts += known.counts[first:last]
         if self._first + self._count == row and self._first != NEW:
             self._count += count
         else:
@@ -152,11 +172,8 @@ class _Seen:
         self._one(at, stop)
 
     def new(self, line: bytes, mark: bytes, at: int, stop: int) -> None:
-        """A new row: a line of a draft, with its hash. Raises orjson.JSONDecodeError."""
-        ((canonical, side, told),) = lines.seen([line])
-        self._lines.append(canonical)
-        self._told.append(told)
-        self._sides.append(side != SIDES[0])
+        """A new row: a line of a draft, with its hash."""
+        self._lines.append(line)
         self._hashes.append(mark)
         if self._first == NEW and self._count:
             self._count += 1
@@ -165,21 +182,18 @@ class _Seen:
         self._one(at, stop)
 
     def looked(self, end: int) -> Looked:
-        """All of it, up to the byte `end`."""
+        """All of it, up to the byte `end`. Raises orjson.JSONDecodeError."""
         if self._waiting:
             self._close(end)
         self._step(NEW, 0)
-        return Looked(
+        return _looked(
+            self._lines,
+            self._hashes,
             seed=self._seed,
             steps=self._steps.tobytes(),
             marks=b"".join(self._marks),
             sizes=self._sizes.tobytes(),
             counts=self._counts.tobytes(),
-            lines=self._lines,
-            digests=digests_of(self._lines),
-            sides=bytes(self._sides),
-            hashes=b"".join(self._hashes),
-            told=[list(column) for column in zip(*self._told, strict=True)],
         )
 
     def _step(self, first: int, count: int) -> None:

@@ -13,7 +13,6 @@ import struct
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,7 +22,7 @@ import numpy.typing as npt
 import zstandard
 
 from tunekeeper.core.errors import ArtifactError
-from tunekeeper.store.marks import DIGEST, digest_of
+from tunekeeper.store.marks import DIGEST, Mark, digest_of
 
 MOST_BYTES = 64 << 20
 """Bytes of rows at which a pack is closed: what making one costs in memory, some copies apart."""
@@ -34,6 +33,8 @@ GONE = b"\n"
 """What stands in the place of an erased row."""
 MAGIC = b"tkpack01"
 """What a pack begins with."""
+DIGESTS = np.dtype((np.void, DIGEST))
+"""Digests that follow each other, as numpy knows them."""
 _BLOCK = {"large": 6 << 10, "small": 2 << 20}
 """Bytes of rows at which a block is closed."""
 _DICTIONARY = 112 << 10
@@ -49,7 +50,7 @@ _MADE_UP, _GONE = 1, 2
 
 @dataclass(slots=True)
 class Draft:
-    """Rows on their way into a pack, column by column: a million small objects would cost more than the rows."""
+    """Rows on their way into a pack, column by column."""
 
     lines: list[bytes] = field(default_factory=list)
     """The rows, each with its line end; `GONE` for an erased one."""
@@ -62,9 +63,71 @@ class Draft:
     dates: list[float] = field(default_factory=list)
     """Their dates, seconds since 1970; nan without one."""
 
-    def columns(self) -> tuple[list[Any], ...]:
-        """All of that, a list of each."""
-        return self.lines, self.digests, self.topics, self.made_up, self.dates
+    def add(self, line: bytes, digest: bytes, told: Mark) -> None:
+        """Put one row behind the others."""
+        self.lines.append(line)
+        self.digests.append(digest)
+        self.topics.append(told.topic)
+        self.made_up.append(told.made_up)
+        self.dates.append(told.at)
+
+    def sheet(self) -> Sheet:
+        """The same with each column in one piece."""
+        return Sheet(
+            text=b"".join(self.lines),
+            sizes=np.array(list(map(len, self.lines)), np.int64),
+            digests=b"".join(self.digests),
+            topics=self.topics,
+            made_up=np.array(self.made_up, bool),
+            dates=np.array(self.dates, np.float64),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Sheet:
+    """Rows on their way into a pack with each column in one piece: what is done with a million rows is done with few objects."""
+
+    text: bytes
+    """The rows, one after the other, each with its line end."""
+    sizes: npt.NDArray[np.int64]
+    """The bytes of each."""
+    digests: bytes
+    """The digest of each, one after the other."""
+    topics: list[str]
+    """Their topics."""
+    made_up: npt.NDArray[np.bool_]
+    """Whether a machine made them up."""
+    dates: npt.NDArray[np.float64]
+    """Their dates, seconds since 1970; nan without one."""
+
+    def at(self, places: npt.NDArray[np.int64]) -> Sheet:
+        """The rows of these places (one at least), in this order."""
+        ends = np.cumsum(self.sizes)
+        cuts = np.flatnonzero(np.diff(places) != 1) + 1  # neighbours are copied together
+        first, last = places[np.concatenate([[0], cuts])], places[np.concatenate([cuts, [len(places)]]) - 1]
+        stretches = zip((ends[first] - self.sizes[first]).tolist(), ends[last].tolist(), strict=True)
+        with memoryview(self.text) as view:
+            text = b"".join([view[begin:end] for begin, end in stretches])
+        return Sheet(
+            text=text,
+            sizes=self.sizes[places],
+            digests=np.frombuffer(self.digests, DIGESTS)[places].tobytes(),
+            topics=list(map(self.topics.__getitem__, places.tolist())),
+            made_up=self.made_up[places],
+            dates=self.dates[places],
+        )
+
+
+def joined(sheets: Sequence[Sheet]) -> Sheet:
+    """The rows of some sheets (one at least), one after the other."""
+    return Sheet(
+        text=b"".join([each.text for each in sheets]),
+        sizes=np.concatenate([each.sizes for each in sheets]),
+        digests=b"".join([each.digests for each in sheets]),
+        topics=[topic for each in sheets for topic in each.topics],
+        made_up=np.concatenate([each.made_up for each in sheets]),
+        dates=np.concatenate([each.dates for each in sheets]),
+    )
 
 
 def lines_of(block: bytes) -> list[bytes]:
@@ -72,19 +135,19 @@ def lines_of(block: bytes) -> list[bytes]:
     return [line + b"\n" for line in block.split(b"\n")[:-1]]
 
 
-def build(rows: Draft, *, alone: bool = False) -> bytes:
+def build(rows: Sheet, *, alone: bool = False) -> bytes:
     """The bytes of a pack of these rows; the same rows give the same bytes. `alone`: somebody waits for it, and nothing else is
     done meanwhile."""
     topics = list(dict.fromkeys(rows.topics))
     code = {topic: i for i, topic in enumerate(topics)}
-    marks = np.empty(len(rows.lines), _MARKS)
-    marks["topic"] = [code[topic] for topic in rows.topics]
-    marks["flags"] = [_MADE_UP * made_up + _GONE * (line == GONE) for made_up, line in zip(rows.made_up, rows.lines, strict=True)]
+    marks = np.empty(len(rows.sizes), _MARKS)
+    marks["topic"] = list(map(code.__getitem__, rows.topics))
+    marks["flags"] = _MADE_UP * rows.made_up + _GONE * (rows.sizes == len(GONE))
     marks["at"] = rows.dates
-    table, dictionary, frames = _compressed(rows.lines, _THREADS if alone else 0)
+    table, dictionary, frames = _compressed(rows, _THREADS if alone else 0)
     squeeze = zstandard.ZstdCompressor(level=3).compress
-    parts = [b"".join(rows.digests), squeeze(_columns(marks)), squeeze(table.tobytes()), dictionary]
-    header = msgspec.json.encode({"rows": len(rows.lines), "topics": topics, "sizes": [len(part) for part in parts]})
+    parts = [rows.digests, squeeze(_columns(marks)), squeeze(table.tobytes()), dictionary]
+    header = msgspec.json.encode({"rows": len(marks), "topics": topics, "sizes": [len(part) for part in parts]})
     index = b"".join([header, *parts])
     return b"".join([MAGIC, struct.pack("<QQ", len(header), len(index)), digest_of(index), index, *frames])
 
@@ -94,21 +157,22 @@ def _columns(marks: npt.NDArray[Any]) -> bytes:
     return b"".join(np.ascontiguousarray(marks[name]).tobytes() for name in _MARKS.fields or ())
 
 
-def _compressed(lines: Sequence[bytes], threads: int) -> tuple[npt.NDArray[Any], bytes, list[bytes]]:
+def _compressed(rows: Sheet, threads: int) -> tuple[npt.NDArray[Any], bytes, list[bytes]]:
     """The table of blocks, the dictionary they share (empty for a small pack), and the blocks."""
-    ends = np.cumsum([0, *map(len, lines)]).tolist()
-    small = ends[-1] < LARGE
-    starts = _cut(ends, _BLOCK["small" if small else "large"])
-    blocks = [b"".join(lines[a:b]) for a, b in pairwise(starts)]
-    trained = None if small else _trained(lines)
+    ends = np.concatenate([[0], np.cumsum(rows.sizes)])
+    small = len(rows.text) < LARGE
+    starts = np.array(_cut(ends.tolist(), _BLOCK["small" if small else "large"]), np.int64)
+    trained = None if small else _trained(rows.text, ends)
     level = 4 if small else 2
     if trained is not None:
         trained.precompute_compress(level=level)
     squeezer = zstandard.ZstdCompressor(level=level, dict_data=trained)
-    made: Any = squeezer.multi_compress_to_buffer(cast(Any, blocks), threads=_THREADS if small else threads)
+    table = np.empty(len(starts) - 1, _BLOCKS)
+    table["rows"], table["size"] = np.diff(starts), np.diff(ends[starts])
+    where = np.stack([ends[starts[:-1]], table["size"]], axis=1).astype("<u8").tobytes()
+    blocks = zstandard.BufferWithSegments(rows.text, where)
+    made: Any = squeezer.multi_compress_to_buffer(blocks, threads=_THREADS if small else threads)
     frames = [frame.tobytes() for frame in made]
-    table = np.empty(len(blocks), _BLOCKS)
-    table["rows"], table["size"] = np.diff(starts), [len(block) for block in blocks]
     table["end"] = np.cumsum([len(frame) for frame in frames], dtype=np.uint64)
     return table, b"" if trained is None else trained.as_bytes(), frames
 
@@ -122,8 +186,10 @@ def _cut(ends: Sequence[int], most: int) -> list[int]:
     return starts
 
 
-def _trained(lines: Sequence[bytes]) -> zstandard.ZstdCompressionDict | None:
-    samples = [line[:2048] for line in lines[:: max(1, len(lines) // _SAMPLES)]]
+def _trained(text: bytes, ends: npt.NDArray[np.int64]) -> zstandard.ZstdCompressionDict | None:
+    step = max(1, (len(ends) - 1) // _SAMPLES)
+    places = zip(ends[:-1:step].tolist(), ends[1::step].tolist(), strict=True)
+    samples = [text[begin : min(end, begin + 2048)] for begin, end in places]
     try:
         return zstandard.train_dictionary(_DICTIONARY, cast(Any, samples), **_TRAINING)
     except zstandard.ZstdError:  # rows that have nothing in common
@@ -224,4 +290,4 @@ def without(rows: Draft, gone: Sequence[int]) -> bytes:
     left = Draft(list(rows.lines), rows.digests, list(rows.topics), list(rows.made_up), list(rows.dates))
     for number in gone:
         left.lines[number], left.topics[number], left.made_up[number], left.dates[number] = GONE, "", False, float("nan")
-    return build(left)
+    return build(left.sheet())

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from tunekeeper.core.errors import ArtifactError, NotFound
 from tunekeeper.store import packs
 from tunekeeper.store.blobs import Blobs
 from tunekeeper.store.manifests import Manifest, Numbers
-from tunekeeper.store.marks import DIGEST, digests_of
+from tunekeeper.store.marks import digests_of
 
 _NEIGHBOURS = 200
 _AHEAD = 2 << 20
@@ -60,10 +61,14 @@ class Reader:
         """Its packs, by digest."""
         return dict(zip(self.manifest.packs, self._packs, strict=True))
 
-    @cached_property
-    def digests(self) -> npt.NDArray[np.void]:
-        """The digest of every row of the packs, by its number."""
-        return np.frombuffer(b"".join(pack.digests for pack in self._packs), np.dtype((np.void, DIGEST)))
+    def digests(self, numbers: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.void]:
+        """The digests of these rows."""
+        owner = np.searchsorted(self._bases, numbers, "right") - 1
+        found = np.empty(len(numbers), packs.DIGESTS)
+        for pack in np.unique(owner).tolist():
+            own = owner == pack
+            found[own] = np.frombuffer(self._packs[pack].digests, packs.DIGESTS)[numbers[own] - self._bases[pack]]
+        return found
 
     @cached_property
     def gone(self) -> npt.NDArray[np.bool_]:
@@ -134,7 +139,7 @@ class Reader:
             picked += [lines[at] + b"\n" for at in inside[a:b]] if len(lines) > inside[b - 1] + 1 else [b""] * (b - a)
         right = [
             line == packs.GONE or found == digest
-            for line, found, digest in zip(picked, digests_of(picked), self.digests[wanted].tolist(), strict=True)
+            for line, found, digest in zip(picked, digests_of(picked), self.digests(wanted).tolist(), strict=True)
         ]
         if not all(right):
             raise ArtifactError("a pack is damaged: a row has another digest", fix="tunekeeper store verify")
@@ -297,8 +302,8 @@ def _join_equal(
     left, right = (np.flatnonzero((x[to] != 0) & (y[to] == 0)) for x, y, to in ((in_a, in_b, to_a), (in_b, in_a, to_b)))
     if not len(left) or not len(right):
         return
-    known = dict(zip(a.digests[left].tolist(), to_a[left].tolist(), strict=True))
-    for digest, place in zip(b.digests[right].tolist(), to_b[right].tolist(), strict=True):
+    known = dict(zip(a.digests(left).tolist(), to_a[left].tolist(), strict=True))
+    for digest, place in zip(b.digests(right).tolist(), to_b[right].tolist(), strict=True):
         if (other := known.get(digest)) is not None:
             in_b[other], in_a[place] = in_b[place], in_a[other]
 

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import blake3
 import numpy as np
@@ -18,15 +18,13 @@ from tunekeeper.store import packs
 from tunekeeper.store.blobs import Blobs
 from tunekeeper.store.manifests import Manifest, Numbers
 from tunekeeper.store.marks import DIGEST, Mark, digest_of, digests_of
-from tunekeeper.store.packs import Draft, Pack
+from tunekeeper.store.packs import Draft, Pack, Sheet
 from tunekeeper.store.runs import NEW, Known, Looked
 
 Look = Callable[[bytes], tuple[bytes, Mark]]
 """A row that no pack holds yet → its canonical line, and what is counted of it."""
 Row = tuple[bytes, str]
 """A line, with its side."""
-Told = Sequence[Sequence[Any]]
-"""What is counted of rows: topics, whether a machine made them up, dates, a list of each, as in a `Mark`."""
 FORMAT = 2
 TOGETHER = 256 << 10
 """Bytes of rows that are looked up together: they stay in the processor's caches."""
@@ -49,8 +47,8 @@ class Writer:
         # A new row gets the number that its turn gives it, and another one when its pack is made: a pack holds one side after
         # the other, so that a side is read in whole blocks.
         self._come: dict[bytes, int] = {}
-        self._open = Draft()
-        self._on = bytearray()
+        self._open: list[list[Sheet]] = [[] for _ in sides]
+        self._on: list[bytes] = []
         self._places: list[npt.NDArray[np.int64]] = []
         self._bytes = 0
         # Compressing needs no Python: one pack is made while the rows of the next one are looked at.
@@ -72,16 +70,16 @@ class Writer:
         place = {side: i for i, side in enumerate(self._sides)}
         for some in _together(rows, lambda row: len(row[0])):
             lines, sides = [line for line, _ in some], bytes(place[side] for _, side in some)
-            self._name(self._found(lines, digests_of(lines), sides, [], look), np.frombuffer(sides, np.uint8))
+            self._name(self._found(lines, sides, look), np.frombuffer(sides, np.uint8))
 
     def take_draft(self, seen: Iterable[Looked], known: Known, numbers: Numbers) -> Known:
         """Store the rows of a draft, and nothing besides; those that are `known` are only named, by their `numbers`. Returns
         what is known of it, but for its version. Raises DiskFull."""
         parts, added = list[Looked](), [np.empty(0, np.uint32)]
         for some in seen:
-            if some.lines:
-                added.append(self._found(some.lines, some.digests, some.sides, some.told, None))
-            parts.append(replace(some, lines=[], digests=[], told=[]))
+            if some.text:
+                added.append(self._come_with(some))
+            parts.append(replace(some, text=b"", lengths=b"", digests=b"", topics=[], made_up=b"", dates=b""))
         self._flush(last=True)
         first, count = np.frombuffer(b"".join(part.steps for part in parts), "<u4").reshape(-1, 2).astype(np.int64).T
         new = np.repeat(first == NEW, count)
@@ -110,65 +108,88 @@ class Writer:
         for side, own in enumerate(self._numbers):
             own.append(numbers[sides == side])
 
-    def _found(self, lines: Sequence[bytes], digests: Sequence[bytes], sides: bytes, told: Told, look: Look | None) -> Numbers:
-        """The numbers of rows; those that are nowhere yet are stored. `told`: what is counted of them, where the lines are
-        canonical already; else `look` says it."""
-        found = self._index.find(digests)
-        if told and max(found) < 0 and self._come.keys().isdisjoint(once := dict.fromkeys(digests)) and len(once) == len(found):
-            found = self._all_stored(lines, sides, digests, told)
-        for place, number in enumerate(found):
-            if number < 0:
-                known = self._come.get(digest := digests[place])
-                if known is None:
-                    line, side = lines[place], sides[place]
-                    if look is None:
-                        known = self._stored(line, side, digest, [column[place] for column in told])
-                    else:
-                        known = self._looked(line, side, digest, look)
-                found[place] = known
+    def _come_with(self, some: Looked) -> Numbers:
+        """The numbers of the new rows of a draft; those that are nowhere yet are stored."""
+        rows = Sheet(
+            text=some.text,
+            sizes=np.frombuffer(some.lengths, "<u4").astype(np.int64),
+            digests=some.digests,
+            topics=some.topics,
+            made_up=np.frombuffer(some.made_up, bool),
+            dates=np.frombuffer(some.dates, "<f8"),
+        )
+        found, digests = self._index.find(some.digests), _each(some.digests)
+        if found.max() < 0 and (numbers := self._all_come(digests)) is not None:
+            self._store(rows, some.sides)
+            return numbers
+        fresh = []
+        for place in np.flatnonzero(found < 0).tolist():
+            known = self._come.get(digest := digests[place])
+            if known is None:
+                known = self._come[digest] = self._base + len(self._come)
+                fresh.append(place)
+            found[place] = known
+        if fresh:
+            self._store(rows.at(np.array(fresh)), bytes(some.sides[place] for place in fresh))
+        return found.astype(np.uint32)
+
+    def _all_come(self, digests: Sequence[bytes]) -> Numbers | None:
+        """The numbers of rows none of which came before; None where one did, or comes twice."""
+        first = self._base + len(self._come)
+        if not self._come.keys().isdisjoint(digests):
+            return None
+        self._come.update(zip(digests, range(first, first + len(digests)), strict=True))
+        if self._base + len(self._come) == first + len(digests):
+            return np.arange(first, first + len(digests), dtype=np.uint32)
+        for digest in digests:
+            self._come.pop(digest, None)
+        return None
+
+    def _found(self, lines: Sequence[bytes], sides: bytes, look: Look) -> Numbers:
+        """The numbers of rows; those that are nowhere yet are looked at and stored."""
+        digests, rows, on = digests_of(lines), Draft(), bytearray()
+        found = self._index.find(b"".join(digests))
+        for place in np.flatnonzero(found < 0).tolist():
+            line, digest, known = lines[place], digests[place], self._come.get(digests[place], -1)
+            if known < 0:
+                canonical, told = look(line)
+                if canonical != line:  # it is known by another line, if at all
+                    line, digest = canonical, digest_of(canonical)
+                    known = self._come.get(digest, int(self._index.find(digest)[0]))
+                if known < 0:
+                    known = self._come[digest] = self._base + len(self._come)
+                    rows.add(line, digest, told)
+                    on.append(sides[place])
+            found[place] = known
+        if on:
+            self._store(rows.sheet(), bytes(on))
+        return found.astype(np.uint32)
+
+    def _store(self, rows: Sheet, sides: bytes) -> None:
+        """Rows that got their numbers, in their order."""
+        on = np.frombuffer(sides, np.uint8)
+        for side, open_ in enumerate(self._open):
+            if len(own := np.flatnonzero(on == side)):
+                open_.append(rows.at(own))
+        self._on.append(sides)
+        self._bytes += len(rows.text)
         if self._bytes >= packs.MOST_BYTES:
             self._flush()
-        return np.array(found, np.uint32)
-
-    def _looked(self, line: bytes, side: int, digest: bytes, look: Look) -> int:
-        """The number of a row that is known nowhere by its line."""
-        canonical, told = look(line)
-        if canonical == line:
-            return self._stored(line, side, digest, told)
-        digest = digest_of(canonical)
-        known = self._come.get(digest, self._index.find([digest])[0])
-        return self._stored(canonical, side, digest, told) if known < 0 else known
-
-    def _stored(self, line: bytes, side: int, digest: bytes, told: Sequence[Any]) -> int:
-        number = self._come[digest] = self._base + len(self._come)
-        for column, value in zip(self._open.columns(), (line, digest, *told), strict=True):
-            column.append(value)
-        self._on.append(side)
-        self._bytes += len(line)
-        return number
-
-    def _all_stored(self, lines: Sequence[bytes], sides: bytes, digests: Sequence[bytes], told: Told) -> list[int]:
-        """The numbers of rows that are new, each of them."""
-        first = self._base + len(self._come)
-        numbers = list(range(first, first + len(lines)))
-        self._come.update(zip(digests, numbers, strict=True))
-        for column, more in zip(self._open.columns(), (lines, digests, *told), strict=True):
-            column.extend(more)
-        self._on += sides
-        self._bytes += sum(map(len, lines))
-        return numbers
 
     def _flush(self, *, last: bool = False) -> None:
         """Make a pack of what waits. `last`: nothing is done meanwhile."""
-        waiting, order = self._open, np.argsort(np.frombuffer(self._on, np.uint8), kind="stable")
-        self._open, self._on, self._bytes = Draft(), bytearray(), 0
+        waiting = [sheet for open_ in self._open for sheet in open_]
+        order = np.argsort(np.frombuffer(b"".join(self._on), np.uint8), kind="stable")
+        self._open, self._on, self._bytes = [[] for _ in self._sides], [], 0
         self._settle()
-        if len(order):
-            turns = order.tolist()
-            rows = Draft(*(list(map(column.__getitem__, turns)) for column in waiting.columns()))
+        if waiting:
             self._places.append(self._base + len(self._come) - len(order) + order)
-            self._digests.append(b"".join(rows.digests))
-            self._making = self._hands.submit(lambda: (self._blobs.put_bytes(packs.build(rows, alone=last)), len(rows.lines)))
+            self._digests.append(b"".join([each.digests for each in waiting]))
+            self._making = self._hands.submit(lambda: (self._made(waiting, last), len(order)))
+
+    def _made(self, waiting: Sequence[Sheet], last: bool) -> str:
+        """The digest of a pack of these rows."""
+        return self._blobs.put_bytes(packs.build(packs.joined(waiting), alone=last))
 
     def _settle(self) -> None:
         """Wait for the pack that is being made."""
@@ -241,12 +262,12 @@ class _Index:
         """The first 32 bits of each digest, with the number of its row behind them."""
         self._keys.sort()
 
-    def find(self, digests: Sequence[bytes]) -> list[int]:
-        """The number of the first row with each of these digests; -1 where there is none."""
-        found = np.full(len(digests), -1, np.int64)
+    def find(self, digests: bytes) -> npt.NDArray[np.int64]:
+        """The number of the first row with each of these digests, which follow each other; -1 where there is none."""
+        wanted = np.frombuffer(digests, ">u4").reshape(-1, DIGEST // 4)
+        found = np.full(len(wanted), -1, np.int64)
         if len(self._keys):
-            wanted = np.frombuffer(b"".join(digests), ">u4").reshape(-1, DIGEST // 4)
-            begin, open_ = _begin(wanted), np.arange(len(digests))
+            begin, open_ = _begin(wanted), np.arange(len(wanted))
             at = np.searchsorted(self._keys, begin)
             while len(open_):  # several rows may begin alike
                 open_ = open_[at[open_] < len(self._keys)]
@@ -257,7 +278,12 @@ class _Index:
                 found[open_[equal]] = numbers[equal]
                 open_ = open_[~equal]
                 at[open_] += 1
-        return found.tolist()
+        return found
+
+
+def _each(digests: bytes) -> list[bytes]:
+    """Digests that follow each other, one by one."""
+    return [digests[i : i + DIGEST] for i in range(0, len(digests), DIGEST)]
 
 
 def _begin(digests: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint64]:

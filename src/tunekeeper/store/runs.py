@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from struct import Struct
-from typing import Any
 
 import blake3
 
@@ -66,16 +65,22 @@ class Looked:
     """The bytes of each, numbers of 32 bits."""
     counts: bytes
     """The rows of each, numbers of 32 bits."""
-    lines: list[bytes]
+    text: bytes
     """Its new rows: canonical lines, each with its end."""
-    digests: list[bytes]
-    """Their digests."""
+    lengths: bytes
+    """The bytes of each of them, numbers of 32 bits."""
+    digests: bytes
+    """Their digests, one after the other."""
     sides: bytes
     """For each of them, the place of its side among the sides."""
     hashes: bytes
     """For each of them, the hash of its line in the draft."""
-    told: list[list[Any]]
-    """Topics, whether a machine made them up, dates: a list of each, as in `Mark`; empty without a new row."""
+    topics: list[str]
+    """Their topics, as in `Mark`."""
+    made_up: bytes
+    """For each of them, 1 where a machine made it up."""
+    dates: bytes
+    """Their dates, floats of 64 bits."""
 
 
 def path_of(scratch: Path, name: str) -> Path:

@@ -106,9 +106,10 @@ _PHONES = (
     )),
     # 030 1234567, (030) 1234567, 0170/1234567, 030 / 90 18 20, 01 23 45 67 89
     (9, re.compile(rf"{_ALONE}\(?0\d{{1,5}}\)?{_SEP}\d{{2,9}}(?:{_SEP}\d{{2,6}}){{0,4}}{_ENDED}")),
-    # 8 (495) 123-45-67, 8-912-345-67-89, 0 532 123 45 67, (11) 91234-5678, 138 0013 8000
+    # 8 (495) 123-45-67, 8-912-345-67-89, 0 532 123 45 67, 0(532) 123 45 67, (11) 91234-5678, 138 0013 8000
     (10, re.compile(
-        rf"{_ALONE}(?:(?:8{_GAP}?\(\d{{3}}\){_GAP}?|8[ -]9\d\d[ -]|0{_GAP}5\d\d{_GAP})\d{{3}}{_SEP}\d{{2}}{_SEP}\d{{2}}"
+        rf"{_ALONE}(?:(?:8{_GAP}?\(\d{{3}}\){_GAP}?|8[ -]9\d\d[ -]|0{_GAP}5\d\d{_GAP}"
+        rf"|0{_GAP}?\(5\d\d\){_GAP}?)\d{{3}}{_SEP}\d{{2}}{_SEP}\d{{2}}"
         rf"|\(\d{{2}}\){_GAP}?\d{{4,5}}-\d{{4}}|1[3-9]\d[ -]\d{{4}}[ -]\d{{4}}){_ENDED}"
     )),
     # 91 411 07 59, 22-345-67-89: no amount is grouped so
@@ -157,6 +158,9 @@ _OTHERWISE = re.compile(
     re.IGNORECASE,
 )
 """Before digits that are written as a telephone number is: what they are instead."""
+_A_LETTER = re.compile(r"[^\W\d_]")
+_TO_OTHER = re.compile(r"(?:.*[\n\d])?", re.DOTALL)
+"""All up to the last digit or end of a line."""
 _EXTENSION = re.compile(r"[ ,;]{0,2}(?:x|ext\.?|extension|durchwahl|#) ?\d{1,6}(?![0-9A-Za-z_])", re.IGNORECASE)
 _DATE = re.compile(
     r"(?:(?:1[6-9]|2[01])\d\d[.\-/ ]\d{1,2}[.\-/ ]\d{1,2}"
@@ -216,28 +220,40 @@ def phones(text: str) -> list[Span]:
     spans: list[Span] = []
     for low, pattern in _PHONES:
         for match in pattern.finditer(text):
-            end = _trimmed(match)
-            digits = sum(c.isdecimal() for c in text[match.start() : end])
-            named = not match[0].startswith("+") and _OTHERWISE.search(text, max(0, match.start() - 32), match.start())
-            if low <= digits <= _MOST_DIGITS and not named and not _is_date(match[0].lstrip("(")):
+            end, digits = _trimmed(match)
+            fits = low <= digits <= _MOST_DIGITS and not _is_date(match[0].lstrip("("))
+            if fits and (match[0].startswith("+") or not _is_named_otherwise(text, match.start())):
                 spans.append(_extended(text, (match.start(), end)))
     for match in _BARE.finditer(text):
-        said = _WORD.search(text, max(0, match.start() - 48), match.start())
+        said = _said_before(text, match.start())
         if said is not None and said[1].count('"') <= 2 and not _NAMED_OTHERWISE.search(said[1]) and not _is_date(match[0]):
             spans.append(_extended(text, match.span()))
     return longest(spans)
 
 
-def _trimmed(match: re.Match[str]) -> int:
-    """The end of a match without the last groups that would make it longer than a number can be (ITU-T E.164)."""
+def _is_named_otherwise(text: str, start: int) -> bool:
+    """Whether the digits from `start` on are named as something else. In a table of numbers there is no letter that could."""
+    first = max(0, start - 32)
+    return _A_LETTER.search(text, first, start) is not None and _OTHERWISE.search(text, first, start) is not None
+
+
+def _said_before(text: str, start: int) -> re.Match[str] | None:
+    """The word before the digits from `start` on that makes them a number of somebody; it stands behind all other digits."""
+    other = _TO_OTHER.match(text, max(0, start - 48), start)
+    first = start if other is None else other.end()
+    return _WORD.search(text, first, start) if _A_LETTER.search(text, first, start) is not None else None
+
+
+def _trimmed(match: re.Match[str]) -> tuple[int, int]:
+    """The end of a match without the last groups that would make it longer than a number can be (ITU-T E.164), and its digits."""
     end, text = match.end(), match[0]
-    while sum(c.isdecimal() for c in text) > _MOST_DIGITS:
+    while (digits := sum(map(str.isdecimal, text))) > _MOST_DIGITS:
         shorter = text.rstrip("0123456789")
         if shorter == text:
             break
         text = shorter.rstrip(" .-/\u00a0\u2009\u202f\u2010\u2011\u2012\u2013\u2014\u2212()")
         end = match.start() + len(text)
-    return end
+    return end, digits
 
 
 def _is_date(text: str) -> bool:

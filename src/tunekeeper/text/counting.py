@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tunekeeper.core.errors import ArtifactError
+from tunekeeper.text.prompts import prompted
 from tunekeeper.text.rendering import render
 from tunekeeper.text.tokenizers import TokenizerFiles
 
@@ -17,14 +18,19 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def prompt_tokens(
-    files: TokenizerFiles, endpoint: str, request: Any, *, first: Sequence[Mapping[str, Any]] = (), now: datetime = _EPOCH
+    files: TokenizerFiles,
+    endpoint: str,
+    request: Any,
+    *,
+    own: Sequence[Mapping[str, Any]] = (),
+    now: datetime = _EPOCH,
 ) -> int | None:
-    """Tokens of what was asked: `endpoint` as Inference has it, `request` the body. `first`: messages that the slot put before
-    the client's own; `now`: when it was asked, for templates that write the date. None where it cannot be counted."""
+    """Tokens of what was asked: `endpoint` as Inference has it, `request` the body. `own`: the slot's prompt, its system message
+    first where it has one; `now`: when it was asked, for templates that write the date. None where it cannot be counted."""
     if not isinstance(request, Mapping):
         return None
     if endpoint == "chat.completions":
-        text = _chat(files, [*first, *_list(request.get("messages"))], request.get("tools"), now)
+        text = _chat(files, prompted(_list(request.get("messages")), own, _role), request.get("tools"), now)
         return None if text is None else len(files.encode(text))
     return _plain(files, request.get("prompt" if endpoint == "completions" else "input"))
 
@@ -69,6 +75,10 @@ def _chat(files: TokenizerFiles, messages: list[Any], tools: Any, now: datetime)
         )
     except ArtifactError:
         return None
+
+
+def _role(message: Any) -> object:
+    return message.get("role") if isinstance(message, Mapping) else None
 
 
 def _as_text(message: Mapping[str, Any]) -> dict[str, Any] | None:

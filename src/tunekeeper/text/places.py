@@ -52,7 +52,7 @@ def look_near(
     """
     look = Look(found=[], unread=[])
     at = before = known = seen = 0
-    for first, last in _pieces(hits, data, _TAIL if led else len(data)):
+    for first, last, until in _pieces(hits, data, _TAIL if led else len(data)):
         if last <= seen:
             continue
         before += len(_text(data, at, first))
@@ -60,7 +60,7 @@ def look_near(
         if not take(last - first):
             look.unread.append((before, before + len(_text(data, first, last))))
             continue
-        spans, seen = _grown(find, data, first, last, take)
+        spans, seen = _grown(find, data, (first, last, until), take)
         for start, end in spans:
             if (start >= _EDGE or not first) and before + start >= known:
                 known = before + end
@@ -69,12 +69,17 @@ def look_near(
 
 
 def _grown(
-    find: Callable[[str], list[Span]], data: bytes, first: int, last: int, take: Callable[[int], bool]
+    find: Callable[[str], list[Span]], data: bytes, piece: tuple[int, int, int], take: Callable[[int], bool]
 ) -> tuple[list[Span], int]:
-    """What is found in a piece, and where the piece ends: it grows as long as something reaches its end."""
+    """What is found in a piece, and where the piece ends: it grows as long as something reaches its end. What begins in the last
+    `AROUND` bytes is left to the next piece of the stretch, which holds twice as many of them."""
+    first, last, until = piece
     while True:
         text = _text(data, first, last)
         spans = sorted(find(text))
+        if last < until:
+            ours = len(text) - len(_text(data, _character(data, last - AROUND), last))
+            spans = [span for span in spans if span[0] < ours]
         more = _character(data, min(len(data), last + 2 * (last - first)))
         if last == len(data) or not spans or spans[-1][1] < len(text) - _OPEN:
             return spans, last
@@ -83,14 +88,15 @@ def _grown(
         last = more
 
 
-def _pieces(hits: re2.Pattern, data: bytes, tail: int) -> Iterator[tuple[int, int]]:
-    """Beginning and end, in bytes, of what is to be looked through, in order; long stretches in steps that overlap."""
+def _pieces(hits: re2.Pattern, data: bytes, tail: int) -> Iterator[tuple[int, int, int]]:
+    """Beginning and end, in bytes, of what is to be looked through, in order, and the end of its stretch; long stretches in steps
+    that overlap."""
     for first, last in _stretches(hits, data, tail):
         over = _LONGEST if data.find(_LONG, first, last) >= 0 else AROUND
         for step in range(first, last, PIECE):
             begin = _character(data, max(first, step - AROUND))
             end = last if last - step <= 2 * PIECE else step + PIECE + over
-            yield begin, _character(data, min(last, end))
+            yield begin, _character(data, min(last, end)), last
             if end == last:
                 break
 
