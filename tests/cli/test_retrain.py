@@ -38,9 +38,10 @@ def test_run_opens_one_cycle_with_what_was_asked(tell, desk):
     assert cycles(desk) == []
     told = tell(*asked, "--json").json
     assert (told["number"], told["why"], told["options"], told["stage"]) == (1, "new line", {"strategy": "blue-green"}, "data")
-    again = tell(*asked)
-    assert (again.code, again.err.count("\n")) == (4, 1)
-    assert "is open already" in again.err
+    for dry in ((), ("--dry-run",)):
+        again = tell(*asked, *dry)
+        assert (again.code, again.err.count("\n")) == (4, 1)
+        assert "is open already" in again.err
 
 
 def test_run_says_that_nobody_is_there_to_do_it(tell, desk):

@@ -63,8 +63,9 @@ def test_weights_are_set_and_printed_in_the_contract_s_shape(tell, desk):
     ],
 )
 def test_wrong_weights_are_one_line(tell, desk, words, code, said):
-    told = tell("route", "set", MODEL, *words, "--dir", desk.folder)
-    assert (told.code, said in told.err, told.err.count("\n")) == (code, True, 1)
+    for dry in ((), ("--dry-run",)):
+        told = tell("route", "set", MODEL, *words, *dry, "--dir", desk.folder)
+        assert (told.code, said in told.err, told.err.count("\n")) == (code, True, 1)
     assert desk.shares() == {"green": 10_000}
 
 
@@ -85,6 +86,20 @@ def test_an_experiment_begins_at_a_tenth_grows_under_its_id_and_ends(tell, desk)
     assert tell(*asked[:-1], "prompt-c", "blue").code == 0
 
 
+@pytest.mark.parametrize("words", [("green",), ("green=1000",)])
+def test_an_experiment_of_the_champion_alone_is_refused_in_one_clear_line(tell, desk, words):
+    told = tell("route", "set", MODEL, *words, "--experiment", "prompt-b", "--dir", desk.folder)
+    assert (told.code, told.err.count("\n")) == (2, 1)
+    assert "green is the champion: an experiment needs another slot beside it" in told.err
+    assert f"tunekeeper route set {MODEL} OTHER --experiment prompt-b" in told.err
+    assert desk.shares() == {"green": 10_000}
+
+
+def test_a_champion_that_is_named_beside_the_others_keeps_the_rest(tell, desk):
+    assert tell("route", "set", MODEL, "green", "blue=2500", "--experiment", "prompt-b", "--dir", desk.folder).code == 0
+    assert desk.shares() == {"green": 7_500, "blue": 2_500}
+
+
 def test_an_ungated_slot_is_refused_with_exit_1_and_let_through_by_a_reason(tell, desk):
     from dataclasses import replace
 
@@ -93,8 +108,9 @@ def test_an_ungated_slot_is_refused_with_exit_1_and_let_through_by_a_reason(tell
     with desk.ws.control.write(by="test") as tx:
         save_slot(tx, replace(load_slot(tx, "blue"), gated=False))
     asked = ("route", "set", MODEL, "blue=1000", "green=9000", "--dir", desk.folder)
-    told = tell(*asked)
-    assert (told.code, "passed no gate" in told.err) == (1, True)
+    for dry in ((), ("--dry-run",)):
+        told = tell(*asked, *dry)
+        assert (told.code, "passed no gate" in told.err) == (1, True)
     assert tell(*asked, "--override", "a look").code == 0
     assert desk.route().reason.endswith("override: a look")
 
@@ -107,8 +123,9 @@ def test_rollback_goes_back_at_once_and_leaves_an_incident(tell, desk):
     assert desk.shares() == {"blue": 10_000}
     [incident] = tell("incident", "ls", "--model", MODEL, "--dir", desk.folder, "--json").json
     assert incident["reason"] == "too slow"
-    again = tell(*asked)
-    assert (again.code, "--to VERSION" in again.err) == (4, True)
+    for dry in ((), ("--dry-run",)):
+        again = tell(*asked, *dry)
+        assert (again.code, "--to VERSION" in again.err) == (4, True)
     assert tell(*asked, "--to", "v1.1").code == 0
 
 

@@ -41,6 +41,13 @@ def test_status_says_what_is_live_and_history_what_was(tell, project):
     ]
 
 
+def test_history_names_the_slot_that_a_rollback_left(tell, project):
+    ws = serve_two(project)
+    set_route(ws, "support-desk", {"a": 9_000, "b": 1_000}, by="ann")
+    rollback(ws, "support-desk", by="ann", reason="too slow")
+    assert tell("history", "support-desk", "--dir", project).out.splitlines()[1].split()[2:] == ["rollback", "v-a", "a", "b"]
+
+
 def test_history_needs_no_configuration(tell, project):
     serve_two(project)
     (project / "tunekeeper.yaml").write_text("broken: [")

@@ -9,7 +9,7 @@ from tests.rollout.conftest import CONFIG, canary, now_of
 from tunekeeper.core.nouns.rollout import Rollout
 from tunekeeper.core.nouns.serving import Attempt, Feedback, Inference
 from tunekeeper.rollout.canary import tick
-from tunekeeper.rollout.evidence import Judged, count, gather, judge, read
+from tunekeeper.rollout.evidence import Judged, count, failing, gather, judge
 from tunekeeper.testing.desk import FORMAT, MODEL, Desk, right
 
 T0 = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
@@ -155,9 +155,9 @@ def test_the_log_is_read_through_from_the_first_move_on(desk: Desk) -> None:
     tick(desk.ws, "rol_1", CONFIG, FORMAT)
     asked_of = desk.traffic(300, 7200, desk.faulty({"green": 1.0}))
     desk.clock.advance(3600)
-    found, edits = read(desk.ws, now_of(desk), FORMAT)
-    assert len(found) == 300
-    assert len(edits) == asked_of["green"] > 5
+    found, edits = failing(desk.ws, now_of(desk), FORMAT)
+    assert {each.slot_assigned for each in found} == {"green"}
+    assert len(found) == len(edits) == asked_of["green"] > 5
     evidence = gather(desk.ws, now_of(desk), FORMAT, slot_ready=True, digest="sha256:v1.1")
     corrections = evidence.ticks["corrections"]
     assert sum(t.candidate for t in corrections) == sum(t.candidate_failed for t in corrections) == asked_of["green"]

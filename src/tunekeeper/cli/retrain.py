@@ -135,11 +135,14 @@ def opened(
 ) -> int:
     """Open a cycle and say so; `options` that are None were not given, `records` as of `open_cycle`."""
     from tunekeeper.processes import ending
-    from tunekeeper.retraining.cycle import open_cycle
+    from tunekeeper.retraining.cycle import open_cycle, refuse_second
 
     given = {name: value for name, value in options.items() if value is not None}
     if dry_run:
-        return frame.emit({"model": model, "options": given}, json, [f"would open a cycle of {model}: {given | records}"])
+        with ws.state.read() as tx:
+            refuse_second(tx, model)
+        told = f": {given | records}" if given or records else ""
+        return frame.emit({"model": model, "options": given}, json, [f"would open a cycle of {model}{told}"])
     cycle = open_cycle(ws, model, why=why, by=getpass.getuser(), options=given, records=records)
     lines = [f"opened cycle {cycle.number} of {model}; follow it with tunekeeper retrain show --model {model}"]
     if "worker" not in ending.running(ws.root):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -95,7 +96,7 @@ def set_(
 
     Example: tunekeeper route set support-desk support-desk-blue=9000 support-desk-green=1000
     """
-    from tunekeeper.rollout.moves import set_route
+    from tunekeeper.rollout.moves import may_set_route, set_route
     from tunekeeper.store.ledgers.routes import load_route
     from tunekeeper.store.ledgers.slots import find_slots
 
@@ -105,9 +106,13 @@ def set_(
         champion = load_route(tx, model).champion
     given = _weights(weights, bare=None if experiment is None else ARM)
     wanted = {_long(model, name, known): weight for name, weight in given.items()}
-    if experiment is not None and champion is not None and champion not in wanted:
-        wanted[champion] = max(0, 10_000 - sum(wanted.values()))
+    if experiment is not None and champion is not None:
+        if set(wanted) == {champion} and wanted[champion] != 10_000:
+            fix = f"tunekeeper route set {model} OTHER --experiment {experiment}, one of: tunekeeper route show {model}"
+            raise UserError(f"{_short(model, champion)} is the champion: an experiment needs another slot beside it", fix=fix)
+        wanted = _with_rest(wanted, champion, bare=any(_long(model, word, known) == champion for word in weights))
     if dry_run:
+        may_set_route(ws, model, wanted, override=override)
         return frame.emit({"model": model, "weights": wanted}, json, [f"would set {model}: {wanted}"])
     move = set_route(ws, model, wanted, by=getpass.getuser(), override=override, experiment=experiment)
     return frame.emit(move.as_json(), json, [_line(move.as_json())])
@@ -128,11 +133,12 @@ def rollback(
     Example: tunekeeper rollback support-desk
     """
     from tunekeeper.rollout.moves import rollback as go_back
-    from tunekeeper.rollout.moves import would_go_back_to
+    from tunekeeper.rollout.moves import to_load, would_go_back_to
 
     ws = frame.workspace(dir, data)
     if dry_run:
-        target = would_go_back_to(ws, model, to)
+        asleep = to_load(ws, model, to) if load else None
+        target = asleep.id if asleep else would_go_back_to(ws, model, to)
         return frame.emit({"model": model, "to": target}, json, [f"would go back to {target}"])
     if load:
         _load(ws, model, to)
@@ -162,6 +168,13 @@ def _weights(words: list[str], *, bare: int | None) -> dict[str, int]:
             raise UserError(f"{word!r} is not SLOT=WEIGHT", fix="e.g. blue=9000 green=1000 (ten-thousandths)")
         found[name] = int(weight)
     return found
+
+
+def _with_rest(wanted: Mapping[str, int], champion: str, *, bare: bool) -> dict[str, int]:
+    """An experiment's weights, in which the champion keeps what the others leave. `bare`: it was named without a number."""
+    others = {slot: weight for slot, weight in wanted.items() if slot != champion}
+    rest = max(0, 10_000 - sum(others.values()))
+    return {**others, champion: rest if bare or champion not in wanted else wanted[champion]}
 
 
 def _long(model: str, name: str, known: set[str]) -> str:

@@ -67,6 +67,9 @@ def history(
     ws = frame.workspace(dir, data)
     with ws.control.read() as tx:
         found = find_promotions(tx, model=model, newest_first=True, limit=limit)
-    rows = [(f"{p.created:%Y-%m-%d %H:%M:%S}" if p.created else None, p.kind, p.version, p.champion, p.previous) for p in found]
+    rows = [
+        (f"{p.created:%Y-%m-%d %H:%M:%S}" if p.created else None, p.kind, p.version, p.champion, p.left or p.previous)
+        for p in found
+    ]
     lines = frame.table(rows, ("when", "what", "version", "slot", "before")) if rows else [f"nothing of {model} was ever live"]
     return frame.emit({"model": model, "promotions": found}, json, lines)

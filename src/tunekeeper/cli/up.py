@@ -16,7 +16,7 @@ def up(
     workers: Annotated[int | None, typer.Option("--workers", help="Gateway processes, in place of the file's.")] = None,
     json: frame.Json = False,
 ) -> int:
-    """Run gateway, worker and model servers until Ctrl-C.
+    """Run gateway, worker and model servers until Ctrl-C; with --json it prints event lines, first {"event": "ready", …}.
 
     Example: tunekeeper up --dir support --port 8080
     """

@@ -22,7 +22,7 @@ from tunekeeper.notify import queue
 from tunekeeper.retraining import faults
 from tunekeeper.retraining.report import summary
 from tunekeeper.rollout import stage as rollout
-from tunekeeper.store.database import Lease, Write
+from tunekeeper.store.database import Lease, Read, Write
 from tunekeeper.store.ledgers.cycles import find_cycles, save_cycle
 from tunekeeper.store.ledgers.triggers import load_trigger
 from tunekeeper.text.redaction import said
@@ -75,10 +75,8 @@ def open_cycle(
     if first == len(ORDER):
         raise UserError(f"there is nothing left to do for a cycle of {model}: every stage has its record")
     with ws.state.write(by=by) as tx:
-        earlier = find_cycles(tx, model=model)
-        if any(each.state == "open" for each in earlier):
-            raise Busy(f"a cycle of {model} is open already", fix=f"tunekeeper retrain show --model {model}")
-        number = max((each.number for each in earlier), default=0) + 1
+        refuse_second(tx, model)
+        number = max((each.number for each in find_cycles(tx, model=model)), default=0) + 1
         made = Cycle(
             id=ws.new_id("cyc"),
             model=model,
@@ -92,6 +90,12 @@ def open_cycle(
             entered=ws.clock.real(),
         )
         return save_cycle(tx, made)
+
+
+def refuse_second(tx: Read, model: str) -> None:
+    """Raise Busy when a cycle of this model is open already."""
+    if find_cycles(tx, model=model, state="open"):
+        raise Busy(f"a cycle of {model} is open already", fix=f"tunekeeper retrain show --model {model}")
 
 
 def step(

@@ -37,6 +37,7 @@ from tunekeeper.retraining.policy import Facts, choose
 from tunekeeper.rollout.canary import tick as rollout_tick
 from tunekeeper.rollout.drill import unfinished
 from tunekeeper.rollout.moves import publish_newest
+from tunekeeper.rollout.tally import Looks
 from tunekeeper.store.database import Lease
 from tunekeeper.store.flocks import UNSUPERVISED_SECONDS, Supervision
 from tunekeeper.store.leases import boot_id
@@ -95,6 +96,8 @@ class Worker:
     """Model → real seconds from which on the weekly collection is looked after again."""
     asking: dict[str, float] = field(default_factory=dict)
     """Model → real seconds when answers of a new version were last looked for."""
+    looks: Looks = field(default_factory=Looks)
+    """What earlier looks at rollouts counted."""
     troubles: dict[tuple[str, str], Trouble] = field(default_factory=dict)
     """(model, what) → what goes wrong there at present."""
     files: FileWatch | None = None
@@ -177,7 +180,8 @@ class Worker:
         with self.ws.control.read() as tx:
             active = find_rollouts(tx, model=name, state=("loading", "running"))
         for rollout in active:
-            now = rollout_tick(self.ws, rollout.id, config.sections["rollout"], config.task.format, lease=self.leases["control"])
+            section, rules, lease = config.sections["rollout"], config.task.format, self.leases["control"]
+            now = rollout_tick(self.ws, rollout.id, section, rules, lease=lease, looks=self.looks)
             if now.rev != rollout.rev and now.checks:
                 self.say(
                     {"event": "rollout", "model": name, "state": now.state, "phase": now.phase, "why": now.checks[-1].reason}

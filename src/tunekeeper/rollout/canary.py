@@ -16,7 +16,7 @@ from tunekeeper.core.nouns.serving import Route, Slot
 from tunekeeper.notify import queue
 from tunekeeper.rollout.config import Config
 from tunekeeper.rollout.decision import Action, decide
-from tunekeeper.rollout.evidence import gather, read
+from tunekeeper.rollout.evidence import Looks, failing, gather
 from tunekeeper.rollout.incidents import born
 from tunekeeper.rollout.moves import back_in, find_route, promote_in, publish_newest
 from tunekeeper.rollout.routes import answers, with_weights
@@ -31,9 +31,16 @@ KEPT_CHECKS = 200
 
 
 def tick(
-    ws: Workspace, rollout_id: str, config: Config, format_spec: Mapping[str, Any], *, lease: Lease | None = None
+    ws: Workspace,
+    rollout_id: str,
+    config: Config,
+    format_spec: Mapping[str, Any],
+    *,
+    lease: Lease | None = None,
+    looks: Looks | None = None,
 ) -> Rollout:
-    """Take the next step of a rollout and return it as it is now. Raises Conflict or LeaseLost when another was faster."""
+    """Take the next step of a rollout and return it as it is now. `looks`: what earlier steps of this process counted, so that a
+    look reads only what is new. Raises Conflict or LeaseLost when another was faster."""
     with ws.control.read() as tx:
         rollout = load_rollout(tx, rollout_id)
         slot = next((each for each in find_slots(tx, model=rollout.model) if each.id == rollout.slot), None)
@@ -41,7 +48,8 @@ def tick(
         saved = _begin(ws, rollout, slot, lease)
     elif rollout.state == "running" and (rollout.due is None or ws.clock.steady() >= rollout.due):
         ready = slot is not None and answers(slot)
-        evidence = gather(ws, rollout, format_spec, slot_ready=ready, digest=slot.digest if slot else None)
+        digest = slot.digest if slot else None
+        evidence = gather(ws, rollout, format_spec, slot_ready=ready, digest=digest, looks=looks)
         action = decide(rollout, evidence, ws.clock.steady(), min_requests=config.min_requests, prior=_prior(ws, rollout.model))
         saved = _apply(ws, rollout, action, config, format_spec, lease)
     else:
@@ -79,7 +87,7 @@ def _apply(
     looked = replace(
         rollout, checks=(*rollout.checks, check)[-KEPT_CHECKS:], verdict=action.verdict, due=steady + rollout.check_every
     )
-    failing = _failing(ws, rollout, format_spec) if action.kind == "go_back" else ([], {})
+    failed = failing(ws, rollout, format_spec) if action.kind == "go_back" else ([], {})
     with ws.control.write(by=MACHINE, lease=lease) as tx:
         fresh = load_rollout(tx, rollout.id)
         if fresh.rev != rollout.rev:
@@ -97,7 +105,7 @@ def _apply(
             promote_in(tx, ws, route, rollout.slot, slots, by=MACHINE, reason=f"{rollout.id}: {action.reason}")
             _tell(tx, rollout, "promoted", action.reason)
             return save_rollout(tx, replace(looked, state="promoted", due=None))
-        incident = born(ws.new_id("inc"), rollout, action.reason, *failing, now, config.incident_cases)
+        incident = born(ws.new_id("inc"), rollout, action.reason, *failed, now, config.incident_cases)
         looked = save_rollout(tx, looked)
         back_in(tx, ws, route, route.champion or rollout.slot, slots, reason=action.reason, by=MACHINE, incident=incident)
         _tell(tx, rollout, "gone back", action.reason)
@@ -110,13 +118,6 @@ def _move(tx: Write, rollout: Rollout, route: Route, weight: int) -> None:
     champion = route.champion or rollout.slot
     wanted = with_weights(route, {rollout.slot: weight}, champion, rollout.slot)
     save_route(tx, replace(wanted, rollout=rollout.id, by=MACHINE, reason=f"{rollout.id}: {weight / 100:g} %", created=None))
-
-
-def _failing(ws: Workspace, rollout: Rollout, format_spec: Mapping[str, Any]) -> tuple[list[Any], dict[str, list[Any]]]:
-    judged, edits = read(ws, rollout, format_spec)
-    bad = {each.request_id for each in judged if each.arm == "candidate" and each.why}
-    found = ws.log.find(model=rollout.model, since=rollout.started_at, rollout=rollout.id)
-    return [each for each in found if each.request_id in bad], edits
 
 
 def _prior(ws: Workspace, model: str) -> dict[str, float]:

@@ -1,43 +1,27 @@
-"""From logged requests to the counts a decision needs: pure, except `read`, which asks the log.
+"""From logged requests to the counts a decision needs: pure, except what asks the log.
 
-The counts are taken anew from the log at every look, in ticks whose edges are fixed when traffic first moves: nothing has to be
-remembered between looks, a controller that died loses no evidence, and every look sees the earlier ticks as they were.
+The counts are those of the log, in ticks whose edges are fixed when traffic first moves. A look that has `Looks` reads only what
+is new; one that has none reads everything from the first move on, and counts the same: nothing has to be remembered, and a
+controller that died loses no evidence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from tunekeeper.core.ids import time_of
 from tunekeeper.core.nouns.rollout import Rollout
 from tunekeeper.core.nouns.serving import Feedback, Inference
 from tunekeeper.rollout.decision import Evidence, Tick
+from tunekeeper.rollout.tally import METRICS, Counted, Judged, Looks, Tally, under
 from tunekeeper.scoring.formats import check
 from tunekeeper.workspace import Workspace
 
-METRICS = ("errors", "corrections")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Judged:
-    """One request of a rollout, judged."""
-
-    request_id: str
-    """The request."""
-    at: datetime
-    """When it was accepted."""
-    arm: str
-    """`candidate` or `champion`: the one it was assigned to, whoever answered in the end."""
-    weight: int
-    """Candidate's ten-thousandths at that moment."""
-    unit: str
-    """What it counts for once: the unit's digest, or the request id."""
-    failed: Mapping[str, bool]
-    """Metric → whether it failed."""
-    why: str
-    """Why it failed, empty when it did not."""
+__all__ = ["Judged", "Looks", "count", "failing", "gather", "judge"]
+USERS = ("user",)
+EDITS = ("edit", "correction")
 
 
 def judge(inference: Inference, edits: Iterable[Feedback], rollout: Rollout, format_spec: Mapping[str, Any]) -> Judged | None:
@@ -61,56 +45,91 @@ def judge(inference: Inference, edits: Iterable[Feedback], rollout: Rollout, for
 def count(judged: Iterable[Judged], rollout: Rollout, now: datetime) -> tuple[dict[str, list[Tick]], int]:
     """Metric → ticks in order of time, and the candidate's requests in the current phase.
 
-    A request counts once it is older than `settle` in both arms alike, and a unit counts once per traffic share (its first
-    request): outcomes of one person are not independent evidence.
+    A request counts once it is older than `settle`, in both arms alike.
     """
-    if rollout.started_at is None:
-        return {metric: [] for metric in METRICS}, 0
-    cells: dict[tuple[int, int], list[Judged]] = {}
-    seen: set[tuple[str, int]] = set()
-    in_phase = 0
+    tally = Tally(rollout)
     for item in sorted(judged, key=lambda each: (each.at, each.request_id)):
-        if item.at > now - timedelta(seconds=rollout.settle) or not 0 < item.weight < 10_000:
-            continue
-        if (item.unit, item.weight) in seen:
-            continue
-        seen.add((item.unit, item.weight))
-        tick = int((item.at - rollout.started_at).total_seconds() // rollout.check_every)
-        cells.setdefault((tick, item.weight), []).append(item)
-        if item.arm == "candidate" and rollout.phase_since is not None and item.at >= rollout.phase_since:
-            in_phase += 1
-    return {metric: [_tick(cells[key], metric, key[1]) for key in sorted(cells)] for metric in METRICS}, in_phase
+        if item.at <= now - timedelta(seconds=rollout.settle):
+            tally.add(item)
+    return tally.ticks(), tally.in_phase
 
 
-def read(ws: Workspace, rollout: Rollout, format_spec: Mapping[str, Any]) -> tuple[list[Judged], dict[str, list[Feedback]]]:
-    """Every request of the rollout so far, judged, and the edits by request id."""
-    since = rollout.started_at
-    if since is None:
+def gather(
+    ws: Workspace,
+    rollout: Rollout,
+    format_spec: Mapping[str, Any],
+    *,
+    slot_ready: bool,
+    digest: str | None,
+    looks: Looks | None = None,
+) -> Evidence:
+    """The evidence of a running rollout as the log has it now. `looks`: what earlier looks counted; this one is added."""
+    if rollout.started_at is None:
+        return Evidence(ticks={metric: [] for metric in METRICS}, phase_requests=0, slot_ready=slot_ready, digest=digest)
+    looks = looks or Looks()
+    settled = _settled(ws, rollout)  # before the log is read: what ends in between is read, and counted at the next look
+    counted = looks.of(rollout, format_spec)
+    if counted is None or counted.hours != _hours(ws, rollout, counted.upto):
+        counted = Counted(under(rollout, format_spec), Tally(rollout), rollout.started_at)
+    looks.keep(rollout.model, None)  # half of a look that fails is not remembered
+    fresh = _read_on(ws, rollout, format_spec, counted, settled)
+    looks.keep(rollout.model, counted)
+    return Evidence(ticks=fresh.ticks(), phase_requests=fresh.in_phase, slot_ready=slot_ready, digest=digest)
+
+
+def failing(ws: Workspace, rollout: Rollout, format_spec: Mapping[str, Any]) -> tuple[list[Inference], dict[str, list[Feedback]]]:
+    """The candidate's requests that failed, and every edit by request id."""
+    if rollout.started_at is None:
         return [], {}
+    edits = _edits(ws, rollout.started_at)
+    judged = _judged(ws, rollout, format_spec, rollout.started_at, edits)
+    return [each for each, item in judged if item is not None and item.arm == "candidate" and item.why], edits
+
+
+def _read_on(
+    ws: Workspace, rollout: Rollout, format_spec: Mapping[str, Any], counted: Counted, settled: datetime | None
+) -> Tally:
+    """Add to `counted` what was accepted from its end until `settled` and is final; returns the counts of all that counts now."""
+    ripe = ws.clock.utc() - timedelta(seconds=rollout.settle)
+    final = counted.upto if settled is None else max(settled, counted.upto)
+    counted.tally.enter(rollout.phase_since)
+    fresh = Tally(rollout, below=counted.tally)
+    for inference, item in _judged(ws, rollout, format_spec, counted.upto, _edits(ws, counted.upto)):
+        if inference.timestamp < final:
+            counted.hours[inference.timestamp.replace(minute=0, second=0, microsecond=0)] += 1
+        if item is not None and item.at <= ripe:
+            (counted.tally if item.at < final else fresh).add(item)
+    counted.upto = final
+    return fresh
+
+
+def _settled(ws: Workspace, rollout: Rollout) -> datetime | None:
+    """What was accepted before has ended, was edited if it will be, and is in the log for long enough to be seen: one interval
+    between two looks. None where the log does not say what has not ended."""
+    unended = ws.log.unended()
+    if unended is None:
+        return None
+    oldest = time_of(min(unended)) if unended else ws.clock.utc()  # ids sort by their time
+    return min(oldest, ws.clock.utc() - timedelta(seconds=rollout.settle)) - timedelta(seconds=rollout.check_every)
+
+
+def _hours(ws: Workspace, rollout: Rollout, until: datetime) -> dict[datetime, int]:
+    return dict(ws.log.hours(model=rollout.model, since=rollout.started_at, until=until, rollout=rollout.id, purpose=USERS))
+
+
+def _edits(ws: Workspace, since: datetime) -> dict[str, list[Feedback]]:
     edits: dict[str, list[Feedback]] = {}
-    for item in ws.log.feedback(since=since, kind=("edit", "correction")):
+    for item in ws.log.feedback(since=since, kind=EDITS):
         edits.setdefault(item.request_id, []).append(item)
-    inferences = ws.log.each(model=rollout.model, since=since, rollout=rollout.id, purpose=("user",))
-    judged = [judge(each, edits.get(each.request_id, ()), rollout, format_spec) for each in inferences]
-    return [each for each in judged if each is not None], edits
+    return edits
 
 
-def gather(ws: Workspace, rollout: Rollout, format_spec: Mapping[str, Any], *, slot_ready: bool, digest: str | None) -> Evidence:
-    """The evidence of a running rollout as the log has it now."""
-    judged, _ = read(ws, rollout, format_spec)
-    ticks, in_phase = count(judged, rollout, ws.clock.utc())
-    return Evidence(ticks=ticks, phase_requests=in_phase, slot_ready=slot_ready, digest=digest)
-
-
-def _tick(items: list[Judged], metric: str, weight: int) -> Tick:
-    arms = {arm: [item for item in items if item.arm == arm] for arm in ("candidate", "champion")}
-    return Tick(
-        candidate=len(arms["candidate"]),
-        candidate_failed=sum(item.failed[metric] for item in arms["candidate"]),
-        champion=len(arms["champion"]),
-        champion_failed=sum(item.failed[metric] for item in arms["champion"]),
-        share=weight / 10_000,
-    )
+def _judged(
+    ws: Workspace, rollout: Rollout, format_spec: Mapping[str, Any], since: datetime, edits: Mapping[str, list[Feedback]]
+) -> Iterator[tuple[Inference, Judged | None]]:
+    """The rollout's requests accepted from `since` on, oldest first, with the judgement of each."""
+    for inference in ws.log.each(model=rollout.model, since=since, rollout=rollout.id, purpose=USERS):
+        yield inference, judge(inference, edits.get(inference.request_id, ()), rollout, format_spec)
 
 
 def _error(inference: Inference) -> str:

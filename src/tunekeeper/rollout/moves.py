@@ -82,24 +82,29 @@ def rollback(ws: Workspace, model: str, *, to: str | None = None, by: str, reaso
     started = time.perf_counter()
     make_room(ws.root)
     with ws.control.write(by=by, break_after=BREAK_AFTER) as tx:
-        route = _committed(tx, model)
-        slots = {slot.id: slot for slot in find_slots(tx, model=model)}
-        target = holding(to, slots.values()) if to else way_back(route, find_promotions(tx, model=model), slots)
-        if target is None:
-            what = f"{to!r} is not loaded" if to else f"no earlier version of {model} is loaded"
-            asleep = must_load(route, find_promotions(tx, model=model), slots, to)
-            if asleep is not None:
-                what = f"{asleep.version} in slot {asleep.id} was unloaded and must load first ({load_time(asleep)})"
-            raise UpstreamUnavailable(
-                f"cannot go back: {what}",
-                fix=f"tunekeeper rollback {model} --load"
-                if asleep
-                else f"name one that is: tunekeeper rollback {model} --to VERSION",
-            )
-        if to:
-            _must_have_served(tx, route, slots[target])
+        route, slots, target = _aim(tx, model, to)
         saved = back_in(tx, ws, route, target, slots, reason=said(reason), by=by)
     return _published(ws, _leaving(route), saved.champion, saved, slots, started)
+
+
+def _aim(tx: Read, model: str, to: str | None) -> tuple[Route, dict[str, Slot], str]:
+    """The route, its slots and the one to go back to; raises as `rollback` does when there is none."""
+    route = _committed(tx, model)
+    slots = {slot.id: slot for slot in find_slots(tx, model=model)}
+    history = find_promotions(tx, model=model)
+    target = holding(to, slots.values()) if to else way_back(route, history, slots)
+    if target is not None:
+        if to:
+            _must_have_served(tx, route, slots[target])
+        return route, slots, target
+    what, fix = f"no earlier version of {model} is loaded", f"name one that is: tunekeeper rollback {model} --to VERSION"
+    if to:
+        what = f"{to!r} is not loaded"
+    asleep = must_load(route, history, slots, to)
+    if asleep is not None:
+        what = f"{asleep.version} in slot {asleep.id} was unloaded and must load first ({load_time(asleep)})"
+        fix = f"tunekeeper rollback {model} --load"
+    raise UpstreamUnavailable(f"cannot go back: {what}", fix=fix)
 
 
 def _must_have_served(tx: Read, route: Route, slot: Slot) -> None:
@@ -135,12 +140,10 @@ def halt(ws: Workspace, model: str, *, by: str, reason: str) -> Move:
     return rollback(ws, model, to=champion, by=by, reason=reason)
 
 
-def would_go_back_to(ws: Workspace, model: str, to: str | None = None) -> str | None:
-    """The slot that `rollback` would choose now; changes nothing."""
+def would_go_back_to(ws: Workspace, model: str, to: str | None = None) -> str:
+    """The slot that `rollback` would choose now; changes nothing, and raises where `rollback` would."""
     with ws.control.read() as tx:
-        route = load_route(tx, model)
-        slots = {slot.id: slot for slot in find_slots(tx, model=model)}
-        return holding(to, slots.values()) if to else way_back(route, find_promotions(tx, model=model), slots)
+        return _aim(tx, model, to)[2]
 
 
 def back_in(
@@ -193,16 +196,9 @@ def set_route(
     UserError on unknown slots or wrong sums, GateFailed for a slot whose version passed no gate unless `override` gives a reason.
     """
     started = time.perf_counter()
-    if sum(weights.values()) != 10_000 or any(weight < 0 for weight in weights.values()):
-        raise UserError(
-            f"weights of {model} add up to {sum(weights.values())}, not 10000", fix=f"tunekeeper route set {model} S=9000 T=1000"
-        )
     make_room(ws.root)
     with ws.control.write(by=by) as tx:
-        route = _committed(tx, model)
-        slots = {slot.id: slot for slot in find_slots(tx, model=model)}
-        for slot in weights:
-            _may_serve(slot, slots, model, override)
+        route, slots = _allowed(tx, model, weights, override)
         _end_rollouts(tx, model, f"route set by {by}")
         # Who was champion stays it while anything is left to it, however little: `rollback` then goes back there.
         kept = route.champion if weights.get(route.champion or "", 0) > 0 else None
@@ -216,6 +212,25 @@ def set_route(
         if champion != route.champion:
             append_promotion(tx, _line(ws, saved, route, slots))
     return _published(ws, route.champion, saved.champion, saved, slots, started)
+
+
+def may_set_route(ws: Workspace, model: str, weights: Mapping[str, int], *, override: str | None = None) -> None:
+    """Raise where `set_route` would; changes nothing."""
+    with ws.control.read() as tx:
+        _allowed(tx, model, weights, override)
+
+
+def _allowed(tx: Read, model: str, weights: Mapping[str, int], override: str | None) -> tuple[Route, dict[str, Slot]]:
+    """The route and its slots, when the weights may be set."""
+    if sum(weights.values()) != 10_000 or any(weight < 0 for weight in weights.values()):
+        raise UserError(
+            f"weights of {model} add up to {sum(weights.values())}, not 10000", fix=f"tunekeeper route set {model} S=9000 T=1000"
+        )
+    route = _committed(tx, model)
+    slots = {slot.id: slot for slot in find_slots(tx, model=model)}
+    for slot in weights:
+        _may_serve(slot, slots, model, override)
+    return route, slots
 
 
 def promote(ws: Workspace, model: str, slot: str, *, by: str, reason: str) -> Move:
@@ -270,7 +285,7 @@ def publish_newest(ws: Workspace, *, break_after: float | None = None) -> int:
     return publish_committed(ws.control, ws.root, by="publish", break_after=break_after)
 
 
-def _committed(tx: Write, model: str) -> Route:
+def _committed(tx: Read, model: str) -> Route:
     route = load_route(tx, model)
     if route.static is not None:
         raise UserError(f"the route of {model} is static: the file {route.static} alone decides", fix=f"edit {route.static}")
