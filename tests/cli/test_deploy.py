@@ -6,7 +6,9 @@ import pytest
 
 from tests.rollout.conftest import CONFIG, canary, desk, new_desk, now_of
 from tests.rollout.test_stage import CYCLE, judged
+from tunekeeper.core.nouns.serving import Slot
 from tunekeeper.core.nouns.training import Version
+from tunekeeper.engines import serve_temporarily
 from tunekeeper.retraining.cycle import open_cycle
 from tunekeeper.rollout.canary import tick
 from tunekeeper.rollout.moves import promote
@@ -99,3 +101,15 @@ def test_a_drill_prints_measured_milliseconds(tell, judged):
     assert judged.shares() == {"green": 10_000}
     refused = tell("deploy", "drill", "dsk", "--dir", judged.folder)
     assert refused.code == 2
+
+
+def test_a_model_server_is_asked_what_it_can_do(tell, monkeypatch, tmp_path):
+    slot = Slot(id="s", model=MODEL, version="v1.0", engine="fake")
+    with serve_temporarily(slot, tmp_path) as endpoint:
+        told = tell("deploy", "probe", endpoint, "--engine", "fake", "--json")
+    assert (told.code, told.json) == (0, {"models": ["v1.0"], "logprobs": False, "adapters": False})
+
+    gone = tell("deploy", "probe", endpoint)
+    assert (gone.code, len(gone.err.splitlines())) == (4, 1)
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    assert "environment variable NO_SUCH_KEY is empty" in tell("deploy", "probe", endpoint, "--api-key-env", "NO_SUCH_KEY").err

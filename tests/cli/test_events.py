@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -35,3 +37,29 @@ def test_in_words_only_the_ready_line_is_on_stdout(capsys: pytest.CaptureFixture
     said = capsys.readouterr()
     assert said.out == "ready: http://127.0.0.1:8080/v1, 1 gateway worker(s); Ctrl-C stops\n"
     assert said.err == "keeper was running already (process 8)\n"
+
+
+@pytest.mark.parametrize("form", ["as_json", "as_text"])
+def test_whoever_reads_the_lines_may_go_without_ending_anything(form: str) -> None:
+    code = f"""if True:
+        import sys
+        from tunekeeper.cli import events
+        for n in range(3):
+            sys.stdin.readline()
+            events.{form}({{"event": "ready", "url": "u", "workers": []}})
+            events.{form}({{"event": "died", "name": "w", "why": "x" * 9000, "restart_in": 1}})
+        sys.exit(7)
+    """
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert "ready" in process.stdout.readline()
+    process.stdout.close()
+    process.stderr.close()
+    process.stdin.write("\n\n")
+    process.stdin.close()
+    assert process.wait(60) == 7

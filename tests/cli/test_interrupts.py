@@ -16,7 +16,7 @@ from tests.patience import PATIENCE
 from tunekeeper.cli.interrupts import CODE
 from tunekeeper.core.errors import INTERRUPTED
 
-MOMENTS = 30
+MOMENTS = 12
 TOGETHER = 6
 STARTED = """\
 import os, sys
@@ -50,7 +50,7 @@ def ended(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
     return process.returncode, out.decode(), err.decode()
 
 
-def test_at_thirty_moments_of_the_first_half_second_it_is_one_line_and_130(project: Path) -> None:
+def test_at_a_dozen_moments_of_the_first_half_second_it_is_one_line_and_130(project: Path) -> None:
     words = ("status", "--dir", str(project))
     _, answer, _ = ended(begun(child(STARTED, *words)))
     found = []

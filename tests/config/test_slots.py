@@ -96,6 +96,15 @@ def test_what_is_wrong_is_told_with_file_line_and_field(tmp_path: Path, old: str
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize("endpoint", ["https://ana:hunter2@h:1/v1", "https://h/v1?key=hunter2", "https://h/v1#hunter2"])
+def test_what_an_endpoint_cannot_say_is_refused_and_not_said_again(tmp_path: Path, endpoint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        serving(tmp_path, MODEL.replace('"localhost:11434"', f'"{endpoint}"'))
+    assert ":5: an endpoint has no user, password, `?` or `#`" in str(caught.value)
+    assert "api_key_env" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
 def test_a_key_in_the_place_of_its_variable_s_name_is_refused_and_not_said_again(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         serving(tmp_path, MODEL.replace("BIG_KEY", "sk-proj-4711"))

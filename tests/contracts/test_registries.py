@@ -109,3 +109,8 @@ def test_a_name_that_nobody_has_is_answered_with_the_nearest(seam: str, wrong: s
     with pytest.raises(ConfigError) as caught:
         SEAMS[seam].load(wrong)
     assert str(caught.value) == f"no {seam} is called {wrong!r}; known: {known} (fix: write {near!r})"
+
+
+def test_a_name_that_is_near_none_is_answered_with_what_can_be_done() -> None:
+    with pytest.raises(ConfigError, match="fix: write one of these, or install the package that brings it"):
+        SEAMS["scorer"].load("zzzzzzzz")

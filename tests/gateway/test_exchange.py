@@ -16,9 +16,11 @@ import openai
 import pytest
 
 from tests.patience import until
+from tunekeeper.core.clock import ManualClock
 from tunekeeper.core.nouns.serving import FallbackEntry, Timeouts
 from tunekeeper.gateway.budget import LEAST, SHARE, WINDOW
 from tunekeeper.gateway.health import FAILURES
+from tunekeeper.store.log import Log
 
 MODEL = "support-desk"
 FALL_TO_B = (FallbackEntry(slot="b"),)
@@ -288,12 +290,28 @@ def test_an_answer_of_a_fresh_connection_is_never_asked_for_twice(bench: Any) ->
 def test_a_fallback_entry_brings_its_own_prompt(bench: Any) -> None:
     bench.publish(fallback=(FallbackEntry(slot="a", system="Answer simply."),))
     bench.a.script.extend(["500", "ok"])
-    response = bench.chat("hi")
+    asked = [{"role": "system", "content": "Be formal."}, {"role": "user", "content": "hi"}]
+    response = bench.chat(messages=asked)
     assert (response.status_code, response.headers["x-tunekeeper-variant"]) == (200, "fallback")
-    assert bench.a.bodies[-1]["messages"][0] == {"role": "system", "content": "Answer simply."}
+    assert [body["messages"][0]["content"] for body in bench.a.bodies] == ["Be formal.", "Answer simply."]
+    assert [m["role"] for m in bench.a.bodies[-1]["messages"]] == ["system", "user"], "many templates refuse a second one"
+    assert bench.record(response)["request"]["messages"] == asked
 
 
-@pytest.mark.parametrize("how", ["500", "hang_body"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_with_half_an_emoji_comes_as_it_is_and_leaves_the_log_sound(bench: Any, stream: bool) -> None:
+    bench.a.answer = lambda body: "half \ud83d of it"
+    response = bench.chat(stream=stream)
+    assert response.status_code == 200
+    assert b"\\ud83d" in response.content
+    request_id = bench.record(response)["request_id"]
+    log = Log(bench.root, ManualClock())
+    found = log.load(request_id)
+    assert (found.status, found.answer) == ("ok", "half \ufffd of it")
+    assert (log.verify()["corrupt"], log.verify()["open"]) == (0, 0)
+
+
+@pytest.mark.parametrize("how", ["500", "hang_body", "pings"])
 def test_a_fallback_entry_brings_its_own_prompt_and_examples_to_a_stream(bench: Any, how: str) -> None:
     shots = ({"role": "user", "content": "q"}, {"role": "assistant", "content": "r"})
     entry = FallbackEntry(slot="b", system="Answer simply.", messages=shots)

@@ -30,6 +30,18 @@ def test_each_field_that_fits_is_read_and_the_others_keep_their_defaults() -> No
     )
 
 
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        (b"\\ud83d\\ude00 \\uD83D", "\U0001f600 \ufffd"),
+        (b"\\ude00\\ud83d", "\ufffd\ufffd"),
+        (b"\\\\ud83d \\ud83d \\n", "\\ud83d \ufffd \n"),
+    ],
+)
+def test_half_of_a_character_is_no_reason_to_refuse_the_rest(said: bytes, read: str) -> None:
+    assert read_loosely(b'{"part":{"name":"%s"}}' % said, Whole, "parts") == Whole(part=Part(name=read))
+
+
 @pytest.mark.parametrize("data", [b"", b"[]", b"5", b"{", b"\xff", b'{"a":"\xff"}', b"[" * 100_000, b'{"parts":5}'])
 def test_what_is_something_else_altogether_is_none(data: bytes) -> None:
     assert read_loosely(data, Whole, "parts") is None

@@ -196,8 +196,15 @@ def test_two_workers_are_scraped_as_one(processes: Processes) -> None:
         for _ in range(20):
             with httpx.Client(verify=False, timeout=60) as fresh:
                 assert processes.chat(fresh).status_code == 200
-        wanted = 'model_inference_requests_total{model_id="support-desk",variant="champion",status="ok"} 20'
-        until(lambda: wanted in client.get(processes.url + "/metrics").text)
+        series = 'model_inference_requests_total{model_id="support-desk",variant="champion",status="ok"} '
+        until(lambda: f"{series}20\n" in client.get(processes.url + "/metrics").text)
+        for number in range(21, 31):
+            with httpx.Client(verify=False, timeout=60) as fresh:
+                fresh.get(processes.url + "/livez")
+                assert processes.chat(fresh).status_code == 200
+            with httpx.Client(verify=False, timeout=60) as fresh:
+                told = fresh.get(processes.url + "/metrics").text
+            assert f"{series}{number}\n" in told, "whoever is scraped knows at once what the other has counted"
 
 
 def test_a_full_disk_is_a_503_and_nothing_is_answered_unlogged(processes: Processes) -> None:

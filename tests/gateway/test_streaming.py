@@ -64,6 +64,23 @@ def test_usage_in_any_spelling_and_place_goes_only_to_those_who_asked(usage: str
     assert stream().feed(raw).forward == clean
 
 
+def test_half_an_emoji_passes_with_and_without_usage_to_take_out() -> None:
+    half = b'data: {"choices":[{"index":0,"delta":{"content":"\\ud83d"},"finish_reason":null}]}\n\n'
+    made = stream()
+    assert made.feed(half).forward == half
+    told = made.feed(half.replace(b"]}", b'],"usage":{"prompt_tokens":1}}')).forward
+    assert json.loads(told[6:]) == json.loads(half[6:])
+    assert made.fold.choices[0].parts == ["\ufffd", "\ufffd"]
+
+
+def test_comments_alone_are_no_answer() -> None:
+    made = stream()
+    assert not made.feed(b": ping\n\n").spoke
+    assert made.feed(b": ping\n\n" + event(SAID)).spoke
+    step = made.feed(b": ping\n\n")
+    assert (step.forward, step.spoke) == (b": ping\n\n", False)
+
+
 def test_usage_is_taken_out_of_an_event_of_several_lines() -> None:
     raw = b'data: {"usage": null,\ndata: "choices": [{"delta": {"content": "a"}}]}\n\n'
     assert stream().feed(raw).forward == b'data: {"choices":[{"delta": {"content": "a"}}]}\n\n'

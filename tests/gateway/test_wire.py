@@ -135,6 +135,15 @@ def test_prompt_and_adapter_are_spliced_in() -> None:
     assert json.loads(upstream_body(call(lora=[1]), splice_of("up", None, (), None)))["lora"] == [1]
 
 
+def test_a_prompt_of_its_own_replaces_the_system_message_and_every_other_byte_stays() -> None:
+    raw = b'{"model":"m","messages":[{"role":"system","content":"old"} , {"content":"\\u00e9","role":"user","x":1e-7},7]}'
+    sent = upstream_body(parse_call(raw, CHAT, LIMITS), splice_of("up", "new", (), None))
+    assert b'"messages":[{"role":"system","content":"new"},{"content":"\\u00e9","role":"user","x":1e-7},7]' in sent
+    shots = ({"role": "assistant", "content": "r"},)
+    sent = upstream_body(parse_call(raw, CHAT, LIMITS), splice_of("up", None, shots, None))
+    assert [m["content"] for m in json.loads(sent)["messages"][:2]] == ["old", "r"]
+
+
 def test_embeddings_never_stream() -> None:
     assert not parse_call(b'{"model":"m","input":"x","stream":true}', "embeddings", LIMITS).stream
 

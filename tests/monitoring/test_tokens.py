@@ -53,10 +53,11 @@ def ask(desk: Desk, **fields: Any) -> str:
     return desk.sent[-1]
 
 
-def expected(desk: Desk, id: str, *, ended: bool = True) -> tuple[int, int]:
-    """Counts made with the library alone, on text put together here."""
+def expected(desk: Desk, id: str, *, ended: bool = True, system: dict[str, str] | None = None) -> tuple[int, int]:
+    """Counts made with the library alone, on text put together here; `system` in place of the client's system message."""
     library = Tokenizer.from_file(str(BASE / "tokenizer.json"))
     messages = json.loads(desk.ws.log.raw(id)[0] or b"")["messages"]
+    messages = messages if system is None else [system, *(m for m in messages if m["role"] != "system")]
     text = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages) + "<|im_start|>assistant\n"
     prompt = len(library.encode(text, add_special_tokens=False).ids)
     return prompt, len(library.encode("All is well.", add_special_tokens=False).ids) + ended
@@ -132,15 +133,14 @@ def test_a_hosted_model_that_no_version_stands_for_is_not_guessed(priced: Desk) 
     assert (fill_tokens(priced.ws, MODEL).written, counts(priced, id)) == (0, (None, None))
 
 
-def test_the_slots_own_prompt_counts(priced: Desk) -> None:
+def test_the_slots_own_prompt_counts_in_place_of_the_client_s(priced: Desk) -> None:
     id = ask(priced)
     fill_tokens(priced.ws, MODEL)
     priced.slot("teal", "v2.0", system="Answer briefly.")
     prompted = ask(priced, slot="teal", slot_assigned="teal")
     fill_tokens(priced.ws, MODEL)
-    library = Tokenizer.from_file(str(BASE / "tokenizer.json"))
-    extra = len(library.encode("<|im_start|>system\nAnswer briefly.<|im_end|>\n", add_special_tokens=False).ids)
-    assert counts(priced, prompted)[0] == expected(priced, prompted)[0] + extra
+    own = {"role": "system", "content": "Answer briefly."}
+    assert counts(priced, prompted)[0] == expected(priced, prompted, system=own)[0]
     assert counts(priced, id)[0] == expected(priced, id)[0]
 
 

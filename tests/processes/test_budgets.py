@@ -100,6 +100,16 @@ def test_nothing_is_rebuilt_while_a_worker_counts_or_where_no_key_has_a_budget(w
     assert (ws.root / FOLDER / FILE).exists()
 
 
+def test_counters_of_an_earlier_release_go_when_nobody_holds_them(ws: Workspace) -> None:
+    old = ws.root / FOLDER / "counters"
+    old.parent.mkdir()
+    old.write_bytes(bytes(64))
+    worker = WorkerSlot(ws.root, "w1")
+    assert (budgets.restore(ws.root), old.exists()) == (None, True)
+    worker.close()
+    assert (budgets.restore(ws.root), old.exists()) == (None, False)
+
+
 def test_a_log_that_cannot_be_read_is_said_and_the_old_counts_go_on(ws: Workspace) -> None:
     create_key(ws, budget_usd=1.0)
     assert budgets.restore(ws.root) is None

@@ -94,6 +94,23 @@ def test_a_signal_ends_the_children_and_the_exit_code_tells_which(tmp_path: Path
         assert ending.running(tmp_path) == {}
 
 
+def test_a_closed_terminal_ends_everything_unless_it_was_started_with_nohup(tmp_path: Path):
+    process = spawn(tmp_path)
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=60)
+    assert (process.returncode, ending.running(tmp_path)) == (0, {})
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = spawn(tmp_path)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    process.send_signal(signal.SIGHUP)
+    assert "supervisor" in ending.running(tmp_path)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert (process.returncode, ending.running(tmp_path)) == (0, {})
+
+
 def test_children_outlive_a_killed_supervisor_and_the_next_one_adopts_them(tmp_path: Path):
     first = spawn(tmp_path)
     before = ending.running(tmp_path)

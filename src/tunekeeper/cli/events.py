@@ -1,11 +1,15 @@
-"""How `up` and `serve` tell what happens: JSON lines on stdout, or sentences on stderr."""
+"""How `up` and `serve` tell what happens: JSON lines on stdout, or sentences on stderr.
+
+Whoever reads them may go, with its terminal or as `head -1` does: that ends nothing that answers requests.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 from tunekeeper.cli.visible import in_json, line
 
@@ -27,7 +31,7 @@ TEXT = {
 
 def as_json(event: dict[str, Any]) -> None:
     """One JSON line on stdout."""
-    print(_document(event), flush=True)
+    _tell(_document(event), sys.stdout)
 
 
 def ready_first() -> Callable[[dict[str, Any]], None]:
@@ -52,10 +56,19 @@ def ready_first() -> Callable[[dict[str, Any]], None]:
 def as_text(event: dict[str, Any]) -> None:
     """The ready line on stdout, everything else on stderr."""
     if event["event"] == "ready":
-        print(f"ready: {event['url']}/v1, {len(event['workers'])} gateway worker(s); Ctrl-C stops", flush=True)
+        _tell(f"ready: {event['url']}/v1, {len(event['workers'])} gateway worker(s); Ctrl-C stops", sys.stdout)
         return
     form = TEXT.get(event["event"])
-    print(line(form.format(**event)) if form else _document(event), file=sys.stderr, flush=True)
+    _tell(line(form.format(**event)) if form else _document(event), sys.stderr)
+
+
+def _tell(text: str, where: TextIO) -> None:
+    try:
+        print(text, file=where, flush=True)
+    except OSError:  # nobody reads it any more: what is still to be said goes nowhere
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, where.fileno())
+        os.close(nowhere)
 
 
 def _document(event: dict[str, Any]) -> str:

@@ -254,6 +254,12 @@ def _address(endpoint: str, file: YamlFile, keys: Keys) -> str:
         whole = False
     if not whole or not address.isascii() or not address.isprintable() or " " in address:
         raise ConfigError(f"{file.at(keys)}: {endpoint!r} is no address", fix="write http://HOST:PORT/v1")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        # A password or a key may stand there: it is not said again.
+        raise ConfigError(
+            f"{file.at(keys)}: an endpoint has no user, password, `?` or `#`: they would not be sent",
+            fix="write http://HOST:PORT/v1, put the key into .env and its variable's name into api_key_env",
+        )
     return address
 
 

@@ -42,6 +42,5 @@ class Registry:
                 why = f"the {self.seam} {name!r} cannot be loaded from {point.value}: {error}"
                 raise ConfigError(why, fix="reinstall the package that brings it") from error
         near = difflib.get_close_matches(name, self.builtin, 1)
-        raise ConfigError(
-            f"no {self.seam} is called {name!r}; known: {', '.join(self.names())}", fix=f"write {near[0]!r}" if near else None
-        )
+        fix = f"write {near[0]!r}" if near else "write one of these, or install the package that brings it"
+        raise ConfigError(f"no {self.seam} is called {name!r}; known: {', '.join(self.names())}", fix=fix)

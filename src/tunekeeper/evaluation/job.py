@@ -25,6 +25,7 @@ from tunekeeper.scoring import Scorer, scorer
 from tunekeeper.store.blobs import Blobs
 from tunekeeper.store.rows import Rows
 from tunekeeper.text.fingerprints import prompt_key
+from tunekeeper.text.prompts import prompted
 
 ANSWERS = "answers.jsonl"
 TRIES = 2
@@ -139,13 +140,9 @@ def score_answer(answer: str, case: Case, scorers: Mapping[str, Scorer]) -> dict
 
 
 def messages_for(slot: Slot, case: Case) -> list[dict[str, Any]]:
-    """The request as this slot gets it: a slot's own system prompt replaces the case's, its examples come before the question."""
-    messages = list(case.messages)
-    if slot.system is not None:
-        messages = [m for m in messages if m.get("role") != "system"]
-        return [{"role": "system", "content": slot.system}, *slot.messages, *messages]
-    head = [m for m in messages if m.get("role") == "system"]
-    return [*head, *slot.messages, *(m for m in messages if m.get("role") != "system")]
+    """The request as this slot gets it, with the slot's own prompt where it has one."""
+    system = () if slot.system is None else ({"role": "system", "content": slot.system},)
+    return prompted(case.messages, (*system, *slot.messages), lambda message: message.get("role"))
 
 
 def learned_cases(root: Path, manifest: str | None, cases: Sequence[Case]) -> set[str]:

@@ -198,11 +198,13 @@ class Exchange(Ending):
 
     def upstream_body(self, data: bytes) -> None:
         """A piece of the answer."""
-        self.due = min(self._total_due, self._gateway.now() + self._plan.route.timeouts.between_tokens)
         if self._stream is None:
+            self._wait(self._plan.route.timeouts.between_tokens)
             self._pieces.append(data)
             return
         step = self._stream.feed(data)
+        if step.spoke:
+            self._wait(self._plan.route.timeouts.between_tokens)
         if step.failed is not None and not self._out.begun:
             self._abort()
             self._attempt_failed(step.failed)

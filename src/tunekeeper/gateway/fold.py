@@ -78,10 +78,8 @@ def parse_chunk(data: bytes) -> Chunk | None:
     """A chunk; None when the data is none."""
     try:
         return _CHUNK(data)
-    except msgspec.ValidationError:
-        return read_loosely(data, Chunk, "choices")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+        return read_loosely(data, Chunk, "choices")
 
 
 def is_error(data: bytes) -> bool:

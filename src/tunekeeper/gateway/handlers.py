@@ -17,12 +17,12 @@ from tunekeeper.gateway import feedback
 from tunekeeper.gateway.auth import ANYONE, Caller, judge, presented
 from tunekeeper.gateway.exchange import Exchange
 from tunekeeper.gateway.heads import Head
-from tunekeeper.gateway.metrics import CONTENT_TYPE
 from tunekeeper.gateway.pacing import Held
 from tunekeeper.gateway.planning import plan_of
 from tunekeeper.gateway.record import Record, assigned, segments_of
 from tunekeeper.gateway.refusals import Refusal, RefusedError
 from tunekeeper.gateway.routing import Asked, Choice, Unit, asked_for, choose, pinned, shadowed, unit_of
+from tunekeeper.gateway.scrape import Scrape
 from tunekeeper.gateway.server import Connection
 from tunekeeper.gateway.tables import Obeyed
 from tunekeeper.gateway.wire import Call, parse_call
@@ -283,7 +283,7 @@ def _feedback(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts
 
 
 def _metrics(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts: Facts, now: datetime) -> None:
-    conn.reply(200, gateway.metrics.text(facts.obeyed.table), content_type=CONTENT_TYPE)
+    Scrape(gateway, conn, facts.obeyed.table)
 
 
 def _live(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts: Facts, now: datetime) -> None:

@@ -1,11 +1,13 @@
 """Answers of model servers that are not quite OpenAI's: what fits our few fields is read, what does not is passed over. Pure.
 
-Some servers give a token count as text, an id as a number or a time with decimals. None of that is worth an error: the body
-goes to the client as it is, and only what the log reads of it is less. Strict decoding comes first; this is for the rest.
+Some servers give a token count as text, an id as a number or a time with decimals; some cut an emoji in two, between its
+UTF-16 escapes. None of that is worth an error: the body goes to the client as it is, and only what the log reads of it is less.
+Strict decoding comes first; this is for the rest.
 """
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -15,18 +17,32 @@ import msgspec
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 _ENCODE = msgspec.json.Encoder().encode
 _UNFIT = object()
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+"""An escape of JSON: two that are one character, half of such a pair, or any other."""
 
 
 def read_loosely(data: bytes, kind: type[_Struct], needed: str) -> _Struct | None:
     """A JSON object as `kind`, whose fields all have defaults. None when it is no JSON object, and when field `needed` is there
     and is something else altogether."""
     try:
-        value = msgspec.json.decode(data)
+        value = _decoded(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if not isinstance(value, dict) or _fitted(value.get(needed), _hints(kind)[needed]) is _UNFIT:
         return None
     return _struct(value, kind)
+
+
+def _decoded(data: bytes) -> Any:
+    try:
+        return msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        whole = _ESCAPE.sub(lambda found: rb"\ufffd" if found[1] else found[0], data)
+        if whole == data:
+            raise
+        return msgspec.json.decode(whole)
 
 
 def _struct(value: dict[str, Any], kind: type[_Struct]) -> _Struct:

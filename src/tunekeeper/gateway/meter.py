@@ -129,7 +129,7 @@ class Meter:
         return None
 
     def _held(self, key: ApiKey, call: Call, size: int, target: Target) -> Held:
-        prompt = (size + len(target.splice.prefix)) // BYTES_A_TOKEN + 1
+        prompt = (size + sum(map(len, target.splice.own))) // BYTES_A_TOKEN + 1
         asked = 0 if call.endpoint == "embeddings" else bound_of(call.fields)
         answer = round(self._answers.get(key.id, USUAL_ANSWER)) if asked is None else asked
         price_in, price_out = target.price_in or 0.0, target.price_out or 0.0

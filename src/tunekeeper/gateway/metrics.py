@@ -1,7 +1,8 @@
 """Counts of one worker, their sum over all workers, and Prometheus text (names: DASH-07).
 
-Each worker writes its own snapshot file about once a second; whichever is scraped adds up all files. A worker that starts again
-under its old name goes on from its snapshot, so no counter ever falls. Labels come from published routes and slots only.
+Each worker writes its own snapshot file about once a second and when it is asked to; whichever is scraped asks the others and
+adds up all files. A worker that starts again under its old name goes on from its snapshot, so no counter ever falls. Labels come
+from published routes and slots only.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from tunekeeper.store.refusedfile import refused
 BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0)
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 Labels = tuple[str, ...]
+Stamp = tuple[int, int]
+"""What tells a snapshot file from the one before."""
 MAX_SERIES = 500
 PLAIN = {
     "shadow_sent": "Copies sent to shadow slots.",
@@ -66,8 +69,9 @@ class Metrics:
 
     def __init__(self, folder: Path, name: str) -> None:
         """`folder`: the workspace's `run`. `name`: the worker's."""
+        self.name = name
         self._folder = folder
-        self._path = folder / f"metrics-{name}.json"
+        self._path = self.path_of(name)
         self.mine = _read(self._path) or Snapshot()
         self._changed = False
         self.disk_level = 0
@@ -106,9 +110,17 @@ class Metrics:
             self.mine.plain.update(values)
             self._changed = True
 
-    def save(self) -> None:
-        """Write the snapshot if anything changed. A full disk loses a snapshot, never a request."""
-        if not self._changed:
+    def path_of(self, name: str) -> Path:
+        """The snapshot file of a worker."""
+        return self._folder / f"metrics-{name}.json"
+
+    def others(self) -> list[Path]:
+        """The snapshot files of other workers, living or not."""
+        return [path for path in sorted(self._folder.glob("metrics-*.json")) if path != self._path]
+
+    def save(self, *, anew: bool = False) -> None:
+        """Write the snapshot if anything changed, or `anew` in any case. A full disk loses a snapshot, never a request."""
+        if not self._changed and not anew:
             return
         hidden = self._path.with_suffix(".new")
         try:
@@ -120,7 +132,7 @@ class Metrics:
 
     def text(self, table: RouteTable) -> bytes:
         """The Prometheus text of all workers together, with gauges of what `table` says."""
-        others = [_read(path) for path in sorted(self._folder.glob("metrics-*.json")) if path != self._path]
+        others = [_read(path) for path in self.others()]
         total = _sum([self.mine, *[other for other in others if other is not None]])
         families = load_gauges(self._folder.parent)
         lines = _lines(total, table, _bases(families))
@@ -134,6 +146,15 @@ class Metrics:
             lines += _family(family.name, kind, family.help.replace("\n", " "))
             lines += [_line(family.name, family.labels, list(values), number) for values, number in family.series]
         return ("\n".join(lines) + "\n").encode()
+
+
+def stamp_of(path: Path) -> Stamp | None:
+    """The stamp of a file that is replaced as a whole; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _observe(rows: dict[str, list[float]], arm: str, seconds: float) -> None:

@@ -92,6 +92,8 @@ class Refusal:
     def headers(self) -> bytes:
         """Extra header lines, each ended."""
         lines = f"retry-after: {self.retry_after}\r\n" if self.retry_after else ""
+        if self.status == 401:
+            lines += "www-authenticate: Bearer\r\n"
         return (lines + (f"allow: {self.allow}\r\n" if self.allow else "")).encode("latin-1")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 
 from tunekeeper.gateway.fold import Fold, is_error, parse_chunk
@@ -25,6 +27,8 @@ class Step(msgspec.Struct, gc=False):
     """Why the stream cannot become whole."""
     told: bool = False
     """Whether `forward` already tells the client so, in the model server's own words."""
+    spoke: bool = True
+    """Whether a chunk was in it; comments, by which a server keeps its connection open, are no answer."""
 
 
 class Stream:
@@ -46,13 +50,15 @@ class Stream:
         except EventTooLargeError:
             return Step(b"", Refusal("upstream_garbage", "the model server sent an event without an end"))
         out: list[bytes] = []
+        spoke = False
         for event in events:
             if self.done:
                 break
+            spoke = spoke or event.data is not None
             failed, told = self._take(event, out)
             if failed is not None:
                 return Step(b"".join(out), failed, told)
-        return Step(out[0] if len(out) == 1 else b"".join(out))
+        return Step(out[0] if len(out) == 1 else b"".join(out), spoke=spoke)
 
     def _take(self, event: Event, out: list[bytes]) -> tuple[Refusal | None, bool]:
         data = event.data
@@ -88,8 +94,17 @@ def _without_usage(raw: bytes, data: bytes) -> bytes:
     """An event without the usage that nobody asked for: its empty field, or the counts that some servers put into every chunk."""
     if NO_USAGE in raw:
         return raw.replace(NO_USAGE, b"", 1)  # outside a string this text can only be that field
-    fields = _FIELDS(data)
-    if fields.pop("usage", None) is None:
+    clean = _popped(data)
+    if clean is None:
         return raw  # the word stands deeper, or in a text
-    clean = _ENCODE(fields)
     return raw.replace(data, clean, 1) if data in raw else b"data: %s\n\n" % clean
+
+
+def _popped(data: bytes) -> bytes | None:
+    """A chunk without its field `usage`; None when it has none."""
+    try:
+        fields = _FIELDS(data)
+        return None if fields.pop("usage", None) is None else _ENCODE(fields)
+    except msgspec.DecodeError:  # half an emoji, which the standard library gives back as it came
+        told = json.loads(data)
+        return None if told.pop("usage", None) is None else json.dumps(told).encode()

@@ -15,6 +15,7 @@ import msgspec
 from tunekeeper.gateway.limits import Limits
 from tunekeeper.gateway.loose import read_loosely
 from tunekeeper.gateway.refusals import Refusal, RefusedError
+from tunekeeper.text.prompts import prompted
 
 Fields = dict[str, msgspec.Raw]
 _FIELDS = msgspec.json.Decoder(Fields).decode
@@ -32,6 +33,16 @@ NEEDED = {"chat.completions": "messages", "completions": "prompt", "embeddings":
 NULL = msgspec.Raw(b"null")
 TRUE = msgspec.Raw(b"true")
 FALSE = msgspec.Raw(b"false")
+
+
+class Spoken(msgspec.Struct):
+    """What matters here of a message."""
+
+    role: str | None = None
+    """Who speaks."""
+
+
+_ROLE = msgspec.json.Decoder(Spoken).decode
 
 
 @dataclass(slots=True)
@@ -66,8 +77,8 @@ class Splice:
 
     model: msgspec.Raw
     """Model name to send upstream, as JSON."""
-    prefix: bytes = b""
-    """System prompt and few-shot messages as JSON values, comma-separated, without brackets; empty: none."""
+    own: tuple[msgspec.Raw, ...] = ()
+    """Its system message and examples, as JSON; empty: the messages pass through untouched."""
     lora: msgspec.Raw | None = None
     """Adapter choice of a llama.cpp server."""
     own_lora: bool = False
@@ -77,12 +88,12 @@ class Splice:
 def splice_of(
     model: str, system: str | None, messages: tuple[dict[str, Any], ...], adapter: int | None, *, llamacpp: bool = False
 ) -> Splice:
-    """The Splice for an upstream model name, a prompt to put first and an adapter index."""
-    first = ([{"role": "system", "content": system}] if system is not None else []) + list(messages)
+    """The Splice for an upstream model name, a prompt of its own and an adapter index."""
+    own = ({"role": "system", "content": system}, *messages) if system is not None else messages
     lora = msgspec.Raw(_ENCODE([{"id": adapter, "scale": 1}])) if adapter is not None else None
     return Splice(
         model=msgspec.Raw(_ENCODE(model)),
-        prefix=b",".join(_ENCODE(m) for m in first),
+        own=tuple(msgspec.Raw(_ENCODE(message)) for message in own),
         lora=lora,
         own_lora=llamacpp or lora is not None,
     )
@@ -180,13 +191,21 @@ def upstream_body(call: Call, splice: Splice) -> bytes:
     fields["model"] = splice.model
     if call.stream:
         fields["stream_options"] = _with_usage(fields.get("stream_options"))
-    if splice.prefix and call.endpoint == "chat.completions":
-        fields["messages"] = msgspec.Raw(b"[" + splice.prefix + b"," + bytes(fields["messages"])[1:])
+    if splice.own and call.endpoint == "chat.completions":
+        asked = prompted(_RAWS(fields["messages"]), splice.own, _role)
+        fields["messages"] = msgspec.Raw(b"[" + b",".join(map(bytes, asked)) + b"]")
     if splice.lora is not None:
         fields["lora"] = splice.lora
     elif splice.own_lora:
         fields.pop("lora", None)
     return _ENCODE(fields)
+
+
+def _role(message: msgspec.Raw) -> object:
+    try:
+        return _ROLE(message).role
+    except msgspec.DecodeError:  # whatever it is, the model server shall say so
+        return None
 
 
 def _with_usage(raw: msgspec.Raw | None) -> msgspec.Raw:
@@ -244,10 +263,10 @@ def parse_answer(body: bytes, endpoint: str) -> Answered | None:
         if not body.isascii():
             body.decode()
         answer = _ANSWERED(body)
-    except msgspec.ValidationError:
-        answer = read_loosely(body, Answered, "choices")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UnicodeDecodeError:
         return None
+    except (msgspec.DecodeError, RecursionError):
+        answer = read_loosely(body, Answered, "choices")
     if answer is None:
         return None
     if endpoint == "embeddings":

@@ -121,7 +121,7 @@ class Gateway:
         self._before = dict(self.metrics.mine.plain)
         self._timer = self.loop.call_later(SWEEP, self._sweep)
         self._beat = self.now()
-        self.loop.add_reader(self.slot.socket.fileno(), self.look)
+        self.loop.add_reader(self.slot.socket.fileno(), self._woken)
         self.look()
 
     # ---- what requests ask for ----
@@ -202,6 +202,11 @@ class Gateway:
         if self.tables.poll():
             self.obeyed()
 
+    def _woken(self) -> None:
+        """Something was published, or another worker is asked for the metrics of all."""
+        self.look()
+        self.save_metrics(anew=True)
+
     def _sweep(self) -> None:
         self._timer = self.loop.call_later(SWEEP, self._sweep)
         now = self.now()
@@ -220,9 +225,10 @@ class Gateway:
             self._beat = now
             self.recorder.tick()
             self.prober.look(self._seen, now)
-            self._save_metrics()
+            self.save_metrics()
 
-    def _save_metrics(self) -> None:
+    def save_metrics(self, *, anew: bool = False) -> None:
+        """Leave what was counted for the other workers; `anew`: also where nothing changed."""
         mirror = self.mirror
         self.metrics.disk_level = int(self.recorder.level)
         mine = {
@@ -235,7 +241,7 @@ class Gateway:
         }
         # on from what a worker of this name had counted before: no counter falls
         self.metrics.set_plain({name: count + self._before.get(name, 0) for name, count in mine.items()})
-        self.metrics.save()
+        self.metrics.save(anew=anew)
 
     async def drain(self) -> None:
         """Finish what runs, `limits.drain_seconds` at most, then cut the rest with an error event."""
@@ -265,7 +271,7 @@ class Gateway:
         try:
             await self.recorder.close()
         finally:
-            self._save_metrics()
+            self.save_metrics()
             self.tables.close()
             self.meter.close()
             self.slot.close()

@@ -76,12 +76,12 @@ class Served:
             self.read[version] = _same(self.folders[version], self.digests[version])
         return self.read[version]
 
-    def first(self, inference: Inference) -> tuple[Body, ...]:
-        """The messages that were put before the client's own."""
+    def prompt(self, inference: Inference) -> tuple[Body, ...]:
+        """The prompt of whoever answered: its system message, if it has one, and its examples."""
         if inference.slot != inference.slot_assigned and inference.slot in self.prompts:
             return self.prompts[inference.slot]
         slot = self.slots.get(inference.slot or "")
-        return () if slot is None else _put_first(slot.system, slot.messages)
+        return () if slot is None else _prompt(slot.system, slot.messages)
 
 
 def fill_tokens(ws: Workspace, model: str, *, since: datetime | None = None, limit: int = 500) -> Filled:
@@ -174,7 +174,7 @@ def _counts(inference: Inference, served: Served) -> tuple[int | None, int | Non
     files = served.tokenizer(inference.version) if inference.status in ANSWERED else None
     if files is None:
         return None
-    prompt = prompt_tokens(files, inference.endpoint, inference.request, first=served.first(inference), now=inference.timestamp)
+    prompt = prompt_tokens(files, inference.endpoint, inference.request, own=served.prompt(inference), now=inference.timestamp)
     completion = completion_tokens(files, inference.response)
     if prompt is None and completion is None:
         return None
@@ -208,7 +208,7 @@ def _slots(ws: Workspace, model: str) -> Served:
         except NotFound:
             fallback = ()
     own = [entry for entry in fallback if entry.system is not None or entry.messages]
-    prompts = {entry.slot: _put_first(entry.system, entry.messages) for entry in own}
+    prompts = {entry.slot: _prompt(entry.system, entry.messages) for entry in own}
     return Served(slots=slots, prompts=prompts, folders={}, digests={})
 
 
@@ -233,5 +233,5 @@ def _read(folder: Path, digest: str) -> TokenizerFiles:
     return files
 
 
-def _put_first(system: str | None, messages: tuple[Body, ...]) -> tuple[Body, ...]:
+def _prompt(system: str | None, messages: tuple[Body, ...]) -> tuple[Body, ...]:
     return (({"role": "system", "content": system},) if system is not None else ()) + messages

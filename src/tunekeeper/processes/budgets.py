@@ -30,12 +30,19 @@ SECONDS = 120.0
 PERIODS: tuple[Literal["day", "month"], ...] = ("day", "month")
 PURPOSES = ("user", "exam", "replay", "probe", "drill")
 """What a key pays for: all but shadow copies, which its holder did not ask for."""
+REPLACED = ("counters",)
+"""Files of earlier releases, which counted otherwise."""
 
 
 def begin(root: Path) -> subprocess.Popen[str] | None:
     """Begin to make the counters say what the log says: a child does it, while other things are started. None where a worker
-    lives and counts, and where no key has a budget. Only for who holds the supervisor's lock: no worker may start meanwhile."""
-    if published.barrier(root, 0, 0.0)[0] or not _budgeted(root):
+    lives and counts, and where no key has a budget. Counters of earlier releases go, now that nobody holds them. Only for who
+    holds the supervisor's lock: no worker may start meanwhile."""
+    if published.barrier(root, 0, 0.0)[0]:
+        return None
+    for name in REPLACED:
+        (root / FOLDER / name).unlink(missing_ok=True)
+    if not _budgeted(root):
         return None
     command = [sys.executable, "-m", "tunekeeper.processes.budgets", "--root", str(root)]
     return subprocess.Popen(

@@ -101,7 +101,7 @@ class Supervisor:
         self.say({"event": "restarted", "name": child.plan.name, "pid": child.pid})
 
     def run(self) -> int:
-        """Tick until SIGTERM or Ctrl-C; returns the exit code (0, or 130 after Ctrl-C)."""
+        """Tick until SIGTERM, SIGHUP or Ctrl-C; returns the exit code (0, or 130 after Ctrl-C)."""
         spare_due = time.monotonic() + SPARE_AFTER
         while not self._stops:
             self.tick()
@@ -139,12 +139,16 @@ class Supervisor:
 
     @contextmanager
     def at_work(self, then: Callable[[], None] | None = None) -> Iterator[None]:
-        """SIGTERM and SIGINT end `run` while the block lasts. At its end, however it ends, children stop, then `then` runs."""
+        """SIGTERM, SIGINT and SIGHUP end `run` while the block lasts; a hang-up that is ignored (nohup) stays so. At its end,
+        however it ends, children stop, then `then` runs."""
 
         def note(number: int, frame: object) -> None:
             self._stops.append(number)
 
-        before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+        numbers = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # the terminal is closed: nobody could end us by Ctrl-C any more
+            numbers.append(signal.SIGHUP)
+        before = {number: signal.signal(number, note) for number in numbers}
         try:
             yield
         finally:

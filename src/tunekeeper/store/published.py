@@ -226,16 +226,19 @@ def short_address(path: Path) -> Iterator[str]:
         os.close(fd)
 
 
-def wake(root: Path) -> int:
-    """Send every worker a datagram, so that an idle one looks at the generation at once; returns how many were reached."""
-    reached = 0
+def wake(root: Path, *, but: str | None = None) -> list[str]:
+    """Send every worker `but` one a datagram, so that an idle one looks at the generation at once; returns who was reached."""
+    reached: list[str] = []
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
         sender.setblocking(False)
-        for path in (root / "run").glob("gateway-*.sock"):
+        for path in sorted((root / "run").glob("gateway-*.sock")):
+            name = path.name.removeprefix("gateway-").removesuffix(".sock")
+            if name == but:
+                continue
             # Nobody listens, or has more wake-ups than it can hold: either way there is nothing to add.
             with suppress(OSError), short_address(path) as address:
                 sender.sendto(b"1", address)
-                reached += 1
+                reached.append(name)
     return reached
 
 

@@ -6,12 +6,13 @@ prints `{"listening": "http://127.0.0.1:PORT"}` and serves until SIGTERM. `GET /
 `POST /control` with `{"behave": [...], "default": "ok", "answer": "...", "delay": 0.0}` scripts what comes next.
 
 Behaviours (each takes an optional `:SECONDS`): `ok` · `500` · `503` · `400` · `404` · `429` (with retry-after: 7) · `hang` (no
-head) · `hang_body` (head, then nothing) · `slow` (first token late) · `drip` (each token late) · `early_end` (clean end without
-finish_reason and `[DONE]`) · `cut` (connection dropped in the middle) · `garbage` (bytes that are not HTTP) · `garbage_body` (200
-that is not JSON) · `wrong_length` · `error_in_200` · `error_in_stream` · `overflow` (llama.cpp's 400 for a prompt beyond its
-context) · `overflow_in_stream` (the same as the stream's first event; 500 where none is asked for) · `close` (dropped without a
-byte) · `no_usage` · `unsure` (tokens of probability 0.1 where log-probabilities are asked for, else 0.9) · `unsure_drip` (each
-token late as well) · `no_logprobs` (400 where log-probabilities are asked for).
+head) · `hang_body` (head, then nothing) · `pings` (a stream's head, then comments only) · `slow` (first token late) · `drip`
+(each token late) · `early_end` (clean end without finish_reason and `[DONE]`) · `cut` (connection dropped in the middle) ·
+`garbage` (bytes that are not HTTP) · `garbage_body` (200 that is not JSON) · `wrong_length` · `error_in_200` ·
+`error_in_stream` · `overflow` (llama.cpp's 400 for a prompt beyond its context) · `overflow_in_stream` (the same as the
+stream's first event; 500 where none is asked for) · `close` (dropped without a byte) · `no_usage` · `unsure` (tokens of
+probability 0.1 where log-probabilities are asked for, else 0.9) · `unsure_drip` (each token late as well) · `no_logprobs` (400
+where log-probabilities are asked for).
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ BEHAVIOURS = (
     *STATUSES,
     *BROKEN,
     "hang_body",
+    "pings",
     "slow",
     "drip",
     "early_end",
@@ -227,6 +229,9 @@ class FakeUpstream:
         await _put(writer, b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
         if name == "hang_body":
             await asyncio.sleep(HANG)
+        while name == "pings":
+            await _put(writer, b"8\r\n: ping\n\n\r\n")
+            await asyncio.sleep(delay)
         logprob = UNSURE if name.startswith("unsure") else SURE
         events = stream_events(self._id(), path, body, self.answer(body), usage=name != "no_usage", logprob=logprob)
         if name in ("early_end", "cut", "error_in_stream"):

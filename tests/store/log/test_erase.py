@@ -96,6 +96,20 @@ def _innocent(path: str) -> bool:
     return all(b"mallory" not in line or b"I know" in line for line in Path(path).read_bytes().split(b"\n"))
 
 
+def test_whoever_has_read_the_log_before_sees_that_they_are_gone(root: Path, clock: ManualClock, record: Record) -> None:
+    spool, theirs, others = populate(root, clock, record)
+    spool.opened(record(metadata={"user_id": "mallory"}))
+    spool.flush()
+    reader = Log(root, clock)
+    assert len(reader.find()) == len(theirs) + len(others)
+    Log(root, clock).erase("mallory")
+    assert [i.request_id for i in reader.find()] == others
+    assert [f.id for f in reader.feedback()] == ["fb_2"]
+    assert sum(row.requests for row in reader.window(None, None, None)) == len(others)
+    spool.close()
+    assert [i.request_id for i in reader.find(purpose=None)] == others, "nor as an interrupted one"
+
+
 def test_the_index_of_body_ids_forgets_too(root: Path, clock: ManualClock, record: Record) -> None:
     spool, theirs, others = populate(root, clock, record)
     spool.close()

@@ -92,6 +92,14 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_damage(tmp_path: Path) -
     assert [found.request_id for found in read_file(file)] == ["abc-1", "abc-2"]
 
 
+@pytest.mark.parametrize("content", [b"", b"\n\r\n", b"\xef\xbb\xbf"])
+def test_a_file_without_inferences_says_what_it_should_hold(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "old.jsonl"
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=r"old.jsonl holds no inferences .*request_id, timestamp and model_id"):
+        list(read_file(file))
+
+
 def test_a_missing_file_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone.jsonl: No such file"):
         list(read_file(tmp_path / "gone.jsonl"))

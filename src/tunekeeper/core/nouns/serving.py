@@ -173,7 +173,7 @@ class Slot:
     adapter: int | None = None
     """Index of the adapter to choose per request (llama.cpp), None for a merged file."""
     system: str | None = None
-    """System prompt put before the request (prompted baselines, fallbacks)."""
+    """System prompt that takes the place of the request's own (prompted baselines)."""
     messages: tuple[dict[str, Any], ...] = ()
     """Few-shot messages put after the system prompt."""
     api_key_env: str | None = None
@@ -226,7 +226,7 @@ class FallbackEntry:
     slot: str
     """Slot name."""
     system: str | None = None
-    """System prompt of this entry, in place of the slot's own."""
+    """System prompt of this entry, in place of the slot's own and of the request's."""
     messages: tuple[dict[str, Any], ...] = ()
     """Few-shot messages of this entry."""
 

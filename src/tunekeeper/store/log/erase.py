@@ -110,6 +110,7 @@ def _remove(root: Path, ids: set[str]) -> tuple[int, int]:
     lines = sum(_overwrite(path, ids) for path in _files(root))
     rows = sum(_rewrite(folder, kind, ids) for kind in KINDS for folder in partitions.folders(root, kind, None, None))
     Index(root).forget(ids)
+    partitions.write_whole(segments.erased(root), b"")  # whoever has read the spool before reads it anew
     return lines, rows
 
 

@@ -28,23 +28,30 @@ _MOST_ID = 256
 _MOST = 2**53
 _FIRST_YEAR, _YEARS_END = 1970, 3000
 _AMOUNTS = ("prompt_tokens", "completion_tokens", "latency_ms", "ttft_ms", "cost_usd")
+NEEDED = "give each line a JSON object with at least request_id, timestamp and model_id"
 _ARMS: dict[str, Variant] = {"production": "champion", "control": "champion", "treatment": "challenger"}
 """What others call the parts that a version plays, and what we do."""
 
 
 def read_file(path: Path) -> Iterator[Inference]:
-    """The inferences of a JSONL file; unknown keys are passed over. Raises DataError naming file, line and field."""
+    """The inferences of a JSONL file; unknown keys are passed over. Raises DataError naming file, line and field, and for a file
+    without any."""
+    empty = True
     try:
         with path.open("rb") as file:
             for number, line in enumerate(iter(partial(file.readline, _MOST_LINE + 1), b""), 1):
                 if len(line) > _MOST_LINE:
-                    raise DataError(f"{path}:{number}: the line is longer than {_MOST_LINE >> 20} MiB")
+                    fix = "leave request and response out of it"
+                    raise DataError(f"{path}:{number}: the line is longer than {_MOST_LINE >> 20} MiB", fix=fix)
                 if number == 1:
                     line = line.removeprefix(_BOM)
                 if line.strip():
+                    empty = False
                     yield _parsed(line, path, number)
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
+        raise DataError(f"cannot read {path}: {error.strerror}", fix="name a JSONL file that you may read") from error
+    if empty:
+        raise DataError(f"{path} holds no inferences", fix=NEEDED)
 
 
 def _parsed(line: bytes, path: Path, number: int) -> Inference:
@@ -54,11 +61,10 @@ def _parsed(line: bytes, path: Path, number: int) -> Inference:
         except msgspec.ValidationError:
             found = msgspec.convert(_in_our_words(msgspec.json.decode(line)), Inference, strict=False)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        fix = "give at least request_id, timestamp and model_id"
-        raise DataError(f"{path}:{number}: not an inference: {error}", fix=fix) from error
+        raise DataError(f"{path}:{number}: not an inference: {error}", fix=NEEDED) from error
     for name in ("request_id", "model_id"):
         if not 0 < len(getattr(found, name)) <= _MOST_ID:
-            raise DataError(f"{path}:{number}: {name} must have 1 to {_MOST_ID} characters")
+            raise DataError(f"{path}:{number}: {name} must have 1 to {_MOST_ID} characters", fix=f"give each line its {name}")
     if not _FIRST_YEAR <= found.timestamp.year < _YEARS_END:  # in any zone, far from where calendars end
         raise DataError(
             f"{path}:{number}: timestamp lies in the year {found.timestamp.year}", fix="write it as 2026-01-05T09:30:00Z"

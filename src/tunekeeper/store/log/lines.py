@@ -91,9 +91,14 @@ def _depth(data: bytes) -> int:
     return deepest
 
 
+def whole(text: str) -> str:
+    """A text without lone surrogates: U+FFFD stands for each, as for whatever else cannot be read."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def _without_surrogates(value: Any) -> Any:
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
+        return whole(value)
     if isinstance(value, dict):
         return {_without_surrogates(k): _without_surrogates(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

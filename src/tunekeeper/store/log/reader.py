@@ -80,11 +80,23 @@ class Log:
     ) -> Iterator[Inference]:
         """Every inference that matches everything given, of every purpose unless some are given, oldest first. Memory holds about
         `most` of them at once, however many there are and however they lie in time."""
-        wanted = Filter(model=model, since=since, until=until, rollout=rollout, purpose=purpose)
-        counted = self._reader.window(wanted, ("hour",))
-        hours = [(datetime.fromisoformat(f"{row.key['hour']}:00").replace(tzinfo=UTC), row.requests) for row in counted]
+        hours = self.hours(model=model, since=since, until=until, rollout=rollout, purpose=purpose)
         for low, high in portions(hours, since, until, most):
             yield from self.find(model=model, since=low, until=high, rollout=rollout, purpose=purpose)
+
+    def hours(
+        self,
+        *,
+        model: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        rollout: str | None = None,
+        purpose: tuple[str, ...] | None = None,
+    ) -> list[tuple[datetime, int]]:
+        """Hours with inferences that match everything given, and how many, oldest first. Bodies are not read."""
+        wanted = Filter(model=model, since=since, until=until, rollout=rollout, purpose=purpose)
+        counted = self._reader.window(wanted, ("hour",))
+        return [(datetime.fromisoformat(f"{row.key['hour']}:00").replace(tzinfo=UTC), row.requests) for row in counted]
 
     def load(self, request_id: str) -> Inference:
         """One inference. Raises NotFound."""

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from tunekeeper.core.nouns.serving import Feedback, Inference
-from tunekeeper.store.log.lines import Line
+from tunekeeper.store.log.lines import Line, whole
 
 BODIES = ("request", "response")
 _HINTS = typing.get_type_hints(Inference)
@@ -133,7 +133,7 @@ def _finite(text: str) -> float | None:
 
 def _clean(value: Any) -> Any:
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
+        return whole(value)
     if isinstance(value, dict):
         return {_clean(k): _clean(v) for k, v in value.items()}
     return [_clean(v) for v in value] if isinstance(value, list) else value

@@ -18,8 +18,8 @@ from tunekeeper.store.flocks import held as is_held
 from tunekeeper.store.flocks import seize
 
 __all__ = [
-    "Disk", "Segment", "by_writer", "create_locked", "hold", "is_alive", "is_held", "list_segments", "maintenance", "open_chain",
-    "parse", "segment_name",
+    "Disk", "Segment", "by_writer", "create_locked", "erased", "hold", "is_alive", "is_held", "last_erasure", "list_segments",
+    "maintenance", "open_chain", "parse", "segment_name",
 ]  # fmt: skip
 
 _NAME = re.compile(r"(\d{15})\.([a-z0-9-]{1,64})\.([0-9a-f]{12})\.(\d{6})\.(jsonl|open)")
@@ -143,6 +143,20 @@ def hold(path: Path) -> int:
         os.close(fd)
         raise BlockingIOError(f"{path} is held")
     return fd
+
+
+def erased(root: Path) -> Path:
+    """The file that is written anew by each erasure, which overwrites lines of segments in place."""
+    return root / "log" / "erased"
+
+
+def last_erasure(root: Path) -> tuple[int, int] | None:
+    """What another erasure changes; None before the first one."""
+    try:
+        found = erased(root).stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 @contextmanager

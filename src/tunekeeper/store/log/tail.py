@@ -215,6 +215,7 @@ class Tail:
         self.root = root
         self._known: dict[Path, _Known] = {}
         self._last: tuple[State, Hot] | None = None
+        self._erasure: tuple[int, int] | None = None
         self._buried: dict[str, tuple[tuple[tuple[Path, int], ...], dict[str, Any]]] = {}
         self._lock = threading.Lock()
 
@@ -250,6 +251,10 @@ class Tail:
             return {id for known in self._known.values() for id in known.body_ids.get(body_id, ())}
 
     def _refresh(self) -> tuple[dict[str, list[Segment]], set[str]]:
+        erasure = segments.last_erasure(self.root)
+        if erasure != self._erasure:  # lines were overwritten in place: no segment shows it by its length
+            self._erasure = erasure
+            self._known, self._buried, self._last = {}, {}, None
         found = segments.list_segments(self.root)
         groups = segments.by_writer(found)
         # Looked at before the segments are read: what a dead writer left is final.
