@@ -32,9 +32,10 @@ format: .venv/.made  ## put the source in its form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Two at a time, each file in one process: its fixtures are made once, and what waits for a child leaves a core to the other.
+# Two at a time, each file in one process: its fixtures are made once, and what waits for a child leaves a core to the other. In the
+# order of tests/conftest.py, the longest first: xdist would begin the files of one long test last, and wait for them alone.
 test: .venv/.made  ## all tests; ARGS="tests/gateway -x -n 0"
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu and not vllm" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu and not vllm" $(ARGS)
 
 test-gpu: .venv/.made  ## the tests that need a GPU
 	$(BIN)/python -m pytest -m gpu $(ARGS)

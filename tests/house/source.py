@@ -105,7 +105,8 @@ def _imports(tree: ast.Module, module: str, is_package: bool) -> Iterator[Import
 
 
 def _describes(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+    test = node.test if isinstance(node, ast.If) else None
+    return isinstance(test, ast.Name | ast.Attribute) and ast.unparse(test).endswith("TYPE_CHECKING")
 
 
 def _absolute(node: ast.ImportFrom, module: str, is_package: bool) -> str:

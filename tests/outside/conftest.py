@@ -21,6 +21,7 @@ import httpx
 import pytest
 import yaml
 
+from tests.once import made_once
 from tunekeeper.cli.app import main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -212,12 +213,14 @@ def gateways() -> Iterator[Callable[..., Gateway]]:
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with the checkpoints `llama`, `qwen` and `wide`."""
-    folder = tmp_path_factory.mktemp("checkpoints")
-    script = Path(__file__).with_name("checkpoints.py")
-    done = subprocess.run([sys.executable, script, folder], env=environment(), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return folder
+    """Folder with the checkpoints `llama`, `qwen` and `wide`, which nobody changes."""
+
+    def make(folder: Path) -> None:
+        script = Path(__file__).with_name("checkpoints.py")
+        done = subprocess.run([sys.executable, script, folder], env=environment(), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+
+    return made_once(tmp_path_factory, "checkpoints-outside", make)
 
 
 def write_yaml(path: Path, value: Any) -> Path:
