@@ -242,6 +242,7 @@ def test_the_quality_of_the_data_stands_in_the_log_and_beside_the_version(
     run: Callable[..., Answer], project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run("check")
+    run("check", "--context", "20")  # what another limit would do is no fault of the version
     assert run("freeze")[0] == 0
     capsys.readouterr()
     assert main(["data", "show", "desk/d1", "--dir", str(project)]) == 0

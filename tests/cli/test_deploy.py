@@ -64,8 +64,8 @@ def test_status_says_where_a_rollout_stands_and_why(tell, running):
 
 
 def test_without_a_rollout_there_is_nothing_to_show_or_halt(tell, judged):
-    for verb in ("status", "halt"):
-        told = tell("deploy", verb, MODEL, "--dir", judged.folder)
+    for verb in (("status",), ("halt",), ("halt", "--dry-run")):
+        told = tell("deploy", *verb, MODEL, "--dir", judged.folder)
         assert told.code == 2, verb
         assert told.err.count("\n") == 1
     assert judged.shares() == {"blue": 10_000}
@@ -85,7 +85,7 @@ def test_the_checklist_is_printed_line_by_line_and_its_exit_code_is_its_verdict(
 
 def test_halt_ends_the_rollout_and_nothing_else(tell, running):
     asked = ("deploy", "halt", MODEL, "--dir", running.folder)
-    assert tell(*asked, "--dry-run").out == "would end the rollout of desk@v1.1\n"
+    assert tell(*asked, "--dry-run").out == "would end the rollout of desk@v1.1: everything to blue\n"
     assert running.shares() == {"blue": 9_500, "green": 500}
     told = tell(*asked, "--reason", "complaints", "--json")
     assert (told.code, told.json["from"], told.json["to"]) == (0, "v1.1", "v1.0")

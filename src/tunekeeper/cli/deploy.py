@@ -99,14 +99,13 @@ def halt(
     """
     from tunekeeper.cli.route import _line
     from tunekeeper.rollout.moves import halt as end
-    from tunekeeper.rollout.stage import latest
+    from tunekeeper.rollout.moves import would_halt
 
     ws = frame.workspace(dir)
     if dry_run:
-        rollout = latest(ws, model)
-        under_way = rollout.state in ("loading", "running")
-        lines = [f"would end the rollout of {rollout.version}" if under_way else "no rollout is under way"]
-        return frame.emit({"rollout": rollout.id if under_way else None, "dry_run": True}, json, lines)
+        champion, rollout = would_halt(ws, model)
+        lines = [f"would end the rollout of {rollout.version}: everything to {champion}"]
+        return frame.emit({"rollout": rollout.id, "champion": champion, "dry_run": True}, json, lines)
     move = end(ws, model, by=getpass.getuser(), reason=reason)
     return frame.emit(move.as_json(), json, [_line(move.as_json())])
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from tunekeeper.core.errors import GateFailed, NotFound, UpstreamUnavailable, UserError
 from tunekeeper.core.nouns.evaluation import Verdict
-from tunekeeper.core.nouns.rollout import Incident
+from tunekeeper.core.nouns.rollout import Incident, Rollout
 from tunekeeper.core.nouns.serving import Promotion, Route, Slot
 from tunekeeper.rollout.routes import (
     RouteSeed,
@@ -132,12 +132,18 @@ def load_time(slot: Slot) -> str:
 
 def halt(ws: Workspace, model: str, *, by: str, reason: str) -> Move:
     """End the active rollout: everything to the champion, at once. Raises NotFound when none is under way; then nothing moves."""
+    champion, _ = would_halt(ws, model)
+    return rollback(ws, model, to=champion, by=by, reason=reason)
+
+
+def would_halt(ws: Workspace, model: str) -> tuple[str, Rollout]:
+    """The slot that all would go to and the rollout that `halt` would end; changes nothing, and raises where `halt` would."""
     with ws.control.read() as tx:
         champion = load_route(tx, model).champion
         active = find_rollouts(tx, model=model, state=("loading", "running"))
     if not active or champion is None:
         raise NotFound(f"{model} has no rollout under way", fix=f"tunekeeper deploy status {model}")
-    return rollback(ws, model, to=champion, by=by, reason=reason)
+    return champion, active[-1]
 
 
 def would_go_back_to(ws: Workspace, model: str, to: str | None = None) -> str:
