@@ -9,8 +9,12 @@ from typing import Any, Literal
 
 from tunekeeper import jobs
 from tunekeeper.training import selection
+from tunekeeper.training.base import parameters
+from tunekeeper.training.device import processor
+from tunekeeper.training.memory import BYTES
 from tunekeeper.training.selection import Kept
 from tunekeeper.training.workfolder import CHECKPOINT, EPOCHS, MODEL, TRL_CHECKPOINTS
+from tunekeeper.workspace import Workspace
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +80,26 @@ def of(job: jobs.Job) -> Harvest | None:
         machine=told["machine"] if told is not None else {},
         left_out=told.get("left_out", 0) if told is not None else 0,
     )
+
+
+def transcribing(ws: Workspace, job: jobs.Job, outcome: Harvest) -> jobs.Job | None:
+    """The job that writes the reference transcript of what a cancelled run left, where the run had none yet: one that learns on
+    other numbers than its base's files writes it at its end. None where there is nothing to write, or no memory for the base."""
+    asked = job.input
+    missing = outcome.state == "cancelled" and outcome.transcript is None and outcome.learned is not None
+    if not missing or not asked.get("eval") or not asked.get("transcript") or asked["recipe"].get("method") == "full":
+        return None
+    if parameters(Path(asked["base"])) * BYTES["float32"] > processor().free:
+        return None
+    wanted = {"base": asked["base"], "adapter": str(outcome.learned), "prompts": asked["eval"], "count": asked["transcript"]}
+    return jobs.ensure(
+        ws, "reference-transcript", {**wanted, "answer_tokens": asked["answer_tokens"], "threads": asked["threads"]}
+    )
+
+
+def transcribed(job: jobs.Job | None) -> Path | None:
+    """What such a job wrote."""
+    return job.work / job.output["transcript"] if job is not None and job.state == "done" and job.output is not None else None
 
 
 def _says_all(job: jobs.Job, told: dict[str, Any]) -> bool:

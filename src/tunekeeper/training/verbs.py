@@ -85,8 +85,12 @@ def collect(ws: Workspace, run: TrainingRun, *, rate_usd_per_hour: float | None 
     outcome = harvest.of(job)
     if outcome is None:
         return _close_failed(ws, run, job, rate_usd_per_hour)
+    writing = harvest.transcribing(ws, job, outcome)
+    if writing is not None and writing.state in ("queued", "running"):
+        return run
     learned = ws.blobs.put_folder(outcome.learned) if outcome.learned else None
-    transcript = ws.blobs.put_file(outcome.transcript) if outcome.transcript else None
+    written = outcome.transcript or harvest.transcribed(writing)
+    transcript = ws.blobs.put_file(written) if written else None
     with ws.state.write(by="training") as tx:
         fresh = load_run(tx, run.id)
         if fresh.state != "running":
@@ -110,7 +114,11 @@ def wait(
 ) -> TrainingRun:
     """Wait until a run has ended, and bring it home. `on_progress` is told of each look at its job."""
     if run.state == "running" and run.job is not None:
-        jobs.wait(ws, run.job, on_progress)
+        job = jobs.wait(ws, run.job, on_progress)
+        outcome = harvest.of(job)
+        writing = None if outcome is None else harvest.transcribing(ws, job, outcome)
+        if writing is not None:
+            jobs.wait(ws, writing.id)
     return collect(ws, run, rate_usd_per_hour=rate_usd_per_hour)
 
 
@@ -119,7 +127,7 @@ def cancel(ws: Workspace, run: TrainingRun, *, rate_usd_per_hour: float | None =
     if run.state != "running" or run.job is None:
         return run
     jobs.cancel(ws, run.job)
-    return collect(ws, run, rate_usd_per_hour=rate_usd_per_hour)
+    return wait(ws, run, rate_usd_per_hour=rate_usd_per_hour)
 
 
 def poke(ws: Workspace, task: Model, section: Config, cycle: Cycle) -> Answer:
