@@ -9,7 +9,7 @@ import pytest
 from tunekeeper.cli.app import COMMANDS
 from tunekeeper.cli.reference import commands
 
-WITHOUT_DIR = {"init", "demo", "config schema", "train bases", "monitor prometheus"}
+WITHOUT_DIR = {"init", "demo", "config schema", "train bases", "monitor prometheus", "deploy probe"}
 """Those that are told their folder as an argument, or need none."""
 
 
