@@ -165,6 +165,16 @@ def test_a_later_import_takes_the_place_of_an_older_answer_but_not_of_a_newer_on
     assert (report.added, report.replaced) == (0, 2)
 
 
+def test_a_mapping_that_no_row_needs_is_refused_and_nothing_is_written(ws: Workspace, task: Model, write: Write) -> None:
+    path = write("rows.jsonl", [chat("How?", "So.")])
+    with pytest.raises(UserError, match="--map user=nope: no row has such columns; the rows are openai") as caught:
+        load(ws, task, path, mapping={"user": "nope"})
+    assert caught.value.fix == "leave --map out, or name columns that the rows have"
+    assert not drafts.load_draft(ws, "desk")
+    write("flat.jsonl", [{"q": "Why?", "a": "Thus."}, chat("How?", "So.")])
+    assert load(ws, task, path.with_name("flat.jsonl"), mapping={"user": "q", "assistant": "a"}).added == 2
+
+
 def test_one_answer_in_the_place_of_several_is_counted_once_and_nothing_falls_below_zero(
     ws: Workspace, task: Model, write: Write
 ) -> None:

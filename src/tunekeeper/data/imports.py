@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from tunekeeper.core.errors import DataError
+from tunekeeper.core.errors import DataError, UserError
 from tunekeeper.core.nouns.data import Example, Split
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import archives, drafts, duplicates, lines, quality, settling, split, tables, versions, worklog
@@ -114,7 +114,7 @@ def import_files(
             notes=Notes(file=noted[0]),
             show=progress or (lambda stage, rows: None),
         )
-        return _run(ws, work, aside[1], paths, rows, replace=replace, dry_run=dry_run)
+        return _run(ws, work, aside[1], paths, _mapped(work, rows, mapping or {}), replace=replace, dry_run=dry_run)
 
 
 def _rows(
@@ -129,6 +129,16 @@ def _rows(
             raise DataError("-: there is no standard input here", fix="give a file")
         else:
             yield from read_stdin(stdin, told)
+
+
+def _mapped(work: _Import, rows: Iterator[RawRow], mapping: Mapping[str, str]) -> Iterator[RawRow]:
+    """The rows. Raises UserError behind the last one when a mapping was given for this import that fits none of them."""
+    yield from rows
+    shapes = {shape for tally in work.tallies.values() for shape in tally.formats}
+    if mapping and shapes and not any(tally.columns for tally in work.tallies.values()):
+        told, read_as = ", ".join(map("=".join, mapping.items())), ", ".join(sorted(shapes))
+        why = f"--map {told}: no row has such columns; the rows are {read_as}, which needs no mapping"
+        raise UserError(why, fix="leave --map out, or name columns that the rows have")
 
 
 def _run(
@@ -160,14 +170,13 @@ def _run(
 
 
 def _report(work: _Import, examples: int, report: Path | None) -> ImportReport:
-    new = [place for place in work.fresh if place not in work.replacing]
-    added = Counter(place_of(work.shelf.sources[place])[0] for place in new)
+    added = Counter(place_of(work.shelf.sources[place])[0] for place in work.fresh if place not in work.replacing)
     dropped = Counter(work.notes.dropped)
     if work.present:
         dropped["already_there"] = len(work.present)
     return ImportReport(
         rows=work.rows,
-        added=len(new),
+        added=added.total(),
         dropped=dict(dropped.most_common()),
         replaced=len(work.replaced),
         flagged=dict(work.notes.flagged.most_common()),
@@ -299,9 +308,8 @@ def _settle_with_draft(work: _Import, merged: Sequence[int]) -> Places:
         if new and old:
             losers = new if settling.is_later(work.shelf, old, new) else old
             gone |= _drop(work, losers, group)
-            if losers is old:
-                work.replaced.update(old)
-                work.replacing.update(new)
+            work.replaced.update(old if losers is old else ())
+            work.replacing.update(new if losers is old else ())
     work.fresh = [place for place in work.fresh if place not in gone]
     return np.array([place for place in merged if place not in gone], dtype=np.int64)
 
