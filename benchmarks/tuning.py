@@ -32,6 +32,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 BASE = REPOSITORY / "examples" / "support_desk" / "base"
 SFT = REPOSITORY / "benchmarks" / "peers" / "sft.py"
 PEER = PEERS / "trl"
+APART = 1000
+"""How far the seeds of two rounds are apart: TRL orders the rows of epoch `e` by `seed + e`, so that near ones share most orders."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,7 +146,7 @@ def beside(
             if failed is not None and name in failed:
                 continue
             try:
-                took[side] = _side(work, side, seed)()
+                took[side] = _side(work, side, APART * seed)()
             except SystemExit as why:
                 if failed is None:
                     raise

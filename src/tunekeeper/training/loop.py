@@ -135,9 +135,11 @@ def scaler_of(model: Any) -> Any:
 
 
 def rate(step: int, steps: int, recipe: Recipe) -> float:
-    """The learning rate of a step: linear warm-up, then a cosine from the peak down to a twentieth of it."""
-    climb = min(1.0, (step + 1) / max(1, recipe.warmup_steps))
-    fall = 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
+    """The learning rate of a step: linear warm-up, then a cosine from the peak to a twentieth over the steps that are left."""
+    warm = min(recipe.warmup_steps, steps)
+    climb = min(1.0, (step + 1) / max(1, warm))
+    fallen = max(0, step + 1 - warm) / max(1, steps - warm)
+    fall = 0.5 * (1 + math.cos(math.pi * min(1.0, fallen)))
     return recipe.learning_rate * climb * (LOWEST_RATE + (1 - LOWEST_RATE) * fall)
 
 
