@@ -33,7 +33,7 @@ BASE = REPOSITORY / "examples" / "support_desk" / "base"
 SFT = REPOSITORY / "benchmarks" / "peers" / "sft.py"
 PEER = PEERS / "trl"
 APART = 1000
-"""How far the seeds of two rounds are apart: TRL orders the rows of epoch `e` by `seed + e`, so that near ones share most orders."""
+"""How far the seeds of two rounds are apart: TRL orders the rows of epoch `e` by `seed + e`, so near ones share most orders."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
