@@ -240,10 +240,11 @@ def test_a_run_goes_on_when_its_command_is_interrupted_and_is_ended_by_cancel(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(verbs, "wait", interrupted)  # Ctrl-C while it waits, at no other moment
     (project / "long.yaml").write_text("epochs: 1000\n")
     words = ["--model", "support-desk", "--dataset", "d1", "--recipe", str(project / "long.yaml"), "--dir", str(project)]
-    assert main(["train", "run", *words]) == 130
+    with monkeypatch.context() as patched:
+        patched.setattr(verbs, "wait", interrupted)  # Ctrl-C while it waits, at no other moment
+        assert main(["train", "run", *words]) == 130
     said = capsys.readouterr().err
     (begun,) = [run for run in answer(capsys, "ls", "--dir", str(project))[1]["runs"] if run["state"] == "running"]
     assert f"{begun['id']} goes on by itself; `tunekeeper train cancel {begun['id']}`" in said

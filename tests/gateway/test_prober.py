@@ -70,7 +70,7 @@ def silent(bench: Bench, seconds: float = IDLE) -> None:
         gateway = bench.gateway
         obeyed, now = gateway.obeyed(), gateway.now()
         gateway.prober.look(obeyed, now)
-        gateway.prober.look(obeyed, now + seconds)
+        gateway.prober.look(obeyed, now + seconds + 0.001)  # more than a float's last digit: `now` may be just below a power of 2
         done.set()
 
     bench.gateway.loop.call_soon_threadsafe(look)
