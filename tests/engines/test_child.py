@@ -90,6 +90,18 @@ def test_without_its_parent_a_supervised_child_lives_on_and_another_ends(tmp_pat
     parent.communicate()
 
 
+def test_a_parent_that_dies_while_a_server_loads_is_missed_all_the_same() -> None:
+    loading = "import sys; from tunekeeper.engines import child; print('loading', flush=True); sys.stdin.read()"
+    script = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', sys.argv[1]]); time.sleep(60)"
+    asked = [sys.executable, "-c", script, f"{loading}; child.stay(False, lambda: True, period=0.01)"]
+    parent = subprocess.Popen(asked, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "loading\n"
+    parent.kill()
+    parent.wait()
+    parent.communicate(timeout=60)  # it has loaded, and ends: else its side of the pipe stays open
+
+
 def test_a_taken_port_is_refused_or_another_is_chosen(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -15,6 +15,9 @@ from typing import Any
 from tunekeeper.core.errors import Busy, PortInUse, TunekeeperError
 from tunekeeper.store.flocks import seize
 
+PARENT = os.getppid()
+"""The process that started this one, noted before anything is loaded: it may be gone when a server begins to answer."""
+
 
 def arguments(description: str) -> argparse.ArgumentParser:
     """A parser with the options that every child takes."""
@@ -66,11 +69,10 @@ def report(handle: int | None, **fields: Any) -> None:
 
 def stay(alone: bool, alive: Callable[[], bool], period: float = 0.25, check_every: int = 8) -> None:
     """Return when the parent is gone (unless `alone`) or the server stopped answering three times in a row."""
-    parent = os.getppid()
     missed = ticks = 0
     while missed < 3:
         time.sleep(period)
-        if not alone and os.getppid() != parent:
+        if not alone and os.getppid() != PARENT:
             return
         ticks += 1
         if ticks % check_every == 0:
