@@ -109,8 +109,9 @@ class Bodies:
         then: Callable[[], object],
         finish: Callable[[], object] | None = None,
     ) -> None:
-        """Put into `record` what may be written of both, then call `then`: at once, or later on the same loop. `finish`: called
-        before it in the thread, where that looked at the bodies, for what else they cost."""
+        """Put into `record` what may be written of both (of the request, where `ahead` did not), then call `then`: at once, or
+        later on the same loop. `finish`: called before it in the thread, where that looked at the bodies, for what else they
+        cost."""
         if not self.keep:
             then()
             return
@@ -122,6 +123,12 @@ class Bodies:
             return
         self._put(record, request, response, self._redactor)
         then()
+
+    def ahead(self, record: Record, request: bytes) -> None:
+        """Put what may be written of `request` into `record` while its answer is waited for, where that is done at once: `put`
+        then has the answer alone to look through."""
+        if self.keep and not self._sealing and not self._slow(request):
+            record["request"] = self._kept(request, self._redactor)
 
     def hold(self, record: Record, segments: dict[str, str], metadata: dict[str, Any]) -> None:
         """Keep what `record` holds redacted as it came, where its model seals, until `put` closes the box."""
@@ -190,7 +197,8 @@ class Bodies:
         sealing = self._sealing.get(record.get("model_id", "")) if self._sealing else None
         held = self._held.pop(record.get("request_id", ""), None) if self._held else None
         if sealing is None or not self._put_sealed(record, request, response, sealing, held):
-            record["request"] = self._kept(request, redactor)
+            if "request" not in record:
+                record["request"] = self._kept(request, redactor)
             if response is not None:
                 record["response"] = self._kept(response, redactor)
         if finish is not None:

@@ -186,14 +186,13 @@ class Ending:
         self._state = "over"
         out = self._out
         del self._out  # it names this one: what both hold must not wait for the collector of cycles
+        if out.here:  # else the client left before its record was written
+            http, body, extra = self._reply
+            if out.begun or (self._call.stream and self.record["status"] == "ok"):
+                out.end(body)
+            else:
+                out.reply(http, body, extra)
         self._gateway.metrics.count(self.record)
-        if not out.here:
-            return  # the client left before its record was written
-        http, body, extra = self._reply
-        if out.begun or (self._call.stream and self.record["status"] == "ok"):
-            out.end(body)
-        else:
-            out.reply(http, body, extra)
 
     def _unlogged(self) -> None:
         self._state = "over"

@@ -62,16 +62,18 @@ class Exchange(Ending):
     # ---- attempts ----
 
     def begin(self) -> None:
-        """Note the request as opened and ask the first candidate."""
+        """Ask the first candidate and note the request as opened, which is written at the end of this turn of the loop."""
         gateway, candidates = self._gateway, self._plan.candidates
         gateway.active.add(self)
-        self._opened = gateway.recorder.opened(self.record, self)
         if len(candidates) > 1:
             gateway.retries.asked(self._plan.route.model, self._started)
         if gateway.health.calm and candidates[0][0].address is not None:  # nearly always: nothing to weigh
             self._next, self._asked = 1, True
             self._attempt(*candidates[0], self._started)
+            self._opened = gateway.recorder.opened(self.record, self)
+            gateway.bodies.ahead(self.record, self._raw)
         else:
+            self._opened = gateway.recorder.opened(self.record, self)
             self._try_next()
 
     def _try_next(self, *, free: bool = False) -> None:

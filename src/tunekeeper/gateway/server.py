@@ -91,6 +91,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(0)  # uvloop then sends what is written at once, not at the end of the turn
         self._parser = httptools.HttpRequestParser(self)
         self._begin()
         self.due = self._house.now() + self._house.limits.header_seconds

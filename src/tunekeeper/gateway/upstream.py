@@ -192,6 +192,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        if not self._pool.address.tls:  # as for clients: a request goes out before anything else is done
+            self.transport.set_write_buffer_limits(0)
         watched(transport)
 
     def begin(self, request: Request, *, kept: bool) -> None:
@@ -344,9 +346,6 @@ class Connection(asyncio.Protocol):
     def _lose(self) -> None:
         self._pool.forget(self)
         self.transport.abort()
-
-    def eof_received(self) -> None:
-        return
 
     def connection_lost(self, exc: Exception | None) -> None:
         request, self._request = self._request, None
