@@ -78,9 +78,15 @@ def test_the_checklist_is_printed_line_by_line_and_its_exit_code_is_its_verdict(
     told = tell(*asked)
     assert (told.code, told.out.splitlines()[0]) == (0, "PASS")
     assert "  PRE-03 ok     p95 1.20 x the champion's" in told.out.splitlines()
+    assert "time:" not in told.out, "no stage of this cycle has ended"
     judged.slot("green", "v1.1", digest="sha256:other")
     told = tell(*asked, "--json")
     assert (told.code, told.json["verdict"]["rules"]) == (1, ["PRE-04"])
+    assert told.json["times"] == {"export": None, "verify": None, "planned": 5400.0}
+    with judged.ws.state.write(by="test") as tx:
+        cycle = find_cycles(tx, model=MODEL, state="open")[0]
+        save_cycle(tx, replace(cycle, timings={"export": 60.0, "load": 30.0}))
+    assert "time: export 1 min of 30 min, load and verify 30 s of 30 min: 1 h 28 min left of 1 h 30 min" in tell(*asked).out
 
 
 def test_halt_ends_the_rollout_and_nothing_else(tell, running):

@@ -59,6 +59,8 @@ def test_without_the_section_nothing_is_asked_for(tmp_path: Path) -> None:
     [
         ("price_in: 2.5,", "price_hour: 2,", ":4: one slot is paid by the hour or by tokens, not by both"),
         ("price_in: 2.5, price_out: 10", "price_hour: -2", ":4: price_hour is -2; a price is 0 or more USD per hour"),
+        ("price_in: 2.5,", "adapter: 1,", ":4: openai takes no adapter's number (fix: write engine: llamacpp and a number"),
+        ("price_in: 2.5,", "engine: llamacpp, adapter: -1,", ":4: adapter is -1; they count from 0"),
         ("price_in: 2.5,", "parallel: 0,", ":4: parallel is 0; a server gives 1 answer at once or more"),
         ("fallback: [local,", "fallback: [lokal,", ":7: 'lokal' is no slot of desk; known: big, local (fix: write 'local')"),
         ("{slot: big, system: S}", "{slot: xyz}", ":7: 'xyz' is no slot of desk"),

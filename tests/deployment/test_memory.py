@@ -8,7 +8,8 @@ from tunekeeper.core.nouns.serving import Slot
 from tunekeeper.deployment import memory
 from tunekeeper.deployment.checkpoint import open_checkpoint
 from tunekeeper.deployment.gguf import write_model
-from tunekeeper.deployment.header import GgufHeader
+from tunekeeper.deployment.header import GgufHeader, read_gguf
+from tunekeeper.store.ledgers.slots import save_slot
 from tunekeeper.workspace import create_workspace
 
 
@@ -56,3 +57,23 @@ def test_a_slot_is_checked_before_it_is_armed(made: Path, tmp_path: Path) -> Non
     assert memory.check(ws, slot, free=1 << 40) is None
     assert memory.check(ws, replace(slot, files={"model": "models/other.gguf"}), free=1) is None
     assert memory.check(ws, replace(slot, engine="openai"), free=1) is None
+
+
+def test_a_server_of_a_base_that_is_in_memory_already_needs_its_adapter_and_its_cache(made: Path, tmp_path: Path) -> None:
+    ws = create_workspace(tmp_path / "data", clock=ManualClock())
+    write_model(open_checkpoint(made / "llama" / "base"), None, ws.path("models/base/b.gguf"), "f16", name="b")
+    ws.path("models/adapters").mkdir()
+    ws.path("models/adapters/v2.gguf").write_bytes(b"0" * 1000)
+    files = {"model": "models/base/b.gguf", "lora": "models/adapters/v2.gguf"}
+    slot = Slot(id="m-green", model="m", engine="llamacpp", files=files, options={"mapped": True})
+    size, alone = ws.path("models/base/b.gguf").stat().st_size, memory.need(read_gguf(ws.path("models/base/b.gguf")), 0, 512)
+    enough = int((alone + size + 1000) / memory.MARGIN)
+
+    assert memory.check(ws, slot, free=enough + 2) is None
+    assert memory.check(ws, slot, free=enough - 2) is not None, "nobody has the base in memory"
+    with ws.control.write(by="test") as tx:
+        save_slot(tx, replace(slot, id="m-blue", files=files | {"lora": "models/adapters/v1.gguf"}, observed="ready"))
+    assert memory.check(ws, slot, free=enough - 2) is None
+    advice = memory.check(ws, replace(slot, options={}), free=enough - 2)
+    assert advice is not None, "a server that rearranges its weights has them for itself"
+    assert "deployment: {apart: true}" in advice

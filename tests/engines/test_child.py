@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -140,5 +141,20 @@ def test_the_command_of_llama_cpp_says_everything_the_slot_says(tmp_path: Path) 
 
     assert (given("--model"), given("--lora")) == (str(tmp_path / "m.gguf"), str(tmp_path / "a.gguf"))
     assert (given("--context"), given("--parallel"), given("--threads")) == ("300", "3", "2")
-    assert (given("--alias"), given("--digest"), given("--api-key-env")) == ("v1.0", "sha256:1", "KEY")
+    assert (given("--alias"), given("--lora-digest"), given("--api-key-env")) == ("v1.0", "sha256:1", "KEY")
+    assert {"--digest", "--mapped"}.isdisjoint(command), "the slot's digest is the adapter's, and of the base's it says nothing"
     assert given("--lock") == str(tmp_path / "run" / "engine-desk-blue.lock")
+
+
+def test_an_adapter_beside_its_base_is_checked_with_it_and_a_whole_model_alone(tmp_path: Path) -> None:
+    for name in ("m.gguf", "a.gguf"):
+        (tmp_path / name).write_bytes(b"")
+    whole = Slot(id="s", model="m", engine="llamacpp", digest="sha256:1", files={"model": "m.gguf"})
+    beside = replace(whole, files=whole.files | {"lora": "a.gguf"}, options={"model_digest": "sha256:2", "mapped": True})
+
+    command, other = launch_command(whole, tmp_path) or [], launch_command(beside, tmp_path) or []
+
+    assert command[command.index("--digest") + 1] == "sha256:1"
+    assert "--lora-digest" not in command
+    assert (other[other.index("--digest") + 1], other[other.index("--lora-digest") + 1]) == ("sha256:2", "sha256:1")
+    assert "--mapped" in other

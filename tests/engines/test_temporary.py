@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from tunekeeper.core.ids import digest_file
 from tunekeeper.core.nouns.serving import Slot
 from tunekeeper.engines import ChatClient, healthy, serve_temporarily
 from tunekeeper.engines.engine import engine_of
+from tunekeeper.engines.temporary import patience
 
 MESSAGES = [
     {"role": "system", "content": "Triage the ticket. Answer with JSON."},
@@ -102,6 +106,10 @@ def test_a_file_with_another_digest_is_not_loaded(model: Path) -> None:
 
     with pytest.raises(ArtifactError, match="changed or damaged"), serve_temporarily(wrong, model.parent):
         pass
+    shutil.copyfile(model, model.with_name("adapter.gguf"))
+    beside = slot(model, digest="sha256:" + "0" * 64, files={"model": model.name, "lora": "adapter.gguf"})
+    with pytest.raises(ArtifactError, match=r"adapter\.gguf.*changed or damaged"), serve_temporarily(beside, model.parent):
+        pass
 
 
 def test_a_missing_file_is_named_before_anything_starts(tmp_path: Path) -> None:
@@ -110,6 +118,50 @@ def test_a_missing_file_is_named_before_anything_starts(tmp_path: Path) -> None:
         serve_temporarily(slot(tmp_path / "gone.gguf"), tmp_path),
     ):
         pass
+
+
+@pytest.fixture
+def hanging(tmp_path: Path) -> Slot:
+    """A slot whose server waits for ever for its answers: a pipe that nobody writes to."""
+    os.mkfifo(tmp_path / "answers.json")
+    return Slot(id="h", model="m", engine="fake", files={"answers": "answers.json"})
+
+
+def test_a_server_that_hangs_before_it_answers_is_ended_and_that_is_what_is_said(hanging: Slot, tmp_path: Path) -> None:
+    before = children()
+
+    with (
+        pytest.raises(UpstreamUnavailable, match=r"slot h: the server did not answer in 1 s"),
+        serve_temporarily(hanging, tmp_path, timeout=1.0),
+    ):
+        pass
+
+    assert children() == before
+
+
+def test_a_server_that_is_killed_while_it_loads_is_said_to_want_memory(hanging: Slot, tmp_path: Path) -> None:
+    before = children()
+
+    def kill() -> None:
+        while not (found := children() - before):
+            time.sleep(0.01)
+        psutil.Process(found.pop()).kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(UpstreamUnavailable, match=r"killed while it loaded.*smaller quantization"):
+        serve_temporarily(hanging, tmp_path).__enter__()
+    killer.join()
+
+    assert children() == before
+
+
+def test_a_large_file_may_take_longer_to_load(tmp_path: Path) -> None:
+    with (tmp_path / "large.gguf").open("wb") as file:
+        file.truncate(28_000_000_000)
+
+    assert patience(slot(tmp_path / "small.gguf"), tmp_path) == 60
+    assert patience(slot(tmp_path / "large.gguf"), tmp_path) == 620
 
 
 def test_a_server_that_is_not_ours_is_used_where_it_stands(tmp_path: Path) -> None:

@@ -29,6 +29,12 @@ def test_the_verdict_stands_first_and_each_stage_says_what_it_left() -> None:
     ]
 
 
+def test_a_deployment_is_held_against_the_time_that_is_set_aside_for_it() -> None:
+    deployed = replace(CYCLE, timings={"export": 600.0, "load": 60.0})
+    told = "deployment: export 10 min of 30 min, load and verify 1 min of 30 min: 1 h 19 min left of 1 h 30 min"
+    assert told in summary(deployed, None).splitlines()
+
+
 def test_a_trigger_gives_the_reason() -> None:
     trigger = Trigger(id="trg_1", model="desk", reason="RETR-01", summary="accuracy is 80.0 %")
     assert summary(CYCLE, trigger).splitlines()[1] == "opened because: accuracy is 80.0 %"

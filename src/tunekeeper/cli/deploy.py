@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from typing import Annotated
 
@@ -62,11 +61,12 @@ def status(model: Name, dir: frame.Dir = None, json: frame.Json = False) -> int:
 
 @app.command()
 def check(model: Name, dir: frame.Dir = None, json: frame.Json = False) -> int:
-    """Go through the pre-deployment checklist of the open cycle.
+    """Go through the pre-deployment checklist of the open cycle, and say what is left of the time set aside.
 
     Example: tunekeeper deploy check support-desk
     """
     from tunekeeper.core.errors import NotFound
+    from tunekeeper.deployment.schedule import times
     from tunekeeper.rollout.checklist import judge
     from tunekeeper.rollout.stage import checklist_of
     from tunekeeper.store.ledgers.cycles import find_cycles
@@ -80,9 +80,10 @@ def check(model: Name, dir: frame.Dir = None, json: frame.Json = False) -> int:
     verdict = judge(items)
     marks = {True: "ok", False: "NO", None: "n/a"}
     lines = [f"  {item.id} {'waived' if item.waived else marks[item.ok]:<6} {item.detail}" for item in items]
-    return frame.emit(
-        {"verdict": verdict, "items": items}, json, [verdict.outcome.upper(), *lines], code=0 if verdict.outcome == "pass" else 1
-    )
+    took = times(open_ones[0].timings)
+    lines += [f"time: {said}"] if (said := took.says()) else []
+    found = {"verdict": verdict, "items": items, "times": took}
+    return frame.emit(found, json, [verdict.outcome.upper(), *lines], code=0 if verdict.outcome == "pass" else 1)
 
 
 @app.command()
@@ -106,7 +107,7 @@ def halt(
         champion, rollout = would_halt(ws, model)
         lines = [f"would end the rollout of {rollout.version}: everything to {champion}"]
         return frame.emit({"rollout": rollout.id, "champion": champion, "dry_run": True}, json, lines)
-    move = end(ws, model, by=getpass.getuser(), reason=reason)
+    move = end(ws, model, by=frame.user(), reason=reason)
     return frame.emit(move.as_json(), json, [_line(move.as_json())])
 
 
@@ -123,7 +124,7 @@ def drill(
     """
     from tunekeeper.rollout.drill import drill as run
 
-    done = run(frame.workspace(dir), model, by=getpass.getuser(), hold_seconds=hold)
+    done = run(frame.workspace(dir), model, by=frame.user(), hold_seconds=hold)
     line = f"{model}: {done.version} → {done.went_to} in {done.back_ms:.1f} ms, and back in {done.forth_ms:.1f} ms"
     return frame.emit(done, json, [line])
 

@@ -24,6 +24,7 @@ TEXT = {
     "not_reloaded": "{file} not obeyed: {why}",
     "restart_needed": "{what}: obeyed after a restart (tunekeeper down, tunekeeper up)",
     "key_missing": "{slot}: the variable {variable} is not set, so its server is asked without a key",
+    "adapter_missing": "{slot}: its server has no adapter {adapter} (it has: {there}) and answers with the bare base",
     "stopping": "stopping",
     "stopped": "stopped",
 }

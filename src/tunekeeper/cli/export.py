@@ -75,15 +75,17 @@ def _from_files(
 
 
 def _copy(ws: Workspace, artifact: Artifact, out: Path, json: bool) -> int:
-    from tunekeeper.deployment.exporting import finish
-    from tunekeeper.deployment.publish import whole_or_absent
+    from tunekeeper.deployment.exporting import Exported, finish, with_digest
 
-    if artifact.digest is None or artifact.quantization is None:
+    kind, blob = artifact.quantization, artifact.digest
+    if blob is None or kind is None:
         raise NotFound(f"{artifact.version} has no GGUF file of its own ({artifact.engine})")
-    with whole_or_absent(out) as part:
-        shutil.copyfile(ws.blobs.path(artifact.digest), part)
-    notes = tuple(artifact.metadata.get("notes", ()))
-    return _say_written(finish(out, artifact.quantization, artifact.fallback_tensors, notes), json)
+
+    def write(part: Path) -> Exported:
+        shutil.copyfile(ws.blobs.path(blob), part)
+        return finish(part, kind, artifact.fallback_tensors, tuple(artifact.metadata.get("notes", ())))
+
+    return _say_written(with_digest(out, write), json)
 
 
 def _say_written(written: Any, json: bool) -> int:
@@ -125,7 +127,7 @@ def parity(
     from tunekeeper.deployment.exporting import check_quantization
 
     ws, found = version_of(dir, model, version)
-    made = artifact_of(ws, dir, found, check_quantization(quant) if quant else None)
+    made = artifact_of(ws, dir, found, check_quantization(quant) if quant else None, served=True)
     if live:
         return _live(ws, dir, found, made, json)
     if made.parity is None:

@@ -25,15 +25,16 @@ def version_of(dir: Path | None, model: str | None, name: str | None) -> tuple[W
         return ws, find_version(tx, model, name)
 
 
-def artifact_of(ws: Workspace, dir: Path | None, version: Version, kind: str | None) -> Artifact:
-    """The version's artifact, made and waited for when there is none yet."""
+def artifact_of(ws: Workspace, dir: Path | None, version: Version, kind: str | None, *, served: bool = False) -> Artifact:
+    """The version's artifact, made and waited for when there is none yet. `served`: as the model's section has it loaded, which
+    may be an adapter beside its base; else one whole file."""
     from tunekeeper import deployment, jobs
 
     config = frame.project(dir)[1].model(version.model)
     section = config.sections["deployment"]
-    again = True
+    apart, again = served and section.apart, True
     while True:
-        made = deployment.export_version(ws, config.task, section, version, quantization=kind, again=again)
+        made = deployment.export_version(ws, config.task, section, version, quantization=kind, again=again, apart=apart)
         if not isinstance(made, jobs.Job):
             return made
         again = False

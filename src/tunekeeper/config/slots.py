@@ -51,6 +51,9 @@ class ServeSlot:
     """USD an hour of the server, in place of the prices of tokens: each request costs its seconds."""
     parallel: int = 1
     """Answers that it gives at once and `price_hour` is shared among."""
+    adapter: int | None = None
+    """Number of the adapter that every request chooses, among those that a llama.cpp server has loaded (`GET /lora-adapters`):
+    several versions of one base share one server."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,7 +122,8 @@ class Serving:
     """Slot name → an endpoint that somebody else runs: hosted, vLLM, Ollama, anything that speaks the OpenAI protocol. Its
     fields: `endpoint` (`http://HOST:PORT/v1`), `engine` (openai, ollama, vllm, llamacpp), `model` (name to send), `version` (name
     for the log), `system`, `messages`, `api_key_env` (name of the variable with its key), `price_in`, `price_out` (USD per
-    million tokens), or `price_hour` (USD an hour of the server) and `parallel` (answers at once that share it)."""
+    million tokens), or `price_hour` (USD an hour of the server) and `parallel` (answers at once that share it), `adapter` (number
+    of the one that a llama.cpp server is to answer with)."""
     route: dict[str, int] = field(default_factory=dict)
     """First shares of `slots`, in ten-thousandths that add up to 10,000. Once a route is committed that one counts, until this
     block itself changes. Left out: only what rollouts deploy answers."""
@@ -232,6 +236,12 @@ def _slot(name: str, slot: ServeSlot, file: YamlFile, keys: Keys) -> ServeSlot:
             raise ConfigError(f"{file.at((*keys, field_name))}: {field_name} is {price:g}; a price is 0 or more USD per {per}")
     if slot.price_hour is not None and (slot.price_in is not None or slot.price_out is not None):
         raise ConfigError(f"{file.at((*keys, 'price_hour'))}: one slot is paid by the hour or by tokens, not by both")
+    if slot.adapter is not None and (slot.adapter < 0 or slot.engine != "llamacpp"):
+        why = f"adapter is {slot.adapter}; they count from 0" if slot.adapter < 0 else f"{slot.engine} takes no adapter's number"
+        raise ConfigError(
+            f"{file.at((*keys, 'adapter'))}: {why}",
+            fix="write engine: llamacpp and a number of GET /lora-adapters; vLLM and Ollama know adapters by `model`",
+        )
     if slot.parallel < 1:
         raise ConfigError(f"{file.at((*keys, 'parallel'))}: parallel is {slot.parallel}; a server gives 1 answer at once or more")
     if slot.api_key_env is not None and not VARIABLE.fullmatch(slot.api_key_env):

@@ -85,6 +85,7 @@ def _slot(id: str, model: str, name: str, each: ServeSlot, *, gated: bool) -> Sl
         engine=each.engine,
         endpoint=each.endpoint,
         upstream_model=each.model,
+        adapter=each.adapter,
         system=each.system,
         messages=each.messages,
         api_key_env=each.api_key_env,

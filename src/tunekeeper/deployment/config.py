@@ -33,6 +33,9 @@ class Config:
     """Type of such a model's weights; null: the base's own."""
     quantization: Literal["f32", "f16", "bf16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M"] = "Q4_K_M"
     """Type of the served file: Q4_K_M for speed, Q5_K_M for quality. vLLM serves the base as it is: there a Q type means f16."""
+    apart: bool = False
+    """Whether llama.cpp loads a version's adapter beside the base, from models/<task>/adapters and models/<task>/base of the data
+    directory, in place of a merged file for each version. Not for what only merging can express (DoRA)."""
     parallel: int = 4
     """Requests one server answers at once."""
     context: int = 512
@@ -63,6 +66,11 @@ class Config:
     `parallel` answers at once; None counts no cost."""
 
     def __post_init__(self) -> None:
-        """Raises ConfigError where both kinds of price are given."""
+        """Raises ConfigError where both kinds of price are given, or `apart` for a server that is given no files."""
+        if self.apart and self.engine not in ("llamacpp", "fake"):
+            raise ConfigError(
+                f"deployment.apart: {self.engine} is handed versions in its own way",
+                fix="leave it out, or write engine: llamacpp",
+            )
         if self.price_hour is not None and (self.price_in is not None or self.price_out is not None):
             raise ConfigError("deployment.price_hour: a version is paid by the hour or by tokens, not by both", fix="keep one")

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tunekeeper.core.errors import ArtifactError
-from tunekeeper.deployment.adapter import open_adapter
-from tunekeeper.deployment.checkpoint import open_checkpoint, weights_digest
+from tunekeeper.deployment.adapter import Adapter, open_adapter
+from tunekeeper.deployment.apart import write_pair
+from tunekeeper.deployment.checkpoint import Checkpoint, open_checkpoint, weights_digest
 from tunekeeper.deployment.compare import Subject, measure_all
-from tunekeeper.deployment.exporting import finish, write_servable
+from tunekeeper.deployment.exporting import Exported, finish, write_servable
 from tunekeeper.deployment.parity import Limits, decide
 from tunekeeper.deployment.transcript import Reference, read_transcript
 from tunekeeper.deployment.weights import Served
@@ -42,10 +43,11 @@ class Context(Protocol):
 def run(input: dict[str, Any], context: Context) -> dict[str, Any]:
     """Make one version servable and compare it with its training-time answers.
 
-    `input`: base (folder), base_digest, tokenizer_digest, template_digest, adapter (folder or None), name, quantization,
+    `input`: base (folder), base_digest, tokenizer_digest, template_digest, adapter (folder or None), name, quantization, apart
+    (where the base's file lies below the root, for a version that is loaded as an adapter beside it; else None),
     transcript (file or None), rows (manifest of what it learned, or None), own (whether the transcript's answers are this
     version's), prompts, limits (fields of `Limits`), stop, sampling, metadata. Returns file, digest, bytes, quantization,
-    fallback_tensors, notes, stop, parity (fields of `Parity`),
+    fallback_tensors, notes, base (digest of the base's file, or None), stop, parity (fields of `Parity`),
     timings; leaves `<name>.gguf` in `context.work`. Raises ArtifactError with one clear line.
     """
     began = time.monotonic()
@@ -59,33 +61,45 @@ def run(input: dict[str, Any], context: Context) -> dict[str, Any]:
     adapter = open_adapter(Path(input["adapter"]), checkpoint, base_digest=digest) if input.get("adapter") else None
     context.progress(0.1, note="merging and converting")
     plain = context.work / PLAIN
-    fallback, notes = write_servable(
-        checkpoint,
-        adapter,
-        input["quantization"],
-        out,
-        name=input["name"],
-        metadata={"base_digest": digest, **input.get("metadata", {})},
-        plain=plain,
-        rows=_texts(context.root, input.get("rows")),
-    )
-    exported = finish(out, input["quantization"], fallback, notes)
+    served, exported, base_file = _written(input, context, checkpoint, adapter, digest, out, plain)
     converted = time.monotonic()
     context.progress(0.5, note="comparing with training")
     references = read_transcript(Path(input["transcript"]), input.get("prompts")) if input.get("transcript") else []
     subject = Subject(
-        served=Served(model=out), stop=_stops(references, tokenizer.special()) or None, plain=plain if plain.exists() else None
+        served=served, stop=_stops(references, tokenizer.special()) or None, plain=plain if plain.exists() else None
     )
     measured = measure_all(subject, checkpoint, adapter, references, answers=bool(input.get("own", True)))
     parity = decide(measured, Limits(**input.get("limits", {})))
     plain.unlink(missing_ok=True)
     return {
-        "file": out.name,
+        "file": Path(exported.path).name,
+        "base": base_file,
         **{key: value for key, value in dataclasses.asdict(exported).items() if key != "path"},
         "stop": list(subject.stop or ()),
         "parity": dataclasses.asdict(parity),
         "timings": {"convert_s": round(converted - began, 3), "parity_s": round(time.monotonic() - converted, 3)},
     }
+
+
+def _written(
+    input: dict[str, Any],
+    context: Context,
+    checkpoint: Checkpoint,
+    adapter: Adapter | None,
+    digest: str,
+    out: Path,
+    plain: Path,
+) -> tuple[Served, Exported, str | None]:
+    """The version's files, what its own is, and the digest of the base's where that is apart."""
+    metadata, kind = {"base_digest": digest, **input.get("metadata", {})}, input["quantization"]
+    rows = _texts(context.root, input.get("rows"))
+    if input.get("apart"):
+        pair = write_pair(context.root / input["apart"], checkpoint, adapter, kind, out, metadata=metadata, rows=rows)
+        return pair.served, pair.exported, pair.base
+    fallback, notes = write_servable(
+        checkpoint, adapter, kind, out, name=input["name"], metadata=metadata, plain=plain, rows=rows
+    )
+    return Served(model=out), finish(out, kind, fallback, notes), None
 
 
 def _texts(root: Path, manifest: str | None) -> Iterator[tuple[str, ...]]:

@@ -13,8 +13,9 @@ from tunekeeper.core.nouns.deployment import Artifact
 from tunekeeper.core.nouns.serving import Route, Slot
 from tunekeeper.core.nouns.training import Version
 from tunekeeper.deployment.config import Config
+from tunekeeper.deployment.layout import BASE_FILE, files_of
 from tunekeeper.deployment.publish import link_or_copy
-from tunekeeper.engines.engine import api_key_of
+from tunekeeper.engines.engine import MAPPED, MODEL_DIGEST, api_key_of
 from tunekeeper.store.ledgers.routes import load_route, load_route_table
 from tunekeeper.store.ledgers.slots import find_slots, load_slot, save_slot
 from tunekeeper.store.published import publish
@@ -61,8 +62,9 @@ def arm(ws: Workspace, section: Config, version: Version, artifact: Artifact, *,
     """
     if artifact.digest is None:
         raise NotFound(f"artifact {artifact.id} has no file to load", fix=f"tunekeeper export gguf {version.name} --out FILE")
-    relative = f"models/{version.model}/{version.name}.gguf"
-    link_or_copy(ws.blobs.path(artifact.digest), ws.path(relative))
+    files = files_of(artifact, version.name)
+    for name, digest in files.values():
+        link_or_copy(ws.blobs.path(digest), ws.path(name))
     with ws.control.write(by="deployment") as tx:
         slots = {slot.id: slot for slot in find_slots(tx, model=version.model)}
         held = next((s for s in slots.values() if s.artifact == artifact.id and s.digest == artifact.digest), None)
@@ -74,13 +76,15 @@ def arm(ws: Workspace, section: Config, version: Version, artifact: Artifact, *,
             engine=artifact.engine,
             artifact=artifact.id,
             digest=artifact.digest,
-            files={"model": relative},
+            files={role: name for role, (name, _) in files.items()},
             system=version.system,
             messages=version.messages,
             price_in=section.price_in,
             price_out=section.price_out,
             price_hour=section.price_hour,
-            options={"parallel": section.parallel, "context": section.context, "threads": section.threads},
+            options={"parallel": section.parallel, "context": section.context, "threads": section.threads}
+            | ({MAPPED: True} if BASE_FILE in artifact.metadata else {})
+            | ({MODEL_DIGEST: artifact.base} if artifact.base else {}),
             gated=gated or bool(held and held.gated),
         )
         saved = _place(held or slots.get(name), wanted)

@@ -13,7 +13,9 @@ from tunekeeper.core.nouns.retraining import Answer, Cycle, Done, Model, Stop, W
 from tunekeeper.core.nouns.training import Version
 from tunekeeper.deployment import hosted, rules
 from tunekeeper.deployment.config import Config
+from tunekeeper.deployment.layout import BASE_FILE, base_path
 from tunekeeper.deployment.parity import Limits
+from tunekeeper.deployment.publish import link_or_copy
 from tunekeeper.store.ledgers.artifacts import find_artifacts, save_artifact
 from tunekeeper.store.ledgers.datasets import find_datasets
 from tunekeeper.store.ledgers.routes import load_route
@@ -22,22 +24,32 @@ from tunekeeper.workspace import Workspace
 
 
 def export_version(
-    ws: Workspace, task: Model, section: Config, version: Version, *, quantization: str | None = None, again: bool = False
+    ws: Workspace,
+    task: Model,
+    section: Config,
+    version: Version,
+    *,
+    quantization: str | None = None,
+    again: bool = False,
+    apart: bool = False,
 ) -> Artifact | jobs.Job:
     """The artifact of a version, or the job that makes it; returns at once and finds again what was asked for before.
 
     `quantization`: None takes the section's. `again`: begin anew what failed before, as a person does who has mended the cause.
+    `apart`: as an adapter to be loaded beside the base's file, where the version is one; else as one merged file.
     Raises what made the job fail (ArtifactError, DiskFull …).
     """
     if hosted.is_hosted(version):
         return hosted.declare(ws, section, version)
     kind = quantization or file_kind(section)
-    known = find_artifact(ws, version, file_engine(section), kind)
+    apart = apart and version.checkpoint is None and section.engine != "fake"
+    known = find_artifact(ws, version, file_engine(section), kind, apart=apart)
     if known is not None:
         return known
     if section.engine == "fake":
         return rules.export(ws, version, base_folder(ws, version))
-    job = jobs.ensure(ws, "export", _job_input(ws, section, version, kind), model=task.name, again=again)
+    asked = _job_input(ws, section, version, kind) | ({"apart": _base_file(version, kind)} if apart else {})
+    job = jobs.ensure(ws, "export", asked, model=task.name, again=again)
     if job.state in ("failed", "cancelled"):
         jobs.reraise(job)
     if job.state != "done" or job.output is None:
@@ -55,12 +67,17 @@ def file_kind(section: Config) -> str:
     return "f16" if section.engine == "vllm" and section.quantization.startswith("Q") else section.quantization
 
 
-def find_artifact(ws: Workspace, version: Version, engine: str, kind: str) -> Artifact | None:
-    """The newest artifact of a version for an engine and quantization."""
+def _base_file(version: Version, kind: str) -> str:
+    return base_path(version.model, version.base, version.base_digest, kind)
+
+
+def find_artifact(ws: Workspace, version: Version, engine: str, kind: str, *, apart: bool = False) -> Artifact | None:
+    """The newest artifact of a version for an engine and quantization. `apart`: the one whose base is a file of its own."""
     with ws.state.read() as tx:
         made = find_artifacts(tx, model=version.model, newest_first=True)
     wanted = None if engine == "fake" else kind
-    return next((a for a in made if (a.version, a.engine, a.quantization) == (version.id, engine, wanted)), None)
+    same = [a for a in made if (a.version, a.engine, a.quantization) == (version.id, engine, wanted)]
+    return next((a for a in same if (BASE_FILE in a.metadata) == apart), None)
 
 
 def poke(ws: Workspace, task: Model, section: Config, cycle: Cycle) -> Answer:
@@ -70,9 +87,9 @@ def poke(ws: Workspace, task: Model, section: Config, cycle: Cycle) -> Answer:
     """
     with ws.state.read() as tx:
         version = load_version(tx, cycle.records["train"])
-    made = export_version(ws, task, section, version)
+    made = export_version(ws, task, section, version, apart=section.apart)
     base = None if _has_champion(ws, task.name) else prompted_base(ws, task.name)
-    baseline = export_version(ws, task, section, base) if base is not None else None
+    baseline = export_version(ws, task, section, base, apart=section.apart) if base is not None else None
     for part in (made, baseline):
         if isinstance(part, jobs.Job):
             note = (part.detail or {}).get("note", "waiting for its turn")
@@ -197,15 +214,22 @@ def transcript_of(ws: Workspace, version: Version) -> tuple[str | None, bool]:
 def _keep(ws: Workspace, section: Config, version: Version, job: jobs.Job) -> Artifact:
     """Put a finished export's file into blobs and on record, once however often it is asked."""
     assert job.output is not None
-    output = job.output
-    file = job.work / output["file"]
-    if not ws.blobs.has(output["digest"]):
-        found = ws.blobs.put_file(file)
-        if found != output["digest"]:
-            raise ConfigError(f"{file}: changed after it was exported", fix=f"tunekeeper export gguf {version.name} --out FILE")
+    output, apart = job.output, job.input.get("apart")
+    base, file = output.get("base"), job.work / output["file"]
+    made: dict[str, Path] = {output["digest"]: file}
+    if apart and base:
+        # A base that was there already was taken from where it lies.
+        own = job.work / Path(apart).name
+        made[base] = own if own.is_file() else ws.path(apart)
+    for digest, path in made.items():
+        if not ws.blobs.has(digest) and ws.blobs.put_file(path) != digest:
+            raise ConfigError(f"{path}: changed after it was exported", fix=f"tunekeeper export gguf {version.name} --out FILE")
+    if apart and base:
+        link_or_copy(ws.blobs.path(base), ws.path(apart))
     with ws.state.write(by="deployment") as tx:
         for known in find_artifacts(tx, model=version.model, newest_first=True):
-            if (known.version, known.engine, known.quantization) == (version.id, file_engine(section), output["quantization"]):
+            same = (known.version, known.engine, known.quantization) == (version.id, file_engine(section), output["quantization"])
+            if same and known.metadata.get(BASE_FILE) == apart:
                 return known
         artifact = Artifact(
             id=ws.new_id("art"),
@@ -215,13 +239,17 @@ def _keep(ws: Workspace, section: Config, version: Version, job: jobs.Job) -> Ar
             quantization=output["quantization"],
             digest=output["digest"],
             bytes=output["bytes"],
+            base=base if base != output["digest"] else None,
             fallback_tensors=tuple(output["fallback_tensors"]),
             parity=parity_of(output["parity"]),
             stop=tuple(output["stop"]),
-            metadata={"timings": output["timings"], "notes": list(output["notes"]), "job": job.id, "seconds": job.seconds},
+            metadata={"timings": output["timings"], "notes": list(output["notes"]), "job": job.id, "seconds": job.seconds}
+            | ({BASE_FILE: apart} if apart else {}),
         )
         saved = save_artifact(tx, artifact)
-    file.unlink(missing_ok=True)
+    for path in made.values():
+        if path.is_relative_to(job.work):
+            path.unlink(missing_ok=True)
     return saved
 
 

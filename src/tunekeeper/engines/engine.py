@@ -22,6 +22,10 @@ ENGINES = Registry(
         "vllm": "tunekeeper.engines.vllm:VLLM",
     },
 )
+MODEL_DIGEST = "model_digest"
+"""Option of a slot that loads an adapter beside its base: the digest of the base's file; the slot's own is the adapter's."""
+MAPPED = "mapped"
+"""Option of a slot whose server is to leave weights as they lie in the file, so that all servers of one file share them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

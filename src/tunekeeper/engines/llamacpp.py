@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from tunekeeper.core.errors import ArtifactError
 from tunekeeper.core.nouns.serving import Slot
 from tunekeeper.engines.client import base_of, call_json, listed_models
-from tunekeeper.engines.engine import Capabilities, option
+from tunekeeper.engines.engine import MAPPED, MODEL_DIGEST, Capabilities, option
 
 
 class LlamaCpp:
@@ -35,12 +35,16 @@ class LlamaCpp:
             "--threads",
             str(option(slot, "threads", 1)),
         ]
-        if slot.digest:
-            command += ["--digest", slot.digest]
+        whole = slot.options.get(MODEL_DIGEST) if "lora" in slot.files else slot.digest
+        if whole:
+            command += ["--digest", whole]
         if slot.endpoint and (port := urlsplit(slot.endpoint).port):
             command += ["--port", str(port), "--other-port"]
+        if slot.options.get(MAPPED):
+            command += ["--mapped"]
         if "lora" in slot.files:
             command += ["--lora", _existing(root, slot.files["lora"], slot)]
+            command += ["--lora-digest", slot.digest] if slot.digest else []
         if slot.api_key_env:
             command += ["--api-key-env", slot.api_key_env]
         return command

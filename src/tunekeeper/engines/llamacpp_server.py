@@ -23,8 +23,12 @@ def options() -> argparse.ArgumentParser:
     parser = child.arguments("serve one GGUF file with llama.cpp")
     parser.add_argument("--model", required=True)
     parser.add_argument("--lora", action="append", default=[], help="adapter GGUF to preload, index 0, 1, …")
+    parser.add_argument(
+        "--lora-digest", action="append", default=[], help="sha256:… of each of them, in their order; as --digest"
+    )
     parser.add_argument("--lora-scale", type=float, default=1.0, help="scale of the preloaded adapters")
     parser.add_argument("--lora-off", action="store_true", help="preload without applying; requests choose")
+    parser.add_argument("--mapped", action="store_true", help="weights as they lie in the file, which servers of one file share")
     parser.add_argument("--parallel", type=int, default=4, help="requests answered at once")
     parser.add_argument("--context", type=int, default=2048, help="tokens in all, divided among the parallel requests")
     parser.add_argument("--threads", type=int, default=1)
@@ -49,6 +53,7 @@ def parameters(given: argparse.Namespace, port: int) -> Any:
     params.cache_type_k = params.cache_type_v = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{given.cache_type.upper()}")
     if given.cache_type == "f32":  # flash attention rounds to f16 on its way
         params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    params.no_extra_bufts = given.mapped  # else llama.cpp rearranges some types for its kernels, in memory of its own
     params.n_threads_http = max(4, given.parallel * 2)
     params.endpoint_metrics = params.endpoint_slots = params.endpoint_props = True
     params.use_jinja = True
@@ -75,7 +80,8 @@ def main() -> None:
     """Load, report, serve until told to end."""
     given = options().parse_args()
     handle = child.hold_lock(given.lock)
-    _check_digest(Path(given.model), given.digest)
+    for name, digest in ((given.model, given.digest), *zip(given.lora, given.lora_digest, strict=False)):
+        _check_digest(Path(name), digest)
     began = time.monotonic()
     import xllamacpp
 

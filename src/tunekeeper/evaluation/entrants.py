@@ -8,6 +8,7 @@ from tunekeeper.core.errors import NotFound
 from tunekeeper.core.nouns.deployment import Artifact
 from tunekeeper.core.nouns.serving import Slot
 from tunekeeper.core.nouns.training import Version
+from tunekeeper.engines.engine import MODEL_DIGEST
 from tunekeeper.evaluation.config import Config
 from tunekeeper.store.ledgers.artifacts import find_artifacts, load_artifact
 from tunekeeper.store.ledgers.routes import load_route
@@ -43,12 +44,18 @@ def candidate(ws: Workspace, artifact: Artifact, section: Config) -> Entrant:
         engine=artifact.engine,
         artifact=artifact.id,
         digest=artifact.digest,
-        files={"model": str(ws.blobs.path(artifact.digest).relative_to(ws.root))},
+        files=_files(ws, artifact),
         system=version.system,
         messages=version.messages,
-        options=_options(section),
+        options=_options(section) | ({MODEL_DIGEST: artifact.base} if artifact.base else {}),
     )
     return Entrant(version=version.id, slot=slot, artifact=artifact.id, digest=artifact.digest)
+
+
+def _files(ws: Workspace, artifact: Artifact) -> dict[str, str]:
+    """What its server loads: an adapter beside its base, or a whole model."""
+    roles = {"model": artifact.base, "lora": artifact.digest} if artifact.base else {"model": artifact.digest}
+    return {role: str(ws.blobs.path(digest).relative_to(ws.root)) for role, digest in roles.items() if digest}
 
 
 def entrant_of(ws: Workspace, model: str, name: str, section: Config) -> Entrant:

@@ -117,7 +117,7 @@ def _up(project: Path, config: ProjectConfig, say: Say, spares: Nursery, flags: 
         if days := idle_days(config):
             supervisor.chores.append((5.0, IdleUnloader(ws, days)))
         door.say_ready()
-        _say_keyless({name: each.sections["serving"] for name, each in config.models.items()}, environ, say)
+        _notice({name: each.sections["serving"] for name, each in config.models.items()}, environ, say)
         return supervisor.run()
 
 
@@ -209,15 +209,14 @@ def _serve(asked: Serving, root: Path, say: Say, seeding: Nursery, spares: Nurse
                 (0.25, _Watch(asked.file, lambda: [asked.file], lambda: _seed(root, asked), say, "the routes of before stay"))
             )
         door.say_ready()
-        _say_keyless(file.models, environ, say)
+        _notice(file.models, environ, say)
         return supervisor.run()
 
 
-def _say_keyless(served: Mapping[str, Entry], environ: Mapping[str, str], say: Say) -> None:
-    from tunekeeper.config.slots import keyless
+def _notice(served: Mapping[str, Entry], environ: Mapping[str, str], say: Say) -> None:
+    from tunekeeper.processes.notices import tell
 
-    for slot, variable in keyless(served, environ):
-        say({"event": "key_missing", "slot": slot, "variable": variable})
+    tell(served, environ, say)
 
 
 def _early(workers: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tunekeeper.core.nouns.monitoring import Trigger
 from tunekeeper.core.nouns.retraining import Cycle
+from tunekeeper.deployment.schedule import times
 
 
 def summary(cycle: Cycle, trigger: Trigger | None) -> str:
@@ -19,6 +20,8 @@ def summary(cycle: Cycle, trigger: Trigger | None) -> str:
         lines.append(
             f"  {stage:<9} {note or record}" + (f"  [{seconds:.1f} s{_share(seconds, took)}]" if seconds is not None else "")
         )
+    deployed = times(cycle.timings).says()
+    lines += [f"deployment: {deployed}"] if deployed else []
     lines.append(f"took {took:.1f} s of real time; next: {_next(cycle)}")
     return "\n".join(lines)
 

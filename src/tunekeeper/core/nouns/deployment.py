@@ -55,6 +55,8 @@ class Artifact:
     """Digest of the file."""
     bytes: int | None = None
     """Size of the file."""
+    base: str | None = None
+    """Digest of the base's file where this one is an adapter to be loaded beside it; None: the file is a whole model."""
     hosted: str | None = None
     """Upstream model id of a hosted model."""
     fallback_tensors: tuple[str, ...] = ()
