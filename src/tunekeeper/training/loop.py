@@ -23,8 +23,9 @@ from tunekeeper.training.forward import mean_loss, side_by_side, token_losses
 from tunekeeper.training.preference import Pair, preference_loss
 from tunekeeper.training.recipe import Recipe
 
-POOL = 16
-"""Batches whose rows are sorted by length together."""
+POOL = 4
+"""Batches whose rows are sorted by length together: a tenth less time than without, at the same held-out loss. With 16 it is a
+seventh, and a loss that is 0.009 nats higher (12 seeds, standard error 0.002), because a batch is then of one kind of row."""
 LOWEST_RATE = 0.05
 CURVE_POINTS = 50
 FIRST_SCALE = 1024.0
