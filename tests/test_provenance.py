@@ -13,6 +13,7 @@ from tunekeeper.core.ids import request_id
 from tunekeeper.core.nouns.data import DatasetVersion
 from tunekeeper.core.nouns.deployment import Artifact, Parity
 from tunekeeper.core.nouns.evaluation import Exam, Verdict
+from tunekeeper.core.nouns.serving import Inference
 from tunekeeper.core.nouns.training import TrainingRun, Version
 from tunekeeper.provenance import nearest, trace
 from tunekeeper.store.ledgers.artifacts import save_artifact
@@ -165,6 +166,14 @@ def test_a_chain_begins_at_any_record(ws, id, first):
 def test_what_nobody_knows_is_not_found(ws, id):
     with pytest.raises(NotFound):
         trace(ws, id)
+
+
+def test_an_imported_request_is_found_by_the_id_that_another_system_gave_it(ws: Workspace) -> None:
+    ws.log.append_import([Inference(request_id="chatcmpl-7", timestamp=AT, model_id="churn", version="theirs", status="ok")])
+    assert [(link.kind, link.id, link.summary) for link in trace(ws, "chatcmpl-7")] == [
+        ("request", "chatcmpl-7", "2026-01-05 09:00:00 churn, ok"),
+        ("version", "theirs", "user: not made here"),
+    ]
 
 
 def test_the_nearest_rows_share_most_words():

@@ -89,6 +89,8 @@ def _from_state(ws: Workspace, tx: Read, id: str) -> Iterator[Link]:
         yield Link(kind="cycle", id=id, summary=f"{cycle.why}: {cycle.state} at {cycle.stage}", record=cycle)
         if "train" in cycle.records:
             yield from _version_links(ws, cycle.model, cycle.records["train"], None)
+    elif ws.log.known([id]):  # a record that was imported keeps the id that another system gave it
+        yield from _request(ws, id)
     else:
         raise NotFound(
             f"nothing is called {id!r}", fix="give the id of a request (req_…), version, run, dataset, exam, rollout or cycle"
@@ -108,7 +110,8 @@ def _request(ws: Workspace, id: str) -> Iterator[Link]:
         yield Link(kind="version", id="", summary="nothing answered")
         return
     route = "" if inference.route_version is None else f", route {inference.route_version}"
-    role = f"{inference.variant or inference.purpose} in slot {inference.slot}{route}"
+    where = "" if inference.slot is None else f" in slot {inference.slot}"
+    role = f"{inference.variant or inference.purpose}{where}{route}"
     yield from _version_links(ws, inference.model_id, inference.version, question_of(inference), role)
 
 

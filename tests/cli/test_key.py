@@ -43,6 +43,20 @@ def test_a_wrong_scope_and_an_unknown_id_are_one_line_each(tell: Any, tmp_path: 
     assert (nowhere.code, nowhere.err.count("\n")) == (2, 1)
 
 
+def test_a_key_for_a_model_that_is_not_there_is_refused_with_the_near_name(tell: Any, project: Path, tmp_path: Path) -> None:
+    for wrong in ("suport-desk", "support-desk@champion"):
+        for more in ((), ("--dry-run",)):
+            said = tell("key", "create", "--model", wrong, *more, "--dir", project)
+            assert (said.code, said.err.count("\n")) == (2, 1)
+            assert f"'{wrong}'" in said.err
+            assert "write 'support-desk'" in said.err
+    assert tell("key", "ls", "--dir", project, "--json").json["keys"] == []
+    made = tell("key", "create", "--model", "support-desk", "--dir", project, "--json")
+    assert made.code == 0
+    before = tell("key", "create", "--model", "first", "--data", tmp_path / "data", "--json")
+    assert before.code == 0, "a gateway that asks for a key on another address needs one before it has served any model"
+
+
 def test_a_dry_run_refuses_what_the_making_would(tell: Any, tmp_path: Path) -> None:
     for wrong in (("--rate", "0"), ("--scope", "nope"), ("--days", "nan"), ("--budget", "inf")):
         assert tell("key", "create", *wrong, "--dry-run", "--data", tmp_path / "data").code == 2

@@ -160,6 +160,16 @@ class Bench:
                 pass
             return heard
 
+    def narrow(self, data: bytes) -> socket.socket:
+        """A client on a line that holds few bytes, which has sent `data` and reads nothing yet."""
+        sock = socket.socket()
+        sock.settimeout(PATIENCE)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+        sock.connect(("127.0.0.1", self.port))
+        sock.sendall(data)
+        return sock
+
     def records(self, n: int = 0, kind: str = "E") -> list[dict[str, Any]]:
         """The log's lines of a kind, once there are at least `n`."""
         until(lambda: len(lines_of(self.root, kind)) >= n)

@@ -139,6 +139,31 @@ def test_bodies_that_cannot_be_sealed_are_redacted_all_the_same() -> None:
     assert record["response"] == b"no json: [EMAIL]"
 
 
+@pytest.mark.parametrize("text", ["nothing to hide", "I am jane@example.org", 'odd \\ud83d "half"'])
+def test_what_is_put_ahead_of_the_answer_is_what_would_be_put_with_it(text: str) -> None:
+    bodies, request, response = Bodies(("email",), keep=True), chat(text), chat("ask joe@example.org")
+    record: Record = {"model_id": "m"}
+    bodies.ahead(record, request)
+    assert b"jane@" not in bytes(record["request"])
+    first = record["request"]
+    bodies.put(record, request, response, lambda: None)
+    assert record["request"] is first, "nothing is looked through twice"
+    assert record == {"model_id": "m", **put(bodies, request, response)}
+
+
+def test_nothing_is_put_ahead_that_is_sealed_or_looked_through_beside_the_loop_or_not_kept() -> None:
+    _, public = make_keys()
+    sealing = Bodies(("email",), keep=True, seals={"m": public})
+    for bodies, request in (
+        (sealing, chat("I am jane@example.org")),
+        (Bodies(("email",), keep=True), chat("x" * SHORT)),
+        (Bodies(("email",), keep=False), chat("hi")),
+    ):
+        record: Record = {"model_id": "m"}
+        bodies.ahead(record, request)
+        assert record == {"model_id": "m"}
+
+
 def test_a_public_key_that_is_none_starts_no_worker() -> None:
     with pytest.raises(ConfigError, match="32 bytes"):
         Bodies(("email",), keep=True, seals={"desk": "broken"})

@@ -270,6 +270,53 @@ def test_a_client_that_leaves_cancels_the_model_server_within_a_second(bench: An
         assert record["response"]["choices"][0]["message"]["content"].startswith("you said")
 
 
+def test_what_is_asked_is_noted_while_the_model_server_works(bench: Any) -> None:
+    bench.a.script.append("hang")
+    body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "I am jane@example.org"}]}).encode()
+    with socket.create_connection(("127.0.0.1", bench.port)) as sock:
+        sock.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+        opened = bench.records(1, "O")[0]
+        until(lambda: bench.a.counts.active == 1)
+    ended = bench.records(1)[0]
+    assert (ended["request_id"], ended["status"]) == (opened["request_id"], "cancelled")
+    assert "request" not in opened
+    assert ended["request"]["messages"][0]["content"] == "I am [EMAIL]"
+    assert bench.a.bodies[-1]["messages"][0]["content"] == "I am jane@example.org"
+
+
+def _streamed(text: str) -> bytes:
+    body = json.dumps({"model": MODEL, "stream": True, "messages": [{"role": "user", "content": text}]}).encode()
+    return b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+
+
+def test_a_client_that_reads_nothing_is_given_up_and_its_model_server_not_blamed(bench: Any) -> None:
+    bench.publish(timeouts=Timeouts(between_tokens=0.1), fallback=(FallbackEntry(slot="b"),))
+    bench.a.answer = lambda body: ("w" * 1000 + " ") * 1000
+    clients = [bench.narrow(_streamed("hi")) for _ in range(5)]
+    ended = {(r["status"], r["error"], r["attempts"][0]["error"]) for r in bench.records(5)}
+    for client in clients:
+        client.close()
+    assert ended == {("cancelled", "client_slow", "cancelled")}
+    assert bench.gateway.health.calm, "five failures would have ejected it"
+    bench.a.answer = lambda body: "fine"
+    assert bench.chat().headers["x-tunekeeper-slot"] == "a"
+
+
+def test_a_client_that_reads_slowly_gets_its_whole_stream_however_long_a_piece_takes(bench: Any) -> None:
+    bench.publish(timeouts=Timeouts(between_tokens=0.2))
+    text = ("w" * 1000 + " ") * 200
+    bench.a.answer = lambda body: text
+    heard = bytearray()
+    with bench.narrow(_streamed("hi")) as sock:
+        while not heard.endswith(b"0\r\n\r\n"):
+            time.sleep(0.02)
+            piece = sock.recv(16_384)
+            assert piece, "the stream was cut"
+            heard += piece
+    assert (heard.count(b"w" * 1000), b"data: [DONE]" in heard) == (200, True)
+    assert bench.records(1)[0]["status"] == "ok"
+
+
 def test_a_kept_connection_that_died_is_replaced_without_the_client_noticing(bench: Any) -> None:
     assert bench.chat().status_code == 200
     assert bench.chat().status_code == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,21 @@ def test_what_only_the_worker_knows_is_told_as_well(tmp_path: Path) -> None:
     metrics = Metrics(tmp_path / "run", "w0")
     save_gauges(tmp_path, (Family("model_drift_score", "How\nfar.", ("model_id", "feature"), ((('a"b', "input"), 0.25),)),))
     assert parsed(metrics.text(TABLE))['model_drift_score{model_id="a\\"b",feature="input"}'] == 0.25
+
+
+def test_a_snapshot_of_another_release_is_passed_over(tmp_path: Path) -> None:
+    for name, kept in (
+        ("a", {"seconds": {"m\tchampion": [1.0, 2.0]}}),
+        ("b", {"requests": {"m\tok": 4}}),
+        ("c", {"cost": {"m": 1}}),
+    ):
+        (tmp_path / f"metrics-{name}.json").write_text(json.dumps(kept))
+        metrics = Metrics(tmp_path, name)  # a worker that starts again under that name
+        metrics.count(record(cost_usd=0.5))
+        labels = 'model_id="m",variant="champion"'
+        got = parsed(metrics.text(TABLE))
+        assert got[f'model_inference_requests_total{{{labels},status="ok"}}'] == 1
+        assert got[f"model_inference_latency_seconds_count{{{labels}}}"] == 1
 
 
 def test_only_users_are_traffic(tmp_path: Path) -> None:

@@ -446,6 +446,38 @@ def test_who_reads_slowly_gets_the_last_byte_though_the_connection_ends(make_ben
     assert len(body) == int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
 
 
+def test_nothing_more_is_asked_before_the_last_answer_is_taken(bench: Any) -> None:
+    text = "w" * 1_000_000
+    bench.a.answer = lambda body: text
+    request = CHAT + LENGTH + b"\r\n" + BODY
+    with bench.narrow(request) as sock:
+        bench.records(1)
+        sock.sendall(request)
+        time.sleep(0.2)
+        assert bench.a.counts.requests == 1, "answers that nobody takes would pile up here"
+        heard = bytearray()
+        while heard.count(text.encode()) < 2:
+            piece = sock.recv(1 << 20)
+            assert piece, "the connection ended"
+            heard += piece
+    assert bench.a.counts.requests == 2
+
+
+def test_who_goes_on_reading_is_not_cut_off_when_the_wait_for_a_request_would_end(make_bench: Any) -> None:
+    bench = make_bench(Options(limits=Limits(idle_seconds=1.0, drain_seconds=2)))
+    bench.a.answer = lambda body: "w" * 3_000_000
+    with bench.narrow(CHAT + LENGTH + b"\r\n" + BODY) as sock:
+        bench.records(1)
+        swept, heard = bench.gateway.now() + 2.2, bytearray()  # the wait would have ended twice
+        while bench.gateway.now() < swept:
+            heard += sock.recv(8192)
+            time.sleep(0.005)
+        while b"w" * 3_000_000 not in heard:
+            piece = sock.recv(1 << 20)
+            assert piece, "the answer was cut"
+            heard += piece
+
+
 def test_descriptors_decide_how_many_clients_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {"limit": (128, 128)}
     monkeypatch.setattr(resource, "getrlimit", lambda kind: found["limit"])

@@ -12,7 +12,7 @@ import pytest
 import uvloop
 
 from tunekeeper.gateway.tables import Address
-from tunekeeper.gateway.upstream import Pools
+from tunekeeper.gateway.upstream import Pools, Request
 
 REQUEST = b"POST /x HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\n{}"
 
@@ -243,6 +243,34 @@ def test_an_aborted_request_is_heard_of_no_more() -> None:
     heard = asyncio.run(main())
     assert "end" not in heard.calls
     assert not any(str(call).startswith("upstream") for call in heard.calls)
+
+
+def test_a_connection_that_a_slow_client_held_up_is_read_again_for_the_next_request() -> None:
+    class Slow(Heard):
+        request: Request
+
+        def upstream_body(self, data: bytes) -> None:
+            self.request.pause()  # as the client's full socket does, while the whole answer is in this piece
+            super().upstream_body(data)
+
+    server = Server(GOOD, GOOD, piece=1000)
+
+    async def main() -> list[bytes]:
+        listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+        pools = Pools(asyncio.get_running_loop(), 1 << 20)
+        pool, bodies = pools.to(Address("127.0.0.1", listening.sockets[0].getsockname()[1], tls=False)), []
+        for _ in range(2):
+            sink = Slow()
+            sink.request = pool.send(REQUEST, sink)
+            await asyncio.wait_for(sink.ended.wait(), 60)
+            bodies.append(sink.body)
+        pools.close()
+        listening.close()
+        await asyncio.sleep(0.01)
+        return bodies
+
+    assert uvloop.run(main()) == [b"hello", b"hello"]
+    assert server.connections == 1
 
 
 def test_connections_to_addresses_nobody_names_any_more_are_dropped() -> None:

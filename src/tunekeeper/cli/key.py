@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +9,8 @@ import typer
 from tunekeeper.cli import frame
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tunekeeper.core.nouns.serving import ApiKey
 
 app = frame.group("Keys for the gateway.")
@@ -44,8 +45,10 @@ def create(
     Example: tunekeeper key create --scope infer --scope feedback --name website --rate 60 --budget 5
     """
     from tunekeeper import gateway
-    from tunekeeper.gateway.keys import check_key
+    from tunekeeper.gateway.keys import check_key, check_models
 
+    if model:
+        check_models(model, _known(dir, data))
     scopes = [part for text in scope or ["infer"] for part in text.split(",") if part]
     if dry_run:
         bounds = {"requests_per_minute": rate, "tokens_per_minute": tokens, "concurrent": concurrent, "budget_usd": budget}
@@ -64,9 +67,19 @@ def create(
         concurrent=concurrent,
         budget_usd=budget,
         budget_period=period,
-        by=getpass.getuser(),
+        by=frame.user(),
     )
     return frame.emit(made, json, [f"{made.id}: {made.key}", "It is shown once: keep it now."])
+
+
+def _known(dir: Path | None, data: Path | None) -> set[str]:
+    """The models that a key can be for: those of the project, and those that have a route."""
+    from tunekeeper.gateway.keys import routed_models
+
+    if data is None:
+        ws, project = frame.project(dir)
+        return set(project.models) | routed_models(ws)
+    return routed_models(frame.workspace(None, data)) if (data / "control.db").exists() else set()
 
 
 @app.command("ls")
@@ -129,5 +142,5 @@ def revoke(
     if dry_run:
         known = next((each for each in gateway.find_keys(ws) if each.id == id), None)
         return frame.emit({"id": id, "known": known is not None, "dry_run": True}, json, [f"would revoke {id}"])
-    key = gateway.revoke_key(ws, id, by=getpass.getuser())
+    key = gateway.revoke_key(ws, id, by=frame.user())
     return frame.emit({"id": key.id, "revoked": key.revoked}, json, [f"{key.id} is revoked"])

@@ -31,7 +31,7 @@ class Ending:
     __slots__ = (
         "_attempt_began", "_attempts", "_call", "_folded", "_gateway", "_kept", "_line", "_noted", "_opened", "_out",
         "_pieces_noted", "_plan", "_raw", "_reply", "_request", "_settling", "_started", "_state", "_stream", "_target",
-        "_unsettled", "_variant", "record",
+        "_unsettled", "_variant", "partial_due", "record",
     )  # fmt: skip
 
     _out: Outgoing
@@ -59,6 +59,7 @@ class Ending:
         self._line: bytes | None = None
         self._reply: tuple[int, bytes, bytes] | None = None
         self._state = "running"
+        self.partial_due = started + 1.0
 
     @property
     def slot(self) -> str:
@@ -74,6 +75,14 @@ class Ending:
         occupied(self.record, seconds, self._target)
         ms = milliseconds(seconds)
         self._attempts.append(Tried(self._target.slot, error, ms, confidence))
+
+    def partial(self, now: float) -> None:
+        """Note a running stream's text about once a second, so that a death of ours keeps it."""
+        if self._stream is None or not self._out.begun or now < self.partial_due or self._state != "running":
+            return
+        self.partial_due = now + 1.0
+        if self._gateway.bodies.keep:
+            self._note_text(self._stream.fold.fresh_text())
 
     def _note_text(self, fresh: str) -> None:
         """Write what a running stream said, and before it the request, so that both are known whatever becomes of us."""

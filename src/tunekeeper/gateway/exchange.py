@@ -38,7 +38,7 @@ class Exchange(Ending):
 
     __slots__ = (
         "_asked", "_head", "_next", "_pieces", "_refusal", "_reserved", "_status", "_total_due", "_unwatched",
-        "_watch", "due", "partial_due",
+        "_watch", "due",
     )  # fmt: skip
 
     def __init__(
@@ -57,7 +57,6 @@ class Exchange(Ending):
         self._unwatched: str | None = None
         self._refusal = UNAVAILABLE
         self.due = self._total_due
-        self.partial_due = started + 1.0
 
     # ---- attempts ----
 
@@ -341,6 +340,9 @@ class Exchange(Ending):
 
     def client_gone(self) -> None:
         """The client left: the model server is told at once, and what there was is logged."""
+        self._unwanted("client_closed")
+
+    def _unwanted(self, code: str) -> None:
         if self._state != "running":
             return
         self._abort()
@@ -349,22 +351,28 @@ class Exchange(Ending):
             self._log_stream(self._stream)
         if self._out.begun or self._stream is not None:
             self._claim()
-        self._finish("cancelled", 499, b"", "client_closed")
+        self._finish("cancelled", 499, b"", code)
 
     def client_slow(self, slow: bool) -> None:
         """Let the model server wait for a slow client, so that nothing piles up here."""
-        if self._request is None:
-            return
-        if slow:
+        if self._request is not None and slow:
             self._request.pause()
-        else:
+        elif self._request is not None:
             self._request.resume()
+            if self._stream is not None and not self._stream.done:
+                self._wait(self._plan.route.timeouts.between_tokens)  # from now on it is the model server who is waited for
 
     def expired(self, now: float) -> None:
         """`due` has passed."""
-        stream = self._stream
-        if stream is not None and stream.done:
+        if self._stream is not None and self._stream.done:
             self._stream_whole()
+            return
+        if self._out.slow:  # the model server was not heard either: none of it is its fault
+            if now < self._total_due and self._out.taken():
+                self._wait(self._plan.route.timeouts.between_tokens)
+                return
+            self._out.cut()
+            self._unwanted("client_slow")
             return
         if self._request is not None:
             # A link can go down without telling anybody: each connection that is kept over it would cost one more request.
@@ -390,11 +398,3 @@ class Exchange(Ending):
         self._note(refusal.code)
         self._refusal = refusal
         self._give_up()
-
-    def partial(self, now: float) -> None:
-        """Note a running stream's text about once a second, so that a death of ours keeps it."""
-        if self._stream is None or not self._out.begun or now < self.partial_due or self._state != "running":
-            return
-        self.partial_due = now + 1.0
-        if self._gateway.bodies.keep:
-            self._note_text(self._stream.fold.fresh_text())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from tunekeeper.core.errors import UserError
+from tunekeeper.core.errors import NotFound, UserError
 from tunekeeper.core.ids import new_id
 from tunekeeper.core.nouns.serving import ApiKey
 from tunekeeper.gateway.auth import SCOPES, hash_key, new_key
@@ -99,6 +100,25 @@ def check_key(
             raise UserError(f"{limit} cannot be {bound}", fix=f"give a number above 0 and at most {MOST}, or leave it out")
     if budget_period not in ("day", "month"):
         raise UserError(f"a budget cannot be for a {budget_period}", fix="choose day or month")
+
+
+def check_models(models: Sequence[str], known: Collection[str]) -> None:
+    """Whether a key for `models` can call each of them. `known`: the models that there are; none: it is not known yet, as before
+    the first `serve`, which may need a key to begin. Raises NotFound with the near name: such a key would be refused everywhere.
+    """
+    for name in models if known else ():
+        if name not in known:
+            near = difflib.get_close_matches(name.partition("@")[0], known, 1)
+            fix = f"write {near[0]!r}" if near else "add that model first, or leave --model out for a key that calls all"
+            raise NotFound(f"no model is called {name[:128]!r}; known: {', '.join(sorted(known))}", fix=fix)
+
+
+def routed_models(ws: Workspace) -> set[str]:
+    """The models that have a route."""
+    from tunekeeper.store.ledgers.routes import load_route_table
+
+    with ws.control.read() as tx:
+        return set(load_route_table(tx).routes)
 
 
 def revoke_key(ws: Workspace, id: str, *, by: str = "cli") -> ApiKey:

@@ -166,10 +166,15 @@ def _observe(rows: dict[str, list[float]], arm: str, seconds: float) -> None:
 
 
 def _read(path: Path) -> Snapshot | None:
+    """A snapshot; None where there is none, or one that cannot be added to ours: of a release with other buckets or labels."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Snapshot)
+        found = msgspec.json.decode(path.read_bytes(), type=Snapshot)
     except (OSError, msgspec.DecodeError):
         return None
+    ours = len(BUCKETS) + 2
+    rows = all(key.count("\t") == 1 and len(row) == ours for kept in (found.seconds, found.first) for key, row in kept.items())
+    names = all(key.count("\t") == 2 for kept in (found.requests, found.tokens, found.errors) for key in kept)
+    return found if rows and names and all(key.count("\t") == 1 for key in found.cost) else None
 
 
 def _sum(parts: list[Snapshot]) -> Snapshot:

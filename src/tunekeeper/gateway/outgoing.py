@@ -36,6 +36,19 @@ class Outgoing:
         """Whether the client still waits for this answer."""
         return self._conn.running is self._owner
 
+    @property
+    def slow(self) -> bool:
+        """Whether the client has not taken yet what was written to it."""
+        return self.here and self._conn.slow
+
+    def taken(self) -> bool:
+        """Whether it has taken any of that since this was last asked."""
+        return self._conn.taken()
+
+    def cut(self) -> None:
+        """Give it up, without another byte."""
+        self._conn.cut()
+
     def send(self, data: bytes) -> None:
         """A piece of a stream; the first one sends the head before it."""
         self._write(data if self._conn.old else chunk(data))

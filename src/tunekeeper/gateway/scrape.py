@@ -47,8 +47,13 @@ class Scrape:
         if late and gateway.now() < self._end:
             self._timer = gateway.loop.call_later(LOOK, self._look)
             return
-        gateway.save_metrics()
-        self._conn.reply(200, gateway.metrics.text(self._table), content_type=CONTENT_TYPE)
+        try:
+            gateway.save_metrics()
+            told = gateway.metrics.text(self._table)
+        except Exception:  # noqa: BLE001
+            self._conn.fail()  # nobody else answers from a timer
+            return
+        self._conn.reply(200, told, content_type=CONTENT_TYPE)
 
     def client_gone(self) -> None:
         """Nobody waits for it."""

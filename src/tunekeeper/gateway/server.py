@@ -69,7 +69,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_body", "_closing", "_complete", "_head", "_headed", "_house", "_length", "_parser", "_raw", "_refusal", "_retold",
-        "_size", "_target", "_upgrading", "_waiting_head", "due", "head", "running", "transport",
+        "_size", "_slow", "_target", "_untaken", "_upgrading", "_waiting_head", "due", "head", "running", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -80,7 +80,8 @@ class Connection(asyncio.Protocol):
         self.running: Running | None = None
         self.head = Head()
         self.due = 0.0
-        self._closing = False
+        self._closing = self._slow = False
+        self._untaken = 0
         self._refusal: Refusal | None = None
         self._target = b""
         self._size = self._length = self._raw = 0
@@ -115,10 +116,7 @@ class Connection(asyncio.Protocol):
                     return
             self._take(data)
         except Exception:  # noqa: BLE001
-            # Our own fault: it must not take other requests with it, and must not go unseen.
-            traceback.print_exc(file=sys.stderr)
-            if not self.transport.is_closing():
-                self.refuse(Refusal("internal_error", "the gateway failed to handle this request"), close=True)
+            self.fail()
 
     def connection_lost(self, exc: Exception | None) -> None:
         running, self.running = self.running, None
@@ -129,12 +127,17 @@ class Connection(asyncio.Protocol):
             running.client_gone()
 
     def pause_writing(self) -> None:
+        self._slow = True
+        self._untaken = self.transport.get_write_buffer_size()
         if self.running is not None:
             self.running.client_slow(True)
 
     def resume_writing(self) -> None:
+        self._slow = False
         if self.running is not None:
             self.running.client_slow(False)
+        elif not self._closing:
+            self.transport.resume_reading()
 
     # ---- llhttp ----
 
@@ -284,6 +287,16 @@ class Connection(asyncio.Protocol):
         self._house.handle(self, head, body)
 
     @property
+    def slow(self) -> bool:
+        """Whether bytes wait for the client to take them."""
+        return self._slow
+
+    def taken(self) -> bool:
+        """Whether the client has taken any of what waits for it since this was last asked."""
+        before, self._untaken = self._untaken, self.transport.get_write_buffer_size()
+        return self._untaken < before
+
+    @property
     def closes(self) -> bool:
         """Whether the answer now begun must say that the connection ends; what it says is kept to."""
         self._closing = self._closing or self._house.draining
@@ -311,14 +324,22 @@ class Connection(asyncio.Protocol):
             return
         self.reply(refusal.status, refusal.body(), refusal.headers() + extra)
 
+    def fail(self) -> None:
+        """Our own fault, the exception that is handled: it must not take other requests with it, and must not go unseen."""
+        traceback.print_exc(file=sys.stderr)
+        if not self.transport.is_closing():
+            self.refuse(Refusal("internal_error", "the gateway failed to handle this request"), close=True)
+
     def over(self) -> None:
         """The answer has been written: wait for the next request, or close."""
         self.running = None
-        self.due = self._house.now() + self._house.limits.idle_seconds  # also how long a slow client may take for the rest
+        self.due = self._house.now() + self._house.limits.idle_seconds  # and if it takes nothing of the rest so long
         if self._closing:
             self.transport.close()
         elif self._house.draining:
             self.wind_down()  # a stream's head went out before: its client was not told, and may be asking again
+        if self._slow and not self._closing:
+            self.transport.pause_reading()  # nothing more is asked before this is taken: answers must not pile up here
 
     def wind_down(self) -> None:
         """The worker stops. A kept connection's next request may be on its way: closing under it would be a reset. It has a
@@ -342,6 +363,9 @@ class Connection(asyncio.Protocol):
     def expired(self) -> None:
         """`due` has passed: a slow head or body is told so, a waiting or refused connection just ends."""
         if self.running is not None:
+            return
+        if self._slow and self.taken():  # slow, but reading
+            self.due = self._house.now() + (IDLE_GRACE if self._house.draining else self._house.limits.idle_seconds)
             return
         if self._closing or self._waiting_head:
             self.cut()

@@ -147,6 +147,7 @@ class Pool:
     def keep(self, connection: Connection) -> None:
         """Take a connection back for the next request."""
         if len(self.idle) < KEPT_IDLE:
+            connection.transport.resume_reading()  # the last piece may have gone to a slow client, who held it up
             self.idle.append(connection)
         else:
             connection.drop()

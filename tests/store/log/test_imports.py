@@ -74,6 +74,7 @@ def test_what_was_found_can_be_imported_elsewhere(root: Path, tmp_path: Path, cl
             '{"request_id":"x","timestamp":"2025-03-01T10:00:00Z","model_id":"m","prompt_tokens":100000000000000000000}',
             "prompt_tokens is 10+",
         ),
+        ('{"request_id":"x","timestamp":"2025-03-01T10:00:00Z","model_id":"m","confidence":1.5}', "confidence is 1.5"),
         ('{"request_id":"x","timestamp":"9999-12-31T23:59:59Z","model_id":"m"}', "timestamp lies in the year 9999"),
         ('{"request_id":"x","timestamp":"0001-01-01T00:00:00+05:30","model_id":"m"}', "timestamp lies in the year 1"),
         ("[" * 5000, r"old.jsonl:2"),

@@ -73,6 +73,8 @@ def _parsed(line: bytes, path: Path, number: int) -> Inference:
         amount = getattr(found, name)
         if amount is not None and not 0 <= amount <= _MOST:
             raise DataError(f"{path}:{number}: {name} is {amount}", fix="leave out what is not known")
+    if found.confidence is not None and not 0 <= found.confidence <= 1:
+        raise DataError(f"{path}:{number}: confidence is {found.confidence}", fix="give a probability, 0 to 1")
     return found
 
 
