@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tunekeeper.core.errors import ArtifactError, ConfigError
-from tunekeeper.training.adapter import check_parent, read_sidecar, write_sidecar
+from tunekeeper.training.adapter import check_parent, read_sidecar, settle, write_sidecar
 from tunekeeper.training.base import Base
 from tunekeeper.training.recipe import from_json
 
@@ -34,6 +34,16 @@ def test_the_sidecar_says_what_the_adapter_belongs_to(folder: Path) -> None:
     check_parent(folder, HERE, RECIPE)
 
 
+def test_the_layers_that_an_adapter_names_are_in_order_so_that_equal_ones_have_one_digest(folder: Path) -> None:
+    file, found = folder / "adapter_config.json", set()
+    for names in (["b", "a"], ["a", "b"]):
+        file.write_text(json.dumps({"r": 8, "target_modules": names, "rank_pattern": {}, "modules_to_save": None}))
+        settle(folder)
+        found.add(file.read_text())
+    assert len(found) == 1
+    assert json.loads(found.pop()) == {"r": 8, "target_modules": ["a", "b"], "rank_pattern": {}, "modules_to_save": None}
+
+
 def test_an_adapter_of_another_base_is_refused_naming_both_digests(folder: Path) -> None:
     with pytest.raises(ArtifactError, match=r"sha256:here.*sha256:other"):
         check_parent(folder, OTHER, RECIPE)
@@ -53,6 +63,12 @@ def test_a_recipe_of_another_shape_is_refused_with_the_adapters_value(folder: Pa
         check_parent(folder, HERE, from_json({"rank": 16}))
     with pytest.raises(ConfigError, match="alpha"):
         check_parent(folder, HERE, from_json({"rank": 8, "alpha": 16}))
+    with pytest.raises(ConfigError, match="dora is true, the adapter to continue has false") as caught:
+        check_parent(folder, HERE, from_json({"rank": 8, "alpha": 32, "dora": True}))
+    assert "`dora: false`" in (caught.value.fix or "")
+    (folder / "adapter_config.json").write_text(json.dumps({"r": 8, "lora_alpha": 32, "use_rslora": True}))
+    with pytest.raises(ConfigError, match="rslora is false, the adapter to continue has true"):
+        check_parent(folder, HERE, RECIPE)
 
 
 def test_a_truncated_or_missing_adapter_is_refused(folder: Path) -> None:

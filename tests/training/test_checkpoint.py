@@ -12,8 +12,9 @@ import pytest
 from tunekeeper.core.errors import ArtifactError
 from tunekeeper.core.ids import digest_file
 from tunekeeper.training import job
-from tunekeeper.training.base import read_base, tensor_header
+from tunekeeper.training.base import read_base
 from tunekeeper.training.checkpoint import as_saved, check_tuned_parent
+from tunekeeper.training.header import tensor_header
 
 from .conftest import BASE, Local
 from .test_job import ANSWER, Killed, order

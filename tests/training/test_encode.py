@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from tunekeeper.core.errors import DataError
 from tunekeeper.text.rendering import render
 from tunekeeper.training.encode import MANY, Codec, Encoded, conversations, encode, segments
 from tunekeeper.training.previewing import codec_of
-from tunekeeper.training.rows import Row
+from tunekeeper.training.rows import Row, one_each
 
 BASE = Path(__file__).parents[2] / "examples" / "support_desk" / "base"
 SYSTEM = {"role": "system", "content": "Be brief."}
@@ -293,3 +294,61 @@ def test_what_nothing_stands_before_is_not_learned_and_a_row_of_it_alone_is_refu
     assert encode(bare, said).learned == (False, True)
     with pytest.raises(DataError, match="row r: its answers hold no token that anything stands before"):
         encode(bare, alone)
+
+
+def test_a_token_that_the_base_has_no_numbers_for_is_refused_by_its_row() -> None:
+    """As of a tokenizer that got tokens which the weights never had."""
+    codec, row = codec_of(BASE), dialogue(("user", "Hi"), ("assistant", "ok"))
+    highest = max(encode(codec, row).ids)
+    assert encode(replace(codec, size=highest + 1), row) == encode(replace(codec, size=None), row)
+    with pytest.raises(
+        DataError, match=f"row r: it has token {highest} of the tokenizer, and the base has numbers for {highest}"
+    ):
+        encode(replace(codec, size=highest), row)
+
+
+SYSTEM_LAST = (
+    "{% set told = messages[0].content if messages[0].role == 'system' else '' %}"
+    "{% for m in messages if m.role != 'system' %}{% if m.role == 'user' %}"
+    "[INST]{% if loop.last and told %}{{ told }}\n\n{% endif %}{{ m.content }}[/INST]"
+    "{% else %}{{ m.content }}</s>{% endif %}{% endfor %}"
+)
+"""As Mistral's: the system's words stand before the last turn of the user, and nowhere once it is answered."""
+THOUGHT = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>OPENED{% endif %}"
+)
+"""As of models that think: what asks for an answer goes on behind where answers begin."""
+
+
+def of_template(template: str) -> Codec:
+    """A codec of this template, a character an id."""
+
+    def rendered(messages: list[dict[str, Any]], tools: list[dict[str, Any]], prompt: bool) -> str:
+        return render(template, messages, add_generation_prompt=prompt, tools=tools)
+
+    return Codec(
+        render=rendered, tokenize=lambda text: [ord(char) for char in text], ends=("</s>",), special=("</s>", "[INST]", "[/INST]")
+    )
+
+
+def test_answers_are_learned_behind_the_prompt_that_asks_for_them_where_history_is_written_otherwise() -> None:
+    codec = of_template(SYSTEM_LAST)
+    one = dialogue(("user", "Hi"), ("assistant", "ok"))
+    assert segments(codec, one) == [("[INST]Be brief.\n\nHi[/INST]", 0.0), ("ok</s>", 1.0)]
+    two = dialogue(("user", "a"), ("assistant", "one"), ("user", "b"), ("assistant", "two"))
+    asked = [segments(codec, each) for each in one_each(two)]
+    assert asked[0] == [("[INST]Be brief.\n\na[/INST]", 0.0), ("one</s>", 1.0)]
+    assert asked[1] == [("[INST]a[/INST]one</s>[INST]Be brief.\n\nb[/INST]", 0.0), ("two</s>", 1.0)]
+    assert [len(group) for group in conversations(codec, two, "sft")] == [1, 1], "each as a server is asked for it"
+
+
+def test_an_answer_is_learned_behind_an_empty_thought_and_refused_behind_one_that_is_not_closed() -> None:
+    row = dialogue(("user", "Hi"), ("assistant", "ok"))
+    for empty in ("<think>\n\n</think>\n\n", "<|channel>thought\n<channel|>"):
+        asked, said = segments(of_template(THOUGHT.replace("OPENED", empty)), row)
+        assert asked == ("<|system|>Be brief.</s><|user|>Hi</s><|assistant|>" + empty, 0.0)
+        assert said == ("ok</s>", 1.0)
+    with pytest.raises(DataError, match=r"asks for an answer with '<think>\\n', and writes none that begins so") as caught:
+        segments(of_template(THOUGHT.replace("OPENED", "<think>\n")), row)
+    assert "chat_template.jinja" in (caught.value.fix or "")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tunekeeper.core.errors import ArtifactError
-from tunekeeper.training import loading
+from tunekeeper.training import loading, previewing
 from tunekeeper.training.base import read_base
 from tunekeeper.training.recipe import from_json
 
@@ -65,3 +65,56 @@ def test_a_tokenizer_that_is_none_is_said_in_one_line(tmp_path: Path) -> None:
     (folder / "tokenizer.json").write_text("{}")
     with pytest.raises(ArtifactError, match=r"transformers [0-9.]+ cannot load it: "):
         loading.load_tokenizer(read_base(folder))
+
+
+@pytest.mark.real
+def test_a_base_that_lacks_a_tensor_is_refused_and_not_filled_up_by_chance(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = Path(shutil.copytree(BASE, tmp_path / "base"))
+    weights = load_file(folder / "model.safetensors")
+    lost = next(name for name in sorted(weights) if name.endswith("q_proj.weight"))
+    save_file({name: each for name, each in weights.items() if name != lost}, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ArtifactError, match=f"its weights lack {lost}"):
+        loading.load_plain(read_base(folder), from_json({"dtype": "float32"}))
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("own_files", [False, True], ids=["in the settings", "in files of their own"])
+def test_rows_with_tools_have_the_template_for_tools_here_as_in_transformers(tmp_path: Path, own_files: bool) -> None:
+    from transformers import AutoTokenizer
+
+    folder = Path(shutil.copytree(BASE, tmp_path / "base"))
+    template = (folder / "chat_template.jinja").read_text()
+    if own_files:
+        (folder / "additional_chat_templates").mkdir()
+        (folder / "additional_chat_templates" / "tool_use.jinja").write_text("with tools: " + template)
+    else:
+        (folder / "chat_template.jinja").unlink()
+        named = [{"name": "tool_use", "template": "with tools: " + template}, {"name": "default", "template": template}]
+        config = json.loads((folder / "tokenizer_config.json").read_text())
+        (folder / "tokenizer_config.json").write_text(json.dumps(config | {"chat_template": named}))
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    said: list[dict[str, Any]] = [{"role": "user", "content": "Hi"}]
+    tool: dict[str, Any] = {"type": "function", "function": {"name": "find", "parameters": {"type": "object", "properties": {}}}}
+    for tools in ([], [tool]):
+        theirs = tokenizer.apply_chat_template(said, tools=tools or None, add_generation_prompt=True, tokenize=False)
+        assert theirs.startswith("with tools: ") == bool(tools)
+        assert previewing.codec_of(folder).render(said, tools, True) == theirs
+        assert loading.codec_of(tokenizer).render(said, tools, True) == theirs
+
+
+@pytest.mark.real
+def test_the_arguments_of_a_call_are_rendered_as_servers_do(tmp_path: Path) -> None:
+    """OpenAI's rows have them as a text of JSON, which a template would quote once more; vLLM and llama.cpp make it an object."""
+    from transformers import AutoTokenizer
+
+    folder = Path(shutil.copytree(BASE, tmp_path / "base"))
+    (folder / "chat_template.jinja").write_text(
+        "{% for m in messages %}{{ m.content }}"
+        "{% for c in m.tool_calls %}{{ c.function.arguments | tojson }}{% endfor %}{% endfor %}"
+    )
+    call = {"id": "c1", "type": "function", "function": {"name": "find", "arguments": '{"q": "x"}'}}
+    said: list[dict[str, Any]] = [{"role": "assistant", "content": "", "tool_calls": [call]}]
+    for codec in (previewing.codec_of(folder), loading.codec_of(AutoTokenizer.from_pretrained(folder, local_files_only=True))):
+        assert codec.render(said, [], False) == '{"q": "x"}'

@@ -156,3 +156,12 @@ def test_a_rate_may_be_written_as_people_write_it(tmp_path: Path) -> None:
         assert resolve(Config(), read_changes(tmp_path / "r.yaml")).learning_rate == 2e-5
     with pytest.raises(ConfigError, match="learning_rate must be float, not '2e-5x'"):
         resolve(Config(), {"learning_rate": "2e-5x"})
+
+
+@pytest.mark.parametrize(
+    "text", ["rank: !!bool maybe", "rank: !!int ''", "a: !!timestamp x", "rank: 0x" + "f" * 5000, "rank: " + "9" * 400]
+)
+def test_a_value_that_does_not_fit_its_tag_or_any_number_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"r\.yaml:?.*(does not fit its tag|not a huge number)"):
+        read_changes(tmp_path / "r.yaml")

@@ -43,7 +43,8 @@ class Fault:
     part: str
     """A part of its path."""
     kind: str
-    """A status (`500`, `429`, `401` …), `drop` (no answer, nothing done) or `late` (done, but the answer is lost)."""
+    """A status (`500`, `429`, `401` …), `drop` (no answer, nothing done), `late` (done, but the answer is lost) or `page` (done,
+    but a proxy's page is the answer)."""
     retry_after: int | None = None
     """Seconds, as the header Retry-After."""
 
@@ -152,7 +153,7 @@ class Providers:
         fault = self._fault(asked)
         if fault is not None and fault.kind == "drop":
             raise ConnectionAbortedError
-        if fault is not None and fault.kind != "late":
+        if fault is not None and fault.kind not in ("late", "page"):
             headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
             return int(fault.kind), headers, dialects.error(provider, int(fault.kind), f"planted {fault.kind}")
         if not asked.path.startswith("/store/") and asked.headers.get("authorization") != f"Bearer {self.key}":
@@ -160,6 +161,8 @@ class Providers:
         found = DIALECTS[provider](self, asked)
         if found[0] < 400:
             self.counts[f"{asked.method} {asked.path}"] += 1
+        if fault is not None and fault.kind == "page":
+            return 200, {}, b"<html>Please sign in to the network.</html>"
         if fault is not None:
             raise ConnectionAbortedError
         return found

@@ -59,15 +59,16 @@ def _answer(files: TokenizerFiles, choice: Any) -> int | None:
 
 
 def _chat(files: TokenizerFiles, messages: list[Any], tools: Any, now: datetime) -> str | None:
-    if files.template is None or not all(isinstance(message, Mapping) for message in messages):
+    template = files.template_with(_list(tools))
+    if template is None or not all(isinstance(message, Mapping) for message in messages):
         return None
     plain = [_as_text(message) for message in messages]
     if any(message is None for message in plain):
         return None
     try:
         return render(
-            files.template,
-            [message for message in plain if message is not None],
+            template,
+            files.prepared([message for message in plain if message is not None]),
             add_generation_prompt=True,
             tools=_list(tools) or None,
             special=files.special(),

@@ -6,6 +6,7 @@ Reading is bounded and runs no code; `auto_map` (code that a checkpoint brings a
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunekeeper.core.errors import ArtifactError
-from tunekeeper.core.ids import digest_bytes, digest_file
+from tunekeeper.core.ids import digest_bytes, digest_file, digest_json
+from tunekeeper.text import toolcalls
+from tunekeeper.text.rendering import render
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Fast
@@ -22,6 +25,10 @@ MAX_FILE = 64 << 20
 _MARKS = {"{": 200_000, "[": 2_000_000, ":": 3_000_000, ",": 8_000_000}
 """What JSON is made of → how many of it a tokenizer of half a million tokens has at most: a few bytes may be an object of 100."""
 SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
+
+
+_STEPS = ("pretokenizers", "processors", "normalizers", "decoders", "single", "pair")
+"""Fields of tokenizer.json that hold steps, one after the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +43,8 @@ class TokenizerFiles:
     """Content of tokenizer_config.json; empty when it is missing."""
     template: str | None = None
     """Text of the chat template; None when there is none."""
+    tool_template: str | None = None
+    """Text of the template that takes its place where tools are given (`tool_use`); None where one does for all."""
 
     @cached_property
     def vocabulary(self) -> dict[str, int]:
@@ -63,6 +72,23 @@ class TokenizerFiles:
         text = self.special().get(name)
         return None if text is None else self.vocabulary.get(text)
 
+    def template_with(self, tools: object) -> str | None:
+        """The template that renders a conversation with these tools, if any; None without one."""
+        return self.tool_template or self.template if tools else self.template
+
+    def prepared(self, messages: toolcalls.Messages) -> list[dict[str, Any]]:
+        """The messages as the template is given them: arguments of tool calls as servers give them, see `text.toolcalls`."""
+        if toolcalls.has_texts(messages) and self._wants_objects:
+            return toolcalls.with_objects(messages)
+        return [dict(message) for message in messages]
+
+    @cached_property
+    def _wants_objects(self) -> bool:
+        def rendered(messages: list[dict[str, Any]]) -> str:
+            return render(self.template or "", messages, add_generation_prompt=False, special=self.special())
+
+        return toolcalls.wants_objects(rendered)
+
     @property
     def digest(self) -> str:
         """Digest of tokenizer.json."""
@@ -70,8 +96,8 @@ class TokenizerFiles:
 
     @property
     def template_digest(self) -> str | None:
-        """Digest of the chat template's text."""
-        return None if self.template is None else digest_bytes(self.template.encode())
+        """As `template_digest`, of these templates."""
+        return template_digest(self.template, self.tool_template)
 
     @cached_property
     def fast(self) -> Fast:
@@ -101,24 +127,85 @@ def read_tokenizer(folder: Path) -> TokenizerFiles:
         raise ArtifactError(f"{folder / 'tokenizer.json'}: it has no model")
     path = folder / "tokenizer_config.json"
     config = _json(path) if path.exists() else {}
-    return TokenizerFiles(folder=folder, tokenizer=tokenizer, config=config, template=_template(folder, config))
+    named = _templates(folder, config)
+    odd = _odd_model(tokenizer) or _odd_steps({key: value for key, value in tokenizer.items() if key != "model"})
+    if odd:
+        raise ArtifactError(f"{folder / 'tokenizer.json'}: {odd}", fix="put back the tokenizer.json that came with the weights")
+    return TokenizerFiles(
+        folder=folder, tokenizer=tokenizer, config=config, template=named.get("default"), tool_template=named.get("tool_use")
+    )
 
 
-def _template(folder: Path, config: dict[str, Any]) -> str | None:
-    path = folder / "chat_template.jinja"
-    if path.exists():
-        return _text(path)
-    value = config.get("chat_template")
+def read_templates(folder: Path) -> dict[str, str]:
+    """Every chat template of the folder by its name, as transformers takes them: `default`, or `tool_use` where there are tools
+    and a template of that name. Raises ArtifactError for a file that cannot be read."""
+    path = folder / "tokenizer_config.json"
+    return _templates(folder, _json(path) if path.exists() else {})
+
+
+def template_digest(template: str | None, tool_template: str | None) -> str | None:
+    """Digest of a chat template's text; where tools have one of their own, of the JSON {default, tool_use} of both; None without
+    a template."""
+    if template is None:
+        return None
+    return (
+        digest_bytes(template.encode())
+        if tool_template is None
+        else digest_json({"default": template, "tool_use": tool_template})
+    )
+
+
+def _templates(folder: Path, config: dict[str, Any]) -> dict[str, str]:
+    """Files of their own, where there are any, stand in the place of what the settings name."""
+    files = {"default": folder / "chat_template.jinja"} | {
+        path.stem: path for path in sorted((folder / "additional_chat_templates").glob("*.jinja"))
+    }
+    found = {name: _text(path) for name, path in files.items() if path.exists()}
+    if found:
+        return found
+    told = config.get("chat_template")
+    named = (
+        {"default": told}
+        if not isinstance(told, list)
+        else {str(entry.get("name")): entry.get("template") for entry in told if isinstance(entry, dict)}
+    )
+    return {name: text.encode("utf-8", "replace").decode() for name, text in named.items() if isinstance(text, str)}
+
+
+def _odd_model(tokenizer: dict[str, Any]) -> str:
+    """What is no vocabulary of a tokenizer.json; empty where it is one."""
+    added, vocab = tokenizer.get("added_tokens") or [], tokenizer["model"].get("vocab") or {}
+    if not isinstance(added, list) or not all(
+        isinstance(each, dict) and type(each.get("id")) is int and isinstance(each.get("content"), str) for each in added
+    ):
+        return "added_tokens is no list of tokens with an id and a content"
+    if isinstance(vocab, dict):
+        return "" if all(type(id) is int for id in vocab.values()) else "its vocab is no mapping of tokens to whole numbers"
+    pairs = isinstance(vocab, list) and all(isinstance(each, list) and len(each) == 2 for each in vocab)
+    return "" if pairs else "its vocab is no mapping of tokens to whole numbers"
+
+
+def _odd_steps(value: Any) -> str:
+    """The first step of a normalizer, pre-tokenizer or post-processor that is written as none is; empty where there is none."""
     if isinstance(value, list):
-        value = next(
-            (entry.get("template") for entry in value if isinstance(entry, dict) and entry.get("name") == "default"), None
-        )
-    return value if isinstance(value, str) else None
+        return next(filter(None, map(_odd_steps, value)), "")
+    if not isinstance(value, dict):
+        return ""
+    for key, each in value.items():
+        fits = isinstance(each, list) and all(isinstance(step, dict) for step in each)
+        if key in _STEPS and not fits:
+            return f"{key} is no list of steps"
+        if key in ("SpecialToken", "Sequence") and not isinstance(each, dict):
+            return f"{key} names no token"
+    return next(filter(None, map(_odd_steps, value.values())), "")
 
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > MAX_FILE:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+            raise ArtifactError(f"{path}: not a plain file")  # a pipe would be waited for
+        if found.st_size > MAX_FILE:
             raise ArtifactError(f"{path}: larger than {MAX_FILE >> 20} MiB")
         return path.read_bytes().decode("utf-8")
     except OSError as error:

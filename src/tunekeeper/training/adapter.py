@@ -8,7 +8,8 @@ from typing import Any
 
 from tunekeeper.core.errors import ArtifactError, ConfigError
 from tunekeeper.core.ids import digest_file
-from tunekeeper.training.base import Base, read_json, tensor_header
+from tunekeeper.training.base import Base, read_json
+from tunekeeper.training.header import tensor_header
 from tunekeeper.training.recipe import Recipe
 
 SIDECAR = "tunekeeper.json"
@@ -30,8 +31,20 @@ def write_sidecar(folder: Path, base: Base, recipe: Recipe, *, dataset: str, par
         "recipe_digest": recipe.digest,
     }
     if recipe.method == "full":
-        value["files"] = {path.name: digest_file(path) for path in sorted(folder.iterdir()) if path.name != SIDECAR}
+        files = (path for path in sorted(folder.iterdir()) if path.is_file() and path.name != SIDECAR)
+        value["files"] = {path.name: digest_file(path) for path in files}
     (folder / SIDECAR).write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", "utf-8")
+
+
+def settle(folder: Path) -> None:
+    """Put the layers that PEFT's settings of an adapter name in order: it writes them as a set has them, in another order in
+    each process, and equal adapters would have other digests."""
+    file = folder / SETTINGS
+    settings = read_json(file)
+    for name, value in settings.items():
+        if name in ("target_modules", "modules_to_save", "exclude_modules") and isinstance(value, list):
+            settings[name] = sorted(value)
+    file.write_text(json.dumps(settings, indent=2, sort_keys=True), "utf-8")
 
 
 def read_sidecar(folder: Path) -> dict[str, Any] | None:
@@ -72,11 +85,13 @@ def check_parent(folder: Path, base: Base, recipe: Recipe, claimed: str | None =
         )
     if own != base.digest:
         raise ArtifactError(f"{folder}: this adapter belongs to base {own}, not to {base.folder} ({base.digest})")
-    for key, name, wanted in (("r", "rank", recipe.rank), ("lora_alpha", "alpha", recipe.alpha)):
-        if settings.get(key) != wanted:
+    shape = {"rank": settings.get("r"), "alpha": settings.get("lora_alpha")}
+    shape |= {name: settings.get(f"use_{name}") or False for name in ("dora", "rslora")}
+    for name, there in shape.items():
+        if (wanted := getattr(recipe, name)) != there:
             raise ConfigError(
-                f"recipe: {name} is {wanted}, the adapter to continue has {settings.get(key)}",
-                fix=f"write `{name}: {settings.get(key)}` or start from the base",
+                f"recipe: {name} is {json.dumps(wanted)}, the adapter to continue has {json.dumps(there)}",
+                fix=f"write `{name}: {json.dumps(there)}` or start from the base",
             )
 
 

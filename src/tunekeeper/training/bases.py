@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tunekeeper.core.errors import ArtifactError, DataError
-from tunekeeper.training.base import chat_template, parameters, read_json, refuse_speechless, whole_files
+from tunekeeper.text.tokenizers import read_templates
+from tunekeeper.training.base import parameters, read_json, refuse_unfit, whole_files
 from tunekeeper.training.card import license_of
 from tunekeeper.training.device import Room
 from tunekeeper.training.encode import Encoded, conversations
@@ -57,7 +58,7 @@ def compared(folders: Sequence[Path], rows: Sequence[Row], recipe: Recipe, there
 def _candidate(folder: Path, rows: Sequence[Row], recipe: Recipe, there: Room) -> Candidate:
     try:
         whole_files(folder)  # nothing of them is read but the headers
-        refuse_speechless(folder)
+        refuse_unfit(folder)
         config = read_json(folder / "config.json")
         found = _told(folder, config)
         codec = codec_of(folder)
@@ -75,7 +76,7 @@ def _told(folder: Path, config: dict[str, Any]) -> Candidate:
         parameters=parameters(folder),
         context=context if isinstance(context, int) else None,
         license=license_of(folder),
-        tools="tools" in (chat_template(folder) or ""),
+        tools=any(name == "tool_use" or "tools" in text for name, text in read_templates(folder).items()),
     )
 
 

@@ -32,6 +32,9 @@ TAKEN_OVER = (
 )
 """Files of the base that are the tuned model's as well, byte for byte; config.json alone is told the new number format."""
 
+TEMPLATES = "additional_chat_templates"
+"""A folder of the base that is the tuned model's as well."""
+
 
 @contextlib.contextmanager
 def as_saved(model: Any) -> Iterator[None]:
@@ -60,6 +63,8 @@ def save_checkpoint(model: Any, folder: Path, base: Base) -> None:
         (folder / name).unlink(missing_ok=True)
         if (base.folder / name).is_file():
             shutil.copyfile(base.folder / name, folder / name)
+    if (base.folder / TEMPLATES).is_dir():
+        shutil.copytree(base.folder / TEMPLATES, folder / TEMPLATES, dirs_exist_ok=True)
     config = read_json(base.folder / "config.json")
     for part in (config, *(value for value in config.values() if isinstance(value, dict))):
         part |= {key: str(dtype).removeprefix("torch.") for key in ("dtype", "torch_dtype") if key in part}

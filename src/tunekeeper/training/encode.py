@@ -6,6 +6,7 @@ a text (SentencePiece's space) is not put before an answer in the middle of one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,10 @@ from tunekeeper.training.rows import Row, learned_places, one_each, sides, weigh
 Messages = list[dict[str, Any]]
 MANY = 16
 """Learned answers of a conversation up to which each is rendered behind all that stands before it."""
+PROBE = "\ue000"
+"""An answer that begins as no other does, of Unicode's private area."""
+TAG = re.compile(r"<[^<>]+>")
+"""What opens or closes a thought."""
 SAMPLES = 4
 """How many answers of a longer one are, to see whether that makes a difference; the last one besides."""
 
@@ -32,6 +37,10 @@ class Codec:
     """Texts that end an answer, e.g. `<|im_end|>`; what the template adds after one is not learned."""
     special: tuple[str, ...] = ()
     """Every special token's text; white space behind one that ends an answer is the template's."""
+    prepared: Callable[[Messages], Messages] = list
+    """Messages as the template is given them, see `text.toolcalls`."""
+    size: int | None = None
+    """Ids that the base has numbers for, from 0 on; None where that is not known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +80,11 @@ def encode(codec: Codec, row: Row) -> Encoded:
     learned = tuple(weight > 0 for weight in weights)
     if not any(learned):
         raise DataError(f"row {row.id}: its answers hold no token that anything stands before; nothing is learned")
+    if codec.size is not None and max(ids) >= codec.size:
+        raise DataError(
+            f"row {row.id}: it has token {max(ids)} of the tokenizer, and the base has numbers for {codec.size} tokens",
+            fix="put the tokenizer.json beside the weights that belongs to them, or leave the row out",
+        )
     one_weight = all(weight in (0.0, 1.0) for weight in weights)
     return Encoded(ids=tuple(ids), learned=learned, weights=() if one_weight else tuple(weights))
 
@@ -167,11 +181,40 @@ def _asked_and_said(codec: Codec, row: Row, messages: Sequence[dict[str, Any]]) 
     tools = list(row.tools)
     prompt = _rendered(codec, row, list(messages[:-1]), tools, prompt=True)
     whole = _rendered(codec, row, list(messages), tools, prompt=False)
-    if not whole.startswith(prompt):
-        raise _rewrites(row)
-    answer = _until_end(whole[len(prompt) :], messages[-1].get("content"), codec)
+    begin = len(prompt) if whole.startswith(prompt) else _answer_of(codec, row, messages, prompt, whole)
+    answer = _until_end(whole[begin:], messages[-1].get("content"), codec)
     _refuse_lost_calls(row, messages[-1], answer)
     return prompt, answer
+
+
+def _answer_of(codec: Codec, row: Row, messages: Sequence[dict[str, Any]], prompt: str, whole: str) -> int:
+    """Where the answer begins in a rendered conversation that does not begin with the prompt for it; it is learned behind that
+    prompt, as a server asks for it. Raises DataError where that is not sure.
+
+    Mistral's templates write the system's words, and the tools, before the user's last turn, and nowhere once it is answered;
+    Gemma 4's asks with an empty thought that no answer has.
+    """
+    other = [*messages[:-1], {"role": "assistant", "content": PROBE}]
+    before = whole[: _alike(whole, _rendered(codec, row, other, list(row.tools), prompt=False))]
+    last = max(((prompt.rfind(token), token) for token in codec.special if token), default=(-1, ""))[1]
+    alike = prompt[len(prompt) - _alike(before[::-1], prompt[::-1]) :]
+    asked = messages[-2].get("content") if len(messages) > 1 and messages[-2]["role"] == "user" else ""
+    if last and last in alike and (asked or "").strip() in alike:
+        return len(before)
+    more = prompt.removeprefix(before) if prompt.startswith(before) else ""
+    if not more:
+        raise _rewrites(row)
+    if (tags := TAG.findall(more)) and len(tags) % 2 == 0:
+        return len(before)
+    raise DataError(
+        f"row {row.id}: the chat template asks for an answer with {more[:80]!r}, and writes none that begins so",
+        fix="put a chat_template.jinja beside tokenizer.json whose prompt for an answer is how its answers begin",
+    )
+
+
+def _alike(one: str, other: str) -> int:
+    """How many characters two texts begin with alike."""
+    return next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _rewrites(row: Row) -> DataError:

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from tunekeeper.training.base import Base, parameters, tensor_header, weight_files
+from tunekeeper.training.base import Base, parameters, weight_files
 from tunekeeper.training.device import processor
+from tunekeeper.training.header import tensor_header
 from tunekeeper.training.loading import load_plain
 from tunekeeper.training.memory import BYTES
 from tunekeeper.training.recipe import Recipe

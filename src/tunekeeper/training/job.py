@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tunekeeper.core.ids import digest_json
 from tunekeeper.store.blobs import link_or_copy
-from tunekeeper.training.adapter import check_parent, write_sidecar
+from tunekeeper.training.adapter import check_parent, settle, write_sidecar
 from tunekeeper.training.base import Base, read_base, talking_base
 from tunekeeper.training.card import write_card
 from tunekeeper.training.checkpoint import as_saved, check_tuned_parent, save_checkpoint
@@ -182,6 +182,7 @@ class _Leaves:
             save_checkpoint(self.model, folder, self.base)
         else:
             self.model.save_pretrained(folder, safe_serialization=True)
+            settle(folder)
         dataset, parent = self.input["dataset_digest"], self.input.get("parent_digest")
         write_card(folder, self.base, self.recipe, dataset=dataset, parent=parent, eval_loss=curve.eval_loss, epoch=curve.epoch)
         write_sidecar(folder, self.base, self.recipe, dataset=dataset, parent=parent)

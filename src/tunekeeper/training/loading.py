@@ -40,14 +40,16 @@ def load(base: Base, recipe: Recipe, parent: Path | None) -> tuple[Any, str]:
     """(model ready to train, dtype name): the base with a new adapter, or with the parent's continued; in full tuning the base
     itself, or the parent's checkpoint."""
     import torch
-    from peft import PeftModel
+    from peft import PeftConfig, PeftModel
 
     torch.manual_seed(recipe.seed)
     if recipe.method == "full":
         return whole(base if parent is None else replace(base, folder=parent), recipe)
     model, dtype = load_plain(base, recipe)
     if parent is not None:
-        return PeftModel.from_pretrained(prepared(model, recipe), str(parent), is_trainable=True), dtype
+        settings = PeftConfig.from_pretrained(str(parent))
+        settings.lora_dropout = recipe.dropout  # of the run, where shape and scale are the adapter's
+        return PeftModel.from_pretrained(prepared(model, recipe), str(parent), is_trainable=True, config=settings), dtype
     return adapted(model, recipe), dtype
 
 
@@ -130,7 +132,7 @@ def _in_one_line(base: Base) -> Iterator[None]:
 
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError):
+    except (torch.OutOfMemoryError, MemoryError, ArtifactError):
         raise
     except Exception as error:  # whatever is wrong with the files comes out in its own way
         why = next(iter(str(error).strip().splitlines()), "")[:200]
@@ -143,9 +145,20 @@ def _in_one_line(base: Base) -> Iterator[None]:
 def _loaded(base: Base, options: dict[str, Any]) -> Any:
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(
-        base.folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, **options
+    model, told = AutoModelForCausalLM.from_pretrained(
+        base.folder,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        output_loading_info=True,
+        **options,
     )
+    if missing := sorted(told["missing_keys"]):  # it would go on with numbers drawn by chance
+        raise ArtifactError(
+            f"{base.folder}: its weights lack {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else ""),
+            fix="fetch the checkpoint again, or put back the config.json that belongs to it",
+        )
+    return model
 
 
 def _quantized(base: Base, options: dict[str, Any], device: str) -> Any:
@@ -172,6 +185,7 @@ def codec_of(tokenizer: Any) -> Codec:
     plain = previewing.codec_of(Path(tokenizer.name_or_path))
 
     def render(messages: list[dict[str, Any]], tools: list[dict[str, Any]], prompt: bool) -> str:
+        messages = plain.prepared(messages)
         plain.render(messages, tools, prompt)
         text = tokenizer.apply_chat_template(messages, tools=tools or None, add_generation_prompt=prompt, tokenize=False)
         return str(text)
@@ -179,7 +193,9 @@ def codec_of(tokenizer: Any) -> Codec:
     def tokenize(text: str) -> list[int]:
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    return Codec(render=render, tokenize=tokenize, ends=plain.ends, special=plain.special)
+    return Codec(
+        render=render, tokenize=tokenize, ends=plain.ends, special=plain.special, prepared=plain.prepared, size=plain.size
+    )
 
 
 def _four_bits(dtype: str) -> Any:

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from tunekeeper.core.errors import ConfigError, DiskFull
 from tunekeeper.core.nouns.training import TrainingRun
-from tunekeeper.training.base import parameters, read_json, tensor_header, weight_files
+from tunekeeper.training.base import parameters, read_json, weight_files
 from tunekeeper.training.device import Room, number_format
+from tunekeeper.training.header import tensor_header
 from tunekeeper.training.recipe import Recipe
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}

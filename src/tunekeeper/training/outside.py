@@ -9,7 +9,8 @@ from typing import Any
 
 from tunekeeper.core.errors import ArtifactError
 from tunekeeper.training.adapter import SETTINGS, SIDECAR, WEIGHTS, read_sidecar, refuse_other
-from tunekeeper.training.base import Base, read_json, tensor_header, weight_files
+from tunekeeper.training.base import Base, read_json, weight_files
+from tunekeeper.training.header import tensor_header
 
 LICENSES = ("LICENSE", "README.md")
 PREFIX = "base_model.model."

@@ -6,6 +6,7 @@ Rendering is ours (`text.rendering`), true to transformers; parity compares the 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ from typing import Any
 from tunekeeper.core.errors import ArtifactError, DataError
 from tunekeeper.text.rendering import render
 from tunekeeper.text.tokenizers import TokenizerFiles, read_tokenizer
-from tunekeeper.training.base import read_json
+from tunekeeper.training.base import embeddings, read_json
 from tunekeeper.training.encode import Codec, Encoded, conversations
 from tunekeeper.training.rows import Row, message_of, of_objective
+
+Renderer = Callable[[list[dict[str, Any]], list[dict[str, Any]], bool], str]
+"""As of `Codec`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +58,14 @@ def codec_of(folder: Path) -> Codec:
     """The codec of a checkpoint folder. Raises ArtifactError without tokenizer or chat template."""
     files = read_tokenizer(folder)
     special = tuple(each["content"] for each in files.added if each.get("special"))
-    return Codec(render=_renderer(files), tokenize=files.encode, ends=_ends(files), special=special)
+    return Codec(
+        render=_renderer(files),
+        tokenize=files.encode,
+        ends=_ends(files),
+        special=special,
+        prepared=files.prepared,
+        size=embeddings(folder),
+    )
 
 
 def _ends(files: TokenizerFiles) -> tuple[str, ...]:
@@ -136,12 +147,14 @@ def _first_line(path: Path, text: str) -> Any:
         raise DataError(f"{path}: not JSON: {error}") from error
 
 
-def _renderer(files: TokenizerFiles) -> Any:
-    template = files.template
-    if template is None:
+def _renderer(files: TokenizerFiles) -> Renderer:
+    if files.template is None:
         raise ArtifactError(f"{files.folder}: no chat template", fix="put chat_template.jinja beside tokenizer.json")
 
     def rendered(messages: list[dict[str, Any]], tools: list[dict[str, Any]], prompt: bool) -> str:
-        return render(template, messages, add_generation_prompt=prompt, tools=tools or None, special=files.special())
+        template = files.template_with(tools) or ""
+        return render(
+            template, files.prepared(messages), add_generation_prompt=prompt, tools=tools or None, special=files.special()
+        )
 
     return rendered

@@ -26,6 +26,8 @@ ADAPTER_ONLY = ("rank", "alpha", "dropout", "targets", "dora", "rslora", "qlora"
 LONGEST_FILE = 100_000
 """Characters of a recipe's file."""
 SCIENTIFIC = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]{1,3}")
+MOST = 1 << 63
+"""No number of a recipe is larger; what a float cannot hold, and what Python does not print, lies beyond."""
 LIMITS: dict[str, tuple[float, float]] = {
     "rank": (1, 4096),
     "alpha": (1, 65536),
@@ -164,9 +166,9 @@ def read_changes(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(text, object_pairs_hook=_once) if path.suffix == ".json" else _yaml(text)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{path}: {' '.join(str(error).split())}", fix="write a line for each key, such as rank: 16") from error
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise ConfigError(f"{path}: a recipe is a mapping such as `rank: 16`")
+        raise ConfigError(f"{path}: a recipe is a mapping such as `rank: 16`", fix="write a line for each key, such as rank: 16")
     for key, value in values.items():
         place = f"{path}:{_line_of(key, text)}"
         _checked(_known(key, place), value, place)
@@ -207,8 +209,8 @@ def _yaml(text: str) -> Any:
         if isinstance(node, yaml.MappingNode):
             _once([(key.value, None) for key, _ in node.value])
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(error) from error
+    except (yaml.YAMLError, AttributeError, LookupError) as error:  # the latter two of `!!bool maybe`, `!!int ""`
+        raise ValueError(error if isinstance(error, yaml.YAMLError) else f"a value does not fit its tag: {error}") from error
 
 
 def _once(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
@@ -232,7 +234,8 @@ def _typed(key: str, value: Any, where: str) -> Any:
     """The value in the field's type; whole floats become int, ints become float. Strings of numbers are refused but for `2e-5`,
     which PyYAML takes for text."""
     kind = str(FIELDS[key])
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MOST
+    number = whole or (isinstance(value, float) and math.isfinite(value))
     if kind in ("int", "int | None") and number and value == int(value):
         return int(value)
     if kind in ("float", "float | None") and (number or (isinstance(value, str) and SCIENTIFIC.fullmatch(value))):
@@ -248,7 +251,8 @@ def _typed(key: str, value: Any, where: str) -> Any:
         if names and all(isinstance(name, str) and name for name in names):
             return names
     wanted = "a list of module names" if key == "targets" else kind.replace(" | None", " or null")
-    raise ConfigError(f"{where}: {key} must be {wanted}, not {value!r}", fix=_usual(key))
+    shown = "a huge number" if isinstance(value, int) and abs(value) > MOST else repr(value)
+    raise ConfigError(f"{where}: {key} must be {wanted}, not {shown}", fix=_usual(key))
 
 
 def _checked(key: str, value: Any, where: str) -> Any:

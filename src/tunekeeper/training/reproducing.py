@@ -14,8 +14,8 @@ from tunekeeper.core.nouns.training import TrainingRun
 from tunekeeper.store.ledgers.datasets import load_dataset
 from tunekeeper.store.ledgers.versions import load_version
 from tunekeeper.training import harvest
-from tunekeeper.training.base import tensor_header
 from tunekeeper.training.config import Config
+from tunekeeper.training.header import tensor_header
 from tunekeeper.training.orders import order_again, require_extra
 from tunekeeper.workspace import Workspace
 

@@ -316,3 +316,52 @@ def _weighted(line: str) -> str:
     answer = {"role": "assistant", "content": "Hello.", "weight": 0}
     messages = value["messages"]
     return json.dumps({**value, "messages": [*messages[:-1], answer, {"role": "user", "content": "?"}, messages[-1]]}) + "\n"
+
+
+@pytest.mark.parametrize("provider", ALL)
+def test_a_page_in_the_place_of_an_answer_is_asked_again_and_begins_nothing_twice(
+    bench: Bench, there: Providers, section: Section, provider: str
+) -> None:
+    there.faults.extend((Fault("POST", JOBS[provider], "page"), Fault("GET", JOBS[provider], "page")))
+    there.faults.extend(Fault("GET", JOBS[provider], "page") for _ in range(3))
+    assert bench(section(provider))["rows"] == 48
+    assert (len(there.jobs), len(there.files), len(there.faults)) == (1, 2, 0)
+
+
+@pytest.mark.parametrize("provider", ALL)
+def test_a_job_that_is_not_found_for_a_moment_is_looked_at_again(
+    bench: Bench, there: Providers, section: Section, provider: str
+) -> None:
+    with pytest.raises(Killed):
+        bench(section(provider), dies=4)
+    there.faults.extend(Fault("GET", JOBS[provider], "404") for _ in range(hosted.MISSES))
+    assert bench(section(provider), attempt=2)["rows"] == 48
+    assert (len(there.jobs), len(there.faults)) == (1, 0)
+
+
+@pytest.mark.parametrize("provider", ALL)
+def test_a_job_that_vanished_is_told_and_begun_anew_only_when_asked_again(
+    bench: Bench, there: Providers, section: Section, provider: str
+) -> None:
+    there.hold = True
+    with pytest.raises(Killed):
+        bench(section(provider), dies=4)
+    there.hold = False
+    there.jobs.clear()
+    with pytest.raises(UserError, match="status 404") as caught:
+        bench(section(provider), attempt=2)
+    assert "begun anew" in (caught.value.fix or "")
+    assert not there.jobs, "a second attempt pays for nothing"
+    assert bench(section(provider))["rows"] == 48
+    assert len(there.jobs) == 1
+
+
+@pytest.mark.parametrize("provider", ALL)
+def test_rows_that_were_deleted_there_before_the_job_was_begun_are_sent_again(
+    bench: Bench, there: Providers, section: Section, provider: str
+) -> None:
+    with pytest.raises(Killed):
+        bench(section(provider), dies=2)
+    there.files.clear()
+    assert bench(section(provider), attempt=2)["rows"] == 48
+    assert (len(there.jobs), len(there.files)) == (1, 2)

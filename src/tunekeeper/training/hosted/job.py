@@ -22,13 +22,15 @@ from tunekeeper.training.base import read_base
 from tunekeeper.training.hosted.archive import unpack
 from tunekeeper.training.hosted.provider import Home, Order, Provider, Remote, Terms
 from tunekeeper.training.hosted.terms import KNOWN, line
-from tunekeeper.training.hosted.wire import Wire
+from tunekeeper.training.hosted.wire import Gone, Wire
 from tunekeeper.training.outside import admit
 from tunekeeper.training.rows import Row, read_rows
 
 ADAPTER = "adapter"
 REMOTE = "remote.json"
 SHORTEST = 1.0
+MISSES = 5
+"""Looks at a job that a provider may answer with `not found`: not each of its machines knows at once what another one began."""
 
 
 class Context(Protocol):
@@ -204,20 +206,30 @@ def _resumed(provider: Provider, input: dict[str, Any], context: Context) -> Not
     """What an earlier attempt left. Asked for anew after its job had ended badly, the work is begun in another round."""
     noted = _read(context.work) or Noted()
     while context.attempt == 1:
-        job = noted.job or provider.find(key_of(input, noted.round))
-        if job is None or provider.look(job).state not in ("failed", "cancelled"):
+        key = key_of(input, noted.round)
+        job = noted.job or provider.find(key)
+        if job is None or not _ended_badly(provider, job, key):
             break
         noted = Noted(round=noted.round + 1)
     return _note(context.work, noted)
 
 
+def _ended_badly(provider: Provider, job: str, key: str) -> bool:
+    """Whether a job failed, was cancelled, or is neither to be looked at nor listed any more."""
+    try:
+        return provider.look(job).state in ("failed", "cancelled")
+    except Gone:
+        return provider.find(key) is None
+
+
 def _sent(provider: Provider, noted: Noted, files: Mapping[str, Path], key: str, context: Context) -> Noted:
-    ids = dict(noted.files or {})
-    for side, file in files.items():
-        if side not in ids:
-            context.progress(0.0, note=f"sending the {side} rows")
-            ids[side] = provider.upload(file, f"tunekeeper-{key}-{side}.jsonl")
-            noted = _note(context.work, replace(noted, files=dict(ids)))
+    if noted.job is not None:
+        return noted
+    ids: dict[str, str] = {}
+    for side, file in files.items():  # what was sent is found there again, unless it was deleted meanwhile
+        context.progress(0.0, note=f"sending the {side} rows")
+        ids[side] = provider.upload(file, f"tunekeeper-{key}-{side}.jsonl")
+        noted = _note(context.work, replace(noted, files=dict(ids)))
     return noted
 
 
@@ -240,8 +252,17 @@ def _begun(provider: Provider, noted: Noted, input: dict[str, Any], key: str, co
 
 def _followed(provider: Provider, id: str, input: dict[str, Any], wire: Wire, context: Context) -> Remote:
     """The job once it has ended."""
+    missed = 0
     while True:
-        remote = provider.look(id)
+        try:
+            remote, missed = provider.look(id), 0
+        except Gone as error:
+            missed += 1
+            if missed > MISSES:
+                raise UserError(error.message, fix="repeat the command: work that is there no more is begun anew") from error
+            context.progress(None, note=f"{error.message}; looked for again in {input['poll_seconds']:.0f} s")
+            wire.rest(input["poll_seconds"])
+            continue
         note = f"{input['provider']} {id}: {remote.said}" + (f", {remote.event}" if remote.event else "")
         more = {"loss": remote.loss[-1]} if remote.loss else {}
         left = {} if remote.eta_seconds is None else {"eta_seconds": remote.eta_seconds}

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 
 from tunekeeper.core.errors import DataError, UserError
 from tunekeeper.training.hosted.provider import Order, Remote, State, Terms, Values
-from tunekeeper.training.hosted.wire import Wire
+from tunekeeper.training.hosted.wire import Wire, id_of
 
 PAGE = 100
 TERMS = Terms(
@@ -76,9 +76,7 @@ class Mistral:
             "hyperparameters": order.hyperparameters,
             "auto_start": False,
         }
-        return self.wire.patiently(
-            lambda: self._marked(order.key) or str(self.wire.once("POST", "/fine_tuning/jobs", body)["id"])
-        )
+        return self.wire.patiently(lambda: self._marked(order.key) or id_of(self.wire.once("POST", "/fine_tuning/jobs", body)))
 
     def find(self, key: str) -> str | None:
         """As of `Provider`."""

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 
 from tunekeeper.core.errors import ConfigError, DataError, UserError
 from tunekeeper.training.hosted.provider import Order, Remote, State, Terms, Values
-from tunekeeper.training.hosted.wire import Unanswered, Wire
+from tunekeeper.training.hosted.wire import Unanswered, Wire, id_of
 
 MARK = "tunekeeper"
 """Key of the job's metadata that holds our name of the work."""
@@ -80,7 +80,7 @@ class OpenAI:
             "metadata": {MARK: order.key},
             "method": order.hyperparameters,
         }
-        return self.wire.patiently(lambda: self._marked(order.key) or _id(self.wire.once("POST", "/fine_tuning/jobs", body)))
+        return self.wire.patiently(lambda: self._marked(order.key) or id_of(self.wire.once("POST", "/fine_tuning/jobs", body)))
 
     def find(self, key: str) -> str | None:
         """As of `Provider`."""
@@ -132,19 +132,19 @@ class OpenAI:
         """An upload under this name that came whole, of a death before it was written down."""
         for file in self._pages("/files", purpose="fine-tune", limit=1000):
             if (file.get("filename"), file.get("bytes")) == (name, size) and file.get("status") != "error":
-                return _id(file)
+                return id_of(file)
         return None
 
     def _sent(self, file: Path, name: str) -> str:
         reply = self.wire.send_file("/files", file, name, {"purpose": "fine-tune"})
         if reply.status != 200:
             raise DataError(f"{self.wire.name} does not take {name}: status {reply.status}: {reply.words}")
-        return _id(reply.value)
+        return id_of(reply.value)
 
     def _marked(self, key: str) -> str | None:
         for job in self._pages("/fine_tuning/jobs", limit=100, **{f"metadata[{MARK}]": key}):
             if (job.get("metadata") or {}).get(MARK) == key:
-                return _id(job)
+                return id_of(job)
         return None
 
     def _pages(self, path: str, **query: Any) -> Iterator[dict[str, Any]]:
@@ -156,13 +156,6 @@ class OpenAI:
             if not page.get("has_more") or not items:
                 return
             query["after"] = items[-1]["id"]
-
-
-def _id(value: dict[str, Any]) -> str:
-    found = value.get("id")
-    if not isinstance(found, str) or not found:
-        raise Unanswered("an answer without an id")
-    return found
 
 
 def _numbers(steps: list[dict[str, Any]], name: str) -> tuple[float, ...]:

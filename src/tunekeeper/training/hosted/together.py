@@ -14,7 +14,7 @@ from urllib.parse import quote
 from tunekeeper.core.errors import DataError, UserError
 from tunekeeper.core.ids import digest_file
 from tunekeeper.training.hosted.provider import Order, Remote, State, Terms, Values
-from tunekeeper.training.hosted.wire import MOVED, Unanswered, Wire
+from tunekeeper.training.hosted.wire import MOVED, Unanswered, Wire, id_of
 
 NANO = 1e-9
 TERMS = Terms(
@@ -89,7 +89,7 @@ class Together:
         self._affordable(order, files)
         body = {"model": order.model, "suffix": f"{order.suffix}-{order.key}", **files, **order.hyperparameters}
         body |= {"n_evals": int(order.hyperparameters["n_epochs"])} if order.held else {}
-        return self.wire.patiently(lambda: self._marked(order.key) or str(self.wire.once("POST", "/fine-tunes", body)["id"]))
+        return self.wire.patiently(lambda: self._marked(order.key) or id_of(self.wire.once("POST", "/fine-tunes", body)))
 
     def find(self, key: str) -> str | None:
         """As of `Provider`."""

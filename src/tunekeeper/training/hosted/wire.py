@@ -33,6 +33,10 @@ class Unanswered(UpstreamUnavailable):
         self.after = after
 
 
+class Gone(UserError):
+    """The provider does not have what it was asked for."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reply:
     """One answer, whatever its status."""
@@ -45,13 +49,18 @@ class Reply:
     """The whole body; of a download only what says why there is none."""
 
     @property
+    def told(self) -> dict[str, Any] | None:
+        """The body's JSON object, empty without a body; None where the body is none: somebody else's page."""
+        try:
+            found = json.loads(self.body) if self.body.strip() else {}
+        except (ValueError, RecursionError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    @property
     def value(self) -> dict[str, Any]:
         """The body's JSON object; empty where it is none."""
-        try:
-            found = json.loads(self.body) if self.body else {}
-        except ValueError:
-            return {}
-        return found if isinstance(found, dict) else {}
+        return self.told or {}
 
     @property
     def words(self) -> str:
@@ -89,11 +98,14 @@ class Wire:
         return self.patiently(lambda: self.once("GET", path))
 
     def once(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """One exchange of JSON. Raises Unanswered, UserError with its words, ConfigError for a key it does not take."""
+        """One exchange of JSON. Raises Unanswered, Gone, UserError with its words, ConfigError for a key it does not take."""
         reply = self.send(method, path, body)
         if not 200 <= reply.status < 300:
-            raise UserError(f"{self.name} refused {method} {path.partition('?')[0]}: status {reply.status}: {reply.words}")
-        return reply.value
+            kind = Gone if reply.status in (404, 410) else UserError
+            raise kind(f"{self.name} refused {method} {path.partition('?')[0]}: status {reply.status}: {reply.words}")
+        if reply.told is None:  # of a proxy before it: an empty list taken from it would be a second job
+            raise Unanswered(f"{self.name} {method} {path.partition('?')[0]}: its answer is no JSON object")
+        return reply.told
 
     def patiently(self, act: Callable[[], T]) -> T:
         """`act` again after a rest for as long as it is Unanswered. Raises UpstreamUnavailable when the patience is used up."""
@@ -204,6 +216,14 @@ class Wire:
             raise Unanswered(f"{where}: {type(error).__name__} {error}".rstrip()) from error
         finally:
             connection.close()
+
+
+def id_of(value: Mapping[str, Any]) -> str:
+    """The id in an answer. Raises Unanswered where there is none: whether something was made is then asked anew."""
+    found = value.get("id")
+    if not isinstance(found, str) or not found:
+        raise Unanswered("an answer without an id")
+    return found
 
 
 def _store(response: http.client.HTTPResponse, target: Path, most: int, where: str) -> None:
