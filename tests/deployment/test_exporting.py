@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gguf
 import pytest
 
+from tests.deployment.test_header import part_of
 from tunekeeper.core.errors import ArtifactError, TunekeeperError
 from tunekeeper.deployment.exporting import check_quantization, export_folder
 from tunekeeper.deployment.header import read_gguf
+from tunekeeper.deployment.inspect import verify
 
 
 @pytest.mark.parametrize("kind", ["f16", "Q5_K_M"])
@@ -107,3 +111,67 @@ def test_a_tokenizer_nobody_knows_stops_the_export(made: Path, copy: Any, tmp_pa
 
     with pytest.raises(ArtifactError, match="would split text differently"):
         export_folder(base, None, "f16", tmp_path / "out" / "x.gguf")
+
+
+@pytest.mark.parametrize(
+    ("template", "why"),
+    [
+        (
+            "{% for i in range(10) %}{% for j in range(99999) %}{% for k in range(99999) %}{% endfor %}{% endfor %}{% endfor %}",
+            "longer",
+        ),
+        ("{{ " + "-" * 30_000 + "1 }}", "recursion"),
+        ("{% for %}", "Expected an expression"),
+        ("{{ raise_exception('not for you') }}", "not for you"),
+    ],
+)
+def test_a_chat_template_that_renders_nothing_is_refused_before_a_server_hangs_in_it(
+    copy: Callable[[str], Path], tmp_path: Path, template: str, why: str
+) -> None:
+    base = copy("llama/base")
+    (base / "chat_template.jinja").write_text(template)
+
+    with pytest.raises(ArtifactError, match=rf"llama-base: no conversation can be rendered: .*{why}"):
+        export_folder(base, None, "f16", tmp_path / "m.gguf")
+
+    assert not (tmp_path / "m.gguf").exists()
+
+
+def test_a_chat_template_that_asks_for_a_system_message_is_written(copy: Callable[[str], Path], tmp_path: Path) -> None:
+    base = copy("llama/base")
+    strict = (
+        "{% if messages[0]['role'] != 'system' %}{{ raise_exception('system first') }}{% endif %}{{ messages[1]['content'] }}"
+    )
+    (base / "chat_template.jinja").write_text(strict)
+
+    export_folder(base, None, "f16", tmp_path / "m.gguf")
+
+    assert read_gguf(tmp_path / "m.gguf").pairs["tokenizer.chat_template"] == strict
+
+
+@pytest.mark.parametrize("kind", ["f16", "Q8_0"])
+def test_one_part_of_a_split_model_is_not_exported_as_the_model(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "m-00001-of-00003.gguf").write_bytes(part_of(0, 3))
+
+    with pytest.raises(ArtifactError, match=r"part 1 of 3 of a model that was split .*llama-gguf-split --merge"):
+        export_folder(tmp_path / "m-00001-of-00003.gguf", None, kind, tmp_path / "m.gguf")
+
+
+def test_a_file_takes_its_place_behind_its_digest_so_that_none_is_there_without_one(made: Path, tmp_path: Path) -> None:
+    """Wherever the exporting process is stopped."""
+    out, moves = tmp_path / "m.gguf", list[str]()
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if watching and event == "os.rename" and Path(str(arguments[1])).parent == tmp_path:
+            moves.append(Path(str(arguments[1])).name)
+            assert out.exists() <= out.with_name("m.gguf.sha256").exists()
+
+    sys.addaudithook(watch)
+    watching = True
+    try:
+        done = export_folder(made / "llama" / "base", None, "Q8_0", out)
+    finally:
+        watching = False
+
+    assert moves == ["m.gguf.sha256", "m.gguf"]
+    assert (done.path, verify(out)["verified"]) == (str(out), 1)

@@ -66,3 +66,15 @@ def test_neighbours_of_one_role_are_joined_as_ollama_joins_them() -> None:
 @pytest.mark.parametrize("text", ["{{", "a{", '"""\n', 'x {{ "y" }} \\', "plain", "tab\tünï {{\u2028"])
 def test_a_literal_is_written_as_it_is(text: str) -> None:
     assert render(literal(text) + "{{ .A }}", {"A": "!"}) == text + "!"
+
+
+def test_a_template_of_ranges_inside_ranges_is_ended() -> None:
+    messages = [{"role": role, "content": "x"} for role in ("user", "assistant", "user")]
+    with pytest.raises(ArtifactError, match="more than 20,000 pieces"):
+        chat("{{ range $.Messages }}" * 40 + "x" + "{{ end }}" * 40, messages)
+
+
+@pytest.mark.parametrize("template", ["{{" + ' "a" `b`' * 200, "{{ " * 900 + '"', "{{ . }}" * 1001])
+def test_a_template_of_open_quotes_or_of_actions_without_end_is_refused_at_once(template: str) -> None:
+    with pytest.raises(ArtifactError):
+        render(template, {"A": 1})

@@ -154,6 +154,11 @@ ARCHITECTURE = pair(b"general.architecture", b"llama")
         ([ARCHITECTURE, pair(b"a\x1b[2J", b"")], "is no name"),
         ([struct.pack("<Q20sII", 20, b"general.architecture", 4, 7)], "names no architecture"),
         ([struct.pack("<Q20sIIQ", 20, b"general.architecture", 9, 4, 0)], "names no architecture"),
+        ([pair(b"general.architecture", b"\xff\xfe")], "names no architecture"),
+        ([pair(b"general.architecture", b"\x1b[2J\nllama")], "names no architecture"),
+        # llama.cpp reads it without asking for its type, and ends the process where that is another.
+        ([ARCHITECTURE, struct.pack("<Q17sIQ", 17, b"general.alignment", 10, 64)], "alignment of type 10"),
+        ([ARCHITECTURE, struct.pack("<Q17sIB", 17, b"general.alignment", 0, 32)], "alignment of type 0"),
     ],
 )
 def test_texts_are_bounded_together_and_names_are_text(tmp_path: Path, pairs: list[bytes], why: str) -> None:
@@ -162,6 +167,23 @@ def test_texts_are_bounded_together_and_names_are_text(tmp_path: Path, pairs: li
 
     with pytest.raises(ArtifactError, match=why):
         read_gguf(path)
+
+
+def part_of(number: int, count: int) -> bytes:
+    """A file that says it is one part of a split model."""
+    told = ((b"split.no", number), (b"split.count", count))
+    return with_pairs(ARCHITECTURE, *(struct.pack(f"<Q{len(key)}sIH", len(key), key, 2, value) for key, value in told))
+
+
+def test_a_part_of_a_split_model_is_not_taken_for_the_model(tmp_path: Path) -> None:
+    path = tmp_path / "m-00001-of-00003.gguf"
+    path.write_bytes(part_of(0, 3))
+
+    assert read_gguf(path).part == (1, 3)
+    with pytest.raises(ArtifactError, match=r"part 1 of 3 .*llama-gguf-split --merge"):
+        open_model(path)
+    path.write_bytes(part_of(0, 1))
+    assert read_gguf(path).part is None
 
 
 def test_a_long_array_is_its_length(tmp_path: Path) -> None:

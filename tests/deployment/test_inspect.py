@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.deployment.test_header import part_of
 from tunekeeper.core.errors import ArtifactError, NotFound
 from tunekeeper.deployment.exporting import export_folder
 from tunekeeper.deployment.inspect import inspect, verify
@@ -25,6 +26,15 @@ def test_each_kind_of_file_is_recognised(made: Path, tmp_path: Path) -> None:
     assert (found["kind"], found["architecture"], found["context"]) == ("checkpoint", "llama", 512)
     with pytest.raises(NotFound):
         inspect(tmp_path / "nothing.gguf")
+
+
+def test_the_parts_of_a_split_model_that_are_missing_are_named(tmp_path: Path) -> None:
+    for number in (0, 2):
+        (tmp_path / f"m-{number + 1:05}-of-00003.gguf").write_bytes(part_of(number, 3))
+
+    found = inspect(tmp_path / "m-00001-of-00003.gguf")
+
+    assert found["split"] == {"part": 1, "of": 3, "missing": ["m-00002-of-00003.gguf"]}
 
 
 def test_whether_an_adapter_fits_is_said_with_what_proves_it(made: Path, copy: Copy) -> None:

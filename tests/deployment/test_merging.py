@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import shutil
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file
 
-from tests.deployment.checkpoints import edit_json
+from tests.deployment.checkpoints import CHATML, edit_json
 from tests.deployment.merged import hear
 from tests.deployment.ollama import BASE
 from tests.deployment.vllm import make_adapter, make_other_base
 from tunekeeper.core.errors import ArtifactError, DiskFull, UserError
+from tunekeeper.core.ids import digest_bytes
 from tunekeeper.deployment.checkpoint import weights_digest
 from tunekeeper.deployment.inspect import verify
 from tunekeeper.deployment.merging import merge_folder, plan_merge, read_merged
 from tunekeeper.deployment.safetensors import open_folder, read_header
+from tunekeeper.text.tokenizers import read_tokenizer
 
 MERGED = ("llama", "mistral-rslora", "qwen2-ranks", "qwen2-dora", "qwen2-tied", "qwen3-head", "gemma3", "phi3")
 
@@ -147,3 +150,26 @@ def test_a_sidecar_of_something_else_is_told(tmp_path: Path) -> None:
     (tmp_path / "tunekeeper.json").write_text('{"base_digest": "sha256:1"}')
     with pytest.raises(ArtifactError, match="not of a merged checkpoint"):
         read_merged(tmp_path)
+
+
+def test_templates_in_files_of_their_own_come_along(copy: Callable[[str], Path], tmp_path: Path) -> None:
+    base = copy("qwen2-dora/base")
+    (base / "additional_chat_templates").mkdir()
+    (base / "additional_chat_templates" / "tool_use.jinja").write_text("with tools")
+    merge_folder(base, None, "f16", tmp_path / "m")
+    before, after = (read_tokenizer(each).template_digest for each in (base, tmp_path / "m"))
+    assert before == after != digest_bytes(CHATML.encode())
+    assert verify(tmp_path / "m")["verified"]
+
+
+def test_weights_that_transformers_does_not_load_are_not_in_the_digest(copy: Callable[[str], Path]) -> None:
+    """As the same ones once more in their maker's layout; of files that an index names, a missing one is told."""
+    base = copy("qwen2-dora/base")
+    before = weights_digest(base)
+    shutil.copyfile(base / "model.safetensors", base / "consolidated.safetensors")
+    (base / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "model-1.safetensors"}}))
+    assert weights_digest(base) == before
+    assert len(open_folder(base).places) == len(read_header(base / "model.safetensors"))
+    (base / "model.safetensors").unlink()
+    with pytest.raises(ArtifactError, match=r"model-1\.safetensors: missing"):
+        weights_digest(base)

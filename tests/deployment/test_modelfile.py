@@ -46,3 +46,9 @@ def test_a_hand_written_file_is_read_as_ollama_reads_it() -> None:
     assert read(text) == wanted
     with pytest.raises(ArtifactError, match="not closed"):
         read('SYSTEM """open')
+
+
+def test_a_command_that_breaks_off_is_refused() -> None:
+    for text in ("FROM a\nPARAMETER", "FROM a\nMESSAGE \n "):
+        with pytest.raises(ArtifactError, match="without its name"):
+            read(text)

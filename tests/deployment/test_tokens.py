@@ -172,3 +172,18 @@ def test_chats_that_began_without_bos_in_training_do_so_in_the_server(copy: Copy
     found = measure_all(Subject(served=Served(model=tmp_path / "m.gguf")), open_checkpoint(folder), None, references)
 
     assert (found.template.differ, found.tokenizer.differ) == (0, 0)
+
+
+@pytest.mark.real
+def test_requests_with_tools_have_the_template_for_tools_in_the_server(copy: Copy, tmp_path: Path) -> None:
+    folder = copy("qwen2-dora/base")
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "tool_use.jinja").write_text("with tools: " + CHATML)
+    write_model(open_checkpoint(folder), None, tmp_path / "m.gguf", "f16", name="m")
+    said = {"messages": [{"role": "user", "content": "Hi"}]}
+    tools = [{"type": "function", "function": {"name": "find", "parameters": {"type": "object", "properties": {}}}}]
+
+    with serving(tmp_path / "m.gguf") as client:
+        plain, with_tools = (client.post("/apply-template", said | more)["prompt"] for more in ({}, {"tools": tools}))
+
+    assert with_tools == "with tools: " + plain

@@ -16,7 +16,7 @@ from tunekeeper.core.errors import ArtifactError
 from tunekeeper.core.ids import digest_file, digest_json
 from tunekeeper.deployment.differences import INSTEAD, PATTERNS, refuse_differences
 from tunekeeper.deployment.rope import RIGHT, part_of, read_rope, short_factors
-from tunekeeper.deployment.safetensors import Weights, open_folder
+from tunekeeper.deployment.safetensors import Weights, open_folder, weight_files
 
 MAX_CONFIG = 4 << 20
 FAMILIES = {
@@ -297,8 +297,6 @@ def weights_digest(folder: Path) -> str:
 
     It is what `training` writes into an adapter's sidecar. Raises ArtifactError when there are none.
     """
-    files = sorted(path for path in folder.glob("*.safetensors") if not path.name.startswith("adapter_"))
-    if not files:
-        raise ArtifactError(f"{folder}: no *.safetensors; other weight formats may run code and are refused")
+    files = weight_files(folder)
     digests = {path.name: digest_file(path) for path in files}
     return digests[files[0].name] if len(files) == 1 else digest_json(digests)

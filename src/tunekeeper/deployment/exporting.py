@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from tunekeeper.core.errors import ArtifactError, UserError
+from tunekeeper.core.errors import ArtifactError, DiskFull, UserError
 from tunekeeper.core.ids import digest_file
 from tunekeeper.deployment.adapter import Adapter, open_adapter
 from tunekeeper.deployment.checkpoint import Checkpoint, open_checkpoint, weights_digest
 from tunekeeper.deployment.compare import plain_kind
 from tunekeeper.deployment.gguf import FLOATS, write_adapter, write_model
-from tunekeeper.deployment.header import read_gguf
+from tunekeeper.deployment.header import read_gguf, refuse_part
 from tunekeeper.deployment.inspect import write_sidecar
-from tunekeeper.deployment.publish import scratch_folder, whole_or_absent
+from tunekeeper.deployment.publish import scratch_folder, sync, whole_or_absent
 from tunekeeper.deployment.quantize import KINDS, quantize_file
+from tunekeeper.text.rendering import render
+from tunekeeper.text.tokenizers import read_tokenizer
 
 QUANTIZATIONS = (*FLOATS, *KINDS)
+_ASKED = {"role": "user", "content": "hello"}
+CONVERSATIONS = (
+    (_ASKED,),
+    ({"role": "system", "content": "Be brief."}, _ASKED),
+    (_ASKED, {"role": "assistant", "content": "hi"}, _ASKED),
+)
+"""What any chat template renders at least one of."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,17 +68,56 @@ def export_folder(source: Path, adapter: Path | None, kind: str, out: Path, *, a
     if source.is_file():
         if adapter is not None:
             raise UserError("an adapter is merged into a checkpoint folder, not into a GGUF file", fix="give --checkpoint FOLDER")
-        return finish(out, kind, _from_gguf(source, kind, out))
+        have = _kind_of(source)
+        return with_digest(out, lambda file: finish(file, kind, _from_gguf(source, have, kind, file)))
     checkpoint = open_checkpoint(source)
     digest = weights_digest(source)
     part = open_adapter(adapter, checkpoint, base_digest=digest) if adapter else None
-    metadata = {"base_digest": digest}
-    if adapter_only:
-        if part is None or kind not in FLOATS:
-            raise UserError("--adapter-only needs --adapter and one of f32, f16, bf16", fix="add --quant f16")
-        written = write_adapter(checkpoint, part, out, kind, name=out.stem, metadata=metadata)
-        return finish(out, kind, (), written.notes + _unproven(part))
-    fallback, notes = write_servable(checkpoint, part, kind, out, name=out.stem, metadata=metadata)
+    names: Any = {"name": out.stem, "metadata": {"base_digest": digest}}
+    if not adapter_only:
+        _refuse_template(source)
+        return with_digest(out, lambda file: _finished(file, kind, part, write_servable(checkpoint, part, kind, file, **names)))
+    if part is None or kind not in FLOATS:
+        raise UserError("--adapter-only needs --adapter and one of f32, f16, bf16", fix="add --quant f16")
+    return with_digest(
+        out, lambda file: _finished(file, kind, part, ((), write_adapter(checkpoint, part, file, kind, **names).notes))
+    )
+
+
+def with_digest(out: Path, write: Callable[[Path], Exported]) -> Exported:
+    """What `write` makes of a path beside `out`, put in its place behind its digest: whenever this process is killed, a file
+    that is there is whole and has its digest beside it. Raises DiskFull naming `out`."""
+    try:
+        with scratch_folder(out.with_name(f"{out.name}.new")) as folder:
+            made = write(folder / out.name)
+            sync(folder / out.name)
+            for name in (f"{out.name}.sha256", out.name):
+                (folder / name).replace(out.with_name(name))
+            sync(out.parent)
+    except DiskFull as error:
+        raise DiskFull(f"{out}: no room left on the disk; nothing was written", fix=error.fix) from error
+    return replace(made, path=str(out))
+
+
+def _refuse_template(folder: Path) -> None:
+    """Raise ArtifactError for a chat template that renders nothing: a server of the file would hang in it, or end."""
+    files = read_tokenizer(folder)
+    if files.template is None:
+        return
+    for messages in CONVERSATIONS:
+        try:
+            render(files.template, messages, add_generation_prompt=True, special=files.special())
+        except ArtifactError as error:
+            why = error.message
+        else:
+            return
+    raise ArtifactError(
+        f"{folder}: no conversation can be rendered: {why}", fix="put back the chat template that came with the weights"
+    )
+
+
+def _finished(out: Path, kind: str, part: Adapter | None, written: tuple[tuple[str, ...], tuple[str, ...]]) -> Exported:
+    fallback, notes = written
     return finish(out, kind, fallback, notes + _unproven(part))
 
 
@@ -103,20 +152,26 @@ def write_servable(
         return quantize_file(step, out, kind).fallback, notes
 
 
-def _from_gguf(source: Path, kind: str, out: Path) -> tuple[str, ...]:
+def _kind_of(source: Path) -> str:
+    """f32, f16 or bf16 of a GGUF file. Raises ArtifactError for one that nothing can be made of."""
     header = read_gguf(source)
     if header.adapter:
         raise ArtifactError(f"{source}: an adapter, not a model", fix="give the model's GGUF file or its checkpoint folder")
+    refuse_part(source, header)
     have = plain_kind(source)
     if have is None:
         raise ArtifactError(
             f"{source}: already quantized; quantizing again loses twice", fix="start from an f16, bf16 or f32 file"
         )
-    if kind == have:
-        with whole_or_absent(out) as part:
-            shutil.copyfile(source, part)
-        return ()
-    return quantize_file(source, out, kind).fallback
+    return have
+
+
+def _from_gguf(source: Path, have: str, kind: str, out: Path) -> tuple[str, ...]:
+    if kind != have:
+        return quantize_file(source, out, kind).fallback
+    with whole_or_absent(out) as part:
+        shutil.copyfile(source, part)
+    return ()
 
 
 def finish(out: Path, kind: str, fallback: tuple[str, ...], notes: tuple[str, ...] = ()) -> Exported:

@@ -244,6 +244,8 @@ def _add_tokens(writer: gguf.GGUFWriter, tokens: Tokens) -> None:
     writer.add_add_eos_token(tokens.add_eos)
     if tokens.template is not None:
         writer.add_chat_template(tokens.template)
+    if tokens.tool_template is not None:
+        writer.add_string("tokenizer.chat_template.tool_use", tokens.tool_template)
 
 
 def write_adapter(

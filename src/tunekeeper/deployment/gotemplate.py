@@ -15,12 +15,15 @@ from typing import Any
 from tunekeeper.core.errors import ArtifactError
 
 MAX_TEMPLATE = 256 << 10
+MAX_ACTIONS = 1_000
+MAX_STEPS = 20_000
+"""Pieces that are written for one conversation; ranges inside ranges multiply."""
 _WORD = re.compile(
     r'\s*(?:(?P<text>"(?:[^"\\\n]|\\.)*"|`[^`]*`)|(?P<number>-?\d+(?:\.\d+)?)|(?P<variable>\$\w*)|(?P<field>\.\w+)'
     r"|(?P<mark>:=|=|\||\(|\)|,|\.)|(?P<name>[A-Za-z_]\w*))"
 )
 _ACTION = re.compile(
-    r'\{\{(?P<left>- )?(?P<body>/\*.*?\*/|(?:"(?:[^"\\\n]|\\.)*"|`[^`]*`|(?!\}\}).)*?)(?P<right> -)?\}\}', re.DOTALL
+    r'\{\{(?P<left>- )?(?P<body>/\*.*?\*/|(?:(?>"(?:[^"\\\n]|\\.)*"|`[^`]*`|(?!\}\}).))*?)(?P<right> -)?\}\}', re.DOTALL
 )
 
 
@@ -49,6 +52,7 @@ class _Scope:
 
     def __init__(self, root: Any) -> None:
         self.blocks: list[dict[str, Any]] = [{"$": root}]
+        self.steps = 0
 
     def find(self, name: str) -> dict[str, Any]:
         """The block that holds a variable."""
@@ -62,6 +66,8 @@ def parse(template: str) -> list[Node]:
     """The pieces of a Go template. Raises ArtifactError naming what is wrong or not known."""
     if len(template) > MAX_TEMPLATE:
         raise ArtifactError(f"template of {len(template)} characters; {MAX_TEMPLATE} are allowed")
+    if template.count("{{") > MAX_ACTIONS:
+        raise ArtifactError(f"template of {template.count('{{')} actions; {MAX_ACTIONS} are allowed")
     tokens = list(_split(template))
     nodes, rest = _block(tokens, 0, top=True)
     if rest != len(tokens):
@@ -214,6 +220,9 @@ def _pipeline(words: list[tuple[str, str]], at: int) -> tuple[list[Any], int]:
 
 def _run(nodes: list[Node], dot: Any, scope: _Scope, out: list[str]) -> None:
     for node in nodes:
+        scope.steps += 1
+        if scope.steps > MAX_STEPS:
+            raise ArtifactError(f"template: more than {MAX_STEPS:,} pieces for one conversation")
         if node.kind == "text":
             out.append(node.text)
         elif node.kind == "show":

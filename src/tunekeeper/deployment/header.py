@@ -20,12 +20,15 @@ from tunekeeper.deployment.safetensors import refuse_pickle, regular_size
 
 AGAIN = "fetch or export the file again and compare its digest"
 """What to do with a damaged file."""
+JOIN = "join its parts first: llama-gguf-split --merge FIRST-PART WHOLE.gguf"
+"""What to do with a model in parts."""
 MAX_HEADER = 256 << 20
 MAX_PAIRS = 4096
 MAX_TENSORS = 65_536
 MAX_NAME = 64
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
-_STRING, _ARRAY = 8, 9
+_UINT32, _STRING, _ARRAY = 4, 8, 9
+ALIGNMENT = "general.alignment"
 _LENGTH = struct.Struct("<Q")
 MAX_TEXT = 16 << 20
 MAX_TEXTS = 32 << 20
@@ -74,6 +77,12 @@ class GgufHeader:
     def adapter(self) -> bool:
         """Whether the file is an adapter and not a model."""
         return self.pairs.get("general.type") == "adapter"
+
+    @property
+    def part(self) -> tuple[int, int] | None:
+        """Which part it is of how many, from 1, where a model was split; None for a whole one."""
+        number, count = self.pairs.get("split.no"), self.pairs.get("split.count")
+        return (number + 1, count) if type(number) is int and type(count) is int and count > 1 else None
 
 
 class _Reader:
@@ -181,12 +190,15 @@ def _header(reader: _Reader, size: int) -> GgufHeader:
         key = reader.name()
         if not key or len(key) > 65_535 or key in found:
             raise reader.bad(f"key {key[:60]!r} is empty, too long or there twice")
-        found[key] = reader.value(reader.number("<I"))
+        kind = reader.number("<I")
+        if key == ALIGNMENT and kind != _UINT32:
+            raise reader.bad(f"alignment of type {kind}, where llama.cpp ends the process")
+        found[key] = reader.value(kind)
     architecture = found.get("general.architecture")
-    if not isinstance(architecture, str) or not architecture:
+    if not isinstance(architecture, str) or not architecture.isprintable() or not architecture or "\ufffd" in architecture:
         raise reader.bad("it names no architecture")
     entries = [_tensor(reader) for _ in range(tensors)]
-    alignment = found.get("general.alignment", 32)
+    alignment = found.get(ALIGNMENT, 32)
     if type(alignment) is not int or alignment < 8 or alignment > 4096 or alignment & (alignment - 1):
         raise reader.bad(f"alignment {alignment}")
     data = -(-reader.at // alignment) * alignment
@@ -227,11 +239,19 @@ def _check_places(reader: _Reader, tensors: list[GgufTensor], data: int, alignme
         raise reader.bad(f"{size - data - at} bytes follow the last tensor")
 
 
+def refuse_part(path: Path, header: GgufHeader) -> None:
+    """Raise ArtifactError for one part of a model that was split: it is not the model."""
+    if header.part:
+        number, count = header.part
+        raise ArtifactError(f"{path}: part {number} of {count} of a model that was split", fix=JOIN)
+
+
 def open_model(path: Path) -> gguf.GGUFReader:
     """The `gguf` package's reader of a model file whose header was checked first. Raises ArtifactError."""
     header = read_gguf(path)
     if header.adapter:
         raise ArtifactError(f"{path}: an adapter, not a model", fix="give the model's file")
+    refuse_part(path, header)
     try:
         return gguf.GGUFReader(path)
     except ValueError as error:

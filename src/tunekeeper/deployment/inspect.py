@@ -15,6 +15,9 @@ from tunekeeper.deployment.publish import whole_or_absent
 from tunekeeper.deployment.safetensors import read_header, regular_size
 from tunekeeper.text.tokenizers import read_tokenizer
 
+MAX_PARTS = 1000
+"""Parts of a split model that are looked for."""
+
 
 def inspect(path: Path, base: Path | None = None) -> dict[str, Any]:
     """What `path` (GGUF, safetensors, checkpoint or adapter folder) holds; with `base`, whether an adapter fits it.
@@ -54,7 +57,17 @@ def _gguf(path: Path) -> dict[str, Any]:
         "context": header.pairs.get(f"{header.architecture}.context_length"),
         "template": header.pairs.get("tokenizer.chat_template") is not None,
         "metadata": {key: value for key, value in header.pairs.items() if key.startswith(("tunekeeper.", "adapter."))},
-    }
+    } | _split(path, header)
+
+
+def _split(path: Path, header: GgufHeader) -> dict[str, Any]:
+    """Which part of a split model a file is, and which parts do not lie beside it; empty for a whole one."""
+    if header.part is None:
+        return {}
+    number, count = header.part
+    stem = path.name.removesuffix(f"-{number:05}-of-{count:05}.gguf")
+    others = (f"{stem}-{part:05}-of-{count:05}.gguf" for part in range(1, min(count, MAX_PARTS) + 1) if part != number)
+    return {"split": {"part": number, "of": count, "missing": [name for name in others if not path.with_name(name).is_file()]}}
 
 
 def _gguf_fits(path: Path, base: Path) -> dict[str, Any]:

@@ -34,7 +34,7 @@ SHARD = 5_000_000_000
 """Largest size of one shard in bytes, as save_pretrained has it."""
 PIECE = 8 << 20
 """Bytes copied at once."""
-_ALONG = ("*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt", "LICENSE*")
+_ALONG = ("*.json", "*.jinja", "additional_chat_templates/*.jinja", "*.model", "merges.txt", "vocab.txt", "LICENSE*")
 """Files of a base that its merged model needs as well: generation settings, tokenizer, template, licence."""
 _OWN = ("config.json", SIDECAR, "model.safetensors.index.json")
 
@@ -308,13 +308,15 @@ def _copy_along(checkpoint: Path, folder: Path) -> None:
     for pattern in _ALONG:
         for path in sorted(checkpoint.glob(pattern)):
             if path.is_file() and path.name not in _OWN and not path.name.startswith(("adapter_", ".")):
-                shutil.copyfile(path, folder / path.name)
+                copy = folder / path.relative_to(checkpoint)
+                copy.parent.mkdir(exist_ok=True)
+                shutil.copyfile(path, copy)
 
 
 def _write_sidecar(folder: Path, made: Merged) -> None:
     tokenizer = read_tokenizer(folder)
     merged = {name: getattr(made, name) for name in made.__dataclass_fields__ if name != "path"}
-    files = {path.name: digest_file(path) for path in sorted(folder.iterdir())}
+    files = {path.name: digest_file(path) for path in sorted(folder.iterdir()) if path.is_file()}
     told = {
         "merged": merged,
         "tokenizer_digest": tokenizer.digest,

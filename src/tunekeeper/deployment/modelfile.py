@@ -97,6 +97,8 @@ def _quoted(value: str) -> str:
 
 
 def _word(text: str) -> tuple[str, str]:
+    if not text.strip():
+        raise ArtifactError("Modelfile: a command without its name and value")
     word = text.split(maxsplit=1)[0]
     return word, text.lstrip()[len(word) :]
 

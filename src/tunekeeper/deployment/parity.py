@@ -101,7 +101,7 @@ class Weight:
     cost: float
     """Sum of d squared that storing the right values in this type leaves."""
     like_an_adapter: bool = False
-    """Whether what is left has few directions, as what an adapter adds."""
+    """Whether what is left is what another adapter, or the right one merged otherwise, leaves."""
 
     @property
     def along(self) -> float:

@@ -212,16 +212,21 @@ class Weights:
 
 def open_folder(folder: Path) -> Weights:
     """The weights of a checkpoint folder, one file or sharded. Raises ArtifactError when there are none, or only pickles."""
-    index = folder / "model.safetensors.index.json"
-    if not index.exists():
-        single = folder / "model.safetensors"
+    return Weights(weight_files(folder))
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that transformers loads of a checkpoint: model.safetensors, else those that its index names. Raises
+    ArtifactError when there are none, or only pickles."""
+    index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
+    if single.is_file() or not index.exists():
         if not single.is_file():
             pickled = next(
                 (p.name for p in sorted(folder.glob("*")) if p.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl")), None
             )
             why = f"only {pickled}, a pickle that can run code when it is read" if pickled else "no model.safetensors"
             raise ArtifactError(f"{folder}: {why}", fix="save the weights as safetensors")
-        return Weights([single])
+        return [single]
     try:
         if regular_size(index) > MAX_HEADER:
             raise ArtifactError(f"{index}: larger than {MAX_HEADER // 1_000_000} MB")
@@ -230,4 +235,6 @@ def open_folder(folder: Path) -> Weights:
         raise ArtifactError(f"{index}: not an index of shards") from error
     if any("/" in name or name.startswith(".") for name in names):
         raise ArtifactError(f"{index}: a shard's name leaves the folder")
-    return Weights([folder / name for name in names])
+    if missing := [name for name in names if not (folder / name).exists()]:
+        raise ArtifactError(f"{folder / missing[0]}: missing, and {index.name} names it", fix="fetch the missing files")
+    return [folder / name for name in names]

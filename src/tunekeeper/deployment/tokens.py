@@ -78,6 +78,8 @@ class Tokens:
     """Whether encoding ends with eos."""
     template: str | None
     """Chat template."""
+    tool_template: str | None
+    """The one that takes its place where tools are given; None where one does for all."""
     notes: tuple[str, ...]
     """What the server cannot do itself, e.g. Unicode normalisation."""
     model: str = "gpt2"
@@ -123,6 +125,7 @@ def tokens_of(files: TokenizerFiles, vocab: int, ends: tuple[int, ...], rows: It
         add_bos=bos,
         add_eos=eos,
         template=files.template,
+        tool_template=files.tool_template,
         notes=_notes(files) + SPLIT_OTHERWISE.get(pre, ()) + counted + unbegun,
     )
 
@@ -170,6 +173,7 @@ def _of_sentencepiece(files: TokenizerFiles, vocab: int, ends: tuple[int, ...]) 
         add_bos=bos,
         add_eos=eos,
         template=files.template,
+        tool_template=files.tool_template,
         notes=((FIRST,) if sentencepiece.first_only(files) else ()) + unbegun,
         model="llama",
         scores=found.scores,

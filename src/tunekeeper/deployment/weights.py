@@ -1,8 +1,9 @@
 """The served file's weights beside those that checkpoint and adapter give: which part of a difference is the adapter's.
 
 Each tensor for itself. A difference along the adapter's own direction is a merging fault (missing, doubled, wrongly scaled, one
-layer left out), and so is one of few directions, as another adapter or a transposed one leaves; what is larger otherwise than
-correct quantization leaves is a quantization fault.
+layer left out), and so is one of few directions, as another adapter or a transposed one leaves, and one whose rows are made of
+the base's and the adapter's, as DoRA with a wrong scale or without its magnitudes leaves; what is larger otherwise than correct
+quantization leaves is a quantization fault.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tunekeeper.deployment.adapter import Adapter
 from tunekeeper.deployment.checkpoint import Checkpoint
 from tunekeeper.deployment.gguf import merged_tensors
 from tunekeeper.deployment.header import open_model, read_gguf
-from tunekeeper.deployment.parity import Weighed, Weight
+from tunekeeper.deployment.parity import SURE, Weighed, Weight
 from tunekeeper.deployment.quantize import kernel
 
 Array = NDArray[Any]
@@ -29,6 +30,10 @@ ROWS = 256
 """Rows of a tensor that are compared, evenly spaced: enough for three digits."""
 DIRECTIONS = 16
 """Most directions of a difference that adapters explain."""
+LOCAL, FEW = 0.8, 8
+"""A difference is local when this share of it lies in one of so many equal parts."""
+OFF = 0.1
+"""How far the adapter's share in a tensor may be from 1 where rows are set aside."""
 BLOCK = 32
 """Values of a row that share a scale or an offset in most quantized types."""
 EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
@@ -56,6 +61,7 @@ def weigh(served: Served, checkpoint: Checkpoint, adapter: Adapter | None) -> We
     wanted = {name: (shape, make) for name, shape, make in merged_tensors(checkpoint, adapter)}
     if checkpoint.shape.tied and OUTPUT in found:
         wanted.setdefault(OUTPUT, wanted[EMBEDDING])  # a file may hold what is tied twice
+    dora = adapter is not None and any(part.magnitude is not None for part in adapter.parts.values())
     compared: list[Weight] = []
     for name, (shape, make) in wanted.items():
         tensor = found.get(name) or (found.get(EMBEDDING) if name == OUTPUT and checkpoint.shape.tied else None)
@@ -67,11 +73,11 @@ def weigh(served: Served, checkpoint: Checkpoint, adapter: Adapter | None) -> We
             value = value + served.lora_scale * extra[name](chosen)
         before = plain.get(name) or plain.get(EMBEDDING)
         added = right - before()[chosen] if before and adapter is not None else np.zeros_like(right)
-        compared.append(_weight(name, tensor.tensor_type, value, right, added))
+        compared.append(_weight(name, tensor.tensor_type, value, right, added, dora))
     return Weighed(tensors=tuple(compared))
 
 
-def _weight(name: str, kind: gguf.GGMLQuantizationType, value: Array, right: Array, added: Array) -> Weight:
+def _weight(name: str, kind: gguf.GGMLQuantizationType, value: Array, right: Array, added: Array, dora: bool) -> Weight:
     difference = value - right
     weight = Weight(
         name=name,
@@ -85,19 +91,55 @@ def _weight(name: str, kind: gguf.GGMLQuantizationType, value: Array, right: Arr
         rr=_product(right, right),
         cost=_cost(right, kind),
     )
-    if not 2 * weight.cost < weight.left < weight.rr:
+    if right.ndim != 2 or not 2 * weight.cost < weight.left < weight.rr:
         return weight  # nothing is odd about it, or more than any adapter is about: its directions say nothing
-    return replace(weight, like_an_adapter=_like_an_adapter(difference - weight.along * added, right))
+    if ((value == 0).all(axis=1) & (right != 0).any(axis=1)).any():
+        return weight  # rows that are gone: no adapter takes them away
+    return replace(weight, like_an_adapter=_merged_otherwise(weight, difference, right, added, dora))
+
+
+def _merged_otherwise(weight: Weight, difference: Array, right: Array, added: Array, dora: bool) -> bool:
+    """Whether a difference is what merging in another way leaves."""
+    louder, apart = _set_aside(difference, right)
+    _, across = _set_aside(added, right)
+    _, rest = _set_aside(apart, across)
+    left = _product(rest, rest)
+    if left > 2 * weight.cost:
+        return _like_an_adapter(apart if dora else difference - weight.along * added, right)
+    # Each row is a sum of the base's and the adapter's, up to what its type costs.
+    whole = _product(across, across)
+    unsure = float((left / weight.values / whole) ** 0.5) if whole > 0 else 0.0
+    share = _product(apart, across) / whole if whole > 0 else 0.0
+    return abs(share) > OFF + SURE * unsure or (dora and _uneven(louder))
+
+
+def _set_aside(values: Array, other: Array) -> tuple[Array, Array]:
+    """Row by row, how much of `other` is in `values`, and what is left without it."""
+    squares = (other**2).sum(axis=1)
+    much = np.divide((values * other).sum(axis=1), squares, out=np.zeros_like(squares), where=squares > 0)
+    return much, values - much[:, None] * other
+
+
+def _uneven(louder: Array) -> bool:
+    """Whether rows are louder or softer each by another factor, as other magnitudes make them; one factor for all, or a few rows,
+    are a matter of how they were stored."""
+    return not _local(louder**2) and float(louder.std()) > abs(float(louder.mean())) / 4
+
+
+def _local(energies: Array) -> bool:
+    """Whether most of what there is lies in a few of many places."""
+    return float(np.sort(energies)[-max(1, energies.size // FEW) :].sum()) >= LOCAL * (float(energies.sum()) or 1.0)
 
 
 def _like_an_adapter(left: Array, right: Array) -> bool:
-    """Whether a difference has few directions and touches all columns, as what an adapter adds. Damage has about as many
-    directions as the weights that it hits, or a few columns, or moves whole blocks up or down."""
-    if left.ndim != 2 or min(left.shape) < 2 * DIRECTIONS or left.shape[1] % BLOCK:
+    """Whether a difference has few directions and touches all columns and rows, as what an adapter adds. Damage has about as many
+    directions as the weights that it hits, or a few columns, rows or blocks, or moves whole blocks up or down."""
+    if min(left.shape) < 2 * DIRECTIONS or left.shape[1] % BLOCK:
         return False
-    columns = np.sort((left.astype(np.float64) ** 2).sum(axis=0))
-    local = float(columns[-max(1, columns.size // 8) :].sum()) / (float(columns.sum()) or 1.0)
-    return local < 0.8 and 1 - _few(left) < min(0.5, (1 - _few(right)) / 2)
+    squares = left.astype(np.float64) ** 2
+    if _local(squares.sum(axis=0)) or _local(squares.reshape(-1, BLOCK).sum(axis=1)):
+        return False
+    return 1 - _few(left) < min(0.5, (1 - _few(right)) / 2)
 
 
 def _few(values: Array) -> float:

@@ -59,7 +59,8 @@ def parameters(given: argparse.Namespace, port: int) -> Any:
     params.use_jinja = True
     params.ui = False
     params.offline = True
-    params.cache_ram_mib = 64
+    # llama.cpp takes a prompt from this cache whatever adapter it was computed with: where requests may choose, there is none.
+    params.cache_ram_mib = 0 if given.lora else 64
     params.check_tensors = True
     params.model_alias = {given.alias}
     params.verbosity = given.verbosity

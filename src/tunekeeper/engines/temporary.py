@@ -22,15 +22,19 @@ ABSENT = re.compile(r"No module named '(\w+)")
 LOCAL = "pip install 'tunekeeper[local]'"
 QUIET = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 """Without these, OpenMP threads spin on a busy machine and slow everything twentyfold."""
+START, READ = 60.0, 50e6
+"""Seconds that a server may take to start, and bytes of its files that it reads in each further one."""
+KILLED = -9
+"""How a process ends that the system takes for want of memory."""
 
 
 @contextlib.contextmanager
-def serve_temporarily(slot: Slot, root: Path, *, extra: tuple[str, ...] = (), timeout: float = 60.0) -> Iterator[str]:
+def serve_temporarily(slot: Slot, root: Path, *, extra: tuple[str, ...] = (), timeout: float | None = None) -> Iterator[str]:
     """The endpoint (with `/v1`) of a server that holds `slot`'s files until the block ends.
 
     A server that is not ours to start is used where it stands. `extra`: further options of the child. `timeout`: seconds it
-    may take to load. Raises ArtifactError when the file cannot be loaded, UpstreamUnavailable when nothing answers in time,
-    MissingExtra without the server's packages.
+    may take to load; None: `patience`. Raises ArtifactError when the file cannot be loaded, UpstreamUnavailable when nothing
+    answers in time, MissingExtra without the server's packages.
     """
     command = engine_of(slot).command(slot, root)
     if command is None:
@@ -45,21 +49,34 @@ def serve_temporarily(slot: Slot, root: Path, *, extra: tuple[str, ...] = (), ti
             [*command, *extra], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env={**os.environ, **QUIET}
         )
         try:
-            yield _address(child, slot, errors, timeout) + "/v1"
+            yield _address(child, slot, errors, patience(slot, root) if timeout is None else timeout) + "/v1"
         finally:
             _end(child)
+
+
+def patience(slot: Slot, root: Path) -> float:
+    """Seconds that a server may take to load a slot's files: a large model is read from a slow disk before it answers."""
+    files = [root / name for name in slot.files.values()]
+    return START + sum(path.stat().st_size for path in files if path.is_file()) / READ
 
 
 def _address(child: subprocess.Popen[bytes], slot: Slot, errors: IO[bytes], timeout: float) -> str:
     deadline = time.monotonic() + timeout
     line = _first_line(child, deadline)
     if not line:
+        if time.monotonic() > deadline:
+            raise UpstreamUnavailable(f"slot {slot.id}: the server did not answer in {timeout:.0f} s: {_last_words(errors)}")
         _end(child)
         said = _last_words(errors)
         if child.returncode == ArtifactError.exit_code:
             raise ArtifactError(said or f"slot {slot.id}: the file cannot be loaded")
         if missing := ABSENT.search(said):
             raise MissingExtra(f"the model server needs package {missing[1]}, which is not installed", fix=LOCAL)
+        if child.returncode == KILLED:
+            raise UpstreamUnavailable(
+                f"slot {slot.id}: the server was killed while it loaded, as the system does for want of memory",
+                fix="free some memory, or use a smaller quantization",
+            )
         raise UpstreamUnavailable(f"slot {slot.id}: the server ended with {child.returncode} before it answered: {said}")
     address = str(json.loads(line)["listening"])
     while not healthy(address, engine=slot.engine):
