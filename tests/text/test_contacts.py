@@ -19,6 +19,7 @@ from tunekeeper.text.contacts import addresses, emails, phones
         ("ana at example dot com", ["ana at example dot com"]),
         ("?to=ana%40example.com&x", ["to=ana%40example.com"]),
         ("请写信给ana@example.com谢谢", ["ana@example.com"]),
+        ("_ana@example.com_ and **bo@example.com**", ["_ana@example.com", "bo@example.com"]),
         ("look at the dot product, meet @ 5pm, ask @ana, a@b, git@ x", []),
     ],
 )
@@ -35,6 +36,8 @@ def test_an_address_is_found_whole_however_its_sign_is_written(text: str, found:
         ("v1.2.3.4, version 1.2.3.4, 1.2.3.4.5, 999.1.1.1", []),
         ("section 4.2.1.3, chapters 1.2.3.4, § 1.2.3.4", []),
         ("a[10::2] std::vector db::add 12:34:56 00:1b:44:11:3a:b7", []),
+        ("EUI-64 00:1b:44:ff:fe:11:3a:b7, a3::b4, abc::f10(), ::f10", []),
+        ("ip:2001:db8::1 and _192.0.2.1_", ["2001:db8::1", "192.0.2.1"]),
     ],
 )
 def test_an_ip_address_is_found_whole_and_code_is_none(text: str, found: list[str]) -> None:
@@ -49,6 +52,8 @@ def test_an_ip_address_is_found_whole_and_code_is_none(text: str, found: list[st
         "+1\u00a0415\u00a0555\u00a00132", "138 0013 8000", "1-800-555-0199", "415.555.0132x12",
         "91 411 07 59", "22-345-67-89", "13912345678",
         "0470 12 05 67", "8-912-345-67-89", "0 532 123 45 67", "0(532) 123 45 67", "0 (532) 123 45 67", "347 1234567",
+        "(+34) 612 34 56 78", "(0034) 612345678", "612 34 56 78", "089/1234567-0", "(22) 345 67 89", "(852) 2345 6789",
+        "0 212 345 67 89", "8 701 234 56 78", "11 91234-5678", "89161234567",
         "０９０－１２３４－５６７８", "＋８１（９０）１２３４－５６７８",
     ],
 )  # fmt: skip

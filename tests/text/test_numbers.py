@@ -16,6 +16,7 @@ from tunekeeper.text.redaction import Redactor
     [
         "4111111111111111", "4111 1111 1111 1111", "4111-1111-1111-1111", "4111.1111.1111.1111", "4111  1111  1111  1111",
         "4111 - 1111 - 1111 - 1111", "4111\u00a01111\u00a01111\u00a01111", "3782 822463 10005", "3782.822463.10005",
+        "2200 1234 5678 9019", "9792 0303 9444 0796", "4111\u20111111\u20131111\u20091111",
     ],
 )  # fmt: skip
 def test_a_card_is_found_whole_however_it_is_grouped(written: str) -> None:
@@ -41,7 +42,14 @@ def test_a_short_number_that_is_named_as_a_code_is_no_card_and_another_word_excu
     assert cards("EAN 4111111111111111") == [(4, 20)]
 
 
-@pytest.mark.parametrize("text", ["DE89370400440532013000", "de89 3704 0044 0532 0130 00", "DE89-3704-0044-0532-0130-00 x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "DE89370400440532013000", "de89 3704 0044 0532 0130 00", "DE89-3704-0044-0532-0130-00 x",
+        "DE89\u202f3704\u202f0044\u202f0532\u202f0130\u202f00", "DE89.3704.0044.0532.0130.00", "DE89 3704 0044\n  0532 0130 00",
+        "RU0204452560040702810412345678901", "NI45BAPR00000013000003558124", "SD8811123456789012",
+    ],
+)  # fmt: skip
 def test_an_iban_is_found_in_capitals_or_not_in_groups_or_not(text: str) -> None:
     (span,) = ibans(text)
     assert text[slice(*span)] == text.removesuffix(" x")

@@ -209,6 +209,12 @@ def test_numbers_of_any_length_and_bytes_of_any_kind_are_filtered_without_runnin
         "xoxb-",
         "passw",
         "電話",
+        "%41",
+        "\\u0031",
+        "&#64;",
+        "1\u200b",
+        "\\n1 ",
+        "７",
     ],
 )
 def test_time_grows_with_the_length_whatever_the_text(piece: str) -> None:
@@ -240,3 +246,21 @@ def test_two_that_are_called_by_their_address_stay_two_and_nobody_reads_who() ->
 
 def test_what_is_typed_is_cleaned_of_every_kind() -> None:
     assert said("ask ana@example.com or +49 30 1234567") == "ask [EMAIL] or [PHONE]"
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("4111 1111 1111 1111 5500 0000 0000 0004 4111 1111 1111 1111", "[CARD] [CARD] [CARD]"),
+        ("DE89 3704 0044 0532 0130 00 4111-1111-1111-1111", "[IBAN] [CARD]"),
+        ("ann@example.com/bob@example.com", "[EMAIL]/[EMAIL]"),
+        ("ann@example.com-bob@example.com", "[EMAIL]-[EMAIL]"),
+    ],
+)
+def test_what_stands_directly_behind_another_value_is_found_too(text: str, clean: str) -> None:
+    assert Redactor().redact(text)[0] == clean
+
+
+def test_a_field_never_takes_the_name_of_one_beside_it() -> None:
+    clean, _ = Redactor().redact_json({"ann@example.com": 1, "[EMAIL] 1": 2, "bob@example.com": 3})
+    assert sorted(clean.values()) == [1, 2, 3]

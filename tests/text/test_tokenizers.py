@@ -93,3 +93,28 @@ def test_a_tokenizer_the_library_refuses_is_our_error(folder: Path) -> None:
 
     with pytest.raises(ArtifactError, match=r"tokenizer\.json"):
         read_tokenizer(folder).encode("hi")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"added_tokens": ["<e>"]}, "added_tokens is no list of tokens"),
+        ({"added_tokens": [{"id": "x", "content": "<e>"}]}, "added_tokens is no list of tokens"),
+        ({"model": {"type": "BPE", "vocab": {"a": None}}}, "its vocab is no mapping"),
+        ({"model": {"type": "BPE", "vocab": [1, 2]}}, "its vocab is no mapping"),
+        ({"pre_tokenizer": {"type": "Sequence", "pretokenizers": 5}}, "pretokenizers is no list of steps"),
+        ({"post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": 5}]}}, "SpecialToken names no token"),
+    ],
+)
+def test_a_tokenizer_that_is_written_as_none_is_refused(folder: Path, change: dict[str, Any], why: str) -> None:
+    path = folder / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | change))
+    with pytest.raises(ArtifactError, match=rf"tokenizer\.json: {why}"):
+        read_tokenizer(folder)
+
+
+def test_half_a_character_in_a_template_is_a_question_mark(folder: Path) -> None:
+    (folder / "chat_template.jinja").unlink()
+    (folder / "tokenizer_config.json").write_text('{"chat_template": "a\\ud800b"}')
+    files = read_tokenizer(folder)
+    assert (files.template, files.template_digest) == ("a?b", digest_bytes(b"a?b"))

@@ -96,3 +96,16 @@ def test_the_suggestion_is_what_would_be_written_there() -> None:
     glossary = Glossary({"Pixel Pad": "Pixel Slate", "Window": "Pane", "Windows": "Windows"})
     assert glossary.suggestions("Pixel Pads on Windows, two windows") == [("Pixel Pads", "Pixel Slates")]
     assert glossary.suggestions("a window's frame") == [("window's", "Pane's")]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text", "expected"),
+    [
+        ("Größe", "Maß", "Welche Größe? GRÖSSE und größe", "Welche Maß? MASS und Maß"),
+        ("Straßenplan", "Karte", "der Straßenplan, die Strassenplans", "der Karte, die Kartes"),
+        ("İstanbul Box", "Bosporus", "die İstanbul Box", "die Bosporus"),
+        ("Οδός", "Δρόμος", "Οδός, ΟΔΌΣ", "Δρόμος, ΔΡΌΜΟΣ"),
+    ],
+)
+def test_a_letter_that_folds_into_two_is_found_as_it_is_written(old: str, new: str, text: str, expected: str) -> None:
+    assert Glossary({old: new}).rewrite(text) == expected

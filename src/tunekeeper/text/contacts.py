@@ -9,7 +9,7 @@ import ipaddress
 import re
 
 from tunekeeper.text.keys import longest
-from tunekeeper.text.numbers import CODE_BEFORE, ESCAPE, Span
+from tunekeeper.text.numbers import CODE_BEFORE, ESCAPE, NOT_IN_A_NAME, Span
 
 # ---- e-mail ----
 
@@ -19,8 +19,10 @@ _LOCAL_BACK = re.compile(rf"[0-9A-Za-z_\u00c0-\u1fff{_SIGNS_OF_LOCAL}]{{1,64}}|[
 """The part before the sign, read from right to left; of a script without blanks only where nothing else is there."""
 _DOT = r"(?:\.| ?[\[({<] ?(?i:dot|punkt|\.) ?[\])}>] ?)"
 _DOMAIN = re.compile(
-    rf"[\w-]{{1,63}}(?:{_DOT}[\w-]{{1,63}}){{0,8}}{_DOT}(?:(?:xn--[\w-]{{2,59}}|[A-Za-z]{{2,24}})(?![0-9A-Za-z_])|[^\W\d_]{{2,24}}(?!\w))|\[?\d{{1,3}}(?:\.\d{{1,3}}){{3}}\]?"
+    rf"[\w-]{{1,63}}(?:{_DOT}[\w-]{{1,63}}){{0,8}}{_DOT}(?:(?:xn--[\w-]{{2,59}}|[A-Za-z]{{2,24}})(?!_?[0-9A-Za-z])|[^\W\d_]{{2,24}}(?!_?[^\W_]))|\[?\d{{1,3}}(?:\.\d{{1,3}}){{3}}\]?"
 )
+_LEADING = ".'`/={|}*&!?#"
+"""Signs that a local part may hold and seldom begins with."""
 _SPELLED = re.compile(
     r"[\w-]{1,63}(?i:(?: dot [\w-]{1,63}){0,4} dot (?:com|org|net|edu|gov|info|io|eu|de|at|ch|fr|nl|be|it|es|pt|pl|se|no|dk|fi|"
     r"ie|uk|us|ca|au|nz|in|jp|br|mx|ru|me|dev|app|ai))(?!\w)"
@@ -40,7 +42,9 @@ def emails(text: str) -> list[Span]:
             continue
         spelled = sign[0].lower() == " at "
         after = (_SPELLED if spelled else _DOMAIN).match(text, sign.end(), sign.end() + 320)
-        local = before[0].rstrip(".'`/={|}*&!?#")
+        local = before[0].rstrip(_LEADING)
+        if spans and start - len(local) < spans[-1][1]:  # a@b.example/c@d.example: the former one's end is no part of this one
+            local = text[spans[-1][1] : start].lstrip(_LEADING + "-+")
         if after is not None and local:
             spans.append((start - len(local), after.end()))
     return spans
@@ -48,10 +52,15 @@ def emails(text: str) -> list[Span]:
 
 # ---- IP addresses ----
 
-_IPV4 = re.compile(r"(?<![0-9A-Za-z_.])(?:\d{1,3}\.){3}\d{1,3}(?![0-9A-Za-z_])(?!\.\d)")
+_IPV4 = re.compile(rf"(?<![0-9A-Za-z.]){NOT_IN_A_NAME}(?:\d{{1,3}}\.){{3}}\d{{1,3}}(?!_?[0-9A-Za-z])(?!\.\d)")
 _IPV6 = re.compile(
-    r"(?<![0-9A-Za-z_:.])[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?:(?<=:)\d{1,3}(?:\.\d{1,3}){3})?(?![0-9A-Za-z_:])(?!\.\d)"
+    rf"(?<![0-9A-Za-z.])(?<![0-9A-Fa-f:]:)(?<!\A:){NOT_IN_A_NAME}[0-9A-Fa-f]{{0,4}}(?::[0-9A-Fa-f]{{0,4}}){{2,7}}"
+    r"(?:(?<=:)\d{1,3}(?:\.\d{1,3}){3})?(?!_?[0-9A-Za-z]|:)(?!\.\d)"
 )
+_GIVEN_OUT = re.compile(
+    r"[23][0-9a-f]{3}:|f[cd][0-9a-f]{2}:|fe[89ab][0-9a-f]:|ff[0-9a-f]{2}:|64:ff9b:|100::|5f00:|::.*[:.]", re.IGNORECASE
+)
+"""How addresses begin that are in use (IANA's registry); a double colon between other numbers is code."""
 _VERSION_BEFORE = re.compile(
     r"(?:\bv|version|release|build|firmware|\b(?:section|chapter|clause|paragraph|article|abschnitt|kapitel|ziffer|oid)s?|§)\W{0,2}\Z",
     re.IGNORECASE,
@@ -71,9 +80,10 @@ def addresses(text: str) -> list[Span]:
 
 
 def _looks_v6(text: str) -> bool:
-    """Not two names or numbers around a double colon, which is code."""
+    """Not two names or numbers around a double colon, which is code, nor eight pairs, which name a network card."""
     mixed = any(c in "abcdefABCDEF" for c in text) or text.count(":") == 7 or len(text.partition(":")[0]) > 3
-    return len(text) > 4 and mixed and any(c.isdecimal() for c in text)
+    real = _GIVEN_OUT.match(text) is not None if "::" in text else any(len(part) > 2 for part in text.split(":"))
+    return len(text) > 4 and mixed and real and any(c.isdecimal() for c in text)
 
 
 def _is_ip(text: str) -> bool:
@@ -90,12 +100,12 @@ _GAP = r"[ \u00a0\u2009\u202f]"
 _DASH = r"[.\-/\u2010-\u2014\u2212]"
 _SEP = rf"(?:{_GAP}?{_DASH}{_GAP}?|{_GAP}{{1,2}})"
 _COUNTRY = r"(?:1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|(?:2[1-689]|3[578]|42|5[09]|6[7-9]|8[0578]|9[679])\d)"
-_ALONE, _ENDED = r"(?<![0-9A-Za-z_.+-])(?<!\d )", r"(?![0-9A-Za-z_])(?![.,-]\d)"
+_ALONE, _ENDED = rf"(?<![0-9A-Za-z.+-]){NOT_IN_A_NAME}(?<!\d )", r"(?!_?[0-9A-Za-z])(?![.,-]\d)"
 _PHONES = (
     # +49 30 1234567, +1 (415) 555-0123, +49 (0)30 / 901820, 0049-30-1234567
     (8, re.compile(
-        rf"(?<![0-9A-Za-z_+])(?:\+|(?<!\d )00(?={_COUNTRY}{_SEP}))[1-9]\d{{0,2}}{_SEP}?"
-        rf"(?:\(\d{{1,5}}\){_SEP}?)?\d{{1,12}}(?:{_SEP}\d{{1,9}}){{0,6}}(?!\d)"
+        rf"(?<![0-9A-Za-z+]){NOT_IN_A_NAME}(?:(?:\+|(?<!\d )00(?={_COUNTRY}{_SEP}))[1-9]\d{{0,2}}|\((?:\+|00){_COUNTRY}\))"
+        rf"{_SEP}?(?:\(\d{{1,5}}\){_SEP}?)?\d{{1,12}}(?:{_SEP}\d{{1,9}}){{0,6}}(?!\d)"
     )),
     # 00447700900123
     (11, re.compile(rf"{_ALONE}00{_COUNTRY}\d{{7,12}}(?![0-9A-Za-z_])(?![.,]\d)")),
@@ -105,17 +115,24 @@ _PHONES = (
         r"(?![0-9A-Za-wyz_])(?![.-]\d)"
     )),
     # 030 1234567, (030) 1234567, 0170/1234567, 030 / 90 18 20, 01 23 45 67 89
-    (9, re.compile(rf"{_ALONE}\(?0\d{{1,5}}\)?{_SEP}\d{{2,9}}(?:{_SEP}\d{{2,6}}){{0,4}}{_ENDED}")),
-    # 8 (495) 123-45-67, 8-912-345-67-89, 0 532 123 45 67, 0(532) 123 45 67, (11) 91234-5678, 138 0013 8000
+    (9, re.compile(rf"{_ALONE}\(?0\d{{1,5}}\)?{_SEP}\d{{2,9}}(?:{_SEP}\d{{2,6}}){{0,4}}(?:-\d)?{_ENDED}")),
+    # 8 (495) 123-45-67, 8-912-345-67-89, 0 532 123 45 67, 0(532) 123 45 67, (11) 91234-5678, 11 91234-5678,
+    # 138 0013 8000
     (10, re.compile(
-        rf"{_ALONE}(?:(?:8{_GAP}?\(\d{{3}}\){_GAP}?|8[ -]9\d\d[ -]|0{_GAP}5\d\d{_GAP}"
-        rf"|0{_GAP}?\(5\d\d\){_GAP}?)\d{{3}}{_SEP}\d{{2}}{_SEP}\d{{2}}"
-        rf"|\(\d{{2}}\){_GAP}?\d{{4,5}}-\d{{4}}|1[3-9]\d[ -]\d{{4}}[ -]\d{{4}}){_ENDED}"
+        rf"{_ALONE}(?:(?:8{_GAP}?\(\d{{3}}\){_GAP}?|8[ -][3-9]\d\d[ -]|0{_GAP}[2-5]\d\d{_GAP}"
+        rf"|0{_GAP}?\([2-5]\d\d\){_GAP}?)\d{{3}}{_SEP}\d{{2}}{_SEP}\d{{2}}"
+        rf"|(?:\(\d{{2}}\){_GAP}?\d{{4,5}}|[1-9]\d 9\d{{4}})-\d{{4}}|1[3-9]\d[ -]\d{{4}}[ -]\d{{4}}){_ENDED}"
     )),
+    # (22) 345 67 89, (852) 2345 6789
+    (9, re.compile(
+        rf"{_ALONE}\([1-9]\d{{1,2}}\){_GAP}?(?:\d{{3}}(?:-|{_GAP})\d\d(?:-|{_GAP})\d\d|\d{{4}}{_GAP}\d{{4}}){_ENDED}"
+    )),
+    # 612 34 56 78
+    (9, re.compile(rf"{_ALONE}[679]\d\d(?P<gap>{_GAP}|[.-])\d\d(?P=gap)\d\d(?P=gap)\d\d(?! ?\d){_ENDED}")),
     # 91 411 07 59, 22-345-67-89: no amount is grouped so
     (9, re.compile(rf"{_ALONE}[1-9]\d(?P<gap>{_GAP}|[.-])\d{{3}}(?P=gap)\d\d(?P=gap)\d\d{_ENDED}")),
-    # 13912345678: a mobile number of China
-    (11, re.compile(rf"(?<![0-9A-Za-z_.,+/=&-])1(?:3\d|4[579]|5[0-35-9]|6[2567]|7[0-8]|8\d|9[0-35-9])\d{{8}}{_ENDED}")),
+    # 13912345678, 89161234567: a mobile number of China, of Russia
+    (11, re.compile(rf"(?<![0-9A-Za-z_.,+/=&-])(?:1(?:3\d|4[579]|5[0-35-9]|6[2567]|7[0-8]|8\d|9[0-35-9])|89\d)\d{{8}}{_ENDED}")),
     # 620 992 877: as an amount is written too, so only where it stands by itself
     (9, re.compile(
         r"(?:(?<=\A)|(?<=\n)|(?<=[:,;(>\"'—–] )|(?<=[:,;(>\"'—–]))"
@@ -179,7 +196,7 @@ _D = (
 )
 _GAPS = rb" |\xc2\xa0|\xe2\x80[\x80-\xbf]|\xe3\x80\x80|\\u00[aA]0|\\u20[0-9A-Fa-f]{2}|\\u3000"
 _S = rb"(?:[./()\-]|" + _GAPS + rb"|\xe2\x88[\x80-\xbf]|\xef\xbc[\x88-\x8f]|\\/|\\u22[0-9A-Fa-f]{2}|\\u[fF][fF]0[89a-fA-F])"
-_EDGE = rb"(?:^|[^0-9A-Za-z_.+\-]|" + ESCAPE + rb")"
+_EDGE = rb"(?:^|[^0-9A-Za-z.+\-]|" + ESCAPE + rb")"
 
 
 def _bytes_of(word: str) -> bytes:
@@ -197,15 +214,17 @@ _THING = rb"(?:[^0-9\x22\\\n]|\\[^u\x22]|\\u[0-9A-Fa-f]{4})*"
 PHONE_FILTER = rb"|".join(
     (
         rb"\+" + _D + rb"(?:" + _S + rb"*" + _D + rb"){7}",
-        rb"(?:^|[^0-9A-Za-z_+]|" + ESCAPE + rb")00(?:" + _S + rb"*" + _D + rb"){6}",
+        rb"(?:^|[^0-9A-Za-z+]|" + ESCAPE + rb")00(?:" + _S + rb"*" + _D + rb"){6}",
         _EDGE + rb"\(?0" + _D + rb"(?:" + _S + rb"*" + _D + rb"){7}",
         _EDGE + rb"(?:[18]" + _S + rb"*)?\(?" + _D + rb"{3}\)?" + _S + rb"*" + _D + rb"{3}" + _S + rb"+" + _D + rb"{2}"
         rb"(?:" + _S + rb"*" + _D + rb"){2}",
-        _EDGE + rb"\(" + _D + rb"{2}\)" + _S + rb"*" + _D + rb"{4,5}" + _S + _D + rb"{4}",
+        _EDGE + rb"(?:\(" + _D + rb"{2}\)|" + _D + rb"{2} )" + _S + rb"*" + _D + rb"{4,5}" + _S + _D + rb"{4}",
+        _EDGE + rb"\(" + _D + rb"{2,3}\)" + _S + rb"*" + _D + rb"{3}(?:" + _S + rb"*" + _D + rb"){4}",
+        _EDGE + rb"[679]%b{2}(?:%b|[.\-])%b{2}(?:%b|[.\-])%b{2}(?:%b|[.\-])%b{2}" % (_D, _GAPS, _D, _GAPS, _D, _GAPS, _D),
         _EDGE + rb"1" + _D + rb"{2}" + _S + _D + rb"{4}" + _S + _D + rb"{4}",
         _EDGE + rb"(?:0(?:%b)%b{3}|3%b{2})(?:%b)%b{3}(?:%b*%b){3}" % (_GAPS, _D, _D, _GAPS, _D, _S, _D),
         _EDGE + rb"%b{2}(?:%b|[.\-])%b{3}(?:%b|[.\-])%b{2}(?:%b|[.\-])%b{2}" % (_D, _GAPS, _D, _GAPS, _D, _GAPS, _D),
-        _EDGE + rb"1" + _D + rb"{10}",
+        _EDGE + rb"[18]" + _D + rb"{10}",
         _EDGE + rb"[4-9]%b{2}(?:%b)%b{3}(?:%b)%b{3}" % (_D, _GAPS, _D, _GAPS, _D),
         rb"(?:\xef\xbc[\x88\x8b\x90-\x99]|\\u[fF][fF](?:08|0[bB]|1[0-9]))(?:" + _S + rb"*" + _D + rb"){7}",
         rb"(?i:" + _NAMED + rb")" + _THING + rb"(?:\\?\x22" + _THING + rb"){0,2}" + _D + rb"(?:" + _S + rb"{0,2}" + _D + rb"){6}",
@@ -222,7 +241,7 @@ def phones(text: str) -> list[Span]:
         for match in pattern.finditer(text):
             end, digits = _trimmed(match)
             fits = low <= digits <= _MOST_DIGITS and not _is_date(match[0].lstrip("("))
-            if fits and (match[0].startswith("+") or not _is_named_otherwise(text, match.start())):
+            if fits and (match[0].lstrip("(").startswith("+") or not _is_named_otherwise(text, match.start())):
                 spans.append(_extended(text, (match.start(), end)))
     for match in _BARE.finditer(text):
         said = _said_before(text, match.start())

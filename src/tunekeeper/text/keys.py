@@ -18,10 +18,13 @@ _PLAIN_VENDORS = (
     r"lsv2_[a-z]{2}_[a-f0-9]{32}_[a-f0-9]{10}|PMAK-[a-f0-9]{24}-[a-f0-9]{34}|xkeysib-[a-f0-9]{64}-[A-Za-z0-9]{16}|tvly-[A-Za-z0-9_\-]{28,64}",
     r"LTAI[A-Za-z0-9]{16,24}|re_[A-Za-z0-9]{8}_[A-Za-z0-9]{24}|sgp_[A-Za-z0-9_]{40,80}|nfp_[A-Za-z0-9]{36,48}|pul-[a-f0-9]{40}|fw_[A-Za-z0-9]{22,32}",
     r"apify_api_[A-Za-z0-9]{30,48}|AGE-SECRET-KEY-1[A-Z0-9]{58}|[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_\-]{60,80}|gl(?:ptt|dt|rt|cbt)-[A-Za-z0-9_\-]{20,64}",
+    r"tskey-[a-z]{3,8}-[A-Za-z0-9]{8,24}-[A-Za-z0-9]{20,48}|fc-[a-f0-9]{32}|ph[cx]_[A-Za-z0-9]{32,64}|ops_eyJ[A-Za-z0-9_\-]{100,2000}",
+    r"[A-Za-z0-9_\-]{11}:APA91b[A-Za-z0-9_\-]{100,200}|EAA[A-Za-z0-9]{80,400}|1//0[A-Za-z0-9_\-]{38,80}|ABSK[A-Za-z0-9+/]{100,160}",
+    r"v1\.0-[a-f0-9]{24}-[a-f0-9]{146}|pcsk_[A-Za-z0-9_]{40,128}|sl\.[A-Za-z0-9_\-]{130,400}|do[or]_v1_[a-f0-9]{64}|AQ\.Ab[A-Za-z0-9_\-]{40,120}|ATBB[A-Za-z0-9]{32}",
 )
 """Keys that are known by how they begin and how long they are, told by the exact expression and by its filter alike."""
 _KEY = re.compile(
-    r"(?<![A-Za-z0-9_\-])(?:"
+    r"(?<![A-Za-z0-9])(?<![A-Za-z0-9][_\-])(?:"
     r"(?:sk|pk|rk)_(?:live|test)_[A-Za-z0-9]{16,255}|(?:sk|pk|rk|tk|ak|csk)[-_](?=[A-Za-z_\-]{0,511}\d)[A-Za-z0-9_\-]{16,512}"
     r"|gh[pousr]_[A-Za-z0-9]{20,255}|github_pat_[A-Za-z0-9_]{20,255}|glpat-[A-Za-z0-9_\-]{16,255}|npm_[A-Za-z0-9]{30,64}"
     r"|(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[0-9A-Za-z_\-]{30,64}|hf_[A-Za-z0-9]{20,64}|(?:xox[abeoprs]|xapp)-[A-Za-z0-9\-]{10,255}"
@@ -29,15 +32,19 @@ _KEY = re.compile(
     r"|dop_v1_[a-f0-9]{64}|ya29\.[A-Za-z0-9_\-]{20,512}|GOCSPX-[A-Za-z0-9_\-]{20,64}|whsec_[A-Za-z0-9+/=]{20,128}"
     r"|pypi-AgE[A-Za-z0-9_\-]{32,512}|gsk_[A-Za-z0-9]{30,128}|(?:xai|pplx|nvapi)-[A-Za-z0-9_\-]{32,160}|r8_[A-Za-z0-9]{30,64}"
     r"|shp(?:at|ss|ca|pa)_[a-fA-F0-9]{32}|lin_api_[A-Za-z0-9]{32,64}|dapi[a-f0-9]{32}|ATATT3[A-Za-z0-9_\-=]{32,512}"
-    r"|key-[a-f0-9]{32}|\d{8,10}:AA[A-Za-z0-9_\-]{30,40}|" + "|".join(_PLAIN_VENDORS) + r")(?![A-Za-z0-9_\-])"
+    r"|key-[a-f0-9]{32}|\d{8,10}:AA[A-Za-z0-9_\-]{30,40}|" + "|".join(_PLAIN_VENDORS) + r")(?![_\-]?[A-Za-z0-9])"
 )
 _HOOK = re.compile(r"(?:hooks\.slack\.com/services|discord(?:app)?\.com/api/webhooks)/([A-Za-z0-9_\-/]{20,160})")
 _CALLED = re.compile(
-    r"(?i:\bbearer|\bbasic|api[-_ ]?key|(?:access|account|private|signing|encryption)[-_ ]?key|secret[\w\-]{0,24}|token|"
-    r"passw(?:or[dt]|d)|passphrase)"
-    r"(?:[\"']?\s{0,3}[:=]\s{0,3}|\s)[\"']?([A-Za-z0-9_\-./+=]{16,512})"
+    r"(?:(?i:\bbearer|\bbasic|api[-_ ]?key|(?:access|account|private|signing|encryption|subscription|storage)[-_ ]?key|"
+    r"secret[\w\-]{0,24}|token|passw(?:or[dt]|d)|passphrase)|[A-Z0-9]_KEY)"
+    r"(?:[\"']?\s{0,3}[:=]\s{0,3}|\s)[\"']?([A-Za-z0-9_\-./+=~]{16,512})"
 )
-_PASSWORD = re.compile(r"(?i:passw(?:or[dt]|d)|pwd|passphrase)[\"']?\s{0,3}[:=]\s{0,3}[\"']?([^\s\"',;<>]{8,128})")
+_QUOTED = re.compile(r"(?i:secret[\w\-]{0,24})[\"']?\s{0,3}[:=]\s{0,3}[\"']([^\s\"'<>]{16,256})[\"']")
+_SIGNED = re.compile(r"(?:[?&;]sig=|-Signature=)([A-Za-z0-9%+/=]{40,512})")
+_PASSWORD = re.compile(
+    r"(?i:passw(?:or[dt]|d)|pwd|passphrase)(?:[\"']?\s{0,3}[:=]\s{0,3}[\"']?|\s{1,2}[\"'])([^\s\"',;<>]{8,128})"
+)
 _IN_URL = re.compile(r"://[^\s/@:\"']{0,64}:([^\s/@\"']{3,128})@")
 _PEM = re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----")
 _PEM_END = re.compile(r"-----END [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----")
@@ -55,12 +62,14 @@ _VENDORS = (
 )
 KEY_FILTER = rb"|".join(
     (
-        rb"(?:^|[^0-9A-Za-z_\-]|" + ESCAPE + rb")(?:" + rb"|".join(_VENDORS) + rb")",
+        rb"(?:^|[^0-9A-Za-z]|" + ESCAPE + rb")(?:" + rb"|".join(_VENDORS) + rb")",
         # The digits of a Telegram token may be those of another script.
         rb":AA" + _W + rb"{30}|slack\.com\\?/services|discord(?:app)?\.com\\?/api",
         rb"(?i:bearer|basic|key|token|passw(?:or[dt]|d)|passphrase|secret(?:[A-Za-z0-9_\-\x80-\xff]|\\u[0-9A-F]{4})*)"
-        rb"(?:" + _BLANK + rb"|[:=])+(?:[A-Za-z0-9_\-./+=]|\\/){16}",
-        rb"(?i:passw(?:or[dt]|d)|pwd|passphrase)" + _BLANK + rb"*[:=]" + _BLANK + rb"*[^\x00-\x20\x22',;<>]{8}",
+        rb"(?:" + _BLANK + rb"|[:=])+(?:[A-Za-z0-9_\-./+=~]|\\/){16}",
+        rb"(?i:passw(?:or[dt]|d)|pwd|passphrase|secret(?:[A-Za-z0-9_\-\x80-\xff]|\\u[0-9A-F]{4})*)" + _BLANK + rb"*"
+        rb"[:=\x22\x27]" + _BLANK + rb"*[^\x00-\x20\x22',;<>]{8}",
+        rb"sig=[A-Za-z0-9%+/=]{16}|-Signature=[A-Za-z0-9%+/=]{16}",
         rb":(?:\\?/){2}[^\x00-\x20/@:\x22\x27]*:[^\x00-\x20@]{3,}@",
         rb"-----BEGIN ",
     )
@@ -71,7 +80,8 @@ def keys(text: str) -> list[Span]:
     """Where secrets stand; of a password and a token only the value, without the word that names it."""
     spans = [m.span() for m in _KEY.finditer(text)]
     spans += [m.span(1) for m in _HOOK.finditer(text)]
-    spans += [m.span(1) for called in (_CALLED, _PASSWORD) for m in called.finditer(text) if _mixed(m[1])]
+    spans += [m.span(1) for m in _SIGNED.finditer(text)]
+    spans += [m.span(1) for called in (_CALLED, _PASSWORD, _QUOTED) for m in called.finditer(text) if _mixed(m[1])]
     spans += [m.span(1) for m in _IN_URL.finditer(text)]
     at = 0
     while (begin := _PEM.search(text, at)) is not None:

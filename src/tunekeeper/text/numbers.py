@@ -30,19 +30,23 @@ CODE_BEFORE = re.compile(
 """Stands before a number that is the code of a thing and no telephone."""
 
 _IBAN_TABLE = """
-    AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DK18 DO28 EE20 EG29 ES24 FI18
-    FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20 LB28 LC32 LI21 LT20
-    LU20 LV21 LY25 MC27 MD24 ME22 MK19 MR27 MT31 MU30 NL18 NO15 PK24 PL28 PS29 PT25 QA29 RO24 RS22 SA24 SC31 SE24
-    SI19 SK24 SM27 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20
+    AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DJ27 DK18 DO28 EE20 EG29
+    ES24 FI18 FK18 FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HN28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20
+    LB28 LC32 LI21 LT20 LU20 LV21 LY25 MC27 MD24 ME22 MK19 MN20 MR27 MT31 MU30 NI28 NL18 NO15 OM23 PK24 PL28 PS29
+    PT25 QA29 RO24 RS22 RU33 SA24 SC31 SD18 SE24 SI19 SK24 SM27 SO23 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20
+    YE30
 """
 _IBAN_LENGTH = {entry[:2]: int(entry[2:]) for entry in _IBAN_TABLE.split()}
 """Country → characters of its IBAN, from the ISO 13616 registry."""
-_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ \-\u00a0]?[A-Za-z0-9]){11,30}")
+_BLANKS = r" \-\u00a0\u2000-\u200a\u2010-\u2015\u202f\u2212"
+"""Blanks and dashes, as keyboards and as word processors write them."""
+_IBAN = re.compile(rf"(?<![A-Za-z0-9])[A-Za-z]{{2}}\d{{2}}(?:[{_BLANKS}.\t\r\n]{{0,3}}[A-Za-z0-9]){{11,30}}")
 
-_DIGITS = re.compile(r"(?<![0-9A-Za-z_.,])\d(?:[ \-\u00a0\u202f]{0,3}\d){12,30}(?![0-9A-Za-z_])(?![.,]\d)")
-_DOTTED = re.compile(
-    r"(?<![0-9A-Za-z_.,])[2-6]\d{3}(?:\.\d{4}\.\d{4}(?:\.\d{4}(?:\.\d{3})?|\d)|\.\d{6}\.\d{4,5}|\d\d\.\d{13})(?![0-9A-Za-z_])(?![.,]\d)"
-)
+NOT_IN_A_NAME = r"(?<![0-9A-Za-z]_)"
+"""Before what may stand behind a `_` of Markdown, and not behind one inside a name."""
+_BEGIN, _END = rf"(?<![0-9A-Za-z.,]){NOT_IN_A_NAME}", r"(?!_?[0-9A-Za-z])(?![.,]\d)"
+_DIGITS = re.compile(rf"{_BEGIN}\d(?:[{_BLANKS}]{{0,3}}\d){{12,200}}{_END}")
+_DOTTED = re.compile(_BEGIN + r"[2-6]\d{3}(?:\.\d{4}\.\d{4}(?:\.\d{4}(?:\.\d{3})?|\d)|\.\d{6}\.\d{4,5}|\d\d\.\d{13})" + _END)
 _DIGIT_RUN = re.compile(r"\d+")
 _CARD_GROUPS = {(4, 4, 4, 4), (4, 4, 4, 4, 3), (4, 6, 5), (4, 6, 4), (4, 4, 4, 1), (4, 4, 5), (6, 13)}
 _SIZES: dict[int, tuple[int, ...]] = {
@@ -53,7 +57,12 @@ _SIZES: dict[int, tuple[int, ...]] = {
 _ISSUERS = (
     (4000, 4999, (13, 16, 19)),
     (5100, 5599, (16,)),
+    (2200, 2204, (16, 17, 18, 19)),
     (2221, 2720, (16,)),
+    (8100, 8299, (16,)),
+    (8600, 8600, (16,)),
+    (9792, 9792, (16,)),
+    (9860, 9860, (16,)),
     (3400, 3499, (15,)),
     (3700, 3799, (15,)),
     (3000, 3059, (14, 16, 19)),
@@ -73,14 +82,14 @@ for _low, _high, _sizes in _ISSUERS:
 _TWICE = str.maketrans("0123456789", "0246813579")
 """Digit → digit sum of its double."""
 
-_JOINT = rb"(?:[ \-]|\xc2\xa0|\xe2\x80\xaf|\\u00[aA]0|\\u202[fF])"
-_BEFORE = rb"(?:^|[^0-9A-Za-z_.,]|" + ESCAPE + rb")"
+_JOINT = rb"(?:[ \t\-]|\xc2\xa0|\xe2(?:\x80[\x80-\xaf]|\x88\x92)|\\t|\\u00(?:[aA]0|09)|\\u20[012][0-9A-Fa-f]|\\u2212)"
+_BEFORE = rb"(?:^|[^0-9A-Za-z.,]|" + ESCAPE + rb")"
 IBAN_FILTER = (
     rb"(?:^|[^A-Za-z0-9]|" + ESCAPE + rb")(?i:" + "|".join(sorted(_IBAN_LENGTH)).encode() + rb")[0-9]{2}"
-    rb"(?:" + _JOINT + rb"?[A-Za-z0-9]){11}"
+    rb"(?:(?:" + _JOINT + rb"|[.\r\n]|\\[nr]|\\u000[aAdD]){0,3}[A-Za-z0-9]){11}"
 )
 CARD_FILTER = (
-    _BEFORE + rb"(?:[2-6](?:" + _JOINT + rb"{0,3}[0-9]){12}"
+    _BEFORE + rb"(?:[2-689](?:" + _JOINT + rb"{0,3}[0-9]){12}"
     rb"|[2-6][0-9]{3}(?:\.[0-9]{4}(?:[0-9]{2})?\.[0-9]{4}|[0-9]{2}\.[0-9]{13}))"
 )  # fmt: skip
 
@@ -109,7 +118,7 @@ def _cards_in(text: str, within: Span) -> list[Span]:
         start = groups[first][0]
         last = None
         # No issuer's number begins otherwise, and no grouping: most groups of a table of numbers are done with here.
-        if text[start] in "23456":
+        if text[start] in "2345689":
             sizes = _SIZES.get(widths[first], ())
             last = next(
                 (n for n in sizes if _is_grouped(widths, first, n) and is_card(text[start : groups[first + n - 1][1]])), 0

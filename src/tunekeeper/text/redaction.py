@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -21,7 +21,8 @@ from tunekeeper.text.contacts import EMAIL_FILTER, IP_FILTER, PHONE_FILTER, addr
 from tunekeeper.text.keys import KEY_FILTER, keys, longest
 from tunekeeper.text.names import NameFinder
 from tunekeeper.text.numbers import CARD_FILTER, IBAN_FILTER, Span, cards, ibans
-from tunekeeper.text.places import AROUND, look_near
+from tunekeeper.text.places import AROUND, Look, look_near
+from tunekeeper.text.readings import JSON_FILTER, TEXT_FILTER, readings, written
 from tunekeeper.text.seals import Seal
 
 KINDS = ("key", "email", "iban", "card", "ip", "phone")
@@ -71,13 +72,25 @@ def _hits(kinds: tuple[str, ...], *, escaped: bool) -> re2.Pattern:
 
 @lru_cache(maxsize=64)
 def _whether(kinds: tuple[str, ...], *, escaped: bool) -> _Whether:
-    """As `_hits`, for no more than a yes (not None) or no: a set keeps no places, and costs less."""
+    """Whether any of `kinds` could be in bytes (0 is among what it gives), and whether they could read otherwise than they are
+    written (1): a set keeps no places, and costs less."""
     expression, options = _expression(kinds, escaped)
-    one = re2.Set.SearchSet(options)
-    one.Add(expression)
-    one.Compile()
-    match: _Whether = one.Match
+    both = re2.Set.SearchSet(options)
+    both.Add(expression)
+    both.Add(_otherwise(escaped))
+    both.Compile()
+    match: _Whether = both.Match
     return match
+
+
+@lru_cache(maxsize=2)
+def _reads_otherwise(*, escaped: bool) -> re2.Pattern:
+    """Where bytes could read otherwise than they are written."""
+    return re2.compile(_otherwise(escaped), _expression((), escaped)[1])
+
+
+def _otherwise(escaped: bool) -> bytes:
+    return JSON_FILTER if escaped else TEXT_FILTER
 
 
 def _expression(kinds: tuple[str, ...], escaped: bool) -> tuple[bytes, re2.Options]:
@@ -119,7 +132,7 @@ class Redactor:
     def may_hold(self, data: bytes) -> bool:
         """Whether `data`, a text in UTF-8 or one inside JSON, could hold anything to redact; a no is certain. For callers that
         would have to parse it first: about 3 ns a byte."""
-        return self._names is not None or self._may(data, self._raw, escaped=True)
+        return self._names is not None or bool(self._may(data, self._raw, escaped=True))
 
     def redact(self, text: str) -> tuple[str, dict[str, int]]:
         """The text with placeholders, and kind → number of replacements; the text itself when there is nothing to replace."""
@@ -174,23 +187,34 @@ class Redactor:
         data = text.encode("utf-8", "surrogatepass")
         taken: list[Found] = []
         unread: list[Span] = []
-        kinds = self.kinds if self._may(data, self._text, escaped=False) else ()
-        if kinds and len(data) <= AROUND and not work.has(len(data)):
-            kinds, unread = (), [(0, len(text))]  # each kind would come to this, one after the other
-        for kind in kinds:
-            look = look_near(_FINDERS[kind], _hits((kind,), escaped=False), data, take=work.take, led=kind == "phone")
-            taken = _merge(taken, look.found, kind) if look.found else taken
-            unread += look.unread
+        hits = self._may(data, self._text, escaped=False)
+        if hits and len(data) <= AROUND and not work.has(len(data)):
+            hits, unread = (), [(0, len(text))]  # each kind would come to this, one after the other
+        levels = readings(text, work.take) if 1 in hits else []
+        read = levels[-1].text.encode("utf-8", "surrogatepass") if levels else b""
+        anew = 0 in self._may(read, self._text, escaped=False)
+        for kind in self.kinds:
+            if anew:  # first, since it knows better where something begins: an `n` may be a new line
+                look = _look(kind, read, work)
+                taken = _merge(taken, [written(levels, span) for span in look.found], kind)
+                unread += [written(levels, span) for span in look.unread]
+            if 0 in hits:
+                look = _look(kind, data, work)
+                taken = _merge(taken, look.found, kind) if look.found else taken
+                unread += look.unread
         if self._names is not None:
             taken = _merge(taken, _in_parts(self._names, text), NAME)
         return taken if not unread else _with_unread(taken, unread)
 
-    def _may(self, data: bytes, together: _Whether | None, *, escaped: bool) -> bool:
-        if together is None:
-            return False
+    def _may(self, data: bytes, together: _Whether | None, *, escaped: bool) -> Sequence[int]:
+        """0: what is looked for could be in `data`. 1: `data` could read otherwise than it is written. Empty: neither."""
+        if together is None or not data:
+            return ()
         if len(data) <= _TOGETHER:
-            return together(data) is not None
-        return any(_hits((kind,), escaped=escaped).search(data) is not None for kind in self.kinds)
+            return together(data) or ()
+        could = any(_hits((kind,), escaped=escaped).search(data) is not None for kind in self.kinds)
+        other = _reads_otherwise(escaped=escaped).search(data) is not None
+        return (0,) * could + (1,) * other
 
     def _walk(self, value: Any, work: _Work, depth: int) -> Any:
         if isinstance(value, str):
@@ -198,7 +222,7 @@ class Redactor:
         if depth > 200:
             return "[TOO DEEP]"
         if isinstance(value, dict | Mapping):  # a plain dict first: asking Mapping costs a microsecond
-            changed = {self._field(key, work): self._walk(item, work, depth + 1) for key, item in value.items()}
+            changed = {self._field(key, work, value): self._walk(item, work, depth + 1) for key, item in value.items()}
             same = len(changed) == len(value) and all(changed.get(key, work) is item for key, item in value.items())
             return value if same else changed
         if isinstance(value, list | tuple):
@@ -207,14 +231,16 @@ class Redactor:
             return value if same else type(value)(items)
         return value
 
-    def _field(self, name: Any, work: _Work) -> Any:
-        """The name of a field; what a schema calls its fields is short, and not looked at."""
+    def _field(self, name: Any, work: _Work, beside: Mapping[Any, Any]) -> Any:
+        """The name of a field among those `beside` it; what a schema calls its fields is short, and not looked at."""
         if not isinstance(name, str) or (len(name) < 20 and name.isidentifier()):
             return name
         clean = self._redacted(name, work)
         if clean is name:
             return name
         work.fields += 1
+        while f"{clean} {work.fields}" in beside:
+            work.fields += 1
         return f"{clean} {work.fields}"  # two addresses are two fields still
 
 
@@ -259,6 +285,11 @@ class _Work:
         if self.left is not None:
             self.left -= size
         return True
+
+
+def _look(kind: str, data: bytes, work: _Work) -> Look:
+    """What is found of a kind in a text."""
+    return look_near(_FINDERS[kind], _hits((kind,), escaped=False), data, take=work.take, led=kind == "phone")
 
 
 def _in_parts(names: NameFinder, text: str) -> list[Span]:

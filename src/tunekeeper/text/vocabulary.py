@@ -44,6 +44,8 @@ _HISSING = ("s", "x", "z", "ch", "sh")
 """Ends of words whose plural takes `es`."""
 _ENDINGS = ("'s", "’s", "s", "es", "s'", "s’", "es'", "es’")
 """What a plural and a possessive end in, in the order in which they are taken off."""
+_FOLDED_IN_TWO = {"ss": "ß", "i\u0307": "İ"}
+"""What case folding makes of a letter that becomes two → the letter, which no expression takes for them by itself."""
 
 
 def _folded(term: str) -> str:
@@ -118,7 +120,10 @@ def _bounded(term: str) -> str:
     """The pattern of a term as a whole word: no letter beside it, unless its script has no blanks between words."""
     before = _beside(term[:1], "(?<!{})")
     after = _beside(term[-1:], "(?!{})")
-    return before + re.escape(term).replace(r"\ ", r"\s+") + _endings(term) + after
+    written = re.escape(term).replace(r"\ ", r"\s+")
+    for folded, letter in _FOLDED_IN_TWO.items():
+        written = written.replace(folded, f"(?:{folded}|{letter})")
+    return before + written + _endings(term) + after
 
 
 def _beside(letter: str, look: str) -> str:
