@@ -121,3 +121,14 @@ def test_bad_input_is_one_line_and_exit_code_two(
     assert (code, answer["error"]["exit_code"]) == (2, 2)
     assert message in answer["error"]["message"]
     assert "\n" not in answer["error"]["message"]
+
+
+def test_a_freeze_that_would_be_refused_says_so_in_a_dry_run(run: Callable[..., Answer], tmp_path: Path) -> None:
+    code, said = run("data", "freeze", "--model", "desk", "--dry-run")
+    assert (code, said["error"]["message"]) == (2, "desk has no draft")
+    rows = [{"messages": [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "Here."}]}]
+    (tmp_path / "one.jsonl").write_text(json.dumps(rows[0]))
+    run("data", "import", str(tmp_path / "one.jsonl"), "--model", "desk")
+    dry, real = run("data", "freeze", "--model", "desk", "--dry-run"), run("data", "freeze", "--model", "desk")
+    assert dry == real
+    assert real[1]["error"]["message"] == "desk: 1 rows and none of them held out; no row changes sides"

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import lzma
 import os
 import stat
 import struct
@@ -70,6 +72,15 @@ def test_packed_files_are_read_as_what_is_in_them(tmp_path: Path) -> None:
     assert read(written(tmp_path / "d.gz", gzip.compress(b"[" + LINE + b"]", mtime=0))) == [("d.gz", 1, "")]
 
 
+@pytest.mark.parametrize(("suffix", "pack"), [("bz2", bz2.compress), ("xz", lzma.compress)])
+def test_bzip2_and_xz_are_read_stream_by_stream(tmp_path: Path, suffix: str, pack: Callable[[bytes], bytes]) -> None:
+    name, many = f"b.jsonl.{suffix}", LINE * 3000
+    assert read(written(tmp_path / name, pack(LINE) + pack(LINE) + bytes(8))) == [(name, 1, ""), (name, 2, "")]
+    assert len(read(written(tmp_path / name, pack(many)))) == 3000
+    for content in (pack(many)[:-9], pack(LINE)[:20], b"no archive at all", pack(LINE) + b"more"):
+        refused(written(tmp_path / name, content), rf"b\.jsonl\.{suffix}: not readable as (bzip2|xz)")
+
+
 def test_each_table_of_a_zip_archive_is_a_file_and_other_files_are_left(tmp_path: Path) -> None:
     entries = {"x/rows.jsonl": LINE + b"nonsense\n", "README.md": b"# hello", "b.csv": b"prompt,answer\nHi,Hello\n"}
     path = zipped(tmp_path / "all.zip", entries | {"__MACOSX/x/._rows.jsonl": b"\0\1", ".DS_Store": b"\0"})
@@ -87,6 +98,8 @@ def test_a_bomb_is_refused_soon_in_little_memory(tmp_path: Path) -> None:
     )
     stream = zstandard.ZstdCompressor().compressobj()
     refused(written(tmp_path / "b.jsonl.zst", zeros_of(stream.compress, stream.flush)), "unpacks to more than 200 times")
+    for suffix, other in (("bz2", bz2.BZ2Compressor()), ("xz", lzma.LZMACompressor())):
+        refused(written(tmp_path / f"b.jsonl.{suffix}", zeros_of(other.compress, other.flush)), "unpacks to more than 200 times")
     with zipfile.ZipFile(tmp_path / "b.zip", "w", zipfile.ZIP_DEFLATED) as archive, archive.open("b.jsonl", "w") as file:
         for _ in range(BOMB >> 20):
             file.write(bytes(1 << 20))
@@ -139,7 +152,7 @@ def test_links_nested_archives_and_passwords_are_refused(tmp_path: Path) -> None
     refused(zipped(tmp_path / "outer.zip", {"inner.zip": inner, "rows.jsonl": LINE}), "an archive inside an archive")
     refused(zipped(tmp_path / "hidden.zip", {"rows.jsonl": inner}), "this is a zip archive, not text")
     refused(written(tmp_path / "twice.gz", gzip.compress(gzip.compress(LINE, mtime=0), mtime=0)), "this is gzip data, not text")
-    refused(written(tmp_path / "t.tar.gz", gzip.compress(LINE, mtime=0)), r"no reader for '\.tar'")
+    refused(written(tmp_path / "t.tar.gz", gzip.compress(LINE, mtime=0)), r"an archive of kind .tar is not read")
     locked = bytearray(zipped(tmp_path / "locked.zip", {"rows.jsonl": LINE}).read_bytes())
     for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         locked[locked.index(mark) + place] |= 1

@@ -59,7 +59,8 @@ def test_a_yes_takes_the_guess_and_an_edit_changes_it(table: Path) -> None:
 def test_an_answer_that_makes_no_sense_is_explained_and_asked_again(table: Path) -> None:
     said: list[str] = []
     confirmed([table], {}, answering("usr=text", "user=nothing", "perhaps", "y"), said.append)
-    assert "no field is called 'usr'; fields are: user, assistant, system, id, created, category, said_by, said_at" in said
+    fields = "user, assistant, system, context, id, created, category, said_by, said_at"
+    assert f"no field is called 'usr'; fields are: {fields}" in said
     assert "t.csv: no column 'nothing' for 'user'; columns are: id, question, text, answer, mood" in said
     assert "answer y, n, or for instance user=id" in said
 

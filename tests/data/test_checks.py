@@ -10,7 +10,7 @@ import pytest
 from tunekeeper import data
 from tunekeeper.core.errors import DataError, UserError
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import checks, drafts
+from tunekeeper.data import checks, drafts, filerows, versions
 from tunekeeper.data.config import Config
 from tunekeeper.workspace import Workspace
 
@@ -182,3 +182,21 @@ def test_each_kind_is_summed_up_with_its_rows_and_how_many_are_out(ws: Workspace
         ("stale_vocabulary", 1, 0, ("n",)),
     ]
     assert (found.mix.examples, found.mix.synthetic) == (31, 0)
+
+
+@pytest.mark.parametrize("many", [10, 1000])
+def test_without_a_draft_the_newest_version_is_looked_at_as_the_draft_was_and_nothing_stays(
+    ws: Workspace, task: Model, draft: Any, monkeypatch: pytest.MonkeyPatch, many: int
+) -> None:
+    draft((chat("Is Nimbus Mail down?", "We look. And then the whole team will go on to", id="n"),))
+    monkeypatch.setattr(filerows, "MANY", many)
+    section = Config(glossary={"Nimbus Mail": "Lumen Post"})
+    expected = checks.check(ws, task, section, remember=False)
+    data.freeze(ws, task, section)
+    path = versions.draft_path(ws, "desk")
+    path.unlink()
+    there = {each.name for each in path.parent.iterdir()}
+    found = checks.check(ws, task, section)
+    assert set(found.findings) == set(expected.findings)
+    assert replace(found, findings=(), kinds=()) == replace(expected, findings=(), kinds=())
+    assert {each.name for each in path.parent.iterdir()} == there

@@ -66,3 +66,19 @@ def test_of_many_columns_a_message_names_some() -> None:
         with pytest.raises(DataError, match=r"columns are: c0, c1, .*, c29 and 4970 more") as refused:
             resolve_columns(columns, mapping, "wide.csv")
         assert len(refused.value.message) < 400
+
+
+def test_a_column_whose_name_holds_commas_is_told_whole() -> None:
+    header = ["id", "Question (de, en)", "Answer, short"]
+    told = {"user": "question (de, en)", "assistant": "Answer, short"}
+    assert resolve_columns(header, told, "t.csv") == {"user": header[1], "assistant": header[2], "id": "id"}
+    with pytest.raises(DataError, match="did you mean") as caught:
+        resolve_columns(header, {"user": "Question (de, em)"}, "t.csv")
+    assert caught.value.fix == "--map 'user=Question (de, en)'"
+
+
+def test_what_a_question_is_about_is_guessed_unless_somebody_said_which_column_is_asked() -> None:
+    header = ["question", "context", "answer"]
+    assert resolve_columns(header, {}, "t.csv")["context"] == "context"
+    assert "context" not in resolve_columns(header, {"user": "question"}, "t.csv")
+    assert resolve_columns(header, {"user": "question", "context": "context"}, "t.csv")["context"] == "context"

@@ -62,3 +62,41 @@ def test_no_text_makes_the_look_explode(text: str) -> None:
     mojibake(long)
     template_leak(long, long)
     assert time.process_time() - begun < 10
+
+
+SOUND = [
+    "Как вернуть товар? Товар можно вернуть.",
+    "Größe ändern für Müller, bitte", "Où est né l’élève ? « là-bas »", "商品はいつ届きますか。",
+    "订单什么时候到？", "كيف أستبدل المنتج؟",
+    "Πώς αλλάζω τη διεύθυνση;", "מתי יגיע המשלוח",
+    "Şifremi değiştirdiğimde ne olur", "Zażółć gęślą jaźń", "주문은 언제 오나요?", "Đơn hàng ở đâu?",
+    "बिल कैसे भरें?", "สินค้าอยู่ที่ไหน", "Ті, що Є, і Її",
+    "Ђорђе љуби њих",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("code", ["cp1251", "cp437", "mac_roman"])
+def test_a_text_read_in_another_code_page_is_found_in_every_script(code: str) -> None:
+    damaged = [text.encode().decode(code, "ignore") for text in SOUND[:-2]]
+    assert [text for text in damaged if not mojibake(text)] == []
+
+
+def test_a_code_page_read_as_latin_1_is_found() -> None:
+    pages = {0: ("cp1251", "koi8-r"), 5: ("cp1256",), 6: ("cp1253",), 7: ("cp1255",), 10: ("euc-kr",)}
+    for place, codes in pages.items():
+        for code in codes:
+            assert mojibake(SOUND[place].encode(code, "ignore").decode("latin-1")), (place, code)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *SOUND,
+        "│ a │ b │\n├───┼───┤\n└── src", "√π ≠ √2, √∂ and ∫∑", "5 °C ± 2 °C · ½ cup · ¼ l",
+        "······ ······ ······", "É À Ô, ¡Olé! ¿Qué?",
+        "naïve café, über-cool", "Æ Ø Å æøå", "ÁÉÍÓÚ ÑÜ", "«Ё» №5 — В° и ™", "ÄÖÜ äöü ß",
+        "þú átt að fá það á Íslandi", "🚗💨 ok 👩‍👩‍👧",
+    ],
+)  # fmt: skip
+def test_no_language_looks_misread(text: str) -> None:
+    assert mojibake(text) == ""

@@ -11,9 +11,10 @@ from tunekeeper import data
 from tunekeeper.core.errors import NotFound
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import drafts
+from tunekeeper.data import diffpage, drafts
 from tunekeeper.data.config import Config
-from tunekeeper.data.diffpage import MOST, write_page
+from tunekeeper.data.diffpage import MOST, MOST_TEXT, write_page
+from tunekeeper.text.fingerprints import fingerprint
 from tunekeeper.workspace import Workspace
 
 EVIL = '<script src="https://example.org/x.js">alert(1)</script><img src=x onerror=alert(1)>'
@@ -58,13 +59,10 @@ def test_the_page_shows_edits_word_by_word_and_rows_with_their_texts(
     assert found == data.diff(ws, "desk/d1", "desk/d2")
     read = Read((tmp_path / "deep" / "d.html").read_text("utf-8"))
     assert (read.texts["del"][0], read.texts["ins"][0].strip()) == ("3", "5")
-    assert {"cut out", "put in", "t2", "t4", "learned from → held out"} <= set(read.texts["td"])
-    assert [text for text in read.texts["h2"] if text.strip()] == [
-        "Edited (1)",
-        "Added (1)",
-        "Removed (1)",
-        "Moved to the other side (1)",
-    ]
+    assert {"cut out", "put in", "learned from → held out"} <= set(read.texts["td"])
+    assert {"t1", "t2", "t3", "t4"} <= set(read.texts["th"])
+    sections = ["Edited ", "Added ", "Removed ", "Moved to the other side "]
+    assert [text for text in read.texts["h2"] if text.strip()] == sections
 
 
 def test_what_rows_say_is_shown_and_never_run_and_nothing_is_loaded(ws: Workspace, row: Any, freeze: Any, tmp_path: Path) -> None:
@@ -74,9 +72,13 @@ def test_what_rows_say_is_shown_and_never_run_and_nothing_is_loaded(ws: Workspac
     write_page(ws, "desk/d1", "desk/d2", out)
     read = Read(out.read_text("utf-8"))
     assert {tag for tag, _ in read.tags} <= {
-        *("html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "table", "tr", "th", "td", "del", "ins", "code")
+        *("html", "head", "meta", "title", "style", "body", "main", "header", "nav", "div", "a", "h1", "h2", "p", "b", "i"),
+        *("small", "table", "thead", "tbody", "tr", "th", "td", "del", "ins", "code", "span"),
     }
-    assert not [attrs for _, attrs in read.tags if {"src", "href", "onerror"} & set(attrs)]
+    assert not [attrs for _, attrs in read.tags if {"src", "onerror"} & set(attrs)]
+    ways = [str(attrs["href"]) for tag, attrs in read.tags if tag == "a"]
+    assert set(ways) == {"#added", "#edited", "#removed"}
+    assert {way[1:] for way in ways} <= {attrs.get("id") for tag, attrs in read.tags if tag == "h2"}
     assert EVIL in read.texts["td"]
     assert "default-src 'none'" in str(next(attrs["content"] for tag, attrs in read.tags if "http-equiv" in attrs))
 
@@ -89,7 +91,7 @@ def test_a_page_of_many_rows_says_how_many_it_leaves_out_and_is_the_same_every_t
     for name in ("x", "y"):
         write_page(ws, "desk/d1", "desk/d2", tmp_path / name)
     text = (tmp_path / "x").read_text("utf-8")
-    assert "and 7 more" in text
+    assert "and 7 more, which tunekeeper data diff --json names" in text
     assert text.count("?</td><td>b</td>") == MOST
     assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
 
@@ -111,3 +113,53 @@ def test_the_page_shows_other_metadata_and_the_draft(ws: Workspace, row: Any, fr
     assert "desk/draft" in text
     assert "not frozen" in text
     assert "category: bug -&gt; &lt;b&gt;" in text
+
+
+def test_what_a_browser_would_obey_unseen_is_written_out(ws: Workspace, row: Any, freeze: Any, tmp_path: Path) -> None:
+    freeze([row("a\u202e?", "b", id="t")])
+    freeze([row("a\u202e?", "b\u2066 c\x00\x1b\u200b", id="t")])
+    write_page(ws, "desk/d1", "desk/d2", tmp_path / "d.html")
+    text = (tmp_path / "d.html").read_text("utf-8")
+    assert not {"\u202e", "\u2066", "\x00", "\x1b", "\u200b"} & set(text)
+    for code in ("U+202E", "U+2066", "U+0000", "U+001B", "U+200B"):
+        assert f"<code>{code}</code>" in text
+
+
+def test_of_long_texts_the_page_shows_what_changed_with_some_words_around_it(
+    ws: Workspace, row: Any, freeze: Any, tmp_path: Path
+) -> None:
+    words = [f"w{n}" for n in range(9000)]
+    freeze([row("when?", " ".join(words), id="t1"), row("what?", "x" * 90_000, id="t2")])
+    words[7000] = "other"
+    freeze([row("when?", " ".join(words), id="t1"), row("what?", "y" * 90_000, id="t2")])
+    write_page(ws, "desk/d1", "desk/d2", tmp_path / "d.html")
+    read = Read((tmp_path / "d.html").read_text("utf-8"))
+    assert (read.texts["del"][0], read.texts["ins"][0]) == ("w7000", "other")
+    assert {"… 6,980 words …", "… 1,979 words …", f"… {90_000 - MOST_TEXT:,} more characters"} <= set(read.texts["i"])
+    assert (tmp_path / "d.html").stat().st_size < 20_000
+
+
+def test_rows_too_long_for_a_page_are_fewer_and_it_says_how_many_are_left_out(
+    ws: Workspace, row: Any, freeze: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diffpage, "MOST_BYTES", 100_000)
+    freeze([row("a?", "b", id="t")])
+    freeze([row("a?", "b", id="t"), *(row(f"{i}" + "\x00" * 5000, "\x07" * 5000, id=f"n{i}") for i in range(20))])
+    write_page(ws, "desk/d1", "desk/d2", tmp_path / "d.html")
+    text = (tmp_path / "d.html").read_text("utf-8")
+    assert "and 18 more" in text
+    assert len(text) < 150_000
+
+
+def test_an_edit_beside_prompt_and_answer_is_shown_as_well(ws: Workspace, row: Any, freeze: Any, tmp_path: Path) -> None:
+    def said(system: str, answer: str = "soon", **more: Any) -> Example:
+        made = row("when?", answer, id=more.pop("id"))
+        messages = ({"role": "system", "content": system}, *made.messages[1:])
+        return replace(made, messages=messages, fingerprint=fingerprint(messages), **more)
+
+    freeze([said("Be short.", id="t1"), said("x", id="t2"), said("x", "a b", id="t3")])
+    freeze([said("Be kind.", id="t1"), said("x", id="t2", weight=2.0), said("x", "a  b", id="t3")])
+    write_page(ws, "desk/d1", "desk/d2", tmp_path / "d.html")
+    read = Read((tmp_path / "d.html").read_text("utf-8"))
+    assert (read.texts["del"][0], read.texts["ins"][0]) == ("short.", "kind.")
+    assert {"system:", "its tools or its weight changed", "only spaces or line ends changed"} <= set(read.texts["i"])

@@ -64,3 +64,13 @@ def test_findings_come_back_with_the_row_that_was_dropped(ws: Workspace) -> None
     assert [drafts.to_finding(line) for line in stored] == [found, found]
     assert [line["action"] for line in stored] == ["flagged", "dropped"]
     assert drafts.identity(stored[0]) == drafts.identity(stored[1])
+
+
+def test_a_file_beside_the_draft_goes_with_who_made_it_or_with_the_next_who_writes(ws: Workspace) -> None:
+    path = drafts.folder(ws, "desk") / "draft.jsonl"
+    with drafts.beside(path, [b"a", b"b"]) as copy:
+        assert copy.read_bytes() == b"ab"
+    assert list(path.parent.iterdir()) == []
+    left = drafts.beside(path, [b"a"])
+    with left as copy, drafts.locked(ws, "desk"):
+        assert not copy.exists(), "as after a kill"

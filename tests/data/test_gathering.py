@@ -49,6 +49,21 @@ def nothing_new(done: Collection) -> bool:
     return not (done.added or done.replaced or done.dropped or done.queued or done.left)
 
 
+def test_an_edit_of_nothing_but_blanks_says_nothing_and_takes_no_other_word_away(
+    ws: Workspace, task: Model, traffic: Any
+) -> None:
+    bad, edited, praised = traffic.ask(question(1), BUG), traffic.ask(question(2), BUG), traffic.ask(question(3), BUG)
+    traffic.say(bad, "thumb", "down")
+    traffic.say(edited, "edit", REFUND)
+    traffic.say(praised, "thumb", "up")
+    traffic.clock.advance(5)
+    for each in (bad, edited, praised):
+        traffic.say(each, "edit", " \n")
+    done = collect(ws, task, SECTION)
+    assert (done.added, done.queued, done.unusable) == ((edited, praised), {"thumb": 1}, {})
+    assert {e.id: e.messages[-1]["content"] for e in drafts.load_draft(ws, "desk")} == {edited: REFUND, praised: BUG}
+
+
 def test_right_and_praised_answers_come_into_the_draft_and_complaints_go_to_reviewers(
     ws: Workspace, task: Model, traffic: Any
 ) -> None:

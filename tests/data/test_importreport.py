@@ -4,8 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tunekeeper import data
+from tunekeeper.core.errors import DataError
+from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import drafts
 from tunekeeper.data.archives import nameless
+from tunekeeper.data.config import Config
 from tunekeeper.data.findings import Finding
 from tunekeeper.data.importreport import Notes
 from tunekeeper.workspace import Workspace
@@ -54,3 +60,38 @@ def test_the_first_rows_of_each_reason_are_named_and_all_are_counted(ws: Workspa
         assert notes.left_out[:2] == ["a.csv:1: broken: why", "e1: empty: nothing"]
         assert len(notes.left_out) == 6
         assert notes.by_file == {"a.csv": {"broken": 5}}
+
+
+@pytest.mark.parametrize(
+    ("header", "line", "fix"),
+    [
+        (
+            "id,question,answer,notes",
+            "1,Where is it?,Here.",
+            "let the first line name the 3 columns that the rows have, or end each row with empty cells up to 4",
+        ),
+        (
+            "question,answer",
+            "Where is it, please?,Here, on the shelf.",
+            'put cells that hold the separator or a quote in quotes ("a, b"), as a spreadsheet does that saves the table as .csv',
+        ),
+    ],
+)
+def test_a_table_of_which_no_row_fits_its_header_is_refused_with_what_mends_it(
+    ws: Workspace, tmp_path: Path, header: str, line: str, fix: str
+) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("\n".join([header, *[line] * 5]) + "\n")
+    with pytest.raises(DataError, match="none of the 5 rows can be read") as caught:
+        data.import_files(ws, Model(name="desk"), Config(), [table])
+    assert caught.value.fix == fix
+
+
+def test_rows_that_are_no_json_or_csv_are_refused_with_how_to_write_them(ws: Workspace, tmp_path: Path) -> None:
+    python, table = tmp_path / "t.jsonl", tmp_path / "t.csv"
+    python.write_text("{'question': 'Where?', 'answer': 'Here.'}\n" * 2)
+    table.write_text('question,answer\n"She said \\"where\\"?","Here."\n')
+    for path, fix in ((python, "write one JSON object a line"), (table, "write a quote inside a quoted cell twice")):
+        with pytest.raises(DataError, match="can be read") as caught:
+            data.import_files(ws, Model(name="desk"), Config(), [path])
+        assert str(caught.value.fix).startswith(fix)

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tunekeeper import data
-from tunekeeper.core.errors import DataError, NotFound, UserError
+from tunekeeper.core.errors import DataError, DiskFull, NotFound, UserError
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import checks, drafts, mending
@@ -171,12 +171,60 @@ def test_without_a_draft_there_is_nothing_to_mend(ws: Workspace, task: Model) ->
         mending.drop_bad(ws, task, SECTION)
 
 
-def test_what_an_export_wrote_in_place_of_an_answer_can_be_brought_back_where_it_is_meant(row: MakeExample) -> None:
-    placeholder = mending.sifted([row("Which constant is no number?", "NaN", id="n")], Config())
-    assert [(line["kind"], line["id"]) for line in placeholder.lines] == [("empty", "n")]
-    (line,) = mending.chosen(placeholder.lines, ["n"], None, "desk")
-    (back,) = mending.brought_back([line], [], datetime(2026, 1, 1, tzinfo=UTC))
-    assert mending.sifted([back], Config()).lines == ()
-    blank = mending.sifted([row("What?", "", id="e")], Config())
+def test_what_an_export_wrote_in_place_of_an_answer_can_be_brought_back_where_it_is_meant(
+    ws: Workspace, task: Model, row: MakeExample
+) -> None:
+    rows = [row("Which constant is no number?", "NaN", id="n"), row("What?", "", id="e"), row("Why?", "bug", id="stays")]
+    drafts.save_draft(ws, "desk", rows)
+    assert mending.drop_bad(ws, task, Config()).dropped == {"empty": 2}
     with pytest.raises(DataError, match="nobody can learn from it"):
-        mending.chosen(blank.lines, ["e"], None, "desk")
+        mending.readmit(ws, task, Config(), ["e"])
+    assert mending.readmit(ws, task, Config(), ["n"]).changed == ("n",)
+    assert (mending.drop_bad(ws, task, Config()).dropped, state(ws)[0]) == ({}, ["stays", "n"])
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_mending_row_by_row_is_what_it_would_be_with_all_rows_at_hand(
+    ws: Workspace, task: Model, row: MakeExample, seed: int
+) -> None:
+    rng = random.Random(seed)
+    words = ("Nimbus", "nimbus", "Lumen", "mail", "post")
+    asked = [" ".join(rng.choices(words, k=3)) for _ in range(60)]
+    rows = [row(text, rng.choice(("bug", NO)), id=f"t{n}", seen=n) for n, text in enumerate(asked)]
+    drafts.save_draft(ws, "desk", rows)
+    path = drafts.folder(ws, "desk") / "draft.jsonl"
+    before = dict(zip((e.id for e in rows), path.read_bytes().splitlines(), strict=True))
+    done = mending.rewrite_terms(ws, task, SECTION)
+    # The first of those that say the same stays, but one that needed no change stays before one that did.
+    new = {e.id: ("Lumen".join(e.messages[1]["content"].replace("nimbus", "Nimbus").split("Nimbus")), texts(e)[1]) for e in rows}
+    kept = {id for id, said in new.items() if texts(rows[int(id[1:])])[0] == said[0]}
+    for id, said in new.items():
+        if said not in {new[other] for other in kept}:
+            kept.add(id)
+    held = {e.id: tuple(texts(e)) for e in drafts.load_draft(ws, "desk")}
+    assert held == {id: said for id, said in new.items() if id in kept}
+    assert list(held) == [e.id for e in rows if e.id in kept]
+    assert {line["id"] for line in drafts.load_findings(ws, "desk")} == new.keys() - kept
+    assert done.dropped == {"exact_duplicate": len(new) - len(kept)}
+    now = dict(zip(held, path.read_bytes().splitlines(), strict=True))
+    assert all(now[id] == before[id] for id in held.keys() - set(done.changed)), "rows that stay are as they were"
+    mending.drop_bad(ws, task, SECTION)
+    assert state(ws)[0] == [id for id in held if held[id][1] != NO]
+    assert {line["id"] for line in drafts.load_findings(ws, "desk")} == new.keys() - set(state(ws)[0])
+
+
+def test_where_the_draft_cannot_be_written_every_row_that_leaves_is_in_it_still(
+    ws: Workspace, task: Model, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids, dropped = state(ws)
+
+    def full(*_: object) -> None:
+        raise DiskFull("no room left for draft.jsonl")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(drafts, "save_lines", full)
+        with pytest.raises(DiskFull):
+            mending.drop_bad(ws, task, Config(refusal_phrases=("bug",)))
+    assert state(ws) == (ids, [*dropped, ("refusal", "old")])
+    mending.drop_bad(ws, task, Config(refusal_phrases=("bug",)))
+    assert state(ws) == ([id for id in ids if id != "old"], [*dropped, ("refusal", "old")])

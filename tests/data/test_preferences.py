@@ -137,3 +137,8 @@ def test_a_row_keeps_the_rejected_answers_it_has(row: Callable[..., Example]) ->
     assert with_rejected(both, two) is None
     assert with_rejected(one, plain) is None
     assert with_rejected(plain, row("Which tea?", "Black.", rejected="Black.")) is None
+
+
+def test_further_rejected_answers_that_somebody_wrote_as_texts_are_known(row: Callable[..., Example]) -> None:
+    made = row("Q?", "Good.", rejected="Bad.", rejected_more=["Worse.", {"answer": "Worst."}, 5])
+    assert rejected_of(made) == ["Bad.", "Worse.", "Worst."]

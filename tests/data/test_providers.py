@@ -264,3 +264,10 @@ def test_files_of_rows_in_these_dialects_are_recognised(tmp_path: Path) -> None:
     [row] = read_rows(table)
     assert row.conversation is not None
     assert list(row.conversation.messages) == [USER, ANSWER]
+
+
+def test_speakers_of_a_help_desk_are_user_and_assistant() -> None:
+    said = [{"role": "Customer", "content": "Where is it?"}, {"role": "agent", "content": "Here."}]
+    assert [m["role"] for m in parse_row({"messages": said}, {}).messages] == ["user", "assistant"]
+    turns = [{"from": "visitor", "value": "Where is it?"}, {"from": "operator", "value": "Here."}]
+    assert [m["role"] for m in parse_row({"conversations": turns}, {}).messages] == ["user", "assistant"]

@@ -58,3 +58,45 @@ def test_a_refusal_is_known_in_further_languages(text: str) -> None:
 )  # fmt: skip
 def test_an_apology_is_no_refusal_in_them(text: str) -> None:
     assert refusal(text) == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "对不起，我无法协助您处理这个请求。",
+        "Извините, но я не могу помочь с этим запросом.", "Извините, я не могу в этом помочь.",
+        "К сожалению, я не могу помочь вам с этой темой.", "عذراً، لا أستطيع مساعدتك في هذا الطلب.", "آسفة، لا يمكنني أن أساعدك.",
+        "क्षमा करें, मैं इसमें आपकी मदद नहीं कर सकता।", "माफ़ कीजिए, मैं इस अनुरोध में सहायता नहीं कर सकती।",
+        "Вибачте, я не можу допомогти з цим запитом.",
+        "ขออภัย ฉันไม่สามารถช่วยเรื่องนี้ได้", "ขอโทษครับ ผมไม่สามารถตอบคำถามนี้ได้ครับ",
+        "Xin lỗi, tôi không thể giúp bạn việc này.", "Rất tiếc, tôi không thể trả lời câu hỏi này.",
+        "Maaf, saya tidak dapat membantu permintaan ini.", "Mohon maaf, saya tidak bisa menjawab pertanyaan tersebut.",
+        "متأسفم، نمی‌توانم در این مورد به شما کمک کنم.", "ببخشید، من نمی توانم به این سوال پاسخ دهم.",
+        "מצטער, אני לא יכול לעזור בזה.", "לצערי לא אוכל לענות על השאלה הזו.",
+        "Omlouvám se, ale s tím vám nemohu pomoci.", "Je mi líto, ale na tuto otázku nemohu odpovědět.",
+        "Prepáčte, ale s tým vám nemôžem pomôcť.",
+        "Sajnálom, de ebben nem tudok segíteni.", "Sajnos erre a kérdésre nem tudok válaszolni.",
+        "Îmi pare rău, dar nu te pot ajuta cu asta.", "Din păcate, nu pot răspunde la această întrebare.",
+        "Λυπάμαι, αλλά δεν μπορώ να βοηθήσω με αυτό.", "Δυστυχώς, δεν μπορώ να σας απαντήσω σε αυτήν την ερώτηση.",
+        "Olen pahoillani, mutta en voi auttaa siinä.", "Valitettavasti en voi vastata tähän kysymykseen.",
+    ],
+)  # fmt: skip
+def test_a_refusal_is_known_in_the_scripts_of_the_world(text: str) -> None:
+    assert refusal(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Извините, я не могу найти ваш заказ; пришлите номер.", "К сожалению, я не могу помочь с возвратом после 30 дней.",
+        "عذراً، لا أستطيع مساعدتك في إلغاء الطلب 55 بعد شحنه.", "क्षमा करें, मैं इस बिल का भुगतान नहीं देख पा रहा हूँ।",
+        "对不起，我无法帮助您退款，商品已使用。", "ขออภัย สินค้านี้ไม่สามารถคืนได้", "ขอโทษค่ะ ร้านไม่สามารถส่งวันอาทิตย์ได้ค่ะ",
+        "Xin lỗi, chúng tôi không thể giao hàng vào Chủ nhật.", "Maaf, saya tidak dapat menemukan pesanan Anda.",
+        "متأسفم، نمی‌توانم سفارش شما را پیدا کنم.", "מצטער, אני לא יכול למצוא את ההזמנה.",
+        "Omlouvám se, ale zásilku nemohu najít.", "Sajnálom, de a csomagot nem tudom megtalálni.",
+        "Îmi pare rău, nu pot găsi comanda.", "Λυπάμαι, δεν μπορώ να βρω την παραγγελία.",
+        "Valitettavasti en voi toimittaa tilausta sunnuntaina.",
+    ],
+)  # fmt: skip
+def test_a_clerks_no_is_no_refusal_in_them(text: str) -> None:
+    assert refusal(text) == ""

@@ -48,6 +48,10 @@ def test_an_opinion_can_be_taken_back(ws: Workspace, item: str) -> None:
     assert review.find(ws, "desk", state="done") == []
 
 
+def test_a_rejection_with_an_answer_of_blanks_is_a_rejection_without_one(ws: Workspace, item: str) -> None:
+    assert review.judge(ws, item, "bad", answer=" \n", by="ana").answer is None
+
+
 def test_an_expired_lock_stops_nobody(ws: Workspace, item: str, clock: ManualClock) -> None:
     review.keep(ws, item, by="ana")
     clock.advance(3600)

@@ -197,3 +197,18 @@ def test_a_string_that_never_ends_is_read_once() -> None:
 def test_escapes_and_the_largest_integers_are_read() -> None:
     value = {"a": "\U0001f600 [[", "b": [2**64 - 1, -(2**63)]}
     assert parse_json(json.dumps(value)) == value
+
+
+def test_what_a_question_is_about_is_asked_with_it() -> None:
+    row = {"question": "How many are older than 56?", "context": "CREATE TABLE head (age INT)", "answer": "SELECT 1"}
+    talk = parse_row(row, {})
+    assert [m["content"] for m in talk.messages] == ["How many are older than 56?\nCREATE TABLE head (age INT)", "SELECT 1"]
+    assert "context" not in talk.metadata
+    assert parse_row({**row, "context": ""}, {}).messages[0]["content"] == "How many are older than 56?"
+    kept = parse_row(row, {"user": "question"})
+    assert (kept.messages[0]["content"], kept.metadata["context"]) == (row["question"], row["context"])
+
+
+def test_a_column_whose_name_holds_commas_is_read() -> None:
+    talk = parse_row({"Frage, kurz": "Wo?", "Antwort": "Da.", "kurz": "k"}, {"user": "Frage, kurz"})
+    assert [m["content"] for m in talk.messages] == ["Wo?", "Da."]

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 from tunekeeper import data
+from tunekeeper.core.errors import DataError
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import drafts, versions
 from tunekeeper.data.config import Config
 from tunekeeper.data.effect import effect
+from tunekeeper.data.mending import readmit
+from tunekeeper.data.outdated import prune
 from tunekeeper.data.sides import side_bias
 from tunekeeper.data.split import assign
 from tunekeeper.workspace import Workspace
@@ -86,3 +89,31 @@ def test_freezing_and_the_effect_of_it_warn_of_what_the_guard_finds(
     assert [text.partition(":")[0] for text in warned] == ["length"]
     report = data.freeze(ws, task, Config()).report
     assert [text.partition(":")[0] for text in report["warnings"]] == ["length"]
+
+
+def test_a_draft_whose_held_out_rows_were_all_pruned_is_refused_with_what_brings_some_back(
+    ws: Workspace, task: Model, row: MakeExample
+) -> None:
+    rows = [row(f"Where is parcel {i} of street {i * i}?", f"In {i} days.", id=f"r{i}", created="2026-01-01") for i in range(30)]
+    sided = assign(rows, {}, 0.1, 0.9)
+    old = [replace(e, metadata={**e.metadata, "created": "2010-01-01"}) if e.split == "eval" else e for e in sided]
+    with drafts.locked(ws, task.name):
+        drafts.save_draft(ws, task.name, old)
+    prune(ws, task, Config(), older_than=timedelta(days=3650))
+    with pytest.raises(DataError, match="27 rows and none of them held out; no row changes sides") as caught:
+        data.freeze(ws, task, Config())
+    fix = "import rows of other questions, conversations and users: new ones are dealt out so that neither side lacks any"
+    assert caught.value.fix == f"tunekeeper data readmit --reason outdated --model {task.name}, or {fix}"
+    readmit(ws, task, Config(), (), reason="outdated")
+    assert data.freeze(ws, task, Config()).eval == 3
+
+
+def test_a_draft_of_which_nothing_is_to_be_held_out_is_refused_with_the_key_to_change(
+    ws: Workspace, task: Model, row: MakeExample
+) -> None:
+    section = Config(eval_share=0)
+    with drafts.locked(ws, task.name):
+        drafts.save_draft(ws, task.name, [row(f"Question {i * i}?", f"Answer {i}.") for i in range(20)])
+    with pytest.raises(DataError, match="none of them held out") as caught:
+        data.freeze(ws, task, section)
+    assert str(caught.value.fix).startswith(f"write data: {{eval_share: 0.1}} in models/{task.name}.yaml, then import rows")

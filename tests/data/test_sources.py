@@ -157,3 +157,39 @@ def test_a_praised_answer_becomes_an_example_where_nobody_said_more() -> None:
     [found] = corrections([cut], [said("right", second=1)], [], system=None, redactor=Redactor(), approved={ID: up})
     assert found.example.messages[-1]["content"] == "right"
     assert "finish_reason" not in found.example.metadata
+
+
+CALL = {"id": "call_1", "type": "function", "function": {"name": "refund", "arguments": '{"to": "ana@example.com"}'}}
+
+
+def calling(content: str | None = None, calls: Any = (CALL,)) -> Inference:
+    message = {"role": "assistant", "content": content, "tool_calls": list(calls) if isinstance(calls, tuple) else calls}
+    request = {
+        "messages": [{"role": "user", "content": "Refund me"}],
+        "tools": [{"type": "function", "function": {"name": "refund"}}],
+    }
+    return inference(request=request, response={"choices": [{"message": message}]})
+
+
+@pytest.mark.parametrize("content", [None, "One moment."])
+def test_tool_calls_that_were_found_good_are_learned_as_they_were_served(content: str | None) -> None:
+    praise = {ID: said(1, kind="thumb")}
+    [praised] = corrections([calling(content)], [], [], system=None, redactor=Redactor(), approved=praise)
+    [approved] = collect(review=reviewed("good"), of=calling(content))
+    for found in (praised, approved):
+        answer = found.example.messages[-1]
+        assert (answer["content"], answer["tool_calls"][0]["function"]["name"]) == (content, "refund")
+        assert answer["tool_calls"][0]["function"]["arguments"] == '{"to": "[EMAIL]"}'
+        assert found.example.tools
+        assert not found.changed
+
+
+def test_a_text_that_should_have_stood_in_the_place_of_tool_calls_is_learned_without_them() -> None:
+    [found] = collect(said("I cannot refund that."), of=calling())
+    assert found.example.messages[-1] == {"role": "assistant", "content": "I cannot refund that."}
+    assert not found.changed, "there is no text that it could stand beside as the worse one"
+
+
+@pytest.mark.parametrize("calls", ["refund", [1], [{"id": "x"}], []])
+def test_what_is_no_list_of_function_calls_teaches_nothing(calls: Any) -> None:
+    assert collect(review=reviewed("good"), of=calling(calls=calls)) == []

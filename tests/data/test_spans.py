@@ -257,3 +257,10 @@ def test_the_fields_of_an_otlp_document_may_be_written_with_underscores() -> Non
     document = {"resource_spans": [{"scope_spans": [{"spans": [{"span_id": "s1", "attributes": listed}]}]}]}
     [found] = opened(document) or []
     assert parse_row(found, {}).metadata["finish_reason"] == "length"
+
+
+def test_numbered_messages_come_in_the_order_of_their_numbers_however_long_these_are() -> None:
+    asked = {f"gen_ai.prompt.{n}.content": f"turn {len(n)}" for n in ("9" * 5000, "10", "9")}
+    values = {**asked, "gen_ai.completion.0.role": "assistant", "gen_ai.completion.0.content": "Rain."}
+    found = parse_row({"attributes": values}, {})
+    assert [m["content"] for m in found.messages] == ["turn 1", "turn 2", "turn 5000", "Rain."]

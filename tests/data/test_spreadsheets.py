@@ -168,3 +168,33 @@ def test_where_the_first_sheet_is_no_table_of_rows_the_others_are_named(tmp_path
     with pytest.raises(DataError, match="Notes: no column for 'user'") as caught:
         list(read_rows(path))
     assert caught.value.fix == "another sheet: t.xlsx#Tickets, or --map user=COLUMN"
+
+
+def test_the_header_of_a_sheet_is_found_below_a_title_and_groups_of_columns(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    for cells in (["Desk, third quarter", None, None], [], ["Ticket", None, "Team"], ["id", "question", "answer"]):
+        sheet.append(cells)
+    sheet.merge_cells("A1:C1")
+    sheet.append([1, "Where is it?", "Here."])
+    path = tmp_path / "t.xlsx"
+    book.save(path)
+    [row] = read_rows(path)
+    assert row.conversation is not None
+    assert (row.line, row.conversation.metadata["id"]) == (5, 1)
+    assert [m["content"] for m in row.conversation.messages] == ["Where is it?", "Here."]
+    [told] = list(read_rows(path, {"user": "question", "assistant": "answer"}))
+    assert told.line == 5
+
+
+def test_a_sheet_without_such_columns_names_those_of_its_first_row(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    sheet.append(["a", "b"])
+    sheet.append(["c", "d"])
+    path = tmp_path / "t.xlsx"
+    book.save(path)
+    with pytest.raises(DataError, match="columns are: a, b"):
+        list(read_rows(path))

@@ -58,3 +58,23 @@ def test_the_encoding_that_a_file_seems_to_have_is_told(tmp_path: Path, text: st
     path = tmp_path / "t.csv"
     path.write_bytes(f"user,assistant\n{text},ok\n".encode(code))
     assert encoding_of(path) == told
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        '"Question, free text";"Answer, free text"',
+        '"id, or number (first, second)";"Question, free text";"Answer, free text"',
+        "Question, free text;Answer, free text",
+        '"Question ""quoted, twice, here""\nand, on, a line";"Answer, free text"',
+    ],
+)
+def test_separators_inside_a_quoted_header_separate_nothing(tmp_path: Path, header: str) -> None:
+    cells = ['"Where is it, please?"', '"Here, on the shelf"']
+    row = ";".join(['"1"'] * (header.count('";"') - 1) + cells)
+    path = tmp_path / "t.csv"
+    path.write_text(header + "\n" + row + "\n" + row + "\n")
+    with opened_table(path, "t.csv", ".csv") as table:
+        rows = list(table.rows)
+    assert len(table.header) == row.count('";"') + 1
+    assert [list(each.cells.values())[-2:] for each in rows] == [["Where is it, please?", "Here, on the shelf"]] * 2

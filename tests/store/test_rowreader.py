@@ -109,6 +109,40 @@ def test_a_sample_is_spread_and_all_of_it_where_there_is_little(store: Rows) -> 
     assert any(line > b'{"id":"4' for line in chosen)
 
 
+@pytest.mark.parametrize("share", [1, 50])
+def test_rows_are_picked_in_any_order_twice_as_well_and_erased_ones_leave_their_place(store: Rows, share: int) -> None:
+    rng = random.Random(8)
+    rows = some(rng, 600)
+    first = keep(store, rows)
+    gone = {line for line, _ in rng.sample(rows, 40)}
+    store.erase([first], lambda line: ("who", None) if line + b"\n" in gone else None)
+    reader = store.open(first)
+    held = [line for side in SIDES for line, on in rows if on == side]
+    numbers = np.concatenate([reader.manifest.sides[side] for side in SIDES])
+    places = rng.choices(range(len(held)), k=len(held) // share)
+    picked = reader.pick(numbers[places])
+    assert picked == [packs.GONE if held[place] in gone else held[place] for place in places]
+    assert reader.verified().pick(numbers[places]) == picked
+    assert reader.pick(numbers[:0]) == []
+
+
+@pytest.mark.parametrize("share", [1, 50])
+def test_one_wrong_byte_is_told_whether_few_rows_are_picked_or_many(store: Rows, share: int) -> None:
+    rng = random.Random(9)
+    manifest = keep(store, some(rng, 300))
+    whole = store.open(manifest)
+    numbers = np.arange(sum(whole.manifest.rows), dtype=np.uint32)[::share]
+    right, path = whole.pick(numbers), store._blobs.path(whole.manifest.packs[0])
+    data = path.read_bytes()
+    path.chmod(0o644)
+    for place in rng.sample(range(len(data)), 60):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
+        try:
+            assert store.open(manifest).pick(numbers) == right
+        except ArtifactError:
+            continue
+
+
 def test_damage_and_absence_are_told(store: Rows) -> None:
     manifest = keep(store, some(random.Random(7), 300))
     pack = store.open(manifest).manifest.packs[0]

@@ -52,11 +52,15 @@ def freeze(
 
 
 def _would_freeze(model: str, dir: Path | None, json: bool) -> int:
-    from tunekeeper.data import versions
+    from tunekeeper.core.errors import DataError
+    from tunekeeper.data import sides, versions
 
     ws, project = frame.project(dir)
-    project.model(model)  # a model that is not there is none without a draft
+    section = project.model(model).sections["data"]  # a model that is not there is none without a draft
     draft = versions.ls(ws, model)
+    if not draft.examples:
+        raise DataError(f"{model} has no draft", fix=f"tunekeeper data import FILE --model {model}")
+    sides.refuse_one_sided(ws, model, {"train": draft.train, "eval": draft.eval}, section.eval_share)
     same = draft.parent is not None and not draft.changed
     line = f"would find {draft.parent} again" if same else f"would freeze {draft.train} rows to learn from, {draft.eval} held out"
     return frame.emit({"dry_run": True, "same_as": draft.parent if same else None, "examples": draft.examples}, json, line)
@@ -80,12 +84,19 @@ def diff(
 
     Example: tunekeeper data diff support-desk/d1 support-desk/d2
     """
-    from tunekeeper.data.differences import as_text, diff
-    from tunekeeper.data.diffpage import write_page
+    from tunekeeper.store.garbage import uncollected
 
-    ws = frame.workspace(dir)
-    found = diff(ws, a, b, model=model) if html is None else write_page(ws, a, b, html, model=model)
-    return frame.emit(found, json, lambda: [*as_text(found), *([f"page: {html}"] if html is not None else [])])
+    with uncollected():  # neither what is imported nor rows are rings
+        from tunekeeper.data.differences import as_text, diff
+
+        ws = frame.workspace(dir)
+        if html is None:
+            found = diff(ws, a, b, model=model)
+        else:
+            from tunekeeper.data.diffpage import write_page
+
+            found = write_page(ws, a, b, html, model=model)
+        return frame.emit(found, json, lambda: [*as_text(found), *([f"page: {html}"] if html is not None else [])])
 
 
 @app.command("export")

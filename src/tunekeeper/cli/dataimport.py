@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ def import_(
     files: Annotated[
         list[Path],
         typer.Argument(
-            help="JSONL, JSON, CSV, TSV, XLSX (FILE.xlsx#SHEET) or Parquet, also .gz, .zst, .zip; a folder; - for stdin."
+            help="JSONL, JSON, CSV, TSV, XLSX (FILE.xlsx#SHEET), Parquet; also .gz, .zst, .bz2, .xz, .zip; a folder; - for stdin."
         ),
     ],
     model: frame.Model,
@@ -69,11 +70,13 @@ def import_(
 
 def _file_lines(file: FileReport) -> list[str]:
     """What an import says about one file: its shapes, the columns that were read, and what comes in."""
+    from tunekeeper.data.columns import as_option
+
     shapes = ", ".join(f"{n} {name}" for name, n in file.formats.items()) or "none readable"
     dropped = "".join(f", {n} {kind}" for kind, n in file.dropped.items())
     lines = [f"{file.file}: {file.rows} rows ({shapes}): {file.added} new{dropped}"]
     if file.columns:
-        lines.append("  columns: " + " ".join(f"--map {role}={column}" for role, column in file.columns.items()))
+        lines.append("  columns: " + " ".join(itertools.starmap(as_option, file.columns.items())))
     if file.formulas:
         lines.append(f"  begin as a spreadsheet formula, kept as plain text: {file.formulas}")
     return lines

@@ -203,6 +203,8 @@ def bisect(
 
     ws = frame.workspace(dir)
     order = [each.id for each in versions.lineage(ws, versions.latest(ws, model))]
+    if not order:
+        frame.project(dir)[1].model(model)  # a model that is not there is none without exams
     found = bisect(case, order, _sightings(ws, model, case, scorer))
     return frame.emit(found, json, lambda: _bisected(found), code=3 if found.verdict == "no exams" else 0)
 

@@ -1,4 +1,4 @@
-"""Compressed files of rows: `.gz`, `.zst` and `.zip`, unpacked one at a time into a file without a name, within bounds.
+"""Packed files of rows (`.gz`, `.zst`, `.bz2`, `.xz`, `.zip`), unpacked one at a time into a file without a name, within bounds.
 
 A bomb is stopped while it unpacks, by what it has made so far beside what it took, never by what it says of itself. Nothing is
 written where an archive wants it: its names are only read, and one that leads elsewhere refuses the whole archive.
@@ -12,7 +12,7 @@ import stat
 import struct
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO
@@ -20,7 +20,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from tunekeeper.core.errors import DataError, DiskFull
 
-SUFFIXES = (".gz", ".zst", ".zip")
+SUFFIXES = (".gz", ".zst", ".bz2", ".xz", ".zip")
 UNPACKED_LIMIT = 4 << 30
 """Bytes that one archive may unpack to."""
 RATIO_LIMIT = 200
@@ -35,6 +35,8 @@ _PIECE = 1 << 16
 _ZSTD_PIECE = 512
 """Bytes given to zstd at a time: a block of four bytes may become 128 kB."""
 _ZSTD_WINDOW = 1 << 27
+_XZ_MEMORY = 1 << 28
+"""Bytes that unpacking xz may take: its strongest usual setting takes 65 MB."""
 _END = struct.Struct("<4s4H2LH")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 
@@ -59,8 +61,8 @@ def nameless(folder: Path | None = None) -> Iterator[tuple[BinaryIO, Path]]:
 
 @contextmanager
 def unpacked(path: Path, name: str) -> Iterator[Path]:
-    """The content of a `.gz` or `.zst` file, as a file to read. Raises DataError for a bomb and a damaged file, DiskFull."""
-    read = _gzip if path.suffix.casefold() == ".gz" else _zstd
+    """The content of a packed file, as a file to read. Raises DataError for a bomb and a damaged file, DiskFull."""
+    read = {".gz": _gzip, ".zst": _zstd, ".bz2": _bzip2, ".xz": _xz}[path.suffix.casefold()]
     with nameless() as (out, place), path.open("rb") as file:
         _pour(read(file, name), out, lambda: file.tell(), name)
         yield place
@@ -166,6 +168,40 @@ def _zstd(file: BinaryIO, name: str) -> Iterator[bytes]:
         raise DataError(f"{name}: not readable as zstd: the data end early", fix="pack it again")
 
 
+def _bzip2(file: BinaryIO, name: str) -> Iterator[bytes]:
+    import bz2
+
+    yield from _streams(file, bz2.BZ2Decompressor, f"{name}: not readable as bzip2")
+
+
+def _xz(file: BinaryIO, name: str) -> Iterator[bytes]:
+    import lzma
+
+    yield from _streams(file, lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY), f"{name}: not readable as xz")
+
+
+def _streams(file: BinaryIO, begin: Callable[[], Any], what: str) -> Iterator[bytes]:
+    """The content of one packed stream after the other, at most a piece of it at a time. `what`: said of a damaged one."""
+    import lzma
+
+    stream, piece = begin(), b""
+    try:
+        while True:
+            if stream.eof:
+                piece = stream.unused_data or file.read(_PIECE)
+                if not piece.strip(b"\0"):  # padding
+                    return
+                stream = begin()
+            elif stream.needs_input and not (piece := file.read(_PIECE)):
+                raise DataError(f"{what}: the data end early", fix="pack it again")
+            yield stream.decompress(piece, _PIECE)
+            piece = b""
+    except (OSError, EOFError, lzma.LZMAError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise DataError(f"{what}: {error}", fix="pack it again, or unpack it yourself") from None
+
+
 def _refuse_long_list(file: BinaryIO, name: str) -> None:
     """Look at the archive's end record before anything reads its list of files into memory."""
     size = file.seek(0, 2)
@@ -202,5 +238,5 @@ def _refuse_odd(entry: ZipInfo, name: str) -> None:
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise DataError(f"{name}: {entry.filename!r} is a link or no plain file", fix="pack the file itself")
-    if place.suffix.casefold() in (*SUFFIXES, ".tar", ".tgz", ".bz2", ".xz", ".7z", ".rar"):
+    if place.suffix.casefold() in (*SUFFIXES, ".tar", ".tgz", ".7z", ".rar"):
         raise DataError(f"{name}: {entry.filename!r} is an archive inside an archive", fix="unpack the outer one")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tunekeeper.core.errors import DataError, UserError
-from tunekeeper.data.columns import check_mapping, guess_columns
+from tunekeeper.data.columns import check_mapping, guess_columns, named_by
 from tunekeeper.data.formats import STDIN, Peek, peek
 
 SAMPLES = 3
@@ -45,11 +45,11 @@ def _as_lines(found: _Proposal) -> list[str]:
     lines += [f"  {role:<{width}}  {column}" for role, column in found.columns.items()]
     for role, names in found.open.items():
         lines.append(f"  unsure: {role} could be {', '.join(names)}" if names else f"  missing: no column looks like {role}")
-    rest = [name for name in found.header if name not in {p for c in found.columns.values() for p in c.split(",")}]
+    rest = [name for name in found.header if name not in named_by(found.columns.values())]
     lines += [f"  kept beside each row: {', '.join(rest)}"] if rest else []
     for line, row in found.samples:
         lines.append(f"row {line}")
-        shown = [role for role in ("system", "user", "assistant", "category") if role in found.columns]
+        shown = [role for role in ("system", "user", "context", "assistant", "category") if role in found.columns]
         lines += [f"  {role:<{width}}  {_short(row, found.columns[role])}" for role in shown]
     return lines
 
@@ -104,6 +104,7 @@ def _edited(seen: Peek, told: dict[str, str], change: dict[str, str], say: Calla
 
 
 def _short(row: Mapping[str, Any], column: str) -> str:
-    parts = [" ".join(str(row.get(part) if row.get(part) is not None else "").split()) for part in column.split(",")]
+    names = [column] if column in row else column.split(",")
+    parts = [" ".join(str(row.get(part) if row.get(part) is not None else "").split()) for part in names]
     text = ", ".join(parts)
     return text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"

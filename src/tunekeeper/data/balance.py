@@ -6,16 +6,18 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tunekeeper.core.errors import DataError
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.data import tallies
-from tunekeeper.data.config import Config
 from tunekeeper.data.examples import parsed, topic_of
 from tunekeeper.data.findings import Finding, finding
 from tunekeeper.text.fingerprints import answer_of, prompt_of
 from tunekeeper.text.vocabulary import Glossary
+
+if TYPE_CHECKING:
+    from tunekeeper.data.config import Config
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from tunekeeper.data import (
     duplicates,
     filerows,
     language,
+    lines,
     quality,
     scores,
     sides,
@@ -108,42 +111,53 @@ def check(
         raise UserError(f"no kind of finding is called {only!r}", fix=f"choose from {', '.join(KINDS)}")
     path = versions.draft_path(ws, task.name)
     state = scores.state_of(path)
-    examples = filerows.rows_of(path) or versions.newest_examples(ws, task.name)
-    said = [(drafts.to_finding(row), row.get("action")) for row in drafts.read_findings(ws, task.name)]
-    kept, out = [each for each, _ in said], {each for each, action in said if action == "dropped"}
-    if not examples and not kept:
-        raise DataError(f"{task.name} has no draft and no dataset", fix=f"tunekeeper data import FILE --model {task.name}")
-    section = replace(section, glossary={**section.glossary, **(glossary or {})})
-    spread, tally = balance.spread(examples), tallies.of_examples(examples)
-    found = [*kept, *inspect(examples, section, context=context, count=count, format=task.format)]
-    found += tallies.synthetic_only(tally) + tallies.synthetic_share(tally, section) + tallies.recency(tally, section)
-    found += balance.imbalance(spread, len(examples), section)
-    covered = None
-    if against is not None:
-        held = read_held(against)
-        covered = usage.coverage_of_usage(usage.asked_of_examples(examples), usage.asked_of_examples(held)).share
-        leaked = coverage.leaks(examples, held, section.leak_similarity, where=against.name)
-        found += coverage.into_others(leaked, examples)
-        found += coverage.uncovered(examples, held, section.uncovered_share, where=against.name)
-    live = _live(examples, found, out)
-    whole = scores.quality_of(examples, live)
-    if whole is not None and state is not None and remember:
-        scores.remember(path, state, whole)
-    shown = tuple(f for f in dict.fromkeys(found) if only is None or f.kind == only)
-    each = sorted(scores.row_scores(examples, live).items(), key=lambda item: item[1])
-    return CheckReport(
-        findings=shown,
-        counts=counts(shown),
-        examples=len(examples),
-        quality=None if whole is None else whole.score,
-        clean=None if whole is None else whole.clean,
-        low=0 if whole is None else whole.low,
-        scores={id: score for id, score in each if score < 1},
-        kinds=by_kind(shown, out),
-        mix=balance.mix_of(tally, section),
-        balance=spread,
-        covered=covered,
-    )
+    with _rows(ws, task.name, path) as examples:
+        said = [(drafts.to_finding(row), row.get("action")) for row in drafts.read_findings(ws, task.name)]
+        kept, out = [each for each, _ in said], {each for each, action in said if action == "dropped"}
+        if not examples and not kept:
+            raise DataError(f"{task.name} has no draft and no dataset", fix=f"tunekeeper data import FILE --model {task.name}")
+        section = replace(section, glossary={**section.glossary, **(glossary or {})})
+        spread, tally = balance.spread(examples), tallies.of_examples(examples)
+        found = [*kept, *inspect(examples, section, context=context, count=count, format=task.format)]
+        found += tallies.synthetic_only(tally) + tallies.synthetic_share(tally, section) + tallies.recency(tally, section)
+        found += balance.imbalance(spread, len(examples), section)
+        covered = None
+        if against is not None:
+            held = read_held(against)
+            covered = usage.coverage_of_usage(usage.asked_of_examples(examples), usage.asked_of_examples(held)).share
+            leaked = coverage.leaks(examples, held, section.leak_similarity, where=against.name)
+            found += coverage.into_others(leaked, examples)
+            found += coverage.uncovered(examples, held, section.uncovered_share, where=against.name)
+        live = _live(examples, found, out)
+        whole = scores.quality_of(examples, live)
+        if whole is not None and state is not None and remember:
+            scores.remember(path, state, whole)
+        shown = tuple(f for f in dict.fromkeys(found) if only is None or f.kind == only)
+        each = sorted(scores.row_scores(examples, live).items(), key=lambda item: item[1])
+        return CheckReport(
+            findings=shown,
+            counts=counts(shown),
+            examples=len(examples),
+            quality=None if whole is None else whole.score,
+            clean=None if whole is None else whole.clean,
+            low=0 if whole is None else whole.low,
+            scores={id: score for id, score in each if score < 1},
+            kinds=by_kind(shown, out),
+            mix=balance.mix_of(tally, section),
+            balance=spread,
+            covered=covered,
+        )
+
+
+@contextmanager
+def _rows(ws: Workspace, model: str, draft: Path) -> Iterator[Sequence[Example]]:
+    """The rows that are looked at; many of a version lie in a file beside the draft meanwhile."""
+    found, newest = filerows.rows_of(draft), versions.latest(ws, model)
+    if found or newest is None:
+        yield found
+        return
+    with drafts.beside(draft, starmap(lines.for_draft, versions.read_lines(ws, newest))) as copy:
+        yield filerows.rows_of(copy)
 
 
 def inspect(
@@ -236,6 +250,9 @@ def by_kind(found: Sequence[Finding], out: Set[Finding]) -> tuple[KindReport, ..
     )
 
 
+_TERM = "write lines such as `Old Name: New Name`, a term that holds a colon in quotes"
+
+
 def read_glossary(path: Path) -> dict[str, str]:
     """Old term → new term from a YAML or JSON mapping, or from a CSV file with old and new in its first two columns.
 
@@ -249,7 +266,7 @@ def read_glossary(path: Path) -> dict[str, str]:
         raise DataError(f"{path}: not UTF-8", fix="save it as UTF-8") from None
     terms = _glossary_table(path, text) if path.suffix.casefold() in (".csv", ".tsv") else _glossary_mapping(path, text)
     if not terms:
-        raise DataError(f"{path.name}: a glossary without a term", fix="write lines such as `Old Name: New Name`")
+        raise DataError(f"{path.name}: a glossary without a term", fix=_TERM)
     return terms
 
 
@@ -259,10 +276,12 @@ def _glossary_mapping(path: Path, text: str) -> dict[str, str]:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise DataError(f"{path.name}: {' '.join(str(error).split())}") from None
+        mark, what = getattr(error, "problem_mark", None), getattr(error, "problem", None) or error
+        where = path.name if mark is None else f"{path.name}:{mark.line + 1}"
+        raise DataError(f"{where}: not YAML: {' '.join(str(what).split())}", fix=_TERM) from None
     value = {} if value is None else value
     if not isinstance(value, dict) or not all(isinstance(item, str) for pair in value.items() for item in pair):
-        raise DataError(f"{path.name}: a glossary maps old terms to new ones", fix="write lines such as `Old Name: New Name`")
+        raise DataError(f"{path.name}: a glossary maps old terms to new ones", fix=_TERM)
     return value
 
 
@@ -273,7 +292,8 @@ def _glossary_table(path: Path, text: str) -> dict[str, str]:
     delimiter = "\t" if path.suffix.casefold() == ".tsv" else ","
     for line, cells in enumerate(csv.reader(text.splitlines(), delimiter=delimiter), 1):
         if cells and len(cells) < 2:
-            raise DataError(f"{path.name}:{line}: two columns are needed, old and new")
+            fix = f"write lines such as Old Name{delimiter}New Name" if delimiter == "," else "part the two by a tab"
+            raise DataError(f"{path.name}:{line}: two columns are needed, old and new", fix=fix)
         if cells and not (line == 1 and cells[0].strip().casefold() in ("old", "from", "term")):
             renames[cells[0].strip()] = cells[1].strip()
     return renames

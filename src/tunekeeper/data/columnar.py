@@ -39,7 +39,8 @@ for group in range(said.num_row_groups):
 """What a process of its own does with a Parquet file, so that nothing worse than that can end."""
 NumberedRow = tuple[int, dict[str, Any] | None]
 """A row's number from 1 and its cells that hold something; None for a row above the limit."""
-SUFFIXES = (".parquet", ".arrow", ".feather", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".zst", ".gz", ".xlsx", ".zip")
+_PACKED = (".zst", ".gz", ".bz2", ".xz")
+SUFFIXES = (".parquet", ".arrow", ".feather", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", *_PACKED, ".xlsx", ".zip")
 """Kinds of files taken from a dataset folder. Of a file that is there in several kinds, the first of them."""
 _NOT_ROWS = ("state.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json")
 

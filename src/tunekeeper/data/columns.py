@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
 from tunekeeper.core.errors import DataError, UserError
@@ -58,6 +59,7 @@ ROLE_COLUMNS: dict[str, tuple[str, ...]] = {
         *("ответ", "回答", "答案", "答え", "답변", "الجواب", "الإجابة"),
     ),
     "system": ("system", "system_prompt"),
+    "context": ("context", "passage"),
     "id": ("id", "row_id", "ticket_id", "request_id", "uuid"),
     "created": ("created", "created_at", "date", "timestamp", "time"),
     "category": ("category", "topic", "intent"),
@@ -84,7 +86,7 @@ def resolve_columns(columns: Sequence[str], mapping: Mapping[str, str], where: s
     if not names:
         usual = ", ".join(ROLE_COLUMNS[role][:4])
         raise DataError(f"{where}: no column for {role!r} (such as {usual}); columns are: {there}", fix=f"--map {role}=COLUMN")
-    line = " ".join(f"--map {role}={names[0] if names else 'COLUMN'}" for role, names in open_.items())
+    line = " ".join(as_option(role, names[0] if names else "COLUMN") for role, names in open_.items())
     raise DataError(f"{where}: more than one column could be {role!r}: {', '.join(names)}", fix=line)
 
 
@@ -97,7 +99,8 @@ def guess_columns(columns: Sequence[str], mapping: Mapping[str, str], where: str
     open_: dict[str, list[str]] = {}
     for role, names in ROLE_COLUMNS.items():
         found = [present[name] for name in map(_joined, names) if name in present and present[name] not in taken]
-        if role in chosen:
+        # Who says which column is the question says all that is asked.
+        if role in chosen or (role == "context" and "user" in mapping):
             continue
         if role in ("user", "assistant") and (not found or (len(found) > 1 and found[0].strip().casefold() != role)):
             open_[role] = found
@@ -105,6 +108,14 @@ def guess_columns(columns: Sequence[str], mapping: Mapping[str, str], where: str
             chosen[role] = found[0]
             taken.add(found[0])
     return chosen, open_
+
+
+def tells_both(columns: Iterable[str], mapping: Mapping[str, str]) -> bool:
+    """Whether columns, as told and as guessed, hold a question and an answer."""
+    try:
+        return {"user", "assistant"} <= guess_columns(list(columns), mapping, "")[0].keys()
+    except DataError:
+        return False
 
 
 def _listed(columns: Sequence[str]) -> str:
@@ -121,6 +132,16 @@ def _joined(column: str) -> str:
 _ANSWERS = frozenset(map(_joined, ROLE_COLUMNS["assistant"]))
 
 
+def as_option(role: str, column: str) -> str:
+    """How a command line says that a field is read from a column."""
+    return f"--map {shlex.quote(f'{role}={column}')}"
+
+
+def named_by(columns: Iterable[str]) -> set[str]:
+    """The names that stand for columns in a mapping: each whole, since a column's own may hold commas, and in its parts."""
+    return {name for each in columns for name in (each.strip(), *(part.strip() for part in each.split(",")))}
+
+
 def answers(columns: Iterable[str]) -> bool:
     """Whether one of the columns is named like an answer."""
     return not _ANSWERS.isdisjoint(map(_joined, columns))
@@ -129,15 +150,16 @@ def answers(columns: Iterable[str]) -> bool:
 def _told(columns: Sequence[str], present: Mapping[str, str], mapping: Mapping[str, str], where: str) -> dict[str, str]:
     told: dict[str, str] = {}
     for role, wanted in mapping.items():
-        for part in wanted.split(","):
+        whole = present.get(wanted.strip().casefold())
+        for part in wanted.split(",") if whole is None else ():
             if part.strip().casefold() not in present:
                 near = [present[name] for name in difflib.get_close_matches(part.strip().casefold(), present, 1)]
                 meant = f", did you mean {near[0]!r}?" if near else ";"
                 raise DataError(
                     f"{where}: no column {part.strip()!r} for {role!r}{meant} columns are: {_listed(columns)}",
-                    fix=f"--map {role}={near[0] if near else 'COLUMN'}",
+                    fix=as_option(role, near[0] if near else "COLUMN"),
                 )
-        told[role] = ",".join(present[part.strip().casefold()] for part in wanted.split(","))
+        told[role] = whole or ",".join(present[part.strip().casefold()] for part in wanted.split(","))
     return told
 
 

@@ -122,7 +122,7 @@ def depth_of(text: str) -> int:
 
 
 def cell_of(row: Mapping[str, Any], column: str) -> str:
-    parts = column.split(",")
+    parts = [column] if column in row else column.split(",")
     if len(parts) > 1:
         return json.dumps({part: row.get(part) for part in parts}, ensure_ascii=False)
     value = row.get(column)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 _TOP = "€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"
@@ -31,6 +32,23 @@ _MOJIBAKE = re.compile(
 )
 _LOST = re.compile(r"(?<![\w/=?&.])[A-Za-z]{1,20}\?{1,2}[a-z]{1,20}(?:\?{1,2}[a-z]{1,20})*(?![\w/=?])")
 _ESCAPED = re.compile(r"[A-Za-z]\\u00[0-9a-fA-F]{2}|\\u00[c-fC-F][0-9a-fA-F][a-z]")
+
+_FOREIGN = re.compile(r"[^\x00-\x7f]+")
+_LATIN = re.compile(r"[\xa1-\xff]{3,}")
+_LETTERS = 12
+"""Letters of Latin-1 in words without a plain one, from which a text is none of its own: below, it may list letters."""
+_RUNS = 50
+"""Runs of foreign characters that are looked at."""
+
+
+def _paired(code: str) -> re.Pattern[str]:
+    """A character of two bytes or more as an encoding reads its first two."""
+    first, second = (re.escape(bytes(range(*bounds)).decode(code, "ignore")) for bounds in ((0xC2, 0xF5), (0x80, 0xC0)))
+    return re.compile(f"[{first}][{second}]")
+
+
+_READ_AS = tuple((code, least, _paired(code)) for code, least in (("cp1251", 2), ("cp437", 2), ("mac_roman", 3)))
+"""Encodings that UTF-8 is read in, each with the different characters that have to come of it."""
 
 _CODE = re.compile(r"^ {0,3}(`{3,}|~{3,}).*?(?:^ {0,3}\1|\Z)|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 _MARKS = re.compile(
@@ -77,14 +95,41 @@ def mojibake(text: str) -> str:
     match = None if plain and "&amp;" not in text else _MOJIBAKE.search(text)
     if match is None and "\\u00" in text and not text.lstrip().startswith(("{", "[")):
         match = _ESCAPED.search(_CODE.sub(" ", text))
-    if match is not None:
-        return _around(text, match.start(), match.end(), "damaged characters")
+    span = match.span() if match is not None else None if plain else _misread(text)
+    if span is not None:
+        return _around(text, *span, "damaged characters")
     if text.count("?") < 2:
         return ""
     lost = [found for found in _LOST.finditer(text) if not found[0].startswith("http")]
     if len(lost) >= 2:
         return _around(text, lost[0].start(), lost[0].end(), "question marks in place of letters")
     return ""
+
+
+def _misread(text: str) -> tuple[int, int] | None:
+    """Where a text begins that was read in another encoding than it was written in, by all of its foreign characters together:
+    UTF-8 as a code page in which they are UTF-8 again, or a code page of other letters as Latin-1."""
+    for code, least, paired in _READ_AS:
+        if paired.search(text) is None:
+            continue
+        runs = list(itertools.islice(_FOREIGN.finditer(text), _RUNS))
+        told = [(run, meant) for run in runs if (meant := _meant(run[0], code))]
+        if 2 * len(told) > len(runs) and len({sign for _, meant in told for sign in meant}) >= least:
+            return told[0][0].span()
+    odd = [run for run in _LATIN.finditer(text) if sum(sign.isalpha() for sign in run[0]) > 1]
+    letters = sum(len(run[0]) for run in odd)
+    if len(odd) > 1 and letters >= _LETTERS and 2 * letters > sum(map(str.isalnum, text)) and not text.isupper():
+        return odd[0].span()
+    return None
+
+
+def _meant(run: str, code: str) -> str:
+    """The text that was read as `run` in an encoding; empty where it was none."""
+    try:
+        meant = run.encode(code).decode()
+    except UnicodeError:
+        return ""
+    return meant if meant.isprintable() else ""
 
 
 def template_leak(prompt: str, answer: str) -> str:

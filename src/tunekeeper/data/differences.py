@@ -39,9 +39,9 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     id: str
     """The row."""
-    before: list[dict[str, Any]]
+    before: Sequence[dict[str, Any]]
     """Its messages in A."""
-    after: list[dict[str, Any]]
+    after: Sequence[dict[str, Any]]
     """Its messages in B."""
 
 
@@ -173,13 +173,14 @@ def _digests(reader: Reader, numbers: Numbers) -> Iterator[tuple[bytes, int]]:
 def _told(old: Reader, before: Sequence[Row], after: Sequence[Row], crossed: Sequence[Row], kept: Numbers, rows: int) -> Changes:
     """The changes, topics aside, by the rows that are on one side alone, those that changed side and those of A that B has too.
     `rows`: how many B has."""
-    found = _paired(before, after)
+    known = {e.id: e for e in before}
+    found = _paired(known, after)
     moved = (*found.moved, *(example.id for example in crossed))
     difference = replace(
         found,
         moved=moved,
         counts=found.counts | {"moved": len(moved), "unchanged": found.counts["unchanged"] + len(kept)},
-        new_words=_coming_words(old, kept, before, after, rows),
+        new_words=_coming_words(old, kept, known, after, rows),
     )
     return Changes(difference=difference, old=(*before, *crossed), new=tuple(after))
 
@@ -188,14 +189,13 @@ def _rows(reader: Reader, sides: Mapping[str, Numbers]) -> list[Row]:
     return [row for side, numbers in sides.items() for row in compared(reader.pick(numbers), side)]
 
 
-def _coming_words(old: Reader, kept: Numbers, before: Sequence[Row], after: Sequence[Row], rows: int) -> tuple[str, ...]:
+def _coming_words(old: Reader, kept: Numbers, known: Mapping[str, Row], after: Sequence[Row], rows: int) -> tuple[str, ...]:
     """The new words, from the rows that differ: what is frequent in B and in none of A's rows is frequent in those. Of the rows
     that both hold, `LOOKED_AT` spread evenly are looked at, all where there are no more."""
     least = max(2, rows // 100)
-    known = {example.id: example for example in before}
     if not _many_ask_otherwise(known, after, least):
         return ()
-    asked = {prompt_of(example.messages) for example in before}
+    asked = {prompt_of(example.messages) for example in known.values()}
     counts = document_frequency(prompt for example in after if (prompt := prompt_of(example.messages)) not in asked)
     open_words = {word for word, n in counts.items() if n >= least}
     for prompt in asked if open_words else ():
@@ -221,26 +221,30 @@ def _many_ask_otherwise(known: Mapping[str, Row], after: Sequence[Row], least: i
 
 def compare(a: Sequence[Example], b: Sequence[Example]) -> Difference:
     """The difference of two sets of rows. Rows without a name of their own are the same row when they ask the same."""
-    return replace(_paired(a, b), topics=_shifts(topics(a), topics(b)), new_words=_new_words(a, b))
+    return replace(_paired({e.id: e for e in a}, b), topics=_shifts(topics(a), topics(b)), new_words=_new_words(a, b))
 
 
-def _paired(a: Sequence[Row], b: Sequence[Row]) -> Difference:
-    """What became of each row."""
-    old, new = {e.id: e for e in a}, {e.id: e for e in b}
-    pairs = [(old[id], new[id]) for id in new if id in old]
-    removed = [e for id, e in old.items() if id not in new]
-    added = [e for id, e in new.items() if id not in old]
+def _paired(old: Mapping[str, Row], b: Sequence[Row]) -> Difference:
+    """What became of each row of A, by their ids."""
+    new = {e.id: e for e in b}
+    pairs = [(before, after) for id, after in new.items() if (before := old.get(id)) is not None]
+    removed, added = list[Row](), list[Row]()
+    if len(pairs) < len(old):
+        removed = [e for id, e in old.items() if id not in new]
+    if len(pairs) < len(new):
+        added = [e for id, e in new.items() if id not in old]
     renamed = _same_question(removed, added)
     pairs += renamed
     gone, come = {before.id for before, _ in renamed}, {after.id for _, after in renamed}
-    edited, relabelled = list[tuple[Row, Row]](), list[Relabel]()
+    edited, relabelled, moved = list[Edit](), list[Relabel](), list[str]()
     for before, after in pairs:
         if not same_content(before, after):
-            edited.append((before, after))
+            edited.append(Edit(id=before.id, before=before.messages, after=after.messages))
         elif before.metadata != after.metadata:
             change = relabel(before, after)
             relabelled += [change] if change.before or change.after else []
-    moved = [before.id for before, after in pairs if before.split != after.split]
+        if before.split != after.split:
+            moved.append(before.id)
     added_ids = tuple(e.id for e in added if e.id not in come)
     removed_ids = tuple(e.id for e in removed if e.id not in gone)
     counts = {"added": len(added_ids), "removed": len(removed_ids), "edited": len(edited), "moved": len(moved)}
@@ -248,7 +252,7 @@ def _paired(a: Sequence[Row], b: Sequence[Row]) -> Difference:
     return Difference(
         added=added_ids,
         removed=removed_ids,
-        edited=tuple(Edit(id=x.id, before=list(x.messages), after=list(y.messages)) for x, y in edited),
+        edited=tuple(edited),
         moved=tuple(moved),
         counts=counts,
         metadata=tuple(relabelled),
@@ -299,11 +303,11 @@ def _new_words(a: Sequence[Example], b: Sequence[Example]) -> tuple[str, ...]:
     return tuple(sorted(found, key=lambda w: (-fresh[w], w))[:20])
 
 
-def word_pieces(before: str, after: str) -> list[tuple[str, str]]:
+def word_pieces(before: str, after: str, most_pairs: int = MOST_PAIRS) -> list[tuple[str, str]]:
     """The change of a text word by word: pairs of words taken out and words put in, equal where they stay.
 
-    Texts that are long and differ all over (more than four million pairs of words between their common beginning and end) count
-    as replaced from there to there.
+    Texts that are long and differ all over (more than `most_pairs` of words between their common beginning and end) count as
+    replaced from there to there.
     """
     import difflib
 
@@ -313,7 +317,7 @@ def word_pieces(before: str, after: str) -> list[tuple[str, str]]:
     end = next((i for i in range(most) if a[-1 - i] != b[-1 - i]), most)
     old, new = a[start : len(a) - end], b[start : len(b) - end]
     pieces = [(" ".join(a[:start]), " ".join(a[:start]))]
-    if len(old) * len(new) > MOST_PAIRS:
+    if len(old) * len(new) > most_pairs:
         pieces.append((" ".join(old), " ".join(new)))
     else:
         codes = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()

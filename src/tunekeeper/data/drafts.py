@@ -136,7 +136,7 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
     """Write a file that appears whole or not at all. Raises DiskFull, and UserError where no file can be written."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    part = _part(path)
     with writing(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -147,6 +147,25 @@ def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def beside(path: Path, pieces: Iterable[bytes]) -> Iterator[Path]:
+    """A file of these pieces beside `path`, gone afterwards; where this process is killed it goes with the halves of a draft.
+    Raises DiskFull."""
+    part = _part(path)
+    try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("xb", buffering=1 << 20) as file:
+                file.writelines(pieces)
+        yield part
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
 
 
 def _write(file: BinaryIO, pieces: Iterable[bytes]) -> None:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from tunekeeper.data import thoughts
 from tunekeeper.data.examples import parsed
 from tunekeeper.data.language import language_of
 
@@ -59,7 +60,9 @@ def truncated(answer: str, metadata: Mapping[str, Any]) -> str:
     for key in ("finish_reason", "stop_reason"):
         if str(metadata.get(key, "")).casefold() in ("length", "max_tokens"):
             return f"the server stopped it: {key} is {metadata[key]}"
-    text = answer.strip()
+    if thoughts.unended(answer):
+        return "its thoughts never end"
+    text = thoughts.spoken(answer).strip()
     if _JSON_BEGIN.match(text) and parsed(text) is None and _is_open(text):
         return "the JSON ends before it is closed"
     if _fence_is_open(text):

@@ -14,6 +14,7 @@ import orjson
 from tunekeeper.core.errors import DataError
 from tunekeeper.core.nouns.data import Example, Split
 from tunekeeper.data.conversations import Conversation
+from tunekeeper.data.thoughts import spoken
 from tunekeeper.text.fingerprints import answer_of, fingerprint, normalise, prompt_key, text_of
 
 TOPIC_KEYS = ("category", "topic", "intent", "label")
@@ -88,13 +89,12 @@ def decode(line: bytes, split: str | None = None) -> Example:
 
 
 class Compared(msgspec.Struct, gc=False):
-    """A row as it is compared with others: an `Example` by its fields, made in a third of the time."""
+    """A row as it is compared with others: an `Example` by those fields that count, made in a third of the time."""
 
     id: str
     messages: tuple[dict[str, Any], ...]
     fingerprint: str
     split: Split = "train"
-    source: str = ""
     metadata: dict[str, Any] = {}
     tools: tuple[dict[str, Any], ...] = ()
     weight: float = 1.0
@@ -135,7 +135,8 @@ def answer_key(example: Example) -> str:
 
 
 def comparable(answer: str) -> str:
-    """An answer as it is compared: JSON by value, text normalised."""
+    """An answer as it is compared, without its thoughts: JSON by value, text normalised."""
+    answer = spoken(answer)
     value = parsed(answer)
     if value is None:
         return normalise(answer)

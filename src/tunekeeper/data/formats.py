@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from tunekeeper.core.errors import DataError
 from tunekeeper.data import archives, columnar, csvrows, kinds, spans, tables
-from tunekeeper.data.columns import resolve_columns
+from tunekeeper.data.batches import Requests, first_asked
+from tunekeeper.data.columns import named_by, resolve_columns, tells_both
 from tunekeeper.data.conversations import Conversation, Unreadable, parse_json, unpacked
-from tunekeeper.data.outside import rows_of
+from tunekeeper.data.documents import rows_in
 from tunekeeper.data.rows import MESSAGE_ROLES, flat_row, is_flat, is_message, is_shaped, parse_row
 from tunekeeper.data.spreadsheets import Fault, sheets_of
 
@@ -71,14 +72,17 @@ class Peek:
     """The first rows that can be read, each with its line."""
 
 
-def read_rows(path: Path, mapping: Mapping[str, str] | None = None, name: str | None = None) -> Iterator[RawRow]:
+def read_rows(
+    path: Path, mapping: Mapping[str, str] | None = None, name: str | None = None, requests: Requests | None = None
+) -> Iterator[RawRow]:
     """The rows of a file, an archive or a dataset folder, in order. `mapping`: role → column (`user`, `assistant`, `system`, …).
-    `FILE.xlsx#SHEET` names a sheet. `name`: what it is called in reports, else its own name.
+    `FILE.xlsx#SHEET` names a sheet. `name`: what it is called in reports, else its own name. `requests`: of batches, known so
+    far; those of this file are added to them.
 
     Raises DataError for a file that is missing, empty, of another kind, unpacks to too much, or lacks a column; DiskFull.
     """
     for source in _sources(path, name):
-        yield from _read(source, mapping or {})
+        yield from _read(source, mapping or {}, requests)
 
 
 def names_of(paths: Sequence[Path]) -> dict[Path, str]:
@@ -112,7 +116,7 @@ def peek(path: Path, mapping: Mapping[str, str], count: int) -> Peek | None:
     one with a shape of its own. Raises DataError as `read_rows` does, but never for a column."""
     for source in _sources(path):
         if source.kind in tables.KINDS:
-            with tables.opened_table(source.path, source.name, source.kind, source.sheet) as table:
+            with tables.opened_table(source.path, source.name, source.kind, source.sheet, _fitting(mapping)) as table:
                 if is_shaped(table.header, mapping):
                     return None
                 found = ((row.line, row.cells) for row in table.rows if not row.trouble)
@@ -137,7 +141,7 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _sources(path: Path, name: str | None = None) -> Iterator[_Source]:
     if path.is_dir():
-        for shard in columnar.shards(path):
+        for shard in first_asked(columnar.shards(path)):
             yield from _files(shard, f"{name or path.resolve().name}/{shard.relative_to(path).as_posix()}")
         return
     called = name or path.name
@@ -176,6 +180,8 @@ def _opened_files(path: Path, name: str) -> Iterator[tuple[Path, str, str]]:
 def _checked(path: Path, name: str, kind: str, sheet: str | None = None) -> _Source:
     if kind in (".xls", ".xlsb", ".ods"):
         raise DataError(f"{name}: a spreadsheet in {kind} is not read", fix="save it as .xlsx, or as .csv in UTF-8")
+    if kind in (".tar", ".tgz", ".7z", ".rar"):
+        raise DataError(f"{name}: an archive of kind {kind} is not read", fix="unpack it and give the folder, or pack it as .zip")
     if kind not in _TEXTS and kind not in tables.KINDS and kind != ".json":
         raise DataError(
             f"{name}: no reader for {kind!r}", fix="give .jsonl, .json, .csv, .tsv, .xlsx or .parquet, or one of them packed"
@@ -186,13 +192,13 @@ def _checked(path: Path, name: str, kind: str, sheet: str | None = None) -> _Sou
     )
 
 
-def _read(source: _Source, mapping: Mapping[str, str]) -> Iterator[RawRow]:
+def _read(source: _Source, mapping: Mapping[str, str], requests: Requests | None = None) -> Iterator[RawRow]:
     if source.kind in tables.KINDS:
         yield from _read_table(source, mapping)
     elif source.kind == ".json":
         yield from _read_document(source.path, source.name, mapping)
     else:
-        yield from _read_lines(source.path, source.name, mapping)
+        yield from _read_lines(source.path, source.name, mapping, requests)
 
 
 def _copy(stream: BinaryIO, file: Any) -> None:
@@ -204,20 +210,22 @@ def _copy(stream: BinaryIO, file: Any) -> None:
         file.write(piece)
 
 
-def _read_lines(path: Path, name: str, mapping: Mapping[str, str]) -> Iterator[RawRow]:
+def _read_lines(path: Path, name: str, mapping: Mapping[str, str], requests: Requests | None) -> Iterator[RawRow]:
     for number, line in tables.lines(path):
         if line is None:
             yield RawRow(file=name, line=number, broken=f"the line is longer than {tables.LINE_LIMIT >> 20} MB")
         elif line.strip():
-            yield from _rows(name, number, line, mapping)
+            yield from _rows(name, number, line, mapping, requests)
 
 
-def _rows(file: str, number: int, line: bytes, mapping: Mapping[str, str]) -> Iterator[RawRow]:
-    """The row of a line; of a line that holds many spans each."""
+def _rows(file: str, number: int, line: bytes, mapping: Mapping[str, str], requests: Requests | None = None) -> Iterator[RawRow]:
+    """The row of a line; of a line that holds many spans each; none of a request whose answer stands elsewhere."""
     try:
-        row = _parse(line)
+        row = _parse(line) if requests is None else requests.joined(_parse(line))
     except Unreadable as error:
         yield RawRow(file=file, line=number, broken=error.message)
+        return
+    if row is None and requests is not None:
         return
     several = spans.opened(row)
     yield from (_shaped(file, number, each, mapping) for each in ([row] if several is None else several))
@@ -244,11 +252,11 @@ def _read_document(path: Path, name: str, mapping: Mapping[str, str]) -> Iterato
     if head.startswith(b"["):
         for number, text in enumerate(_elements(path, name), 1):
             if number == 1 and _is_talk(text):  # the list is one conversation
-                yield _shaped(name, 1, _whole_document(path, name), mapping)
+                yield _shaped(name, 1, _whole_document(path, name, mapping), mapping)
                 return
             yield from _rows(name, number, text, mapping)
     else:
-        for number, row in enumerate(_whole_document(path, name), 1):
+        for number, row in enumerate(_whole_document(path, name, mapping), 1):
             yield _shaped(name, number, row, mapping)
 
 
@@ -260,8 +268,8 @@ def _is_talk(first: bytes) -> bool:
         return False
 
 
-def _whole_document(path: Path, name: str) -> list[Any]:
-    """The rows of one object: itself, what a list API answers, or the generations of a trace."""
+def _whole_document(path: Path, name: str, mapping: Mapping[str, str]) -> list[Any]:
+    """The rows of one object."""
     if path.stat().st_size > FILE_LIMIT_JSON:
         raise DataError(
             f"{name}: one object above {FILE_LIMIT_JSON >> 20} MB cannot be streamed", fix="write it as .jsonl, one row a line"
@@ -269,8 +277,10 @@ def _whole_document(path: Path, name: str) -> list[Any]:
     try:
         document = _parse(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
     except Unreadable as error:
-        raise DataError(f"{name}: {error.message}", fix="a .json file holds one list of rows; one row a line is .jsonl") from None
-    rows = rows_of(document)
+        several = error.message.endswith("Extra data")
+        fix = f"jq -c . {name} > rows.jsonl" if several else "a .json file holds one list of rows; one row a line is .jsonl"
+        raise DataError(f"{name}: {error.message}", fix=fix) from None
+    rows = rows_in(document, mapping)
     if rows is None:
         raise DataError(f"{name}: a .json file holds one list of rows, not {type(document).__name__}")
     return rows
@@ -329,10 +339,15 @@ def _shaped(file: str, number: int, row: Any, mapping: Mapping[str, str]) -> Raw
 
 
 def _read_table(source: _Source, mapping: Mapping[str, str]) -> Iterator[RawRow]:
-    with tables.opened_table(source.path, source.name, source.kind, source.sheet) as table:
+    with tables.opened_table(source.path, source.name, source.kind, source.sheet, _fitting(mapping)) as table:
         columns = None if is_shaped(table.header, mapping) else _columns_of(table, source, mapping)
         for row in table.rows:
             yield _table_row(table.name, row, columns, mapping)
+
+
+def _fitting(mapping: Mapping[str, str]) -> Callable[[list[str]], bool]:
+    """Whether a row of a sheet is its header: above it there may be a title."""
+    return lambda header: is_shaped(header, mapping) or tells_both(header, mapping)
 
 
 def _columns_of(table: tables.Table, source: _Source, mapping: Mapping[str, str]) -> dict[str, str]:
@@ -350,7 +365,7 @@ def _columns_of(table: tables.Table, source: _Source, mapping: Mapping[str, str]
 
 def _table_row(file: str, row: tables.TableRow, columns: Mapping[str, str] | None, mapping: Mapping[str, str]) -> RawRow:
     cells = {key: cell for key, cell in row.cells.items() if not isinstance(cell, Fault)}
-    used = None if columns is None else {part for role in MESSAGE_ROLES for part in columns.get(role, "").split(",")}
+    used = None if columns is None else named_by(columns[role] for role in MESSAGE_ROLES if role in columns)
     faults = [row.cells[key] for key in row.cells.keys() - cells.keys() if used is None or key in used]
     if row.trouble or faults:
         return RawRow(file=file, line=row.line, broken=row.trouble or min(faults))

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from tunekeeper.core.nouns.data import Example, ReviewItem
 from tunekeeper.core.nouns.serving import Feedback, Inference
-from tunekeeper.data.sources import CORRECTING
+from tunekeeper.data.sources import right_answer
 
 Kind = Literal["corrected", "flagged", "thumbs", "escalated", "tagged", "sample"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -64,7 +64,7 @@ def weigh(
             elif "corrected" in kinds:
                 corrected.add(request)
             continue
-        if any(word.kind in CORRECTING and word.value for word in words):
+        if any(right_answer(word) is not None for word in words):
             corrected |= {request} if "corrected" in kinds else set()
             continue
         complaint = next((kind for kind in COMPLAINTS if COMPLAINTS[kind] in kinds and _complains(words, kind)), None)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
 
-from tunekeeper.data import drafts
+from tunekeeper.core.errors import DataError
+from tunekeeper.data import drafts, tables
+from tunekeeper.data.batches import ALONE
 from tunekeeper.data.findings import Finding, as_row
 from tunekeeper.data.formats import RawRow
 from tunekeeper.workspace import Workspace
@@ -20,6 +22,7 @@ SHOWN = 3
 """Broken rows, and dropped ones of each reason, that the report names itself; its file names them all."""
 FORMULA = re.compile(r"[=@]|[+-]\S*[(|!]")
 """How a cell begins that a spreadsheet would evaluate; a list item or a negative number is none."""
+_CELLS = re.compile(r": (\d+) cells, the header has (\d+) columns")
 _PIECE = 1 << 20
 
 
@@ -188,6 +191,39 @@ class Notes:
     def _line(self, start: int, length: int) -> bytes:
         self.file.seek(start)
         return self.file.read(length)
+
+
+def refuse_all_broken(rows: int, notes: Notes, paths: Sequence[Path]) -> None:
+    """Raise DataError where none of the `rows` rows of the files could be read, or there is none."""
+    if rows == 0:
+        names = ", ".join(path.name for path in paths)
+        raise DataError(f"{names}: no rows", fix="give a file with rows below its header, or a row a line")
+    if notes.dropped["broken"] == rows:
+        why = notes.broken[0]
+        raise DataError(f"{why}; none of the {rows} rows can be read", fix=_way_out(why, paths))
+
+
+def _way_out(why: str, paths: Sequence[Path]) -> str | None:
+    """What mends files of which no row can be read, `why` not; None where the reason says it."""
+    path = next((path for path in paths if path.is_file()), None)
+    if "not UTF-8" in why and path is not None:
+        return f"iconv -f {tables.encoding_of(path)} -t UTF-8 {path.name}"
+    if "no column for" in why:
+        return "--map user=COLUMN --map assistant=COLUMN"
+    if ALONE in why:
+        name = "ANSWERS.jsonl" if path is None else path.name
+        return f"name the file of the requests too: tunekeeper data import REQUESTS.jsonl {name}"
+    if ": not JSON at" in why:
+        return "write one JSON object a line, its texts in double quotes, as json.dumps(row) of Python does"
+    if ": not CSV: " in why:
+        return 'write a quote inside a quoted cell twice (""), never as \\"'
+    cells = _CELLS.search(why)
+    if cells is None:
+        return None
+    has, named = cells[1], cells[2]
+    if int(has) < int(named):
+        return f"let the first line name the {has} columns that the rows have, or end each row with empty cells up to {named}"
+    return 'put cells that hold the separator or a quote in quotes ("a, b"), as a spreadsheet does that saves the table as .csv'
 
 
 def _lines(path: Path) -> Iterator[bytes]:

@@ -21,13 +21,14 @@ import orjson
 from tunekeeper.core.errors import DataError, UserError
 from tunekeeper.core.nouns.data import Example, Split
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import archives, drafts, duplicates, lines, quality, settling, split, tables, versions, worklog
+from tunekeeper.data import archives, drafts, duplicates, lines, quality, settling, split, versions, worklog
+from tunekeeper.data.batches import Requests, first_asked
 from tunekeeper.data.columns import check_mapping
 from tunekeeper.data.config import Config
 from tunekeeper.data.examples import read_file
 from tunekeeper.data.findings import Finding, finding, personal, place_of, row_of
 from tunekeeper.data.formats import STDIN, RawRow, names_of, read_rows, read_stdin
-from tunekeeper.data.importreport import ImportReport, Notes, Tally
+from tunekeeper.data.importreport import ImportReport, Notes, Tally, refuse_all_broken
 from tunekeeper.data.nearfile import TEXT, Of
 from tunekeeper.data.preferences import taught_by, with_rejected
 from tunekeeper.data.redacting import redactor_of
@@ -101,11 +102,11 @@ def import_files(
     columns = {**section.columns, **(mapping or {})}
     for each in (columns, *(by_file or {}).values()):
         check_mapping(each)
-    rows = _rows(paths, columns, by_file or {}, stdin)
     with ExitStack() as stack:
         if not dry_run:
             stack.enter_context(drafts.locked(ws, task.name))
-        aside, noted = (stack.enter_context(archives.nameless(ws.root)) for _ in range(2))
+        aside, noted, asked = (stack.enter_context(archives.nameless(ws.root)) for _ in range(3))
+        rows = _rows(paths, columns, by_file or {}, stdin, Requests(asked[0]))
         work = _Import(
             task=task,
             section=section,
@@ -118,17 +119,22 @@ def import_files(
 
 
 def _rows(
-    paths: Sequence[Path], columns: Mapping[str, str], by_file: Mapping[Path, Mapping[str, str]], stdin: BinaryIO | None
+    paths: Sequence[Path],
+    columns: Mapping[str, str],
+    by_file: Mapping[Path, Mapping[str, str]],
+    stdin: BinaryIO | None,
+    requests: Requests,
 ) -> Iterator[RawRow]:
     names = names_of(paths)
-    for path in paths:
+    for path in first_asked(paths):
         told = {**columns, **by_file.get(path, {})}
         if path != STDIN:
-            yield from read_rows(path, told, names[path])
+            yield from read_rows(path, told, names[path], requests)
         elif stdin is None:
             raise DataError("-: there is no standard input here", fix="give a file")
         else:
             yield from read_stdin(stdin, told)
+    requests.refuse_unanswered()
 
 
 def _mapped(work: _Import, rows: Iterator[RawRow], mapping: Mapping[str, str]) -> Iterator[RawRow]:
@@ -153,7 +159,7 @@ def _run(
         _take(work, raw)
         if work.rows % SHOW_EVERY == 0:
             work.show("reading", work.rows)
-    _refuse_all_broken(work, paths)
+    refuse_all_broken(work.rows, work.notes, paths)
     work.shelf.file.flush()
     merged = _merge(work)
     with ExitStack() as stack:
@@ -251,17 +257,6 @@ def _teach(work: _Import, known: int, example: Example) -> tuple[set[str], bool]
     if taught is not None:
         work.shelf.amend(known, taught)
     return taught_by(row), taught is not None
-
-
-def _refuse_all_broken(work: _Import, paths: Sequence[Path]) -> None:
-    if work.rows == 0:
-        raise DataError(f"{', '.join(p.name for p in paths)}: no rows")
-    if work.notes.dropped["broken"] == work.rows:
-        why = work.notes.broken[0]
-        path = next((path for path in paths if path.is_file()), None)
-        fix = f"iconv -f {tables.encoding_of(path)} -t UTF-8 {path.name}" if "not UTF-8" in why and path is not None else None
-        fix = "--map user=COLUMN --map assistant=COLUMN" if "no column for" in why else fix
-        raise DataError(f"{why}; none of the {work.rows} rows can be read", fix=fix)
 
 
 # ---- decisions ----

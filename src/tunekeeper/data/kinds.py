@@ -19,6 +19,8 @@ _MAGIC = {
     b"PK\x03\x04": "a zip archive",
     b"\x1f\x8b": "gzip data",
     b"\x28\xb5\x2f\xfd": "zstd data",
+    b"BZh": "bzip2 data",
+    b"\xfd7zXZ": "xz data",
     b"PAR1": "Parquet",
     b"ARROW1": "Arrow",
     b"GGUF": "a GGUF model",

@@ -52,16 +52,16 @@ def counter(files: TokenizerFiles) -> CountTokens:
 
 
 def _rendered(files: TokenizerFiles, example: Example) -> str | None:
-    if files.template is None:
+    template = files.template_with(example.tools)
+    if template is None:
         return None
     messages = [
         {**m, "content": text_of(m["content"])} if isinstance(m.get("content"), list) else dict(m) for m in example.messages
     ]
     tools: list[dict[str, Any]] | None = list(example.tools) or None
     try:
-        return render(
-            files.template, messages, add_generation_prompt=False, tools=tools, special=files.special(), now=lambda: _EPOCH
-        )
+        said = files.prepared(messages)
+        return render(template, said, add_generation_prompt=False, tools=tools, special=files.special(), now=lambda: _EPOCH)
     except ArtifactError:
         return None  # a template that refuses this order of roles
 

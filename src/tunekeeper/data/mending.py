@@ -1,26 +1,30 @@
 """Mending the draft: old terms written anew, bad rows taken out, dropped rows brought back. What leaves stays with its reason.
 
-Decisions are pure functions of rows; `rewrite_terms`, `drop_bad` and `readmit` carry them out under the draft's lock.
+What becomes of a row is decided by pure functions; `rewrite_terms`, `drop_bad` and `readmit` carry it out under the draft's lock,
+the first two of drafts of any size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, BinaryIO
 
 from tunekeeper.core.errors import DataError, NotFound, UserError
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import drafts, quality, worklog
 from tunekeeper.data.config import Config
+from tunekeeper.data.examples import decode, encode
 from tunekeeper.data.findings import KINDS, Finding, as_row, finding, row_of
 from tunekeeper.data.quality import READMITTED, CountTokens
 from tunekeeper.data.roles import empty
 from tunekeeper.data.terms import rewritten_example
 from tunekeeper.data.versions import reassigned
+from tunekeeper.store.marks import digest_of
 from tunekeeper.text.fingerprints import fingerprint
 from tunekeeper.text.vocabulary import Glossary
 from tunekeeper.workspace import Workspace
@@ -38,16 +42,10 @@ class Mended:
     """Rows in the draft afterwards."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Next:
-    """The next draft, decided and not yet written."""
-
-    examples: tuple[Example, ...]
-    """Its rows."""
-    changed: tuple[str, ...] = ()
-    """Ids of rows that are not as they were."""
-    lines: tuple[dict[str, Any], ...] = ()
-    """Report lines of the rows that leave."""
+Decide = Callable[[int, Example], Example | Finding]
+"""A place in the draft and the row there → the row as it stays, itself where nothing changes, or why it leaves; asked again it
+says the same."""
+_STAYS, _CHANGES, _LEAVES = range(3)
 
 
 def rewrite_terms(ws: Workspace, task: Model, section: Config, *, dry_run: bool = False) -> Mended:
@@ -56,7 +54,8 @@ def rewrite_terms(ws: Workspace, task: Model, section: Config, *, dry_run: bool 
     Instructions (system messages) stay: they belong to the model file. A row that becomes the same as another leaves. Raises
     DataError without a draft.
     """
-    return _mend(ws, task.name, lambda rows: rewritten(rows, Glossary(section.glossary), ws.clock.utc()), dry_run)
+    glossary, at = Glossary(section.glossary), ws.clock.utc()
+    return _mend(ws, task.name, lambda rows: _rewriting(rows, glossary, at), dry_run)
 
 
 def drop_bad(
@@ -72,7 +71,12 @@ def drop_bad(
 
     `context`: tokens that fit, measured with `count`. Raises DataError without a draft.
     """
-    return _mend(ws, task.name, lambda rows: sifted(rows, section, context=context, count=count, format=task.format), dry_run)
+
+    def decide(_: int, row: Example) -> Example | Finding:
+        found = quality.examine(row, section, context=context, count=count, format=task.format)
+        return next((each for each in found if quality.dropped_for(each, section, row)), row)
+
+    return _mend(ws, task.name, lambda rows: decide, dry_run)
 
 
 def readmit(
@@ -100,59 +104,85 @@ def readmit(
     return Mended(changed=tuple(e.id for e in back), dropped={}, examples=len(merged))
 
 
-def _mend(ws: Workspace, model: str, decide: Callable[[Sequence[Example]], Next], dry_run: bool) -> Mended:
-    with nullcontext() if dry_run else drafts.locked(ws, model):
-        before = drafts.load_draft(ws, model)
-        if not before:
-            raise DataError(f"{model} has no draft", fix=f"tunekeeper data import FILE --model {model}")
-        after = decide(before)
-        if not dry_run and (after.changed or after.lines):
-            kept = {drafts.identity(line): line for line in (*drafts.load_findings(ws, model), *after.lines)}
+def _mend(ws: Workspace, model: str, deciding: Callable[[Iterable[Example]], Decide], dry_run: bool) -> Mended:
+    """Mend a draft as is decided by somebody who has seen all of it. It is read again and again: no row is held."""
+    with nullcontext() if dry_run else drafts.locked(ws, model), _opened(ws, model) as file:
+        decide = deciding(map(decode, _lines(file)))
+        fates, changed, reasons, gone = bytearray(), list[str](), Counter[str](), set[int]()
+        for place, row in enumerate(map(decode, _lines(file))):
+            now = decide(place, row)
+            if isinstance(now, Finding):
+                reasons[now.kind] += 1
+                gone.add(hash(drafts.identity(_dropped(now, row))))
+            elif now is not row:
+                changed.append(row.id)
+            fates.append(_LEAVES if isinstance(now, Finding) else _STAYS if now is row else _CHANGES)
+        if not fates:
+            raise _no_draft(model)
+        if not dry_run and (changed or reasons):
             # First the dropped rows: a kill between the two files leaves a row in both, never in none.
-            drafts.save_findings(ws, model, kept.values())
-            drafts.save_draft(ws, model, after.examples)
+            drafts.save_findings(ws, model, _reported(ws, model, gone, zip(_lines(file), fates, strict=True), decide))
+            drafts.save_lines(ws, model, _left(zip(_lines(file), fates, strict=True), decide))
             worklog.save_command(ws, model, "check")
-    reasons = [line["kind"] for line in after.lines]
-    dropped = {kind: reasons.count(kind) for kind in dict.fromkeys(reasons)}
-    return Mended(changed=after.changed, dropped=dropped, examples=len(after.examples))
+    return Mended(changed=tuple(changed), dropped=dict(reasons), examples=len(fates) - reasons.total())
 
 
-def rewritten(examples: Sequence[Example], glossary: Glossary, at: datetime) -> Next:
-    """The rows with every old term written anew, `at` a moment; one that becomes the same as another leaves."""
-    rows = [rewritten_example(e, glossary, at) for e in examples]
-    first: dict[str, Example] = {}
-    for old, new in zip(examples, rows, strict=True):
-        if new is old:  # a row that needs no change is the one that stays
-            first.setdefault(new.fingerprint, new)
-    kept, lines = [], []
-    for old, new in zip(examples, rows, strict=True):
-        same = first.setdefault(new.fingerprint, new)
-        if same is new or new is old:
-            kept.append(new)
-        else:
-            lines.append(_dropped(finding("exact_duplicate", old, "the same conversation in new terms", of=same.id), old))
-    changed = {new.id for old, new in zip(examples, rows, strict=True) if new is not old}
-    return Next(examples=tuple(kept), changed=tuple(e.id for e in kept if e.id in changed), lines=tuple(lines))
+@contextmanager
+def _opened(ws: Workspace, model: str) -> Iterator[BinaryIO]:
+    """The draft's file: the same rows each time it is read, whatever is put in its place."""
+    try:
+        with (drafts.folder(ws, model) / "draft.jsonl").open("rb") as file:
+            yield file
+    except FileNotFoundError:
+        raise _no_draft(model) from None
 
 
-def sifted(
-    examples: Sequence[Example],
-    section: Config,
-    *,
-    context: int | None = None,
-    count: CountTokens | None = None,
-    format: Mapping[str, Any] | None = None,
-) -> Next:
-    """The rows that an import would keep, and a line for each of the others. `format`: of the model's answers."""
-    kept, lines = [], []
-    for example in examples:
-        found = quality.examine(example, section, context=context, count=count, format=format)
-        fatal = next((f for f in found if quality.dropped_for(f, section, example)), None)
-        if fatal is None:
-            kept.append(example)
-        else:
-            lines.append(_dropped(fatal, example))
-    return Next(examples=tuple(kept), lines=tuple(lines))
+def _no_draft(model: str) -> DataError:
+    return DataError(f"{model} has no draft", fix=f"tunekeeper data import FILE --model {model}")
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file from its beginning; nobody reads on where this begins."""
+    file.seek(0)
+    yield from file
+
+
+def _reported(
+    ws: Workspace, model: str, gone: Set[int], rows: Iterable[tuple[bytes, int]], decide: Decide
+) -> Iterator[Mapping[str, Any]]:
+    """What imports and checks reported, with the rows that leave now. `gone`: hashes of the identities of these."""
+    yield from (line for line in drafts.read_findings(ws, model) if hash(drafts.identity(line)) not in gone)
+    for place, (line, fate) in enumerate(rows):
+        if fate == _LEAVES and isinstance(found := decide(place, row := decode(line)), Finding):
+            yield _dropped(found, row)
+
+
+def _left(rows: Iterable[tuple[bytes, int]], decide: Decide) -> Iterator[bytes]:
+    """The lines of the next draft; those that stay are as they were."""
+    for place, (line, fate) in enumerate(rows):
+        if fate == _STAYS:
+            yield line
+        elif fate == _CHANGES and isinstance(now := decide(place, decode(line)), Example):
+            yield encode(now, with_split=True)
+
+
+def _rewriting(rows: Iterable[Example], glossary: Glossary, at: datetime) -> Decide:
+    """Every old term is written anew, `at` a moment; a row that becomes the same as another leaves: of the rows that say the same
+    the one that needed no change stays, else the first."""
+    first, stale = dict[bytes, str](), bytearray()
+    for row in rows:
+        stale.append(rewritten_example(row, glossary, at) is not row)
+        if not stale[-1]:
+            first.setdefault(digest_of(row.fingerprint.encode()), row.id)
+
+    def decide(place: int, row: Example) -> Example | Finding:
+        if not stale[place]:
+            return row
+        new = rewritten_example(row, glossary, at)
+        same = first.setdefault(digest_of(new.fingerprint.encode()), row.id)
+        return new if same == row.id else finding("exact_duplicate", row, "the same conversation in new terms", of=same)
+
+    return decide
 
 
 def _dropped(found: Finding, example: Example) -> dict[str, Any]:

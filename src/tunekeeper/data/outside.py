@@ -8,9 +8,11 @@
 * Langfuse observations and traces: `input`, `output`, `traceId` or (blob export) `trace_id`; items of its datasets:
   `datasetId`, `input`, `expectedOutput`.
 * A request with its response, as gateways and proxies log them: `request` and `response`, each in the dialect of OpenAI or of
-  another provider (data/providers.py), themselves or under `body`; OpenPipe's older `reqPayload` and `respPayload`.
+  another provider (data/providers.py), themselves or under `body`; OpenPipe's older `reqPayload` and `respPayload`; Bedrock's
+  batches (`modelInput`, `modelOutput`). Answers of other batches come with the file of their requests (data/batches.py).
 * Runs and examples of LangSmith (data/langsmith.py); spans of OpenTelemetry (data/spans.py); logs of Braintrust, Helicone,
   LiteLLM and Weave (data/tracers.py).
+* Talks of help desks and chat programs (data/helpdesks.py).
 * Rows to tune Gemini with (`contents`), responses of OpenAI's Responses API with their `input`, Cohere's chats (`chat_history`).
 """
 
@@ -19,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tunekeeper.data import langsmith, providers, spans, tracers
+from tunekeeper.data import batches, helpdesks, langsmith, providers, spans, tracers
 from tunekeeper.data.conversations import Conversation, Unreadable, as_tools, conversation_from, unpacked
 from tunekeeper.data.exchanges import asked_in, exchange, inner, mapping_of, present, renamed
 
@@ -40,12 +42,16 @@ def recognise(row: Mapping[str, Any]) -> tuple[str, Callable[[dict[str, Any]], C
         return "langsmith", langsmith.conversation_of
     if spans.holds(row):
         return "otel", spans.conversation_of
-    if (found := tracers.recognise(row)) is not None:
+    if (found := tracers.recognise(row) or helpdesks.recognise(row)) is not None:
         return found
     if row.get("object") == "chat.completion" and "choices" in row:
         return "openai-stored", _stored
     if "request" in row and "response" in row:
         return "request-log", _request_log
+    if "modelInput" in row and "modelOutput" in row:
+        return "request-log", _bedrock_batch
+    if batches.is_answer(row):
+        return "request-log", batches.alone
     if "reqPayload" in row and "respPayload" in row:
         return "openpipe-log", _older_openpipe
     if row.get("object") == "response" and "input" in row:
@@ -112,7 +118,13 @@ def _request_log(row: dict[str, Any]) -> Conversation:
         raise Unreadable("`request` holds no messages")
     metadata = {"id": row.get("request_id") or row.get("id") or response.get("id"), "model": response.get("model")}
     metadata |= {"request_id": row.get("request_id"), "created": row.get("timestamp") or response.get("created")}
+    metadata |= {"custom_id": row.get("custom_id")}
     return exchange("request-log", asked_in(request), response, metadata=metadata, tools=_tools_of(request))
+
+
+def _bedrock_batch(row: dict[str, Any]) -> Conversation:
+    row = unpacked(row, ("modelInput", "modelOutput"))
+    return _request_log({"custom_id": row.get("recordId"), "request": row["modelInput"], "response": row["modelOutput"]})
 
 
 def _body(value: Any) -> Any:

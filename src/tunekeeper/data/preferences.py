@@ -81,8 +81,10 @@ def taught_by(row: Example) -> set[str]:
 
 
 def _more(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The further rejected answers; somebody who wrote them beside a row wrote bare texts."""
     found = metadata.get(MORE)
-    return [each for each in found if isinstance(each, dict) and "answer" in each] if isinstance(found, list) else []
+    listed = [{"answer": each} if isinstance(each, str) else each for each in found] if isinstance(found, list) else []
+    return [each for each in listed if isinstance(each, dict) and "answer" in each]
 
 
 def _openai(row: dict[str, Any]) -> Conversation:

@@ -21,6 +21,17 @@ ROLES = {
     "bot": "assistant",
     "chatbot": "assistant",
     "gpt": "assistant",
+    "customer": "user",
+    "client": "user",
+    "visitor": "user",
+    "end_user": "user",
+    "end-user": "user",
+    "requester": "user",
+    "agent": "assistant",
+    "operator": "assistant",
+    "support": "assistant",
+    "representative": "assistant",
+    "advisor": "assistant",
 }
 """Who speaks, in small letters → role of the message; OpenAI's own roles stand for themselves."""
 _OPENAI_ROLES = frozenset(("system", "developer", "user", "assistant", "tool", "function"))

@@ -16,6 +16,7 @@ from tunekeeper.data.findings import Finding, finding
 from tunekeeper.data.language import language_of
 from tunekeeper.data.refusals import refusal
 from tunekeeper.data.roles import bad_roles, bad_weights, empty, placeholder
+from tunekeeper.data.thoughts import spoken
 from tunekeeper.scoring import formats
 from tunekeeper.text.fingerprints import answer_of, normalise, prompt_of, text_of
 from tunekeeper.text.redaction import KINDS, NAME
@@ -58,16 +59,17 @@ def examine(
     if weights:
         return [finding("broken", example, weights)]
     answer, prompt = answer_of(example.messages), prompt_of(example.messages)
+    said = spoken(answer)
     damaged, leaked = _of_instructions(*(text_of(m.get("content")) for m in example.messages if m.get("role") in INSTRUCTIONS))
     found = [
-        ("empty", placeholder(answer)),
-        ("answer_equals_prompt", repeats(example.messages, prompt, answer)),
+        ("empty", placeholder(said) or _thought_only(example.messages[-1], answer, said)),
+        ("answer_equals_prompt", repeats(example.messages, prompt, said)),
         ("too_long", too_long(example, section, context or section.max_tokens, count)),
-        ("truncated", truncated(answer, example.metadata) or maybe_truncated(answer)),
-        ("refusal", _refused(example.messages[-1]) or refusal(answer, section.refusal_phrases)),
+        ("truncated", truncated(answer, example.metadata) or maybe_truncated(said)),
+        ("refusal", _refused(example.messages[-1]) or refusal(said, section.refusal_phrases)),
         ("mojibake", mojibake(prompt) or mojibake(answer) or damaged),
         ("template_leak", template_leak(*(_without_placeholders(text, example, section) for text in (prompt, answer))) or leaked),
-        ("language", foreign(prompt, answer, section.languages)),
+        ("language", foreign(prompt, said, section.languages)),
         ("profanity", profane(f"{prompt}\n{answer}", section.bad_words)),
         ("format", wrong_format(example.messages[-1], answer, format)),
     ]
@@ -84,6 +86,10 @@ def _without_placeholders(text: str, example: Example, section: Config) -> str:
         return text
     named = NAME in section.redact or example.source.startswith("inference:")
     return (_REDACTED_NAMES if named else _REDACTED).sub("redacted", text)
+
+
+def _thought_only(message: Mapping[str, Any], answer: str, said: str) -> str:
+    return "the answer is nothing but thoughts" if answer.strip() and not said.strip() and not message.get("tool_calls") else ""
 
 
 def _refused(message: Mapping[str, Any]) -> str:

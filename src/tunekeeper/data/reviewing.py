@@ -47,7 +47,7 @@ def judge(
         found = _free(ws, tx, item, by)
         if found.kind == "pair":
             raise UserError(f"item {item} holds two answers", fix="say which is better: a, b or tie")
-        right = None if answer is None else said(answer)
+        right = said(answer) if answer and answer.strip() else None
         opinion = Opinion(by=by, verdict=verdict, answer=right, seconds=seconds, at=ws.clock.utc())
         for label in labels:
             found = _remarked(ws, found, "label", label, by)

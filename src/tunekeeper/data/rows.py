@@ -13,12 +13,13 @@ from dataclasses import replace
 from typing import Any
 
 from tunekeeper.core.errors import DataError
-from tunekeeper.data import alpaca, labelled, outside, preferences, providers, sharegpt, transcripts
-from tunekeeper.data.columns import answers, resolve_columns
+from tunekeeper.data import alpaca, batches, labelled, outside, preferences, providers, sharegpt, transcripts
+from tunekeeper.data.columns import answers, named_by, resolve_columns
 from tunekeeper.data.conversations import Conversation, Unreadable, cell_of, conversation_from, earlier, unpacked
 from tunekeeper.data.exchanges import asked_in, exchange
 
-MESSAGE_ROLES = ("user", "assistant", "system")
+MESSAGE_ROLES = ("user", "assistant", "system", "context")
+"""Fields of a flat row that its messages are made of."""
 _BESIDE = ("response", "completion", "output", "answer")
 """Under what an answer stands beside the messages that ask for it."""
 
@@ -92,24 +93,29 @@ def is_shaped(columns: Sequence[str], mapping: Mapping[str, str]) -> bool:
 
 def is_flat(row: Mapping[str, Any], mapping: Mapping[str, str]) -> bool:
     """Whether a row has no shape of its own, so that its columns have to be told apart."""
-    if labelled.tool_of(row) is not None:
+    if labelled.tool_of(row) is not None or batches.asked_in(row) is not None:
         return False
     return not is_shaped(list(row), mapping) and (not _told_columns(mapping).isdisjoint(row) or outside.recognise(row) is None)
 
 
 def _told_columns(mapping: Mapping[str, str]) -> set[str]:
-    return {part.strip() for columns in mapping.values() for part in columns.split(",")}
+    return named_by(mapping.values())
 
 
 def flat_row(row: Mapping[str, Any], columns: Mapping[str, str]) -> Conversation:
-    """A row with a column per role. Several columns for the answer (`category,priority`) become one JSON object."""
+    """A row with a column per role. Several columns for the answer (`category,priority`) become one JSON object; what the
+    question is about (`context`) stands below it, as in Alpaca."""
     told = {role: cell_of(row, columns[role]) for role in MESSAGE_ROLES if role in columns}
     before = earlier(row["history"]) if isinstance(row.get("history"), list) else []
     if (talk := _talk_in(row.get(columns["user"]))) is not None:
         before, told = [*before, *talk], {role: text for role, text in told.items() if role != "user"}
+    beside = told.pop("context", "")
+    if beside and "user" in told:
+        told["user"] = f"{told['user']}\n{beside}"
     said = [{"role": role, "content": told[role]} for role in ("user", "assistant") if role in told]
     messages = [*([{"role": "system", "content": told["system"]}] if told.get("system") else []), *before, *said]
-    used = {column for role in MESSAGE_ROLES for column in columns.get(role, "").split(",")} | ({"history"} if before else set())
+    roles = MESSAGE_ROLES if talk is None else MESSAGE_ROLES[:3]
+    used = named_by(columns[role] for role in roles if role in columns) | ({"history"} if before else set())
     metadata = {str(key): value for key, value in row.items() if key not in used and key is not None and value not in (None, "")}
     named = ("id", "created", "category", "said_by", "said_at")
     metadata |= {role: row[columns[role]] for role in named if role in columns and row.get(columns[role])}

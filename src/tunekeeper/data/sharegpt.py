@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from tunekeeper.core.errors import DataError
+from tunekeeper.data import providers
 from tunekeeper.data.conversations import Conversation, NotJson, Unreadable, conversation_from, parse_json, unpacked
 from tunekeeper.data.originals import KEY, keys_of, original_of
 from tunekeeper.text.fingerprints import attachments_of, text_of
@@ -70,7 +71,7 @@ def conversation_of(row: dict[str, Any]) -> Conversation:
 def role_of(turn: dict[str, Any]) -> str:
     """The role of the message that a turn becomes. Raises Unreadable for a speaker nobody knows."""
     speaker = str(turn.get("from", turn.get("role")))
-    role = ROLES.get(speaker) or ROLES.get(speaker.casefold())
+    role = ROLES.get(speaker) or ROLES.get(speaker.casefold()) or providers.ROLES.get(speaker.casefold())
     if role is None:
         raise Unreadable(f"no role is called {speaker!r}; known: {', '.join(ROLES)}")
     return role

@@ -1,4 +1,4 @@
-"""Whether the held-out side is like the side that is learnt from: by topic, length, source and date.
+"""Whether both sides hold rows, and whether the held-out one is like the one that is learnt from: by topic, length, source, date.
 
 What an exam measures on a side of another kind says little about the traffic. A difference counts where it is large (for a share
 10 points, for a distribution a distance of 0.15) and more than chance would make of so few rows (once in a thousand splits).
@@ -7,15 +7,18 @@ What an exam measures on a side of another kind says little about the traffic. A
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
 import numpy as np
 
+from tunekeeper.core.errors import DataError
 from tunekeeper.core.nouns.data import Example
+from tunekeeper.data import drafts
 from tunekeeper.data.examples import created_of, topic_of
 from tunekeeper.data.findings import Finding, place_of
 from tunekeeper.text.fingerprints import text_of
+from tunekeeper.workspace import Workspace
 
 LEAST_HELD = 50
 """Held-out rows below which chance alone makes the sides differ."""
@@ -24,10 +27,32 @@ SAMPLE = 20_000
 SHARE_GAP = 0.1
 DISTANCE = 0.15
 """Largest distance between two distributions (Kolmogorov and Smirnov), 0 to 1."""
+PRUNED = ("outdated", "stale_vocabulary", "superseded")
+"""Why rows leave a draft that is pruned."""
 _CHANCE = 3.29
 """Standard deviations that a share differs by once in a thousand times."""
 _CHANCE_DISTANCE = 1.95
 """The same of a distance, before it is scaled by the rows."""
+
+
+def refuse_one_sided(ws: Workspace, model: str, counts: Mapping[str, int], share: float | None = None) -> None:
+    """Raise DataError where one side of a set holds no row. `counts`: side → rows. `share`: the part that is to be held out."""
+    empty = next((side for side in ("train", "eval") if not counts[side]), None)
+    if empty is None:
+        return
+    rows, where = sum(counts.values()), "to learn from" if empty == "train" else "held out"
+    raise DataError(f"{model}: {rows} rows and none of them {where}; no row changes sides", fix=_way_out(ws, model, share))
+
+
+def _way_out(ws: Workspace, model: str, share: float | None) -> str:
+    """What gives an empty side rows: those that are new to the draft, or come back to it, are dealt out so that it gets some."""
+    others = "import rows of other questions, conversations and users"
+    if share == 0:
+        return f"write data: {{eval_share: 0.1}} in models/{model}.yaml, then {others}"
+    dropped = (line["kind"] for line in drafts.read_findings(ws, model) if line.get("action") == "dropped" and line.get("row"))
+    gone = Counter(kind for kind in dropped if kind in PRUNED)
+    back = f"tunekeeper data readmit --reason {gone.most_common(1)[0][0]} --model {model}, or " if gone else ""
+    return f"{back}{others}: new ones are dealt out so that neither side lacks any"
 
 
 def side_bias(examples: Sequence[Example]) -> list[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -84,6 +84,16 @@ def served_answer(inference: Inference) -> str | None:
     return content if isinstance(content, str) else None
 
 
+def served_calls(inference: Inference) -> tuple[dict[str, Any], ...]:
+    """The tool calls that were answered, in OpenAI's shape; empty when there are none, or one is no function call."""
+    try:
+        calls = inference.response["choices"][0]["message"]["tool_calls"]
+    except (TypeError, KeyError, IndexError):
+        return ()
+    whole = isinstance(calls, list) and all(isinstance(each, dict) and isinstance(each.get("function"), dict) for each in calls)
+    return tuple(calls) if whole else ()
+
+
 def asked_messages(inference: Inference) -> list[dict[str, Any]] | None:
     """The messages of the request; None when the body was not kept or holds none."""
     messages = inference.request.get("messages") if isinstance(inference.request, Mapping) else None
@@ -110,7 +120,7 @@ def corrections(
     praised = ((id, _praised(served.get(id), praise)) for id, praise in (approved or {}).items())
     said = {id: good for id, good in praised if good is not None}
     for word in sorted(feedback, key=lambda f: f.timestamp):
-        right = _as_text(word.value) if word.kind in CORRECTING else None
+        right = right_answer(word)
         if right is not None:
             said[word.request_id] = _Word(answer=right, by=word.by, kind=word.kind, at=word.timestamp)
     judged = {item.request_id: item for item in reviews if item.state == "done" and item.verdict is not None}
@@ -129,7 +139,7 @@ class _Word:
     """What somebody said the answer should have been."""
 
     answer: str
-    """The right answer."""
+    """The right answer; empty where it is nothing but `calls`."""
     by: str | None
     """Who said so; None when nobody is named."""
     kind: str
@@ -140,6 +150,8 @@ class _Word:
     """The review item, where a reviewer said so."""
     labels: tuple[str, ...] = ()
     """What reviewers called it."""
+    calls: tuple[dict[str, Any], ...] = ()
+    """Its tool calls: of an answer that was right as it was served."""
 
 
 def group_of(unit: str) -> str:
@@ -148,8 +160,12 @@ def group_of(unit: str) -> str:
 
 
 def _praised(inference: Inference | None, praise: Feedback) -> _Word | None:
-    answer = served_answer(inference) if inference is not None else None
-    return None if answer is None else _Word(answer=answer, by=praise.by, kind=praise.kind, at=praise.timestamp)
+    if inference is None:
+        return None
+    answer, calls = served_answer(inference), served_calls(inference)
+    if answer is None and not calls:
+        return None
+    return _Word(answer=answer or "", by=praise.by, kind=praise.kind, at=praise.timestamp, calls=calls)
 
 
 def _verdict(inference: Inference, item: ReviewItem | None, said: _Word | None) -> _Word | None:
@@ -157,10 +173,11 @@ def _verdict(inference: Inference, item: ReviewItem | None, said: _Word | None) 
         return said
     if item.verdict == "excluded" or (item.verdict == "bad" and item.answer is None):
         return None
-    answer = served_answer(inference) if item.verdict == "good" else item.answer
-    if answer is None:
+    answer, calls = (served_answer(inference), served_calls(inference)) if item.verdict == "good" else (item.answer, ())
+    if answer is None and not calls:
         return None
-    return _Word(answer=answer, by=item.by, kind="review", at=item.done_at, item=item.id, labels=labels_of(item))
+    word = _Word(answer=answer or "", by=item.by, kind="review", at=item.done_at, item=item.id, labels=labels_of(item))
+    return replace(word, calls=calls)
 
 
 def labels_of(item: ReviewItem) -> tuple[str, ...]:
@@ -170,10 +187,12 @@ def labels_of(item: ReviewItem) -> tuple[str, ...]:
 
 def _correction(inference: Inference, word: _Word, system: str | None, redactor: Redactor) -> Correction | None:
     asked, served, right = asked_messages(inference), served_answer(inference), word.answer
-    if asked is None or served is None or not right.strip():
+    if asked is None or (served is None and not served_calls(inference)) or not (right.strip() or word.calls):
         return None
+    said: dict[str, Any] = {"role": "assistant", "content": right if right.strip() else None}
+    served = served or ""
     talk = Conversation(
-        messages=(*asked, {"role": "assistant", "content": right}),
+        messages=(*asked, said | ({"tool_calls": list(word.calls)} if word.calls else {})),
         metadata=_provenance(inference, word, served),
         tools=tuple(inference.request.get("tools") or ()),
     )
@@ -195,7 +214,7 @@ def _provenance(inference: Inference, word: _Word, served: str) -> dict[str, Any
         "version": inference.version or None,
         "key_id": inference.key_id or None,
         "sealed": box if is_box(box := inference.request.get("sealed")) else None,
-        "rejected": served if comparable(served) != comparable(word.answer) else None,
+        "rejected": served if served and comparable(served) != comparable(word.answer) else None,
         # What a server cut short was praised as far as it went: the check for truncated answers must see that.
         "finish_reason": inference.finish_reason if word.kind == "thumb" else None,
     }
@@ -205,7 +224,10 @@ def _provenance(inference: Inference, word: _Word, served: str) -> dict[str, Any
     return {key: value for key, value in known.items() if value is not None}
 
 
-def _as_text(value: Any) -> str | None:
-    if isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else None
+def right_answer(word: Feedback) -> str | None:
+    """What the answer should have been, as somebody said; None where they did not say it, or wrote nothing but blanks."""
+    if word.kind not in CORRECTING:
+        return None
+    if isinstance(word.value, str):
+        return word.value if word.value.strip() else None
+    return json.dumps(word.value, ensure_ascii=False) if isinstance(word.value, dict | list) else None

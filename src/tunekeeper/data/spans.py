@@ -301,7 +301,8 @@ def _in_order(value: Any) -> list[Any]:
     if isinstance(value, list):
         return value
     held = mapping_of(value)
-    return [held[key] for key in sorted((key for key in held if key.isdecimal()), key=int)]
+    numbers = [key for key in held if key.isascii() and key.isdecimal()]
+    return [held[key] for key in sorted(numbers, key=lambda key: (len(key.lstrip("0")), key))]  # however many digits they have
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:

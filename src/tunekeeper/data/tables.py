@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,11 @@ _SCRIPTS = (
     ("GB18030", r"[\u4e00-\u9fff\u3000-\u303f\uff00-\uffef]", 0.9),
 )
 """Encoding of several bytes a letter, its letters, and how many of the foreign characters must be such."""
+_DELIMITERS = ",;\t|"
+_QUOTED = re.compile(r'(?m)(?:(?<=[,;\t|])|^)"[^"]*(?:""[^"]*)*(?:"|\Z)')
 KINDS = (".csv", ".tsv", ".parquet", ".arrow", ".feather", ".xlsx", ".xlsm")
+_TITLES = 10
+"""Rows of a sheet among which its header is looked for."""
 _PIECE = 1 << 20
 
 
@@ -54,14 +59,17 @@ class Table:
 
 
 @contextmanager
-def opened_table(path: Path, name: str, kind: str, sheet: str | None = None) -> Iterator[Table]:
-    """The table in a file of one of `KINDS`. `sheet`: which of a workbook, else the first that holds anything.
+def opened_table(
+    path: Path, name: str, kind: str, sheet: str | None = None, fits: Callable[[list[str]], bool] | None = None
+) -> Iterator[Table]:
+    """The table in a file of one of `KINDS`. `sheet`: which of a workbook, else the first that holds anything. `fits`: says of a
+    row of a sheet whether it is the header; the first that fits is, else the first row.
 
     Raises DataError for a file that is none, and while its rows are read for one that is damaged or a bomb.
     """
     if kind in (".xlsx", ".xlsm"):
         with spreadsheets.opened_sheet(path, name, sheet) as (title, rows):
-            yield _sheet_table(f"{name}#{title}", rows)
+            yield _sheet_table(f"{name}#{title}", rows, fits)
     elif kind in (".parquet", ".arrow", ".feather"):
         header, numbered = (columnar.read_parquet if kind == ".parquet" else columnar.read_arrow)(path, name)
         yield Table(name=name, header=header, rows=_columnar_rows(numbered, header))
@@ -147,8 +155,13 @@ def _csv_rows(text: _Text, reader: Any, header: list[str]) -> Iterator[TableRow]
 
 
 def _delimiter(path: Path) -> str:
-    """Comma, semicolon, tab or bar: the one the header line has most of."""
-    return max(",;\t|", key=_head(path).count)
+    """Comma, semicolon, tab or bar: of those in the header, outside quotes, the one that most of the first lines have as often as
+    it; of several such the one it has most of."""
+    with path.open("rb") as file:
+        text = file.read(65536).decode("utf-8-sig", "replace")
+    header, *others = _QUOTED.sub("", text).splitlines()[:20] or [""]
+    there = {mark: header.count(mark) for mark in _DELIMITERS if mark in header} or {",": 0}
+    return max(there, key=lambda mark: (sum(line.count(mark) == there[mark] for line in others), there[mark]))
 
 
 def _head(path: Path) -> str:
@@ -182,13 +195,15 @@ def _columnar_rows(rows: Iterator[columnar.NumberedRow], header: list[str]) -> I
             yield TableRow(line=number, cells={key: row.get(key) for key in header})
 
 
-def _sheet_table(name: str, rows: Iterator[spreadsheets.Row]) -> Table:
-    """The first row that holds anything is the header; a cell in a column without a name is called by the column's letters."""
-    _, head = next(rows)
-    if head is None:
+def _sheet_table(name: str, rows: Iterator[spreadsheets.Row], fits: Callable[[list[str]], bool] | None) -> Table:
+    """The rows under the header; a cell in a column without a name is called by the column's letters."""
+    tops = list(itertools.islice(rows, _TITLES if fits is not None else 1))
+    if tops[0][1] is None:
         raise DataError(f"{name}: the row of the header is longer than {spreadsheets.ROW_LIMIT >> 20} MB", fix="save it as .csv")
-    names = spreadsheets.header_of(head)
-    return Table(name=name, header=list(names.values()), rows=_sheet_rows(rows, names))
+    heads = [spreadsheets.header_of(cells or {}) for _, cells in tops]
+    at = next((at for at, names in enumerate(heads) if fits is not None and fits(list(names.values()))), 0)
+    names = heads[at]
+    return Table(name=name, header=list(names.values()), rows=_sheet_rows(itertools.chain(tops[at + 1 :], rows), names))
 
 
 def _sheet_rows(rows: Iterator[spreadsheets.Row], names: dict[int, str]) -> Iterator[TableRow]:

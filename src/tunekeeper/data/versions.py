@@ -6,13 +6,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tunekeeper.core.errors import DataError, NotFound, UserError
 from tunekeeper.core.nouns.data import DatasetVersion, Example, Split
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import balance, drafts, lines, looking, sides, tags, tallies
-from tunekeeper.data.config import Config
 from tunekeeper.data.examples import decode, read_file
 from tunekeeper.data.lines import Line
 from tunekeeper.data.split import assign, check_share
@@ -24,6 +23,9 @@ from tunekeeper.store.rowwriter import content_digest
 from tunekeeper.store.transactions import Read, find_audit
 from tunekeeper.text.fingerprints import fingerprint
 from tunekeeper.workspace import Workspace
+
+if TYPE_CHECKING:
+    from tunekeeper.data.config import Config
 
 _NUMBER = re.compile(r"d?[0-9]+")
 LOOKED_AT = 1_500
@@ -86,6 +88,7 @@ def freeze(
             raise DataError(f"{task.name} has no draft", fix=f"tunekeeper data import FILE --model {task.name}")
         if not force:
             balance.refuse_made_up(task.name, content.tally)
+        sides.refuse_one_sided(ws, task.name, content.kept.counts, section.eval_share)
         full = _report(ws, task.name, content, section, report or {})
         if "quality" not in full:
             full["quality"] = _quality(ws, task, section, rows, looks)
@@ -156,9 +159,8 @@ def _save(
 ) -> DatasetVersion:
     kept, detached = content.kept, bool(report.get("detached"))
     rows = sum(kept.counts.values())
-    for side in SIDES:
-        if not kept.counts[side] and not report.get("kept"):
-            raise DataError(f"{model}: {rows} rows and none of them on the {side} side", fix="import more rows")
+    if not report.get("kept"):
+        sides.refuse_one_sided(ws, model, kept.counts)
     with ws.state.write(by=by) as tx:
         newest = next(iter(find_datasets(tx, model=model, limit=1, newest_first=True)), None)
         grown = _attached(tx, model)

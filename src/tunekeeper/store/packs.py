@@ -11,8 +11,9 @@ from __future__ import annotations
 import mmap
 import struct
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ import numpy.typing as npt
 import zstandard
 
 from tunekeeper.core.errors import ArtifactError
+from tunekeeper.core.ids import digest_bytes
 from tunekeeper.store.marks import DIGEST, Mark, digest_of
 
 MOST_BYTES = 64 << 20
@@ -213,8 +215,9 @@ class Pack:
             raise ValueError
         length, whole = struct.unpack_from("<QQ", self._bytes, len(MAGIC))
         begin = len(MAGIC) + 16 + DIGEST
-        if digest_of(self._bytes[begin : begin + whole]) != self._bytes[begin - DIGEST : begin]:
-            raise ValueError
+        with memoryview(self._bytes) as view, view[begin : begin + whole] as index:
+            if digest_of(index) != view[begin - DIGEST : begin]:
+                raise ValueError
         at = begin + length
         header = msgspec.json.decode(self._bytes[begin:at])
         self.rows: int = header["rows"]
@@ -227,54 +230,63 @@ class Pack:
             at += size
         self.digests: bytes = parts[0]
         """The digest of each row, one after the other."""
-        grow = zstandard.ZstdDecompressor().decompress
-        self._read_marks(grow(parts[1]))
-        table = np.frombuffer(grow(parts[2]), _BLOCKS)
+        self._marks = parts[1]
+        self._read_marks()
+        table = np.frombuffer(zstandard.ZstdDecompressor().decompress(parts[2]), _BLOCKS)
         self.block_rows: npt.NDArray[np.int64] = table["rows"].astype(np.int64)
         """Rows of each block."""
         self.block_bytes: npt.NDArray[np.int64] = table["size"].astype(np.int64)
         """Bytes of the rows of each block, not compressed."""
         self.bytes = int(self.block_bytes.sum())
         """Bytes of its rows, not compressed."""
-        self._ends = [0, *table["end"].tolist()]
+        self._ends = np.concatenate([[0], table["end"].astype(np.int64)])
         self._at = at
         trained = zstandard.ZstdCompressionDict(parts[3]) if parts[3] else None
         self._grow = zstandard.ZstdDecompressor(dict_data=trained)
 
-    def _read_marks(self, data: bytes) -> None:
-        at, columns = 0, {}
-        for name, (kind, *_) in (_MARKS.fields or {}).items():
-            columns[name] = np.frombuffer(data, kind, self.rows, at)
-            at += kind.itemsize * self.rows
-        self.topic: npt.NDArray[np.int64] = columns["topic"].astype(np.int64)
+    def _read_marks(self) -> None:
+        """Those that stand first; dates, which take most of the time and are seldom asked for, stand last."""
+        early = zstandard.ZstdDecompressor().stream_reader(self._marks).read(5 * self.rows)
+        self.topic: npt.NDArray[np.int64] = np.frombuffer(early, "<u4", self.rows).astype(np.int64)
         """Number of each row's topic."""
-        self.made_up: npt.NDArray[np.bool_] = (columns["flags"] & _MADE_UP).astype(bool)
+        flags = np.frombuffer(early, "<u1", self.rows, 4 * self.rows)
+        self.made_up: npt.NDArray[np.bool_] = (flags & _MADE_UP).astype(bool)
         """Whether a machine made up the row."""
-        self.gone: npt.NDArray[np.bool_] = (columns["flags"] & _GONE).astype(bool)
+        self.gone: npt.NDArray[np.bool_] = (flags & _GONE).astype(bool)
         """Whether the row was erased."""
-        self.at: npt.NDArray[np.float64] = columns["at"]
+
+    @cached_property
+    def at(self) -> npt.NDArray[np.float64]:
         """Date of each row, seconds since 1970; nan without one."""
+        return np.frombuffer(zstandard.ZstdDecompressor().decompress(self._marks), "<f8", self.rows, 5 * self.rows)
+
+    def digest(self) -> str:
+        """The digest of its bytes: its name, where they are what was written and no row was erased."""
+        return digest_bytes(cast(Any, self._bytes))
 
     def block(self, number: int) -> bytes:
         """One block, as the lines it was. Raises ArtifactError when it is damaged."""
-        frame = self._bytes[self._at + self._ends[number] : self._at + self._ends[number + 1]]
+        begin, end = self._at + self._ends[number : number + 2]
         try:
-            lines = self._grow.decompress(frame)
+            lines = self._grow.decompress(self._bytes[begin:end])
         except zstandard.ZstdError:
             lines = b""
         if lines.count(b"\n") != self.block_rows[number]:
             raise ArtifactError("a pack is damaged: a block cannot be read", fix="tunekeeper store verify")
         return lines
 
-    def blocks(self, numbers: Sequence[int]) -> list[bytes]:
-        """Some blocks at once, which is faster; how many lines they have is not looked at. Raises ArtifactError where one cannot
-        be read."""
-        frames = [self._bytes[self._at + self._ends[n] : self._at + self._ends[n + 1]] for n in numbers]
+    def blocks(self, numbers: npt.NDArray[np.int64]) -> Iterator[bytes]:
+        """Some blocks (one at least), decompressed at once, which is faster; how many lines they have is not looked at. Raises
+        ArtifactError where one cannot be read."""
+        begin = self._ends[numbers]
+        where = np.stack([self._at + begin, self._ends[numbers + 1] - begin], axis=1).astype("<u8").tobytes()
+        sizes: Any = self.block_bytes[numbers].astype("<u8").tobytes()
+        frames: Any = zstandard.BufferWithSegments(cast(Any, self._bytes), where)
         try:
-            made: Any = self._grow.multi_decompress_to_buffer(cast(Any, frames), threads=_THREADS)
+            made: Any = self._grow.multi_decompress_to_buffer(frames, sizes, _THREADS)
         except zstandard.ZstdError:
             raise ArtifactError("a pack is damaged: a block cannot be read", fix="tunekeeper store verify") from None
-        return [each.tobytes() for each in made]
+        return (each.tobytes() for each in made)
 
     def draft(self) -> Draft:
         """All rows, to be written again. Raises ArtifactError."""
