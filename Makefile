@@ -56,8 +56,13 @@ test-mlflow: .venv/.made .venv-mlflow/.made  ## the MLflow double's record again
 	.venv-mlflow/bin/python -m pip install --quiet --disable-pip-version-check mlflow==3.17.2
 	touch .venv-mlflow/.made
 
-torture: .venv/.made  ## the journeys that kill, starve and corrupt, with their whole figures; NAME=T18 picks one
-	TORTURE=1 $(BIN)/python -m pytest -s tests/journeys $(if $(NAME),-k $(NAME)) $(ARGS)
+torture: .venv/.made $(if $(filter-out T57,$(NAME)),,.venv-atheris/.made)  ## the journeys that kill, starve and corrupt, with their whole figures; NAME=T18 picks one
+	TORTURE=1 TEST_ATHERIS=$(CURDIR)/.venv-atheris $(BIN)/python -m pytest -s tests/journeys $(if $(NAME),-k $(NAME)) $(ARGS)
+
+# Where it cannot be had, its searches say that they did not run.
+.venv-atheris/.made: .venv/.made
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target .venv-atheris --upgrade atheris==3.0.0 \
+	  && touch .venv-atheris/.made
 
 BENCHMARKS := $(filter-out __init__ bench near sustained traffic tuning,$(basename $(notdir $(wildcard benchmarks/*.py))))
 bench: .venv/.made  ## one benchmark beside its peers; NAME=gateway ARGS="--quick"

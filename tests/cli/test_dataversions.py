@@ -205,6 +205,7 @@ def test_bisect_names_the_version_after_which_a_case_broke(
     for answer in ("a", "b", "c", "d"):
         freeze(T3=answer)
     assert run("data", "bisect", "c1", "--model", "desk")[0] == 3
+    assert run("data", "bisect", "c1", "--model", "dosk")[0] == 2
     examined(1, "c1", 1.0)
     examined(2, "c1", None)
     examined(4, "c1", 1.0, answer=None)

@@ -38,6 +38,8 @@ def failing(monkeypatch: pytest.MonkeyPatch):
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/spool"), 4),
         (PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/etc/out.jsonl"), 2),
         (OSError(errno.EROFS, os.strerror(errno.EROFS), "/media/out.jsonl"), 2),
+        (OSError(errno.EIO, os.strerror(errno.EIO)), 4),
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE), "/data/state.db"), 4),
         (NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), "rows.csv/out.jsonl"), 2),
         (ModuleNotFoundError("No module named 'torch'", name="torch"), 4),
         (KeyboardInterrupt(), 130),
@@ -83,3 +85,13 @@ def test_a_missing_extra_is_named_with_the_way_to_install_it():
     known = faults.known(ModuleNotFoundError("No module named 'xllamacpp'", name="xllamacpp"))
     assert str(known) == "package xllamacpp is not installed (fix: pip install 'tunekeeper[local]')"
     assert faults.known(ModuleNotFoundError("No module named 'tunekeeper.nowhere'", name="tunekeeper.nowhere")) is None
+
+
+def test_a_fault_of_ours_is_told_where_nothing_can_be_written_and_whatever_it_says(tmp_path, monkeypatch):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setattr("tempfile.tempdir", str(blocked / "none"))
+    found = faults.report(KeyError("\udcff"), blocked / "work")
+    assert "a fault of our own: KeyError" in found.message
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert b"\\udcff" in Path(str(faults.report(KeyError("\udcff"), None).fix).split()[-1]).read_bytes()

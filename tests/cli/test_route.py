@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.rollout.conftest import new_desk
@@ -140,3 +142,16 @@ def test_an_unknown_model_is_one_line(tell, desk):
     for words in (("route", "show", "dsk"), ("rollback", "dsk")):
         told = tell(*words, "--dir", desk.folder)
         assert (told.code, "dsk" in told.err) == (2, True)
+
+
+def test_going_back_needs_no_user_with_a_name(tell, desk, monkeypatch):
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def nobody(number):
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    told = tell("rollback", MODEL, "--dir", desk.folder, "--json")
+    assert (told.code, told.json["to"]) == (0, "v1.0")
+    assert tell("route", "show", MODEL, "--dir", desk.folder, "--json").json["by"] == f"user {os.getuid()}"

@@ -64,18 +64,24 @@ def test_unknown_keys_are_found_at_any_depth(text, place):
     assert refused(text) == f"{place} (fix: write 'percent')"
 
 
+BELOW = " (fix: write s: on a line of its own, its keys indented below it, or leave it out)"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("s:\n  rank: fast\n", "m.yaml:2: s.rank: expected int, got str"),
-        ("s:\n  rank: 1.5\n", "m.yaml:2: s.rank: expected int, got float"),
+        ("s:\n  rank: fast\n", "m.yaml:2: s.rank: expected int, got str (fix: write a whole number without quotes)"),
+        ("s:\n  rank: 1.5\n", "m.yaml:2: s.rank: expected int, got float (fix: write a whole number without quotes)"),
         ("s:\n  name: 5\n", "m.yaml:2: s.name: expected str, got int (fix: put the value in quotes)"),
         ("s:\n  name: yes\n", "m.yaml:2: s.name: expected str, got bool (fix: put the value in quotes)"),
         ("s:\n  mode: c\n", "m.yaml:2: s.mode: invalid enum value 'c' (fix: known: a, b)"),
-        ("s:\n  steps:\n    - percent: 5\n    - percent: x\n", "m.yaml:4: s.steps[1].percent: expected float, got str"),
+        (
+            "s:\n  steps:\n    - percent: 5\n    - percent: x\n",
+            "m.yaml:4: s.steps[1].percent: expected float, got str (fix: write a number without quotes)",
+        ),
         ("s:\n  inner: {}\n", "m.yaml:2: s.inner: object missing required field percent"),
-        ("s: [1]\n", "m.yaml:1: s: expected keys and values, got list"),
-        ("s:\n", "m.yaml:1: s: expected keys and values, got nothing"),
+        ("s: [1]\n", f"m.yaml:1: s: expected keys and values, got list{BELOW}"),
+        ("s:\n", f"m.yaml:1: s: expected keys and values, got nothing{BELOW}"),
     ],
 )
 def test_a_wrong_type_is_named_with_file_line_and_field(text, said):

@@ -69,7 +69,11 @@ def test_a_project_without_its_file_says_how_to_make_one(tmp_path):
     [
         ({"tunekeeper.yaml": "gatway: {}\n"}, "tunekeeper.yaml:1: unknown key 'gatway' (fix: write 'gateway')"),
         ({"tunekeeper.yaml": "gateway:\n  prot: 1\n"}, "tunekeeper.yaml:2: unknown key 'prot' in gateway (fix: write 'port')"),
-        ({"tunekeeper.yaml": "gateway: 5\n"}, "tunekeeper.yaml:1: gateway: expected keys and values, got int"),
+        (
+            {"tunekeeper.yaml": "gateway: 5\n"},
+            "tunekeeper.yaml:1: gateway: expected keys and values, got int"
+            " (fix: write gateway: on a line of its own, its keys indented below it, or leave it out)",
+        ),
         (
             {"tunekeeper.yaml": "gateway: {redact: [name]}\n"},
             "tunekeeper.yaml:1: gateway.redact: names need a detector (fix: write e.g. names: {detector: list, file: names.txt})",
@@ -81,7 +85,7 @@ def test_a_project_without_its_file_says_how_to_make_one(tmp_path):
         ),
         (
             {"tunekeeper.yaml": "", "models/a.yaml": "training:\n  rank: x\n"},
-            "models/a.yaml:2: training.rank: expected int, got str",
+            "models/a.yaml:2: training.rank: expected int, got str (fix: write a whole number without quotes)",
         ),
         (
             {"tunekeeper.yaml": "", "models/a.yaml": "model: b\n"},
@@ -124,7 +128,8 @@ def test_flags_go_before_variables_before_the_env_file_before_the_file(tmp_path)
 
 def test_a_wrong_variable_is_named_and_not_a_line_of_the_file(tmp_path):
     said = refused(tmp_path, {"tunekeeper.yaml": "\n\ngateway: {port: 1}\n"}, environ={"TUNEKEEPER_GATEWAY_PORT": "fast"})
-    assert said == "TUNEKEEPER_GATEWAY_PORT: gateway.port: expected int, got str"
+    fix = "write a whole number without quotes"
+    assert said == f"TUNEKEEPER_GATEWAY_PORT: gateway.port: expected int, got str (fix: {fix})"
 
 
 def test_origins_name_the_line_of_each_value_of_a_model(tmp_path):
@@ -140,6 +145,11 @@ def test_the_env_file_is_read_line_by_line(tmp_path):
     assert environment(tmp_path, {"B": "own"}) == {"A": "x y", "B": "own", "C": ""}
     write(tmp_path, {".env": "A=1\nnonsense\n"})
     with pytest.raises(ConfigError, match=r"\.env:2: expected NAME=value"):
+        environment(tmp_path, {})
+    (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfA=1\n")
+    assert environment(tmp_path, {}) == {"A": "1"}
+    (tmp_path / ".env").write_bytes(b"A=\xff\n")
+    with pytest.raises(ConfigError, match=r"\.env: not UTF-8 at byte 3"):
         environment(tmp_path, {})
 
 

@@ -54,6 +54,19 @@ def test_broken_text_is_refused_with_its_line():
     assert refused("a: \x07\n").startswith("f.yaml")
 
 
+@pytest.mark.parametrize(
+    ("text", "fix"),
+    [
+        ("a: [1, 2\n", "close what that line or one before it opens, or put the value in quotes"),
+        ("a:\n\tb: 1\n", "indent it with blanks, a tab is none"),
+        ("- a\n", "write lines such as `key: value`"),
+        ("just words\n", "write lines such as `key: value`"),
+    ],
+)
+def test_a_file_that_is_no_mapping_is_refused_with_what_mends_it(text, fix):
+    assert refused(text).endswith(f"(fix: {fix})")
+
+
 def test_deep_nesting_is_refused_before_the_stack_ends():
     assert "nested too deeply" in refused("a: " + "[" * 5000 + "]" * 5000)
 
@@ -88,3 +101,18 @@ def test_a_number_may_be_written_with_an_exponent_and_no_point():
         "c": "2e-5",
         "d": "2e-5x",
     }
+
+
+@pytest.mark.parametrize(
+    "value", ["!!bool maybe", "!!int ''", "!!float ''", "!!timestamp x", "2026-13-45", "9" * 5000, "0x" + "f" * 5000]
+)
+def test_a_value_that_does_not_fit_its_tag_is_told_with_its_line(value):
+    with pytest.raises(ConfigError, match=r"f\.yaml:2: (.* cannot be read as|a number of)"):
+        parse_yaml(b"b: 1\na: " + value.encode(), "f.yaml")
+
+
+def test_a_scalar_is_a_value_text_or_refused():
+    assert parse_scalar("2026-01-05") == "2026-01-05"
+    for text in ("2026-13-45", "!!bool maybe", "!!int ''", "9" * 5000, "[" * 5000):
+        with pytest.raises(ConfigError, match="is not a value"):
+            parse_scalar(text)

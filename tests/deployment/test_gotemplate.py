@@ -78,3 +78,8 @@ def test_a_template_of_ranges_inside_ranges_is_ended() -> None:
 def test_a_template_of_open_quotes_or_of_actions_without_end_is_refused_at_once(template: str) -> None:
     with pytest.raises(ArtifactError):
         render(template, {"A": 1})
+
+
+def test_brackets_with_nothing_in_them_are_refused() -> None:
+    with pytest.raises(ArtifactError, match="nothing in them"):
+        render("{{ len () }}", {})

@@ -164,6 +164,9 @@ class Pipe:
     def is_closing(self) -> bool:
         return self.closed
 
+    def set_write_buffer_limits(self, high: int) -> None:
+        self.high = high
+
     def can_write_eof(self) -> bool:
         return True
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.rollout.conftest import canary
 from tunekeeper.core.clock import ManualClock
-from tunekeeper.core.errors import Busy, UpstreamUnavailable, UserError
+from tunekeeper.core.errors import Busy, NotFound, UpstreamUnavailable, UserError
 from tunekeeper.core.nouns.serving import Route
 from tunekeeper.rollout import rollback
 from tunekeeper.rollout.drill import REASON, drill, last_drill, unfinished
@@ -144,3 +144,27 @@ def test_the_last_exercise_is_a_drill_or_a_rollback_in_earnest(two: Desk) -> Non
     two.clock.advance(60)
     rollback(two.ws, MODEL, by="ana", reason="complaints")
     assert last(two) == two.clock.utc()
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), 1e9])
+def test_a_drill_that_could_not_hold_so_long_moves_nobody(two: Desk, seconds: float) -> None:
+    before = two.route().generation
+    with pytest.raises(UserError, match="a drill holds for 0 to 3600 seconds"):
+        drill(two.ws, MODEL, by="ana", hold_seconds=seconds)
+    assert two.route().generation == before
+
+
+def test_a_drill_of_a_model_without_a_route_is_refused_before_anything_is_made(two: Desk) -> None:
+    with pytest.raises(NotFound, match="no route was ever set"):
+        drill(two.ws, "../../desk", by="ana")
+
+
+def test_a_drill_that_is_interrupted_brings_users_back(two: Desk) -> None:
+    class Interrupted(ManualClock):
+        def sleep(self, seconds: float) -> None:
+            raise KeyboardInterrupt
+
+    before, two.ws.clock = two.route(), Interrupted(two.ws.clock.utc())
+    with pytest.raises(KeyboardInterrupt):
+        drill(two.ws, MODEL, by="ana")
+    assert (two.route().champion, two.route().generation) == (before.champion, before.generation + 2)

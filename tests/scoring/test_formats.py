@@ -62,3 +62,9 @@ def test_a_format_that_is_none_is_refused_with_the_near_word(spec: dict[str, Any
 def test_a_check_against_an_unknown_kind_is_an_error_and_no_judgement() -> None:
     with pytest.raises(ConfigError, match="jsn"):
         check("x", {"kind": "jsn"})
+
+
+def test_a_kind_or_a_key_that_is_no_text_is_refused() -> None:
+    for spec in ({"kind": ["json"]}, {1: 2}):
+        with pytest.raises(ConfigError, match=r"is none of|unknown key 1"):
+            validate(spec)  # type: ignore[arg-type]

@@ -88,6 +88,11 @@ def test_combinations_and_references_are_followed(schema: Any, good: Any, bad: A
         ({"properties": ["a"]}, "schema.properties"),
         ({"anyOf": {"a": 1}}, "schema.anyOf"),
         ({"maxItems": True}, "schema.maxItems"),
+        ({"type": [[]]}, "no type is called []"),
+        ({"required": [["a"]]}, "schema.required"),
+        ({"$ref": "#/title", "title": "x"}, "leads nowhere"),
+        ({"$ref": "#/default", "default": {"type": "text"}}, "leads nowhere"),
+        ({"$ref": "#/properties", "properties": {"a": {}}}, "leads nowhere"),
         (None, "a schema is an object, not NoneType"),
         ([], "a schema is an object, not list"),
     ],
@@ -110,3 +115,12 @@ def test_the_format_of_a_model_may_be_a_schema() -> None:
             formats.validate(bad)
         with pytest.raises(ConfigError, match=r"format\.schema"):
             formats.check("{}", bad)
+
+
+def test_a_multiple_is_exact_for_whole_numbers_and_no_number_is_too_large_for_it() -> None:
+    even = {"kind": "schema", "schema": {"multipleOf": 2}}
+    assert [formats.check(text, even)[0] for text in ("10000000000", "10000000001", "1e400", "9" * 400, "8" * 400)] == [
+        True, False, False, False, True,
+    ]  # fmt: skip
+    tenth = {"kind": "schema", "schema": {"multipleOf": 0.1}}
+    assert [formats.check(text, tenth)[0] for text in ("0.3", "0.35", "-1e999", "9" * 400)] == [True, False, False, False]

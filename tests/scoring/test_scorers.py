@@ -81,6 +81,8 @@ def test_unknown_names_and_options_are_refused_with_the_known_ones() -> None:
         scorer("exact", case=True)
     with pytest.raises(ConfigError, match="RE2"):
         scorer("regex", pattern="(?<=x)y")
+    with pytest.raises(ConfigError, match="not a list of texts"):
+        scorer("contains", all_of="refund")
 
 
 def test_every_scorer_of_the_table_gives_a_value_in_range_and_a_reason() -> None:

@@ -99,3 +99,44 @@ def test_files_that_are_no_suites_are_refused(tmp_path: Path) -> None:
     (tmp_path / "latin.jsonl").write_bytes(b'{"input": "\xe9"}\n')
     with pytest.raises(DataError, match="not UTF-8"):
         load_suite(tmp_path / "latin.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("criteria: 5\ncases: [{input: a}]\n", ":1: criteria are a list"),
+        ("criteria: {metric: accuracy, at_least: 1}\ncases: [{input: a}]\n", ":1: criteria are a list"),
+        ("criteria: []\ncases: [{input: a}]\ncriteria: []\n", ":3: not YAML: key 'criteria' stands twice"),
+        ("scorers: {exact: 5}\ncases: [{input: a}]\n", ":1: the options of scorer exact are a mapping"),
+        ("scorers: {exact: {1: 2}}\ncases: [{input: a}]\n", ":1: the options of scorer exact are a mapping"),
+        ("scorers: {word_limit: {at_most: many}}\ncases: [{input: a}]\n", ':1: scorer word_limit: at_most is "many", not'),
+        ("scorers: {json_fields: {fields: category}}\ncases: [{input: a}]\n", "not a list of texts"),
+        ("scorers: {format: {spec: {kind: [a]}}}\ncases: [{input: a}]\n", ":1: format: kind ['a'] is none of"),
+        ("cases: [{input: a, tags: 5}]\n", ":1: tags are a list"),
+        ("cases: [{input: a, 7: b}]\n", ":1: unknown key 7 in a case"),
+        ("cases: [{input: a, expected: .nan}]\n", ":1: a case holds what JSON cannot"),
+        ("cases: [{input: a, expected: !!binary aGk=}]\n", ":1: a case holds what JSON cannot"),
+        ("cases: [{input: a, expected: !!bool maybe}]\n", "a value does not fit its tag"),
+        ("cases: [{input: a, expected: " + "9" * 5000 + "}]\n", "a value does not fit its tag"),
+        ("cases: [&a {input: x, expected: *a}]\n", "with its aliases written out, larger than"),
+        ("a: &a [x, x]\n" + "".join(f"b{n}: &b{n} [*{'a' if not n else f'b{n - 1}'}, {'*a' if not n else f'*b{n - 1}'}]\n"
+         for n in range(40)), "with its aliases written out, larger than"),
+        ("cases: " + "[" * 1000, "nested too deeply"),
+        ('cases: "a\\0b"\n', ":1: 'a\\x00b' names no file"),
+        ("cases: " + "x" * 5000, "cannot be read: File name too long"),
+    ],
+)  # fmt: skip
+def test_what_no_suite_may_say_is_refused_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(UserError) as error:
+        load_suite(write(tmp_path, text))
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_date_is_text_an_alias_may_stand_for_a_text_and_a_line_ends_where_json_ends_it(tmp_path: Path) -> None:
+    shared = "cases:\n  - {id: a, input: &q why, expected: 2026-01-05}\n  - {id: b, input: *q, expected: 2026-13-45}\n"
+    cases = load_suite(write(tmp_path, shared)).cases
+    assert [(case.messages[0]["content"], case.expected) for case in cases] == [("why", "2026-01-05"), ("why", "2026-13-45")]
+    write(tmp_path, '\ufeff{"input": "one\u2028two\x85three"}\r\n{"input": "b"}\n', "cases.jsonl")
+    found = load_suite(tmp_path / "cases.jsonl").cases
+    assert [case.messages[0]["content"] for case in found] == ["one\u2028two\x85three", "b"]

@@ -6,6 +6,9 @@ second.
 
 from __future__ import annotations
 
+import io
+import itertools
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +18,7 @@ import typer
 
 from tunekeeper.cli import faults, frame, interrupts
 from tunekeeper.cli.visible import line
-from tunekeeper.core.errors import INTERRUPTED, TunekeeperError
+from tunekeeper.core.errors import INTERRUPTED, TunekeeperError, UserError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("tunekeeper.cli.demo:demo", "The whole loop on a sample project, offline, in minutes."),
@@ -44,6 +47,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "store": ("tunekeeper.cli.store:app", "Databases and blobs: upgrade, verify."),
     "config": ("tunekeeper.cli.config:app", "The checked configuration and where each value came from."),
 }
+
+
+OUTPUTS = ("--out", "--html", "--export-cases", "--modelfile")
+"""Options that name a file to write."""
 
 
 class Root(frame.LazyGroup):
@@ -80,11 +87,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (default: the process's own) and return its exit code; never raises, except SystemExit from the
     parser.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal of ASCII alone shows the rest as what it is called
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words == ["--version"]:
         return _version()
     token = frame.fresh_output()
     try:
+        _refuse_other_codes(words)
+        _refuse_devices(words)
         answer = command().main(words, prog_name="tunekeeper", standalone_mode=False)
         if answer == INTERRUPTED:  # Typer has turned Ctrl-C into an exit code
             print("interrupted", file=sys.stderr)
@@ -95,6 +107,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error, words)
     finally:
         frame.reset_output(token)
+
+
+def _refuse_other_codes(words: list[str]) -> None:
+    """Raise UserError for an argument that is not UTF-8, unless it names what is there: nothing of ours is called so."""
+    for word in words:
+        if any("\ud800" <= c <= "\udfff" for c in word) and not os.path.lexists(word):
+            raise UserError(f"argument {word!r} is not UTF-8", fix="write it in UTF-8")
+
+
+def _refuse_devices(words: list[str]) -> None:
+    """Raise UserError where a file shall be written in the place of a device or a pipe: what appears whole replaces what was
+    there, and root's /dev/null would be a file from then on."""
+    pairs = [*itertools.pairwise(words), *(word.split("=", 1) for word in words if "=" in word)]
+    for option, value in pairs:
+        if option in OUTPUTS and os.path.exists(value) and not (os.path.isfile(value) or os.path.isdir(value)):
+            raise UserError(f"{option} {value}: a device or a pipe, not a file", fix="name a file")
 
 
 def _version() -> int:
@@ -126,14 +154,12 @@ def _work_folder(words: list[str]) -> Path | None:
     dir = words[words.index("--dir") + 1] if "--dir" in words[:-1] else None
     try:
         return frame.find_project(Path(dir) if dir else None) / frame.DATA_FOLDER / "work"
-    except TunekeeperError:
+    except (TunekeeperError, OSError, RuntimeError, ValueError):  # the folder may be what is wrong
         return None
 
 
 def _quiet_pipe() -> int:
     """The reader went away (`… | head`): nothing more to say, and Python must not complain at exit."""
-    import os
-
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Annotated
 
 import typer
@@ -40,7 +39,7 @@ def plan(
     project.model(model)
     lines = []
     if spent is not None:
-        worklog.save_hours(ws, model, spent, by=by or getpass.getuser(), what=note, dry_run=dry_run)
+        worklog.save_hours(ws, model, spent, by=by or frame.user(), what=note, dry_run=dry_run)
         lines = [f"{'would note' if dry_run else 'noted'} {spent:g} h of collecting"]
     found = planned(ws, model, examples=examples or (), hours_a_week=hours_a_week)
     return frame.emit(found, json, lambda: [*lines, *as_text(found)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -59,7 +58,7 @@ def review(
     lines: list[str] = []
     if fill or pairs or shadow_pairs or gold:
         window = frame.moment(since, ws.clock) or ws.clock.utc() - WINDOW, frame.moment(until, ws.clock) or ws.clock.utc()
-        answer["queued"] = queued = _filled(ws, config, asked, window, by or getpass.getuser(), dry_run)
+        answer["queued"] = queued = _filled(ws, config, asked, window, by or frame.user(), dry_run)
         would = "would queue" if dry_run else "queued"
         lines += [f"{would} {len(items)} {name}" for name, items in queued.items()]
         lines += [f"{fill} were asked for: the window has no more"] if fill and len(queued["answers"]) < fill else []
@@ -83,7 +82,7 @@ def review(
         lines += _figure_lines(figures)
     if answer:
         return frame.emit({"model": model, **answer, "dry_run": dry_run}, json, lines)
-    return _screen(ws, config, by or getpass.getuser(), tuple(kind or ()), json)
+    return _screen(ws, config, by or frame.user(), tuple(kind or ()), json)
 
 
 def _screen(ws: Workspace, config: ModelConfig, by: str, kinds: tuple[str, ...], json: bool) -> int:

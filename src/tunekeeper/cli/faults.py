@@ -14,7 +14,7 @@ from typing import Any
 import typer
 from typer.exceptions import TyperException
 
-from tunekeeper.core.errors import DiskFull, MissingExtra, OurFault, TunekeeperError, UserError
+from tunekeeper.core.errors import DiskFull, MissingExtra, OurFault, OutsideError, TunekeeperError, UserError
 
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 NO_SUCH_PLACE = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
@@ -48,6 +48,14 @@ def known(error: BaseException) -> TunekeeperError | None:
     if isinstance(error, OSError) and error.filename and error.errno in (*NOT_ALLOWED, *NO_SUCH_PLACE):
         fix = "name a place that you may read and write" if error.errno in NOT_ALLOWED else "check the path"
         return UserError(f"{os.fsdecode(error.filename)}: {(error.strerror or 'not possible').lower()}", fix=fix)
+    if isinstance(error, OSError) and error.errno in (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE):
+        place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        more = "allow more open files (ulimit -n)" if error.errno in (errno.EMFILE, errno.ENFILE) else "look after the disk"
+        return OutsideError(f"{place}{(error.strerror or 'not possible').lower()}", fix=more)
+    if isinstance(error, ValueError) and str(error).endswith("has an empty name"):
+        return UserError("an empty path names no file", fix="name a file")
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop from"):
+        return UserError(f"{str(error).removeprefix('Symlink loop from ')}: a link that leads to itself", fix="check the path")
     if isinstance(error, ModuleNotFoundError):
         extra = EXTRAS.get((error.name or "").split(".")[0])
         if extra:
@@ -58,15 +66,15 @@ def known(error: BaseException) -> TunekeeperError | None:
 def report(error: BaseException, folder: Path | None) -> OurFault:
     """Write the traceback into `folder` (the temporary folder when that fails) and say where it lies."""
     name = f"fault-{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}.txt"
-    text = "".join(traceback.format_exception(error))
-    path = Path(tempfile.gettempdir()) / f"tunekeeper-{name}"
-    if folder is not None:
+    text = "".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace")
+    said = f"a fault of our own: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    for place in (folder, None):
         with contextlib.suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
-            path = folder / name
-    path.write_text(text)
-    first = str(error).partition("\n")[0]
-    return OurFault(f"a fault of our own: {type(error).__name__}: {first}", fix=f"report it together with {path}")
+            path = Path(tempfile.gettempdir()) / f"tunekeeper-{name}" if place is None else place / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(text)
+            return OurFault(said, fix=f"report it together with {path}")
+    return OurFault(said, fix="set TMPDIR to a folder with room and run it again: then the report lies there")
 
 
 def document(error: TunekeeperError) -> dict[str, Any]:

@@ -154,6 +154,16 @@ def project(dir: Path | None) -> tuple[Workspace, ProjectConfig]:
     return workspace(folder), load_project(folder)
 
 
+def user() -> str:
+    """Who runs this command, for the record; in a container whose user has no name, the number."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
+
+
 # ---- output ----
 
 
@@ -188,11 +198,13 @@ class Painted:
 
 
 def to_json(value: Any) -> str:
-    """One line of JSON: times in ISO 8601, absent as null, non-ASCII as it is, but for what a terminal would obey."""
+    """One line of JSON: times in ISO 8601, absent as null, non-ASCII as it is where output is UTF-8, but for what a terminal
+    would obey."""
     import msgspec
 
     plain = _finite(msgspec.to_builtins(value, str_keys=True, enc_hook=str))
-    return in_json(jsonlib.dumps(plain, ensure_ascii=False, allow_nan=False))
+    other = str(getattr(sys.stdout, "encoding", None) or "utf-8").lower() not in ("utf-8", "utf8")
+    return in_json(jsonlib.dumps(plain, ensure_ascii=other, allow_nan=False))
 
 
 def _finite(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Annotated
 
 import typer
@@ -70,5 +69,5 @@ def close(
         with ws.control.read() as tx:
             found = load_incident(tx, id)
         return frame.emit({"incident": found.id, "state": found.state, "dry_run": True}, json, [f"would close {found.id}"])
-    incident = shut(ws, id, why_missed=why_missed, what_changes=what_changes, retry_on=retry, by=getpass.getuser())
+    incident = shut(ws, id, why_missed=why_missed, what_changes=what_changes, retry_on=retry, by=frame.user())
     return frame.emit(incident, json, [f"closed {incident.id}; next try {incident.retry_on:%Y-%m-%d}"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -143,7 +142,7 @@ def opened(
             refuse_second(tx, model)
         told = f": {given | records}" if given or records else ""
         return frame.emit({"model": model, "options": given}, json, [f"would open a cycle of {model}{told}"])
-    cycle = open_cycle(ws, model, why=why, by=getpass.getuser(), options=given, records=records)
+    cycle = open_cycle(ws, model, why=why, by=frame.user(), options=given, records=records)
     lines = [f"opened cycle {cycle.number} of {model}; follow it with tunekeeper retrain show --model {model}"]
     if "worker" not in ending.running(ws.root):
         lines.append("no worker is running to do it: tunekeeper up")

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import getpass
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -114,7 +113,7 @@ def set_(
     if dry_run:
         may_set_route(ws, model, wanted, override=override)
         return frame.emit({"model": model, "weights": wanted}, json, [f"would set {model}: {wanted}"])
-    move = set_route(ws, model, wanted, by=getpass.getuser(), override=override, experiment=experiment)
+    move = set_route(ws, model, wanted, by=frame.user(), override=override, experiment=experiment)
     return frame.emit(move.as_json(), json, [_line(move.as_json())])
 
 
@@ -142,7 +141,7 @@ def rollback(
         return frame.emit({"model": model, "to": target}, json, [f"would go back to {target}"])
     if load:
         _load(ws, model, to)
-    move = go_back(ws, model, to=to, by=getpass.getuser(), reason=reason)
+    move = go_back(ws, model, to=to, by=frame.user(), reason=reason)
     return frame.emit(move.as_json(), json, [_line(move.as_json())])
 
 
@@ -154,7 +153,7 @@ def _load(ws: Workspace, model: str, to: str | None) -> None:
     slot = to_load(ws, model, to)
     if slot is not None:
         frame.say(f"{slot.version} must load first: {load_time(slot)}")
-        await_ready(ws, reload(ws, slot.id, by=getpass.getuser()).id)
+        await_ready(ws, reload(ws, slot.id, by=frame.user()).id)
 
 
 def _weights(words: list[str], *, bare: int | None) -> dict[str, int]:

@@ -51,5 +51,8 @@ def line(text: str) -> str:
 
 
 def in_json(document: str) -> str:
-    """A JSON document that says the same and holds no character that a terminal obeys: JSON itself lets some of them stand."""
-    return document if document.isascii() and "\x7f" not in document else document.translate(_IN_JSON)
+    """A JSON document that says the same and holds no character that a terminal obeys: JSON itself lets some of them stand, and
+    half characters, which no output takes."""
+    if document.isascii() and "\x7f" not in document:
+        return document
+    return document.translate(_IN_JSON).encode("utf-8", "backslashreplace").decode()

@@ -18,13 +18,22 @@ from tunekeeper.core.errors import ConfigError, TunekeeperError
 T = TypeVar("T")
 _WHERE = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>.*)`)?$", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+_KINDS = {
+    "float": "write a number without quotes",
+    "int": "write a whole number without quotes",
+    "bool": "write true or false without quotes",
+    "array": "write a list, such as [a, b]",
+    "object": "write its keys and values below it, indented",
+}
+"""Kind that msgspec expects → how it is written."""
 
 
 def build(kind: type[T], values: Any, file: YamlFile, keys: Keys = ()) -> T:
     """`values` (standing at `keys` of `file`) as a `kind`. Raises ConfigError with file, line, field and what was expected."""
     if not isinstance(values, dict):
-        found = "nothing" if values is None else type(values).__name__
-        raise ConfigError(f"{file.at(keys)}: {dotted(keys) or 'the file'}: expected keys and values, got {found}")
+        found, last = "nothing" if values is None else type(values).__name__, next(reversed(keys), "key")
+        fix = f"write {last}: on a line of its own, its keys indented below it, or leave it out"
+        raise ConfigError(f"{file.at(keys)}: {dotted(keys) or 'the file'}: expected keys and values, got {found}", fix=fix)
     refuse_unknown(kind, values, file, keys)
     try:
         return msgspec.convert(values, kind, strict=True)
@@ -32,7 +41,7 @@ def build(kind: type[T], values: Any, file: YamlFile, keys: Keys = ()) -> T:
         raise ConfigError(f"{file.at(keys)}: {error.message}", fix=error.fix) from None
     except msgspec.ValidationError as error:
         what, here, inner = _located(error, kind, values, keys)
-        raise ConfigError(f"{file.at(here)}: {dotted(here)}: {_lower(what)}", fix=_quote(what) or _near(inner, what)) from None
+        raise ConfigError(f"{file.at(here)}: {dotted(here)}: {_lower(what)}", fix=_as_kind(what) or _near(inner, what)) from None
 
 
 def _located(error: msgspec.ValidationError, kind: Any, values: Any, keys: Keys) -> tuple[str, Keys, Any]:
@@ -133,9 +142,11 @@ def _lower(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _quote(what: str) -> str | None:
-    return (
-        "put the value in quotes"
-        if what.startswith("Expected str, got") and not what.endswith(("object", "array", "null"))
-        else None
-    )
+def _as_kind(what: str) -> str | None:
+    """How a value of the expected kind is written; None where one kind is not expected."""
+    wanted = re.match(r"Expected (\w+)(?: \| null)?, got (\w+)", what)
+    if wanted is None:
+        return None
+    if wanted[1] == "str":
+        return None if wanted[2] in ("object", "array", "null") else "put the value in quotes"
+    return _KINDS.get(wanted[1])

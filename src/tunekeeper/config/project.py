@@ -222,8 +222,14 @@ def environment(folder: Path, base: Mapping[str, str]) -> dict[str, str]:
     path = folder / ".env"
     if not path.is_file():
         return dict(base)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f".env: not UTF-8 at byte {error.start + 1}", fix="save the file as UTF-8") from None
+    except OSError as error:
+        raise ConfigError(f".env: cannot be read: {error.strerror}", fix=f"let this user read {path}") from None
     found = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         text = line.strip().removeprefix("export ")
         if not text or text.startswith("#"):
             continue

@@ -20,6 +20,8 @@ from tunekeeper.core.errors import ConfigError
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 60
 _SCIENTIFIC = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]{1,3}")
+_MISFITS = (ValueError, AttributeError, LookupError)
+"""What PyYAML raises beside its own errors where a value does not fit its tag: `!!bool maybe`, `2026-13-45`, 5,000 digits."""
 Keys = tuple[str | int, ...]
 
 
@@ -69,16 +71,17 @@ def parse_yaml(data: bytes, name: str) -> YamlFile:
         loader = _Loader(text)
         node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
-        raise ConfigError(f"{name}:{_line(error)}: {error.problem or error.context}") from None
+        what = error.problem or error.context or ""
+        raise ConfigError(f"{name}:{_line(error)}: {what}", fix=_way_out(what)) from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{name}: {str(error).splitlines()[0]}") from None
+        raise ConfigError(f"{name}: {str(error).splitlines()[0]}", fix="save it as plain text in UTF-8") from None
     finally:
         if loader is not None:
             loader.dispose()
     if node is None:
         return YamlFile(name=name, values={})
     if not isinstance(node, yaml.MappingNode):
-        raise ConfigError(f"{name}:{node.start_mark.line + 1}: expected keys and values")
+        raise ConfigError(f"{name}:{node.start_mark.line + 1}: expected keys and values", fix="write lines such as `key: value`")
     lines: dict[Keys, int] = {}
     values = _Builder(name, loader, lines).build(node, ())
     return YamlFile(name=name, values=values, lines=lines)
@@ -87,9 +90,24 @@ def parse_yaml(data: bytes, name: str) -> YamlFile:
 def parse_scalar(text: str) -> Any:
     """A value as YAML reads it, for environment variables and flags: `8080`, `true`, `[a, b]`. Raises ConfigError."""
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"{text!r} is not a value") from None
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, *_MISFITS, RecursionError):
+        raise ConfigError(f"{text[:100]!r} is not a value", fix="put text in quotes") from None
+    return text if isinstance(value, date | bytes) or _huge(value) else value
+
+
+def _huge(value: Any) -> bool:
+    """Whether a number has more digits than Python prints and than a float holds."""
+    return isinstance(value, int) and value.bit_length() > 1000
+
+
+def _way_out(problem: str) -> str | None:
+    """What mends a text that is no YAML; None where the problem says so itself."""
+    if "\\t" in problem:
+        return "indent it with blanks, a tab is none"
+    if problem.startswith(("aliases", "nested")):
+        return None
+    return "close what that line or one before it opens, or put the value in quotes"
 
 
 def _line(error: yaml.MarkedYAMLError) -> int:
@@ -135,8 +153,11 @@ class _Builder:
             return [self.build(item, (*keys, index)) for index, item in enumerate(node.value)]
         try:
             value = self.loader.construct_object(node)
-        except (yaml.YAMLError, ValueError):
-            raise ConfigError(f"{self.name}:{node.start_mark.line + 1}: {node.value!r} cannot be read as {node.tag}") from None
+        except (yaml.YAMLError, *_MISFITS):
+            said = f"{node.value[:100]!r} cannot be read as {node.tag}"
+            raise ConfigError(f"{self.name}:{node.start_mark.line + 1}: {said}", fix="put text in quotes") from None
+        if _huge(value):
+            raise ConfigError(f"{self.name}:{node.start_mark.line + 1}: a number of {len(node.value)} digits", fix="write less")
         if isinstance(value, str) and node.style is None and _SCIENTIFIC.fullmatch(value):
             return float(value)  # 2e-5 is a number to people and to YAML 1.2, and text to PyYAML
         if isinstance(value, date | bytes):

@@ -265,6 +265,8 @@ def _value(commands: list[Any], dot: Any, scope: _Scope) -> Any:
 
 
 def _call(command: list[Any], dot: Any, scope: _Scope, given: list[Any]) -> Any:
+    if not command:
+        raise ArtifactError("template: brackets with nothing in them")
     (kind, text), rest = command[0], command[1:]
     if kind == "name" and text in ("and", "or"):
         value: Any = None

@@ -21,6 +21,8 @@ from tunekeeper.store.published import barrier
 from tunekeeper.workspace import Workspace
 
 REASON = "rollback drill"
+LONGEST = 3600
+"""Seconds that a drill may hold."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,8 +49,12 @@ def drill(ws: Workspace, model: str, *, by: str, hold_seconds: float = 0.5) -> D
     """Go back to the previous version for `hold_seconds` of real time and return.
 
     Raises UpstreamUnavailable when nothing to go back to is loaded, UserError while a rollout is active, Busy while another drill
-    is under way.
+    is under way, NotFound for a model without a route.
     """
+    if not 0 <= hold_seconds <= LONGEST:
+        raise UserError(f"a drill holds for 0 to {LONGEST} seconds, not for {hold_seconds:g}", fix="leave out --hold")
+    with ws.control.read() as tx:
+        load_route(tx, model)
     with exclusive(_lock(ws, model), wait=0.0):
         return _drill(ws, model, by, hold_seconds)
 
@@ -66,12 +72,14 @@ def _drill(ws: Workspace, model: str, by: str, hold_seconds: float) -> Drill:
             )
         started = ws.clock.real()
         away = save_route(tx, replace(all_to(route, target, salt=route.salt), by=by, reason=REASON, created=None))
-    back = _obeyed(ws, away, started)
-    ws.clock.sleep(hold_seconds)
-    started = ws.clock.real()
-    with ws.control.write(by=by) as tx:
-        home = _return(tx, route, away, by)
-    forth = _obeyed(ws, home, started)
+    try:
+        back = _obeyed(ws, away, started)
+        ws.clock.sleep(hold_seconds)
+    finally:  # whoever presses Ctrl-C leaves no users on the version before
+        started = ws.clock.real()
+        with ws.control.write(by=by) as tx:
+            home = _return(tx, route, away, by)
+        forth = _obeyed(ws, home, started)
     return Drill(
         model=model,
         version=slots[route.champion].version,

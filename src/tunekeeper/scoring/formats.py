@@ -24,11 +24,11 @@ KEYS = {"text": {"kind"}, "regex": {"kind", "pattern"}, "json": {"kind", "fields
 def validate(spec: dict[str, Any], where: str = "format") -> None:
     """Raise ConfigError, naming `where`, for an unknown kind or key, a pattern that is none, or fields that are no lists."""
     kind = spec.get("kind", "text")
-    if kind not in KEYS:
+    if not isinstance(kind, str) or kind not in KEYS:
         raise ConfigError(f"{where}: kind {kind!r} is none of {', '.join(sorted(KEYS))}", fix=_near(str(kind), KEYS))
     for key in spec:
         if key not in KEYS[kind]:
-            raise ConfigError(f"{where}: unknown key {key!r} for kind {kind}", fix=_near(key, KEYS[kind]))
+            raise ConfigError(f"{where}: unknown key {key!r} for kind {kind}", fix=_near(str(key), KEYS[kind]))
     if kind == "regex":
         _pattern(str(spec.get("pattern", "")), where)
     if kind == "schema":

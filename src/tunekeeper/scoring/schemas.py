@@ -63,7 +63,9 @@ KEYWORDS = (*_LEAST, *_SIZES, *_SUBSCHEMAS, *_LISTS, *_MAPS, *_PLAIN, *_SILENT)
 def validate(schema: Any, where: str) -> None:
     """Raise ConfigError, naming the place in the schema, for a keyword or a type that is none, or a pattern or reference that
     leads nowhere: what would silently accept everything."""
-    for place, part in _parts(schema, where):
+    parts = list(_parts(schema, where))
+    known = {id(part) for _, part in parts}
+    for place, part in parts:
         if isinstance(part, bool):
             continue
         if not isinstance(part, dict):
@@ -77,12 +79,14 @@ def validate(schema: Any, where: str) -> None:
                 raise ConfigError(f"{place}.{key}: {_short(part[key])} is no value for it", fix="see JSON Schema, draft 2020-12")
         types = part.get("type", [])
         for name in [types] if isinstance(types, str) else types:
-            if name not in TYPES:
+            if not isinstance(name, str) or name not in TYPES:
                 raise ConfigError(f"{place}: no type is called {name!r}", fix=f"choose from {', '.join(TYPES)}")
+        if not all(isinstance(name, str) for name in part.get("required", ())):
+            raise ConfigError(f"{place}.required: {_short(part['required'])} names no fields", fix="write e.g. [category, note]")
         for pattern in [part.get("pattern"), *part.get("patternProperties", {})]:
             if pattern is not None:
                 asked_for(str(pattern), place)
-        if "$ref" in part and _target(schema, str(part["$ref"])) is None:
+        if "$ref" in part and id(_target(schema, str(part["$ref"]))) not in known:
             raise ConfigError(f"{place}: $ref {part['$ref']!r} leads nowhere", fix="refer to #/$defs/NAME of the same schema")
 
 
@@ -176,13 +180,23 @@ def _own(value: Any, schema: Mapping[str, Any], path: str) -> Found:
             if key in schema and not holds(value, schema[key]):
                 yield path, f"is {_short(value)}, must be {words} {schema[key]}"
         step = schema.get("multipleOf")
-        if step and not math.isclose(value / step, round(value / step), abs_tol=1e-9):
+        if step and not _multiple(value, step):
             yield path, f"is {_short(value)}, must be a multiple of {step}"
     for key, (kind, unit, most) in _SIZES.items():
         if key in schema and isinstance(value, kind) and (len(value) > schema[key] if most else len(value) < schema[key]):
             yield path, f"has {len(value)} {unit}, {'at most' if most else 'at least'} {schema[key]} are wanted"
     if "pattern" in schema and isinstance(value, str) and not asked_for(schema["pattern"], "format").search(searchable(value)):
         yield path, f"is {_short(value)}, which does not match {schema['pattern']!r}"
+
+
+def _multiple(value: float, step: float) -> bool:
+    """Whether a number is so many steps: to the last digit where both are whole, else but for what floats lose."""
+    if isinstance(value, int) and isinstance(step, int):
+        return value % step == 0
+    try:
+        return math.isclose(value / step, round(value / step), abs_tol=1e-9)
+    except OverflowError:  # one of them is beyond what a float holds, or 1e400
+        return False
 
 
 def _of_object(value: dict[str, Any], schema: Mapping[str, Any], root: _Root, path: str, depth: int) -> Found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from tunekeeper.core.errors import ConfigError
@@ -49,8 +49,31 @@ def scorer(name: str, **options: Any) -> Scorer:
     unknown = [key for key in options if key not in known]
     if unknown:
         raise ConfigError(f"scorer {name} has no option {unknown[0]!r}; it has: {', '.join(known) or 'none'}")
+    for key, value in options.items():
+        fits, wanted = _OPTIONS.get(str(inspect.signature(kind).parameters[key].annotation), (_anything, ""))
+        if not fits(value):
+            raise ConfigError(f"scorer {name}: {key} is {_show(value)}, not {wanted}", fix=f"write {key} as {wanted}")
     made: Scorer = kind(**options)
     return made
+
+
+def _anything(_: Any) -> bool:
+    return True
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "bool": (lambda value: isinstance(value, bool), "true or false"),
+    "int": (_whole, "a whole number"),
+    "int | None": (lambda value: value is None or _whole(value), "a whole number"),
+    "str | None": (lambda value: isinstance(value, str | None), "text, in quotes"),
+    "Sequence[str]": (lambda v: isinstance(v, list | tuple) and all(isinstance(each, str) for each in v), "a list of texts"),
+    "dict[str, Any] | None": (lambda value: isinstance(value, dict | None), "a mapping"),
+}
+"""Annotation of a scorer's option → what fits it, and what that is called."""
 
 
 class Exact:
