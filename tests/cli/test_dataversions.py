@@ -105,7 +105,7 @@ def test_a_difference_is_written_as_a_page_beside_the_answer(run: Run, freeze: C
     freeze(T3="fine 3")
     out = tmp_path / "page.html"
     assert run("data", "diff", "desk/d1", "desk/d2", "--html", str(out)) == run("data", "diff", "desk/d1", "desk/d2")
-    assert "<del>ok</del><ins>fine</ins> 3" in out.read_text("utf-8")
+    assert "<del>ok</del> <ins>fine</ins> 3" in out.read_text("utf-8")
     assert run("data", "diff", "desk/d1", "desk/d2", "--html", str(out), text=True)[1][-1] == f"page: {out}"
 
 

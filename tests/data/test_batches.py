@@ -90,7 +90,7 @@ def test_the_same_batch_asked_of_bedrock_has_both_in_a_row(ws: Workspace, write:
 def test_answers_without_their_requests_are_refused_with_the_file_to_add(ws: Workspace, write: Write) -> None:
     with pytest.raises(DataError, match="the answer to 'r-3' of a batch comes without its request") as caught:
         data.import_files(ws, Model(name="desk"), Config(), [write("said.jsonl", openai(PAIRS)[1])])
-    assert caught.value.fix == "name the file of the requests too: tunekeeper data import REQUESTS.jsonl said.jsonl"
+    assert caught.value.fix == "name the file of the requests too: tunekeeper data import REQUESTS.jsonl said.jsonl --model NAME"
 
 
 def test_requests_without_an_answer_are_refused(ws: Workspace, write: Write) -> None:

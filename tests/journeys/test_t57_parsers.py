@@ -167,6 +167,14 @@ class Pipe:
     def set_write_buffer_limits(self, high: int) -> None:
         self.high = high
 
+    def resume_reading(self) -> None:
+        """Nothing is held up here."""
+
+    pause_reading = resume_reading
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def can_write_eof(self) -> bool:
         return True
 

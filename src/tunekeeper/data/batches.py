@@ -111,7 +111,9 @@ class Requests:
         """Raise DataError where there were requests and not one answer."""
         if self._places and not self._answers:
             why = f"{len(self._places)} requests of a batch, and none of the files holds an answer"
-            raise DataError(why, fix="name the file of the answers too: tunekeeper data import REQUESTS.jsonl ANSWERS.jsonl")
+            raise DataError(
+                why, fix="name the file of the answers too: tunekeeper data import REQUESTS.jsonl ANSWERS.jsonl --model NAME"
+            )
 
     def _put(self, name: str, text: bytes) -> None:
         if name in self._places:

@@ -212,7 +212,7 @@ def _way_out(why: str, paths: Sequence[Path]) -> str | None:
         return "--map user=COLUMN --map assistant=COLUMN"
     if ALONE in why:
         name = "ANSWERS.jsonl" if path is None else path.name
-        return f"name the file of the requests too: tunekeeper data import REQUESTS.jsonl {name}"
+        return f"name the file of the requests too: tunekeeper data import REQUESTS.jsonl {name} --model NAME"
     if ": not JSON at" in why:
         return "write one JSON object a line, its texts in double quotes, as json.dumps(row) of Python does"
     if ": not CSV: " in why:

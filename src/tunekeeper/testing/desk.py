@@ -226,8 +226,8 @@ def write_project(folder: Path, rng: random.Random, *, section: str = "", cases:
     suite = f"suite: core\nmodel: {MODEL}\nscorers: [json_fields, format]\n{criteria}cases: core.jsonl\n"
     (folder / "suites" / "core.yaml").write_text(suite, "utf-8")
     write_rows(folder / "data" / "rows.jsonl", [world.ticket(rng) for _ in range(rows)])
-    header = b"{}" + b" " * 6
-    (folder / "base" / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    header = json.dumps({"weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    (folder / "base" / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
     for name in ("config.json", "tokenizer.json"):
         (folder / "base" / name).write_text("{}", "utf-8")
     (folder / "base" / "answers.json").write_text(json.dumps({"default": right("billing")}), "utf-8")
