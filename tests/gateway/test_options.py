@@ -49,6 +49,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_options(tmp_path / "none.json")
 
 
+@pytest.mark.parametrize(("name", "value"), [("workers", 0), ("workers", 65), ("port", -1), ("port", 65_536)])
+def test_a_port_and_a_number_of_workers_that_cannot_be_are_refused(name: str, value: int) -> None:
+    with pytest.raises(ConfigError, match=f"gateway.{name} is {value}") as refused:
+        Config(**{name: value})  # type: ignore[arg-type]
+    assert str(refused.value.fix).startswith("write a number from ")
+
+
 def test_a_time_before_a_probe_cannot_be_negative() -> None:
     with pytest.raises(ConfigError, match=r"gateway.probe_seconds is -1; write 0 or more seconds"):
         Config(probe_seconds=-1)

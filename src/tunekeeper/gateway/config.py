@@ -12,6 +12,8 @@ from tunekeeper.gateway.limits import Limits
 from tunekeeper.text.names import located
 
 Durability = Literal["process", "power"]
+MOST_WORKERS = 64
+"""As many as `serve --workers` takes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,5 +55,8 @@ class Config:
     def __post_init__(self) -> None:
         if "name" in self.redact and not self.names:
             raise ConfigError("gateway.redact: names need a detector", fix="write e.g. names: {detector: list, file: names.txt}")
+        for name, value, low, high in (("port", self.port, 0, 65_535), ("workers", self.workers, 1, MOST_WORKERS)):
+            if not low <= value <= high:
+                raise ConfigError(f"gateway.{name} is {value}", fix=f"write a number from {low} to {high}")
         if not 0 <= self.probe_seconds < math.inf:
             raise ConfigError(f"gateway.probe_seconds is {self.probe_seconds:g}; write 0 or more seconds")
