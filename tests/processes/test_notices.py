@@ -49,9 +49,7 @@ def told(port: int, **fields: Any) -> list[dict[str, Any]]:
     """What is said of one slot, once every thread that asks has ended."""
     said: list[dict[str, Any]] = []
     slot = ServeSlot(endpoint=f"http://127.0.0.1:{port}/v1", engine="llamacpp", **fields)
-    before = set(threading.enumerate())
-    tell({"desk": ServeModel(slots={"a": slot})}, {}, said.append)
-    for thread in set(threading.enumerate()) - before:
+    for thread in tell({"desk": ServeModel(slots={"a": slot})}, {}, said.append):
         thread.join(20)
     return said
 

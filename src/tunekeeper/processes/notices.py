@@ -17,15 +17,21 @@ SECONDS = 5.0
 """Longest wait for a server's list of adapters."""
 
 
-def tell(served: Mapping[str, Entry], environ: Mapping[str, str], say: Say) -> None:
+def tell(served: Mapping[str, Entry], environ: Mapping[str, str], say: Say) -> list[threading.Thread]:
     """Say which keys are not set, and, as soon as its server has answered, which slot asks for an adapter that is not there:
-    llama.cpp would answer such a request with the bare base, and say nothing."""
+    llama.cpp would answer such a request with the bare base, and say nothing.
+
+    Gives the threads that ask; each ends with its server's answer, or after `SECONDS`.
+    """
+    asking = []
     for slot, variable in keyless(served, environ):
         say({"event": "key_missing", "slot": slot, "variable": variable})
     for model, entry in served.items():
         for name, each in entry.slots.items():
             if each.adapter is not None:
-                threading.Thread(target=_look, args=(f"{model}/{name}", each, environ, say), daemon=True).start()
+                asking.append(threading.Thread(target=_look, args=(f"{model}/{name}", each, environ, say), daemon=True))
+                asking[-1].start()
+    return asking
 
 
 def _look(name: str, slot: ServeSlot, environ: Mapping[str, str], say: Say) -> None:
