@@ -104,10 +104,9 @@ def test_a_closed_output_leads_nowhere(tmp_path, closed, code, said):
     assert (done.returncode, done.stdout) == (code, said)
 
 
-@pytest.mark.parametrize("words", [["--out", "{}"], ["--out={}"]])
-def test_no_file_takes_the_place_of_a_device_or_a_pipe(tell, tmp_path, words):
+def test_no_file_takes_the_place_of_a_device_or_a_pipe(tell, tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    told = tell("monitor", "prometheus", *(word.format(pipe) for word in words), "--json")
-    assert (told.code, told.json["error"]["message"]) == (2, f"--out {pipe}: a device or a pipe, not a file")
+    told = tell("monitor", "prometheus", "--out", pipe, "--json")
+    assert (told.code, told.json["error"]["message"]) == (2, f"{pipe}: a device or a pipe, not a file")
     assert pipe.is_fifo()

@@ -73,7 +73,7 @@ def test_a_draft_is_checked_mended_and_what_left_it_brought_back(run: Callable[.
         ("too_long", "long", 15),
     ]
     _, back = run("readmit", "long", "rows.jsonl:14")
-    assert (back["changed"], back["examples"]) == (["long", "no"], 15)
+    assert (back["changed"], back["examples"]) == (["no", "long"], 15)
     assert run("check")[1]["counts"] == {}
     out = project / "draft.jsonl"
     assert main(["data", "export", "draft", "--model", "desk", "--out", str(out), "--dir", str(project)]) == 0

@@ -117,6 +117,26 @@ def test_a_sheet_of_a_workbook_is_named_behind_the_file(project: Path, call: Cal
     assert line["source"] == "file:b.xlsx#Mails:3"
 
 
+def test_sheets_that_were_not_read_are_named(project: Path, call: Call) -> None:
+    book = openpyxl.Workbook()
+    for sheet in (book.worksheets[0], book.create_sheet("Feb")):
+        sheet.append(["question", "answer"])
+        sheet.append([f"What is in {sheet.title}?", "Nothing."])
+    book.save(project / "b.xlsx")
+    assert f"not read: {project / 'b.xlsx'}#Feb" in call("b.xlsx", "--dry-run")[1].splitlines()
+    assert "not read" not in call("b.xlsx#Sheet", "b.xlsx#Feb", "--dry-run")[1]
+
+
+def test_who_answers_in_a_chat_is_told(project: Path, call: Call) -> None:
+    (project / "c.csv").write_text("conversation_id,sender,message\n1,Ann,Where is it?\n1,Bob,There.\n")
+    code, _, err = call("c.csv")
+    assert (code, read_draft(project)) == (2, [])
+    assert "who speaks: 'Ann', 'Bob'" in err
+    assert "(fix: --assistant NAME, once for each who answers)" in err
+    assert call("c.csv", "--assistant", "@bob")[0] == 0
+    assert read_draft(project) == [["Where is it?", "There."]]
+
+
 def test_progress_is_said_every_few_seconds_and_a_short_import_says_nothing(
     project: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:

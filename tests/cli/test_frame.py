@@ -55,8 +55,12 @@ def test_a_moment_is_an_age_or_a_date():
     assert frame.moment("2026-01-04", clock) == datetime(2026, 1, 4, tzinfo=UTC)
     assert frame.moment("2026-01-04T10:00+02:00", clock) == datetime.fromisoformat("2026-01-04T08:00+00:00")
     assert frame.moment(None, clock) is None
+
+
+@pytest.mark.parametrize("text", ["soon", "99999999999d", "800000d", "²d", "", "0001-01-01", "9999-12-31T23:59-14:00"])
+def test_what_is_no_time_that_a_calendar_has_is_said_in_one_line(text: str) -> None:
     with pytest.raises(UserError, match="is not a time"):
-        frame.moment("soon", clock)
+        frame.moment(text, ManualClock())
 
 
 def test_the_line_of_a_job_says_how_long_it_still_takes(capsys, monkeypatch):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 
 def test_a_project_is_made_from_nothing_and_understood(tell, tmp_path):
     told = tell("init", tmp_path / "p", "--model", "support-desk", "--json")
@@ -25,3 +27,12 @@ def test_a_dry_run_writes_nothing(tell, tmp_path):
 def test_a_name_that_cannot_be_a_file_is_refused(tell, tmp_path):
     assert tell("init", tmp_path / "p", "--model", "../x").code == 2
     assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize("place", ["/proc/nowhere/p", "file/p", "n" * 300])
+def test_a_place_where_no_project_can_be_is_one_line(tell, tmp_path, place):
+    (tmp_path / "file").write_text("mine")
+    told = tell("init", tmp_path / place)
+    assert (told.code, told.out, told.err.count("\n")) == (2, "", 1)
+    assert "(fix: check the path)" in told.err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

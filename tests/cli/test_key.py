@@ -43,6 +43,28 @@ def test_a_wrong_scope_and_an_unknown_id_are_one_line_each(tell: Any, tmp_path: 
     assert (nowhere.code, nowhere.err.count("\n")) == (2, 1)
 
 
+def test_revoking_for_show_says_what_revoking_would(tell: Any, tmp_path: Path) -> None:
+    data = str(tmp_path / "data")
+    made = tell("key", "create", "--data", data, "--json").json
+    for _ in range(2):
+        assert tell("key", "revoke", made["id"], "--data", data, "--dry-run").out == f"would revoke {made['id']}\n"
+    asked = ("key", "revoke", "key_none", "--data", data)
+    assert (tell(*asked, "--dry-run").code, tell(*asked, "--dry-run").err) == (2, tell(*asked).err)
+
+
+def test_the_list_says_which_keys_are_over(tell: Any, tmp_path: Path) -> None:
+    data = str(tmp_path / "data")
+    for days in ("1e-9", "90", "0"):
+        assert tell("key", "create", "--data", data, "--days", days).code == 0
+    listed = tell("key", "ls", "--data", data).out.splitlines()[1:]
+    assert [row.split()[-1] for row in listed] == ["expired", "live", "live"]
+
+
+def test_a_key_for_an_empty_name_is_refused_also_before_any_model_is_known(tell: Any, tmp_path: Path) -> None:
+    refused = tell("key", "create", "--model", "", "--data", str(tmp_path / "data"))
+    assert (refused.code, "could call nothing" in refused.err) == (2, True)
+
+
 def test_a_key_for_a_model_that_is_not_there_is_refused_with_the_near_name(tell: Any, project: Path, tmp_path: Path) -> None:
     for wrong in ("suport-desk", "support-desk@champion"):
         for more in ((), ("--dry-run",)):

@@ -58,6 +58,10 @@ def test_it_fits_wide_and_narrow_terminals_and_follows_a_change_of_size(ws: Work
         await fits(80, 24, side=False)
         await fits(140, 40, side=True)
         await fits(200, 60, side=True)
+        await seat.pilot.resize_terminal(40, 12)
+        await seat.pilot.pause()
+        for text in ("Conversation", '"category": "bug"', "a approve"):
+            assert text in seat.shown(), "nobody approves what they cannot see"
         await seat.press("e")
         for width, height in ((80, 24), (140, 40)):
             await seat.pilot.resize_terminal(width, height)

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import signal
 import sqlite3
 import struct
 import subprocess
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from textual import events
 
 from tests.cli.seat import Seat, sit
 from tests.data.conftest import Traffic
@@ -174,6 +176,8 @@ def test_dialogs_take_every_letter_and_leave_their_mark(ws: Workspace, queue: li
         await seat.type("axrq [red]")
         await seat.press("enter", "n")
         await seat.type("a?")
+        seat.screen.post_message(events.Paste("two\n\tlines"))
+        await seat.pilot.pause()
         await seat.press("enter", "l")
         await seat.type("tone")
         await seat.press("enter", "n", "q", "escape")
@@ -187,7 +191,7 @@ def test_dialogs_take_every_letter_and_leave_their_mark(ws: Workspace, queue: li
 
     sit(ws, CONFIG, steps)
     found = [(remark["kind"], remark["text"]) for remark in item(ws, queue[0]).remarks]
-    assert found == [("flag", "axrq [red]"), ("note", "a?"), ("label", "tone")]
+    assert found == [("flag", "axrq [red]"), ("note", "a?two lines"), ("label", "tone")]
     assert item(ws, queue[0]).opinions == ()
 
 
@@ -357,7 +361,7 @@ def test_an_item_that_another_took_costs_one_line_and_no_text(ws: Workspace, clo
     assert item(ws, queue[0]).answer == "my the answer number 0"
 
 
-def test_a_busy_database_is_waited_for(ws: Workspace, queue: list[str]) -> None:
+def test_a_busy_database_is_waited_for_and_a_quit_meanwhile_is_not_lost(ws: Workspace, queue: list[str]) -> None:
     async def steps(seat: Seat) -> None:
         held, free = threading.Event(), threading.Event()
 
@@ -372,14 +376,16 @@ def test_a_busy_database_is_waited_for(ws: Workspace, queue: list[str]) -> None:
             await asyncio.get_running_loop().run_in_executor(None, held.wait)
             await seat.pilot.press("a")
             await seat.until(lambda: "waiting for the database" in seat.shown())
+            await seat.pilot.press("q")
+            await seat.until(lambda: "ends as soon as" in seat.shown())
         finally:
             free.set()
             thread.join()
-        await seat.until(lambda: not seat.screen.moving)
-        assert "approved" in seat.shown()
+        await seat.until(lambda: seat.screen.return_code == 0)
 
     sit(ws, CONFIG, steps)
     assert item(ws, queue[0]).verdict == "good"
+    assert item(ws, queue[1]).held is None
 
 
 def test_an_item_that_is_gone_gives_way_to_the_next(ws: Workspace, queue: list[str]) -> None:
@@ -436,18 +442,19 @@ def test_only_the_kinds_that_were_asked_for_come(ws: Workspace, queue: list[str]
 class Terminal:
     """The command in a pseudo-terminal of its own."""
 
-    def __init__(self, *words: str) -> None:
+    def __init__(self, *words: str, **environment: str) -> None:
         self.master, self.slave = os.openpty()
         fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
         self.before = termios.tcgetattr(self.slave)
-        self.out, self._read_so_far, self._plain = b"", 0, ""
+        self.out, self._read_so_far, self._plain, self.closed = b"", 0, "", False
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tunekeeper", *words],
             stdin=self.slave,
             stdout=self.slave,
             stderr=self.slave,
             start_new_session=True,
-            env={**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"},
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # its own terminal: closing it hangs up
+            env={**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **environment},
         )
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
@@ -467,21 +474,28 @@ class Terminal:
     def type(self, text: bytes) -> None:
         os.write(self.master, text)
 
+    def hang_up(self) -> None:
+        """Close the terminal, as somebody does with its window."""
+        os.close(self.slave)
+        os.close(self.master)
+        self.closed = True
+
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        os.close(self.slave)
-        self.reader.join(10)
-        os.close(self.master)
+        if not self.closed:
+            os.close(self.slave)
+            self.reader.join(10)
+            os.close(self.master)
 
 
 @pytest.fixture
 def terminal() -> Iterator[Any]:
     opened: list[Terminal] = []
 
-    def start(*words: str) -> Terminal:
-        opened.append(Terminal(*words))
+    def start(*words: str, **environment: str) -> Terminal:
+        opened.append(Terminal(*words, **environment))
         return opened[-1]
 
     yield start
@@ -523,3 +537,41 @@ def test_in_a_real_terminal_an_edit_survives_kill_9_and_the_terminal_is_given_ba
     assert termios.tcgetattr(again.slave) == again.before
     assert b"\x1b]0;owned" not in seat.out + again.out
     assert seat.shows("‹ESC›]0;owned‹BEL›")
+
+
+def test_ended_from_outside_it_keeps_what_was_typed_and_frees_the_item(project: Path, terminal: Any) -> None:
+    ws = open_workspace(project / ".tunekeeper")
+    traffic = Traffic(ws, ManualClock(datetime.now(UTC) - timedelta(hours=1)))
+    asked = traffic.ask("a question", "an answer", model_id="support-desk")
+    traffic.spool.close()
+    queued = review.enqueue(ws, "support-desk", [asked], why="sample")[0].id
+    command = ("data", "review", "--model", "support-desk", "--by", "ana", "--dir", str(project))
+
+    seat = terminal(*command)
+    until(lambda: seat.shows("an answer"))
+    seat.type(b"e")
+    until(lambda: seat.shows("What you changed"))
+    seat.type(b"some")
+    until(lambda: seat.shows("some"))
+    seat.process.terminate()
+    assert seat.process.wait(60) == 128 + signal.SIGTERM
+    assert item(ws, queued).texts["ana"].startswith("some")
+    assert item(ws, queued).held is None
+    assert termios.tcgetattr(seat.slave) == seat.before
+
+    again = terminal(*command)
+    until(lambda: again.shows("your edit, not saved yet"))
+    again.hang_up()
+    assert again.process.wait(60) == -signal.SIGHUP
+    assert item(ws, queued).held is None
+
+
+def test_a_terminal_that_cannot_show_it_is_told_in_one_line(project: Path, terminal: Any) -> None:
+    command = ("data", "review", "--model", "support-desk", "--dir", str(project))
+    for said, environment in (
+        ("TERM=dumb", {"TERM": "dumb"}),
+        ("export LC_ALL=C.UTF-8", {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
+    ):
+        seat = terminal(*command, **environment)
+        assert seat.process.wait(60) == 2
+        until(lambda seat=seat, said=said: seat.shows(said))

@@ -95,6 +95,10 @@ def test_a_project_without_its_file_says_how_to_make_one(tmp_path):
             {"tunekeeper.yaml": "", "models/a.yaml": "level: 7\n"},
             "models/a.yaml:1: level: 7 is not a maturity level (fix: write 1, 2, 3 or 4)",
         ),
+        (
+            {"tunekeeper.yaml": "", "models/a.yaml": "level: 2\nformat: {kind: jsno}\n"},
+            "models/a.yaml:2: format: kind 'jsno' is none of json, regex, schema, text (fix: write 'json')",
+        ),
         ({"tunekeeper.yaml": "", "models/a.yml": ""}, "models/a.yml: would be passed over (fix: rename it to a.yaml)"),
         (
             {"tunekeeper.yaml": "worker: {tick_seconds: 900}\n"},

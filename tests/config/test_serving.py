@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,22 @@ def test_an_active_slot_that_the_file_does_not_hold_is_refused(tmp_path):
         load_routing_file(put(tmp_path, TWO_SLOTS.replace('"green"', '"red"')), "m")
     with pytest.raises(ConfigError, match="active_slot is missing"):
         load_routing_file(put(tmp_path, "blue: {endpoint: 'h:1'}\n"), "m")
+
+
+@pytest.mark.parametrize("active", ["1", "'1'"])
+def test_a_slot_may_be_called_by_a_number(tmp_path, active):
+    path = put(tmp_path, f"active_slot: {active}\n1: {{endpoint: 'h:1'}}\n2: {{endpoint: 'h:2'}}\n")
+    assert load_routing_file(path, "m").models["m"].weights() == {"1": 10_000}
+
+
+@pytest.mark.parametrize(("slot", "read"), [("1:30", "90"), ("on", "True")])
+def test_a_word_that_yaml_reads_as_something_else_is_to_stand_in_quotes(tmp_path, slot, read):
+    said = f"active_slot is {read}, which is no slot of this file (fix: name one of: {slot}, in quotes)"
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        load_routing_file(put(tmp_path, f"active_slot: {slot}\n'{slot}': {{endpoint: 'h:1'}}\n"), "m")
+
+
+def test_a_routing_file_is_named_as_its_owner_names_it(tmp_path):
+    link = tmp_path / "current.yaml"
+    link.symlink_to(put(tmp_path, TWO_SLOTS))
+    assert load_routing_file(link, "m").models["m"].static == str(link), "a link that is exchanged changes no route by its name"

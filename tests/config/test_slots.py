@@ -82,6 +82,7 @@ def test_without_the_section_nothing_is_asked_for(tmp_path: Path) -> None:
         ("price_in: 2.5", "price: 2.5", ":4: unknown key 'price' in serving.slots.big (fix: write 'price_in')"),
         ("engine: ollama", "engine: olama", ":5: serving.slots.local.engine: invalid enum value 'olama' (fix: write 'ollama')"),
         ('"localhost:11434"', '"ftp://x"', ":5: 'ftp://x' is no address (fix: write http://HOST:PORT/v1)"),
+        ("model: big-1", 'version: "v1\\r\\nset-cookie: a"', r":4: 'v1\r\nset-cookie: a' has characters that cannot be seen"),
         ("{role: user, content: hi}", "{role: user}", ":5: a message needs role and content"),
         ("    local:", '    "lo cal":', "'lo cal' cannot name a slot"),
         ("serving:", "serving:\n  assign_by: key", "unknown key 'assign_by' in serving"),
@@ -96,6 +97,21 @@ def test_what_is_wrong_is_told_with_file_line_and_field(tmp_path: Path, old: str
         serving(tmp_path, text)
     assert "models/desk.yaml:" in str(caught.value)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("h:1", "http://h:1/v1"),
+        ("h:1/", "http://h:1/v1"),
+        ("h:1/v1", "http://h:1/v1"),
+        ("h/api/v1/", "http://h/api/v1"),
+        ("[::1]:1", "http://[::1]:1/v1"),
+        ("https://h", "https://h"),
+    ],
+)
+def test_an_address_without_a_scheme_is_made_whole(tmp_path: Path, given: str, meant: str) -> None:
+    assert serving(tmp_path, MODEL.replace("localhost:11434", given)).slots["local"].endpoint == meant
 
 
 @pytest.mark.parametrize("endpoint", ["https://ana:hunter2@h:1/v1", "https://h/v1?key=hunter2", "https://h/v1#hunter2"])
@@ -127,7 +143,10 @@ def test_config_show_says_where_each_word_stands_and_the_schema_knows_them(
     assert properties["api_key_env"]["description"].startswith("Name of the environment variable")
 
 
-@pytest.mark.parametrize(("environ", "said"), [({}, ["B"]), ({"B": ""}, ["B"]), ({"B": "sk-1"}, [])])
-def test_a_slot_whose_key_is_in_no_variable_is_named(environ: dict[str, str], said: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("value", "said"), [(None, ["B"]), ("", ["B"]), ("\n", ["B"]), ("sk\n1", ["B"]), ("sk-1", []), ("sk-1\n", [])]
+)
+def test_a_slot_whose_key_is_in_no_variable_is_named(value: str | None, said: list[str]) -> None:
+    environ = {} if value is None else {"B": value}
     slots = {"hosted": ServeSlot(endpoint="http://x/v1", api_key_env="B"), "local": ServeSlot(endpoint="http://y/v1")}
     assert keyless({"desk": Serving(slots=slots)}, environ) == [("desk/hosted", name) for name in said]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tunekeeper.core.nouns.data import Example
-from tunekeeper.data.admission import Admitted, Quota, admit, presentable, said_at
+from tunekeeper.data.admission import Admitted, Quota, admit, presentable, said_at, standing
 from tunekeeper.data.config import Config
 from tunekeeper.data.heard import Heard
 
@@ -25,7 +25,7 @@ def heard_row(row: MakeExample) -> MakeExample:
 
 
 def into(draft: list[Example], *candidates: Example, config: Config = Config(), dropped: Any = ()) -> Admitted:
-    return admit(draft, candidates, Heard(), dropped, config)
+    return admit(standing(draft, candidates, Heard()), candidates, Heard(), dropped, config)
 
 
 def test_among_contradicting_words_a_reviewers_counts_then_what_most_people_say_then_the_last(heard_row: MakeExample) -> None:
@@ -84,11 +84,11 @@ def test_a_preference_about_a_conversation_that_is_there_leaves_its_rejected_ans
 
 def test_a_limit_leaves_the_rest_and_a_quota_counts_what_the_draft_has(heard_row: MakeExample) -> None:
     rows = [heard_row(f"r{i}", f"a{i}", 1, prompt=f"question {i}", user_id="u1") for i in range(6)]
-    found = admit([], rows, Heard(), (), Config(), limit=4)
+    found = admit(standing([], rows, Heard()), rows, Heard(), (), Config(), limit=4)
     assert (found.added, found.left) == (("r0", "r1", "r2", "r3"), ("r4", "r5"))
     capped = into(rows[:2], *rows[2:], config=Config(collect_per_user=3))
     assert (capped.added, capped.over, capped.over_ids) == (("r2",), {"user u1": 3}, ("r3", "r4", "r5"))
-    quota = Quota(rows[:2], 2)
+    quota = Quota(standing(rows[:2], rows, Heard()), 2)
     assert [quota.takes(e) for e in rows[:3]] == [True, True, False]
 
 
@@ -96,8 +96,9 @@ def test_a_cycle_takes_what_a_check_lets_in_and_nobody_dropped(row: MakeExample,
     good, refusal = heard_row("a", "here", 1), heard_row("b", "I'm sorry, but I can't help with that.", 1, prompt="How?")
     gone = heard_row("c", "gone", 1, prompt="When?")
     dropped = into([row("when", "now", id="x", created="2026-01-09")], gone).lines
-    assert presentable([], [good, refusal, gone], dropped, Config()) == {"a"}
-    assert presentable([refusal], [good, refusal, gone], (), Config()) == {"a", "b", "c"}
+    said = [good, refusal, gone]
+    assert presentable(standing([], said, Heard()), said, dropped, Config()) == {"a"}
+    assert presentable(standing([refusal], said, Heard()), said, (), Config()) == {"a", "b", "c"}
 
 
 def test_a_row_without_any_date_was_said_before_everything(row: MakeExample, heard_row: MakeExample) -> None:

@@ -11,7 +11,7 @@ from tunekeeper.data.balance import (
     imbalance,
     mix,
     recency,
-    refuse_synthetic_only,
+    refuse_made_up,
     spread,
     stale_vocabulary,
     synthetic_only,
@@ -19,6 +19,7 @@ from tunekeeper.data.balance import (
     topics,
 )
 from tunekeeper.data.config import Config
+from tunekeeper.data.tallies import of_examples
 
 MakeExample = Callable[..., Example]
 
@@ -65,9 +66,9 @@ def test_too_many_synthetic_rows_among_real_ones_are_a_finding(row: MakeExample,
 
 def test_a_set_without_a_real_row_is_refused(row: MakeExample) -> None:
     with pytest.raises(DataError, match="desk: all 1 rows are synthetic"):
-        refuse_synthetic_only("desk", [row("a", "b", synthetic=True)])
-    refuse_synthetic_only("desk", [row("a", "b"), row("c", "d", synthetic=True)])
-    refuse_synthetic_only("desk", [])
+        refuse_made_up("desk", of_examples([row("a", "b", synthetic=True)]))
+    refuse_made_up("desk", of_examples([row("a", "b"), row("c", "d", synthetic=True)]))
+    refuse_made_up("desk", of_examples([]))
 
 
 def test_the_mix_counts_ages_and_synthetic_rows(row: MakeExample) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.data.small import deal_out
 from tunekeeper import data
 from tunekeeper.core.nouns.data import DatasetVersion, Example
 from tunekeeper.core.nouns.retraining import Cycle, Done, Model, Stop, Wait
@@ -30,7 +32,7 @@ def parent(ws: Workspace, task: Model, row: MakeExample) -> DatasetVersion:
     """desk/d1: thirty refunds under the old policy, thirty bugs."""
     rows = [row(REFUND.format(f"Thing{i}"), OLD, id=f"r{i}") for i in range(30)]
     rows += [row(f"Screen {i} of my tool stays blank after update number {i}", BUG, id=f"b{i}") for i in range(30)]
-    drafts.save_draft(ws, "desk", versions.reassigned(ws, "desk", rows, [], SECTION))
+    deal_out(ws, rows, SECTION)
     return data.freeze(ws, task, SECTION)
 
 
@@ -124,6 +126,24 @@ def test_what_reviewers_said_counts_like_corrections(ws: Workspace, task: Model,
     assert set(ids) <= set(sides(ws, answer.record))
 
 
+def test_what_reviewers_took_back_is_not_in_the_next_version(
+    ws: Workspace, task: Model, parent: DatasetVersion, traffic: Any
+) -> None:
+    items = {}
+    for cycle, start in (("cyc_a", 0), ("cyc_b", 6)):
+        ids = [traffic.ask(f"Something odd number {i}", BUG) for i in range(start, start + 6)]
+        items |= {item.request_id: item.id for item in review.enqueue(ws, "desk", ids, why="sample")}
+        for id in ids:
+            review.judge(ws, items[id], "edited", answer=OLD, by="eve")
+        answer = data.poke(ws, task, SECTION, dataclasses.replace(CYCLE, id=cycle))
+        assert isinstance(answer, Done)
+        assert set(ids) <= set(sides(ws, answer.record))
+        first = next(iter(items))
+        assert (first in sides(ws, answer.record)) is (cycle == "cyc_a")
+        review.undo(ws, items[first], by="eve")
+        traffic.clock.advance(60)
+
+
 def test_feedback_on_a_request_from_before_the_parent_is_found(
     ws: Workspace, task: Model, parent: DatasetVersion, traffic: Any, row: MakeExample
 ) -> None:
@@ -150,7 +170,7 @@ def test_a_fixed_dataset_is_taken_as_it_is(ws: Workspace, task: Model, parent: D
 def test_the_first_cycle_freezes_the_draft_and_without_one_it_stops(ws: Workspace, task: Model, row: MakeExample) -> None:
     assert isinstance(data.poke(ws, task, SECTION, CYCLE), Stop)
     rows = [row(f"q{i}", "x") for i in range(10)]
-    drafts.save_draft(ws, "desk", versions.reassigned(ws, "desk", rows, [], SECTION))
+    deal_out(ws, rows, SECTION)
     assert data.poke(ws, task, SECTION, CYCLE) == Done(record="desk/d1", note="desk/d1, 10 rows, the first version")
     assert data.poke(ws, task, SECTION, CYCLE).record == "desk/d1"  # type: ignore[union-attr]
 
@@ -169,7 +189,7 @@ def test_while_somebody_changes_the_draft_it_waits(ws: Workspace, task: Model, p
 
 def test_a_cycle_does_not_begin_with_synthetic_rows_alone(ws: Workspace, task: Model, row: MakeExample) -> None:
     rows = [row(f"Question {i} that nobody asked", BUG, synthetic=True) for i in range(10)]
-    drafts.save_draft(ws, "desk", versions.reassigned(ws, "desk", rows, [], SECTION))
+    deal_out(ws, rows, SECTION)
     answer = data.poke(ws, task, SECTION, CYCLE)
     assert isinstance(answer, Stop)
     assert answer.why.startswith("desk: all 10 rows are synthetic")

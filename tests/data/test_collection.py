@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tunekeeper.core.nouns.data import Example
-from tunekeeper.data.admission import admit
+from tunekeeper.data.admission import admit, standing
 from tunekeeper.data.collection import Collection, alarms, told
 from tunekeeper.data.config import Config
 from tunekeeper.data.heard import Heard
@@ -22,7 +22,7 @@ def given(row: Callable[..., Example], n: int, **who: Callable[[int], str]) -> l
 
 
 def heard_of(examples: list[Example], flagged: int = 0) -> list[str]:
-    admitted = admit([], examples, Heard(), (), SECTION)
+    admitted = admit(standing([], examples, Heard()), examples, Heard(), (), SECTION)
     came = [Correction(example=e, served="x", at=AT) for e in admitted.examples]
     return list(alarms(admitted, came, [{"kind": "near_duplicate"}] * flagged, SECTION))
 

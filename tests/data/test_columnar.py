@@ -191,3 +191,10 @@ def test_bytes_that_are_no_text_are_kept_whole_and_text_with_a_nul_is_told(tmp_p
 def test_an_arrow_file_that_is_called_feather_is_one(tmp_path: Path) -> None:
     path = arrow(tmp_path / "t.feather", [{"messages": TALK}], stream=False)
     assert [spoken(row) for row in read_rows(path)] == [SPOKEN]
+
+
+def test_a_question_in_another_encoding_is_a_broken_row_and_no_address(tmp_path: Path) -> None:
+    columns = {"question": [b"Caf\xe9?", b"Tea?"], "answer": [b"Yes.", b"No."]}
+    bad, good = read_rows(parquet(tmp_path / "t.parquet", columns))
+    assert bad.broken == "the bytes in 'question' are not UTF-8"
+    assert good.conversation is not None

@@ -17,6 +17,9 @@ def test_an_answer_outside_the_format_is_complained_about(ws: Workspace, task: M
     assert review.complaints(ws, desk, '{"category": "bug", "priority": "low"}') == ()
     for answer, word in (("sorry", "not JSON"), ('{"category": "bug"}', "priority is missing"), ("  ", "the answer is empty")):
         assert word in review.complaints(ws, desk, answer)[0]
+    call = '[{"type": "function", "function": {"name": "refund", "arguments": "{}"}}]'
+    assert review.complaints(ws, desk, call) == ()
+    assert "not JSON" in review.complaints(ws, desk, f"One moment.\n\n{call}")[0]
 
 
 def test_what_an_import_would_drop_or_redact_is_said(ws: Workspace, task: Model) -> None:

@@ -100,3 +100,8 @@ def test_a_code_page_read_as_latin_1_is_found() -> None:
 )  # fmt: skip
 def test_no_language_looks_misread(text: str) -> None:
     assert mojibake(text) == ""
+
+
+@pytest.mark.parametrize("mark", ["<extra_id_1>Assistant ", "<0x0A>", "<_user>", "<reserved_102>", "<eoa>"])
+def test_a_token_of_a_rarer_vocabulary_is_a_piece_of_a_template(mark: str) -> None:
+    assert template_leak("Is it open?", f"{mark}It is done.")

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from tests.data.small import compare
 from tunekeeper import data
 from tunekeeper.core.errors import DataError, NotFound, UserError
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import drafts
 from tunekeeper.data.config import Config
-from tunekeeper.data.differences import as_text, compare, word_changes, word_pieces
+from tunekeeper.data.differences import as_text, word_changes, word_pieces
 from tunekeeper.data.erase import erase_data
 from tunekeeper.workspace import Workspace
 
@@ -189,3 +190,17 @@ def test_a_word_that_a_row_of_both_uses_is_not_new_and_erased_rows_are_in_neithe
     found = data.diff(ws, "desk/d1", "desk/d2")
     assert found.counts == {"added": 3, "removed": 0, "edited": 0, "moved": 0, "metadata": 0, "unchanged": 5}
     assert found.topics == {"none": (5, 8)}
+
+
+def test_what_changed_beside_prompt_and_answer_is_told_as_well(row: MakeExample) -> None:
+    old = row("q", "x", id="1", category="bug")
+    asked = ({"role": "system", "content": "Be kind."}, *old.messages[1:-1], {"role": "assistant", "content": "y"})
+    new = replace(old, messages=asked, tools=({"name": "w"},), weight=0.5, metadata={"category": "refund"})
+    system = old.messages[0]["content"]
+    lines = as_text(compare([old], [new]))
+    assert lines[lines.index("edited 1: q => [-x-]{+y+}") + 1 :][:4] == [
+        f"  system: {word_changes(system, 'Be kind.')}",
+        '  tools: [-[]-]{+[{"name": "w"}]+}',
+        "  weight: [-1.0-]{+0.5+}",
+        "  category: [-bug-]{+refund+}",
+    ]

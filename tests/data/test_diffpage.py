@@ -162,4 +162,16 @@ def test_an_edit_beside_prompt_and_answer_is_shown_as_well(ws: Workspace, row: A
     write_page(ws, "desk/d1", "desk/d2", tmp_path / "d.html")
     read = Read((tmp_path / "d.html").read_text("utf-8"))
     assert (read.texts["del"][0], read.texts["ins"][0]) == ("short.", "kind.")
-    assert {"system:", "its tools or its weight changed", "only spaces or line ends changed"} <= set(read.texts["i"])
+    assert {"system:", "weight:", "only spaces or line ends changed"} <= set(read.texts["i"])
+
+
+def test_what_came_in_is_told_without_colours_and_a_dark_reader_prints_dark_on_white(
+    ws: Workspace, row: Any, freeze: Any, tmp_path: Path
+) -> None:
+    freeze([row("when?", "in 3 days", id="t1")])
+    freeze([row("when?", "in 5 days", id="t1")])
+    write_page(ws, "desk/d1", "desk/d2", tmp_path / "d.html")
+    style = (tmp_path / "d.html").read_text("utf-8").partition("<style>")[2].partition("</style>")[0]
+    assert "text-decoration: none" not in style.partition("ins {")[2].partition("}")[0]
+    assert "@media screen and (prefers-color-scheme: dark)" in style
+    assert style.count("prefers-color-scheme") == 1

@@ -67,3 +67,8 @@ def test_objects_one_after_the_other_over_several_lines_are_refused_with_what_me
     with pytest.raises(DataError, match="Extra data") as caught:
         list(read_rows(path))
     assert caught.value.fix == "jq -c . rows.json > rows.jsonl"
+
+
+def test_the_rows_of_a_document_of_several_sides_are_those_of_all_sides() -> None:
+    row = {"question": "Tea?", "answer": "A drink."}
+    assert rows_in({"train": [row, row], "Test": [row]}, {}) == [row, row, row]

@@ -11,7 +11,7 @@ from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import drafts, versions
 from tunekeeper.data.config import Config
-from tunekeeper.data.effect import as_text, between, effect, refusal, shape_of
+from tunekeeper.data.effect import as_text, between, effect, survey
 from tunekeeper.workspace import Workspace
 
 MakeExample = Callable[..., Example]
@@ -57,18 +57,19 @@ def test_what_freezing_would_change_is_said_per_topic_label_age_and_origin(
 
 
 def test_why_freezing_would_be_refused_is_said_before(rows: list[Example], row: MakeExample) -> None:
-    assert refusal(rows) == ""
-    assert refusal([r for r in rows if r.split == "train"]).startswith("36 rows to learn from and 0 held out")
-    made_up = [replace(r, metadata={"synthetic": True}) for r in rows]
-    assert "synthetic" in refusal(made_up)
-    assert "refused" in as_text(between([], made_up, SECTION))[1]
+    assert survey(rows, 40, SECTION).refused == ""
+    one_sided = survey([r for r in rows if r.split == "train"], 36, SECTION)
+    assert one_sided.refused.startswith("36 rows to learn from and 0 held out")
+    made_up = survey([replace(r, metadata={"synthetic": True}) for r in rows], 40, SECTION)
+    assert "synthetic" in made_up.refused
+    assert "refused" in as_text(between(survey([], 0, SECTION), made_up, {"added": 40}))[1]
 
 
 def test_nothing_has_a_shape_too_and_lengths_are_of_whole_conversations(row: MakeExample) -> None:
-    empty = shape_of([], SECTION)
+    empty = survey([], 0, SECTION).shape
     assert (empty.examples, empty.length, empty.oldest, empty.labels) == (0, 0, None, {})
     system = len("Triage the ticket. Answer with JSON.")
-    shape = shape_of([row("x" * n, "y", id=f"r{n}") for n in (10, 20, 30)], SECTION)
+    shape = survey([row("x" * n, "y", id=f"r{n}") for n in (10, 20, 30)], 3, SECTION).shape
     assert (shape.length, shape.long) == (system + 21, system + 31)
 
 

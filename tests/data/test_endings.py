@@ -56,3 +56,16 @@ def test_what_is_certain_is_told_apart(text: str, certain: str) -> None:
 )
 def test_the_server_knows(metadata: dict[str, Any], cut: bool) -> None:
     assert bool(truncated("The parcel is on its way.", metadata)) is cut
+
+
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        ("Доставка в Казань стоит триста рублей, если", True),
+        ("Доставка в Казань стоит триста рублей", False),
+        ("返品には通常一週間ほどかかりますが、商品が", True),
+        ("本日発送いたしましたが、少し遅れるかもしれませんが", False),
+    ],
+)
+def test_a_russian_and_a_japanese_answer_that_were_cut_are_found(text: str, cut: bool) -> None:
+    assert bool(maybe_truncated(text)) is cut

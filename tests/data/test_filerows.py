@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -73,6 +74,23 @@ def test_what_is_compared_on_disk_is_what_is_compared_in_memory(
     told = {(f.kind, f.id) for f in held.findings}
     assert {("exact_duplicate", "copy"), ("near_duplicate", "near2"), ("contradiction", "against")} <= told
     assert {("leak", "talk"), ("leak", "user"), ("leak", "leak"), ("leak", "near1")} <= told
+
+
+def test_what_a_suite_shares_with_rows_on_disk_is_what_it_shares_with_them_in_memory(
+    ws: Workspace, task: Model, draft: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = tmp_path / "suite.jsonl"
+    asked = [row.messages[1]["content"] for row in filerows.read_file(draft)]
+    texts = [*asked[5:9], f"Please: {asked[123]}", "When does the bakery in the harbour open on a holiday?"]
+    made = ({"messages": [{"role": "user", "content": text}, {"role": "assistant", "content": "?"}]} for text in texts)
+    suite.write_text("".join(f"{json.dumps(each | {'user_id': 'u8'})}\n" for each in made))
+    held = checks.check(ws, task, Config(), against=suite)
+    monkeypatch.setattr(filerows, "MANY", 100)
+    streamed = checks.check(ws, task, Config(), against=suite)
+    assert set(streamed.findings) == set(held.findings)
+    assert streamed.covered == held.covered is not None
+    assert {f.topic for f in held.findings if f.kind == "leak" and "suite.jsonl" in f.detail} == {"exact", "near", "user"}
+    assert held.counts["uncovered"] > 0
 
 
 def test_a_rows_answers_are_read_whole_only_where_they_may_contradict(draft: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.data.small import deal_out
 from tunekeeper.core.errors import Busy, ConfigError, UserError
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
@@ -139,7 +140,7 @@ def test_a_run_that_is_killed_leaves_the_draft_as_it_was_or_whole_and_is_done_ag
     collect(ws, task, SECTION)
     assert ids(ws) == {"other", fresh}
     assert [item.request_id for item in review.find(ws, "desk")] == [bad]
-    dropped = mending.dropped_lines(drafts.load_findings(ws, "desk"))
+    dropped = list(mending.dropped_lines(drafts.read_findings(ws, "desk")))
     assert [(line["id"], line["kind"]) for line in dropped] == [("old", "contradiction")]
 
 
@@ -271,7 +272,7 @@ def test_it_grows_from_the_newest_version_and_deals_out_sides(
     ws: Workspace, task: Model, traffic: Any, tickets: Callable[..., list[tuple[str, str]]], row: MakeExample
 ) -> None:
     rows = [row(text, answer, id=f"t{i}") for i, (text, answer) in enumerate(tickets(40))]
-    drafts.save_draft(ws, "desk", versions.reassigned(ws, "desk", rows, [], SECTION))
+    deal_out(ws, rows, SECTION)
     versions.freeze(ws, task, SECTION)
     (drafts.folder(ws, "desk") / "draft.jsonl").unlink()
     assert collect(ws, task, SECTION).examples == 40

@@ -172,3 +172,20 @@ def test_a_damaged_talk_is_read_or_says_why_and_never_ends_otherwise() -> None:
             except Unreadable:
                 refused += 1
     assert 100 < refused < 1100
+
+
+def test_a_ticket_of_freshdesk_is_what_both_sides_saw() -> None:
+    replies = [
+        {"body_text": "In the kitchen.", "incoming": False, "private": False},
+        {"body_text": "Tell nobody.", "incoming": False, "private": True},
+    ]
+    row = {"id": 1, "requester_id": 5, "description": "<p>Where is it?</p>", "conversations": replies}
+    made = parse_row(row, {})
+    assert [(m["role"], m["content"]) for m in made.messages] == [("user", "Where is it?"), ("assistant", "In the kitchen.")]
+    assert (made.shape, made.metadata) == ("freshdesk", {"id": 1, "user_id": 5})
+
+
+def test_who_wrote_a_comment_of_zendesk_may_stand_in_its_author() -> None:
+    comments = [{"author": {"id": 5}, "body": "Where?"}, {"author": {"id": 9}, "body": "There."}]
+    made = parse_row({"id": 1, "requester": {"id": 5}, "comments": comments}, {})
+    assert [m["role"] for m in made.messages] == ["user", "assistant"]

@@ -46,7 +46,7 @@ def file(ws: Workspace, task: Model, write: Write, tickets: Callable[..., list[t
 
 def state(ws: Workspace) -> tuple[list[str], list[tuple[str, str | None]]]:
     """Ids in the draft, and (reason, id) of what was dropped."""
-    lines = mending.dropped_lines(drafts.load_findings(ws, "desk"))
+    lines = list(mending.dropped_lines(drafts.read_findings(ws, "desk")))
     return [e.id for e in drafts.load_draft(ws, "desk")], [(line["kind"], line["id"]) for line in lines]
 
 

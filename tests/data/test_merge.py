@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from tests.data.small import merge
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.data.config import Config
-from tunekeeper.data.merge import Recent, merge, outdated_rows
+from tunekeeper.data.merge import Outdated, Recent
 from tunekeeper.data.sources import Correction
 
 MakeExample = Callable[..., Example]
@@ -69,8 +70,8 @@ def test_an_old_answer_is_outdated_when_people_keep_correcting_it_on_similar_rec
     row: MakeExample, corrected: list[bool], outdated: bool
 ) -> None:
     rows = [row(REFUND.format("Pixel Pad"), answer("refund", "normal"), id="old")]
-    found = outdated_rows(rows, recent(REFUND, answer("refund", "normal"), corrected), Config())
-    assert found == (["old"] if outdated else [])
+    found = Outdated(recent(REFUND, answer("refund", "normal"), corrected), Config())
+    assert [row.id for row in rows if found.holds(row)] == (["old"] if outdated else [])
 
 
 def test_rows_with_another_answer_or_another_matter_stay(row: MakeExample) -> None:
@@ -81,14 +82,15 @@ def test_rows_with_another_answer_or_another_matter_stay(row: MakeExample) -> No
         row(BUG.format("Pixel Pad"), served, id="other matter"),
     ]
     seen = recent(REFUND, served, [True] * 10) + recent(BUG, served, [False] * 12)
-    assert outdated_rows(rows, seen, Config()) == ["hit"]
+    found = Outdated(seen, Config())
+    assert [row.id for row in rows if found.holds(row)] == ["hit"]
 
 
 def test_an_answer_that_half_of_its_newest_requests_had_corrected_is_given_up_whatever_was_asked(row: MakeExample) -> None:
     served = answer("refund", "normal")
     rows = [row("Something nobody asked lately", served, id="old"), row("Another thing", answer("bug", "low"), id="fine")]
-    assert outdated_rows(rows, recent(REFUND, served, [True, False] * 6), Config()) == ["old"]
-    assert outdated_rows(rows, recent(REFUND, served, [True, False, False] * 6), Config()) == []
+    half, third = (Outdated(recent(REFUND, served, each * 6), Config()) for each in ([True, False], [True, False, False]))
+    assert [(half.holds(row), third.holds(row)) for row in rows] == [(True, False), (False, False)]
 
 
 def test_a_changed_policy_leaves_with_its_rows_and_the_rest_stays(row: MakeExample) -> None:
@@ -109,7 +111,7 @@ def test_old_terms_are_written_anew_in_old_rows_and_corrections(row: MakeExample
     found = merge(old, [correction(row, parts, "ok", "no", "r")], [], section, at=NOW)  # type: ignore[arg-type]
     assert [m["content"] for m in found.examples[0].messages[1:]] == ["Lumen Post is down", "Restart Lumen Post"]
     assert found.examples[2].messages[1]["content"][0]["text"] == "Lumen Post too"
-    assert found.rewritten == ("o", "r")
+    assert found.rewritten == ("o",)
     assert found.examples[0].metadata["rewritten"] == [
         {"at": NOW.isoformat(), "terms": {"Nimbus Mail": "Lumen Post"}, "was": old[0].fingerprint}
     ]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -146,11 +146,17 @@ def test_an_item_whose_request_is_gone_leaves_the_queue(ws: Workspace, queued: l
 def test_an_answer_of_tool_calls_is_shown_as_json(ws: Workspace, traffic: Any) -> None:
     calls = [{"id": "1", "type": "function", "function": {"name": "refund", "arguments": "{}"}}]
     response = {"choices": [{"message": {"role": "assistant", "content": None, "tool_calls": calls}}]}
-    id = traffic.ask("do it", "", response=json.dumps(response).encode())
-    review.enqueue(ws, "desk", [id], why="sample")
-    found = review.open_next(ws, "desk", by="ana")
-    assert found is not None
-    assert json.loads(found.answer) == calls
+    tools = [{"type": "function", "function": {"name": "refund"}}]
+    request = {"messages": [{"role": "user", "content": "do it"}], "tools": tools}
+    traffic.ask("do it", "", response=json.dumps(response).encode(), request=json.dumps(request).encode())
+    response["choices"][0]["message"]["content"] = "One moment."
+    traffic.ask("do it", "", response=json.dumps(response).encode(), request=json.dumps(request).encode())
+    queued = review.fill(ws, "desk", ws.clock.utc() - timedelta(days=1), ws.clock.utc() + timedelta(days=1), 5)
+    assert all("topic refund" in item.reasons[-1] for item in queued)
+    shown = [review.open_item(ws, item.id, by="ana") for item in queued]
+    texts = sorted((each.answer for each in shown), key=len)
+    assert (json.loads(texts[0]), texts[1]) == (calls, f"One moment.\n\n{texts[0]}")
+    assert shown[0].tools == tuple(tools)
 
 
 def test_a_reviewer_without_a_name_and_a_share_that_is_none_get_nothing(ws: Workspace) -> None:

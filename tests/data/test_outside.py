@@ -235,3 +235,18 @@ def test_a_damaged_export_is_read_or_says_why_and_never_ends_otherwise() -> None
     assert read > 200
     assert len(reasons) > 200
     assert not [reason for reason in reasons if "\n" in reason]
+
+
+def test_a_call_that_bedrock_logged_is_read_and_one_whose_text_lies_elsewhere_is_told() -> None:
+    asked = {"messages": [{"role": "user", "content": [{"text": "Hi"}]}], "system": [{"text": "Be kind"}]}
+    said = {"output": {"message": {"role": "assistant", "content": [{"text": "Hello"}]}}, "stopReason": "end_turn"}
+    row = {"schemaType": "ModelInvocationLog", "requestId": "r1", "timestamp": "2024-01-01T00:00:00Z"}
+    made = parse_row(row | {"input": {"inputBodyJson": asked}, "output": {"outputBodyJson": said}}, {})
+    assert [(m["role"], m["content"]) for m in made.messages] == [("system", "Be kind"), ("user", "Hi"), ("assistant", "Hello")]
+    assert made.metadata == {"id": "r1", "request_id": "r1", "created": "2024-01-01T00:00:00Z"}
+    with pytest.raises(Unreadable, match="whose text lies elsewhere"):
+        parse_row(row | {"input": {"inputBodyS3Path": "s3://x"}, "output": {}}, {})
+
+
+def test_the_list_that_intercom_answers_holds_its_conversations() -> None:
+    assert rows_of({"type": "conversation.list", "pages": {}, "total_count": 1, "conversations": [{"id": "1"}]}) == [{"id": "1"}]

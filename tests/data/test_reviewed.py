@@ -70,12 +70,33 @@ def test_cases_are_appended_once_and_a_file_of_something_else_is_left_alone(
     assert review.export_cases(ws, task, Config(), path).added == 3
     before = path.read_bytes()
     again = review.export_cases(ws, task, Config(), path)
-    assert (again.added, again.known, path.read_bytes()) == (0, 3, before)
+    assert (again.added, again.known, again.otherwise, path.read_bytes()) == (0, 3, (), before)
+    review.undo(ws, judged["good"], by="ana")
+    review.judge(ws, judged["edited"], "edited", answer='{"category": "other"}', by="ana")
+    again = review.export_cases(ws, task, Config(), path)
+    assert (again.added, set(again.otherwise), path.read_bytes()) == (0, {judged["good"], judged["edited"]}, before)
     assert next(c.id for c in load_suite(path).cases) == "mine"
     other = write("notes.jsonl", ["not json"])
     with pytest.raises(DataError, match=r"notes\.jsonl:1: not JSON"):
         review.export_cases(ws, task, Config(), other)
     assert other.read_text() == "not json\n"
+
+
+def test_what_no_suite_can_ask_or_compare_is_no_case(ws: Workspace, task: Model, traffic: Any, tmp_path: Path) -> None:
+    calls = [{"id": "1", "type": "function", "function": {"name": "refund", "arguments": "{}"}}]
+    response = {"choices": [{"message": {"role": "assistant", "content": None, "tool_calls": calls}}]}
+    nobody = {"messages": [{"role": "system", "content": "Greet."}]}
+    asked = [
+        traffic.ask("Refund me", "", response=json.dumps(response).encode()),
+        traffic.ask("", "Hello!", request=json.dumps(nobody).encode()),
+        traffic.ask("Where is it?", "Here."),
+    ]
+    items = [item.id for item in review.enqueue(ws, "desk", asked, why="sample")]
+    for item in items:
+        review.judge(ws, item, "good", by="ana")
+    done = review.export_cases(ws, task, Config(), tmp_path / "cases.jsonl")
+    assert (done.added, done.unfit) == (1, tuple(items[:2]))
+    assert [case.expected for case in load_suite(tmp_path / "cases.jsonl").cases] == ["Here."]
 
 
 @pytest.fixture
@@ -130,6 +151,44 @@ def test_what_reviewers_do_not_agree_on_is_not_learned(ws: Workspace, traffic: A
     review.judge(ws, item.id, "edited", answer='{"category":"refund"}', by="eve")
     collect(ws, task, Config(collect_sample=0))
     assert [json.loads(e.messages[-1]["content"]) for e in drafts.load_draft(ws, "desk")] == [{"category": "refund"}]
+
+
+def test_what_is_taken_back_leaves_the_draft_and_what_is_said_again_comes_again(
+    ws: Workspace, judged: dict[str, str], preferred: list[str], task: Model, traffic: Any
+) -> None:
+    def in_draft() -> dict[str, str]:
+        collect(ws, task, Config(collect_sample=0))
+        return {str(e.metadata.get("review")): str(e.messages[-1]["content"]) for e in drafts.load_draft(ws, "desk")}
+
+    before = in_draft()
+    for name in (judged["good"], judged["edited"], preferred[0]):
+        review.undo(ws, name, by="ana")
+    traffic.clock.advance(3600)
+    assert in_draft() == {judged["learned"]: before[judged["learned"]], preferred[1]: before[preferred[1]]}
+    lines = {line["row"]["metadata"]["review"]: line["detail"] for line in drafts.load_findings(ws, "desk") if line.get("row")}
+    assert set(lines.values()) == {"the judgment was taken back"}
+    review.judge(ws, judged["good"], "good", by="bob")
+    review.prefer(ws, preferred[0], "a", by="bob")
+    assert in_draft().keys() == {judged["learned"], judged["good"], *preferred[:2]}
+    traffic.clock.advance(3600)
+    review.judge(ws, judged["good"], "bad", by="eve")
+    assert judged["good"] not in in_draft()
+    request = review.get(ws, judged["learned"]).request_id
+    review.add_gold(ws, "desk", request_id=request, answer=BUG, by="ana")
+    assert judged["learned"] not in in_draft()
+
+
+def test_a_user_s_word_counts_again_once_the_judgment_over_it_is_taken_back(ws: Workspace, task: Model, traffic: Any) -> None:
+    request = traffic.ask("one", BUG, edit=REFUND)
+    [item] = review.enqueue(ws, "desk", [request], why="sample")
+    review.judge(ws, item.id, "good", by="ana")
+    collect(ws, task, Config(collect_sample=0))
+    assert [e.messages[-1]["content"] for e in drafts.load_draft(ws, "desk")] == [BUG]
+    traffic.clock.advance(3600)
+    review.undo(ws, item.id, by="ana")
+    told = collect(ws, task, Config(collect_sample=0))
+    assert (told.said, told.added) == ({"undone": 1}, (request,))
+    assert [e.messages[-1]["content"] for e in drafts.load_draft(ws, "desk")] == [REFUND]
 
 
 def test_erasing_a_user_takes_their_pairs_out_of_the_draft_and_the_queue(

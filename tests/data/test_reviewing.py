@@ -46,6 +46,11 @@ def test_an_opinion_can_be_taken_back(ws: Workspace, item: str) -> None:
     review.judge(ws, item, "bad", by="ana")
     assert review.undo(ws, item, by="ana").state == "open"
     assert review.find(ws, "desk", state="done") == []
+    marked = review.undo(ws, item, by="ana")
+    assert [(remark["kind"], remark["by"]) for remark in marked.remarks] == [("undone", "ana")]
+    review.judge(ws, item, "bad", by="ana")
+    skipped = review.skip(ws, item, by="ana")
+    assert (skipped.state, skipped.opinions, list(skipped.skipped)) == ("open", (), ["ana"])
 
 
 def test_a_rejection_with_an_answer_of_blanks_is_a_rejection_without_one(ws: Workspace, item: str) -> None:

@@ -212,3 +212,46 @@ def test_what_a_question_is_about_is_asked_with_it() -> None:
 def test_a_column_whose_name_holds_commas_is_read() -> None:
     talk = parse_row({"Frage, kurz": "Wo?", "Antwort": "Da.", "kurz": "k"}, {"user": "Frage, kurz"})
     assert [m["content"] for m in talk.messages] == ["Wo?", "Da."]
+
+
+@pytest.mark.parametrize(
+    ("row", "key"),
+    [
+        ({"messages": TALK, "label": False}, "label"),
+        ({"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}], "kto_tag": "false"}, "kto_tag"),
+        ({"instruction": "Hi", "output": "Hello", "kto_tag": False}, "kto_tag"),
+        ({"prompt": "Hi", "completion": "Hello", "label": 0}, "label"),
+        ({"prompt": "Hi", "completion": "Hello", "label": "False"}, "label"),
+    ],
+)
+def test_an_answer_that_was_judged_to_be_bad_is_not_learned_in_whatever_shape_it_comes(row: Any, key: str) -> None:
+    with pytest.raises(Unreadable, match=f"marked as a bad one .`{key}` is "):
+        parse_row(row, {})
+    assert spoken(row | {key: True}) == [("user", "Hi"), ("assistant", "Hello")]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "\n\nHuman: Hi\n\nAssistant:", "completion": " Hello"},
+        {"prompt": "Hi\n\n###\n\n", "completion": " Hello END"},
+        {"prompt": "Hi ->", "completion": " Hello\n"},
+        {"prompt": "<s>[INST] Hi [/INST]", "completion": "Hello </s>"},
+        {"instruction": "Human: Hi\nAssistant:", "input": "", "output": "Hello"},
+    ],
+)
+def test_a_prompt_that_was_rendered_for_a_model_is_read_without_its_marks(row: Any) -> None:
+    assert spoken(row) == [("user", "Hi"), ("assistant", "Hello")]
+
+
+def test_the_place_of_a_choice_is_no_answer_and_of_several_good_ones_the_first_is_learned() -> None:
+    with pytest.raises(Unreadable, match="the answer 1 is a place in `choices`"):
+        parse_row({"question": "Tea?", "choices": ["no", "yes"], "answer": 1}, {})
+    assert spoken({"input": TALK[:1], "ideal": ["Hello", "Hey"]}) == [("user", "Hi"), ("assistant", "Hello")]
+
+
+def test_functions_as_they_were_before_tools_are_tools_and_passages_are_read_one_after_the_other() -> None:
+    made = parse_row({"messages": TALK, "functions": [{"name": "w", "parameters": {}}], "rejected_response": "Go"}, {})
+    assert made.tools == ({"type": "function", "function": {"name": "w", "parameters": {}}},)
+    assert made.metadata == {"rejected": "Go"}
+    assert spoken({"input": "Hi", "context": ["a", "b"], "expected_output": "Hello"})[0] == ("user", "Hi\na\nb")

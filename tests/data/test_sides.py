@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.data.small import assign
 from tunekeeper import data
 from tunekeeper.core.errors import DataError
 from tunekeeper.core.nouns.data import Example
@@ -17,8 +18,7 @@ from tunekeeper.data.config import Config
 from tunekeeper.data.effect import effect
 from tunekeeper.data.mending import readmit
 from tunekeeper.data.outdated import prune
-from tunekeeper.data.sides import side_bias
-from tunekeeper.data.split import assign
+from tunekeeper.data.sides import side_bias, traits_of
 from tunekeeper.workspace import Workspace
 
 MakeExample = Callable[..., Example]
@@ -53,17 +53,17 @@ def test_each_respect_in_which_the_sides_differ_is_named(row: MakeExample, other
     rng = random.Random(1)
     rows = [make(row, n, rng) for n in range(500)]
     rows += [replace(make(row, 500 + n, rng, **other), split="eval") for n in range(60)]
-    found = side_bias(rows)
+    found = side_bias(map(traits_of, rows))
     assert [each.kind for each in found] == ["side_bias"] * len(told)
     assert all(each.detail.startswith(begin) for each, begin in zip(found, told, strict=True)), found
-    assert side_bias(rows[:549]) == [], "too few rows are held out"
+    assert side_bias(map(traits_of, rows[:549])) == [], "too few rows are held out"
 
 
 def test_what_the_split_itself_deals_out_is_never_called_biased(row: MakeExample) -> None:
     for seed in range(12):
         rng = random.Random(seed)
         rows = assign([make(row, n, rng) for n in range(600)], {}, 0.1, 0.85)
-        assert side_bias(rows) == [], seed
+        assert side_bias(map(traits_of, rows)) == [], seed
 
 
 def test_check_says_it(ws: Workspace, task: Model, row: MakeExample) -> None:

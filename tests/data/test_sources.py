@@ -8,7 +8,7 @@ import pytest
 from tunekeeper.core.nouns.data import ReviewItem
 from tunekeeper.core.nouns.serving import Feedback, Inference
 from tunekeeper.data.redacting import revealed
-from tunekeeper.data.sources import Correction, corrections, served_answer
+from tunekeeper.data.sources import Correction, answer_text, corrections, served_answer
 from tunekeeper.text.redaction import Redactor
 from tunekeeper.text.seals import Seal, make_keys
 
@@ -187,7 +187,26 @@ def test_tool_calls_that_were_found_good_are_learned_as_they_were_served(content
 def test_a_text_that_should_have_stood_in_the_place_of_tool_calls_is_learned_without_them() -> None:
     [found] = collect(said("I cannot refund that."), of=calling())
     assert found.example.messages[-1] == {"role": "assistant", "content": "I cannot refund that."}
-    assert not found.changed, "there is no text that it could stand beside as the worse one"
+    assert found.changed
+    assert "rejected" not in found.example.metadata, "there is no text that it could stand beside as the worse one"
+
+
+@pytest.mark.parametrize("content", [None, "One moment."])
+def test_tool_calls_that_a_reviewer_corrected_are_learned_as_calls(content: str | None) -> None:
+    shown = answer_text(calling(content))
+    assert shown is not None
+    right = shown.replace('"refund"', '"replace"').replace(r'"{\"to\": \"ana@example.com\"}"', '{"item": 7}')
+    [found] = collect(review=reviewed("edited", right), of=calling(content))
+    answer = found.example.messages[-1]
+    assert (answer["content"], found.changed) == (content, True)
+    assert [each["function"] for each in answer["tool_calls"]] == [{"name": "replace", "arguments": '{"item": 7}'}]
+    [same] = collect(review=reviewed("edited", shown), of=calling(content))
+    assert not same.changed
+
+
+def test_json_is_no_call_where_no_tool_was_there_to_be_called() -> None:
+    [found] = collect(review=reviewed("edited", '[{"function": {"name": "x"}}]'))
+    assert found.example.messages[-1] == {"role": "assistant", "content": '[{"function": {"name": "x"}}]'}
 
 
 @pytest.mark.parametrize("calls", ["refund", [1], [{"id": "x"}], []])

@@ -8,9 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from tests.data.small import assign
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.data.examples import GROUP_KEYS, topic_of
-from tunekeeper.data.split import Dealt, Rows, assign, deal, group_number, prompt_number
+from tunekeeper.data.split import Dealt, Rows, deal, group_number, prompt_number
 from tunekeeper.text.fingerprints import prompt_key
 
 MakeExample = Callable[..., Example]

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from tests.data.small import compare
 from tunekeeper import data
 from tunekeeper.core.errors import UserError
 from tunekeeper.core.nouns.data import DatasetVersion, Example
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import drafts, versions
 from tunekeeper.data.config import Config
-from tunekeeper.data.differences import compare
 from tunekeeper.data.revert import revert
 from tunekeeper.data.tallies import SIDES
 from tunekeeper.data.threeway import MOST_SHOWN, MergeDone, common_parent, merge_versions

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import random
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from tunekeeper.core.clock import ManualClock
-from tunekeeper.data.usage import Asked, asked_of_log, coverage_of_usage
+from tunekeeper.data.usage import Asked, asked_of_examples, asked_of_log, coverage_of_usage, covered_share
 from tunekeeper.workspace import Workspace
 
 PLACES = ("Oslo", "Bergen", "Turku", "Malmo", "Aarhus", "Odense", "Gent", "Brugge", "Namur", "Delft")
@@ -41,6 +42,21 @@ def test_a_topic_the_suite_knows_is_not_enough_and_one_it_does_not_name_is_no_fa
     cases = [Asked(text="The printer jams", topic="")]
     assert coverage_of_usage(many("The printer jams in {}", "print"), cases).share == 1.0
     assert coverage_of_usage(many("The printer jams in {}", "print"), []).share == 0.0
+
+
+def test_what_is_covered_of_rows_is_what_is_covered_of_requests(row: Any) -> None:
+    rng = random.Random(3)
+    words = [f"{first}{second}lum" for first in "bdfgklmnprst" for second in "aeiou"]
+    rows = [row(" ".join(rng.choices(words, k=rng.randint(1, 9))), "x", category=rng.choice("abc")) for _ in range(300)]
+    cases = [Asked(text=" ".join(rng.choices(words, k=5)), topic=rng.choice(["a", "B", ""])) for _ in range(12)]
+    share = covered_share(rows, cases)
+    assert share == coverage_of_usage(asked_of_examples(rows), cases).share
+    telling = [set(case.text.split()) for case in cases]
+    near = [max(len(set(e.messages[1]["content"].split()) & told) for told in telling) for e in rows]
+    asked = [len(set(e.messages[1]["content"].split())) for e in rows]
+    expected = sum(e.metadata["category"] != "c" and 3 * n >= of for e, n, of in zip(rows, near, asked, strict=True))
+    assert share == expected / 300
+    assert (covered_share(rows, []), covered_share([], cases)) == (0.0, None)
 
 
 def test_nothing_asked_is_nothing_covered() -> None:

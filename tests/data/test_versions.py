@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.data.small import deal_out
 from tunekeeper import data
 from tunekeeper.core.errors import ArtifactError, DataError, NotFound, UserError
 from tunekeeper.core.nouns.data import Example
@@ -29,9 +30,7 @@ SECTION = Config()
 def filled(ws: Workspace, row: MakeExample, tickets: Callable[..., list[tuple[str, str]]]) -> list[Example]:
     """A draft of 40 rows, four of them held out."""
     rows = [row(text, answer, id=f"t{i}") for i, (text, answer) in enumerate(tickets(40))]
-    rows = versions.reassigned(ws, "desk", rows, [], SECTION)
-    drafts.save_draft(ws, "desk", rows)
-    return rows
+    return deal_out(ws, rows, SECTION)
 
 
 def test_a_version_holds_the_draft_as_it_was(ws: Workspace, task: Model, filled: list[Example]) -> None:
@@ -92,7 +91,7 @@ def test_a_version_is_found_by_every_name_it_has(ws: Workspace, task: Model, fil
 
 def test_warnings_stand_in_the_report(ws: Workspace, task: Model, row: MakeExample) -> None:
     rows = [row(f"q{i}", "x", synthetic=True, category="bug") for i in range(10)]
-    drafts.save_draft(ws, "desk", versions.reassigned(ws, "desk", rows, [], SECTION))
+    deal_out(ws, rows, SECTION)
     with pytest.raises(DataError, match="all 10 rows are synthetic") as caught:
         data.freeze(ws, task, SECTION)
     assert "--force" in str(caught.value.fix)

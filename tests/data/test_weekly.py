@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.data.small import deal_out
 from tests.patience import until
 from tunekeeper.core.errors import ConfigError
 from tunekeeper.core.nouns.retraining import Model
@@ -22,7 +23,7 @@ DAY = 86_400.0
 def first(ws: Workspace, task: Model, row: Any, tickets: Any) -> None:
     """A first version, frozen now."""
     rows = [row(text, answer, id=f"t{i}") for i, (text, answer) in enumerate(tickets(20))]
-    drafts.save_draft(ws, "desk", versions.reassigned(ws, "desk", rows, [], SECTION))
+    deal_out(ws, rows, SECTION)
     versions.freeze(ws, task, SECTION)
 
 

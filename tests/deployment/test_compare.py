@@ -75,14 +75,16 @@ def copied(
     *,
     fields: Mapping[str, float] = MappingProxyType({}),
     tensors: Mapping[str, Any] = MappingProxyType({}),
+    without: str = "",
 ) -> Path:
-    """A copy of `source` with one of its fields or tensors changed: `change(name, value) -> value`; `fields`, `tensors`: more."""
+    """A copy of `source` with one of its fields or tensors changed: `change(name, value) -> value`; `fields`, `tensors`: more;
+    `without`: a field that is left out."""
     import gguf
 
     reader = open_model(source)
     writer = gguf.GGUFWriter(target, str(reader.fields["general.architecture"].contents()))
     for key, field in reader.fields.items():
-        if key.startswith("GGUF.") or key == "general.architecture":
+        if key.startswith("GGUF.") or key in ("general.architecture", without):
             continue
         value, kinds = change(key, field.contents()), field.types
         sub = kinds[-1] if kinds[0] == gguf.GGUFValueType.ARRAY else None

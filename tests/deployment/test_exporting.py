@@ -29,6 +29,8 @@ def test_a_checkpoint_with_its_adapter_becomes_one_file_with_its_digest(made: Pa
     assert (tmp_path / "v1.0.gguf.sha256").read_text() == f"{done.digest[7:]}  v1.0.gguf\n"
     assert bool(merged.fallback_tensors) == (kind == "Q5_K_M")
     assert read_gguf(out).pairs["tunekeeper.base_digest"].startswith("sha256:")
+    assert "tunekeeper.adapter_digest" not in read_gguf(out).pairs
+    assert read_gguf(Path(merged.path)).pairs["tunekeeper.adapter_digest"].startswith("sha256:")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["merged.gguf", "merged.gguf.sha256", "v1.0.gguf", "v1.0.gguf.sha256"]
 
 

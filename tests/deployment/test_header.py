@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import struct
 import time
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +16,17 @@ from tunekeeper.core.errors import ArtifactError
 from tunekeeper.deployment.checkpoint import open_checkpoint
 from tunekeeper.deployment.gguf import write_model
 from tunekeeper.deployment.header import open_model, read_gguf
+
+
+def megabytes(read: Callable[[], Any]) -> float:
+    """The most that reading a file held at once, whether or not it was refused."""
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(ArtifactError):
+            read()
+        return tracemalloc.get_traced_memory()[1] / 1e6
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +164,9 @@ ARCHITECTURE = pair(b"general.architecture", b"llama")
 @pytest.mark.parametrize(
     ("pairs", "why"),
     [
-        ([ARCHITECTURE, *(pair(b"%d" % n, bytes(15 << 20)) for n in range(3))], "texts claim"),
+        ([ARCHITECTURE, *(pair(b"%d" % n, bytes(200_000)) for n in range(30))], "texts claim"),
+        ([ARCHITECTURE, *(pair(b"%d" % n + b"x" * 60_000, b"") for n in range(80))], "texts claim"),
+        ([ARCHITECTURE, pair(b"x" * 70_000, b"")], "a text claims 70000 bytes"),
         ([ARCHITECTURE, pair(b"\xff\xfe", b"")], "is no name"),
         ([ARCHITECTURE, pair(b"a\x1b[2J", b"")], "is no name"),
         ([struct.pack("<Q20sII", 20, b"general.architecture", 4, 7)], "names no architecture"),
@@ -167,6 +184,36 @@ def test_texts_are_bounded_together_and_names_are_text(tmp_path: Path, pairs: li
 
     with pytest.raises(ArtifactError, match=why):
         read_gguf(path)
+
+
+def test_a_long_text_is_its_length(tmp_path: Path) -> None:
+    """Some files hold a whole tokenizer.json beside their own."""
+    path = tmp_path / "m.gguf"
+    path.write_bytes(with_pairs(ARCHITECTURE, *(pair(b"tokenizer.huggingface.%d" % n, b"x" * (9 << 20)) for n in range(3))))
+
+    assert read_gguf(path).pairs["tokenizer.huggingface.2"] == 9 << 20
+    path.write_bytes(path.read_bytes()[: 20 << 20])
+    with pytest.raises(ArtifactError, match="a text claims 9437184 bytes"):
+        read_gguf(path)
+
+
+EMOJI = "\N{PARTY POPPER}".encode()
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [pair(b"%d" % n, EMOJI + b"x" * 250_000) for n in range(16)],
+        [pair(b"a", EMOJI + b"x" * (15 << 20)), pair(b"b", b"\xff" * (15 << 20))],
+        [struct.pack("<Q4sIIQ", 4, b"%04d" % n, 9, 8, 64) + (struct.pack("<Q", 60) + EMOJI * 15) * 64 for n in range(400)],
+    ],
+)
+def test_a_header_of_texts_takes_little_memory(tmp_path: Path, pairs: list[bytes]) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(with_pairs(ARCHITECTURE, *pairs))
+    pairs.clear()
+
+    assert megabytes(lambda: read_gguf(path)) < 25
 
 
 def part_of(number: int, count: int) -> bytes:

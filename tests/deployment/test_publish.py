@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tunekeeper.core.errors import DiskFull
+from tunekeeper.core.errors import DiskFull, UserError
 from tunekeeper.deployment.publish import link_or_copy, scratch_folder, whole_or_absent
 
 
@@ -108,3 +108,20 @@ def test_a_scratch_folder_is_gone_afterwards_and_a_dead_ones_too(tmp_path: Path)
         assert {path.name for path in tmp_path.iterdir()} == {one.name, two.name}
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_file_is_refused_before_anything_is_written_and_a_link_stays(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("real")
+    for path, why in (
+        (tmp_path / "pipe", "a device or a pipe"),
+        (tmp_path, "is a folder"),
+        (Path("/proc/nowhere/x"), "cannot be"),
+    ):
+        with pytest.raises(UserError, match=why), whole_or_absent(path):
+            raise AssertionError("never asked to write")
+    with whole_or_absent(tmp_path / "link") as part:
+        part.write_text("new")
+    assert (tmp_path / "real").read_text() == "new"
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "pipe").is_fifo()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.deployment.test_header import megabytes
 from tunekeeper.core.errors import ArtifactError
 from tunekeeper.deployment.safetensors import Weights, open_folder, read_header
 
@@ -91,8 +92,34 @@ def test_a_huge_header_is_refused_without_reading_it(tmp_path: Path) -> None:
 def test_a_header_that_would_grow_a_hundredfold_is_refused_before_it_is_parsed(tmp_path: Path, crowd: bytes) -> None:
     path = write(tmp_path / "x.safetensors", b"[" + crowd * 1_200_000 + b"0]")
 
-    with pytest.raises(ArtifactError, match="more than 65536 tensors need"):
+    with pytest.raises(ArtifactError, match="more than 32768 tensors need"):
         read_header(path)
+
+
+MANY = {f"a{n}" + "\u20ac" * 20: entry([4], 16 * n, 16 * n + 16) for n in range(20_000)}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"__metadata__": {"a": "' + b"x" * 7_900_000 + "\u20ac".encode() + b'"}}',
+        b'{"__metadata__": {"a": "' + b"x" * 1_900_000 + "\N{PARTY POPPER}".encode() + b'"}}',
+        b'{"__metadata__": {"a": "' + b"x" * 7_900_000 + b'\\ud83c\\udf89"}}',
+        b'{"' + b"x" * 7_900_000 + b'": 1}',
+        json.dumps(MANY, ensure_ascii=False).encode(),
+    ],
+)
+def test_a_header_takes_little_memory(tmp_path: Path, header: bytes) -> None:
+    path = write(tmp_path / "x.safetensors", header, bytes(16 * len(MANY)))
+
+    assert megabytes(lambda: read_header(path)) < 45
+
+
+def test_a_long_name_is_not_printed_whole(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError) as told:
+        read_header(write(tmp_path / "x.safetensors", {"x" * 1_000_000: 1}, bytes(16)))
+
+    assert len(told.value.message) < 300
 
 
 def test_a_truncated_file_is_refused_at_every_length(tmp_path: Path) -> None:

@@ -98,6 +98,26 @@ def test_a_silent_server_is_left_when_the_time_is_up(raw: tuple[str, list[bytes]
     assert time.monotonic() - began < 30
 
 
+def test_a_key_is_sent_without_the_line_end_of_its_file_and_one_that_cannot_be_sent_is_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1/models"
+        heads: list[bytes] = []
+
+        def answer() -> None:
+            with listener.accept()[0] as connection:
+                heads.append(connection.recv(65536))
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert call("GET", url, api_key="sk-1\n") == (200, b"{}")
+        thread.join(60)
+    assert b"\r\nAuthorization: Bearer sk-1\r\n" in heads[0]
+    for key in ("a\nb", "ключ"):
+        with pytest.raises(ConfigError, match="put the key alone into its variable"):
+            call("GET", url, api_key=key)
+
+
 def test_absent_counts_are_none(raw: tuple[str, list[bytes]]) -> None:
     raw[1].append(reply({"choices": [{"message": {"content": None}}]}))
 

@@ -24,9 +24,11 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_file(tmp_path_factory.mktemp("gguf") / "m.gguf")
 
 
-def test_a_model_is_sent_made_shown_asked_and_deleted(file: Path) -> None:
+@pytest.mark.parametrize(("version", "same"), [("0.12.11", True), ("0.32.15", False)])
+def test_a_model_is_sent_made_shown_asked_and_deleted(file: Path, version: str, same: bool) -> None:
+    """From 0.30 on a server keeps a copy of the file, whose digest is another, and shows the fields of that."""
     digest = digest_file(file)
-    with serving() as double:
+    with serving(version=version) as double:
         server, told = OllamaServer(double.url), []
         sizes: list[int] = []
         assert server.send_blob(file, digest, sizes.append) is True
@@ -40,7 +42,8 @@ def test_a_model_is_sent_made_shown_asked_and_deleted(file: Path) -> None:
         assert told[-1] == "success"
         seen = server.show("desk:v1.0")
         assert seen is not None
-        assert (seen.model, seen.adapters, seen.template, seen.system) == (digest, (), GO, "Be\nbrief.")
+        assert (seen.model == digest, seen.adapters, seen.template, seen.system) == (same, (), GO, "Be\nbrief.")
+        assert seen.info["tunekeeper.base_digest"].startswith("sha256:")
         wanted = {"stop": ("<|im_end|>", ' "x"\n\\', "größe"), "temperature": ("0.7",), "num_ctx": ("512",)}
         assert seen.parameters == wanted
         server.load("desk:v1.0")

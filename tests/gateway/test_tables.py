@@ -45,6 +45,7 @@ def test_the_upstreams_key_comes_from_the_variable_the_slot_names() -> None:
     assert sent.endswith(b"content-length: 2\r\n\r\n{}")
     assert b"authorization" not in target_of(slot(api_key_env="K"), {"K": "a\r\nx: y"}).head
     assert b"authorization" not in target_of(slot(api_key_env="K"), {}).head
+    assert b"authorization: Bearer sekret\r\n" in target_of(slot(api_key_env="K"), {"K": " sekret\r\n"}).head, "read from a file"
 
 
 @pytest.mark.parametrize(("upstream", "sent"), [("gpt-x", b'"gpt-x"'), (None, b'"v1"')])

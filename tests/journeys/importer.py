@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.journeys.peak import peak_mb
+from tests.journeys.peak import from_now_mb, peak_mb
 from tunekeeper.core.errors import TunekeeperError
 from tunekeeper.data.formats import read_rows
 
@@ -17,7 +17,7 @@ def main(folder: Path) -> None:
     (folder.parent / "small.jsonl").write_text('{"messages": [{"role": "user", "content": "a"}]}\n')
     list(read_rows(folder.parent / "small.jsonl"))
     for path in sorted(folder.iterdir()):
-        before, began = peak_mb(), time.monotonic()
+        before, began = from_now_mb(), time.monotonic()
         rows, broken, why = 0, [], None
         try:
             for row in read_rows(path):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.journeys.peak import peak_mb
+from tests.journeys.peak import from_now_mb, peak_mb
 from tunekeeper.core.errors import TunekeeperError
 from tunekeeper.deployment.adapter import open_adapter
 from tunekeeper.deployment.checkpoint import open_checkpoint
@@ -47,9 +47,11 @@ def main(folder: Path, good: Path) -> None:
             if path.is_dir() != (name in ("checkpoint", "adapter", "train")) and name not in ("inspect", "export"):
                 continue
             events.clear()
+            before = from_now_mb()
             began = time.monotonic()
             why = tried(way, path)
             line = {"file": path.name, "way": name, "why": why, "seconds": time.monotonic() - began}
+            line["grown_mb"] = peak_mb() - before
             events_seen = [each for each in events if each.startswith((*DANGEROUS, *STARTED))]
             sys.stdout.write(json.dumps({**line, "events": events_seen, "peak_mb": peak_mb()}) + "\n")
 

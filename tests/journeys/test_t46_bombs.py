@@ -39,7 +39,10 @@ def bombs(into: Path) -> None:
     with zstandard.open(into / "bomb.csv.zst", "wb") as packed:
         for _ in range(UNPACKED):
             packed.write(bytes(MB))
-    with zipfile.ZipFile(into / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a.jsonl", "w") as inside:
+    with (
+        zipfile.ZipFile(into / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("a.jsonl", "w", force_zip64=True) as inside,
+    ):
         for _ in range(UNPACKED):
             inside.write(bytes(MB))
     (into / "nested.zip").write_bytes(zipped({"inner.zip": (into / "bomb.zip").read_bytes()[:MB], "a.jsonl": LINE}))
@@ -117,7 +120,8 @@ def test_a_bomb_or_a_trick_is_refused_soon_in_little_memory_and_makes_no_file(tm
         refused=len(found) - len(let_in),
         unpacked_mb=UNPACKED,
         slowest_s=max(each["seconds"] for each in found.values()),
-        grown_mb=sum(each["grown_mb"] for each in found.values()),
+        grown_mb=max(each["grown_mb"] for each in found.values()),
+        by=max(found, key=lambda name: found[name]["grown_mb"]),
     )
     assert let_in.keys() <= {"long.jsonl", "long.csv", "zeros.csv", "deep.jsonl", "pickle.jsonl", "program.jsonl", "page.csv"}
     assert all(each["broken"] or each["why"] for each in found.values()), "what is wrong is named"
@@ -125,5 +129,5 @@ def test_a_bomb_or_a_trick_is_refused_soon_in_little_memory_and_makes_no_file(tm
     assert found["long.jsonl"]["broken"][0].startswith("long.jsonl:2: ")
     assert all(len(each["why"].splitlines()) == 1 for each in found.values() if each["why"])
     assert max(each["seconds"] for each in found.values()) < 20
-    assert max(each["grown_mb"] for each in found.values()) < 60, "of one file"
+    assert max(each["grown_mb"] for each in found.values()) < 50, "of one file"
     assert sorted({path.name for path in tmp_path.rglob("*")} - set(before)) == ["small.jsonl"]

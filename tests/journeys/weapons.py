@@ -20,6 +20,9 @@ import numpy as np
 import zstandard
 
 File = tuple[str, bytes]
+EMOJI = "\N{PARTY POPPER}".encode()
+"""A sign that makes every other sign of its text take four bytes."""
+STRING = b"\x08\0\0\0"
 
 
 class Bomb:
@@ -87,6 +90,7 @@ def lying_tensors() -> Iterator[File]:
     many = b",".join(b'"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}' % number for number in range(300_000))
     yield "header.safetensors", _tensors(b"{" + many + b"}")
     yield "spaces.safetensors", _tensors(b"{}" + b" " * 99_000_000)
+    yield "wide.safetensors", _tensors(b'{"' + b"x" * 15_900_000 + EMOJI + b'": 1}')
 
 
 def _text(text: bytes) -> bytes:
@@ -128,6 +132,9 @@ def lying_gguf(whole: bytes, rng: random.Random, often: int) -> Iterator[File]:
         gguf(table=tensor(8) + tensor(8, name=b"u", start=16), counts=(2, 1), data=bytes(64)),
         gguf(pairs=_array(8, 12_000_000, bytes(96_000_000))), gguf(pairs=_array(0, 20_000_000, bytes(20_000_000))),
         gguf(pairs=_text(b"x") + struct.pack("<I", 8) + _text(bytes(20_000_000)), counts=(9, 2)),
+        gguf(pairs=b"".join(_text(key) + STRING + _text(b"x" * 15_900_000 + EMOJI) for key in (b"a", b"b")), counts=(9, 3)),
+        gguf(pairs=b"".join(_text(b"%d" % n + b"x" * 60_000 + EMOJI) + bytes(5) for n in range(400)), counts=(0, 401)),
+        gguf(pairs=_array(8, 2_000_000, _text(b"x" * 50) * 2_000_000), counts=(9, 2)),
     ]  # fmt: skip
     yield from ((f"lie{number}.gguf", data) for number, data in enumerate(made))
     for number in range(often):

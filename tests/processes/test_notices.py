@@ -11,11 +11,15 @@ import pytest
 
 from tests.deployment.conftest import made
 from tests.processes.test_plans import cli, event
+from tunekeeper.config import load_serve_file
 from tunekeeper.config.slots import ServeModel, ServeSlot
 from tunekeeper.core.nouns.serving import Slot
 from tunekeeper.deployment.exporting import export_folder
 from tunekeeper.engines import ChatClient, serve_temporarily
 from tunekeeper.processes.notices import tell
+from tunekeeper.processes.seed import main as seed
+from tunekeeper.rollout.moves import set_route
+from tunekeeper.workspace import open_workspace
 
 __all__ = ["made"]
 ASKED: list[dict[str, Any]] = [{"role": "user", "content": "Hello, who are you?"}]
@@ -74,6 +78,21 @@ def test_a_server_that_is_away_is_left_to_the_first_request_and_without_an_adapt
     server.said = []
     assert told(server.server_port) == []
     assert told(9, adapter=0) == []
+
+
+def test_a_slot_that_only_a_route_set_by_hand_still_names_is_told(tmp_path: Path) -> None:
+    file, root = tmp_path / "g.yaml", tmp_path / "data"
+    slots = {name: {"endpoint": "http://h/v1"} for name in ("a", "b")}
+    models = {model: {"slots": slots, "route": {"a": 10_000}} for model in ("desk", "mail")}
+    file.write_text(json.dumps({"models": models}))
+    assert seed(["--root", str(root), "--config", str(file)]) == 0
+    set_route(open_workspace(root), "mail", {"mail/a": 9000, "mail/b": 1000}, by="ann")
+    said: list[dict[str, Any]] = []
+    tell(load_serve_file(file).models, {}, said.append, root)
+    assert said == []
+    file.write_text(json.dumps({"models": {"desk": models["desk"], "mail": {"slots": {"a": slots["a"]}}}}))
+    tell(load_serve_file(file).models, {}, said.append, root)
+    assert said == [{"event": "slot_unnamed", "model": "mail", "slot": "b", "weight": 1000}]
 
 
 @pytest.mark.real

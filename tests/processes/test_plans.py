@@ -223,7 +223,7 @@ def test_an_address_that_others_reach_needs_a_key(tmp_path, upstream):
         assert process.wait(60) == 2
         assert process.stderr is not None
         assert "there is no key (fix: tunekeeper key create" in process.stderr.read()
-    with cli(*words, TUNEKEEPER_GATEWAY_KEY="s3cret") as process:
+    with cli(*words, TUNEKEEPER_GATEWAY_KEY="s3cret\n") as process:  # as it comes out of a file of secrets
         url = event(process, "ready")["url"].replace("0.0.0.0", "127.0.0.1")
         assert version(url)[0] == 401
         assert version(url, "s3cret") == (200, "m")

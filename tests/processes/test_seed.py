@@ -10,11 +10,12 @@ from tunekeeper.core.errors import GateFailed, NotFound
 from tunekeeper.core.nouns.rollout import Rollout
 from tunekeeper.core.nouns.serving import FallbackEntry, Route, Timeouts
 from tunekeeper.processes.seed import commit_project, main
-from tunekeeper.rollout.moves import promote, set_route
+from tunekeeper.rollout.moves import promote, rollback, set_route
 from tunekeeper.store.ledgers.alerts import find_alerts
 from tunekeeper.store.ledgers.rollouts import find_rollouts, save_rollout
 from tunekeeper.store.ledgers.routes import find_routes, load_route, save_route
 from tunekeeper.store.ledgers.slots import find_slots
+from tunekeeper.store.published import PublishedReader
 from tunekeeper.store.refusedfile import refused
 from tunekeeper.workspace import Workspace, create_workspace, open_workspace
 
@@ -45,6 +46,46 @@ def test_what_a_file_says_is_committed_once(tmp_path):
     with open_workspace(root).control.read() as tx:
         route = load_route(tx, "desk")
     assert {share.slot: share.weight for share in route.shares} == {"a": 9000, "b": 1000}
+
+
+def served(root: Path) -> dict[str, dict[str, int]]:
+    """What gateways obey: model → slot → ten-thousandths."""
+    return {name: weights(route) for name, route in PublishedReader(root).current().routes.items()}
+
+
+def test_a_model_that_the_file_names_no_more_answers_nobody_until_a_file_names_it_again(tmp_path):
+    root = tmp_path / "data"
+    words = ["--root", str(root), "--config", str(put(tmp_path, TWO_MODELS))]
+    assert main(words) == 0
+    ws = open_workspace(root)
+    set_route(ws, "desk", {"a": 0, "b": 10_000}, by="ann")
+    put(tmp_path, "models: {help: {slots: {a: {endpoint: 'h:1'}, b: {endpoint: 'h:2'}}, route: {a: 10000}}}\n")
+    for _ in range(2):
+        assert main(words) == 0
+        assert served(root) == {"help": {"help/a": 10_000}}, "renamed: desk and mail are gone, and nobody answers in their place"
+    assert {slot.model for slot in PublishedReader(root).current().slots.values()} == {"help"}, "nor are their servers probed"
+    for moved in (lambda: set_route(ws, "desk", {"a": 10_000}, by="ann"), lambda: rollback(ws, "desk", by="ann")):
+        with pytest.raises(NotFound, match="names the model no more"):
+            moved()
+    put(tmp_path, TWO_MODELS)
+    assert main(words) == 0
+    assert served(root) == {"desk": {"b": 10_000}, "mail": {"mail/a": 10_000}}, "as it was set by hand: its block did not change"
+
+
+def test_models_that_a_project_deploys_or_names_stay_while_serve_runs_from_another_file(ws, tmp_path):
+    commit(ws, ROUTED)
+    assert (
+        main(["--root", str(ws.root), "--config", str(put(tmp_path, "models: {help: {slots: {h: {endpoint: 'h:1'}}}}\n"))]) == 0
+    )
+    assert served(ws.root).keys() == {"desk", "help"}
+
+
+def test_a_routing_file_under_another_name_renames_the_model(tmp_path):
+    root, routing = tmp_path / "data", tmp_path / "routing.yaml"
+    routing.write_text("active_slot: green\nblue: {endpoint: 'h:1'}\ngreen: {endpoint: 'h:2'}\n")
+    for name in ("desk", "help"):
+        assert main(["--root", str(root), "--routing", str(routing), "--as", name]) == 0
+        assert served(root).keys() == {name}
 
 
 def test_a_broken_file_is_one_json_line_and_exit_2(tmp_path, capsys):

@@ -21,7 +21,7 @@ def test_a_port_in_use_is_one_line_with_a_way_out():
     assert "--port" in str(caught.value)
 
 
-@pytest.mark.parametrize(("host", "port"), [("203.0.113.7", 0), ("127.0.0.1", 70_000)])
+@pytest.mark.parametrize(("host", "port"), [("203.0.113.7", 0), ("127.0.0.1", 70_000), ("", 0)])
 def test_an_address_that_is_not_ours_is_refused(host, port):
     with pytest.raises(ConfigError):
         sockets.bind(host, port)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import io
 import json
@@ -95,6 +96,14 @@ def test_what_is_written_is_read_and_the_same_files_have_the_same_digest(tmp_pat
 def test_a_source_that_ends_early_is_no_copy(tmp_path: Path) -> None:
     with (tmp_path / "a.tar.zst").open("wb") as file, pytest.raises(Busy, match="became shorter"):
         Writer(file, HEADER).add("spool/x", io.BytesIO(b"short"), 9, 0o600)
+
+
+def test_what_is_broken_off_says_nothing_more_when_it_is_collected(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), (tmp_path / "a.tar.zst").open("wb") as file, Writer(file, HEADER) as writer:
+        writer.add_bytes("log", random.Random(7).randbytes(1_500_000), 0o600)
+        raise KeyboardInterrupt
+    del writer
+    gc.collect()
 
 
 def test_every_cut_and_every_changed_byte_is_found(tmp_path: Path) -> None:

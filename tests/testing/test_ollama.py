@@ -41,13 +41,15 @@ def refused(double: OllamaDouble, body: dict[str, Any]) -> tuple[int, str]:
     return status, json.loads(said)["error"]
 
 
-def test_blobs_that_no_model_needs_are_gone_after_a_restart(files: tuple[Path, Path]) -> None:
-    with serving() as double:
+@pytest.mark.parametrize(("version", "kept"), [("0.12.11", True), ("0.30.0", False)])
+def test_blobs_that_no_model_needs_are_gone_after_a_restart(files: tuple[Path, Path], version: str, kept: bool) -> None:
+    """From 0.30 on a model needs the copy that was made of its file, not the file."""
+    with serving(version=version) as double:
         server = with_model(double, files[0])
         server.send_blob(files[1], digest_file(files[1]))
         server.load("desk:v1")
         double.restart()
-        assert [server.has_blob(digest_file(file)) for file in files] == [True, False]
+        assert [server.has_blob(digest_file(file)) for file in files] == [kept, False]
         assert server.loaded() == ()
         assert server.names() == ("desk:v1",)
 
@@ -60,7 +62,9 @@ def test_what_create_refuses_has_a_real_status_without_a_stream(files: tuple[Pat
         assert refused(double, {"model": "no name"})[0] == 400
         assert refused(double, {"model": "d:1"}) == (400, "neither 'from' or 'files' was specified")
         assert refused(double, {"model": "d:1", "files": {"/etc/m": "sha256:1"}}) == (400, "file path must be relative")
-        assert refused(double, {"model": "d:1", "files": {"m": "sha256:" + "0" * 64}})[0] == 500
+        assert refused(double, {"model": "d:1", "files": {"m.gguf": "sha256:" + "0" * 64}})[0] == 500
+        assert refused(double, {"model": "d:1", "files": {"m": "sha256:" + "0" * 64}}) == (400, "unknown type")
+        assert refused(double, {"model": "d:1", "files": {"m.gguf": ""}}) == (400, "invalid digest format")
         assert refused(double, {"model": "d:1", "files": adapter}) == (400, "the file is an adapter")
         assert refused(double, {"model": "d:1", "files": model, "adapters": {**adapter, "b": "sha256:2"}})[0] == 400
         assert refused(double, {"model": "d:1", "files": model, "template": "{{ if }}"})[1].startswith("template error")
@@ -72,7 +76,7 @@ def test_what_create_refuses_has_a_real_status_without_a_stream(files: tuple[Pat
 def test_an_error_after_the_first_line_comes_inside_200(files: tuple[Path, Path]) -> None:
     with serving() as double:
         with_model(double, files[0])
-        status, body = call("POST", double.url + "/api/create", {"model": "d:1", "files": {"m": "sha256:" + "0" * 64}})
+        status, body = call("POST", double.url + "/api/create", {"model": "d:1", "files": {"m.gguf": "sha256:" + "0" * 64}})
         lines = [json.loads(line) for line in body.splitlines()]
         assert (status, lines[0]) == (200, {"status": "parsing GGUF"})
         assert "no such file" in lines[-1]["error"]
@@ -161,11 +165,32 @@ def test_a_model_leaves_memory_when_its_time_is_over(files: tuple[Path, Path]) -
         assert server.loaded() == ()
 
 
+def test_a_name_that_is_deleted_stays_in_memory(files: tuple[Path, Path]) -> None:
+    with serving() as double:
+        server = with_model(double, files[0])
+        server.load("desk:v1")
+        assert server.delete("desk:v1")
+        assert double.in_memory() == ["desk:v1"]
+
+
+def test_thoughts_stand_beside_the_answer_where_the_template_has_a_place_for_them(files: tuple[Path, Path]) -> None:
+    asked = {"model": "desk:v1", "messages": [{"role": "user", "content": "x"}], "stream": False}
+    with serving(lambda prompt, model, options: "<think>\nwell\n</think>\n\nYes.") as double:
+        with_model(double, files[0])
+        whole = call_json("POST", double.url + "/api/chat", asked)["message"]
+        with_model(double, files[0], template=GO + "{{ .Thinking }}")
+        told = call_json("POST", double.url + "/api/chat", asked)["message"]
+        openai = call_json("POST", double.url + "/v1/chat/completions", asked)["choices"][0]["message"]
+    assert whole == {"role": "assistant", "content": "<think>\nwell\n</think>\n\nYes."}
+    assert told == {"role": "assistant", "content": "Yes.", "thinking": "well"}
+    assert openai == {"role": "assistant", "content": "Yes.", "reasoning": "well"}
+
+
 def test_the_program_says_where_it_listens_and_ends_when_told() -> None:
     command = [sys.executable, "-m", "tunekeeper.testing.ollama", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         address = json.loads(child.stdout.readline())["listening"]
-        assert call_json("GET", address + "/api/version") == {"version": "0.12.11"}
+        assert call_json("GET", address + "/api/version") == {"version": "0.32.15"}
         child.send_signal(signal.SIGTERM)
         assert child.wait(60) == 0

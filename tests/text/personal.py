@@ -384,6 +384,15 @@ KEYS: tuple[Callable[[random.Random], str], ...] = (
     lambda r: f"lsv2_pt_{pick(r, HEX, 32)}_{pick(r, HEX, 10)}",
     lambda r: f"PMAK-{pick(r, HEX, 24)}-{pick(r, HEX, 34)}",
     lambda r: f"xkeysib-{pick(r, HEX, 64)}-{pick(r, ALNUM, 16)}",
+    lambda r: f"gl{r.choice(('agent', 'soat', 'imt', 'rt'))}-{pick(r, ALNUM, 24)}",
+    lambda r: f"glc_{_base64(r, 60)}",
+    lambda r: f"{pick(r, ALNUM, 3)}8Q~{pick(r, ALNUM, 34)}",
+    lambda r: f"{pick(r, HEX, 32)}-us{r.randint(1, 22)}",
+    lambda r: f"API-{pick(r, CAPS + DIGITS, 26)}",
+    lambda r: f"client-key-data: {_base64(r, 90)}",
+    lambda r: f"Contraseña: {pick(r, ALNUM, 12)}7",
+    lambda r: f"PHPSESSID={pick(r, LOWER + DIGITS, 26)}",
+    lambda r: f"1//04{_web(r, 40)}",
 )
 
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tunekeeper.text.numbers import MOST_RUNS, cards, ibans, is_card, is_iban
+from tunekeeper.text.numbers import MOST_RUNS, cards, ibans, is_card, is_iban, longest
 from tunekeeper.text.redaction import Redactor
 
 
@@ -17,6 +17,9 @@ from tunekeeper.text.redaction import Redactor
         "4111111111111111", "4111 1111 1111 1111", "4111-1111-1111-1111", "4111.1111.1111.1111", "4111  1111  1111  1111",
         "4111 - 1111 - 1111 - 1111", "4111\u00a01111\u00a01111\u00a01111", "3782 822463 10005", "3782.822463.10005",
         "2200 1234 5678 9019", "9792 0303 9444 0796", "4111\u20111111\u20131111\u20091111",
+        "4111/1111/1111/1111", "4111_1111_1111_1111", "4111|1111|1111|1111", "4111\t1111\t1111\t1111",
+        "4111\u00b71111\u00b71111\u00b71111",
+        "4111+1111+1111+1111", "4111 / 1111 / 1111 / 1111", "4111 1111\n1111 1111", "41111111 11111111", "3782 8224 6310 005",
     ],
 )  # fmt: skip
 def test_a_card_is_found_whole_however_it_is_grouped(written: str) -> None:
@@ -28,7 +31,8 @@ def test_a_card_is_found_whole_however_it_is_grouped(written: str) -> None:
     "text",
     [
         "4111111111111112", "0.4111111111111111", "4111 1111 1111 1111.50", "x4111111111111111", "4.111.111.111.111.111",
-        "1111111111111",
+        "1111111111111", "4111\t1111\t1111\t1111\t1111", "| 4111 | 1111 | 1111 | 1111 |", "1,4111111111111111 1,5",
+        "[4111111111111111,4111111111111111]",
     ],
 )  # fmt: skip
 def test_what_only_looks_like_a_card_stays(text: str) -> None:
@@ -47,7 +51,10 @@ def test_a_short_number_that_is_named_as_a_code_is_no_card_and_another_word_excu
     [
         "DE89370400440532013000", "de89 3704 0044 0532 0130 00", "DE89-3704-0044-0532-0130-00 x",
         "DE89\u202f3704\u202f0044\u202f0532\u202f0130\u202f00", "DE89.3704.0044.0532.0130.00", "DE89 3704 0044\n  0532 0130 00",
-        "RU0204452560040702810412345678901", "NI45BAPR00000013000003558124", "SD8811123456789012",
+        "DE89/3704/0044/0532/0130/00", "DE89_3704_0044_0532_0130_00", "DE89|3704|0044|0532|0130|00",
+        "DE89\u00b73704\u00b70044 0532 0130 00",
+        "DE 89 3704 0044 0532 0130 00", "DE89:3704:0044:0532:0130:00", "RU0204452560040702810412345678901",
+        "NI45BAPR00000013000003558124", "SD8811123456789012",
     ],
 )  # fmt: skip
 def test_an_iban_is_found_in_capitals_or_not_in_groups_or_not(text: str) -> None:
@@ -122,3 +129,13 @@ def test_cards_between_other_numbers_are_those_that_trying_everything_finds() ->
         hits += len(by_trying_all(text))
         assert cards(text) == by_trying_all(text)
     assert hits > 20
+
+
+def test_of_spans_that_overlap_the_first_and_longest_stays() -> None:
+    assert longest([(5, 9), (0, 3), (0, 6), (7, 8)]) == [(0, 6), (7, 8)]
+
+
+def test_a_card_in_a_cell_of_a_table_and_an_iban_behind_its_name_are_found() -> None:
+    assert cards('7,"Lee, Ana",4111111111111111,2024-02-11') == [(13, 29)]
+    assert ibans("IBANDE89370400440532013000") == [(4, 26)]
+    assert ibans("at 1792022265 it failed\nRegards, Kim") == []

@@ -264,3 +264,14 @@ def test_what_stands_directly_behind_another_value_is_found_too(text: str, clean
 def test_a_field_never_takes_the_name_of_one_beside_it() -> None:
     clean, _ = Redactor().redact_json({"ann@example.com": 1, "[EMAIL] 1": 2, "bob@example.com": 3})
     assert sorted(clean.values()) == [1, 2, 3]
+
+
+def test_the_tokens_of_an_answer_do_not_spell_what_was_taken_out_of_it() -> None:
+    def answer(text: str) -> dict[str, object]:
+        tokens = [{"token": each, "logprob": -0.1} for each in text]
+        return {"choices": [{"message": {"content": text}, "logprobs": {"content": tokens}}], "created": 1}
+
+    clean, _ = Redactor().redact_json(answer("ana@example.com"))
+    assert clean == {"choices": [{"message": {"content": "[EMAIL]"}, "logprobs": None}], "created": 1}
+    kept = answer("nobody at all")
+    assert Redactor().redact_json(kept)[0] is kept

@@ -75,7 +75,7 @@ def test_an_adapter_of_another_base_is_refused(ws: Workspace, task: Model, datas
 def test_how_it_ended_is_told(ws: Workspace, task: Model, dataset: DatasetVersion) -> None:
     run = trained(ws, task, dataset, [sys.executable, "-c", "import sys; sys.exit(7)", "{data}{out}"])
     assert (run.cost_usd or 0) > 0, "what came to nothing was paid as well"
-    assert "ended with status 7 (fix: read output.log of the job)" in (run.ended or "")
+    assert f"ended with status 7 (fix: read what it said: {ws.path('work')}" in (run.ended or "")
 
 
 class Quiet:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from tunekeeper.core.nouns.training import TrainingRun
 from tunekeeper.training.comparing import compare
@@ -47,6 +50,20 @@ def test_several_differences_explain_nothing_and_losses_of_other_rows_are_not_co
     assert [c.what for c in found.changes] == ["dataset", "parent", "machine.torch"]
     assert "2 things differ at once" in found.says[0]
     assert any("cannot be compared" in line for line in found.says)
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"recipe": {"rank": 16, "epochs": 3, "objective": "dpo"}}, "recipe.objective"),
+        ({"tokenizer_digest": "sha256:u"}, "tokenizer"),
+        ({"recipe": {"rank": 16, "epochs": 4}}, None),
+    ],
+)
+def test_losses_that_measure_something_else_are_not_compared(changed: dict[str, Any], named: str | None) -> None:
+    spoken = replace(RUN, tokenizer_digest="sha256:t", template_digest="sha256:c")
+    said = [line for line in compare(spoken, replace(spoken, id="run_b", **changed)).says if "cannot be compared" in line]
+    assert [f"with another {named} the losses" in line for line in said] == ([True] if named else [])
 
 
 def test_the_same_run_twice_differs_in_nothing() -> None:

@@ -110,6 +110,17 @@ def test_the_smallest_weights_are_ratios_and_no_zeros(model: Any) -> None:
     assert batch_loss(model, tiny, 0).item() == pytest.approx(expected, rel=1e-6)
 
 
+def test_rows_end_to_end_are_kept_apart_by_some_bases_and_by_others_not(model: Any) -> None:
+    from transformers import AutoModelForCausalLM, OPTConfig
+
+    from tunekeeper.training.forward import keeps_rows_apart
+
+    few = {"vocab_size": 16, "hidden_size": 8, "ffn_dim": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    other = AutoModelForCausalLM.from_config(OPTConfig(**few, word_embed_proj_dim=8))
+    assert (keeps_rows_apart(model), keeps_rows_apart(other.eval())) == (True, False)
+    assert all(parameter.grad is None for parameter in other.parameters())
+
+
 def test_the_head_works_on_the_learned_tokens_alone_and_is_itself_again_after(model: Any) -> None:
     from tunekeeper.training.forward import side_by_side, token_losses
 

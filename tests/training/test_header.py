@@ -73,13 +73,13 @@ def test_a_header_larger_than_any_is_refused_before_it_is_read(tmp_path: Path) -
     with file.open("wb") as stream:
         stream.write((HEADER_LIMIT + 1).to_bytes(8, "little"))
         stream.truncate(2 * HEADER_LIMIT)
-    with pytest.raises(ArtifactError, match="it claims 16,000,001 bytes"):
+    with pytest.raises(ArtifactError, match="it claims 8,000,001 bytes"):
         tensor_header(file)
 
 
 def test_a_header_of_more_objects_than_tensors_need_is_refused_before_it_is_parsed(tmp_path: Path) -> None:
     file = write(tmp_path / "x.safetensors", b'{"a":[' + b"{}," * (2 * MAX_TENSORS) + b"{}]}")
-    with pytest.raises(ArtifactError, match="more than 65,536 tensors need"):
+    with pytest.raises(ArtifactError, match="more than 32,768 tensors need"):
         tensor_header(file)
 
 

@@ -118,6 +118,27 @@ def test_a_run_killed_after_an_epoch_resumes_to_the_very_same_adapter(
     assert (work / "epochs/2/transcript.jsonl").read_bytes() == (whole / "work/epochs/2/transcript.jsonl").read_bytes()
 
 
+def test_a_damaged_checkpoint_is_not_gone_on_from_and_the_run_comes_out_the_same(tmp_path: Path) -> None:
+    work, sound = tmp_path / "work", tmp_path / "sound"
+    for each in (work, sound):
+        each.mkdir()
+
+    def kill(fields: dict[str, Any]) -> None:
+        if (work / "checkpoint.pt").exists():
+            raise Killed
+
+    asked = order(tmp_path, count=8, transcript=0)
+    job.run(asked, Local(sound))
+    with pytest.raises(Killed):
+        job.run(asked, Local(work, kill))
+    data = bytearray((work / "checkpoint.pt").read_bytes())
+    data[len(data) // 2] ^= 64  # one bit, among the weights
+    (work / "checkpoint.pt").write_bytes(data)
+    assert job.run(asked, Local(work))["resumed_from"] is None
+    name = "adapter/adapter_model.safetensors"
+    assert digest_file(work / name) == digest_file(sound / name)
+
+
 def test_each_epoch_leaves_its_adapter_its_curve_and_what_it_answers(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     asked = [{"id": f"q{i}", "messages": json.loads(line)["messages"][:-1]} for i, line in enumerate(chat_lines(3))]
@@ -262,6 +283,22 @@ def test_a_base_without_an_end_or_a_filling_token_is_learned_on_as_well(tmp_path
     assert output["rows"] == 8
     lines = [json.loads(line) for line in (tmp_path / "work/transcript.jsonl").read_text().splitlines()]
     assert {line["finish_reason"] for line in lines} == {"length"}, "nothing tells it where an answer ends"
+
+
+def test_packing_is_refused_on_a_base_that_mixes_the_rows(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, OPTConfig
+
+    folder = Path(shutil.copytree(BASE, tmp_path / "base"))
+    (folder / "model.safetensors").unlink()
+    words = json.loads((BASE / "config.json").read_text())["vocab_size"]
+    few = {"hidden_size": 8, "ffn_dim": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "max_position_embeddings": 512}
+    AutoModelForCausalLM.from_config(OPTConfig(vocab_size=words, **few, word_embed_proj_dim=8)).save_pretrained(folder)
+    (tmp_path / "work").mkdir()
+    work = order(tmp_path, count=8, base=str(folder))
+    work["recipe"] |= {"packing": True}
+    with pytest.raises(ConfigError, match="packing: a row of opt sees the rows") as caught:
+        job.run(work, Local(tmp_path / "work"))
+    assert caught.value.fix == "set packing to false"
 
 
 def test_rows_that_are_all_too_long_are_refused(tmp_path: Path) -> None:

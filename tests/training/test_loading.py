@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tunekeeper.core.errors import ArtifactError
+from tunekeeper.core.errors import ArtifactError, ConfigError
 from tunekeeper.training import loading, previewing
 from tunekeeper.training.base import read_base
 from tunekeeper.training.recipe import from_json
@@ -118,3 +118,17 @@ def test_the_arguments_of_a_call_are_rendered_as_servers_do(tmp_path: Path) -> N
     said: list[dict[str, Any]] = [{"role": "assistant", "content": "", "tool_calls": [call]}]
     for codec in (previewing.codec_of(folder), loading.codec_of(AutoTokenizer.from_pretrained(folder, local_files_only=True))):
         assert codec.render(said, [], False) == '{"q": "x"}'
+
+
+@pytest.mark.real
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_an_adapter_that_a_base_cannot_have_is_refused_in_one_line() -> None:
+    from transformers import AutoModelForCausalLM, Qwen3MoeConfig
+
+    few = {"vocab_size": 16, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = Qwen3MoeConfig(
+        **few, num_key_value_heads=1, head_dim=8, num_experts=2, num_experts_per_tok=1, moe_intermediate_size=8
+    )
+    with pytest.raises(ConfigError, match=r"this base takes no such adapter: .*dora") as caught:
+        loading.adapted(AutoModelForCausalLM.from_config(config), from_json({"dora": True}))
+    assert "dora" in (caught.value.fix or "")

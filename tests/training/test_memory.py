@@ -16,6 +16,7 @@ from tunekeeper.training.memory import (
     adapter_parameters,
     base_bytes,
     full_bytes,
+    is_target,
     learned_factor,
     method,
     need,
@@ -51,6 +52,34 @@ def test_parts_and_recomputing_need_less_and_pairs_need_more() -> None:
     assert need(BASE, replace(RECIPE, checkpointing=True), 256, CPU).activations < whole.activations
     assert tokens_at_once(replace(RECIPE, objective="dpo"), 100) == 2 * tokens_at_once(RECIPE, 100) == 3200
     assert tokens_at_once(replace(RECIPE, packing=True, max_tokens=512), 100) == 512
+
+
+def test_the_sizes_of_a_base_are_found_whatever_its_config_calls_them(tmp_path: Path) -> None:
+    other = {"hidden_size": "n_embd", "num_hidden_layers": "n_layer", "intermediate_size": "n_inner"}
+    config = json.loads((BASE / "config.json").read_text())
+    (tmp_path / "model.safetensors").symlink_to(BASE / "model.safetensors")
+    for said in (
+        {other.get(name, name): value for name, value in config.items()},
+        {"model_type": "sees", "text_config": config},
+        config | {"num_experts_per_tok": 2, "moe_intermediate_size": config["intermediate_size"] // 2},
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(said))
+        assert need(tmp_path, RECIPE, 256, CPU) == need(BASE, RECIPE, 256, CPU)
+
+
+@pytest.mark.parametrize(
+    ("name", "learned"),
+    [
+        ("gpt_neox.layers.0.attention.dense.weight", True),
+        ("gpt_neox.embed_in.weight", False),
+        ("embed_out.weight", False),
+        ("model.decoder.embed_positions.weight", False),
+        ("transformer.word_embeddings.weight", False),
+        ("backbone.layers.0.mixer.A_log", False),
+    ],
+)
+def test_embeddings_of_any_name_and_what_is_no_layer_get_no_adapter(name: str, learned: bool) -> None:
+    assert is_target(name, ("all-linear",)) == learned
 
 
 def test_what_cannot_fit_is_refused_with_the_change_that_makes_it_fit(large: Path) -> None:
@@ -160,9 +189,11 @@ def test_estimates_learn_from_the_runs_of_the_same_base() -> None:
         id="r", model="m", dataset="d", dataset_digest="", recipe={}, recipe_digest="", base="b", base_digest="sha256:b"
     )
     seen = [replace(run, memory={"estimated": 100, "peak": peak}) for peak in (120, 150, 400)]
-    assert learned_factor([*seen, run], "sha256:b") == (1.5, 3)
-    assert learned_factor(seen, "sha256:other") == (1.0, 0)
-    assert learned_factor([replace(run, memory={"estimated": 1, "peak": 100})], "sha256:b") == (4.0, 1)
+    for like in (50, 100, 200):
+        assert learned_factor([*seen, run], "sha256:b", like) == (1.5, 3)
+    assert learned_factor(seen, "sha256:other", 100) == (1.0, 0)
+    assert learned_factor([replace(run, memory={"estimated": 1, "peak": 100})], "sha256:b", 1) == (4.0, 1)
+    assert learned_factor(seen, "sha256:b", 1000) == (1.0, 0), "a small run tells nothing of a large one"
 
 
 def test_sizes_are_told_in_the_unit_that_people_use() -> None:

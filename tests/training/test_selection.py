@@ -73,6 +73,9 @@ def test_whole_models_of_epochs_that_cannot_be_chosen_any_more_are_removed(tmp_p
         ((0.5, 0.4, 0.45), None),
         ((0.5, 0.4, 0.49), "rose from 0.400 to 0.490: fewer epochs"),
         ((3.0, 2.4), "fell by 20% in the last epoch: more epochs"),
+        ((0.4, 0.002, 0.004), None),
+        ((0.004, 0.002), None),
+        ((0.4, 0.002, 0.02), "rose from 0.002 to 0.020: fewer epochs"),
     ],
 )
 def test_the_held_out_loss_says_when_epochs_were_too_many_or_too_few(eval_loss: tuple[float, ...], said: str | None) -> None:

@@ -17,10 +17,14 @@ from tunekeeper import jobs, training
 from tunekeeper.core.errors import ArtifactError, ConfigError, MissingExtra, NotFound
 from tunekeeper.core.nouns.data import DatasetVersion
 from tunekeeper.core.nouns.retraining import Cycle, Done, Model, Stop, Wait
+from tunekeeper.core.nouns.serving import Route, Share, Slot
 from tunekeeper.core.nouns.training import Version
+from tunekeeper.store.ledgers.routes import save_route
 from tunekeeper.store.ledgers.runs import find_runs, load_run
-from tunekeeper.store.ledgers.versions import find_versions, load_version
+from tunekeeper.store.ledgers.slots import save_slot
+from tunekeeper.store.ledgers.versions import find_versions, load_version, save_version
 from tunekeeper.training import planning
+from tunekeeper.training.base import read_base
 from tunekeeper.training.orders import require_extra
 from tunekeeper.workspace import Workspace
 
@@ -108,6 +112,37 @@ def test_another_chat_template_or_tokenizer_makes_another_run(
     assert begun.base_digest == third.base_digest
     assert begun.template_digest != second.template_digest == third.template_digest
     assert begun.tokenizer_digest == second.tokenizer_digest != third.tokenizer_digest
+
+
+def test_a_cycle_whose_champion_speaks_by_another_template_begins_with_the_base(
+    ws: Workspace, task: Model, dataset: DatasetVersion, tmp_path: Path
+) -> None:
+    known = read_base(BASE)
+    live = Version(
+        id="desk@v1.0",
+        model="desk",
+        name="v1.0",
+        major=1,
+        minor=0,
+        base=str(BASE),
+        base_digest=known.digest,
+        tokenizer_digest=known.tokenizer_digest,
+        template_digest=known.template_digest,
+        adapter="sha256:a",
+    )
+    with ws.state.write(by="test") as tx:
+        save_version(tx, live)
+    with ws.control.write(by="test") as control:
+        save_slot(control, Slot(id="blue", model="desk", version="v1.0", endpoint="http://x/v1", observed="ready"))
+        share = Share(slot="blue", variant="champion", ranges=((0, 10_000),))
+        save_route(control, Route(model="desk", shares=(share,), champion="blue", by="test"))
+    folder = shutil.copytree(BASE, tmp_path / "base")
+    template = folder / "chat_template.jinja"
+    template.write_text(template.read_text() + " ")
+    assert isinstance(training.poke(ws, dataclasses.replace(task, base=str(folder)), SMALL, cycle_of(dataset)), Wait)
+    with ws.state.read() as tx:
+        (run,) = find_runs(tx, model="desk")
+    assert run.parent is None
 
 
 def test_a_failed_run_stops_the_cycle_with_its_reason(ws: Workspace, task: Model) -> None:

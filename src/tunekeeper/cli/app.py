@@ -7,7 +7,6 @@ second.
 from __future__ import annotations
 
 import io
-import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -47,10 +46,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "store": ("tunekeeper.cli.store:app", "Databases and blobs: upgrade, verify."),
     "config": ("tunekeeper.cli.config:app", "The checked configuration and where each value came from."),
 }
-
-
-OUTPUTS = ("--out", "--html", "--export-cases", "--modelfile")
-"""Options that name a file to write."""
 
 
 class Root(frame.LazyGroup):
@@ -96,7 +91,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     token = frame.fresh_output()
     try:
         _refuse_other_codes(words)
-        _refuse_devices(words)
         answer = command().main(words, prog_name="tunekeeper", standalone_mode=False)
         if answer == INTERRUPTED:  # Typer has turned Ctrl-C into an exit code
             print("interrupted", file=sys.stderr)
@@ -114,15 +108,6 @@ def _refuse_other_codes(words: list[str]) -> None:
     for word in words:
         if any("\ud800" <= c <= "\udfff" for c in word) and not os.path.lexists(word):
             raise UserError(f"argument {word!r} is not UTF-8", fix="write it in UTF-8")
-
-
-def _refuse_devices(words: list[str]) -> None:
-    """Raise UserError where a file shall be written in the place of a device or a pipe: what appears whole replaces what was
-    there, and root's /dev/null would be a file from then on."""
-    pairs = [*itertools.pairwise(words), *(word.split("=", 1) for word in words if "=" in word)]
-    for option, value in pairs:
-        if option in OUTPUTS and os.path.exists(value) and not (os.path.isfile(value) or os.path.isdir(value)):
-            raise UserError(f"{option} {value}: a device or a pipe, not a file", fix="name a file")
 
 
 def _version() -> int:

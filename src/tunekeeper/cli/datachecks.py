@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -123,12 +124,11 @@ def ls(
     answer: dict[str, Any] = {each.name: getattr(found, each.name) for each in dataclasses.fields(found)}
     lines += frame.table(list(found.topics.items()), ("topic", "rows")) if found.topics else []
     if dropped:
-        out = mending.dropped_lines(drafts.load_findings(ws, model))
-        answer["dropped_rows"] = out
-        rows = [(r["kind"], r["id"], f"{r['file']}:{r['line']}" if r["file"] else None, r["detail"]) for r in out[:SHOWN]]
-        lines += (
-            ["", *frame.table(rows, ("dropped for", "id", "where", "detail")), *_more(len(out))] if out else ["", "none dropped"]
-        )
+        out = mending.dropped_lines(drafts.read_findings(ws, model))
+        answer["dropped_rows"] = shown = list(out if json else islice(out, SHOWN))
+        rows = [(r["kind"], r["id"], f"{r['file']}:{r['line']}" if r["file"] else None, r["detail"]) for r in shown[:SHOWN]]
+        more = _more(sum(found.dropped.values()))
+        lines += ["", *frame.table(rows, ("dropped for", "id", "where", "detail")), *more] if rows else ["", "none dropped"]
     return frame.emit(answer, json, lines)
 
 
@@ -151,5 +151,6 @@ def readmit(
     config = project.model(model)
     done = mending.readmit(ws, config.task, config.sections["data"], rows or (), reason=reason, dry_run=dry_run)
     verb = "would bring back" if dry_run else "brought back"
-    line = f"{verb} {len(done.changed)} rows: {', '.join(done.changed) or 'the draft has them already'}"
+    named = ", ".join(done.changed[:SHOWN]) or "the draft has them already"
+    line = f"{verb} {len(done.changed)} rows: {named}{' …' if len(done.changed) > SHOWN else ''}"
     return frame.emit(done, json, [line, f"the draft of {model} holds {done.examples}"])

@@ -32,6 +32,9 @@ def import_(
     ],
     model: frame.Model,
     map: Annotated[list[str] | None, typer.Option("--map", help="field=COLUMN, e.g. user=ticket; several columns: a,b.")] = None,
+    assistant: Annotated[
+        list[str] | None, typer.Option("--assistant", help="Who answers, where people speak by name (Slack, Discord, …).")
+    ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="The files become the whole draft.")] = False,
     yes: frame.Yes = False,
     dry_run: frame.DryRun = False,
@@ -53,7 +56,13 @@ def import_(
     section = config.sections["data"]
     mapping = {role.strip(): column.strip() for role, _, column in (pair.partition("=") for pair in map or ())}
     told = {} if yes or json else _confirmed(files, {**section.columns, **mapping})
-    options: dict[str, Any] = {"mapping": mapping, "by_file": told, "replace": replace, "dry_run": dry_run}
+    options: dict[str, Any] = {
+        "mapping": mapping,
+        "by_file": told,
+        "assistants": assistant or (),
+        "replace": replace,
+        "dry_run": dry_run,
+    }
     with _progress() as show:
         stdin = getattr(sys.stdin, "buffer", None)
         done = data.import_files(ws, config.task, section, files, stdin=stdin, progress=show, **options)
@@ -63,6 +72,7 @@ def import_(
         lines += [f"{label}: {', '.join(f'{n} {kind}' for kind, n in counted.items())}"] if counted else []
     lines += [f"  {where}" for where in (done.left_out if dry_run else done.broken)]
     lines[1:1] = [line for file in done.files for line in _file_lines(file)]
+    lines += [f"not read: {sheet}" for sheet in done.unread]
     lines += [f"each row with its reason: {done.report}"] if done.report else []
     following = "the same without --dry-run" if dry_run else f"tunekeeper data freeze --model {model}"
     return frame.emit(done, json, [*lines, f"next: {following}"])

@@ -114,7 +114,7 @@ def prefer(
 
 @app.command("skip")
 def skip(item: Item, by: By, dir: frame.Dir = None, json: frame.Json = False) -> int:
-    """Leave an item to others.
+    """Leave an item to others, and take back what one said about it.
 
     Example: tunekeeper data queue skip rev_… --by ana
     """
@@ -125,7 +125,7 @@ def skip(item: Item, by: By, dir: frame.Dir = None, json: frame.Json = False) ->
 
 @app.command("undo")
 def undo(item: Item, by: By, dir: frame.Dir = None, json: frame.Json = False) -> int:
-    """Take back what one said about an item.
+    """Take back what one said about an item; an example that was made of it leaves the draft with the next collection.
 
     Example: tunekeeper data queue undo rev_… --by ana
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -70,12 +71,14 @@ def reveal(
     Example: tunekeeper data reveal T-1042 --model support-desk --key ~/tunekeeper.seal
     """
     from tunekeeper.core.errors import NotFound
-    from tunekeeper.data import drafts, versions
+    from tunekeeper.data import versions
+    from tunekeeper.data.examples import read_file
     from tunekeeper.data.redacting import revealed
 
     ws, secret = frame.workspace(dir), secret_in(key)
-    rows = (each for part in (drafts.load_draft, versions.newest_examples) for each in part(ws, model))
-    found = next((each for each in rows if each.id == row), None)
+    newest = versions.latest(ws, model)
+    frozen = iter(()) if newest is None else versions.read_examples(ws, newest)
+    found = next((each for each in chain(read_file(versions.draft_path(ws, model)), frozen) if each.id == row), None)
     if found is None:
         raise NotFound(f"no row of {model} is called {row!r}", fix=f"tunekeeper data ls --model {model}")
     clear = revealed(found, secret)

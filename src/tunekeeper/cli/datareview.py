@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -73,6 +74,8 @@ def review(
         answer["cases"] = done
         lines += [f"{'would write' if dry_run else 'wrote'} {done.added} cases to {done.path}, {done.known} were there"]
         lines += [f"left out, because they are learned from: {len(done.learned)}"] if done.learned else []
+        lines += [f"left out, because no suite can compare them: {', '.join(done.unfit)}"] if done.unfit else []
+        lines += [f"no longer what reviewers say, see to it in the file: {', '.join(done.otherwise)}"] if done.otherwise else []
         lines += ["next: name the file, or its cases, in the suite"] if done.added and not dry_run else []
     if listing:
         answer["open"] = found = _open(ws, model, kind or ())
@@ -89,14 +92,23 @@ def _screen(ws: Workspace, config: ModelConfig, by: str, kinds: tuple[str, ...],
     """The full screen, where there is one."""
     from tunekeeper.core.errors import UserError
 
+    name = config.task.name
     if json or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        name = config.task.name
         raise UserError(
             "data review needs a terminal to review on",
             fix=f"tunekeeper data queue next --model {name} --by NAME --json, or data review --model {name} --list",
         )
+    from rich.console import Console
+
     from tunekeeper.cli.reviewscreen import run
 
+    if Console().is_dumb_terminal:
+        raise UserError(
+            "this terminal cannot show a full screen (TERM=dumb)",
+            fix=f"use another, or tunekeeper data queue next --model {name} --by NAME",
+        )
+    if codecs.lookup(sys.stdout.encoding).name != "utf-8":
+        raise UserError(f"this terminal is written to in {sys.stdout.encoding}", fix="export LC_ALL=C.UTF-8")
     return run(ws, config, by=by, kinds=kinds)
 
 

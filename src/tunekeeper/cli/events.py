@@ -23,7 +23,7 @@ TEXT = {
     "reloaded": "{file} read again",
     "not_reloaded": "{file} not obeyed: {why}",
     "restart_needed": "{what}: obeyed after a restart (tunekeeper down, tunekeeper up)",
-    "key_missing": "{slot}: the variable {variable} is not set, so its server is asked without a key",
+    "key_missing": "{slot}: the variable {variable} holds no key, so its server is asked without one",
     "adapter_missing": "{slot}: its server has no adapter {adapter} (it has: {there}) and answers with the bare base",
     "stopping": "stopping",
     "stopped": "stopped",

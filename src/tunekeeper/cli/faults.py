@@ -48,6 +48,8 @@ def known(error: BaseException) -> TunekeeperError | None:
     if isinstance(error, OSError) and error.filename and error.errno in (*NOT_ALLOWED, *NO_SUCH_PLACE):
         fix = "name a place that you may read and write" if error.errno in NOT_ALLOWED else "check the path"
         return UserError(f"{os.fsdecode(error.filename)}: {(error.strerror or 'not possible').lower()}", fix=fix)
+    if isinstance(error, FileNotFoundError) and _raised_in(error) == "mkdir":
+        return UserError(f"{os.fsdecode(error.filename)}: no folder can be made there", fix="check the path")
     if isinstance(error, OSError) and error.errno in (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE):
         place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
         more = "allow more open files (ulimit -n)" if error.errno in (errno.EMFILE, errno.ENFILE) else "look after the disk"
@@ -61,6 +63,11 @@ def known(error: BaseException) -> TunekeeperError | None:
         if extra:
             return MissingExtra(f"package {error.name} is not installed", fix=f"pip install 'tunekeeper[{extra}]'")
     return None
+
+
+def _raised_in(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return frames[-1].name if frames else ""
 
 
 def report(error: BaseException, folder: Path | None) -> OurFault:

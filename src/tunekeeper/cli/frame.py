@@ -34,6 +34,7 @@ from __future__ import annotations
 import importlib
 import json as jsonlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar, Token
@@ -62,6 +63,8 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would change, 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Model = Annotated[str, typer.Option("--model", help="Name of the model, as in models/NAME.yaml.")]
 
+AGE = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([smhdw])")
+"""A time as an age: `90m`."""
 PROJECT_FILE = "tunekeeper.yaml"
 DATA_FOLDER = ".tunekeeper"
 _emitted: ContextVar[bool] = ContextVar("emitted", default=False)
@@ -271,10 +274,13 @@ def moment(text: str | None, clock: Clock) -> datetime | None:
     if text is None:
         return None
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-    if text[-1:] in units and text[:-1].replace(".", "", 1).isdigit():
-        return clock.utc() - timedelta(seconds=float(text[:-1]) * units[text[-1]])
+    age = AGE.fullmatch(text)
     try:
+        if age:
+            return clock.utc() - timedelta(seconds=float(age[1]) * units[age[2]])
         found = datetime.fromisoformat(text)
-    except ValueError:
-        raise UserError(f"{text!r} is not a time", fix="write 24h, 7d or 2026-01-05T09:30") from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+        if 1 < found.year < 9999:  # where calendars end, a day before or after is none
+            return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise UserError(f"{text!r} is not a time", fix="write 24h, 7d or 2026-01-05T09:30")

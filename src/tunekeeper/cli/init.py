@@ -77,7 +77,8 @@ def _make(root: Path, files: dict[str, str]) -> None:
         create_workspace(data, project=root)
     except BaseException:
         for name in files:
-            (root / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                (root / name).unlink()
         if fresh:
             shutil.rmtree(data, ignore_errors=True)
         for folder in new:

@@ -9,6 +9,7 @@ import typer
 from tunekeeper.cli import frame
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
     from tunekeeper.core.nouns.serving import ApiKey
@@ -90,7 +91,8 @@ def list_(dir: frame.Dir = None, data: frame.Data = None, json: frame.Json = Fal
     """
     from tunekeeper import gateway
 
-    keys = gateway.find_keys(frame.workspace(dir, data))
+    ws = frame.workspace(dir, data)
+    keys, now = gateway.find_keys(ws), ws.clock.utc()
     shown = [
         {
             "id": key.id,
@@ -108,10 +110,13 @@ def list_(dir: frame.Dir = None, data: frame.Data = None, json: frame.Json = Fal
         }
         for key in keys
     ]
-    rows = [
-        [key.id, key.name, ",".join(key.scopes), _limits(key), key.expires, "revoked" if key.revoked else "live"] for key in keys
-    ]
+    rows = [[key.id, key.name, ",".join(key.scopes), _limits(key), key.expires, _state(key, now)] for key in keys]
     return frame.emit({"keys": shown}, json, frame.table(rows, ["id", "name", "scopes", "limits", "expires", "state"]))
+
+
+def _state(key: ApiKey, now: datetime) -> str:
+    over = key.expires is not None and key.expires <= now
+    return "revoked" if key.revoked else "expired" if over else "live"
 
 
 def _limits(key: ApiKey) -> str:
@@ -137,10 +142,11 @@ def revoke(
     Example: tunekeeper key revoke key_01J…
     """
     from tunekeeper import gateway
+    from tunekeeper.gateway.keys import check_revocable
 
     ws = frame.workspace(dir, data)
     if dry_run:
-        known = next((each for each in gateway.find_keys(ws) if each.id == id), None)
-        return frame.emit({"id": id, "known": known is not None, "dry_run": True}, json, [f"would revoke {id}"])
+        check_revocable(ws, id)
+        return frame.emit({"id": id, "dry_run": True}, json, [f"would revoke {id}"])
     key = gateway.revoke_key(ws, id, by=frame.user())
     return frame.emit({"id": key.id, "revoked": key.revoked}, json, [f"{key.id} is revoked"])

@@ -97,15 +97,17 @@ def prometheus(
     from importlib.resources import files
 
     from tunekeeper.core.errors import UserError
+    from tunekeeper.store.place import file_at, whole
 
     text = (files("tunekeeper.monitoring") / "prometheus.yml").read_text("utf-8")
     alerts = [line.split(": ", 1)[1] for line in text.splitlines() if line.lstrip().startswith("- alert: ")]
     if out is None:
         return frame.emit({"alerts": alerts, "rules": text, "out": None}, json, text.splitlines())
-    if out.exists():
+    if file_at(out).exists():
         raise UserError(f"{out} exists already", fix="name a file that does not")
     if not dry_run:
-        out.write_text(text, "utf-8")
+        with whole(out) as part:
+            part.write_text(text, "utf-8")
     verb = "would write" if dry_run else "wrote"
     return frame.emit({"alerts": alerts, "rules": text, "out": str(out)}, json, f"{verb} {len(alerts)} alerts to {out}")
 

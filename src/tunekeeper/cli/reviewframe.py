@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import os
+import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,7 +46,7 @@ class ReviewFrame(App[None]):
     CSS_PATH = "reviewscreen.tcss"
     ENABLE_COMMAND_PALETTE = False
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]
-    VERTICAL_BREAKPOINTS = [(0, "-low"), (32, "-tall")]
+    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (18, "-low"), (32, "-tall")]
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(key, f"option({key})", show=False) for key in "123456789"),
         *(Binding(key.keys, key.action, key.word, show=False) for key in KEYS if key.action != "option"),
@@ -66,6 +68,8 @@ class ReviewFrame(App[None]):
         self.judged: list[str] = []
         self.moving = True
         """Whether a step is under way: keys that would begin another are not taken, so that a key pressed twice judges once."""
+        self.leaving: int | None = None
+        """The exit code with which the screen ends once the step that is under way is done; None: it does not end."""
         self.late: str | None = None
         """The item for which the three-minute hint was given."""
         self.renewed = 0.0
@@ -114,6 +118,9 @@ class ReviewFrame(App[None]):
         self.set_interval(1.0, self.tick)
         self.moving = False
         self._go(self._first)
+        # Closing the terminal, or `kill`: what was typed is kept and the terminal is given back, as after `q`.
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, self.leave, 128 + number)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return NIGHT.variables
@@ -214,6 +221,28 @@ class ReviewFrame(App[None]):
             self.say(str(error), warn=True)
         finally:
             self.moving = False
+        if self.leaving is not None:
+            self.leave(self.leaving)
+
+    def leave(self, code: int = 0) -> None:
+        """End the screen with exit code `code` after the step that is under way: what was typed is kept, the item is free for
+        the others."""
+        self.leaving = code
+        if self.moving:
+            return self.say("ends as soon as this step is done")
+
+        async def step() -> None:
+            self.leaving = None
+            await self._let_go()
+            if self.unkept and self.warned != "quit" and code == 0:
+                self.warned = "quit"
+                return self.say("an edit could not be kept in the ledger: q again quits without it", warn=True)
+            if code == 128 + signal.SIGHUP:  # no terminal is left that could be given back, and writing to it would never end
+                asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
+                os.kill(os.getpid(), signal.SIGHUP)
+            return self.exit(return_code=code)
+
+        return self._go(step)
 
     async def _do(self, verb: Callable[..., T], *args: Any, **named: Any) -> T:
         """What `verb` gives, done in the one thread that does verbs. The screen says so where that takes long."""

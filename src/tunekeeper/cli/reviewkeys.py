@@ -82,6 +82,14 @@ KEYS = (
     Key(keys="d", shown="d", action="shade", word="", says="dark or light", places=ANYWHERE),
     Key(keys="question_mark", shown="?", action="sheet", word="keys", says="this sheet", places=ANYWHERE),
     Key(
+        keys="ctrl+z",
+        shown="^Z",
+        action="suspend_process",
+        word="",
+        says="back to the shell for a while; fg comes back here",
+        places=ANYWHERE,
+    ),
+    Key(
         keys="q",
         shown="q",
         action="quit",

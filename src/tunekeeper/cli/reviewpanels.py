@@ -38,7 +38,7 @@ def talk(messages: Sequence[dict[str, Any]]) -> list[tuple[str, Content]]:
 
 def answer(opened: Opened) -> Content:
     """The served answer, and beneath it the reviewer's own words where they have begun or made a correction."""
-    served = styled(opened.answer) if opened.answer else Content.styled("(an empty answer)", "italic $quiet")
+    served = styled(opened.answer) if opened.answer.strip() else Content.styled("(an empty answer)", "italic $quiet")
     if opened.draft_text is None or opened.draft_text == opened.answer:
         return served
     title = "your correction" if opened.item.verdict == "edited" else "your edit, not saved yet: e goes on with it"
@@ -129,6 +129,5 @@ def everything(opened: Opened) -> str:
     parts = [f"## {message.get('role', '')}\n\n{body(message)}" for message in opened.messages]
     parts += [f"## {'answer A' if opened.other is not None else 'the answer'}\n\n{opened.answer}"]
     parts += [f"## answer B\n\n{opened.other}"] if opened.other is not None else []
-    tools = opened.item.shown.get("tools")
-    parts += [f"## tools\n\n{json.dumps(tools, ensure_ascii=False, indent=2)}"] if tools else []
+    parts += [f"## tools\n\n{json.dumps(opened.tools, ensure_ascii=False, indent=2)}"] if opened.tools else []
     return "\n\n".join(parts)

@@ -12,7 +12,6 @@ from tunekeeper.cli.reviewkeys import KEYS
 from tunekeeper.cli.reviewwidgets import DAY, NIGHT, Ask, Sheet, Whole
 from tunekeeper.config.project import ModelConfig
 from tunekeeper.data import review
-from tunekeeper.scoring import formats
 from tunekeeper.workspace import Workspace
 
 
@@ -151,7 +150,7 @@ class ReviewScreen(ReviewFrame):
         if answer == self.opened.answer:
             return self.say("you changed nothing: Esc, then a approves it as it is", warn=True)
         found = await self._do(review.complaints, task, answer, section=self.config.sections["data"])
-        hard = not answer.strip() or not formats.check(answer, task.format)[0]
+        hard = not answer.strip() or bool(review.breach(task, answer))
         if hard or (found and self.accepted != answer):
             self.accepted = answer
             writing.complain(found, hard=hard)
@@ -221,16 +220,8 @@ class ReviewScreen(ReviewFrame):
         self.say("q quits" if self.place != "edit" else "Esc leaves the field; then q quits")
 
     async def action_quit(self) -> None:
-        self.action_end()
+        self.leave()
 
     def action_end(self) -> None:
-        """Also from within a field: what was typed is kept, the item is free for the others."""
-
-        async def step() -> None:
-            await self._let_go()
-            if self.unkept and self.warned != "quit":
-                self.warned = "quit"
-                return self.say("an edit could not be kept in the ledger: q again quits without it", warn=True)
-            return self.exit()
-
-        self._go(step)
+        """Also from within a field."""
+        self.leave()

@@ -195,11 +195,11 @@ class KeyLine(Static):
 
 
 class Line(Input):
-    """A field of one line; what is pasted into it is shown as any other text is."""
+    """A field of one line; what is pasted into it is shown as any other text is, its lines behind each other."""
 
     def _on_paste(self, event: events.Paste) -> None:
         event.prevent_default()
-        super()._on_paste(events.Paste(visible(event.text)))
+        super()._on_paste(events.Paste(visible(" ".join(event.text.split()))))
 
 
 class Ask(ModalScreen[str | None]):

@@ -40,7 +40,8 @@ def show(model: Name, dir: frame.Dir = None, data: frame.Data = None, json: fram
     for name, slot in slots.items():
         share = next((each for each in route.shares if each.slot == name), None)
         role = share.variant if share else "previous" if name == route.previous else "standby"
-        rows.append([_short(model, name), slot.version, role, (share.weight if share else 0) / 100, slot.observed, slot.endpoint])
+        weight = share.weight if share and not route.withdrawn else 0
+        rows.append([_short(model, name), slot.version, role, weight / 100, slot.observed, slot.endpoint])
     value = {
         "model": model,
         "route_version": route.generation,
@@ -48,6 +49,7 @@ def show(model: Name, dir: frame.Dir = None, data: frame.Data = None, json: fram
         "previous": route.previous and _short(model, route.previous),
         "challenger": route.challenger and _short(model, route.challenger),
         "static": route.static,
+        "withdrawn": route.withdrawn,
         "shares": {_short(model, share.slot): share.weight for share in route.shares},
         "fallback": [dataclasses.replace(entry, slot=_short(model, entry.slot)) for entry in route.fallback],
         "shadow": {"slot": _short(model, route.shadow), "share": route.shadow_share} if route.shadow else None,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from tunekeeper.cli import frame
+from tunekeeper.cli.visible import line
 
 
 def show(
@@ -25,5 +26,5 @@ def show(
 
     chain = trace(frame.workspace(dir, data), id)
     width = max(len(link.kind) for link in chain)
-    lines = [f"{link.kind:<{width}}  {' '.join(part for part in (link.id, link.summary) if part)}" for link in chain]
+    lines = [line(f"{link.kind:<{width}}  {' '.join(part for part in (link.id, link.summary) if part)}") for link in chain]
     return frame.emit({"id": id, "chain": chain}, json, lines)

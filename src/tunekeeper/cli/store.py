@@ -19,7 +19,7 @@ def upgrade(dir: frame.Dir = None, data: frame.Data = None, json: frame.Json = F
     answer: dict[str, dict[str, str | None]] = {}
     for name, database in (("control", ws.control), ("state", ws.state)):
         before = database.version()
-        copy = None if dry_run else database.upgrade()
+        copy = database.upgrade(dry_run=dry_run)
         answer[name] = {"from": before, "to": HEAD[name], "backup": None if copy is None else str(copy)}
     lines = [f"{name}: {_words(one['from'], HEAD[name], dry_run)}" for name, one in answer.items()]
     return frame.emit(answer, json, lines)

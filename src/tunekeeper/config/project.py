@@ -209,6 +209,10 @@ def load_model(path: Path, *, name: str | None = None, sections: Mapping[str, ty
     task = build(Model, {**fields, "name": stem}, file)
     if not 1 <= task.level <= 4:
         raise ConfigError(f"{file.at(('level',))}: level: {task.level} is not a maturity level", fix="write 1, 2, 3 or 4")
+    if task.format:
+        from tunekeeper.scoring import formats  # on first use: most processes that read a project check no answer
+
+        formats.validate(task.format, f"{file.at(('format',))}: format")
     parts: dict[str, Any] = {room: build(_kind(room, sections), _section(file, room), file, (room,)) for room in ROOMS}
     if isinstance(parts["serving"], Serving):
         parts["serving"] = checked_section(stem, parts["serving"], file, ("serving",))

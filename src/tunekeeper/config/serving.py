@@ -71,15 +71,17 @@ def load_serve_file(path: Path) -> ServeFile:
 def load_routing_file(path: Path, model: str) -> ServeFile:
     """Read the two-slot file: `active_slot: green`, `blue: {model, endpoint}`, `green: {model, endpoint}`. Raises ConfigError."""
     file = read_yaml(path)
-    active = file.values.get("active_slot")
+    given = file.values.get("active_slot")
+    active = str(given)  # a slot may be called 1, which YAML reads as a number here and as text where it is a key
     names = [key for key in file.values if key != "active_slot"]
-    if not isinstance(active, str) or active not in names:
-        shown = "is missing" if active is None else f"is {active!r}, which is no slot of this file"
+    if active not in names:
+        shown = "is missing" if given is None else f"is {given!r}, which is no slot of this file"
+        quotes = "" if given is None or isinstance(given, str) else ", in quotes"
         raise ConfigError(
-            f"{file.at(('active_slot',))}: active_slot {shown}", fix=f"name one of: {', '.join(names) or 'blue, green'}"
+            f"{file.at(('active_slot',))}: active_slot {shown}", fix=f"name one of: {', '.join(names) or 'blue, green'}{quotes}"
         )
     slots = whole({name: build(ServeSlot, file.values[name], file, (name,)) for name in names}, file, ())
-    only = ServeModel(slots=slots, route={active: EVERYTHING}, static=str(path.resolve()))
+    only = ServeModel(slots=slots, route={active: EVERYTHING}, static=str(path.absolute()))
     return ServeFile(limits=LIMITS.load("gateway")(), models={_named(model, file, ()): only})
 
 

@@ -30,7 +30,7 @@ class ServeSlot:
     """One endpoint that can answer."""
 
     endpoint: str
-    """Base address up to and with `/v1`; `host:port` means `http://host:port/v1`."""
+    """Base address up to and with `/v1`; `host:port` means `http://host:port/v1`, with a path what it says."""
     engine: Literal["openai", "ollama", "vllm", "llamacpp"] = "openai"
     """Kind of server that stands there."""
     model: str | None = None
@@ -230,6 +230,13 @@ def _slot(name: str, slot: ServeSlot, file: YamlFile, keys: Keys) -> ServeSlot:
         raise ConfigError(
             f"{file.at(keys)}: {name!r} cannot name a slot", fix="use letters, digits and . _ : / @ + -, at most 63"
         )
+    for field_name in ("model", "version"):
+        name_of = getattr(slot, field_name)
+        if name_of is not None and not name_of.isprintable():
+            # Every answer says the version in a header, which a line break would end.
+            raise ConfigError(
+                f"{file.at((*keys, field_name))}: {name_of!r} has characters that cannot be seen", fix="write it plainly"
+            )
     for field_name, per in (("price_in", "million"), ("price_out", "million"), ("price_hour", "hour")):
         price = getattr(slot, field_name)
         if price is not None and not 0 <= price < math.inf:
@@ -256,7 +263,7 @@ def _slot(name: str, slot: ServeSlot, file: YamlFile, keys: Keys) -> ServeSlot:
 
 def _address(endpoint: str, file: YamlFile, keys: Keys) -> str:
     given = endpoint.rstrip("/")
-    address = given if "://" in given else f"http://{given}/v1"
+    address = given if "://" in given else f"http://{given}" if "/" in given else f"http://{given}/v1"
     try:
         parts = urlsplit(address)
         whole = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
@@ -274,6 +281,12 @@ def _address(endpoint: str, file: YamlFile, keys: Keys) -> str:
 
 
 def keyless(served: Mapping[str, Entry], environ: Mapping[str, str]) -> list[tuple[str, str]]:
-    """(`model/slot`, variable) of the slots whose variable with a key is empty or not set: their servers are asked without."""
+    """(`model/slot`, variable) of the slots whose variable is not set, or holds nothing that a header carries: their servers are
+    asked without a key."""
     slots = [(f"{model}/{name}", slot.api_key_env) for model, entry in served.items() for name, slot in entry.slots.items()]
-    return [(name, variable) for name, variable in slots if variable is not None and not environ.get(variable)]
+    return [(name, variable) for name, variable in slots if variable is not None and not _key(environ, variable)]
+
+
+def _key(environ: Mapping[str, str], variable: str) -> str | None:
+    key = environ.get(variable, "").strip()
+    return key if key.isascii() and key.isprintable() else None

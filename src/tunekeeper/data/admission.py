@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,20 +13,32 @@ from tunekeeper.data import contradictions, quality
 from tunekeeper.data.config import Config
 from tunekeeper.data.examples import answer_key, created_of
 from tunekeeper.data.findings import Finding, as_row, finding, row_of
-from tunekeeper.data.heard import Heard, origin_of
+from tunekeeper.data.heard import Heard, fallen, origin_of
 from tunekeeper.data.preferences import taught_by, with_rejected
 from tunekeeper.data.terms import fingerprints_of
-from tunekeeper.text.fingerprints import fingerprint
+from tunekeeper.text.fingerprints import fingerprint, prompt_key
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """What of a draft the candidates have to be held against: few of its rows, however many it has."""
+
+    rows: Mapping[int, Example]
+    """Place → row that has the name, the text or the question of a candidate, or about which somebody complained."""
+    given: Mapping[str, int]
+    """User or session → rows that come from the log through them."""
+    examples: int
+    """Rows of the draft."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Admitted:
-    """The next draft, and why it differs. Sides are not dealt out yet."""
+    """What becomes of these rows of a draft and of the candidates. Sides are not dealt out yet."""
 
     examples: tuple[Example, ...]
-    """Its rows, those of the old draft first and in their order."""
+    """The rows that there are then: of `Standing.rows` those that stay, in their order, then what comes in."""
     added: tuple[str, ...]
     """Ids of the examples that came in."""
     replaced: tuple[str, ...]
@@ -61,8 +73,27 @@ class _Sifting:
         self.lines.append(as_row(found, action="dropped", row=row_of(example)))
 
 
+def standing(draft: Iterable[Example], candidates: Iterable[Example], heard: Heard) -> Standing:
+    """What of a draft, read once, `candidates` have to be held against."""
+    ids, prints, prompts = set[str](), set[str](), set[str]()
+    for each in candidates:
+        ids.add(each.id)
+        prints.add(each.fingerprint)
+        prompts.add(prompt_key(each.messages))
+    rows, given, examples = dict[int, Example](), Counter[str](), 0
+    for place, row in enumerate(draft):
+        examples += 1
+        if (origin := origin_of(row)) is not None:
+            given[origin] += 1
+        withdrawn = row.source.removeprefix("inference:") in heard.withdrawn or fallen(row, heard.taken_back)
+        named = row.id in ids or withdrawn
+        if named or not prints.isdisjoint(fingerprints_of(row)) or (prompts and prompt_key(row.messages) in prompts):
+            rows[place] = row
+    return Standing(rows=rows, given=given, examples=examples)
+
+
 def admit(
-    draft: Sequence[Example],
+    draft: Standing,
     candidates: Sequence[Example],
     heard: Heard,
     dropped: Iterable[Mapping[str, Any]],
@@ -72,14 +103,15 @@ def admit(
     personal: Mapping[str, Finding] | None = None,
     limit: int | None = None,
 ) -> Admitted:
-    """`candidates` (the most telling first) into `draft`. `heard`: what else was said about their requests. `dropped`: report
-    lines of rows that left before; the same row does not come again. `format`: of the model's answers. `personal`: id →
-    what it held, for candidates with personal data. `limit`: most that come in."""
+    """`candidates` (the most telling first) into `draft`, which is what stands against just these and what was `heard` of their
+    requests. `dropped`: report lines of rows that left before; the same row does not come again. `format`: of the model's
+    answers. `personal`: id → what it held, for candidates with personal data. `limit`: most that come in."""
     work = _Sifting(
         section=section, format=format, personal=personal or {}, fresh=[], lines=[], over=Counter(), over_ids=[], left=[]
     )
-    kept, withdrawn = _without_withdrawn(draft, heard, work)
-    _sift(work, kept, candidates, _gone_before(dropped), limit)
+    kept, withdrawn = _without_withdrawn(tuple(draft.rows.values()), heard, work)
+    gone, quota = _gone_before(dropped, candidates), Quota(draft, section.collect_per_user, withdrawn)
+    _sift(work, kept, candidates, gone, quota, limit)
     _settle_among(work)
     kept, beaten = _settle_with(work, kept)
     newer = {e.id: e for e in work.fresh}
@@ -100,12 +132,12 @@ class Quota:
     """How many rows of a draft may come from the log through one user or session. What a reviewer judged, and rows of nobody in
     particular, are not counted."""
 
-    def __init__(self, draft: Iterable[Example], most: int) -> None:
-        """`most`: rows of the draft in all; those that `draft` has count."""
-        rows = list(draft)
+    def __init__(self, draft: Standing, most: int, gone: Collection[str] = ()) -> None:
+        """`most`: rows of the draft in all; those that it has count, but those with the ids `gone`, which leave it."""
         self._most = most
-        self._there = {e.id for e in rows}
-        self._given = Counter(origin for e in rows if (origin := origin_of(e)) is not None)
+        self._there = {e.id for e in draft.rows.values()} - set(gone)
+        self._given = Counter(draft.given)
+        self._given.subtract(o for e in draft.rows.values() if e.id in gone and (o := origin_of(e)) is not None)
 
     def takes(self, example: Example) -> bool:
         """Whether there is room for `example`, which is then taken."""
@@ -120,16 +152,17 @@ class Quota:
 
 
 def presentable(
-    draft: Sequence[Example],
-    candidates: Iterable[Example],
+    draft: Standing,
+    candidates: Sequence[Example],
     dropped: Iterable[Mapping[str, Any]],
     section: Config,
     *,
     format: Mapping[str, Any] | None = None,
 ) -> set[str]:
-    """Ids of the candidates that a check would let in, that were not dropped before, and for which their user has room."""
-    gone, quota = _gone_before(dropped), Quota(draft, section.collect_per_user)
-    there = {e.id for e in draft}
+    """Ids of the candidates that a check would let in, that were not dropped before, and for which their user has room in the
+    `draft`, which is what stands against just these."""
+    gone, quota = _gone_before(dropped, candidates), Quota(draft, section.collect_per_user)
+    there = {e.id for e in draft.rows.values()}
     return {
         e.id
         for e in candidates
@@ -150,15 +183,17 @@ def _upheld_at(example: Example) -> datetime:
     return max(said_at(example), *(date for mark in marks if (date := created_of({"created": mark})) is not None), _NEVER)
 
 
-def _without_withdrawn(draft: Sequence[Example], heard: Heard, work: _Sifting) -> tuple[list[Example], list[str]]:
-    """Rows of the draft that hold no longer leave: praised answers about which somebody complained, rejected ones in any case."""
+def _without_withdrawn(draft: Iterable[Example], heard: Heard, work: _Sifting) -> tuple[list[Example], list[str]]:
+    """Rows of the draft that hold no longer leave: praised answers about which somebody complained, rejected ones in any case,
+    and those whose judgment was taken back."""
     kept, gone = [], []
     for example in draft:
         request = example.source.removeprefix("inference:")
-        why = heard.withdrawn.get(request) if request != example.source else None
+        said = heard.withdrawn.get(request) if request != example.source else None
+        counts = request in heard.rejected or example.metadata.get("said_as") == "thumb"
+        why = (said if said is not None and counts else "") or fallen(example, heard.taken_back)
         spite = example.metadata.get(quality.READMITTED)
-        stays = isinstance(spite, dict) and "superseded" in spite
-        if why is None or stays or not (request in heard.rejected or example.metadata.get("said_as") == "thumb"):
+        if not why or (isinstance(spite, dict) and "superseded" in spite):
             kept.append(example)
             continue
         gone.append(example.id)
@@ -166,26 +201,32 @@ def _without_withdrawn(draft: Sequence[Example], heard: Heard, work: _Sifting) -
     return kept, gone
 
 
-def _gone_before(lines: Iterable[Mapping[str, Any]]) -> set[tuple[str, str]]:
-    """Id and fingerprint (those before a rewrite too) of rows that were dropped and not brought back."""
-    gone = set()
+def _gone_before(lines: Iterable[Mapping[str, Any]], candidates: Iterable[Example]) -> set[tuple[str, str]]:
+    """Id and fingerprint (those before a rewrite too) of rows with the ids of candidates that were dropped and not brought
+    back. What left because it held no longer comes again when somebody says so later."""
+    gone, ids = set(), {e.id: said_at(e) for e in candidates}
     for line in lines:
         row = line.get("row")
-        if line.get("action") == "dropped" and isinstance(row, Mapping):
+        if line.get("action") == "dropped" and isinstance(row, Mapping) and line["id"] in ids:
             messages, tools = tuple(row["messages"]), tuple(row.get("tools", ()))
             digest = fingerprint(messages, tools)
             left = Example(id=str(line["id"]), messages=messages, fingerprint=digest, metadata=dict(row.get("metadata") or {}))
-            gone |= {(left.id, print) for print in fingerprints_of(left)}
+            if line.get("kind") != "superseded" or said_at(left) >= ids[left.id]:
+                gone |= {(left.id, print) for print in fingerprints_of(left)}
     return gone
 
 
 def _sift(
-    work: _Sifting, draft: Sequence[Example], candidates: Sequence[Example], gone: set[tuple[str, str]], limit: int | None
+    work: _Sifting,
+    draft: Sequence[Example],
+    candidates: Sequence[Example],
+    gone: set[tuple[str, str]],
+    quota: Quota,
+    limit: int | None,
 ) -> None:
     known = {print: e.id for e in draft for print in fingerprints_of(e)}
     by_id = {e.id: e for e in draft}
     twins = dict(by_id)
-    quota = Quota(draft, work.section.collect_per_user)
     for example in candidates:
         earlier = by_id.get(example.id)
         stands = known.get(example.fingerprint)

@@ -8,6 +8,7 @@ from typing import Any
 from tunekeeper.core.errors import DataError
 from tunekeeper.data.conversations import Conversation, cell_of, conversation_from, earlier, unpacked
 from tunekeeper.data.originals import KEY, keys_of, original_of
+from tunekeeper.data.transcripts import rendered
 from tunekeeper.text.fingerprints import attachments_of, text_of
 
 FIELDS = ("instruction", "input", "output", "system", "history")
@@ -19,7 +20,9 @@ def conversation_of(row: dict[str, Any]) -> Conversation:
     messages = [{"role": "system", "content": row["system"]}] if row.get("system") else []
     messages += earlier(row.get("history") or ())
     question = "\n".join(cell_of(row, key) for key in ("instruction", "input") if row.get(key))
-    messages += [{"role": "user", "content": question}, {"role": "assistant", "content": row["output"]}]
+    plain = rendered(question, row["output"]) if isinstance(row["output"], str) else None
+    asked, answer = plain or ([{"role": "user", "content": question}], row["output"])
+    messages += [*asked, {"role": "assistant", "content": answer}]
     told = {key: row[key] for key in FIELDS if key in row}
     original = original_of(row, lambda known: written(known) == told)
     return conversation_from(row, original or messages, (*FIELDS, *keys_of(row)), "alpaca")

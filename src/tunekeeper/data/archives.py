@@ -25,7 +25,7 @@ UNPACKED_LIMIT = 4 << 30
 """Bytes that one archive may unpack to."""
 RATIO_LIMIT = 200
 """Times its own size that an archive may unpack to, looked at from `RATIO_FROM` on: text of any kind stays far below."""
-RATIO_FROM = 32 << 20
+RATIO_FROM = 16 << 20
 """Bytes."""
 MOST_ENTRIES = 10_000
 """Files in one zip archive."""

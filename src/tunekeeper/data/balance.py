@@ -57,32 +57,47 @@ class Balance:
 
 
 def spread(examples: Iterable[Example]) -> Balance:
-    """The spread over topics, and over the labels that the answers teach; read once and not held.
+    """The spread of rows, which are read once and not held."""
+    spreading = Spreading()
+    for example in examples:
+        spreading.take(example)
+    return spreading.balance()
+
+
+class Spreading:
+    """The spread over topics, and over the labels that the answers teach, of rows that are told one after the other.
 
     Labels are the first field of the JSON answers that holds one of few values in most rows, else the answers themselves where
     they are few and short.
     """
-    rows, objects, counted = 0, 0, Counter[str]()
-    fields: dict[str, _Few] = {}
-    whole = _Few()
-    for example in examples:
-        rows += 1
-        counted[topic_of(example) or "none"] += 1
+
+    def __init__(self) -> None:
+        self._rows, self._objects, self._topics = 0, 0, Counter[str]()
+        self._fields: dict[str, _Few] = {}
+        self._whole = _Few()
+
+    def take(self, example: Example) -> None:
+        """Count a row."""
+        self._rows += 1
+        self._topics[topic_of(example) or "none"] += 1
         answer = answer_of(example.messages).strip()
         value = parsed(answer)
         if isinstance(value, dict):
-            objects += 1
-            for name in value if len(fields) < MOST_LABELS else fields.keys() & value.keys():
-                fields.setdefault(name, _Few()).take(value.get(name))
+            self._objects += 1
+            for name in value if len(self._fields) < MOST_LABELS else self._fields.keys() & value.keys():
+                self._fields.setdefault(name, _Few()).take(value.get(name))
         elif answer and "\n" not in answer:
-            whole.take(" ".join(answer.split()))
-    most = min(MOST_LABELS, rows // 5)
-    of_objects = 2 * objects >= rows
-    named = next((name for name, few in fields.items() if few.are_labels(objects, most)), None) if of_objects else None
-    answers = not of_objects and whole.are_labels(rows, most)
-    labels = fields[named].values if named is not None else whole.values if answers else Counter[str]()
-    field = named if named is not None else "answer" if answers else None
-    return Balance(topics=dict(counted.most_common()), field=field, labels=dict(labels.most_common()))
+            self._whole.take(" ".join(answer.split()))
+
+    def balance(self) -> Balance:
+        """How they are spread."""
+        most, of_objects = min(MOST_LABELS, self._rows // 5), 2 * self._objects >= self._rows
+        fields = ((name, few) for name, few in self._fields.items() if few.are_labels(self._objects, most))
+        field, labels = next(fields, (None, None)) if of_objects else (None, None)
+        if not of_objects and self._whole.are_labels(self._rows, most):
+            field, labels = "answer", self._whole
+        counted = {} if labels is None else dict(labels.values.most_common())
+        return Balance(topics=dict(self._topics.most_common()), field=field, labels=counted)
 
 
 @dataclass(slots=True)
@@ -134,13 +149,9 @@ def synthetic_share(examples: Sequence[Example], section: Config) -> list[Findin
     return tallies.synthetic_share(tallies.of_examples(examples), section)
 
 
-def refuse_synthetic_only(model: str, examples: Sequence[Example]) -> None:
-    """Raise DataError when every row is made up: a model that learns from no real row is not what its users need."""
-    refuse_made_up(model, tallies.of_examples(examples))
-
-
 def refuse_made_up(model: str, tally: tallies.Tally) -> None:
-    """`refuse_synthetic_only` for rows that were counted."""
+    """Raise DataError when every row that was counted is made up: a model that learns from no real row is not what its users
+    need."""
     for found in tallies.synthetic_only(tally):
         raise DataError(f"{model}: {found.detail}", fix="import real rows, or freeze them all the same with --force")
 

@@ -124,7 +124,7 @@ def check(
         covered = None
         if against is not None:
             held = read_held(against)
-            covered = usage.coverage_of_usage(usage.asked_of_examples(examples), usage.asked_of_examples(held)).share
+            covered = usage.covered_share(examples, usage.asked_of_examples(held))
             leaked = coverage.leaks(examples, held, section.leak_similarity, where=against.name)
             found += coverage.into_others(leaked, examples)
             found += coverage.uncovered(examples, held, section.uncovered_share, where=against.name)
@@ -190,7 +190,7 @@ def compared(examples: Sequence[Example], section: Config) -> list[Finding]:
     found += contradictions.contradictions(examples, section.near_duplicate)
     train, held = [e for e in examples if e.split == "train"], [e for e in examples if e.split == "eval"]
     found += coverage.leaks(train, held, section.leak_similarity, where="the held-out side")
-    return found + sides.side_bias(examples)
+    return found + sides.side_bias(map(sides.traits_of, examples))
 
 
 def personal(example: Example, redactor: Redactor) -> list[Finding]:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from tunekeeper.core.errors import Busy, DataError, NotFound
-from tunekeeper.core.nouns.data import DatasetVersion, Example
+from tunekeeper.core.nouns.data import DatasetVersion, Example, Split
 from tunekeeper.core.nouns.retraining import Answer, Cycle, Done, Model, Stop, Wait
 from tunekeeper.core.nouns.serving import Inference
-from tunekeeper.data import balance, drafts, versions
-from tunekeeper.data.admission import presentable
+from tunekeeper.data import balance, drafts, tallies, versions
+from tunekeeper.data.admission import presentable, standing
 from tunekeeper.data.collection import history
 from tunekeeper.data.config import Config
-from tunekeeper.data.differences import compare, counted
-from tunekeeper.data.merge import Merge, Recent, merge
+from tunekeeper.data.differences import changes, counted, paired
+from tunekeeper.data.examples import decode, encode
+from tunekeeper.data.heard import Heard, fallen
+from tunekeeper.data.merge import Merge, Recent
+from tunekeeper.data.nextdraft import Came, NextDraft, Put, next_draft, working
+from tunekeeper.data.opinions import taken_back
 from tunekeeper.data.redacting import redactor_of
 from tunekeeper.data.reviewed import preferences
 from tunekeeper.data.sources import CORRECTING, Correction, asked_messages, corrections, served_answer
@@ -38,6 +42,8 @@ class Collected:
     """Right answers, oldest first; some confirm what was served."""
     recent: tuple[Recent, ...]
     """Every answered request, corrected or not."""
+    taken_back: Mapping[str, str] = field(default_factory=dict)
+    """Review item → why a row that was made of it holds no longer."""
     left_out: int = 0
     """Corrections that a check refuses, that were dropped before, or that are beyond what one user may give."""
 
@@ -71,29 +77,25 @@ def poke(ws: Workspace, task: Model, section: Config, cycle: Cycle) -> Answer:
 
 def _collect_locked(ws: Workspace, task: Model, section: Config, cycle: Cycle) -> Answer:
     parent = versions.latest(ws, task.name)
-    old = drafts.load_draft(ws, task.name) or versions.newest_examples(ws, task.name)
-    if not old:
-        return Stop(why=f"{task.name} has no data yet (fix: tunekeeper data import FILE --model {task.name})")
-    if parent is None:
-        balance.refuse_synthetic_only(task.name, old)
-        first = versions.freeze_locked(ws, task.name, old, section, note=cycle.why, by="data", report={"cycle": cycle.id})
-        return Done(record=first.id, note=f"{first.id}, {first.examples} rows, the first version")
-    before = list(versions.read_examples(ws, parent))
-    collected = gather(ws, task, section, parent.created, draft=old)
-    edited = _edited_by_hand(ws, task.name, before, old)
-    if collected.changed < section.min_corrections and not edited:
-        if not _learned(ws, parent):
-            note = f"{parent.id}, {parent.examples} rows, which no version has learned yet"
-            return Done(record=parent.id, note=note)
-        why = f"{collected.changed} corrections since {parent.id}, {section.min_corrections} are needed"
-        return Stop(why=why, outcome="inconclusive")
-    merged = merge(old, collected.corrections, collected.recent, section, at=ws.clock.utc())
-    fresh = {e.id for e in old} - {e.id for e in before}
-    extra = {
-        "collected before": sum(e.id in fresh and e.source.startswith("inference:") for e in old),
-        "left out": collected.left_out,
-    }
-    version = _freeze_merged(ws, task, section, cycle, parent, before, old, merged, extra)
+    with working(ws, task.name) as old:
+        if next(old(), None) is None:
+            return Stop(why=f"{task.name} has no data yet (fix: tunekeeper data import FILE --model {task.name})")
+        if parent is None:
+            balance.refuse_made_up(task.name, tallies.of_examples(map(decode, old())))
+            first = versions.freeze_locked(ws, task.name, section, note=cycle.why, by="data", report={"cycle": cycle.id})
+            return Done(record=first.id, note=f"{first.id}, {first.examples} rows, the first version")
+        collected = gather(ws, task, section, parent.created, draft=map(decode, old()))
+        since = _since(ws, parent, map(decode, old()))
+        if collected.changed < section.min_corrections and not since.by_hand:
+            if not _learned(ws, parent):
+                note = f"{parent.id}, {parent.examples} rows, which no version has learned yet"
+                return Done(record=parent.id, note=note)
+            why = f"{collected.changed} corrections since {parent.id}, {section.min_corrections} are needed"
+            return Stop(why=why, outcome="inconclusive")
+        merged = Merge(collected.corrections, collected.recent, section, at=ws.clock.utc())
+        extra = {"collected before": since.collected, "left out": collected.left_out}
+        with next_draft(ws, task.name, _merged(old(), merged, collected.taken_back), section) as draft:
+            version = _freeze_merged(ws, task, section, cycle, parent, draft, merged, extra)
     if version.id == parent.id:
         return Stop(
             why=f"{len(collected.corrections)} corrections since {parent.id} change nothing in it", outcome="inconclusive"
@@ -107,15 +109,54 @@ def _learned(ws: Workspace, dataset: DatasetVersion) -> bool:
         return any(version.dataset == dataset.id for version in find_versions(tx, model=dataset.model))
 
 
-def _edited_by_hand(ws: Workspace, model: str, before: Sequence[Example], old: Sequence[Example]) -> bool:
-    """Whether the draft differs from its parent by more than what `data collect` did to it: corrections are counted apart."""
-    runs = history(ws, model)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Since:
+    """How the draft differs from its parent."""
+
+    by_hand: bool
+    """By more than what `data collect` did to it: corrections are counted apart."""
+    collected: int
+    """Rows that came out of the log since."""
+
+
+def _since(ws: Workspace, parent: DatasetVersion, old: Iterable[Example]) -> _Since:
+    if not versions.has_draft(ws, parent.model):
+        return _Since(by_hand=False, collected=0)
+    runs = history(ws, parent.model)
     came, went = ({id for run in runs for id in run[key]} for key in ("added", "removed"))
-    new = came - {e.id for e in before}
-    theirs = [e for e in before if e.id not in went]
-    ours = [e for e in old if e.id not in new and e.id not in came & went]
-    counts = compare(theirs, ours).counts
-    return counts["unchanged"] + counts["metadata"] != max(len(theirs), len(ours))
+    found = changes(ws, parent, None)
+    told, names = found.difference, {row.id for row in found.new}
+    crossed = {*told.moved} - names - {edit.id for edit in told.edited}  # what only changed its side is no other row
+    before = [row for row in found.old if row.id not in crossed]
+    fresh = {row.id for row in found.new} - {row.id for row in before}
+    theirs = [row for row in before if row.id not in went]
+    ours = [row for row in found.new if not (row.id in came and (row.id in went or row.id in fresh))]
+    counts = paired(theirs, ours).counts
+    same = counts["unchanged"] + counts["metadata"] == max(len(theirs), len(ours))
+    # What `data collect` took out and somebody brought back, just as it was.
+    back = went - came - names - {row.id for row in before}
+    brought = bool(back) and any(row.id in back for row in old)
+    return _Since(
+        by_hand=not same or brought,
+        collected=sum(isinstance(row, Example) and row.id in fresh and row.source.startswith("inference:") for row in found.new),
+    )
+
+
+def _merged(old: Iterable[bytes], merged: Merge, taken_back: Mapping[str, str]) -> Iterator[Put]:
+    """The lines of the next draft. `taken_back`: as `Collected` says; such rows leave as what was answered anew does."""
+    sides: dict[str, Split] = {}
+    for line in old:
+        was = decode(line)
+        gone = bool(fallen(was, taken_back))
+        merged.superseded += [was.id] if gone else []
+        now = None if gone else merged.next(was)
+        if now is not None:
+            yield (line, Came.STAYED) if now is was else (encode(now, with_split=True), Came.CHANGED)
+        elif merged.may_return(was):
+            sides[was.id] = was.split
+    for row in merged.added():
+        side = sides.get(row.id)
+        yield encode(replace(row, split=side or "train"), with_split=True), Came.NEW if side is None else Came.CHANGED
 
 
 def _freeze_merged(
@@ -124,25 +165,23 @@ def _freeze_merged(
     section: Config,
     cycle: Cycle,
     parent: DatasetVersion,
-    before: Sequence[Example],
-    old: Sequence[Example],
+    draft: NextDraft,
     merged: Merge,
     extra: dict[str, int],
 ) -> DatasetVersion:
-    examples = versions.reassigned(ws, task.name, merged.examples, old, section)
     parts = _remembered(ws, task.name, cycle.id, merged, extra)
-    drafts.save_draft(ws, task.name, examples)
-    changes = compare(before, examples).counts
+    drafts.save_lines(ws, task.name, draft.lines())
+    changed = changes(ws, parent, None).difference.counts
     told = ", ".join(f"{n} {name}" for name, n in parts.items() if n)
-    sentence = f"{len(examples)} rows: {told or 'no corrections'}; against {parent.id}: {counted(changes)}"
-    report = {"cycle": cycle.id, "merge": parts, "diff": changes, "sentence": sentence}
-    return versions.freeze_locked(ws, task.name, examples, section, note=cycle.why, by="data", report=report)
+    sentence = f"{len(draft.rows)} rows: {told or 'no corrections'}; against {parent.id}: {counted(changed)}"
+    report = {"cycle": cycle.id, "merge": parts, "diff": changed, "sentence": sentence}
+    return versions.freeze_locked(ws, task.name, section, note=cycle.why, by="data", report=report)
 
 
 def _remembered(ws: Workspace, model: str, cycle: str, merged: Merge, extra: dict[str, int]) -> dict[str, int]:
     """What the merge did, by kind. Noted before the draft is replaced: after a kill, the merge of the new draft does nothing."""
     parts = {
-        "corrections": len(merged.added),
+        "corrections": len(merged.added()),
         "superseded": len(merged.superseded),
         "outdated": len(merged.outdated),
         "rewritten": len(merged.rewritten),
@@ -157,26 +196,30 @@ def _remembered(ws: Workspace, model: str, cycle: str, merged: Merge, extra: dic
     return parts
 
 
-def gather(ws: Workspace, task: Model, section: Config, since: datetime | None, *, draft: Sequence[Example] = ()) -> Collected:
+def gather(ws: Workspace, task: Model, section: Config, since: datetime | None, *, draft: Iterable[Example] = ()) -> Collected:
     """What people said about answers of `task` since a moment: feedback, reviews, and the traffic they said nothing about.
 
-    `draft`: the rows it would join, which count where one user may give so many.
+    `draft`: the rows it would join, read once, which count where one user may give so many.
     """
     traffic = ws.log.find(model=task.name, since=since, limit=MOST, newest_first=True)
     feedback = ws.log.feedback(model=task.name, since=since, kind=CORRECTING)
     with ws.state.read() as tx:
-        done = find_reviews(tx, model=task.name, state=("done", "gold"))
+        items = find_reviews(tx, model=task.name)
+    done = [item for item in items if item.state in ("done", "gold")]
     reviews = [item for item in done if since is None or item.done_at is None or item.done_at >= since]
     said = {f.request_id for f in feedback} | {item.request_id for item in reviews}
     traffic += _older(ws, task.name, said - {i.request_id for i in traffic})
     found = corrections(traffic, feedback, reviews, system=task.system, redactor=redactor_of(section))
     found += preferences(reviews, task, section)
-    dropped = drafts.load_findings(ws, task.name)
-    fit = presentable(draft, [c.example for c in found], dropped, section, format=task.format)
+    examples = [c.example for c in found]
+    stands, dropped = standing(draft, examples, Heard()), drafts.read_findings(ws, task.name)
+    fit = presentable(stands, examples, dropped, section, format=task.format)
     taken = [c for c in found if c.example.id in fit]
     changed = {c.example.id for c in taken if c.changed}
     recent = [seen for inference in traffic if (seen := _recent(inference, inference.request_id in changed)) is not None]
-    return Collected(corrections=tuple(taken), recent=tuple(recent), left_out=len(found) - len(taken))
+    return Collected(
+        corrections=tuple(taken), recent=tuple(recent), taken_back=taken_back(items), left_out=len(found) - len(taken)
+    )
 
 
 def _older(ws: Workspace, model: str, ids: set[str]) -> list[Inference]:

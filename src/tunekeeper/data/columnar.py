@@ -188,13 +188,17 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
+BYTES = "data:;base64,"
+"""How a cell of bytes begins that are no text."""
+
+
 def _text(value: bytes) -> str:
     """Bytes as the text they are, else as an address that holds them, so that nothing of a picture is lost."""
     try:
         text = value.decode()
     except UnicodeDecodeError:
         text = "\x00"
-    return text if "\x00" not in text else f"data:;base64,{base64.b64encode(value).decode()}"
+    return text if "\x00" not in text else BYTES + base64.b64encode(value).decode()
 
 
 def nul_in(value: Any) -> bool:

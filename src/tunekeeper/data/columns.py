@@ -12,6 +12,7 @@ from tunekeeper.core.errors import DataError, UserError
 ROLE_COLUMNS: dict[str, tuple[str, ...]] = {
     "user": (
         *("user", "prompt", "question", "input", "ticket", "request", "instruction", "query", "message", "text", "input_text"),
+        *("text_input", "inputs"),
         *(
             "frage",
             "pregunta",
@@ -37,6 +38,7 @@ ROLE_COLUMNS: dict[str, tuple[str, ...]] = {
             "response",
             "reply",
             "target",
+            "targets",
             "label",
             "expected_output",
             "output_text",

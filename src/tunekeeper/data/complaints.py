@@ -14,6 +14,7 @@ from tunekeeper.data.conversations import Conversation
 from tunekeeper.data.examples import make_example, parsed
 from tunekeeper.data.quality import examine
 from tunekeeper.data.redacting import redactor_of
+from tunekeeper.data.sources import called_in
 from tunekeeper.scoring import formats
 from tunekeeper.text.fingerprints import answer_of
 from tunekeeper.workspace import Workspace
@@ -32,13 +33,19 @@ def complaints(ws: Workspace, task: Model, answer: str, *, section: Config | Non
     section = section or Config()
     if not answer.strip():
         return ("the answer is empty",)
-    ok, reason = formats.check(answer, task.format)
-    found = [] if ok else [f"not in the format of {task.name}: {reason}"]
+    reason = breach(task, answer)
+    found = [f"not in the format of {task.name}: {reason}"] if reason else []
     talk = Conversation(messages=({"role": "user", "content": "…"}, {"role": "assistant", "content": answer}), metadata={})
     found += [each.detail for each in examine(make_example(talk, source="review"), section)]
     kinds = redactor_of(section).redact(answer)[1]
     found += [f"personal data will be replaced: {', '.join(f'{n} {kind}' for kind, n in sorted(kinds.items()))}"] if kinds else []
-    return (*found, *(_unknown_values(ws, task, answer) if ok else ()))
+    return (*found, *(() if reason else _unknown_values(ws, task, answer)))
+
+
+def breach(task: Model, answer: str) -> str:
+    """How an answer breaks the model's format; empty where it does not, as nothing but calls of tools cannot."""
+    text, calls = called_in(answer)
+    return "" if calls and not text.strip() else formats.check(text, task.format)[1]
 
 
 def _unknown_values(ws: Workspace, task: Model, answer: str) -> list[str]:

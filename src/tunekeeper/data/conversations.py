@@ -141,18 +141,29 @@ def earlier(history: Any) -> list[dict[str, Any]]:
 def conversation_from(row: dict[str, Any], messages: list[dict[str, Any]], used: Sequence[str], shape: str) -> Conversation:
     """The conversation of `messages`, what else the row holds as metadata; `used`: keys that the messages were made of. Raises
     Unreadable."""
+    refuse_bad(row)
     metadata = row.get("metadata") if isinstance(row.get("metadata"), dict) else {}
-    others = {k: v for k, v in row.items() if k not in (*used, "metadata", "tools", "weight", "fingerprint", "source", "split")}
+    used = (*used, "metadata", "tools", "weight", "fingerprint", "source", "split")
+    old = row.get("functions") if not row.get("tools") else None  # OpenAI's, before there were tools
+    functions = old if isinstance(old, list) and all(isinstance(each, dict) and "name" in each for each in old) else ()
+    others = {k: v for k, v in row.items() if k not in used and not (functions and k == "functions")}
     weight = row.get("weight", 1.0)
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= 1:
         raise Unreadable(f"`weight` must be a number from 0 to 1, not {weight!r}")
     return Conversation(
         messages=tuple([refusing(message) if "refusal" in message else message for message in messages]),
         metadata={**others, **(metadata or {})},
-        tools=as_tools(row.get("tools") or ()),
+        tools=as_tools(row.get("tools") or functions),
         weight=float(weight),
         shape=shape,
     )
+
+
+def refuse_bad(row: Mapping[str, Any]) -> None:
+    """Raise Unreadable for an answer that somebody judged to be bad, as sets for KTO say it."""
+    for key in ("label", "kto_tag"):
+        if key in row and str(row[key]).strip().casefold() == "false":
+            raise Unreadable(f"the answer was marked as a bad one (`{key}` is false)")
 
 
 def refusing(message: dict[str, Any]) -> dict[str, Any]:

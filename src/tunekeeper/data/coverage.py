@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence, Set
 
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.data.duplicates import similar_pairs
@@ -20,25 +20,52 @@ def leaks(train: Sequence[Example], held: Sequence[Example], threshold: float, *
     """A finding for each row to learn from that `held` knows: by its prompt, exactly or nearly, by its conversation, by its user.
 
     `where`: what the held rows are, for the reader. `threshold`: Jaccard similarity of prompts, 0 to 1. The strongest reason is
-    told, and named by the finding's topic: exact, conversation, near or user.
+    told, and named by the finding's topic: exact, conversation, near or user. Both are read again and again and not held.
     """
-    exact = {prompt_key(e.messages): e for e in reversed(held)}
-    talks, users = _named(held, TALK_KEYS), _named(held, USER_KEYS)
+    same = _known(train, held)
     near = _nearest(train, held, threshold)
+    names = _names_at(held, {other for _, other in near.values()})
     found = []
     for place, row in enumerate(train):
-        same, talk, user = exact.get(prompt_key(row.messages)), _shared(row, talks, TALK_KEYS), _shared(row, users, USER_KEYS)
-        if same is not None:
-            found.append(finding("leak", row, f"the same prompt stands in {where}", of=same.id, topic="exact"))
+        exact = same.get(("prompt", prompt_key(row.messages)))
+        talk, user = (next((same[each] for each in _named(row, keys) if each in same), None) for keys in (TALK_KEYS, USER_KEYS))
+        if exact is not None:
+            found.append(finding("leak", row, f"the same prompt stands in {where}", of=exact, topic="exact"))
         elif talk is not None:
-            found.append(finding("leak", row, f"the same conversation stands in {where}", of=talk.id, topic="conversation"))
+            found.append(finding("leak", row, f"the same conversation stands in {where}", of=talk, topic="conversation"))
         elif place in near:
             similarity, other = near[place]
             detail = f"{similarity:.0%} of the prompt's word 3-grams stand in {where}"
-            found.append(finding("leak", row, detail, of=held[other].id, topic="near"))
+            found.append(finding("leak", row, detail, of=names[other], topic="near"))
         elif user is not None:
-            found.append(finding("leak", row, f"the same user stands in {where}", of=user.id, topic="user"))
+            found.append(finding("leak", row, f"the same user stands in {where}", of=user, topic="user"))
     return found
+
+
+def _known(train: Iterable[Example], held: Iterable[Example]) -> dict[tuple[str, str], str]:
+    """What a row to learn from has in common with a held one (its prompt, a conversation, a user) → the first such row's id."""
+    asked = {hash(each) for row in train for each in _traits(row)}
+    same: dict[tuple[str, str], str] = {}
+    for row in held:
+        for each in _traits(row):
+            if hash(each) in asked:
+                same.setdefault(each, row.id)
+    return same
+
+
+def _traits(row: Example) -> Iterator[tuple[str, str]]:
+    yield "prompt", prompt_key(row.messages)
+    yield from _named(row, (*TALK_KEYS, *USER_KEYS))
+
+
+def _named(row: Example, keys: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The conversations and users that a row names, with their keys."""
+    return ((key, str(row.metadata[key])) for key in keys if tells(row.metadata.get(key)))
+
+
+def _names_at(rows: Iterable[Example], places: Set[int]) -> dict[int, str]:
+    """The ids of the rows at some places."""
+    return {place: row.id for place, row in enumerate(rows) if place in places} if places else {}
 
 
 def into_others(found: Sequence[Finding], rows: Iterable[Example]) -> list[Finding]:
@@ -50,7 +77,7 @@ def into_others(found: Sequence[Finding], rows: Iterable[Example]) -> list[Findi
 
 def names_of(rows: Iterable[Example]) -> set[tuple[str, str]]:
     """What may give a held-out row away besides its prompt: (key, value) of the conversations and users of rows."""
-    return {(key, str(e.metadata[key])) for e in rows for key in (*TALK_KEYS, *USER_KEYS) if tells(e.metadata.get(key))}
+    return {each for row in rows for each in _named(row, (*TALK_KEYS, *USER_KEYS))}
 
 
 def _nearest(train: Sequence[Example], held: Sequence[Example], threshold: float) -> dict[int, tuple[float, int]]:
@@ -58,7 +85,7 @@ def _nearest(train: Sequence[Example], held: Sequence[Example], threshold: float
 
     Texts with the same words are paired with the first of them only: the others have what the first one has.
     """
-    texts = [prompt_of(e.messages) for e in held] + [prompt_of(e.messages) for e in train]
+    texts = (prompt_of(row.messages) for rows in (held, train) for row in rows)
     best: dict[int, tuple[float, int]] = {}
     same: dict[int, int] = {}
     for i, j, similarity in similar_pairs(texts, threshold) if held else ():
@@ -68,16 +95,6 @@ def _nearest(train: Sequence[Example], held: Sequence[Example], threshold: float
             same[j] = i
     best |= {j: best[i] for j, i in same.items() if i in best and j not in best}
     return {j - len(held): found for j, found in best.items()}
-
-
-def _named(rows: Sequence[Example], keys: Sequence[str]) -> dict[tuple[str, str], Example]:
-    """Key and value → the first row with it."""
-    return {(key, str(e.metadata[key])): e for e in reversed(rows) for key in keys if tells(e.metadata.get(key))}
-
-
-def _shared(row: Example, named: dict[tuple[str, str], Example], keys: Sequence[str]) -> Example | None:
-    mine = ((key, str(row.metadata[key])) for key in keys if tells(row.metadata.get(key)))
-    return next((named[each] for each in mine if each in named), None)
 
 
 def uncovered(rows: Sequence[Example], held: Sequence[Example], share: float, *, where: str) -> list[Finding]:
@@ -108,9 +125,10 @@ def _absent(rows: Sequence[Example], other: Sequence[Example], share: float, *, 
 def _absent_words(rows: Sequence[Example], other: Sequence[Example], least: int) -> list[tuple[str, int]]:
     """Words as topics: the most frequent one absent from the other side names its rows, then the next among the rest."""
     known = document_frequency(prompt_of(e.messages) for e in other)
-    holders: dict[str, set[int]] = defaultdict(set)
-    for place, row in enumerate(rows):
-        for word in set(content_words(prompt_of(row.messages))) - known.keys():
+    counted = document_frequency(prompt_of(e.messages) for e in rows)
+    holders: dict[str, set[int]] = {word: set() for word, n in counted.items() if n >= least and word not in known}
+    for place, row in enumerate(rows if holders else ()):
+        for word in holders.keys() & content_words(prompt_of(row.messages)):
             holders[word].add(place)
     topics: list[tuple[str, int]] = []
     told: set[int] = set()

@@ -54,6 +54,7 @@ _CODE = re.compile(r"^ {0,3}(`{3,}|~{3,}).*?(?:^ {0,3}\1|\Z)|`[^`\n]*`", re.MULT
 _MARKS = re.compile(
     r"<[|｜][A-Za-z][\w▁]{1,40}[|｜]>|<(?:im_start|im_end|im_sep)>|\[[|｜](?:assistant|user|system|human|endofturn)[|｜]\]"
     r"|\[/?INST\]|\[/?(?:AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|SYSTEM_PROMPT)\]|<</?SYS>>|\[gMASK\]|<sop>"
+    r"|<(?:extra_id|reserved)_\d{1,4}>|<0x[0-9A-F]{2}>|<_(?:user|bot|system|end)>|<eo[ahm]>"
     r"|<(?:start|end)_of_turn>|<(?:bos|eos|pad|unk|unused\d{1,3})>|\[(?:CLS|SEP|PAD|UNK|EOS|BOS)\]",
     re.IGNORECASE,
 )

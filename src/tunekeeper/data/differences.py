@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Any
 from unicodedata import normalize
 
@@ -24,7 +26,7 @@ from tunekeeper.store.manifests import Numbers
 from tunekeeper.store.marks import digest_of
 from tunekeeper.store.packs import lines_of
 from tunekeeper.store.rowreader import Reader, apart
-from tunekeeper.text.fingerprints import answer_of, prompt_of
+from tunekeeper.text.fingerprints import answer_of, prompt_of, text_of
 from tunekeeper.text.vocabulary import content_words, document_frequency
 from tunekeeper.workspace import Workspace
 
@@ -43,6 +45,8 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Its messages in A."""
     after: Sequence[dict[str, Any]]
     """Its messages in B."""
+    beside: dict[str, tuple[Any, Any]] = {}
+    """What else of it changed → before and after: `tools`, `weight`, keys of its metadata; None for what was not there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,7 +178,7 @@ def _told(old: Reader, before: Sequence[Row], after: Sequence[Row], crossed: Seq
     """The changes, topics aside, by the rows that are on one side alone, those that changed side and those of A that B has too.
     `rows`: how many B has."""
     known = {e.id: e for e in before}
-    found = _paired(known, after)
+    found = paired(before, after)
     moved = (*found.moved, *(example.id for example in crossed))
     difference = replace(
         found,
@@ -205,7 +209,12 @@ def _coming_words(old: Reader, kept: Numbers, known: Mapping[str, Row], after: S
         seen = {word for word in open_words if word in text}
         if seen:
             open_words.difference_update(*(content_words(prompt_of(decode(line).messages)) for line in lines_of(piece)))
-    return tuple(sorted(open_words, key=lambda word: (-counts[word], word))[:20])
+    return most_frequent({word: counts[word] for word in open_words})
+
+
+def most_frequent(words: Mapping[str, int]) -> tuple[str, ...]:
+    """The words that are named as new, of those with their counts."""
+    return tuple(sorted(words, key=lambda word: (-words[word], word))[:20])
 
 
 def _many_ask_otherwise(known: Mapping[str, Row], after: Sequence[Row], least: int) -> bool:
@@ -219,13 +228,10 @@ def _many_ask_otherwise(known: Mapping[str, Row], after: Sequence[Row], least: i
     return otherwise >= least
 
 
-def compare(a: Sequence[Example], b: Sequence[Example]) -> Difference:
-    """The difference of two sets of rows. Rows without a name of their own are the same row when they ask the same."""
-    return replace(_paired({e.id: e for e in a}, b), topics=_shifts(topics(a), topics(b)), new_words=_new_words(a, b))
-
-
-def _paired(old: Mapping[str, Row], b: Sequence[Row]) -> Difference:
-    """What became of each row of A, by their ids."""
+def paired(a: Sequence[Row], b: Sequence[Row]) -> Difference:
+    """What became of each row of A, topics and words aside. Rows without a name of their own are the same row when they ask the
+    same."""
+    old = {e.id: e for e in a}
     new = {e.id: e for e in b}
     pairs = [(before, after) for id, after in new.items() if (before := old.get(id)) is not None]
     removed, added = list[Row](), list[Row]()
@@ -239,7 +245,7 @@ def _paired(old: Mapping[str, Row], b: Sequence[Row]) -> Difference:
     edited, relabelled, moved = list[Edit](), list[Relabel](), list[str]()
     for before, after in pairs:
         if not same_content(before, after):
-            edited.append(Edit(id=before.id, before=before.messages, after=after.messages))
+            edited.append(Edit(id=before.id, before=before.messages, after=after.messages, beside=_beside(before, after)))
         elif before.metadata != after.metadata:
             change = relabel(before, after)
             relabelled += [change] if change.before or change.after else []
@@ -265,6 +271,15 @@ def relabel(a: Row, b: Row) -> Relabel:
     keys = [key for key, value in both.items() if _has(a, key) != _has(b, key) and not is_origin(key, value)]
     before, after = ({key: row.metadata[key] for key in keys if key in row.metadata} for row in (a, b))
     return Relabel(id=b.id, before=before, after=after)
+
+
+def _beside(a: Row, b: Row) -> dict[str, tuple[Any, Any]]:
+    """What changed of a row besides its messages."""
+    found = {name: (x, y) for name in ("tools", "weight") if (x := getattr(a, name)) != (y := getattr(b, name))}
+    if a.metadata == b.metadata:
+        return found
+    change = relabel(a, b)
+    return found | {key: (change.before.get(key), change.after.get(key)) for key in {**change.before, **change.after}}
 
 
 def _has(row: Row, key: str) -> tuple[bool, Any]:
@@ -293,14 +308,6 @@ def _same_question(removed: Sequence[Row], added: Sequence[Row]) -> list[tuple[R
 
 def _shifts(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, tuple[int, int]]:
     return {t: (before.get(t, 0), after.get(t, 0)) for t in {**before, **after} if before.get(t, 0) != after.get(t, 0)}
-
-
-def _new_words(a: Sequence[Example], b: Sequence[Example]) -> tuple[str, ...]:
-    known = document_frequency(prompt_of(e.messages) for e in a)
-    fresh = document_frequency(prompt_of(e.messages) for e in b)
-    least = max(2, len(b) // 100)
-    found = [word for word, n in fresh.items() if n >= least and word not in known]
-    return tuple(sorted(found, key=lambda w: (-fresh[w], w))[:20])
 
 
 def word_pieces(before: str, after: str, most_pairs: int = MOST_PAIRS) -> list[tuple[str, str]]:
@@ -345,9 +352,31 @@ def as_text(found: Difference, most: int = 20) -> list[str]:
     for edit in found.edited[:most]:
         prompt = word_changes(prompt_of(edit.before), prompt_of(edit.after))
         lines.append(f"edited {edit.id}: {prompt} => {word_changes(answer_of(edit.before), answer_of(edit.after))}")
+        lines += [f"  {what}: {word_changes(x, y)}" for what, x, y in elsewhere(edit)]
     for each in found.metadata[:most]:
         lines.append(f"metadata {each.id}: {', '.join(relabelled(each))}")
     return lines
+
+
+def elsewhere(edit: Edit) -> list[tuple[str, str, str]]:
+    """What of an edited row changed besides its prompt and its answer: the role of a message, `tools`, `weight` or a key of the
+    metadata, and what it said before and after."""
+    shown = [(prompt_of(edit.before), prompt_of(edit.after)), (answer_of(edit.before), answer_of(edit.after))]
+    found = []
+    for x, y in zip_longest(edit.before, edit.after):
+        said = text_of((x or {}).get("content")), text_of((y or {}).get("content"))
+        if x == y or (said[0] != said[1] and said in shown):
+            continue
+        if said[0] == said[1]:  # it calls another tool, or has another weight
+            said = _as_json(x), _as_json(y)
+        found.append((str((y or x or {}).get("role")), *said))
+    return found + [(what, _as_json(x), _as_json(y)) for what, (x, y) in edit.beside.items()]
+
+
+def _as_json(value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
 
 
 def relabelled(each: Relabel) -> list[str]:

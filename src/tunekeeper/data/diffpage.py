@@ -6,18 +6,16 @@ kind, of a text what changed with some words around it, and says what it leaves 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
-from itertools import islice, zip_longest
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from tunekeeper.core.nouns.data import DatasetVersion
 from tunekeeper.data import drafts
-from tunekeeper.data.differences import Changes, Difference, Edit, changes, pair_of, relabelled, word_pieces
+from tunekeeper.data.differences import Changes, Difference, Edit, changes, elsewhere, pair_of, relabelled, word_pieces
 from tunekeeper.data.examples import Row
-from tunekeeper.text.fingerprints import answer_of, prompt_of, text_of
+from tunekeeper.text.fingerprints import answer_of, prompt_of
 from tunekeeper.workspace import Workspace
 
 MOST = 500
@@ -40,8 +38,8 @@ _SHOWN = {code: f"<code>U+{code:04X}</code>" for code in _HIDDEN}
 _STYLE = """
 :root { color-scheme: light dark; --ink: #16202b; --soft: #5a6775; --line: #dfe4ea; --page: #f5f7f9; --card: #fff; --bed: #e9edf2;
  --come: #14713c; --comebed: #d8f0e1; --gone: #a41f2b; --gonebed: #fbe0e2; --link: #0b63b8 }
-@media (prefers-color-scheme: dark) { :root { --ink: #e7ecf2; --soft: #9aa8b6; --line: #2c3641; --page: #0e1319; --card: #171e26;
- --bed: #29323c; --come: #7fe0a6; --comebed: #143d26; --gone: #ffa3a7; --gonebed: #4d2225; --link: #62aef5 } }
+@media screen and (prefers-color-scheme: dark) { :root { --ink: #e7ecf2; --soft: #9aa8b6; --line: #2c3641; --page: #0e1319;
+ --card: #171e26; --bed: #29323c; --come: #7fe0a6; --comebed: #143d26; --gone: #ffa3a7; --gonebed: #4d2225; --link: #62aef5 } }
 * { box-sizing: border-box }
 body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto,
  "Helvetica Neue", sans-serif; font-variant-numeric: tabular-nums; overflow-wrap: anywhere }
@@ -63,10 +61,12 @@ tbody th { font-weight: 600; min-width: 6em; max-width: 14em } td { white-space:
 td:has(> code:only-child) { white-space: nowrap } .same { color: var(--soft) } .rows td { width: 42% }
 del, ins { border-radius: 4px; padding: 0 .15em; unicode-bidi: isolate; -webkit-box-decoration-break: clone }
 del { background: var(--gonebed); color: var(--gone) }
-ins { background: var(--comebed); color: var(--come); text-decoration: none }
+ins { background: var(--comebed); color: var(--come); text-underline-offset: .15em }
 code { font: .82em ui-monospace, "Cascadia Mono", Menlo, Consolas, monospace; background: var(--bed); border-radius: 5px;
  padding: .1em .35em } i { color: var(--soft) } p.more { color: var(--soft); margin: .6em 0 }
-@media (max-width: 640px) { .rows thead { display: none } .rows tr { display: block; padding: 8px 0;
+@media (max-width: 640px) { .rows thead { position: absolute; clip-path: inset(50%); width: 1px; height: 1px; overflow: hidden }
+ .asked td::before { content: "answer"; display: block; color: var(--soft); font-size: .8rem }
+ .asked td:first-of-type::before { content: "prompt" } .rows tr { display: block; padding: 8px 0;
  border-bottom: 1px solid var(--line) } .rows tr > * { display: block; border: 0; padding: 2px 0; width: auto; max-width: none } }
 @media print { body { background: #fff } .card { border: 0 } tr { break-inside: avoid } }
 """
@@ -145,7 +145,8 @@ def _section(id: str, title: str, names: Sequence[str], rows: Iterator[str], cou
             break
     left = f"and {count - len(shown):,} more, which tunekeeper data diff --json names" if count > len(shown) else ""
     more = f'<p class="more">{left}</p>' if left else ""
-    table = _table(names, shown, title, "few" if id == "topics" else "rows")
+    kind = "few" if id == "topics" else "rows asked" if "answer" in names else "rows"
+    table = _table(names, shown, title, kind)
     return [f'<h2 id="{id}">{escape(title)} <small>({count:,})</small></h2>', table + more]
 
 
@@ -178,26 +179,8 @@ def _rows(ids: Sequence[str], known: Mapping[str, Row]) -> Iterator[str]:
 def _edit(edit: Edit) -> str:
     """An edited row: its prompt and its answer, and below them what else of it changed."""
     prompts, answers = ((say(edit.before), say(edit.after)) for say in (prompt_of, answer_of))
-    other = "" if prompts[0] != prompts[1] or answers[0] != answers[1] else _elsewhere(edit)
-    return f"{_name(edit.id)}<td>{_words(*prompts)}</td><td>{_words(*answers)}{other}</td>"
-
-
-def _elsewhere(edit: Edit) -> str:
-    """The messages that changed though prompt and answer did not; else it is something beside them."""
-    told = []
-    for x, y in zip_longest(edit.before, edit.after):
-        if x != y:
-            role = _text(str((y or x or {}).get("role")), 40)
-            told.append(f"\n<i>{role}:</i> {_words(*_said(x, y))}")
-    return "".join(told[:MOST_CHANGES]) or "\n<i>its tools or its weight changed</i>"
-
-
-def _said(x: Mapping[str, Any] | None, y: Mapping[str, Any] | None) -> tuple[str, str]:
-    """What two messages say; all of them where that is the same."""
-    texts = tuple("" if each is None else text_of(each.get("content")) for each in (x, y))
-    if texts[0] == texts[1]:
-        texts = tuple("" if each is None else json.dumps(each, ensure_ascii=False, sort_keys=True) for each in (x, y))
-    return texts[0], texts[1]
+    others = [f"\n<i>{_text(what, 40)}:</i> {_words(x, y)}" for what, x, y in elsewhere(edit)[:MOST_CHANGES]]
+    return f"{_name(edit.id)}<td>{_words(*prompts)}</td><td>{_words(*answers)}{''.join(others)}</td>"
 
 
 def _relabelled(each: Sequence[str]) -> str:

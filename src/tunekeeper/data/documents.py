@@ -12,6 +12,9 @@ from tunekeeper.data.columns import tells_both
 from tunekeeper.data.outside import rows_of
 from tunekeeper.data.rows import is_flat
 
+_SIDES = frozenset(("train", "training", "test", "valid", "validation", "val", "eval", "evaluation", "dev"))
+"""What the parts of a set are called: where a document holds nothing else, its rows are those of all parts."""
+
 
 def rows_in(document: Any, mapping: Mapping[str, str]) -> list[Any] | None:
     """The rows of a document; None where it is neither an object nor a list. `mapping`: role → column."""
@@ -32,6 +35,8 @@ def _as_table(document: dict[str, Any], mapping: Mapping[str, str]) -> list[Any]
     if values and all(isinstance(value, dict) for value in values):  # orient="index": each row under its name
         return [value if "id" in value else {"id": name, **value} for name, value in document.items()]
     lists = [value for value in values if _are(value, dict)]
+    if lists and {str(key).casefold() for key in document} <= _SIDES:
+        return [row for each in lists for row in each]
     if _are(document.get("rows"), dict):  # the viewer of Hugging Face
         lists = [[row["row"] if isinstance(row.get("row"), dict) else row for row in document["rows"]]]
     return lists[0] if len(lists) == 1 else None

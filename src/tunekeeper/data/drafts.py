@@ -7,27 +7,25 @@ the dropped row itself, so that nothing is lost). Each is written whole or not a
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
 
-from tunekeeper.core.errors import Busy, DiskFull, UserError
+from tunekeeper.core.errors import Busy, UserError
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.data.examples import encode, read_file
 from tunekeeper.data.findings import Finding, as_row
+from tunekeeper.store.place import part_of, whole, writing
 from tunekeeper.workspace import Workspace
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_NO_SPACE = errno.ENOSPC
-_NO_PLACE = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
-"""Why no file can be written at a place that somebody named."""
 LOCK_SECONDS = 10.0
 SYNC_BYTES = 32 << 20
 """Bytes of a file after which the disk begins with them."""
@@ -114,6 +112,13 @@ def save_findings(ws: Workspace, model: str, rows: Iterable[Mapping[str, Any]]) 
     write_rows(folder(ws, model) / "findings.jsonl", rows)
 
 
+def add_findings(ws: Workspace, model: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Add lines to what imports reported; one that reports the same gives way. The caller holds the lock."""
+    fresh = {identity(row): row for row in rows}
+    stay = (row for row in read_findings(ws, model) if identity(row) not in fresh)
+    save_findings(ws, model, chain(stay, fresh.values()))
+
+
 def to_finding(row: Mapping[str, Any]) -> Finding:
     """The finding of a stored mapping."""
     return Finding(**{key: row[key] for key in ("kind", "id", "file", "line", "of", "topic", "detail")})
@@ -136,24 +141,17 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
     """Write a file that appears whole or not at all. Raises DiskFull, and UserError where no file can be written."""
-    part = _part(path)
-    with writing(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("xb", buffering=1 << 20) as file:
-                _write(file, pieces)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+    with whole(path) as part, part.open("xb", buffering=1 << 20) as file:
+        _write(file, pieces)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
 def beside(path: Path, pieces: Iterable[bytes]) -> Iterator[Path]:
     """A file of these pieces beside `path`, gone afterwards; where this process is killed it goes with the halves of a draft.
     Raises DiskFull."""
-    part = _part(path)
+    part = part_of(path)
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -162,10 +160,6 @@ def beside(path: Path, pieces: Iterable[bytes]) -> Iterator[Path]:
         yield part
     finally:
         part.unlink(missing_ok=True)
-
-
-def _part(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
 
 
 def _write(file: BinaryIO, pieces: Iterable[bytes]) -> None:
@@ -180,16 +174,3 @@ def _write(file: BinaryIO, pieces: Iterable[bytes]) -> None:
                 waiting, syncing = 0, hands.submit(os.fdatasync, file.fileno())
     if syncing is not None:
         syncing.result()
-
-
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """What keeps `path` from being written becomes one line: DiskFull, or UserError where no file can be."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno == _NO_SPACE:
-            raise DiskFull(f"no room left for {path.name}", fix="free some space and repeat the command") from None
-        if error.errno in _NO_PLACE:
-            raise UserError(f"{path}: cannot be written: {error.strerror}", fix="choose another place") from None
-        raise

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Generator, Hashable, Iterator, Sequence
+from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 
 import orjson
@@ -27,17 +28,19 @@ MANY = 20_000
 """Texts from which they are compared in another process."""
 
 
-def similar_pairs(texts: Sequence[str], threshold: float) -> Iterator[tuple[int, int, float]]:
+def similar_pairs(texts: Iterable[str], threshold: float) -> Iterator[tuple[int, int, float]]:
     """Places (i < j) of texts that are at least `threshold` (above 0, to 1) similar, with the similarity.
 
-    Of texts with the same words, each is paired with the first of them only. Many texts are compared by a process of its own;
-    raises OutsideError when that dies or needs too much memory.
+    Of texts with the same words, each is paired with the first of them only. Many texts are compared by a process of its own and
+    not held by this one; raises OutsideError when that dies or needs too much memory.
     """
-    if len(texts) < MANY:
-        yield from near_pairs(texts, threshold)
+    rest = iter(texts)
+    few = list(islice(rest, MANY))
+    if len(few) < MANY:
+        yield from near_pairs(few, threshold)
         return
     with tempfile.TemporaryFile() as file:  # without a name: nothing of it stays, whatever happens
-        for text in texts:
+        for text in chain(few, rest):
             asked = {"role": "user", "content": text.encode("utf-8", "replace").decode()}
             file.write(orjson.dumps({"messages": [asked]}, option=orjson.OPT_APPEND_NEWLINE))
         file.seek(0)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
 
 from tunekeeper.core.errors import DataError
 from tunekeeper.core.nouns.data import Example
-from tunekeeper.data import balance, drafts, sides, tallies, versions
+from tunekeeper.data import balance, filerows, sides, tallies, versions
 from tunekeeper.data.config import Config
-from tunekeeper.data.differences import compare, counted
-from tunekeeper.data.examples import topic_of
-from tunekeeper.text.fingerprints import text_of
+from tunekeeper.data.differences import changes, counted, most_frequent
+from tunekeeper.data.examples import topic_in
+from tunekeeper.text.fingerprints import prompt_of, text_of
+from tunekeeper.text.vocabulary import document_frequency
 from tunekeeper.workspace import Workspace
 
+_NONE: Mapping[str, int] = MappingProxyType({})
 SHOWN = 20
 """Topics and labels that a table shows, those that change most first; `--json` has them all."""
 
@@ -90,67 +97,121 @@ class Effect:
 
 def effect(ws: Workspace, model: str, section: Config) -> Effect:
     """What freezing the draft of `model` would change, against its newest version. Raises DataError without a draft."""
-    rows = drafts.load_draft(ws, model)
+    rows = filerows.rows_of(versions.draft_path(ws, model))
     if not rows:
         raise DataError(f"{model} has no draft", fix=f"tunekeeper data import FILE --model {model}")
     newest = versions.latest(ws, model)
-    before = [] if newest is None else list(versions.read_examples(ws, newest))
-    return between(before, rows, section, parent=None if newest is None else newest.id)
+    if newest is None:
+        after = survey(rows, len(rows), section)
+        words = document_frequency(prompt_of(row.messages) for row in rows)
+        frequent = {word: n for word, n in words.items() if n >= max(2, len(rows) // 100)}
+        counts = dict.fromkeys(("added", "removed", "edited", "moved", "metadata", "unchanged"), 0) | {"added": len(rows)}
+        return between(survey((), 0, section), after, counts, added=after.topics, new_words=most_frequent(frequent))
+    found = changes(ws, newest, None)
+    told, news = found.difference, {row.id: topic_in(row.metadata, row.messages) or "none" for row in found.new}
+    olds = {row.id: topic_in(row.metadata, row.messages) or "none" for row in found.old}
+    return between(
+        survey(versions.read_examples(ws, newest), newest.examples, section),
+        survey(rows, len(rows), section),
+        told.counts,
+        added=Counter(news[id] for id in told.added),
+        removed=Counter(olds[id] for id in told.removed),
+        edited=Counter(news[edit.id] if edit.id in news else olds[edit.id] for edit in told.edited),
+        new_words=told.new_words,
+        parent=newest.id,
+    )
 
 
-def between(before: Sequence[Example], after: Sequence[Example], section: Config, *, parent: str | None = None) -> Effect:
-    """What becomes of `before` when it is `after`."""
-    found = compare(before, after)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Survey:
+    """What is to be known of a set of rows to compare it with another."""
+
+    shape: Shape
+    """How it is made up."""
+    topics: Mapping[str, int]
+    """Topic → rows; rows without one under `none`."""
+    warnings: tuple[str, ...]
+    """What freezing it would warn of."""
+    refused: str
+    """Why freezing it would be refused; empty when it would not."""
+
+
+def between(
+    before: Survey,
+    after: Survey,
+    counts: Mapping[str, int],
+    *,
+    added: Mapping[str, int] = _NONE,
+    removed: Mapping[str, int] = _NONE,
+    edited: Mapping[str, int] = _NONE,
+    new_words: tuple[str, ...] = (),
+    parent: str | None = None,
+) -> Effect:
+    """What becomes of one set when it is another. `counts`: as in a difference; `added`, `removed`, `edited`: the same rows by
+    topic."""
+    topics = [
+        TopicChange(
+            topic=topic,
+            before=before.topics.get(topic, 0),
+            after=after.topics.get(topic, 0),
+            added=added.get(topic, 0),
+            removed=removed.get(topic, 0),
+            edited=edited.get(topic, 0),
+        )
+        for topic in {**before.topics, **after.topics}
+    ]
     return Effect(
         parent=parent,
-        before=shape_of(before, section),
-        after=shape_of(after, section),
-        counts=found.counts,
-        topics=_topics(before, after, found.added, found.removed, [edit.id for edit in found.edited]),
-        new_words=found.new_words,
-        warnings=tuple(tallies.warnings(tallies.of_examples(after), section, sides.side_bias(after))),
-        refused=refusal(after),
+        before=before.shape,
+        after=after.shape,
+        counts=dict(counts),
+        topics=tuple(sorted(topics, key=lambda c: (-(c.added + c.removed + c.edited), c.topic))),
+        new_words=new_words,
+        warnings=after.warnings,
+        refused=after.refused,
     )
 
 
-def shape_of(rows: Sequence[Example], section: Config) -> Shape:
-    """How `rows` are made up."""
-    tally = tallies.of_examples(rows)
-    dates = sorted(tally.dates)
-    lengths = sorted(sum(len(text_of(m.get("content"))) for m in row.messages) for row in rows)
+def survey(rows: Iterable[Example], of: int, section: Config) -> Survey:
+    """What is to be known of some `of` rows, which are read once and not held."""
+    lengths, some, step = array("q"), list[sides.Traits](), of // sides.SAMPLE + 1
+    tally, spread = tallies.Counting(), balance.Spreading()
+    for place, row in enumerate(rows):
+        tally.take(row)
+        spread.take(row)
+        lengths.append(sum(len(text_of(m.get("content"))) for m in row.messages))
+        some += [sides.traits_of(row)] if place % step == 0 else []
+    counted, found = tally.tally(), spread.balance()
+    return Survey(
+        shape=_shape(counted, found, np.sort(np.frombuffer(lengths, np.int64)), section),
+        topics=found.topics,
+        warnings=tuple(tallies.warnings(counted, section, sides.side_bias(some))),
+        refused=_refusal(counted),
+    )
+
+
+def _shape(tally: tallies.Tally, spread: balance.Balance, lengths: npt.NDArray[np.int64], section: Config) -> Shape:
+    dated, n = len(tally.dates), len(lengths)
     return Shape(
-        examples=len(rows),
+        examples=tally.rows,
         train=tally.count("train"),
         eval=tally.count("eval"),
-        labels=balance.spread(rows).labels,
-        dated=len(dates),
-        oldest=datetime.fromtimestamp(dates[0], UTC) if dates else None,
-        newest=datetime.fromtimestamp(dates[-1], UTC) if dates else None,
+        labels=spread.labels,
+        dated=dated,
+        oldest=datetime.fromtimestamp(min(tally.dates), UTC) if dated else None,
+        newest=datetime.fromtimestamp(max(tally.dates), UTC) if dated else None,
         recent=tallies.recent(tally, section),
         synthetic=tally.made_up,
-        length=lengths[len(lengths) // 2] if lengths else 0,
-        long=lengths[(95 * len(lengths) - 1) // 100] if lengths else 0,
+        length=int(lengths[n // 2]) if n else 0,
+        long=int(lengths[(95 * n - 1) // 100]) if n else 0,
     )
 
 
-def refusal(rows: Sequence[Example]) -> str:
-    """Why these rows could not be frozen; empty when they could."""
-    sides = Counter(row.split for row in rows)
-    if not sides["train"] or not sides["eval"]:
-        return f"{sides['train']} rows to learn from and {sides['eval']} held out: neither side may be empty"
-    return "".join(found.detail for found in balance.synthetic_only(rows))
-
-
-def _topics(
-    before: Sequence[Example], after: Sequence[Example], added: Sequence[str], removed: Sequence[str], edited: Sequence[str]
-) -> tuple[TopicChange, ...]:
-    old, new = ({row.id: topic_of(row) or "none" for row in rows} for rows in (before, after))
-    olds, news = Counter(old.values()), Counter(new.values())
-    come, gone, other = Counter(new[id] for id in added), Counter(old[id] for id in removed), Counter(new[id] for id in edited)
-    changes = [
-        TopicChange(topic=t, before=olds[t], after=news[t], added=come[t], removed=gone[t], edited=other[t]) for t in olds | news
-    ]
-    return tuple(sorted(changes, key=lambda c: (-(c.added + c.removed + c.edited), c.topic)))
+def _refusal(tally: tallies.Tally) -> str:
+    train, held = tally.count("train"), tally.count("eval")
+    if not train or not held:
+        return f"{train} rows to learn from and {held} held out: neither side may be empty"
+    return "".join(found.detail for found in tallies.synthetic_only(tally))
 
 
 def as_text(found: Effect) -> list[str]:

@@ -23,7 +23,10 @@ _BARE_MARK = re.compile(r"\s*(?:\d{1,3}[.)]|[-*•+])\s*\Z")
 _ITEM = re.compile(r"\s*(?:\d{1,3}[.)]|[-*•+]) \S")
 _SENTENCE_END = re.compile(r"[.!?…。！？؟।](?:[\"'”’»)\]]|\s|\Z)|[。！？]")
 _OPEN_END = re.compile(r"(?:[,(\[{–—、，；]|[:：]|[^\W\d_]-|(?<=[^\W\d_]);)\Z")
-_BREAKS = re.compile(r"(?:その後|しかし|そして|または|なぜなら|因为|但是|以及|如果|并且)\Z|。[^。]*[をはがへ]\Z")
+_BREAKS = re.compile(
+    r"(?:その後|しかし|そして|または|なぜなら|因为|但是|以及|如果|并且)\Z|。[^。]*[をはがへ]\Z"
+    r"|、[^。、]*(?:[をはへ]|(?<![すただん])が)\Z"
+)
 _FACES = re.compile(r"[:;=]['\-o^]?[()\[\]]|\(\s?[;:]")
 SIGNED = re.compile(
     r"(?:(?:best|kind|warm|many)? ?(?:regards|wishes|greetings)|sincerely|cheers|thanks|thank you|yours|mit freundlichen"
@@ -43,6 +46,7 @@ _UNFINISHED = {
     "nl": "de het een en of van dat omdat",
     "sv": "och eller att som en ett",
     "da": "og eller at som en et",
+    "ru": "и или но а что если чтобы потому который которая которые для от до при без по на из к с у о об за под через между",
     "pl": "i oraz lub że w z do na od dla",
 }
 _AFTER = frozenset(

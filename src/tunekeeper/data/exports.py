@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from tunekeeper.data.originals import with_rest
 from tunekeeper.data.preferences import REJECTED, rejected_of
 from tunekeeper.data.scores import sentence
 from tunekeeper.data.versions import draft_path, read_examples, resolve
+from tunekeeper.store.place import whole
 from tunekeeper.workspace import Workspace
 
 T = TypeVar("T")
@@ -188,17 +188,11 @@ def _parquet(rows: Rows, out: Path) -> int:
 
     texts = ("id", "split", "messages", "tools", "metadata", "fingerprint", "source")
     schema = pa.schema([*((name, pa.string()) for name in texts), ("weight", pa.float64())])
-    part, source, count = out.with_name(f".{out.name}.{os.getpid()}"), rows(), 0
-    with drafts.writing(out):
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            with pq.ParquetWriter(part, schema, compression="zstd") as writer:
-                while batch := list(itertools.islice(source, BATCH)):
-                    writer.write_table(pa.Table.from_pylist([_flat(example) for example in batch], schema=schema))
-                    count += len(batch)
-            os.replace(part, out)
-        finally:
-            part.unlink(missing_ok=True)
+    source, count = rows(), 0
+    with whole(out) as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:
+        while batch := list(itertools.islice(source, BATCH)):
+            writer.write_table(pa.Table.from_pylist([_flat(example) for example in batch], schema=schema))
+            count += len(batch)
     return count
 
 

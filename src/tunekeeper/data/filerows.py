@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any, overload
 
@@ -16,9 +16,10 @@ from tunekeeper.core.errors import Busy
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.data import contradictions, coverage, sides
 from tunekeeper.data.config import Config
-from tunekeeper.data.duplicates import near_pairs_of_file
+from tunekeeper.data.duplicates import near_pairs_of_file, similar_pairs
 from tunekeeper.data.examples import answer_key, decode, question_key, read_file
 from tunekeeper.data.findings import Finding, finding
+from tunekeeper.data.nearfile import TEXT, Of
 from tunekeeper.data.scores import state_of
 
 MANY = 50_000
@@ -41,6 +42,10 @@ class FileRows(Sequence[Example]):
                 self._begins.append(place)
                 place += len(line)
 
+    def some(self, places: Sequence[int]) -> Sequence[Example]:
+        """The rows at these places, none of them held either."""
+        return _Some(self, array("q", places))
+
     def __len__(self) -> int:
         return len(self._begins)
 
@@ -48,21 +53,46 @@ class FileRows(Sequence[Example]):
         self._look_again()
         return read_file(self.path)
 
+    def at(self, places: Iterable[int]) -> Iterator[Example]:
+        """The rows at these places."""
+        self._look_again()
+        with self.path.open("rb") as file:
+            for place in places:
+                file.seek(self._begins[place])
+                yield decode(file.readline())
+
     @overload
     def __getitem__(self, index: int) -> Example: ...
     @overload
     def __getitem__(self, index: slice) -> Sequence[Example]: ...
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        self._look_again()
-        with self.path.open("rb") as file:
-            file.seek(self._begins[index])
-            return decode(file.readline())
+            return list(self.at(range(*index.indices(len(self)))))
+        return next(self.at([index]))
 
     def _look_again(self) -> None:
         if state_of(self.path) != self._state:
             raise Busy("the draft was changed while it was read", fix="repeat the command")
+
+
+class _Some(Sequence[Example]):
+    """Some rows of a file."""
+
+    def __init__(self, rows: FileRows, places: array[int]) -> None:
+        self._rows, self._places = rows, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[Example]:
+        return self._rows.at(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Example]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        return self._rows[self._places[index]] if isinstance(index, int) else list(self._rows.at(self._places[index]))
 
 
 def rows_of(path: Path) -> Sequence[Example]:
@@ -76,6 +106,13 @@ def rows_of(path: Path) -> Sequence[Example]:
     return list(read_file(path)) if few else FileRows(path)
 
 
+def near_pairs(rows: Sequence[Example], threshold: float, *, of: Of) -> Iterator[tuple[int, int, float]]:
+    """Places (i < j) of rows that are at least `threshold` similar by their prompts or as a whole (`of`), with the similarity."""
+    if isinstance(rows, FileRows):
+        return near_pairs_of_file(rows.path, threshold, of=of)
+    return similar_pairs([TEXT[of](row.messages) for row in rows], threshold)
+
+
 def compared(rows: FileRows, section: Config) -> list[Finding]:
     """What a comparison of the rows with each other finds: duplicates, contradictions, leaks and bias between the sides.
 
@@ -85,10 +122,10 @@ def compared(rows: FileRows, section: Config) -> list[Finding]:
     step = len(rows) // sides.SAMPLE + 1
     return [
         *_exact(rows),
-        *_near(rows, section.near_duplicate),
+        *near_duplicates(rows, section.near_duplicate),
         *_contradicting(rows, pairs, section.near_duplicate),
         *_leaks(rows, pairs, section.leak_similarity),
-        *sides.side_bias([row for place, row in enumerate(rows) if place % step == 0]),
+        *sides.side_bias(sides.traits_of(row) for place, row in enumerate(rows) if place % step == 0),
     ]
 
 
@@ -102,10 +139,11 @@ def _exact(rows: FileRows) -> list[Finding]:
     return found
 
 
-def _near(rows: FileRows, threshold: float) -> list[Finding]:
+def near_duplicates(rows: Sequence[Example], threshold: float, *, among: Set[int] | None = None) -> list[Finding]:
+    """A finding for each later row (of the places `among`) that is nearly an earlier one, beside the one it resembles most."""
     best: dict[int, tuple[float, int]] = {}
-    for i, j, similarity in near_pairs_of_file(rows.path, threshold, of="conversation"):
-        if similarity > best.get(j, (0.0, 0))[0]:
+    for i, j, similarity in near_pairs(rows, threshold, of="conversation"):
+        if (among is None or j in among) and similarity > best.get(j, (0.0, 0))[0]:
             best[j] = (similarity, i)
     return [
         finding("near_duplicate", rows[j], f"{similarity:.0%} of the word 3-grams are the same", of=rows[i].id)
@@ -127,13 +165,13 @@ def _contradicting(rows: FileRows, pairs: Sequence[tuple[int, int, float]], near
 
 def _leaks(rows: FileRows, pairs: Sequence[tuple[int, int, float]], threshold: float) -> list[Finding]:
     """Leaks of the rows to learn from that a held-out one may know: by a near prompt, a conversation or a user."""
-    held = [row for row in rows if row.split == "eval"]
-    sides = bytearray(row.split == "eval" for row in rows)
-    near = {place for i, j, _ in pairs if sides[i] != sides[j] or not sides[i] for place in (i, j)}
-    told = coverage.names_of(held)
+    held = bytearray(row.split == "eval" for row in rows)
+    near = {place for i, j, _ in pairs if held[i] != held[j] or not held[i] for place in (i, j)}
+    told = {hash(name) for place, row in enumerate(rows) if held[place] for name in coverage.names_of([row])}
     suspects = [
-        row
+        place
         for place, row in enumerate(rows)
-        if not sides[place] and (place in near or not told.isdisjoint(coverage.names_of([row])))
+        if not held[place] and (place in near or not told.isdisjoint(map(hash, coverage.names_of([row]))))
     ]
-    return coverage.leaks(suspects, held, threshold, where="the held-out side")
+    there = [place for place, is_held in enumerate(held) if is_held]
+    return coverage.leaks(rows.some(suspects), rows.some(there), threshold, where="the held-out side")

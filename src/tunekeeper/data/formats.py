@@ -6,14 +6,13 @@ A row that cannot be read is handed on with its line and the reason; it never en
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from tunekeeper.core.errors import DataError
-from tunekeeper.data import archives, columnar, csvrows, kinds, spans, tables
+from tunekeeper.data import archives, columnar, csvrows, kinds, listed, spans, tables, threads
 from tunekeeper.data.batches import Requests, first_asked
 from tunekeeper.data.columns import named_by, resolve_columns, tells_both
 from tunekeeper.data.conversations import Conversation, Unreadable, parse_json, unpacked
@@ -73,16 +72,20 @@ class Peek:
 
 
 def read_rows(
-    path: Path, mapping: Mapping[str, str] | None = None, name: str | None = None, requests: Requests | None = None
+    path: Path,
+    mapping: Mapping[str, str] | None = None,
+    name: str | None = None,
+    requests: Requests | None = None,
+    assistants: frozenset[str] = frozenset(),
 ) -> Iterator[RawRow]:
     """The rows of a file, an archive or a dataset folder, in order. `mapping`: role → column (`user`, `assistant`, `system`, …).
     `FILE.xlsx#SHEET` names a sheet. `name`: what it is called in reports, else its own name. `requests`: of batches, known so
-    far; those of this file are added to them.
+    far; those of this file are added to them. `assistants`: names, in small letters, of who answers where people speak by name.
 
     Raises DataError for a file that is missing, empty, of another kind, unpacks to too much, or lacks a column; DiskFull.
     """
-    for source in _sources(path, name):
-        yield from _read(source, mapping or {}, requests)
+    rows = (row for source in _sources(path, name) for row in _read(source, mapping or {}, requests))
+    yield from _brought_together(rows, assistants)
 
 
 def names_of(paths: Sequence[Path]) -> dict[Path, str]:
@@ -98,7 +101,9 @@ def names_of(paths: Sequence[Path]) -> dict[Path, str]:
     return names
 
 
-def read_stdin(stream: BinaryIO, mapping: Mapping[str, str] | None = None) -> Iterator[RawRow]:
+def read_stdin(
+    stream: BinaryIO, mapping: Mapping[str, str] | None = None, assistants: frozenset[str] = frozenset()
+) -> Iterator[RawRow]:
     """The rows of standard input: JSONL, JSON or CSV by its first character. Raises DataError, DiskFull.
 
     The bytes wait in a file without a name, which vanishes with the process: a row is redacted before anything is stored.
@@ -108,7 +113,35 @@ def read_stdin(stream: BinaryIO, mapping: Mapping[str, str] | None = None) -> It
         file.flush()
         kinds.inspect(path, "stdin")
         with kinds.readable(path, "stdin") as text:
-            yield from _read(_Source(path=text, name="stdin", kind=kinds.kind_of(text)), mapping or {})
+            rows = _read(_Source(path=text, name="stdin", kind=kinds.kind_of(text)), mapping or {})
+            yield from _brought_together(rows, assistants)
+
+
+def _brought_together(rows: Iterator[RawRow], assistants: frozenset[str]) -> Iterator[RawRow]:
+    """The rows, with messages that stand in a row each as the talks they are part of, and a role for who speaks by name."""
+    for (single, place), group in itertools.groupby(rows, _place):
+        if not single:
+            yield from (_sided(row, assistants) for row in group)
+            continue
+        pieces = ((row.line, row.file, row.conversation) for row in group if row.conversation is not None)
+        for line, file, talk in threads.gathered(place, pieces):
+            row = RawRow(file=file, line=line, broken=talk if isinstance(talk, str) else "")
+            yield row if isinstance(talk, str) else _sided(replace(row, conversation=talk), assistants)
+
+
+def _place(row: RawRow) -> tuple[bool, str]:
+    """Whether a row is one message, and the file or folder whose messages belong together."""
+    single = row.conversation is not None and row.conversation.shape == threads.SHAPE
+    return single, (row.file.rpartition("/")[0] or row.file) if single else ""
+
+
+def _sided(row: RawRow, assistants: frozenset[str]) -> RawRow:
+    if row.conversation is None:
+        return row
+    try:
+        return replace(row, conversation=_bounded(threads.sided(row.conversation, assistants)))
+    except Unreadable as error:
+        return RawRow(file=row.file, line=row.line, broken=error.message)
 
 
 def peek(path: Path, mapping: Mapping[str, str], count: int) -> Peek | None:
@@ -250,7 +283,7 @@ def _read_document(path: Path, name: str, mapping: Mapping[str, str]) -> Iterato
     with path.open("rb") as file:
         head = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
     if head.startswith(b"["):
-        for number, text in enumerate(_elements(path, name), 1):
+        for number, text in enumerate(listed.elements(path, name), 1):
             if number == 1 and _is_talk(text):  # the list is one conversation
                 yield _shaped(name, 1, _whole_document(path, name, mapping), mapping)
                 return
@@ -286,54 +319,9 @@ def _whole_document(path: Path, name: str, mapping: Mapping[str, str]) -> list[A
     return rows
 
 
-_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},]|"', re.DOTALL)
-
-
-def _elements(path: Path, name: str) -> Iterator[bytes]:
-    """The texts of a list's elements, one at a time: never more than a row of the file is held. Raises DataError."""
-    depth, start, place, number, buffer = 0, 0, 0, 1, b""
-    with path.open("rb") as file:
-        while True:
-            piece = file.read(_PIECE)
-            buffer, place = buffer[start:] + piece, place - start
-            start = 0
-            for token in _TOKEN.finditer(buffer, place):
-                mark = token[0]
-                if mark == b'"':
-                    place = token.start()
-                    break
-                place = token.end()
-                if mark in (b"[", b"{"):
-                    depth += 1
-                    start = place if depth == 1 else start
-                elif mark in (b"]", b"}") or (mark == b"," and depth == 1):
-                    depth -= mark != b","
-                    if depth == 0 or mark == b",":
-                        text = buffer[start : token.start()].strip()
-                        if text or mark == b"," or number > 1:
-                            yield text
-                        number, start = number + 1, place
-                    if depth == 0:
-                        _nothing_more(buffer[place:], file, name)
-                        return
-            else:
-                place = len(buffer)
-            if len(buffer) - start > tables.LINE_LIMIT:
-                raise DataError(
-                    f"{name}: row {number} is longer than {tables.LINE_LIMIT >> 20} MB", fix="write it as .jsonl, one row a line"
-                )
-            if not piece:
-                raise DataError(f"{name}: not JSON: the list does not end, row {number} is cut off", fix="write the file again")
-
-
-def _nothing_more(rest: bytes, file: BinaryIO, name: str) -> None:
-    if rest.strip() or file.read(_PIECE).strip():
-        raise DataError(f"{name}: not JSON: text after the end of the list", fix="one row a line is .jsonl")
-
-
 def _shaped(file: str, number: int, row: Any, mapping: Mapping[str, str]) -> RawRow:
     try:
-        return RawRow(file=file, line=number, conversation=_bounded(parse_row(row, mapping)))
+        return RawRow(file=file, line=number, conversation=parse_row(row, mapping))
     except Unreadable as error:
         return RawRow(file=file, line=number, broken=error.message)
 
@@ -369,6 +357,8 @@ def _table_row(file: str, row: tables.TableRow, columns: Mapping[str, str] | Non
     faults = [row.cells[key] for key in row.cells.keys() - cells.keys() if used is None or key in used]
     if row.trouble or faults:
         return RawRow(file=file, line=row.line, broken=row.trouble or min(faults))
+    if columns is not None and (coded := [key for key in used or () if str(cells.get(key)).startswith(columnar.BYTES)]):
+        return RawRow(file=file, line=row.line, broken=f"the bytes in {min(coded)!r} are not UTF-8")
     if columns is not None:
         return RawRow(file=file, line=row.line, conversation=flat_row(cells, columns))
     if csvrows.is_ours(cells):

@@ -9,24 +9,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from tunekeeper.core.errors import ConfigError, UserError
-from tunekeeper.core.nouns.data import Example, ReviewItem
+from tunekeeper.core.nouns.data import ReviewItem
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.core.nouns.serving import Feedback, Inference
-from tunekeeper.data import drafts, duplicates, quality, review, versions
-from tunekeeper.data.admission import Admitted, admit
+from tunekeeper.data import drafts, filerows, quality, review
+from tunekeeper.data.admission import Admitted, Standing, admit, standing
 from tunekeeper.data.collection import Collection, alarms, history, told
 from tunekeeper.data.config import Config
+from tunekeeper.data.examples import decode, encode
 from tunekeeper.data.findings import personal
-from tunekeeper.data.heard import KINDS, Heard, Kind, tags_of, weigh
+from tunekeeper.data.heard import KINDS, Heard, Kind, settled_at, tags_of, weigh
+from tunekeeper.data.nextdraft import Came, NextDraft, Put, next_draft, working
 from tunekeeper.data.redacting import redactor_of
 from tunekeeper.data.reviewed import preferences
-from tunekeeper.data.sources import Correction, corrections, served_answer
+from tunekeeper.data.sources import Correction, answer_text, corrections
 from tunekeeper.notify import queue
 from tunekeeper.store.ledgers.reviews import find_reviews
 from tunekeeper.workspace import Workspace
@@ -102,10 +105,10 @@ class _Work:
     """What is done to the draft, and why."""
     came: tuple[Correction, ...]
     """The examples that come in."""
-    rows: Sequence[Example]
-    """The next draft, with its sides."""
-    changed: bool
-    """Whether it is another than before."""
+    draft: NextDraft | None
+    """The next draft; None where it stays as it is."""
+    examples: int
+    """Rows in it."""
     flagged: tuple[dict[str, Any], ...]
     """Report lines about examples that come in with something to look at."""
     waiting: dict[str, list[str]]
@@ -162,12 +165,10 @@ def _run(ws: Workspace, task: Model, section: Config, asked: _Asked, *, write: b
     last = next((line for line in reversed(history(ws, task.name)) if line["mark"]), None)
     since = asked.since or (datetime.fromisoformat(last["mark"]) if last else None)
     found = _find(ws, task.name, asked, since, last["seen"] if last and asked.since is None else {})
-    work = _decide(ws, task, section, asked, found)
-    report = None
-    if write:
-        report = _keep(ws, task.name, work)
-        for why, ids in work.waiting.items():
-            review.enqueue(ws, task.name, ids, why=why, by=asked.by, reasons=(REASONS[why],))
+    with _decided(ws, task, section, asked, found) as work:
+        report = _keep(ws, task.name, work) if write else None
+    for why, ids in work.waiting.items() if write else ():
+        review.enqueue(ws, task.name, ids, why=why, by=asked.by, reasons=(REASONS[why],))
     sampled = _sample(ws, task.name, section, asked, since, set().union(*work.waiting.values()), write=write)
     late = found.late | set(work.admitted.left)
     done = Collection(
@@ -185,7 +186,7 @@ def _run(ws: Workspace, task: Model, section: Config, asked: _Asked, *, write: b
         unusable=work.unusable,
         alarms=tuple(alarms(work.admitted, work.came, work.flagged, section)),
         left=len(late),
-        examples=len(work.rows),
+        examples=work.examples,
         report=None if report is None else str(report),
     )
     if write:
@@ -210,26 +211,45 @@ def _tell(ws: Workspace, model: str, done: Collection) -> None:
         )
 
 
-def _decide(ws: Workspace, task: Model, section: Config, asked: _Asked, found: _Found) -> _Work:
-    """What comes of what was found; nothing is written."""
-    before = drafts.load_draft(ws, task.name) or versions.newest_examples(ws, task.name)
+@contextmanager
+def _decided(ws: Workspace, task: Model, section: Config, asked: _Asked, found: _Found) -> Iterator[_Work]:
+    """What comes of what was found; nothing is written that stays."""
     heard = weigh(found.feedback, found.reviews, asked.kinds, found.requests)
     made = _made(task, section, found, heard)
-    dropped, candidates = drafts.load_findings(ws, task.name), [c.example for c in made]
+    candidates = [c.example for c in made]
     held = {c.example.id: personal(c.example, c.redacted) for c in made if c.redacted}
-    admitted = admit(before, candidates, heard, dropped, section, format=task.format, personal=held, limit=asked.limit)
-    changed = bool(admitted.added or admitted.replaced)
-    rows = versions.reassigned(ws, task.name, admitted.examples, before, section) if changed else before
-    came = [c for c in made if c.example.id in set(admitted.added)]
-    return _Work(
-        admitted=admitted,
-        came=tuple(came),
-        rows=rows,
-        changed=changed,
-        flagged=tuple(_flagged(rows, came, task, section) if came else ()),
-        waiting=_waiting(ws, task.name, asked, heard, found, admitted),
-        unusable=_unusable(found, heard, made),
-    )
+    with working(ws, task.name) as before, ExitStack() as stack:
+        draft = standing(map(decode, before()), candidates, heard)
+        dropped = drafts.read_findings(ws, task.name)
+        admitted = admit(draft, candidates, heard, dropped, section, format=task.format, personal=held, limit=asked.limit)
+        ids = set(admitted.added)
+        came = tuple(c for c in made if c.example.id in ids)
+        made_of = None
+        if admitted.added or admitted.replaced:
+            made_of = stack.enter_context(next_draft(ws, task.name, _put(before(), draft, admitted), section))
+        yield _Work(
+            admitted=admitted,
+            came=came,
+            draft=made_of,
+            examples=draft.examples if made_of is None else len(made_of.rows),
+            flagged=tuple(_flagged(made_of, came, task, section)) if made_of is not None and came else (),
+            waiting=_waiting(ws, task.name, asked, heard, found, admitted),
+            unusable=_unusable(found, heard, made),
+        )
+
+
+def _put(before: Iterable[bytes], draft: Standing, admitted: Admitted) -> Iterator[Put]:
+    """The lines of the next draft: what was decided of few of its rows is done to all of them."""
+    now = {e.id: e for e in admitted.examples}
+    for place, line in enumerate(before):
+        was = draft.rows.get(place)
+        row = None if was is None else now.get(was.id)
+        if was is None or row is was:
+            yield line, Came.STAYED
+        elif row is not None:
+            yield encode(replace(row, split=was.split), with_split=True), Came.CHANGED
+    there = {row.id for row in draft.rows.values()}
+    yield from ((encode(e, with_split=True), Came.NEW) for e in admitted.examples if e.id not in there)
 
 
 def _find(ws: Workspace, model: str, asked: _Asked, since: datetime | None, seen: dict[str, str]) -> _Found:
@@ -242,13 +262,11 @@ def _find(ws: Workspace, model: str, asked: _Asked, since: datetime | None, seen
         if word.id not in seen:
             words[word.id] = (word.request_id, word.timestamp)
             said.append(word.kind)
-    for item in items:
-        name = f"{item.id}@{item.done_at}"
-        if item.state != "done" or item.verdict is None or item.done_at is None or name in seen:
-            continue
-        if (first is None or item.done_at >= first) and (asked.until is None or item.done_at < asked.until):
-            words[name] = (item.request_id, item.done_at)
-            said.append("review")
+    for item, (what, at) in ((item, word) for item in items if (word := settled_at(item)) is not None):
+        name = f"{item.id}@{at}"
+        if name not in seen and (first is None or at >= first) and (asked.until is None or at < asked.until):
+            words[name] = (item.request_id, at)
+            said.append(what)
     order = dict.fromkeys(request for request, _ in sorted(words.values(), key=lambda word: word[1]))
     wanted = list(order)[:MOST]
     inferences = {i.request_id: i for batch in _batches(wanted) for i in ws.log.find(model=model, request_ids=batch)}
@@ -284,11 +302,10 @@ def _made(task: Model, section: Config, found: _Found, heard: Heard) -> list[Cor
     ]
 
 
-def _flagged(rows: Sequence[Example], came: Sequence[Correction], task: Model, section: Config) -> list[dict[str, Any]]:
+def _flagged(draft: NextDraft, came: Sequence[Correction], task: Model, section: Config) -> list[dict[str, Any]]:
     """Report lines about examples that came in with something to look at."""
-    fresh = {c.example.id for c in came}
     odd = [found for c in came for found in quality.examine(c.example, section, format=task.format)]
-    near = [f for f in duplicates.near_duplicates(rows, section.near_duplicate) if f.id in fresh]
+    near = filerows.near_duplicates(draft.rows, section.near_duplicate, among=set(draft.came))
     clean = [personal(c.example, c.redacted) for c in came if c.redacted]
     return drafts.rows_of([*odd, *near, *clean])
 
@@ -322,21 +339,20 @@ def _sample(
     if write:
         return len(review.sample(ws, model, begin, until, n=section.collect_sample))
     window = ws.log.find(model=model, since=begin, until=until, status="ok", limit=MOST, newest_first=True)
-    answered = {each.request_id for each in window if served_answer(each)}
+    answered = {each.request_id for each in window if answer_text(each)}
     queued = answered & (waiting | {item.request_id for item in review.find(ws, model)})
     return max(0, min(section.collect_sample - len(queued), len(answered) - len(queued)))
 
 
 def _keep(ws: Workspace, model: str, work: _Work) -> Path | None:
     """First the dropped rows, then the draft: a kill between the two files leaves a row in both, never in none."""
-    if not work.admitted.lines and not work.flagged and not work.changed:
+    if not work.admitted.lines and not work.flagged and work.draft is None:
         return None
     report = drafts.folder(ws, model) / "reports" / f"{ws.new_id('collect')}.jsonl"
     drafts.write_rows(report, [*work.admitted.lines, *work.flagged])
-    lines = [*drafts.load_findings(ws, model), *work.admitted.lines, *(line for line in work.flagged if line["kind"] == "pii")]
-    drafts.save_findings(ws, model, {drafts.identity(line): line for line in lines}.values())
-    if work.changed:
-        drafts.save_draft(ws, model, work.rows)
+    drafts.add_findings(ws, model, [*work.admitted.lines, *(line for line in work.flagged if line["kind"] == "pii")])
+    if work.draft is not None:
+        drafts.save_lines(ws, model, work.draft.lines())
     return report
 
 

@@ -16,7 +16,7 @@ from tunekeeper.core.ids import request_id as new_request_id
 from tunekeeper.core.nouns.data import Opinion, ReviewItem
 from tunekeeper.data.examples import comparable, parsed
 from tunekeeper.data.opinions import opinions_of
-from tunekeeper.data.sources import asked_messages, served_answer
+from tunekeeper.data.sources import answer_text, asked_messages
 from tunekeeper.stats.intervals import wilson
 from tunekeeper.store.ledgers.reviews import find_reviews, load_review, save_review
 from tunekeeper.text.redaction import Redactor
@@ -68,7 +68,7 @@ def add_gold(
     if request_id is not None:
         inference = ws.log.load(request_id)
         unit = inference.unit
-        asked, shown = asked_messages(inference), served or served_answer(inference)
+        asked, shown = asked_messages(inference), served or answer_text(inference)
         if inference.model_id != model or asked is None or not shown:
             raise UserError(f"request {request_id} has no messages and answer of {model} in the log")
     else:

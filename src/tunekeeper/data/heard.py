@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal, get_args
 
 from tunekeeper.core.nouns.data import Example, ReviewItem
 from tunekeeper.core.nouns.serving import Feedback, Inference
+from tunekeeper.data.opinions import UNDONE, taken_back
 from tunekeeper.data.sources import right_answer
 
 Kind = Literal["corrected", "flagged", "thumbs", "escalated", "tagged", "sample"]
@@ -38,6 +40,8 @@ class Heard:
     """Request → why an example that was made of it holds no longer."""
     rejected: frozenset[str] = frozenset()
     """Those of them that a reviewer rejected: whatever their example was made of, it leaves."""
+    taken_back: dict[str, str] = field(default_factory=dict)
+    """Review item → why an example that was made of it holds no longer."""
 
 
 def weigh(
@@ -79,7 +83,21 @@ def weigh(
         queue=queue,
         withdrawn=withdrawn,
         rejected=frozenset(request for request in withdrawn if request in judged),
+        taken_back=taken_back(reviews),
     )
+
+
+def settled_at(item: ReviewItem) -> tuple[str, datetime] | None:
+    """What reviewers last did to an answer, and when: judged it (`review`), or took that back (`undone`); None while neither."""
+    if item.state == "done" and item.verdict is not None and item.done_at is not None:
+        return "review", item.done_at
+    undone = [datetime.fromisoformat(remark["at"]) for remark in item.remarks if remark["kind"] == UNDONE]
+    return (UNDONE, max(undone)) if undone and item.state != "done" and item.kind == "answer" else None
+
+
+def fallen(row: Example, back: Mapping[str, str]) -> str:
+    """Why a row that reviewers made holds no longer; empty where it does. `back`: `opinions.taken_back`."""
+    return back.get(str(row.metadata.get("review")), "") if back and row.metadata.get("said_as") == "review" else ""
 
 
 def _complains(words: Sequence[Feedback], kind: str) -> bool:

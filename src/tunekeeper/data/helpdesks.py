@@ -1,4 +1,4 @@
-"""Talks as help desks and chat programs export them: Zendesk's tickets with their comments, Intercom's conversations, the
+"""Talks as help desks and chat programs export them: Zendesk's and Freshdesk's tickets, Intercom's conversations, the
 `conversations.json` of ChatGPT and of Claude.
 
 What was said inside the desk alone (private comments, notes) is no part of a talk. What one side says in several pieces is one
@@ -28,6 +28,8 @@ def recognise(row: Mapping[str, Any]) -> tuple[str, Callable[[dict[str, Any]], C
     """The program's name and the reader of its rows, by the row's keys; None for a row of another kind."""
     if "comments" in row and not {"requester_id", "requester"}.isdisjoint(row):
         return "zendesk", _zendesk
+    if "requester_id" in row and "description" in row and not {"conversations", "notes"}.isdisjoint(row):
+        return "freshdesk", _freshdesk
     if "conversation_parts" in row and "source" in row:
         return "intercom", _intercom
     if "mapping" in row and "current_node" in row:
@@ -41,12 +43,31 @@ def _zendesk(row: dict[str, Any]) -> Conversation:
     row = unpacked(row, ("comments", "requester", "tags"))
     asking = row.get("requester_id") or mapping_of(row.get("requester")).get("id")
     turns = [
-        ("user" if comment.get("author_id") == asking else "assistant", _first_text(comment, "plain_body", "body", "html_body"))
+        ("user" if _author(comment) == asking else "assistant", _first_text(comment, "plain_body", "body", "html_body"))
         for comment in _objects(row["comments"], "comments")
         if comment.get("public", True)
     ]
     known = renamed(row, id=("id",), created=("created_at",), subject=("subject",), status=("status",), tags=("tags",))
     return _talk("zendesk", turns, {**known, "user_id": asking})
+
+
+def _author(comment: Mapping[str, Any]) -> Any:
+    return comment.get("author_id") or mapping_of(comment.get("author")).get("id")
+
+
+def _freshdesk(row: dict[str, Any]) -> Conversation:
+    row = unpacked(row, ("conversations", "notes", "tags"))
+    said = row["conversations"] if "conversations" in row else row["notes"]
+    turns = [("user", _first_text(row, "description_text", "description", "description_html"))]
+    turns += [
+        ("user" if reply.get("incoming") else "assistant", _first_text(reply, "body_text", "body", "body_html"))
+        for reply in _objects(said or [], "conversations")
+        if not reply.get("private")
+    ]
+    known = renamed(
+        row, id=("id", "display_id"), created=("created_at",), subject=("subject",), status=("status",), tags=("tags",)
+    )
+    return _talk("freshdesk", turns, {**known, "user_id": row.get("requester_id")})
 
 
 def _intercom(row: dict[str, Any]) -> Conversation:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +16,8 @@ from tunekeeper.data import drafts, tables
 from tunekeeper.data.batches import ALONE
 from tunekeeper.data.findings import Finding, as_row
 from tunekeeper.data.formats import RawRow
+from tunekeeper.data.spreadsheets import sheets_of
+from tunekeeper.data.threads import NOBODY
 from tunekeeper.workspace import Workspace
 
 SHOWN = 3
@@ -70,6 +72,8 @@ class ImportReport:
     """Each file, in the order they were read."""
     left_out: tuple[str, ...]
     """The first dropped rows of each reason, each as `file:line: reason: detail`."""
+    unread: tuple[str, ...]
+    """Further sheets of the workbooks, each as the `FILE#SHEET` that imports it."""
     report: str | None
     """Path of the JSONL file with every dropped or flagged row; None for a dry run."""
 
@@ -193,6 +197,13 @@ class Notes:
         return self.file.read(length)
 
 
+def unread_sheets(paths: Sequence[Path], read: Set[str]) -> tuple[str, ...]:
+    """The visible sheets of the workbooks among `paths` that are not among the ones that were `read`."""
+    books = [path for path in paths if path.suffix.casefold() in (".xlsx", ".xlsm") and path.is_file()]
+    found = ((path, title) for path in books for title in sheets_of(path, path.name))
+    return tuple(f"{path}#{title}" for path, title in found if not any(name.endswith(f"{path.name}#{title}") for name in read))
+
+
 def refuse_all_broken(rows: int, notes: Notes, paths: Sequence[Path]) -> None:
     """Raise DataError where none of the `rows` rows of the files could be read, or there is none."""
     if rows == 0:
@@ -208,11 +219,15 @@ def _way_out(why: str, paths: Sequence[Path]) -> str | None:
     path = next((path for path in paths if path.is_file()), None)
     if "not UTF-8" in why and path is not None:
         return f"iconv -f {tables.encoding_of(path)} -t UTF-8 {path.name}"
+    if NOBODY in why:
+        return "--assistant NAME, once for each who answers"
     if "no column for" in why:
         return "--map user=COLUMN --map assistant=COLUMN"
     if ALONE in why:
         name = "ANSWERS.jsonl" if path is None else path.name
         return f"name the file of the requests too: tunekeeper data import REQUESTS.jsonl {name} --model NAME"
+    if ": not JSON at" in why and path is not None and path.suffix == ".txt":
+        return "name a table .csv or .tsv; write other rows as one JSON object a line"
     if ": not JSON at" in why:
         return "write one JSON object a line, its texts in double quotes, as json.dumps(row) of Python does"
     if ": not CSV: " in why:

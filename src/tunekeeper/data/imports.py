@@ -28,7 +28,7 @@ from tunekeeper.data.config import Config
 from tunekeeper.data.examples import read_file
 from tunekeeper.data.findings import Finding, finding, personal, place_of, row_of
 from tunekeeper.data.formats import STDIN, RawRow, names_of, read_rows, read_stdin
-from tunekeeper.data.importreport import ImportReport, Notes, Tally, refuse_all_broken
+from tunekeeper.data.importreport import ImportReport, Notes, Tally, refuse_all_broken, unread_sheets
 from tunekeeper.data.nearfile import TEXT, Of
 from tunekeeper.data.preferences import taught_by, with_rejected
 from tunekeeper.data.redacting import redactor_of
@@ -86,6 +86,7 @@ def import_files(
     *,
     mapping: Mapping[str, str] | None = None,
     by_file: Mapping[Path, Mapping[str, str]] | None = None,
+    assistants: Sequence[str] = (),
     replace: bool = False,
     dry_run: bool = False,
     stdin: BinaryIO | None = None,
@@ -93,10 +94,10 @@ def import_files(
 ) -> ImportReport:
     """Read `paths` into the draft of `task`. Importing the same file again adds nothing.
 
-    `mapping`: role → column for flat rows, over the configured ones; `by_file`: for one of the paths, over both. `replace`: the
-    files become the whole draft. `dry_run`: report only, write nothing. `stdin`: what the path `-` reads. `progress`: told the
-    stage and its rows. Raises UserError for a field that no row has, DataError for a file that cannot be read at all and when
-    every row is broken, DiskFull; the draft is then as before.
+    `mapping`: role → column for flat rows, over the configured ones; `by_file`: for one of the paths, over both. `assistants`:
+    what those are called who answer, where people speak by name. `replace`: the files become the whole draft. `dry_run`: report
+    only, write nothing. `stdin`: what the path `-` reads. `progress`: told the stage and its rows. Raises UserError for a field
+    that no row has, DataError for a file that cannot be read and when every row is broken, DiskFull; the draft is as before.
     """
     split.check_share(task.name, section.eval_share)
     columns = {**section.columns, **(mapping or {})}
@@ -106,7 +107,8 @@ def import_files(
         if not dry_run:
             stack.enter_context(drafts.locked(ws, task.name))
         aside, noted, asked = (stack.enter_context(archives.nameless(ws.root)) for _ in range(3))
-        rows = _rows(paths, columns, by_file or {}, stdin, Requests(asked[0]))
+        answering = frozenset(name.strip().lstrip("@").casefold() for name in assistants)
+        rows = _rows(paths, columns, by_file or {}, stdin, Requests(asked[0]), answering)
         work = _Import(
             task=task,
             section=section,
@@ -124,16 +126,17 @@ def _rows(
     by_file: Mapping[Path, Mapping[str, str]],
     stdin: BinaryIO | None,
     requests: Requests,
+    answering: frozenset[str],
 ) -> Iterator[RawRow]:
     names = names_of(paths)
     for path in first_asked(paths):
         told = {**columns, **by_file.get(path, {})}
         if path != STDIN:
-            yield from read_rows(path, told, names[path], requests)
+            yield from read_rows(path, told, names[path], requests, answering)
         elif stdin is None:
             raise DataError("-: there is no standard input here", fix="give a file")
         else:
-            yield from read_stdin(stdin, told)
+            yield from read_stdin(stdin, told, answering)
     requests.refuse_unanswered()
 
 
@@ -172,10 +175,10 @@ def _run(
         report = work.notes.save(ws, work.task.name, replace=replace)
         drafts.save_lines(ws, work.task.name, _draft_lines(work, merged, sides))
         worklog.save_command(ws, work.task.name, "import")
-    return _report(work, len(merged), report)
+    return _report(work, len(merged), report, paths)
 
 
-def _report(work: _Import, examples: int, report: Path | None) -> ImportReport:
+def _report(work: _Import, examples: int, report: Path | None, paths: Sequence[Path]) -> ImportReport:
     added = Counter(place_of(work.shelf.sources[place])[0] for place in work.fresh if place not in work.replacing)
     dropped = Counter(work.notes.dropped)
     if work.present:
@@ -191,6 +194,7 @@ def _report(work: _Import, examples: int, report: Path | None) -> ImportReport:
         broken=tuple(work.notes.broken),
         files=tuple(work.notes.of_file(name, tally, added[name]) for name, tally in work.tallies.items()),
         left_out=tuple(work.notes.left_out),
+        unread=unread_sheets(paths, set(work.tallies)),
         report=None if report is None else str(report),
     )
 

@@ -1,7 +1,7 @@
 """Mending the draft: old terms written anew, bad rows taken out, dropped rows brought back. What leaves stays with its reason.
 
 What becomes of a row is decided by pure functions; `rewrite_terms`, `drop_bad` and `readmit` carry it out under the draft's lock,
-the first two of drafts of any size.
+of drafts of any size.
 """
 
 from __future__ import annotations
@@ -11,19 +11,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from itertools import chain
 from typing import Any, BinaryIO
 
 from tunekeeper.core.errors import DataError, NotFound, UserError
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import drafts, quality, worklog
+from tunekeeper.data import drafts, nextdraft, quality, worklog
 from tunekeeper.data.config import Config
 from tunekeeper.data.examples import decode, encode
 from tunekeeper.data.findings import KINDS, Finding, as_row, finding, row_of
+from tunekeeper.data.nextdraft import Came, Put, working
 from tunekeeper.data.quality import READMITTED, CountTokens
 from tunekeeper.data.roles import empty
 from tunekeeper.data.terms import rewritten_example
-from tunekeeper.data.versions import reassigned
 from tunekeeper.store.marks import digest_of
 from tunekeeper.text.fingerprints import fingerprint
 from tunekeeper.text.vocabulary import Glossary
@@ -91,17 +93,17 @@ def readmit(
         raise UserError("which rows?", fix=f"tunekeeper data ls --dropped --model {task.name}")
     if reason is not None and reason not in KINDS:
         raise UserError(f"no kind of finding is called {reason!r}", fix=f"choose from {', '.join(KINDS)}")
-    with nullcontext() if dry_run else drafts.locked(ws, task.name):
-        known, before = drafts.load_findings(ws, task.name), drafts.load_draft(ws, task.name)
-        lines = chosen(known, names, reason, task.name)
-        back = brought_back(lines, before, ws.clock.utc())
-        merged = reassigned(ws, task.name, [*before, *back], before, section)
+    with nullcontext() if dry_run else drafts.locked(ws, task.name), working(ws, task.name) as before:
+        meant = chosen(drafts.read_findings(ws, task.name), names, reason, task.name)
+        ids: list[str] = []
+        back = _brought_back(partial(drafts.read_findings, ws, task.name), meant, map(decode, before()), ws.clock.utc(), ids)
+        put = chain(((line, Came.STAYED) for line in before()), back)
+        examples = sum(1 for _ in put) if dry_run else nextdraft.save(ws, task.name, put, section)
         if not dry_run:
-            drafts.save_draft(ws, task.name, merged)
-            gone = {drafts.identity(line) for line in lines}
-            drafts.save_findings(ws, task.name, (line for line in known if drafts.identity(line) not in gone))
+            said = enumerate(drafts.read_findings(ws, task.name))
+            drafts.save_findings(ws, task.name, (line for place, line in said if place not in meant))
             worklog.save_command(ws, task.name, "readmit")
-    return Mended(changed=tuple(e.id for e in back), dropped={}, examples=len(merged))
+    return Mended(changed=tuple(ids), dropped={}, examples=examples)
 
 
 def _mend(ws: Workspace, model: str, deciding: Callable[[Iterable[Example]], Decide], dry_run: bool) -> Mended:
@@ -189,34 +191,35 @@ def _dropped(found: Finding, example: Example) -> dict[str, Any]:
     return as_row(found, action="dropped", row=row_of(example))
 
 
-def dropped_lines(lines: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def dropped_lines(lines: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     """Those lines of a report that speak of rows outside the draft."""
-    return [dict(line) for line in lines if line.get("action") == "dropped"]
+    return (line for line in lines if line.get("action") == "dropped")
 
 
-def chosen(lines: Iterable[Mapping[str, Any]], names: Sequence[str], reason: str | None, model: str) -> list[dict[str, Any]]:
-    """The lines of dropped rows that `names` (ids or `file:line`) and `reason` mean, each once. Raises NotFound, DataError."""
-    candidates = [line for line in dropped_lines(lines) if reason is None or line["kind"] == reason]
+def chosen(lines: Iterable[Mapping[str, Any]], names: Sequence[str], reason: str | None, model: str) -> dict[int, Finding]:
+    """Place → finding of those lines of a report that `names` (ids or `file:line`) and `reason` mean: rows that were dropped.
+    Raises NotFound, DataError."""
     look = f"tunekeeper data ls --dropped --model {model}"
+    found, why, wanted = dict[int, Finding](), dict[int, str](), set(names)
+    for place, line in enumerate(lines):
+        meant = line.get("action") == "dropped" and reason in (None, line["kind"])
+        if meant and (not names or not wanted.isdisjoint((line["id"], f"{line['file']}:{line['line']}"))):
+            found[place], why[place] = drafts.to_finding(line), _stays_out(line)
     if not names:
-        found = [line for line in candidates if not _stays_out(line)]
+        found = {place: each for place, each in found.items() if not why[place]}
         if not found:
             raise NotFound(f"no row of {model} that was dropped as {reason} can be brought back", fix=look)
         return found
-    found = []
     for name in dict.fromkeys(names):
-        mine = [line for line in candidates if name in (line["id"], f"{line['file']}:{line['line']}")]
+        mine = {place: each for place, each in found.items() if name in (each.id, f"{each.file}:{each.line}")}
         if not mine:
             raise NotFound(f"no dropped row of {model} is called {name}", fix=look)
-        rows = {(line["file"], line["line"]) for line in mine}
+        rows = {(each.file, each.line) for each in mine.values()}
         if len(rows) > 1:
             places = ", ".join(sorted(f"{file}:{at}" for file, at in rows))
             raise DataError(f"{len(rows)} dropped rows are called {name}: {places}", fix="name the one by file:line")
-        for line in mine:
-            why = _stays_out(line)
-            if why:
-                raise DataError(f"{name}: {why}", fix="correct it in its file and import that again")
-        found += [line for line in mine if line not in found]
+        if said := next((why[place] for place in mine if why[place]), ""):
+            raise DataError(f"{name}: {said}", fix="correct it in its file and import that again")
     return found
 
 
@@ -231,37 +234,55 @@ def _stays_out(line: Mapping[str, Any]) -> str:
     return ""
 
 
-def brought_back(lines: Iterable[Mapping[str, Any]], draft: Sequence[Example], at: datetime) -> list[Example]:
-    """The dropped rows of `lines` as examples of a draft, without those that are in it already. Sides are not dealt out yet."""
-    there, ids = {e.fingerprint for e in draft}, {e.id for e in draft}
-    back: dict[str, Example] = {}
-    for line in lines:
-        row = line["row"]
-        messages, tools = tuple(row["messages"]), tuple(row.get("tools", ()))
-        digest = fingerprint(messages, tools)
-        if digest in there:
+def _brought_back(
+    report: Callable[[], Iterable[Mapping[str, Any]]],
+    meant: Mapping[int, Finding],
+    draft: Iterable[Example],
+    at: datetime,
+    ids: list[str],
+) -> Iterator[Put]:
+    """The dropped rows of a report as rows of a draft, without those that are in it already; none is held. `meant`: place in the
+    report → why it was dropped; `ids`: gets their ids. What was dropped for two reasons comes back once, in spite of both."""
+    there, taken = set[int](), set[int]()
+    for row in draft:
+        there.add(hash(row.fingerprint))
+        taken.add(hash(row.id))
+    first, reasons = dict[int, int](), dict[int, tuple[str, ...]]()
+    for place, line in enumerate(report()):
+        if place in meant and (mark := hash(_print_of(line["row"]))) not in there:
+            kept = first.setdefault(mark, place)
+            reasons[kept] = (*reasons.get(kept, ()), meant[place].kind)
+    for place, line in enumerate(report()):
+        if place not in reasons:
             continue
-        earlier = back.get(digest)
-        id = earlier.id if earlier is not None else _free_id(str(line["id"]), ids)
-        ids.add(id)
-        metadata = dict(row["metadata"] if earlier is None else earlier.metadata)
-        spite = metadata.get(READMITTED)
-        metadata[READMITTED] = {**(spite if isinstance(spite, dict) else {}), line["kind"]: at.isoformat()}
-        source = row.get("source") or f"file:{line['file']}:{line['line']}"
-        back[digest] = Example(
-            id=id,
-            messages=messages,
-            fingerprint=digest,
-            source=source,
-            metadata=metadata,
-            tools=tools,
-            weight=row.get("weight", 1.0),
-        )
-    return list(back.values())
+        id = _free_id(str(line["id"]), taken)
+        taken.add(hash(id))
+        ids.append(id)
+        yield encode(_as_it_was(line, id, dict.fromkeys(reasons[place], at.isoformat())), with_split=True), Came.NEW
 
 
-def _free_id(id: str, taken: set[str]) -> str:
+def _print_of(row: Mapping[str, Any]) -> str:
+    return fingerprint(tuple(row["messages"]), tuple(row.get("tools", ())))
+
+
+def _as_it_was(line: Mapping[str, Any], id: str, spite: Mapping[str, str]) -> Example:
+    """The row of a report's line, which remembers why it had been dropped and when it came back."""
+    row = line["row"]
+    earlier = row["metadata"].get(READMITTED)
+    return Example(
+        id=id,
+        messages=tuple(row["messages"]),
+        fingerprint=_print_of(row),
+        source=row.get("source") or f"file:{line['file']}:{line['line']}",
+        metadata={**row["metadata"], READMITTED: {**(earlier if isinstance(earlier, dict) else {}), **spite}},
+        tools=tuple(row.get("tools", ())),
+        weight=row.get("weight", 1.0),
+    )
+
+
+def _free_id(id: str, taken: Set[int]) -> str:
+    """The id, or with a number behind it where it is taken. `taken`: hashes of ids."""
     number, free = 2, id
-    while free in taken:
+    while hash(free) in taken:
         free, number = f"{id}#{number}", number + 1
     return free

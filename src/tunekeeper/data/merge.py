@@ -1,4 +1,4 @@
-"""Merge: old rows and new corrections into the next dataset. Pure: rows in, rows and reasons out.
+"""Merge: old rows and new corrections into the next dataset. Pure: rows in, rows and reasons out; no old row is held.
 
 A row leaves when a correction answers the same question otherwise (superseded), or when people keep correcting that very answer
 on similar recent requests (outdated): a policy that changed shows there first. Terms of the glossary are written anew.
@@ -16,7 +16,7 @@ from tunekeeper.data.config import Config
 from tunekeeper.data.examples import answer_key, comparable, question_key
 from tunekeeper.data.sources import Correction
 from tunekeeper.data.terms import rewritten_example
-from tunekeeper.text.fingerprints import prompt_of
+from tunekeeper.text.fingerprints import prompt_key, prompt_of
 from tunekeeper.text.vocabulary import Glossary, content_words, jaccard
 
 NEIGHBOURS = 15
@@ -45,64 +45,75 @@ class Recent:
     """When."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Merge:
-    """The next set of rows and why it differs."""
+    """The next set of rows, one old row after the other, and why it differs."""
 
-    examples: tuple[Example, ...]
-    """Rows, old ones first; sides are not dealt out yet."""
-    added: tuple[str, ...]
-    """Corrections that came in."""
-    superseded: tuple[str, ...]
-    """Old rows whose question was answered anew."""
-    outdated: tuple[str, ...]
-    """Old rows whose answer people keep correcting."""
-    rewritten: tuple[str, ...]
-    """Rows in which an old term was replaced."""
-    rested: tuple[str, ...]
-    """Old rows left out by the rehearsal share."""
+    def __init__(self, corrections: Sequence[Correction], recent: Sequence[Recent], section: Config, *, at: datetime) -> None:
+        """`at`: the moment that rewritten rows remember. Instructions (system messages) stay as they are."""
+        self.superseded: list[str] = []
+        """Old rows whose question was answered anew, or whose judgment was taken back."""
+        self.outdated: list[str] = []
+        """Old rows whose answer people keep correcting."""
+        self.rewritten: list[str] = []
+        """Old rows in which a term out of use was replaced."""
+        self.rested: list[str] = []
+        """Old rows left out by the rehearsal share."""
+        self._section, self._glossary, self._at = section, Glossary(section.glossary), at
+        self._fresh = _newest_per_question([rewritten_example(c.example, self._glossary, at) for c in corrections])
+        self._was = {c.example.id: c.example for c in corrections}
+        self._answers = {question_key(e): answer_key(e) for e in self._fresh}
+        self._prompts = {prompt_key(e.messages) for e in self._fresh}
+        self._dying = Outdated(recent, section)
+        self._there, self._ids = set[str](), set[str]()
+
+    def next(self, row: Example) -> Example | None:
+        """What becomes of an old row, rewritten where a term is out of use; None where it leaves."""
+        kept = rewritten_example(row, self._glossary, self._at)
+        self.rewritten += [row.id] if kept is not row else []
+        # Most rows ask what nobody asked since, and finding that out is the most of the work.
+        asked = question_key(kept) if prompt_key(kept.messages) in self._prompts else None
+        now = None if asked is None else self._answers.get(asked)
+        if now is not None and now != answer_key(kept):
+            self.superseded.append(row.id)
+        elif self._dying.holds(kept):
+            self.outdated.append(row.id)
+        elif not _rehearsed(kept, self._section.keep_old):
+            self.rested.append(row.id)
+        else:
+            self._there |= {asked} if asked is not None else set()
+            self._ids |= {kept.id} if kept.id in self._was else set()
+            return kept
+        return None
+
+    def may_return(self, row: Example) -> bool:
+        """Whether a correction has the name of an old row, and takes its place where that leaves."""
+        return row.id in self._was
+
+    def added(self) -> list[Example]:
+        """The corrections that come in, once every old row was told."""
+        return [e for e in self._fresh if question_key(e) not in self._there and e.id not in self._ids]
 
 
-def merge(
-    old: Sequence[Example], corrections: Sequence[Correction], recent: Sequence[Recent], section: Config, *, at: datetime
-) -> Merge:
-    """The next set: old rows that still hold, rewritten where a term is out of use, and the corrections.
+class Outdated:
+    """Answers that people keep correcting on recent requests."""
 
-    `at`: the moment that rewritten rows remember. Instructions (system messages) stay as they are.
-    """
-    rewritten: list[str] = []
-    glossary = Glossary(section.glossary)
-    kept = [_rewritten(e, glossary, at, rewritten) for e in old]
-    fresh = _newest_per_question([_rewritten(c.example, glossary, at, rewritten) for c in corrections])
-    answers = {question_key(e): answer_key(e) for e in fresh}
-    superseded = [e.id for e in kept if answers.get(question_key(e), answer_key(e)) != answer_key(e)]
-    outdated = [id for id in outdated_rows(kept, recent, section) if id not in set(superseded)]
-    gone = {*superseded, *outdated}
-    kept = [e for e in kept if e.id not in gone]
-    rested = [e.id for e in kept if not _rehearsed(e, section.keep_old)]
-    kept = [e for e in kept if _rehearsed(e, section.keep_old)]
-    there, ids = {question_key(e) for e in kept}, {e.id for e in kept}
-    added = [e for e in fresh if question_key(e) not in there and e.id not in ids]
-    return Merge(
-        examples=(*kept, *added),
-        added=tuple(e.id for e in added),
-        superseded=tuple(superseded),
-        outdated=tuple(outdated),
-        rewritten=tuple(dict.fromkeys(rewritten)),
-        rested=tuple(rested),
-    )
+    def __init__(self, recent: Sequence[Recent], section: Config) -> None:
+        self._section = section
+        self._by_answer: dict[str, list[tuple[frozenset[str], bool]]] = defaultdict(list)
+        for request in sorted(recent, key=lambda r: r.at, reverse=True):
+            same = self._by_answer[comparable(request.served)]
+            if len(same) < MOST_RECENT:
+                same.append((frozenset(content_words(request.prompt)), request.corrected))
+        self._suspects = {
+            answer for answer, same in self._by_answer.items() if sum(corrected for _, corrected in same) >= LEAST_CORRECTED
+        }
 
-
-def outdated_rows(rows: Sequence[Example], recent: Sequence[Recent], section: Config) -> list[str]:
-    """Ids of rows whose answer was corrected on at least `outdated_share` of similar recent requests that got that answer,
-    or on half of all the newest ones that got it."""
-    by_answer: dict[str, list[tuple[frozenset[str], bool]]] = defaultdict(list)
-    for request in sorted(recent, key=lambda r: r.at, reverse=True):
-        same = by_answer[comparable(request.served)]
-        if len(same) < MOST_RECENT:
-            same.append((frozenset(content_words(request.prompt)), request.corrected))
-    suspects = {answer for answer, same in by_answer.items() if sum(corrected for _, corrected in same) >= LEAST_CORRECTED}
-    return [e.id for e in rows if (key := answer_key(e)) in suspects and _is_outdated(e, by_answer[key], section)]
+    def holds(self, row: Example) -> bool:
+        """Whether the row's answer was corrected on at least `outdated_share` of similar recent requests that got that answer, or
+        on half of all the newest ones that got it."""
+        if not self._suspects or (key := answer_key(row)) not in self._suspects:
+            return False
+        return _is_outdated(row, self._by_answer[key], self._section)
 
 
 def _is_outdated(example: Example, same: Sequence[tuple[frozenset[str], bool]], section: Config) -> bool:
@@ -122,10 +133,3 @@ def _newest_per_question(examples: Sequence[Example]) -> list[Example]:
 def _rehearsed(example: Example, share: float) -> bool:
     """Whether an old row is in the rehearsal share: decided by its content, so that the same rows stay next time."""
     return int(example.fingerprint.removeprefix("sha256:")[:8], 16) < share * (1 << 32)
-
-
-def _rewritten(example: Example, glossary: Glossary, at: datetime, rewritten: list[str]) -> Example:
-    new = rewritten_example(example, glossary, at)
-    if new is not example:
-        rewritten.append(example.id)
-    return new

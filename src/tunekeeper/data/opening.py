@@ -19,7 +19,7 @@ from tunekeeper.core.nouns.data import ReviewItem
 from tunekeeper.core.nouns.serving import Feedback, Inference
 from tunekeeper.data.opinions import opinion_by
 from tunekeeper.data.reviewpace import Pace, pace
-from tunekeeper.data.sources import asked_messages, served_answer
+from tunekeeper.data.sources import answer_text, asked_messages, offered_tools
 from tunekeeper.store.ledgers.reviews import find_reviews, load_review, save_review
 from tunekeeper.store.transactions import Read
 from tunekeeper.workspace import Workspace
@@ -44,6 +44,8 @@ class Opened:
     """What was asked, system message included."""
     answer: str
     """What was served; of a pair, answer A."""
+    tools: tuple[dict[str, Any], ...] = ()
+    """Tools that the answer could call."""
     other: str | None
     """Of a pair, answer B: the order is decided by the item's id and says nothing."""
     reasons: tuple[str, ...]
@@ -203,7 +205,7 @@ def _shown(ws: Workspace, item: ReviewItem, items: Sequence[ReviewItem], by: str
     """What the reviewer sees; None where the log has lost the request or its bodies."""
     inference = _logged(ws, item)
     messages = item.shown.get("messages") or (asked_messages(inference) if inference else None)
-    answer = item.shown.get("answer") if "answer" in item.shown else _answer(inference)
+    answer = item.shown.get("answer") if "answer" in item.shown else (answer_text(inference) if inference else None)
     if messages is None or answer is None:
         return None
     other = item.shown.get("other") if item.kind == "pair" else None
@@ -217,6 +219,7 @@ def _shown(ws: Workspace, item: ReviewItem, items: Sequence[ReviewItem], by: str
         item=replace(seen(item, by), why=why),
         messages=tuple(messages),
         answer=answer,
+        tools=tuple(item.shown.get("tools") or (offered_tools(inference) if inference else ())),
         other=other,
         reasons=reasons,
         facts=_facts(ws, told, blind=item.kind == "pair", own=told is inference),
@@ -282,20 +285,6 @@ def _logged(ws: Workspace, item: ReviewItem) -> Inference | None:
         return ws.log.load(item.request_id) if item.request_id else None
     except NotFound:
         return None
-
-
-def _answer(inference: Inference | None) -> str | None:
-    """The text that was served, or the calls of tools as JSON."""
-    if inference is None:
-        return None
-    text = served_answer(inference)
-    if text is not None:
-        return text
-    try:
-        calls = inference.response["choices"][0]["message"].get("tool_calls")
-    except (TypeError, KeyError, IndexError, AttributeError):
-        return None
-    return json.dumps(calls, ensure_ascii=False) if calls else None
 
 
 def _facts(ws: Workspace, inference: Inference | None, *, blind: bool, own: bool) -> dict[str, str]:

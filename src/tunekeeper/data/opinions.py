@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, cast
 
@@ -11,7 +12,8 @@ from tunekeeper.data.examples import comparable, parsed
 
 MOST_OPINIONS = 5
 """Opinions without a majority after which an item is given up: nothing is learned from it."""
-OF_PAIRS = ("first", "second", "tie")
+UNDONE = "undone"
+"""Kind of the remark that says who took a judgment back, and when."""
 
 
 def opinions_of(item: ReviewItem) -> tuple[Opinion, ...]:
@@ -76,6 +78,23 @@ def majority(said: tuple[Opinion, ...]) -> Opinion | None:
     keys = [_key(opinion) for opinion in said]
     key, count = Counter(keys).most_common(1)[0]
     return next(o for o, k in zip(reversed(said), reversed(keys), strict=True) if k == key) if 2 * count > len(said) else None
+
+
+def taken_back(items: Iterable[ReviewItem]) -> dict[str, str]:
+    """Item → why nothing is to be learned of it, and what was learned of it leaves: its judgment was taken back or is disputed,
+    reviewers rejected or excluded the answer, or it measures reviewers by now."""
+    return {item.id: why for item in items if (why := _not_learned(item))}
+
+
+def _not_learned(item: ReviewItem) -> str:
+    if item.state == "gold":
+        return "it measures reviewers now"
+    if item.state != "done":
+        return "reviewers do not agree on it" if opinions_of(item) else "the judgment was taken back"
+    if item.kind == "pair":
+        return "" if item.better in ("first", "second") else "reviewers called it a tie"
+    rejected = item.verdict == "excluded" or (item.verdict == "bad" and item.answer is None)
+    return f"{item.by or 'a reviewer'} called it {item.verdict}" if rejected else ""
 
 
 def disagree(item: ReviewItem) -> bool:

@@ -7,27 +7,32 @@ nothing drops it for the same reason again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
+
+import numpy as np
 
 from tunekeeper.core.errors import DataError, UserError
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import drafts, versions, worklog
+from tunekeeper.data import drafts, filerows, settling, versions, worklog
 from tunekeeper.data.admission import said_at
 from tunekeeper.data.collect import gather
 from tunekeeper.data.config import Config
-from tunekeeper.data.contradictions import contradicting_groups, describe
-from tunekeeper.data.effect import Effect, between
-from tunekeeper.data.examples import answer_key, created_of, question_key
+from tunekeeper.data.contradictions import describe
+from tunekeeper.data.effect import Effect, between, survey
+from tunekeeper.data.examples import answer_key, created_of, question_key, topic_of
 from tunekeeper.data.findings import Finding, as_row, finding, row_of
-from tunekeeper.data.merge import Recent, outdated_rows
+from tunekeeper.data.merge import Outdated, Recent
 from tunekeeper.data.quality import READMITTED
 from tunekeeper.data.sources import Correction
-from tunekeeper.text.fingerprints import answer_of, text_of
+from tunekeeper.text.fingerprints import answer_of, prompt_key, text_of
 from tunekeeper.text.vocabulary import Glossary
 from tunekeeper.workspace import Workspace
 
@@ -70,34 +75,47 @@ def prune(
     if renamed and not section.glossary:
         raise UserError(f"no glossary for {task.name}", fix="write data.glossary in the model file")
     with nullcontext() if dry_run else drafts.locked(ws, task.name):
-        before = drafts.load_draft(ws, task.name)
-        if not before:
+        rows = filerows.rows_of(drafts.folder(ws, task.name) / "draft.jsonl")
+        if not rows:
             raise DataError(f"{task.name} has no draft", fix=f"tunekeeper data import FILE --model {task.name}")
-        found = [*(aged(before, ws.clock.utc() - older_than) if older_than is not None else ())]
-        found += outworn(before, Glossary(section.glossary)) if renamed else ()
-        found += _superseded(ws, task, section, before) if superseded else ()
+        found = [*(aged(rows, ws.clock.utc() - older_than) if older_than is not None else ())]
+        found += outworn(rows, Glossary(section.glossary)) if renamed else ()
+        found += _superseded(ws, task, section, rows) if superseded else ()
         leaving = {f.id: f for f in reversed(found)}  # the first reason counts
-        after = [row for row in before if row.id not in leaving]
-        if not after:
+        done = _pruned(rows, leaving, section)
+        if not done.effect.after.examples:
             raise DataError(f"every row of {task.name} would leave", fix="ask for less, and see it with --dry-run")
         if not dry_run and leaving:
-            lines = [as_row(leaving[row.id], action="dropped", row=row_of(row)) for row in before if row.id in leaving]
-            kept = {drafts.identity(line): line for line in (*drafts.load_findings(ws, task.name), *lines)}
             # First the dropped rows: a kill between the two files leaves a row in both, never in none.
-            drafts.save_findings(ws, task.name, kept.values())
-            drafts.save_draft(ws, task.name, after)
+            gone = {drafts.identity(as_row(each)) for each in done.rows}
+            stay = (line for line in drafts.read_findings(ws, task.name) if drafts.identity(line) not in gone)
+            left = (as_row(leaving[row.id], action="dropped", row=row_of(row)) for row in rows if row.id in leaving)
+            drafts.save_findings(ws, task.name, chain(stay, left))
+            drafts.save_draft(ws, task.name, (row for row in rows if row.id not in leaving))
             worklog.save_command(ws, task.name, "prune")
-    rows = tuple(leaving[row.id] for row in before if row.id in leaving)
-    kinds = [f.kind for f in rows]
+    return done
+
+
+def _pruned(rows: Sequence[Example], leaving: Mapping[str | None, Finding], section: Config) -> Pruned:
+    """What becomes of the rows when those of these ids leave."""
+    out, topics, undated = list[Finding](), Counter[str](), 0
+    for row in rows:
+        undated += created_of(row.metadata) is None and not row.metadata.get("said_at")
+        if row.id in leaving:
+            out.append(leaving[row.id])
+            topics[topic_of(row) or "none"] += 1
+    left = len(rows) - len(out)
+    counts = {"added": 0, "removed": len(out), "edited": 0, "moved": 0, "metadata": 0, "unchanged": left}
+    after = survey((row for row in rows if row.id not in leaving), left, section)
     return Pruned(
-        dropped={kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
-        rows=rows,
-        undated=sum(created_of(row.metadata) is None and not row.metadata.get("said_at") for row in before),
-        effect=between(before, after, section),
+        dropped=dict(Counter(each.kind for each in out)),
+        rows=tuple(out),
+        undated=undated,
+        effect=between(survey(rows, len(rows), section), after, counts, removed=topics),
     )
 
 
-def aged(rows: Sequence[Example], before: datetime) -> Iterator[Finding]:
+def aged(rows: Iterable[Example], before: datetime) -> Iterator[Finding]:
     """Rows of which the last word (their date, a correction) is older. Those without any date stay."""
     for row in rows:
         last = said_at(row)
@@ -105,7 +123,7 @@ def aged(rows: Sequence[Example], before: datetime) -> Iterator[Finding]:
             yield finding("outdated", row, f"last said on {last:%Y-%m-%d}, before {before:%Y-%m-%d}")
 
 
-def outworn(rows: Sequence[Example], glossary: Glossary) -> Iterator[Finding]:
+def outworn(rows: Iterable[Example], glossary: Glossary) -> Iterator[Finding]:
     """Rows that hold a term out of use, in what is said or in the calls of tools. Instructions belong to the model file."""
     for row in rows:
         if _wanted(row, "stale_vocabulary"):
@@ -122,24 +140,34 @@ def overtaken(
 ) -> Iterator[Finding]:
     """Rows whose question a later word answers otherwise, in the set or in `corrections`, and rows whose answer people keep
     correcting on similar `recent` requests."""
-    for group in contradicting_groups(rows):
-        last = max(group, key=said_at)
-        losers = [row for row in group if answer_key(row) != answer_key(last) and said_at(row) < said_at(last)]
-        for found, row in zip(describe(losers, [last]), losers, strict=True):
-            if not _wanted(row, "superseded"):
-                yield finding("superseded", row, found.detail, of=last.id)
+    yield from _overtaken_within(rows)
     right = {question_key(c.example): c.example for c in corrections}
+    prompts = {prompt_key(c.example.messages) for c in corrections}
+    dying, corrected = Outdated(recent, section), list[Finding]()
     for row in rows:
-        newer = right.get(question_key(row))
-        if newer is None or newer.id == row.id or answer_key(newer) == answer_key(row) or _wanted(row, "superseded"):
-            continue
-        if said_at(newer) > said_at(row):
+        newer = right.get(question_key(row)) if prompt_key(row.messages) in prompts else None
+        differs = newer is not None and newer.id != row.id and answer_key(newer) != answer_key(row)
+        if newer is not None and differs and said_at(newer) > said_at(row) and not _wanted(row, "superseded"):
             said = " ".join(answer_of(newer.messages).split())[:80]
             yield finding("superseded", row, f"somebody answered the same question with {said!r} since", of=newer.id)
-    kept_correcting = set(outdated_rows(rows, recent, section))
+        if dying.holds(row) and not _wanted(row, "superseded"):
+            corrected.append(finding("superseded", row, "people keep correcting this answer on similar recent requests"))
+    yield from corrected
+
+
+def _overtaken_within(rows: Sequence[Example]) -> Iterator[Finding]:
+    """Rows whose question a later row answers otherwise; two rows are held at a time."""
+    questions, answers = array("q"), array("q")
     for row in rows:
-        if row.id in kept_correcting and not _wanted(row, "superseded"):
-            yield finding("superseded", row, "people keep correcting this answer on similar recent requests")
+        questions.append(hash(question_key(row)))
+        answers.append(hash(answer_key(row)))
+    for group in settling.differing(np.frombuffer(questions, np.int64), np.frombuffer(answers, np.int64)):
+        last = rows[max(group, key=lambda place: said_at(rows[place]))]
+        for place in group:
+            row = rows[place]
+            if answer_key(row) == answer_key(last) or said_at(row) >= said_at(last) or _wanted(row, "superseded"):
+                continue
+            yield from (finding("superseded", row, found.detail, of=last.id) for found in describe([row], [last]))
 
 
 def _superseded(ws: Workspace, task: Model, section: Config, rows: Sequence[Example]) -> Iterator[Finding]:

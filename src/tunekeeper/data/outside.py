@@ -12,7 +12,7 @@
   batches (`modelInput`, `modelOutput`). Answers of other batches come with the file of their requests (data/batches.py).
 * Runs and examples of LangSmith (data/langsmith.py); spans of OpenTelemetry (data/spans.py); logs of Braintrust, Helicone,
   LiteLLM and Weave (data/tracers.py).
-* Talks of help desks and chat programs (data/helpdesks.py).
+* Talks of help desks and chat programs (data/helpdesks.py); sets that teach calls of tools (data/toolsets.py).
 * Rows to tune Gemini with (`contents`), responses of OpenAI's Responses API with their `input`, Cohere's chats (`chat_history`).
 """
 
@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tunekeeper.data import batches, helpdesks, langsmith, providers, spans, tracers
+from tunekeeper.data import batches, helpdesks, langsmith, providers, spans, threads, toolsets, tracers
 from tunekeeper.data.conversations import Conversation, Unreadable, as_tools, conversation_from, unpacked
 from tunekeeper.data.exchanges import asked_in, exchange, inner, mapping_of, present, renamed
 
@@ -42,12 +42,14 @@ def recognise(row: Mapping[str, Any]) -> tuple[str, Callable[[dict[str, Any]], C
         return "langsmith", langsmith.conversation_of
     if spans.holds(row):
         return "otel", spans.conversation_of
-    if (found := tracers.recognise(row) or helpdesks.recognise(row)) is not None:
+    if (found := tracers.recognise(row) or helpdesks.recognise(row) or toolsets.recognise(row)) is not None:
         return found
     if row.get("object") == "chat.completion" and "choices" in row:
         return "openai-stored", _stored
     if "request" in row and "response" in row:
         return "request-log", _request_log
+    if row.get("schemaType") == "ModelInvocationLog" and "input" in row and "output" in row:
+        return "request-log", _bedrock_log
     if "modelInput" in row and "modelOutput" in row:
         return "request-log", _bedrock_batch
     if batches.is_answer(row):
@@ -79,8 +81,10 @@ def rows_of(document: Any) -> list[Any] | None:
         return document
     if not isinstance(document, dict):
         return None
-    if (found := spans.opened(document)) is not None:
+    if (found := spans.opened(document)) is not None or (found := threads.exported(document)) is not None:
         return found
+    if str(document.get("type")) == "conversation.list" and isinstance(document.get("conversations"), list):  # Intercom
+        return list(document["conversations"])
     listed: list[Any] | None = next((document[key] for key in _PAGES if isinstance(document.get(key), list)), None)
     if listed is not None and ("meta" in document or document.get("object") == "list" or _ENVELOPE.issuperset(document)):
         return listed
@@ -125,6 +129,15 @@ def _request_log(row: dict[str, Any]) -> Conversation:
 def _bedrock_batch(row: dict[str, Any]) -> Conversation:
     row = unpacked(row, ("modelInput", "modelOutput"))
     return _request_log({"custom_id": row.get("recordId"), "request": row["modelInput"], "response": row["modelOutput"]})
+
+
+def _bedrock_log(row: dict[str, Any]) -> Conversation:
+    row = unpacked(row, ("input", "output"))
+    request, response = inner(row["input"], "inputBodyJson"), inner(row["output"], "outputBodyJson")
+    if request is None or response is None:
+        raise Unreadable("a call of Bedrock whose text lies elsewhere: its log has no `inputBodyJson` or `outputBodyJson`")
+    told = {"request_id": row.get("requestId"), "timestamp": row.get("timestamp")}
+    return _request_log({**told, "request": request, "response": response})
 
 
 def _body(value: Any) -> Any:

@@ -228,7 +228,7 @@ def _rows(ws: Workspace, model: str, newest: str | None) -> tuple[int, int]:
 
 def _kept(ws: Workspace, model: str, rows: int) -> float | None:
     """Part of the rows read for a draft of `rows` that are in it."""
-    dropped = sum(row.get("action") == "dropped" for row in drafts.load_findings(ws, model))
+    dropped = sum(row.get("action") == "dropped" for row in drafts.read_findings(ws, model))
     return rows / (rows + dropped) if rows + dropped >= LEAST_ROWS else None
 
 

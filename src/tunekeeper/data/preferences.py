@@ -23,7 +23,7 @@ MORE = "rejected_more"
 """Metadata that lists further rejected answers: `answer`, and where it is `from`."""
 REJECTED = ("rejected", FROM, MORE)
 """Metadata that says what was rejected."""
-_ASKED = ("prompt", "messages", "conversations", "question", "instruction")
+_ASKED = ("prompt", "messages", "conversations", "question", "instruction", "input")
 _NESTED = ("input", "preferred_output", "non_preferred_output", "tools", "metadata")
 
 
@@ -42,13 +42,14 @@ def is_completion(row: Mapping[str, Any]) -> bool:
     """Whether a row is a prompt and its completion in messages, or one that somebody judged: TRL's unpaired preferences."""
     if "prompt" not in row or "completion" not in row:
         return False
-    return isinstance(row.get("label"), bool) or isinstance(row["prompt"], list) or isinstance(row["completion"], list)
+    judged = str(row.get("label")).strip().casefold() in ("true", "false", "0", "1")
+    return judged or isinstance(row["prompt"], list) or isinstance(row["completion"], list)
 
 
 def completion_of(row: dict[str, Any]) -> Conversation:
     """The conversation of a prompt and its completion. Raises Unreadable, also for one that was judged to be bad."""
-    if row.get("label") is False:
-        raise Unreadable("the answer was marked as a bad one (`label` is false)")
+    if str(row.get("label")).strip() == "0":
+        raise Unreadable("the answer was marked as a bad one (`label` is 0)")
     prompt = _whole_talk(_opened(row["prompt"]))
     asked = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else _turns("prompt", prompt)
     return conversation_from(row, [*asked, *_turns("completion", row["completion"])], ("prompt", "completion"), "completion")

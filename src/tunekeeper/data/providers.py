@@ -38,6 +38,8 @@ _OPENAI_ROLES = frozenset(("system", "developer", "user", "assistant", "tool", "
 _OPENAI_PARTS = frozenset(("text", "image_url", "input_audio", "file", "refusal", "video_url", "audio_url"))
 _INSTRUCTIONS = ("system", "systemInstruction", "system_instruction", "instructions", "preamble")
 _TURNS = ("messages", "contents", "input")
+_SPEAKERS = ("role", "author", "sender", "speaker", "from", "from_role", "username")
+_SAID = ("content", "parts", "message", "text", "value", "body", "utterance", "Contents")
 _TEXTS = ("text", "input_text", "output_text", "summary_text")
 _CALLS = ("tool_use", "toolUse", "functionCall", "function_call", "tool_call", "tool-call")
 _RESULTS = (
@@ -108,7 +110,12 @@ class _Talk:
 
 def is_foreign(messages: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a message is written in another dialect than OpenAI's chat: its speaker, or a block of its content."""
-    return any(str(message.get("role")) not in _OPENAI_ROLES or _foreign_parts(message.get("content")) for message in messages)
+    return any(
+        str(message.get("role")) not in _OPENAI_ROLES
+        or _foreign_parts(message.get("content"))
+        or ("content" not in message and not message.keys().isdisjoint(_SAID))
+        for message in messages
+    )
 
 
 def _foreign_parts(content: Any) -> bool:
@@ -195,14 +202,16 @@ def messages_of(turns: Any) -> list[dict[str, Any]]:
 
 
 def _turn(talk: _Talk, turn: Mapping[str, Any]) -> None:
-    speaker = turn.get("role") or turn.get("author")
+    speaker = speaker_of(turn)
     kind = turn.get("type")
     if speaker is None and kind in (*_CALLS, *_RESULTS, *_THOUGHTS):  # an item of OpenAI's Responses
         _parts(talk, [turn])
         return
     known = ROLES.get(str(speaker).casefold(), str(speaker).casefold())
     role = known if known in _OPENAI_ROLES else speaker
-    content = next((turn[key] for key in ("content", "parts", "message") if turn.get(key) is not None), None)
+    content = next((turn[key] for key in _SAID if turn.get(key) is not None), None)
+    if content is None and isinstance(turn.get("data"), dict):  # LangChain, as its memories are saved
+        content = turn["data"].get("content")
     rest = {key: turn[key] for key in ("name", "tool_calls", "tool_call_id", "refusal", "weight") if turn.get(key) is not None}
     if role == "tool" and not isinstance(content, list):
         talk.waiting = [call for call in talk.waiting if call[0] != turn.get("tool_call_id")]
@@ -214,6 +223,15 @@ def _turn(talk: _Talk, turn: Mapping[str, Any]) -> None:
     if parts or (len(talk.messages) == before and not _holds(content, _CALLS)):
         talk.messages.append({"role": role, "content": _collapsed(parts), **rest})
     _parts(talk, [part for part in content if _is_call(part)])
+
+
+def speaker_of(turn: Mapping[str, Any]) -> Any:
+    """Who says a turn: what is named so, by its name where that is an object; None where nothing is."""
+    said = next((turn[key] for key in _SPEAKERS if turn.get(key) not in (None, "")), None)
+    if isinstance(said, dict):
+        said = next((said[key] for key in ("role", "name", "id") if said.get(key)), None)
+    kind = turn.get("type")
+    return kind if said is None and kind in ("human", "ai", "system", "tool", "user", "assistant", "bot") else said
 
 
 def _holds(parts: list[Any], kinds: Sequence[str]) -> bool:

@@ -13,7 +13,7 @@ from tunekeeper.core.ids import digest_json
 from tunekeeper.core.nouns.data import ReviewItem
 from tunekeeper.core.nouns.serving import Inference
 from tunekeeper.data import versions
-from tunekeeper.data.complaints import complaints
+from tunekeeper.data.complaints import breach, complaints
 from tunekeeper.data.golditems import GoldScore, add_gold, gold_scores, read_gold, retire_gold
 from tunekeeper.data.opening import (
     GOLD_SHARE,
@@ -45,7 +45,7 @@ from tunekeeper.data.reviewing import (
 )
 from tunekeeper.data.reviewpace import Budget, BusFactor, Pace, bus_factor, pace, time_budget
 from tunekeeper.data.sampling import choose, contradicted, known_shingles
-from tunekeeper.data.sources import served_answer
+from tunekeeper.data.sources import answer_text
 from tunekeeper.store.ledgers.reviews import find_reviews, load_review, save_review
 from tunekeeper.workspace import Workspace
 
@@ -66,6 +66,7 @@ __all__ = [
     "Verdict",
     "add_gold",
     "agreement",
+    "breach",
     "bus_factor",
     "chosen",
     "complaints",
@@ -153,7 +154,7 @@ def _window(
 ) -> tuple[list[Inference], list[Inference]]:
     """The newest answered requests of a window, and those of them that were never queued."""
     window = ws.log.find(model=model, since=since, until=until, version=version, status="ok", limit=MOST, newest_first=True)
-    answered = [inference for inference in window if served_answer(inference)]
+    answered = [inference for inference in window if answer_text(inference)]
     with ws.state.read() as tx:
         queued = {item.request_id for item in find_reviews(tx, model=model) if item.kind == "answer"}
     return answered, [inference for inference in answered if inference.request_id not in queued]

@@ -6,17 +6,21 @@ are written to a file that a person adds to the suite; nothing that is learned f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from tunekeeper.core.errors import DataError
 from tunekeeper.core.nouns.data import Example, ReviewItem
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import drafts, versions
+from tunekeeper.data import drafts, filerows, lines, versions
+from tunekeeper.data.archives import nameless
 from tunekeeper.data.config import Config
 from tunekeeper.data.conversations import Conversation
 from tunekeeper.data.coverage import leaks
@@ -24,7 +28,9 @@ from tunekeeper.data.examples import topic_of
 from tunekeeper.data.pairs import read_lines
 from tunekeeper.data.redacting import redactor_of
 from tunekeeper.data.sources import Correction, corrections, labels_of, redacted_example
+from tunekeeper.scoring.suites import case_of
 from tunekeeper.store.ledgers.reviews import find_reviews
+from tunekeeper.store.place import file_at
 from tunekeeper.text.fingerprints import answer_of
 from tunekeeper.workspace import Workspace
 
@@ -42,6 +48,10 @@ class Cases:
     """Cases that the file has already."""
     learned: tuple[str, ...]
     """Items left out because their prompt, nearly or exactly, is one to learn from."""
+    unfit: tuple[str, ...]
+    """Items left out because no suite can ask or compare them: nothing but tool calls is right, or no user asked."""
+    otherwise: tuple[str, ...]
+    """Items whose case in the file is not what reviewers say by now: judged anew, or taken back."""
     path: str
     """The file."""
 
@@ -83,13 +93,17 @@ def export_cases(ws: Workspace, task: Model, section: Config, path: Path, *, dry
     answer as `expected`, its topic and labels. The file appears whole; with `dry_run` not at all.
 
     Left out is every prompt that stands, nearly or exactly, on the side to learn from of the newest version or of the draft; gold
-    items and pairs are no cases. Raises DataError for a file that is no JSONL, DiskFull.
+    items and pairs are no cases. A case that the file has is named where it says otherwise by now, and left to whoever keeps the
+    file. Raises DataError for a file that is no JSONL, DiskFull.
     """
-    known = {str(row.get("id")) for _, row in read_lines(path)} if path.exists() else set()
-    examples = _judged(ws, task, section)
-    learned = {
-        found.id for found in leaks(examples, _train(ws, task.name), section.near_duplicate, where="the rows to learn from")
-    }
+    path = file_at(path)
+    known = {str(row.get("id")): row for _, row in read_lines(path)} if path.exists() else {}
+    judged = _judged(ws, task, section)
+    said = {str(e.metadata["review"]): answer_of(e.messages) for e in judged}
+    unfit = {e.id for e in judged if not _is_case(e)}
+    examples = [e for e in judged if e.id not in unfit]
+    with _train(ws, task.name) as train:
+        learned = {found.id for found in leaks(examples, train, section.near_duplicate, where="the rows to learn from")}
     fit = [e for e in examples if e.id not in learned]
     fresh = [e for e in fit if e.metadata["review"] not in known]
     if fresh and not dry_run:
@@ -100,6 +114,10 @@ def export_cases(ws: Workspace, task: Model, section: Config, path: Path, *, dry
         added=len(fresh),
         known=len(fit) - len(fresh),
         learned=tuple(str(e.metadata["review"]) for e in examples if e.id in learned),
+        unfit=tuple(str(e.metadata["review"]) for e in judged if e.id in unfit),
+        otherwise=tuple(
+            id for id, row in known.items() if row.get("source") == f"review:{id}" and said.get(id) != row.get("expected")
+        ),
         path=str(path),
     )
 
@@ -115,9 +133,24 @@ def _judged(ws: Workspace, task: Model, section: Config) -> list[Example]:
     return [each.example for each in found]
 
 
-def _train(ws: Workspace, model: str) -> list[Example]:
-    rows = [*versions.newest_examples(ws, model), *drafts.load_draft(ws, model)]
-    return list({e.fingerprint: e for e in rows if e.split == "train"}.values())
+@contextmanager
+def _train(ws: Workspace, model: str) -> Iterator[Sequence[Example]]:
+    """The rows to learn from of the newest version and of the draft; many lie in a file."""
+    newest, draft = versions.latest(ws, model), lines.of_draft(versions.draft_path(ws, model))
+    frozen = versions.read_lines(ws, newest, "train") if newest is not None else iter(())
+    with nameless(ws.root) as (file, path):
+        file.writelines(line for line, side in chain(frozen, draft) if side == "train")
+        file.flush()
+        yield filerows.rows_of(path)
+
+
+def _is_case(example: Example) -> bool:
+    """Whether a suite can read the case, and has a text to compare with."""
+    try:
+        case_of(_case(example), example.id)
+    except DataError:
+        return False
+    return bool(answer_of(example.messages).strip())
 
 
 def _case(example: Example) -> dict[str, Any]:

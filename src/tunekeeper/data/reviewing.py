@@ -10,7 +10,7 @@ from typing import Literal
 from tunekeeper.core.errors import Busy, UserError
 from tunekeeper.core.nouns.data import Opinion, ReviewItem
 from tunekeeper.data.opening import LOCK_MINUTES, holder, swapped
-from tunekeeper.data.opinions import with_opinion, without_opinion, without_reviewer
+from tunekeeper.data.opinions import UNDONE, opinion_by, with_opinion, without_opinion, without_reviewer
 from tunekeeper.store.ledgers.reviews import load_review, save_review
 from tunekeeper.store.transactions import Write
 from tunekeeper.text.redaction import said
@@ -73,16 +73,28 @@ def prefer(
 
 
 def skip(ws: Workspace, item: str, *, by: str) -> ReviewItem:
-    """Leave an item to others; `by` is offered it again after SKIP_HOURS. Raises NotFound, Busy."""
+    """Leave an item to others, and take back what `by` said about it; `by` is offered it again after SKIP_HOURS.
+
+    Raises NotFound, Busy.
+    """
     with ws.state.write(by=_named(item, by)) as tx:
-        found = without_reviewer(_free(ws, tx, item, by), by)
+        found = without_reviewer(_undone(ws, _free(ws, tx, item, by), by), by)
         return save_review(tx, replace(found, skipped={**found.skipped, by: ws.clock.utc()}))
 
 
 def undo(ws: Workspace, item: str, *, by: str) -> ReviewItem:
-    """Take back what `by` said about an item, which is open again where that opinion was needed. Raises NotFound, Busy."""
+    """Take back what `by` said about an item, which is open again where that opinion was needed; a row that was made of it leaves
+    the draft with the next collection. Raises NotFound, Busy."""
     with ws.state.write(by=_named(item, by)) as tx:
-        return save_review(tx, without_opinion(_free(ws, tx, item, by), by))
+        return save_review(tx, _undone(ws, _free(ws, tx, item, by), by))
+
+
+def _undone(ws: Workspace, item: ReviewItem, by: str) -> ReviewItem:
+    """The item without the opinion of `by`, and when that was taken back; the item itself where they gave none."""
+    if opinion_by(item, by) is None:
+        return item
+    mark = {"kind": UNDONE, "text": "took the judgment back", "by": by, "at": ws.clock.utc().isoformat()}
+    return replace(without_opinion(item, by), remarks=(*item.remarks, mark))
 
 
 def flag(ws: Workspace, item: str, reason: str, *, by: str) -> ReviewItem:

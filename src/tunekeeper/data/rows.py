@@ -2,7 +2,7 @@
 
 OpenAI chat (`messages`), Alpaca (`instruction`, `output`), ShareGPT (data/sharegpt.py), preferences (data/preferences.py),
 exports of other tools (data/outside.py), records of annotation tools (data/labelled.py), other providers' messages
-(data/providers.py), one text of marked turns (data/transcripts.py), and flat rows with a column per role. A shape is
+(data/providers.py), talks under other names or in one text (data/dialogues.py), and flat rows with a column per role. A shape is
 recognised by its keys, row by row.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from tunekeeper.core.errors import DataError
-from tunekeeper.data import alpaca, batches, labelled, outside, preferences, providers, sharegpt, transcripts
+from tunekeeper.data import alpaca, batches, dialogues, labelled, outside, preferences, providers, sharegpt, threads, transcripts
 from tunekeeper.data.columns import answers, named_by, resolve_columns
 from tunekeeper.data.conversations import Conversation, Unreadable, cell_of, conversation_from, earlier, unpacked
 from tunekeeper.data.exchanges import asked_in, exchange
@@ -44,6 +44,8 @@ def parse_row(row: Any, mapping: Mapping[str, str]) -> Conversation:
     try:
         columns = resolve_columns([str(key) for key in row], mapping, "row")
     except DataError as error:
+        if threads.holds(row, mapping):
+            return threads.piece_of(row)
         meant = f": {error.fix}" if error.fix and "could be" in error.message else ""
         raise Unreadable(error.message.removeprefix("row: ") + meant) from None
     return flat_row(row, columns)
@@ -68,18 +70,19 @@ def _shaped(row: dict[str, Any]) -> Conversation | None:
         return preferences.completion_of(row)
     if "messages" in row:
         return _openai(unpacked(row, ("messages", "tools", "metadata")))
+    if (key := transcript_in(row)) is not None and (turns := dialogues.said_in(row[key])) is not None:
+        return conversation_from(row, turns, (key,), "transcript")
     if "conversations" in row or "conversation" in row:
         return sharegpt.conversation_of(row)
     if "instruction" in row and "output" in row:
         return alpaca.conversation_of(row)
-    if is_transcript(row) and (turns := transcripts.turns_of(row["text"])) is not None:
-        return conversation_from(row, turns, ("text",), "transcript")
-    return None
+    return dialogues.conversation_of(row)
 
 
-def is_transcript(row: Mapping[str, Any]) -> bool:
-    """Whether all that a row can say is in its `text`: it has no column for an answer."""
-    return isinstance(row.get("text"), str) and not answers(map(str, row))
+def transcript_in(row: Mapping[str, Any]) -> str | None:
+    """The field with a text in which all stands that a row can say; None where there is none, or a column for an answer."""
+    key = next((key for key in dialogues.TEXTS if isinstance(row.get(key), str)), None)
+    return None if key is None or answers(map(str, row)) else key
 
 
 def is_shaped(columns: Sequence[str], mapping: Mapping[str, str]) -> bool:
@@ -87,7 +90,8 @@ def is_shaped(columns: Sequence[str], mapping: Mapping[str, str]) -> bool:
     if not _told_columns(mapping).isdisjoint(columns):
         return False
     known = not {"messages", "conversations", "conversation"}.isdisjoint(columns) or {"instruction", "output"} <= set(columns)
-    known = known or is_transcript(dict.fromkeys(columns, ""))
+    blank = dict.fromkeys(columns, "")
+    known = known or transcript_in(blank) is not None or threads.holds(blank, mapping)
     return known or preferences.holds(columns) or outside.recognise(dict.fromkeys(columns, "")) is not None
 
 
@@ -106,10 +110,16 @@ def flat_row(row: Mapping[str, Any], columns: Mapping[str, str]) -> Conversation
     """A row with a column per role. Several columns for the answer (`category,priority`) become one JSON object; what the
     question is about (`context`) stands below it, as in Alpaca."""
     told = {role: cell_of(row, columns[role]) for role in MESSAGE_ROLES if role in columns}
+    told |= {"assistant": _one_answer(row, columns["assistant"], told["assistant"])}
     before = earlier(row["history"]) if isinstance(row.get("history"), list) else []
     if (talk := _talk_in(row.get(columns["user"]))) is not None:
         before, told = [*before, *talk], {role: text for role, text in told.items() if role != "user"}
+    if "user" in told and (plain := transcripts.rendered(told["user"], told["assistant"])) is not None:
+        before, told = [*before, *plain[0][:-1]], {**told, "user": plain[0][-1]["content"], "assistant": plain[1]}
     beside = told.pop("context", "")
+    passages = row.get(columns.get("context", ""))
+    if isinstance(passages, list) and all(isinstance(each, str) for each in passages):
+        beside = "\n".join(passages)
     if beside and "user" in told:
         told["user"] = f"{told['user']}\n{beside}"
     said = [{"role": role, "content": told[role]} for role in ("user", "assistant") if role in told]
@@ -122,6 +132,19 @@ def flat_row(row: Mapping[str, Any], columns: Mapping[str, str]) -> Conversation
     renamed = ({columns.get(role) for role in named if role != "category"} - set(named)) - {"request_id"}
     metadata = {key: value for key, value in metadata.items() if key not in renamed}
     return Conversation(messages=tuple(messages), metadata=metadata, shape="columns", columns=columns)
+
+
+def _one_answer(row: Mapping[str, Any], column: str, told: str) -> str:
+    """The answer of a row: the first of several as good ones (OpenAI's evals). Raises Unreadable for the place of a choice."""
+    value = row.get(column)
+    if column.strip().casefold() == "ideal" and isinstance(value, list) and value and isinstance(value[0], str):
+        return value[0]
+    choices = next((key for key in ("choices", "options") if isinstance(row.get(key), list)), None)
+    if choices is not None and isinstance(value, int):
+        raise Unreadable(
+            f"the answer {value} is a place in `{choices}`, not a text: write the question with its choices, and the answer"
+        )
+    return told
 
 
 def _talk_in(cell: Any) -> list[dict[str, Any]] | None:
@@ -139,7 +162,7 @@ def _openai(row: dict[str, Any]) -> Conversation:
         answer = exchange("", [], unpacked(row, (beside,))[beside], metadata={}, tools=()).messages
         row, messages = {key: value for key, value in row.items() if key != beside}, [*messages, *answer]
     shape = "openpipe" if row.get("split") in ("TRAIN", "TEST") else "openai"
-    used = ["messages", "rejected_message"]
+    used = ["messages", "rejected_message", "rejected_response"]
     key = "system"
     if providers.is_foreign(messages):
         key = "context" if any("author" in message for message in messages) else key  # Vertex, before Gemini
@@ -148,7 +171,8 @@ def _openai(row: dict[str, Any]) -> Conversation:
     if system and messages and messages[0].get("role") not in ("system", "developer"):
         messages, used = [{"role": "system", "content": system}, *messages], [*used, key]
     made = conversation_from(row, messages, used, shape)
-    rejected = row.get("rejected_message")
-    if isinstance(rejected, dict) and rejected.get("content"):
-        made.metadata["rejected"] = rejected["content"]
+    rejected = row.get("rejected_message") or row.get("rejected_response")
+    rejected = rejected.get("content") if isinstance(rejected, dict) else rejected
+    if isinstance(rejected, str) and rejected:
+        made.metadata["rejected"] = rejected
     return made

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.serving import Feedback, Inference
 from tunekeeper.data.examples import TOPIC_KEYS, comparable, parsed
-from tunekeeper.data.sources import CORRECTING, served_answer
+from tunekeeper.data.sources import CORRECTING, answer_text, served_answer, served_calls
 from tunekeeper.text.fingerprints import prompt_of, text_of
 from tunekeeper.text.shingles import shingles
 from tunekeeper.text.vocabulary import content_words
@@ -54,7 +54,7 @@ class Candidate:
     segment: str
     """Its segments, `name=value` each."""
     topic: str
-    """The category of a JSON answer, else the word that tells the question's topic."""
+    """The category of a JSON answer, or the tool it calls, else the word that tells the question's topic."""
     length: int
     """Binary digits of the answer's length in characters."""
     low: bool
@@ -139,7 +139,7 @@ def candidates(inferences: Sequence[Inference], known: Set[int] | None, against:
             inference=i,
             segment=", ".join(f"{name}={value}" for name, value in sorted(i.segments.items())),
             topic=_topic(i, own, seen, len(ordered)),
-            length=len(served_answer(i) or "").bit_length(),
+            length=len(answer_text(i) or "").bit_length(),
             low=i.confidence is not None and lowest is not None and i.confidence <= lowest,
             novelty=new,
             new=new is not None and highest is not None and new >= max(-highest, LEAST_NOVEL),
@@ -157,6 +157,8 @@ def _edge(values: list[float], part: float) -> float | None:
 
 
 def _topic(inference: Inference, words: frozenset[str], seen: Counter[str], questions: int) -> str:
+    if calls := served_calls(inference):
+        return str(calls[0]["function"].get("name", ""))[:80]
     value = parsed(served_answer(inference) or "")
     if isinstance(value, dict) and value:
         named = next((value[key] for key in TOPIC_KEYS if isinstance(value.get(key), str)), None)

@@ -118,18 +118,10 @@ def quality_of(examples: Sequence[Example], found: Sequence[Finding], *, of: int
     )
 
 
-def of_rows(examples: Sequence[Example], section: Config, format: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
-    """What a version keeps of the quality of its rows, by what is wrong with each alone (`SAMPLE` of them at most)."""
-    step = -(-len(examples) // SAMPLE) or 1
-    chosen = examples[::step]
-    found = [each for example in chosen for each in examine(example, section, format=format)]
-    quality = quality_of(chosen, found, of=len(examples))
-    return None if quality is None else asdict(quality)
-
-
 def of_draft(path: Path, rows: int | None, section: Config, format: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
-    """`of_rows` for the `rows` rows of a draft's file, without reading all of it; None where nobody has counted them: `of` is 0
-    then. What a check found in just these rows counts instead, as it has also compared them with each other."""
+    """What a version keeps of the quality of the `rows` rows of a draft's file, by what is wrong with each alone (`SAMPLE` of
+    them at most); None where nobody has counted them: `of` is 0 then. What a check found in just these rows counts instead, as it
+    has also compared them with each other."""
     checked = _checked(path)
     if checked is not None:
         return checked

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from math import isnan
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,13 +23,20 @@ def contradicting(shelf: Shelf, places: Sequence[int] | npt.NDArray[np.int64]) -
         return []
     questions = np.frombuffer(shelf.questions, dtype=np.uint64)[rows]
     answers = np.frombuffer(shelf.answers, dtype=np.uint64)[rows]
+    return [rows[group].tolist() for group in differing(questions, answers)]
+
+
+def differing(questions: npt.NDArray[np.integer[Any]], answers: npt.NDArray[np.integer[Any]]) -> Iterator[list[int]]:
+    """Places that share a question and differ in the answer, a group for each question, in the order of their first place; of
+    both, digests are given."""
     order = np.argsort(questions, kind="stable")
-    starts = np.flatnonzero(np.r_[True, questions[order][1:] != questions[order][:-1]])
-    ordered = answers[order]
+    starts = np.flatnonzero(np.diff(questions[order], prepend=~questions[order][:1]) != 0)
+    ends, ordered = np.r_[starts[1:], len(questions)], answers[order]
+    if not len(starts):
+        return
     differ = np.minimum.reduceat(ordered, starts) != np.maximum.reduceat(ordered, starts)
-    ends = np.r_[starts[1:], len(rows)]
     groups = [order[start:end] for start, end in zip(starts[differ], ends[differ], strict=True)]
-    return [rows[group].tolist() for group in sorted(groups, key=lambda group: int(group[0]))]
+    yield from (group.tolist() for group in sorted(groups, key=lambda group: int(group[0])))
 
 
 def believed(shelf: Shelf, group: Sequence[int], votes: Callable[[int], int]) -> int | None:

@@ -7,7 +7,6 @@ between `<tool_call>` and `</tool_call>`. Pictures stand under `images`, and in 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,8 +15,9 @@ import orjson
 
 from tunekeeper.core.errors import DataError
 from tunekeeper.data import providers
-from tunekeeper.data.conversations import Conversation, NotJson, Unreadable, conversation_from, parse_json, unpacked
+from tunekeeper.data.conversations import Conversation, NotJson, Unreadable, conversation_from, unpacked
 from tunekeeper.data.originals import KEY, keys_of, original_of
+from tunekeeper.data.toolsets import calls_of, literal
 from tunekeeper.text.fingerprints import attachments_of, text_of
 
 ROLES = {
@@ -48,6 +48,8 @@ SPEAKERS = {
 _CALLED = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 _ANSWERED = re.compile(r"<tool_response>(.*?)</tool_response>", re.DOTALL)
 _IMAGE = "<image>"
+_PAIRS = (("human", "assistant"), ("user", "assistant"), ("input", "output"), ("question", "answer"), ("prompt", "response"))
+"""Under what a turn holds a question with its answer."""
 
 
 def conversation_of(row: dict[str, Any]) -> Conversation:
@@ -79,9 +81,10 @@ def role_of(turn: dict[str, Any]) -> str:
 
 def _single(turn: dict[str, Any]) -> list[dict[str, Any]]:
     """A turn; of a question with its answer both."""
-    if "from" in turn or "role" in turn or not {"human", "assistant"} <= turn.keys():
-        return [turn]
-    return [{"from": speaker, "value": turn[speaker]} for speaker in ("human", "assistant")]
+    pair = None if "from" in turn or "role" in turn else next((pair for pair in _PAIRS if turn.keys() >= set(pair)), None)
+    return (
+        [turn] if pair is None else [{"from": side, "value": turn[key]} for side, key in zip(("human", "gpt"), pair, strict=True)]
+    )
 
 
 def _say(messages: list[dict[str, Any]], turn: dict[str, Any], waiting: list[str]) -> None:
@@ -90,7 +93,7 @@ def _say(messages: list[dict[str, Any]], turn: dict[str, Any], waiting: list[str
     before = sum(len(message.get("tool_calls", ())) for message in messages)
     said, calls = _with_calls(value, before) if role == "assistant" else (value, [])
     if turn.get("from") == "function_call":
-        said, calls = value, _calls(unpacked({"value": value}, ("value",))["value"], before)
+        said, calls = value, calls_of(unpacked({"value": value}, ("value",))["value"], before)
     if calls:
         waiting += [call["id"] for call in calls]
         if said is value and messages and "tool_calls" in messages[-1]:
@@ -113,7 +116,7 @@ def _with_calls(value: Any, before: int) -> tuple[Any, list[dict[str, Any]]]:
     if not isinstance(value, str) or "<tool_call>" not in value:
         return value, []
     try:
-        calls = _calls([parse_json(text.strip()) for text in _CALLED.findall(value)], before)
+        calls = calls_of([literal(text.strip()) for text in _CALLED.findall(value)], before)
     except NotJson:
         return value, []
     return (_CALLED.sub("", value).strip() or None, calls) if calls else (value, [])
@@ -123,19 +126,6 @@ def _answers(value: Any, most: int) -> list[Any]:
     """The answers of tools written into a turn; the turn itself where there are none, or more than were asked for."""
     found = _ANSWERED.findall(value) if isinstance(value, str) else []
     return [answer.strip() for answer in found] if 0 < len(found) <= most else [value]
-
-
-def _calls(found: Any, before: int) -> list[dict[str, Any]]:
-    """Calls of tools, one or a list of them, in OpenAI's form; none when it is something else."""
-    calls = found if isinstance(found, list) else [found]
-    if not calls or not all(isinstance(call, dict) and isinstance(call.get("name"), str) for call in calls):
-        return []
-    made = []
-    for number, call in enumerate(calls, before + 1):
-        arguments = call.get("arguments", {})
-        text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-        made.append({"id": f"call_{number}", "type": "function", "function": {"name": call["name"], "arguments": text}})
-    return made
 
 
 def _shown(messages: Sequence[dict[str, Any]], row: dict[str, Any]) -> Sequence[str]:

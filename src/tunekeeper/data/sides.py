@@ -7,13 +7,14 @@ What an exam measures on a side of another kind says little about the traffic. A
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 
 from tunekeeper.core.errors import DataError
-from tunekeeper.core.nouns.data import Example
+from tunekeeper.core.nouns.data import Example, Split
 from tunekeeper.data import drafts
 from tunekeeper.data.examples import created_of, topic_of
 from tunekeeper.data.findings import Finding, place_of
@@ -55,18 +56,46 @@ def _way_out(ws: Workspace, model: str, share: float | None) -> str:
     return f"{back}{others}: new ones are dealt out so that neither side lacks any"
 
 
-def side_bias(examples: Sequence[Example]) -> list[Finding]:
+class Traits(NamedTuple):
+    """By what the sides are compared, of one row."""
+
+    split: Split
+    """Its side."""
+    topic: str
+    """Its topic."""
+    source: str
+    """Where it comes from, without its line or its request."""
+    length: float
+    """Its characters."""
+    date: float | None
+    """Its date, in seconds since 1970; None without one."""
+
+
+def traits_of(row: Example) -> Traits:
+    """By what a row is compared."""
+    date = created_of(row.metadata)
+    return Traits(
+        split=row.split,
+        topic=topic_of(row),
+        source=place_of(row.source)[0] or row.source.partition(":")[0],
+        length=float(sum(len(text_of(message.get("content"))) for message in row.messages)),
+        date=None if date is None else date.timestamp(),
+    )
+
+
+def side_bias(rows: Iterable[Traits]) -> list[Finding]:
     """A finding for each respect in which the sides differ (DATA-25); none with fewer than 50 rows held out."""
-    train, held = ([e for e in examples if e.split == side] for side in ("train", "eval"))
+    every = list(rows)
+    train, held = ([e for e in every if e.split == side] for side in ("train", "eval"))
     if len(held) < LEAST_HELD or not train:
         return []
-    found = [_shares("topic", topic_of, train, held), _shares("source", _source, train, held)]
-    found.append(_distributions("length", _length, lambda value: f"{value:.0f} characters", train, held))
-    found.append(_distributions("date", _date, lambda value: f"{np.datetime64(int(value), 's')}"[:10], train, held))
+    found = [_shares("topic", lambda e: e.topic, train, held), _shares("source", lambda e: e.source, train, held)]
+    found.append(_distributions("length", lambda e: e.length, lambda value: f"{value:.0f} characters", train, held))
+    found.append(_distributions("date", lambda e: e.date, lambda value: f"{np.datetime64(int(value), 's')}"[:10], train, held))
     return [each for each in found if each is not None]
 
 
-def _shares(what: str, of: Callable[[Example], str], train: Sequence[Example], held: Sequence[Example]) -> Finding | None:
+def _shares(what: str, of: Callable[[Traits], str], train: Sequence[Traits], held: Sequence[Traits]) -> Finding | None:
     """The value whose share differs most between the sides, where it differs too much."""
     a, b = Counter(map(of, train)), Counter(map(of, held))
     gap, value = max((abs(a[value] / len(train) - b[value] / len(held)), value) for value in {*a, *b})
@@ -80,10 +109,10 @@ def _shares(what: str, of: Callable[[Example], str], train: Sequence[Example], h
 
 def _distributions(
     what: str,
-    of: Callable[[Example], float | None],
+    of: Callable[[Traits], float | None],
     shown: Callable[[float], str],
-    train: Sequence[Example],
-    held: Sequence[Example],
+    train: Sequence[Traits],
+    held: Sequence[Traits],
 ) -> Finding | None:
     """How far the distributions of a number lie apart, where that is too far; rows without the number do not count."""
     a, b = ([value for value in map(of, side) if value is not None] for side in (train, held))
@@ -97,17 +126,3 @@ def _distributions(
         return None
     middles = f"{shown(median(a))} in the middle of the rows to learn from, {shown(median(b))} of those held out"
     return Finding(kind="side_bias", detail=f"{what}: {middles}; the distributions are {distance:.2f} apart")
-
-
-def _source(example: Example) -> str:
-    """Where a row comes from, without its line or its request."""
-    return place_of(example.source)[0] or example.source.partition(":")[0]
-
-
-def _length(example: Example) -> float:
-    return float(sum(len(text_of(message.get("content"))) for message in example.messages))
-
-
-def _date(example: Example) -> float | None:
-    date = created_of(example.metadata)
-    return None if date is None else date.timestamp()

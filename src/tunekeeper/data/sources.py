@@ -12,7 +12,7 @@ from typing import Any
 from tunekeeper.core.nouns.data import Example, ReviewItem
 from tunekeeper.core.nouns.serving import Feedback, Inference
 from tunekeeper.data.conversations import Conversation
-from tunekeeper.data.examples import GROUP_KEYS, comparable, make_example
+from tunekeeper.data.examples import GROUP_KEYS, comparable, make_example, parsed
 from tunekeeper.text.redaction import Redactor
 from tunekeeper.text.seals import is_box, joined
 
@@ -40,11 +40,13 @@ class Correction:
     """When the request came."""
     redacted: dict[str, int] = field(default_factory=dict)
     """Kind of personal data → pieces replaced by placeholders."""
+    other_calls: bool = False
+    """Whether it calls tools otherwise than the served one did."""
 
     @property
     def changed(self) -> bool:
         """Whether the right answer is another one than the served (a reviewer may have confirmed it)."""
-        return "rejected" in self.example.metadata
+        return self.other_calls or "rejected" in self.example.metadata
 
 
 def redacted_example(
@@ -86,12 +88,47 @@ def served_answer(inference: Inference) -> str | None:
 
 def served_calls(inference: Inference) -> tuple[dict[str, Any], ...]:
     """The tool calls that were answered, in OpenAI's shape; empty when there are none, or one is no function call."""
+    calls = _calls(inference)
+    whole = all(isinstance(each, dict) and isinstance(each.get("function"), dict) for each in calls)
+    return tuple(calls) if whole else ()
+
+
+def _calls(inference: Inference) -> list[Any]:
     try:
         calls = inference.response["choices"][0]["message"]["tool_calls"]
     except (TypeError, KeyError, IndexError):
-        return ()
-    whole = isinstance(calls, list) and all(isinstance(each, dict) and isinstance(each.get("function"), dict) for each in calls)
-    return tuple(calls) if whole else ()
+        return []
+    return calls if isinstance(calls, list) else []
+
+
+def answer_text(inference: Inference) -> str | None:
+    """What was answered, as a person reads and edits it: its text, beneath it its tool calls as JSON; None without either."""
+    text, calls = served_answer(inference), _calls(inference)
+    told = json.dumps(calls, ensure_ascii=False) if calls else ""
+    return f"{text}\n\n{told}" if text and text.strip() and told else told or text
+
+
+def called_in(answer: str) -> tuple[str, tuple[dict[str, Any], ...]]:
+    """Text and tool calls of an answer that is written as `answer_text` writes it; no calls where its end is none."""
+    text, mark, end = ("", "", answer) if answer.lstrip().startswith("[") else answer.rpartition("\n\n[")
+    calls = parsed(f"[{end}" if mark else end)
+    functions = [each.get("function") for each in calls if isinstance(each, dict)] if isinstance(calls, list) else []
+    named = [f for f in functions if isinstance(f, dict) and isinstance(f.get("name"), str)]
+    if not named or len(named) != len(calls):
+        return answer, ()
+    return text, tuple({"type": "function", **call, "function": _called(call["function"])} for call in calls)
+
+
+def _called(function: dict[str, Any]) -> dict[str, Any]:
+    """A call with its arguments as the text that models write, also where a person wrote an object."""
+    given = function.get("arguments", "{}")
+    return {**function, "arguments": given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)}
+
+
+def offered_tools(inference: Inference) -> tuple[dict[str, Any], ...]:
+    """The tools that the request offered; empty when the body was not kept or names none."""
+    tools = inference.request.get("tools") if isinstance(inference.request, Mapping) else None
+    return tuple(each for each in tools if isinstance(each, dict)) if isinstance(tools, list) else ()
 
 
 def asked_messages(inference: Inference) -> list[dict[str, Any]] | None:
@@ -186,18 +223,32 @@ def labels_of(item: ReviewItem) -> tuple[str, ...]:
 
 
 def _correction(inference: Inference, word: _Word, system: str | None, redactor: Redactor) -> Correction | None:
-    asked, served, right = asked_messages(inference), served_answer(inference), word.answer
-    if asked is None or (served is None and not served_calls(inference)) or not (right.strip() or word.calls):
+    asked, served, called = asked_messages(inference), served_answer(inference), served_calls(inference)
+    tools = offered_tools(inference)
+    right, calls = (word.answer, word.calls) if word.calls or not (tools or called) else called_in(word.answer)
+    if asked is None or (served is None and not called) or not (right.strip() or calls):
         return None
     said: dict[str, Any] = {"role": "assistant", "content": right if right.strip() else None}
     served = served or ""
     talk = Conversation(
-        messages=(*asked, said | ({"tool_calls": list(word.calls)} if word.calls else {})),
-        metadata=_provenance(inference, word, served),
-        tools=tuple(inference.request.get("tools") or ()),
+        messages=(*asked, said | ({"tool_calls": list(calls)} if calls else {})),
+        metadata=_provenance(inference, replace(word, answer=right), served),
+        tools=tools,
     )
     example, counts = redacted_example(talk, f"inference:{inference.request_id}", system, redactor)
-    return Correction(example=example, served=redactor.redact(served)[0], at=inference.timestamp, redacted=counts)
+    return Correction(
+        example=example,
+        served=redactor.redact(served)[0],
+        at=inference.timestamp,
+        redacted=counts,
+        other_calls=[_meant(each) for each in calls] != [_meant(each) for each in called],
+    )
+
+
+def _meant(call: Mapping[str, Any]) -> tuple[Any, Any]:
+    """What a call says, whatever its id and the blanks of its arguments."""
+    function = call["function"]
+    return function.get("name"), comparable(str(function.get("arguments")))
 
 
 def _provenance(inference: Inference, word: _Word, served: str) -> dict[str, Any]:

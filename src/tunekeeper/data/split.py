@@ -8,18 +8,18 @@ shows that rows on both sides belong together: the new one goes where the first 
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from tunekeeper.core.errors import ConfigError
 from tunekeeper.core.nouns.data import Example, Split
-from tunekeeper.data.duplicates import similar_pairs
 from tunekeeper.data.examples import GROUP_KEYS, tells, topic_of
-from tunekeeper.text.fingerprints import prompt_key, prompt_of
+from tunekeeper.text.fingerprints import prompt_key
 
 Numbers = npt.NDArray[np.uint64]
 Places = npt.NDArray[np.int64]
@@ -52,19 +52,21 @@ class Dealt:
     """New rows that belong to rows on both sides, each with the first of those on the other side."""
 
 
-def assign(examples: Sequence[Example], placed: Mapping[str, Split], share: float, near: float) -> list[Example]:
-    """The examples with their sides. `placed`: id → side that a row already has. `share`: part held out, 0 to 0.5.
-    `near`: Jaccard similarity of prompts from which rows stay together."""
-    names = {name: number for number, name in enumerate(dict.fromkeys(map(topic_of, examples)))}
-    rows = Rows(
-        prompts=np.array([prompt_number(prompt_key(e.messages)) for e in examples], dtype=np.uint64),
-        groups=tuple(np.array([group_number(e.metadata.get(key)) for e in examples], dtype=np.uint64) for key in GROUP_KEYS),
-        topics=np.array([names[topic_of(e)] for e in examples], dtype=np.int64),
+def numbers_of(examples: Iterable[Example]) -> Rows:
+    """What the split has to know of rows; they are read once and not held."""
+    prompts, topics, names = array("Q"), array("q"), dict[str, int]()
+    groups = tuple(array("Q") for _ in GROUP_KEYS)
+    for example in examples:
+        prompts.append(prompt_number(prompt_key(example.messages)))
+        topics.append(names.setdefault(topic_of(example), len(names)))
+        for numbers, key in zip(groups, GROUP_KEYS, strict=True):
+            numbers.append(group_number(example.metadata.get(key)))
+    return Rows(
+        prompts=np.frombuffer(prompts, np.uint64),
+        groups=tuple(np.frombuffer(numbers, np.uint64) for numbers in groups),
+        topics=np.frombuffer(topics, np.int64),
         topic_names=tuple(names),
     )
-    known = np.array([SIDE.index(placed[e.id]) if e.id in placed else OPEN for e in examples], dtype=np.int8)
-    dealt = deal(rows, known, similar_pairs([prompt_of(e.messages) for e in examples], near), share)
-    return [replace(example, split=SIDE[side]) for example, side in zip(examples, dealt.sides.tolist(), strict=True)]
 
 
 def deal(rows: Rows, placed: npt.NDArray[np.int8], pairs: Pairs, share: float) -> Dealt:

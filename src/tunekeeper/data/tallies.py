@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ class Tally:
     """Side → topic (empty for rows without one) → rows."""
     made_up: int
     """Rows that a machine made up."""
-    dates: list[float] | np.ndarray[tuple[int], np.dtype[np.float64]]
+    dates: array[float] | np.ndarray[tuple[int], np.dtype[np.float64]]
     """Dates of the rows that have one, seconds since 1970."""
 
     @property
@@ -78,16 +79,32 @@ def says_synthetic(metadata: Mapping[str, Any]) -> bool:
     return bool(flag) or str(metadata.get("source", metadata.get("origin", ""))).casefold() in _SYNTHETIC
 
 
+class Counting:
+    """The counts of rows that are told one after the other."""
+
+    def __init__(self) -> None:
+        self._sides: dict[Split, dict[str, int]] = {"train": Counter(), "eval": Counter()}
+        self._made_up, self._dates = 0, array("d")
+
+    def take(self, example: Example) -> None:
+        """Count a row."""
+        self._sides[example.split][topic_of(example)] += 1
+        self._made_up += is_synthetic(example)
+        created = created_of(example.metadata)
+        if created is not None:
+            self._dates.append(created.timestamp())
+
+    def tally(self) -> Tally:
+        """The counts."""
+        return Tally(sides=self._sides, made_up=self._made_up, dates=self._dates)
+
+
 def of_examples(examples: Iterable[Example]) -> Tally:
     """The counts of rows, in one pass."""
-    sides: dict[Split, dict[str, int]] = {"train": Counter(), "eval": Counter()}
-    made_up, dates = 0, []
+    counting = Counting()
     for example in examples:
-        sides[example.split][topic_of(example)] += 1
-        made_up += is_synthetic(example)
-        created = created_of(example.metadata)
-        dates += [created.timestamp()] if created is not None else []
-    return Tally(sides=sides, made_up=made_up, dates=dates)
+        counting.take(example)
+    return counting.tally()
 
 
 def of_reader(reader: Reader) -> Tally:
@@ -123,7 +140,7 @@ def recent(tally: Tally, section: Config) -> int:
     if not len(tally.dates):
         return 0
     window = timedelta(days=section.recent_days).total_seconds()
-    if isinstance(tally.dates, list):
+    if isinstance(tally.dates, array):
         start = max(tally.dates) - window
         return sum(date > start for date in tally.dates)
     return int((tally.dates > tally.dates.max() - window).sum())

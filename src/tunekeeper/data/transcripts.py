@@ -46,6 +46,13 @@ _TOKENS = re.compile(
     "|<\uff5c(?:begin|end)\u2581of\u2581sentence\uff5c>"
 )
 """What begins or ends a text or a turn."""
+_BEGUN = re.compile(
+    r"(?:(?:^|\s|###? ?)(?:Assistant|ASSISTANT|Response):|\[/INST\]|<\|im_start\|>assistant|<\|assistant\|>|<start_of_turn>model"
+    r"|<\|start_header_id\|>assistant<\|end_header_id\|>)\s*\Z"
+)
+"""The end of a prompt in which the answer is begun."""
+_PARTED = re.compile(r"\n\s*(?:#{2,}|-{3,})\s*\Z|\s->\s*\Z")
+_STOPPED = re.compile(r"\s*(?:\bEND|#{2,}|-{3,})\s*\Z")
 _PREAMBLE = "Below is an instruction that describes a task"
 """How Alpaca's own words before the first mark begin: they are the template's, no instructions."""
 
@@ -58,6 +65,19 @@ def turns_of(text: str) -> list[dict[str, Any]] | None:
         turns = _split(text, _FORMS[place])
         if any(turn["role"] == "user" for turn in turns):
             return turns
+    return None
+
+
+def rendered(prompt: str, answer: str) -> tuple[list[dict[str, Any]], str] | None:
+    """The chat messages of a prompt that was rendered for a model and its answer, without what begins and ends them; None for a
+    prompt as people write it. `…\n\n###\n\n` with ` END` is how OpenAI's old completions were tuned."""
+    if not prompt[-40:].rstrip().endswith((":", "]", ">", "#", "-", "assistant", "model")):
+        return None
+    if (mark := _BEGUN.search(prompt, max(0, len(prompt) - 80))) is not None:
+        turns = turns_of(prompt[: mark.start()])
+        return (turns, _said(answer)) if turns and turns[-1]["role"] == "user" else None
+    if (mark := _PARTED.search(prompt, max(0, len(prompt) - 80))) is not None:
+        return [{"role": "user", "content": prompt[: mark.start()].strip()}], _STOPPED.sub("", answer).strip()
     return None
 
 

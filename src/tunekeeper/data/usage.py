@@ -8,9 +8,10 @@ new way of asking, named by the word that most of these requests share and no ca
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Literal
 
 from tunekeeper.core.nouns.data import Example
@@ -77,19 +78,15 @@ class UsageCoverage:
 
 def coverage_of_usage(asked: Sequence[Asked], cases: Sequence[Asked]) -> UsageCoverage:
     """What `cases` cover of what was `asked`, and what they miss."""
-    topics = {case.topic.casefold() for case in cases if case.topic}
     found = [frozenset(content_words(each.text)) for each in (*asked, *cases)]
     frequent = Counter(word for words in found for word in words)
     told = [frozenset(word for word in words if frequent[word] >= LEAST) for words in found]
-    holders: dict[str, list[int]] = defaultdict(list)
-    for place, words in enumerate(told[len(asked) :]):
-        for word in words:
-            holders[word].append(place)
-    near = {words: _best(words, holders) >= NEAR for words in set(told[: len(asked)])}
-    unknown = [a for a in asked if topics and a.topic and a.topic.casefold() not in topics]
+    suite = _Suite(cases, told[len(asked) :])
+    near = {words: suite.is_near(words) for words in set(told[: len(asked)])}
+    unknown = [each for each in asked if suite.lacks(each.topic)]
     missed = set(map(id, unknown))
     novel = [(a, words) for a, words in zip(asked, told, strict=False) if id(a) not in missed and not (cases and near[words])]
-    missing = [*_by_topic(unknown, len(asked)), *_by_word(novel, holders.keys(), len(asked))]
+    missing = [*_by_topic(unknown, len(asked)), *_by_word(novel, suite.words, len(asked))]
     covered = len(asked) - len(unknown) - len(novel)
     return UsageCoverage(
         requests=len(asked),
@@ -100,14 +97,58 @@ def coverage_of_usage(asked: Sequence[Asked], cases: Sequence[Asked]) -> UsageCo
     )
 
 
-def _best(words: frozenset[str], holders: dict[str, list[int]]) -> float:
-    """Largest part of the words that one case shares; 1 where there are none: such a request holds nothing new."""
-    if not words:
-        return 1.0
-    shared: Counter[int] = Counter()
-    for word in words:
-        shared.update(holders.get(word, ()))
-    return max(shared.values(), default=0) / len(words)
+def covered_share(rows: Sequence[Example], cases: Sequence[Asked]) -> float | None:
+    """`UsageCoverage.share` of what rows ask; they are read twice and not held. None without rows."""
+    once, again = set[int](), set[int]()  # hashes of words
+    for text in chain((prompt_of(row.messages) for row in rows), (case.text for case in cases)):
+        words = set(map(hash, content_words(text)))
+        again |= words & once
+        once |= words
+    told = [frozenset(word for word in content_words(case.text) if hash(word) in again) for case in cases]
+    suite, covered = _Suite(cases, told), 0
+    for row in rows:
+        words_here = {word for word in content_words(prompt_of(row.messages)) if hash(word) in again}
+        covered += bool(cases) and not suite.lacks(topic_of(row)) and suite.is_near(words_here)
+    return covered / len(rows) if rows else None
+
+
+class _Suite:
+    """Cases by their topics and by the words that tell what they are about."""
+
+    def __init__(self, cases: Sequence[Asked], told: Sequence[Set[str]]) -> None:
+        """`told`: these words of each case."""
+        self._topics = {case.topic.casefold() for case in cases if case.topic}
+        self._holders: dict[str, int] = defaultdict(int)
+        for place, words in enumerate(told):
+            for word in words:
+                self._holders[word] |= 1 << place
+
+    @property
+    def words(self) -> Set[str]:
+        """The words of all cases."""
+        return self._holders.keys()
+
+    def lacks(self, topic: str) -> bool:
+        """Whether no case has the topic, where topics are known."""
+        return bool(self._topics and topic) and topic.casefold() not in self._topics
+
+    def is_near(self, words: Set[str]) -> bool:
+        """Whether one case shares `NEAR` of the words; where there are none, a request holds nothing new.
+
+        All cases are counted at once: bit `c` of plane `p` is bit `p` of the words that case `c` shares.
+        """
+        planes: list[int] = []
+        for word in words & self._holders.keys():
+            carry = self._holders[word]
+            for p, plane in enumerate(planes):
+                planes[p], carry = plane ^ carry, plane & carry
+            if carry:
+                planes.append(carry)
+        most, best = 0, -1
+        for p in range(len(planes) - 1, -1, -1):
+            if higher := best & planes[p]:
+                most, best = most + (1 << p), higher
+        return most >= NEAR * len(words)
 
 
 def _by_topic(asked: Sequence[Asked], total: int) -> list[MissingKind]:

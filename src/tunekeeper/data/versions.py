@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,6 @@ from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import balance, drafts, lines, looking, sides, tags, tallies
 from tunekeeper.data.examples import decode, read_file
 from tunekeeper.data.lines import Line
-from tunekeeper.data.split import assign, check_share
 from tunekeeper.data.tallies import SIDES, Tally
 from tunekeeper.store.ledgers.datasets import find_datasets, load_dataset, save_dataset
 from tunekeeper.store.rowreader import Reader
@@ -123,20 +123,15 @@ def keep_rows(ws: Workspace, model: str, rows: Iterable[Line], *, note: str = "w
 
 
 def freeze_locked(
-    ws: Workspace,
-    model: str,
-    examples: Sequence[Example],
-    section: Config,
-    *,
-    note: str,
-    by: str,
-    report: dict[str, Any] | None = None,
+    ws: Workspace, model: str, section: Config, *, note: str, by: str, report: dict[str, Any] | None = None
 ) -> DatasetVersion:
-    """`freeze` for a caller that holds the draft's lock and has its rows."""
+    """`freeze` for a caller that holds the draft's lock and wrote the draft."""
     from tunekeeper.data import scores
 
-    content = _store(ws, model, lines.of_examples(examples))
-    full = _report(ws, model, content, section, {"quality": scores.of_rows(examples, section), **(report or {})})
+    path = draft_path(ws, model)
+    content = _store(ws, model, lines.of_draft(path))
+    quality = scores.of_draft(path, content.tally.rows, section)
+    full = _report(ws, model, content, section, {"quality": quality, **(report or {})})
     return _save(ws, model, content, full, note=note, by=by)
 
 
@@ -212,6 +207,12 @@ def draft_path(ws: Workspace, model: str) -> Path:
     return drafts.folder(ws, model) / "draft.jsonl"
 
 
+def has_draft(ws: Workspace, model: str) -> bool:
+    """Whether the draft of a model holds a row."""
+    path = draft_path(ws, model)
+    return path.exists() and path.stat().st_size > 0
+
+
 def save_origin(ws: Workspace, model: str, origin: Mapping[str, Any]) -> None:
     """Remember why the draft holds what it holds, until the next version is frozen from it; the caller holds its lock."""
     newest = latest(ws, model)
@@ -234,21 +235,17 @@ def _report(ws: Workspace, model: str, content: _Content, section: Config, more:
     return {**counted, "imports": import_counts(ws, model), **load_origin(ws, model), **more}
 
 
-def _some(reader: Reader) -> list[Example]:
+def _some(reader: Reader) -> Iterator[sides.Traits]:
     """Rows by which the sides of a version are compared: all of a small one, else evenly spread ones."""
-    found: list[Example] = []
     for side in SIDES:
         numbers = reader.present(side)
-        found += [decode(line, side) for line in reader.pick(numbers[:: len(numbers) // LOOKED_AT + 1])]
-    return found
+        chosen = numbers[:: len(numbers) // LOOKED_AT + 1]
+        yield from (sides.traits_of(decode(line, side)) for line in reader.pick(chosen))
 
 
 def import_counts(ws: Workspace, model: str) -> dict[str, int]:
     """Reason → rows that the imports of this draft dropped or flagged."""
-    totals: dict[str, int] = {}
-    for row in drafts.load_findings(ws, model):
-        totals[row["kind"]] = totals.get(row["kind"], 0) + 1
-    return totals
+    return dict(Counter(row["kind"] for row in drafts.read_findings(ws, model)))
 
 
 def author_of(ws: Workspace, version: DatasetVersion) -> str | None:
@@ -284,16 +281,16 @@ def ls(ws: Workspace, model: str) -> DraftSummary:
     """What the draft of `model` holds."""
     path, newest = draft_path(ws, model), latest(ws, model)
     tally = tallies.of_examples(read_file(path))
-    dropped = [row["kind"] for row in drafts.load_findings(ws, model) if row.get("action") == "dropped"]
+    dropped = Counter(row["kind"] for row in drafts.read_findings(ws, model) if row.get("action") == "dropped")
     return DraftSummary(
         model=model,
         examples=tally.rows,
         train=tally.count("train"),
         eval=tally.count("eval"),
         topics=tally.topics,
-        dropped={kind: dropped.count(kind) for kind in dict.fromkeys(dropped)},
+        dropped=dict(dropped),
         parent=None if newest is None else newest.id,
-        changed=bool(tally.rows) and (newest is None or newest.digest != digest_of(lines.of_examples(read_file(path)))),
+        changed=bool(tally.rows) and (newest is None or newest.digest != digest_of(lines.of_draft(path))),
     )
 
 
@@ -343,12 +340,6 @@ def read_lines(ws: Workspace, dataset: DatasetVersion | str, split: Split | None
             yield from ((line, side) for line in ws.rows.lines(version.manifest, side))
 
 
-def newest_examples(ws: Workspace, model: str) -> list[Example]:
-    """The rows of the newest version; empty without one."""
-    newest = latest(ws, model)
-    return [] if newest is None else list(read_examples(ws, newest))
-
-
 def checkout(ws: Workspace, name: str, out: Path, *, model: str | None = None) -> tuple[DatasetVersion, tuple[Path, Path]]:
     """Write `train.jsonl` and `eval.jsonl` of a version to the folder `out`: the rows as they were frozen, less those that were
     erased. The same version gives the same bytes every time.
@@ -371,13 +362,3 @@ def _holds(path: Path, pieces: Iterator[bytes]) -> bool:
     """Whether a file consists of just these pieces."""
     with path.open("rb") as file:
         return all(file.read(len(piece)) == piece for piece in pieces) and not file.read(1)
-
-
-def reassigned(
-    ws: Workspace, model: str, examples: Sequence[Example], known: Sequence[Example], section: Config
-) -> list[Example]:
-    """`examples` with sides: those of `known` rows and of the newest version stay, new ones are dealt out."""
-    check_share(model, section.eval_share)
-    placed: dict[str, Split] = {e.id: e.split for e in newest_examples(ws, model)}
-    placed |= {e.id: e.split for e in known}
-    return assign(examples, placed, section.eval_share, section.near_duplicate)

@@ -10,7 +10,7 @@ from typing import Any
 
 from tunekeeper.core.errors import ArtifactError, DiskFull, UserError
 from tunekeeper.core.ids import digest_file
-from tunekeeper.deployment.adapter import Adapter, open_adapter
+from tunekeeper.deployment.adapter import Adapter, folder_digest, open_adapter
 from tunekeeper.deployment.checkpoint import Checkpoint, open_checkpoint, weights_digest
 from tunekeeper.deployment.compare import plain_kind
 from tunekeeper.deployment.gguf import FLOATS, write_adapter, write_model
@@ -18,6 +18,7 @@ from tunekeeper.deployment.header import read_gguf, refuse_part
 from tunekeeper.deployment.inspect import write_sidecar
 from tunekeeper.deployment.publish import scratch_folder, sync, whole_or_absent
 from tunekeeper.deployment.quantize import KINDS, quantize_file
+from tunekeeper.store.place import file_at
 from tunekeeper.text.rendering import render
 from tunekeeper.text.tokenizers import read_tokenizer
 
@@ -73,7 +74,8 @@ def export_folder(source: Path, adapter: Path | None, kind: str, out: Path, *, a
     checkpoint = open_checkpoint(source)
     digest = weights_digest(source)
     part = open_adapter(adapter, checkpoint, base_digest=digest) if adapter else None
-    names: Any = {"name": out.stem, "metadata": {"base_digest": digest}}
+    metadata = {"base_digest": digest} | ({"adapter_digest": folder_digest(adapter)} if adapter else {})
+    names: Any = {"name": out.stem, "metadata": metadata}
     if not adapter_only:
         _refuse_template(source)
         return with_digest(out, lambda file: _finished(file, kind, part, write_servable(checkpoint, part, kind, file, **names)))
@@ -86,14 +88,15 @@ def export_folder(source: Path, adapter: Path | None, kind: str, out: Path, *, a
 
 def with_digest(out: Path, write: Callable[[Path], Exported]) -> Exported:
     """What `write` makes of a path beside `out`, put in its place behind its digest: whenever this process is killed, a file
-    that is there is whole and has its digest beside it. Raises DiskFull naming `out`."""
+    that is there is whole and has its digest beside it. Raises DiskFull naming `out`, UserError where no file can be."""
+    file = file_at(out)
     try:
-        with scratch_folder(out.with_name(f"{out.name}.new")) as folder:
-            made = write(folder / out.name)
-            sync(folder / out.name)
-            for name in (f"{out.name}.sha256", out.name):
-                (folder / name).replace(out.with_name(name))
-            sync(out.parent)
+        with scratch_folder(file.with_name(f"{file.name}.new")) as folder:
+            made = write(folder / file.name)
+            sync(folder / file.name)
+            for name in (f"{file.name}.sha256", file.name):
+                (folder / name).replace(file.with_name(name))
+            sync(file.parent)
     except DiskFull as error:
         raise DiskFull(f"{out}: no room left on the disk; nothing was written", fix=error.fix) from error
     return replace(made, path=str(out))

@@ -7,7 +7,6 @@ names, dimensions, types and offsets; padding; the data. llama.cpp has crashed o
 from __future__ import annotations
 
 import math
-import mmap
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,13 +29,17 @@ _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<
 _UINT32, _STRING, _ARRAY = 4, 8, 9
 ALIGNMENT = "general.alignment"
 _LENGTH = struct.Struct("<Q")
-MAX_TEXT = 16 << 20
-MAX_TEXTS = 32 << 20
-"""Of all texts together that are kept: templates, licences, a tokenizer."""
+MAX_KEY = 65_535
+MAX_TEXTS = 4 << 20
+"""Bytes of all keys and texts together that are kept; one sign beyond 16 bits makes four of each."""
+_EACH = 100
+"""Bytes that any text takes besides."""
 MAX_ELEMENTS = 4_000_000
 """Of all arrays together; the largest vocabularies with their merges have a quarter of that, and readers go through each."""
-_KEPT = 64
-"""Elements of an array that are kept; of longer ones only the length is."""
+_KEPT, _KEPT_TEXT = 64, 1 << 18
+"""Elements of an array, and bytes of a text, that are kept; of longer ones only the length is."""
+_PIECE = 1 << 20
+"""Bytes that are read at a time of what is passed over."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +65,7 @@ class GgufHeader:
     version: int
     """2 or 3."""
     pairs: dict[str, Any]
-    """Key → value; an array longer than 64 is its length."""
+    """Key → value; an array longer than 64, or a text of more than 256 KiB, is its length."""
     tensors: tuple[GgufTensor, ...]
     """In file order."""
     data: int
@@ -111,26 +114,39 @@ class _Reader:
     def number(self, form: str) -> Any:
         return struct.unpack(form, self.take(struct.calcsize(form)))[0]
 
-    def text(self) -> str:
+    def text(self, most: int) -> str:
         length = self.number("<Q")
-        if length > min(self.size - self.at, MAX_TEXT):
+        if length > min(self.size - self.at, most):
             raise self.bad(f"a text claims {length} bytes: truncated or damaged")
-        self.texts += length
-        if self.texts > MAX_TEXTS:
-            raise self.bad(f"its texts claim {self.texts} bytes, more than any model has")
         return self.take(length).decode("utf-8", "replace")
 
-    def name(self) -> str:
-        found = self.text()
+    def name(self, most: int) -> str:
+        found = self.text(most)
         if not found.isprintable() or "\ufffd" in found:
             raise self.bad(f"{found[:60]!r} is no name: not UTF-8, or not to be shown")
         return found
+
+    def keep(self, length: int) -> None:
+        self.texts += _EACH + length
+        if self.texts > MAX_TEXTS:
+            raise self.bad(f"its texts claim {self.texts} bytes, more than any model has")
+
+    def kept(self) -> str | int:
+        """A text of a value, or its length where that is large: a whole tokenizer, a picture."""
+        length = int(self.number("<Q"))
+        if length > self.size - self.at:
+            raise self.bad(f"a text claims {length} bytes: truncated or damaged")
+        if length > _KEPT_TEXT:
+            self.skip(length)
+            return length
+        self.keep(length)
+        return self.take(length).decode("utf-8", "replace")
 
     def value(self, kind: int) -> Any:
         if kind in _SCALARS:
             return self.number(_SCALARS[kind])
         if kind == _STRING:
-            return self.text()
+            return self.kept()
         if kind == _ARRAY:
             return self._array()
         raise self.bad(f"a value of unknown type {kind}")
@@ -153,13 +169,15 @@ class _Reader:
         return self._texts(count)
 
     def _texts(self, count: int) -> int:
-        """Pass over that many texts, each of which lies inside the file."""
-        with mmap.mmap(self.file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            at, size, length = self.at, self.size, _LENGTH.unpack_from
-            for _ in range(count):
-                at += 8 + length(data, at)[0] if at <= size - 8 else size
-                if at > size:
-                    raise self.bad("a text of an array ends beyond the file: truncated or damaged")
+        """Pass over that many texts, each of which lies inside the file. A mapped file would count as memory of ours."""
+        at, start, piece = self.at, self.at, b""
+        for _ in range(count):
+            if at + 8 > start + len(piece):
+                self.file.seek(at)
+                start, piece = at, self.file.read(_PIECE)
+            at += 8 + _LENGTH.unpack_from(piece, at - start)[0] if at <= self.size - 8 else self.size
+            if at > self.size:
+                raise self.bad("a text of an array ends beyond the file: truncated or damaged")
         self.skip(at - self.at)
         return count
 
@@ -187,9 +205,10 @@ def _header(reader: _Reader, size: int) -> GgufHeader:
         raise reader.bad(f"claims {tensors} tensors and {pairs} keys, more than any model has")
     found: dict[str, Any] = {}
     for _ in range(pairs):
-        key = reader.name()
-        if not key or len(key) > 65_535 or key in found:
-            raise reader.bad(f"key {key[:60]!r} is empty, too long or there twice")
+        key = reader.name(MAX_KEY)
+        reader.keep(len(key))
+        if not key or key in found:
+            raise reader.bad(f"key {key[:60]!r} is empty or there twice")
         kind = reader.number("<I")
         if key == ALIGNMENT and kind != _UINT32:
             raise reader.bad(f"alignment of type {kind}, where llama.cpp ends the process")
@@ -207,9 +226,9 @@ def _header(reader: _Reader, size: int) -> GgufHeader:
 
 
 def _tensor(reader: _Reader) -> GgufTensor:
-    name = reader.name()
+    name = reader.name(MAX_NAME - 1)
     dimensions = reader.number("<I")
-    if not 0 < len(name) < MAX_NAME or not 0 < dimensions <= 4:
+    if not name or not 0 < dimensions <= 4:
         raise reader.bad(f"tensor {name[:60]!r} with {dimensions} dimensions")
     shape = tuple(reversed([reader.number("<Q") for _ in range(dimensions)]))
     kind, start = reader.number("<I"), reader.number("<Q")

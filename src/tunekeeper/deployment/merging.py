@@ -127,7 +127,7 @@ def _plan(checkpoint: Path, adapter: Path | None, dtype: str | None, out: Path, 
     if dtype is not None and dtype not in DTYPES:
         raise UserError(f"dtype {dtype!r} is not known; known: {', '.join(DTYPES)}", fix="write --dtype bf16")
     if out.exists():
-        raise UserError(f"{out} exists", fix=f"rm -r {out}, or name another folder")
+        raise UserError(f"{out} exists", fix="name another folder with --out")
     source, base_digest = open_source(checkpoint), weights_digest(checkpoint)
     read_tokenizer(checkpoint)
     part = open_adapter(adapter, source, base_digest=base_digest) if adapter else None

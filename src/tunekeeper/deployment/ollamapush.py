@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,9 +15,10 @@ from tunekeeper.core.nouns.deployment import Parity, ParityCheck
 from tunekeeper.deployment import memory, ollamatemplate
 from tunekeeper.deployment.header import read_gguf
 from tunekeeper.deployment.ollamapackage import Package
+from tunekeeper.deployment.ollamashown import differences
 from tunekeeper.deployment.transcript import Reference
 from tunekeeper.engines import ChatClient
-from tunekeeper.engines.ollama import FOREVER, OllamaServer, Shown
+from tunekeeper.engines.ollama import FOREVER, OllamaServer
 
 PROMPTS = 8
 """Prompts of the reference transcript that are asked."""
@@ -29,6 +30,7 @@ START = 48
 """Characters of an answer that are compared: one token that quantization turned changes all that follow it."""
 CONTEXT = 4096
 """Tokens for which Ollama reserves memory when nothing else is said."""
+_THOUGHT = re.compile(r"\s*<think>.*?</think>\s*", re.DOTALL)
 T = TypeVar("T")
 
 
@@ -114,7 +116,7 @@ def push(
         if not there:
             server.create(package.body(), told)
         told("verifying")
-        found = verify(server, package, unload=unload, patience=patience, pause=pause)
+        found = verify(server, package, made=not there, unload=unload, patience=patience, pause=pause)
     except TunekeeperError as error:
         _take_back(server, package, error, guarded=guarded, made=not there)
         raise
@@ -122,11 +124,20 @@ def push(
 
 
 def verify(
-    server: OllamaServer, package: Package, *, unload: bool, patience: float = 60.0, pause: Callable[[float], None] = time.sleep
+    server: OllamaServer,
+    package: Package,
+    *,
+    made: bool,
+    unload: bool,
+    patience: float = 60.0,
+    pause: Callable[[float], None] = time.sleep,
 ) -> Verified:
-    """Compare what the server has with what was sent and with training. Raises GateFailed naming the first difference."""
+    """Compare what the server has with what was sent and with training. `made`: whether it was created now, of these very files.
+
+    Raises GateFailed naming the first difference.
+    """
     shown = server.show(package.name)
-    wrong = ["it is not there"] if shown is None else differences(shown, package)
+    wrong = ["it is not there"] if shown is None else differences(shown, package, made=made)
     if wrong:
         raise GateFailed(f"{package.name} at {server.base} is not what was sent: {wrong[0]}")
     asked = _Patient(patience, pause)
@@ -142,14 +153,14 @@ def verify(
         )
     proof = _prove_template(server, package, asked)
     answers = [(each, _answer(server, package, each, asked)) for each in package.references[:PROMPTS]]
-    shares = [agreeing(said[:START], each.answer[:START]) for each, said in answers]
+    shares = [agreeing(said[:START], _said(each, said)[:START]) for each, said in answers]
     _judge(server, package, answers, shares, asked)
     if unload:
         server.unload(package.name)
     return Verified(
         template=proof,
         prompts=len(answers),
-        equal=sum(said == each.answer for each, said in answers),
+        equal=sum(said == _said(each, said) for each, said in answers),
         agreement=round(sum(shares) / len(shares), 4) if shares else None,
         loaded=not unload,
     )
@@ -174,26 +185,6 @@ def live_parity(verified: Verified, quantized: bool) -> Parity:
     if wrong is None:
         return Parity(verdict="pass", checks=checks)
     return Parity(verdict="block" if n and share < limit else "inconclusive", layer=wrong.layer, checks=checks)
-
-
-def differences(shown: Shown, package: Package) -> list[str]:
-    """What a server's model has other than the package, a sentence each."""
-    wrong = []
-    adapters = (package.lora_digest,) if package.lora_digest else ()
-    if shown.model is not None and shown.model != package.digest and shown.model != _unpadded(package):
-        wrong.append(f"its weights are {shown.model[:19]}…, not {package.digest[:19]}…")
-    if shown.model is not None and shown.adapters != adapters:
-        wrong.append(f"it has {len(shown.adapters)} adapters of other content than the {len(adapters)} sent")
-    if shown.template != package.template:
-        wrong.append(f"its template is {shown.template[:40]!r}…, not {package.template[:40]!r}…")
-    if (shown.system or None) != package.system:
-        wrong.append(f"its system prompt is {shown.system[:40]!r}, not {(package.system or '')[:40]!r}")
-    for name in dict.fromkeys((*package.parameters, *shown.parameters)):
-        value = package.parameters.get(name)
-        wanted = tuple(value) if isinstance(value, list) else () if value is None else (value,)
-        if not _same_values(shown.parameters.get(name, ()), wanted):
-            wrong.append(f"its parameter {name} is {', '.join(shown.parameters.get(name, ())) or 'missing'}, not {value}")
-    return wrong
 
 
 def agreeing(said: str, trained: str) -> float:
@@ -270,6 +261,11 @@ def _answer(server: OllamaServer, package: Package, reference: Reference, asked:
     return asked(lambda: client.chat(messages, max_tokens=length, top_p=1.0, seed=0)).text
 
 
+def _said(reference: Reference, said: str) -> str:
+    """What training answered, as the server gives it: thoughts are taken out where the template has a place for them."""
+    return reference.answer if "<think>" in said else _THOUGHT.sub("", reference.answer, count=1)
+
+
 def _length(reference: Reference) -> int:
     return len(reference.answer_ids) + (8 if reference.stopped else 0)
 
@@ -343,29 +339,3 @@ def _advice(server: OllamaServer, package: Package) -> tuple[str, ...]:
 
 def _same_name(one: str, other: str) -> bool:
     return one.lower().removeprefix("library/") == other.lower()
-
-
-def _same_values(shown: tuple[str, ...], sent: tuple[Any, ...]) -> bool:
-    return len(shown) == len(sent) and all(_same_value(a, b) for a, b in zip(shown, sent, strict=True))
-
-
-def _same_value(shown: str, sent: Any) -> bool:
-    if isinstance(sent, str):
-        return shown == sent
-    try:
-        return abs(float(shown) - float(sent)) <= 1e-6 * max(1.0, abs(float(sent)))
-    except ValueError:
-        return False
-
-
-def _unpadded(package: Package) -> str | None:
-    """The digest without the padding after the last tensor, which Ollama leaves out of the file that it keeps."""
-    header = read_gguf(package.model)
-    end = header.data + max((tensor.start + tensor.bytes for tensor in header.tensors), default=0)
-    if end >= package.bytes:
-        return None
-    with package.model.open("rb") as file:
-        found = hashlib.sha256()
-        for at in range(0, end, 1 << 20):
-            found.update(file.read(min(1 << 20, end - at)))
-    return "sha256:" + found.hexdigest()

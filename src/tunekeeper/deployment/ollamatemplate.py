@@ -88,7 +88,7 @@ def check(
     if gotemplate.chat(template, edged) != expected(dialect, edged):
         notes.append("the training template trims white space around messages, Ollama does not: send trimmed text")
     if "tools" in dialect.template and ".Tools" not in template:
-        notes.append("Ollama's template offers no tools: requests with tools are refused there")
+        notes.append("Ollama before 0.30 refuses requests with tools: the template written for it offers none")
     return tuple(notes)
 
 

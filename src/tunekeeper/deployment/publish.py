@@ -12,14 +12,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tunekeeper.core.errors import DiskFull
+from tunekeeper.store.place import file_at, writing
 
 
 @contextlib.contextmanager
 def whole_or_absent(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to; on a clean exit it is synced and renamed over `path`, else removed.
 
-    Raises DiskFull naming the file. The folder is synced as well, so that the name survives a power cut.
+    Behind a link it is the file that the link leads to. Raises DiskFull naming the file, UserError where no file can be. The
+    folder is synced as well, so that the name survives a power cut.
     """
+    path = file_at(path)
     with scratch_file(path) as part:
         try:
             yield part
@@ -75,11 +78,12 @@ def scratch_folder(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def _held(path: Path, make: Callable[[], Path]) -> Iterator[Path]:
     """What `make` makes, under a lock that says that its writer lives: the kernel lets go of it when the writer is killed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left in os.listdir(path.parent):
-        if left.startswith(f".{path.name}.") and left.endswith(".part"):
-            _remove_if_dead(path.with_name(left))
-    handle, part = _locked(make)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in os.listdir(path.parent):
+            if left.startswith(f".{path.name}.") and left.endswith(".part"):
+                _remove_if_dead(path.with_name(left))
+        handle, part = _locked(make)
     try:
         yield part
     finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,9 +20,12 @@ from numpy.typing import NDArray
 
 from tunekeeper.core.errors import ArtifactError
 
-MAX_HEADER = 16_000_000
-MAX_TENSORS = 65_536
+MAX_HEADER = 8_000_000
+MAX_INDEX = 16_000_000
+MAX_TENSORS = 32_768
 """In one file: the largest models have some 90,000 in more than a hundred files."""
+_WIDE = re.compile(rb"[\xf0-\xf4]|\\u[dD][89abAB]")
+"""A sign beyond 16 bits, plain or escaped: one of them makes every sign of its text take four bytes."""
 _MARKS = ((b"{", 2), (b"[", 3), (b":", 5), (b",", 16))
 """What JSON is made of → how many of it a tensor may take, its name and notes included: a few bytes may be an object of 100."""
 SIZES = {
@@ -84,8 +88,8 @@ def read_header(path: Path) -> dict[str, Tensor]:
                 refuse_pickle(path, first)
                 raise _bad(path, f"the header claims {length} bytes, the file has {size}: truncated or not safetensors")
             if length > MAX_HEADER:
-                raise _bad(path, f"the header claims {length >> 20} MiB, more than the allowed {MAX_HEADER // 1_000_000} MB")
-            header = _parsed(path, file.read(length))
+                raise _bad(path, f"the header claims {length:,} bytes, more than the allowed {MAX_HEADER:,}")
+            header = json.loads(_checked(path, file.read(length)), object_pairs_hook=_unique)
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
@@ -93,12 +97,14 @@ def read_header(path: Path) -> dict[str, Tensor]:
     return _tensors(path, header, 8 + length, size)
 
 
-def _parsed(path: Path, raw: bytes) -> Any:
-    """The header's JSON, where it is none that grows a hundredfold. Raises ArtifactError, ValueError, RecursionError."""
+def _checked(path: Path, raw: bytes) -> str:
+    """The header's text, where it is none that grows a hundredfold as JSON. Raises ArtifactError, ValueError."""
     for mark, each in _MARKS:
         if (count := raw.count(mark)) > each * MAX_TENSORS:
             raise _bad(path, f"the header has {count} times {mark.decode()!r}, more than {MAX_TENSORS} tensors need")
-    return json.loads(raw.decode("utf-8"), object_pairs_hook=_unique)
+    if len(raw) > MAX_HEADER // 4 and _WIDE.search(raw):
+        raise _bad(path, f"the header is {len(raw):,} bytes with emoji, more than the allowed {MAX_HEADER // 4:,}")
+    return raw.decode("utf-8")
 
 
 def regular_size(path: Path) -> int:
@@ -138,7 +144,7 @@ def _tensors(path: Path, header: Any, base: int, size: int) -> dict[str, Tensor]
     at = base
     for tensor in sorted(tensors, key=lambda t: (t.start, t.end)):
         if tensor.start != at:
-            raise _bad(path, f"tensor {tensor.name!r} overlaps another or leaves a hole at byte {at}")
+            raise _bad(path, f"tensor {tensor.name[:60]!r} overlaps another or leaves a hole at byte {at}")
         at = tensor.end
     if at != size:
         raise _bad(path, f"the tensors end at byte {at}, the file has {size}")
@@ -151,7 +157,7 @@ def _tensor(path: Path, name: str, value: Any, base: int, size: int) -> Tensor:
     try:
         dtype, shape, (start, end) = value["dtype"], tuple(value["shape"]), value["data_offsets"]
     except (TypeError, KeyError, ValueError) as error:
-        raise _bad(path, f"tensor {name!r} lacks dtype, shape or data_offsets") from error
+        raise _bad(path, f"tensor {name[:60]!r} lacks dtype, shape or data_offsets") from error
     numbers = (*shape, start, end)
     if (
         not isinstance(dtype, str)
@@ -159,9 +165,9 @@ def _tensor(path: Path, name: str, value: Any, base: int, size: int) -> Tensor:
         or len(shape) > 8
         or not all(type(n) is int and 0 <= n <= size for n in numbers)
     ):
-        raise _bad(path, f"tensor {name!r} has an impossible type, shape or offset")
+        raise _bad(path, f"tensor {name[:60]!r} has an impossible type, shape or offset")
     if end - start != math.prod(shape) * SIZES[dtype] or base + end > size:
-        raise _bad(path, f"tensor {name!r} claims {math.prod(shape) * SIZES[dtype]} bytes and lies at {start} to {end}")
+        raise _bad(path, f"tensor {name[:60]!r} claims {math.prod(shape) * SIZES[dtype]} bytes and lies at {start} to {end}")
     return Tensor(name=name, dtype=dtype, shape=shape, start=base + start, end=base + end)
 
 
@@ -228,8 +234,8 @@ def weight_files(folder: Path) -> list[Path]:
             raise ArtifactError(f"{folder}: {why}", fix="save the weights as safetensors")
         return [single]
     try:
-        if regular_size(index) > MAX_HEADER:
-            raise ArtifactError(f"{index}: larger than {MAX_HEADER // 1_000_000} MB")
+        if regular_size(index) > MAX_INDEX:
+            raise ArtifactError(f"{index}: larger than {MAX_INDEX // 1_000_000} MB")
         names = sorted({str(name) for name in json.loads(index.read_text("utf-8"))["weight_map"].values()})
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise ArtifactError(f"{index}: not an index of shards") from error

@@ -58,15 +58,18 @@ def call(
 ) -> tuple[int, bytes]:
     """One HTTP exchange: `(status, body)`. `connect` and `total` are seconds.
 
-    Raises UpstreamUnavailable when the server cannot be reached, is too slow, or answers more than 32 MiB.
+    Raises UpstreamUnavailable when the server cannot be reached, is too slow, or answers more than 32 MiB, ConfigError for a key
+    that cannot be sent.
     """
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     deadline = time.monotonic() + total
     connection = kind(parts.hostname or "", parts.port, timeout=connect)
     headers = {"Accept": "application/json", "Connection": "close"}
-    if api_key:
-        headers["Authorization"] = f"Bearer {api_key}"
+    if key := (api_key or "").strip():
+        if not key.isascii() or not key.isprintable():
+            raise ConfigError(f"the key for {url} holds what no header can carry", fix="put the key alone into its variable")
+        headers["Authorization"] = f"Bearer {key}"
     data = None
     if body is not None:
         data = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")

@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -66,6 +66,8 @@ class Shown:
     """System prompt; empty without one."""
     parameters: dict[str, tuple[str, ...]]
     """Name → values as text, in the order the server names them."""
+    info: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of its file; empty when it does not say."""
 
 
 class OllamaServer:
@@ -285,6 +287,7 @@ def shown(value: Mapping[str, Any]) -> Shown:
         template=str(value.get("template") or ""),
         system=str(value.get("system") or ""),
         parameters=parameters,
+        info=info if isinstance(info := value.get("model_info"), dict) else {},
     )
 
 

@@ -19,6 +19,7 @@ from tunekeeper.scoring import load_suite
 from tunekeeper.store.ledgers.datasets import find_datasets
 from tunekeeper.store.ledgers.exams import load_exam
 from tunekeeper.store.ledgers.suite_locks import load_suite_lock
+from tunekeeper.store.place import file_at, whole
 from tunekeeper.workspace import Workspace
 
 TEMPLATE = """\
@@ -50,8 +51,6 @@ def init_suite(ws: Workspace, task: Model, section: Config, path: Path, most: in
             f"model {task.name} has no frozen dataset to take cases from", fix=f"tunekeeper data freeze --model {task.name}"
         )
     cases = list(held_out(ws, versions[0].id))[:most]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cases_path.write_bytes(_rows(cases))
     text = TEMPLATE.format(
         model=task.name,
         name=f"{task.name}-{path.stem}",
@@ -61,8 +60,7 @@ def init_suite(ws: Workspace, task: Model, section: Config, path: Path, most: in
         margin=section.margin,
         cases=cases_path.name,
     )
-    path.write_text(text, "utf-8")
-    return len(load_suite(path).cases)
+    return _write_suite(path, text, cases_path, cases)
 
 
 def checkout_suite(ws: Workspace, exam: str, path: Path, *, dry_run: bool = False) -> int:
@@ -82,23 +80,26 @@ def checkout_suite(ws: Workspace, exam: str, path: Path, *, dry_run: bool = Fals
     criteria = [{k: v for k, v in asdict(criterion).items() if v is not None} for criterion in suite.criteria]
     scorers = {name: suite.scorer_options.get(name, {}) for name in suite.scorers}
     value = {"suite": suite.id, "model": suite.model, "scorers": scorers, "criteria": criteria, "cases": cases_path.name}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cases_path.write_bytes(_rows(suite.cases))
-    path.write_text(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), "utf-8")
+    return _write_suite(path, yaml.safe_dump(value, sort_keys=False, allow_unicode=True), cases_path, suite.cases)
+
+
+def _write_suite(path: Path, text: str, cases_path: Path, cases: Sequence[Case]) -> int:
+    with whole(path) as suite, whole(cases_path) as rows:
+        rows.write_bytes(_rows(cases))
+        suite.write_text(text, "utf-8")
     return len(load_suite(path).cases)
 
 
 def export_cases(ws: Workspace, model: str, path: Path) -> int:
     """Append the model's incident cases that `path` (JSONL) lacks; returns how many were added. The file appears whole."""
+    path = file_at(path)
     known = {case.id for case in load_suite(path).cases} if path.exists() else set()
     fresh = [case for case in born_cases(ws, model) if case.id not in known]
     if not fresh:
         return 0
     before = path.read_bytes() if path.exists() else b""
-    part = path.with_suffix(".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part.write_bytes(before + (b"" if before.endswith(b"\n") or not before else b"\n") + _rows(fresh))
-    part.replace(path)
+    with whole(path) as part:
+        part.write_bytes(before + (b"" if before.endswith(b"\n") or not before else b"\n") + _rows(fresh))
     return len(fresh)
 
 

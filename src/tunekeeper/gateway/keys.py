@@ -104,8 +104,11 @@ def check_key(
 
 def check_models(models: Sequence[str], known: Collection[str]) -> None:
     """Whether a key for `models` can call each of them. `known`: the models that there are; none: it is not known yet, as before
-    the first `serve`, which may need a key to begin. Raises NotFound with the near name: such a key would be refused everywhere.
+    the first `serve`, which may need a key to begin. Raises NotFound with the near name, UserError for an empty one: such a key
+    would be refused everywhere.
     """
+    if "" in models:
+        raise UserError("a key for a model without a name could call nothing", fix="write --model NAME, or leave it out")
     for name in models if known else ():
         if name not in known:
             near = difflib.get_close_matches(name.partition("@")[0], known, 1)
@@ -119,6 +122,14 @@ def routed_models(ws: Workspace) -> set[str]:
 
     with ws.control.read() as tx:
         return set(load_route_table(tx).routes)
+
+
+def check_revocable(ws: Workspace, id: str) -> None:
+    """Raises as `revoke_key` would; changes nothing."""
+    from tunekeeper.store.ledgers.keys import load_key
+
+    with ws.control.read() as tx:
+        load_key(tx, id)
 
 
 def revoke_key(ws: Workspace, id: str, *, by: str = "cli") -> ApiKey:

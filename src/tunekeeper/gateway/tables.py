@@ -75,7 +75,7 @@ def target_of(slot: Slot, environment: Mapping[str, str], entry: FallbackEntry |
     host = f"{address.host}:{address.port}" if address else "none"
     head = f"host: {host}\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\n"
     head += "accept-encoding: identity\r\nuser-agent: tunekeeper\r\n"
-    key = environment.get(slot.api_key_env) if slot.api_key_env else None
+    key = environment.get(slot.api_key_env, "").strip() if slot.api_key_env else ""
     if key and key.isascii() and key.isprintable():
         head += f"authorization: Bearer {key}\r\n"
     own = entry is not None and (entry.system is not None or bool(entry.messages))

@@ -5,25 +5,33 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunekeeper.config.slots import Entry, ServeSlot, keyless
 from tunekeeper.core.errors import ConfigError, UpstreamUnavailable
 
 if TYPE_CHECKING:
+    from tunekeeper.core.nouns.serving import Route
     from tunekeeper.processes.supervisor import Say
 
 SECONDS = 5.0
 """Longest wait for a server's list of adapters."""
 
 
-def tell(served: Mapping[str, Entry], environ: Mapping[str, str], say: Say) -> list[threading.Thread]:
-    """Say which keys are not set, and, as soon as its server has answered, which slot asks for an adapter that is not there:
-    llama.cpp would answer such a request with the bare base, and say nothing.
+def tell(served: Mapping[str, Entry], environ: Mapping[str, str], say: Say, root: Path | None = None) -> list[threading.Thread]:
+    """Say which keys are not set, which slots a committed route gives traffic though the file names them no more, and, as soon as
+    its server has answered, which slot asks for an adapter that is not there: llama.cpp would answer such a request with the bare
+    base, and say nothing. `root`: the data directory of a gateway whose only slots are those of its file.
 
     Gives the threads that ask; each ends with its server's answer, or after `SECONDS`.
     """
     asking = []
+    for route in _routes(root):
+        for share in route.shares:
+            if route.model in served and (name := share.slot.removeprefix(f"{route.model}/")) not in served[route.model].slots:
+                say({"event": "slot_unnamed", "model": route.model, "slot": name, "weight": share.weight})
     for slot, variable in keyless(served, environ):
         say({"event": "key_missing", "slot": slot, "variable": variable})
     for model, entry in served.items():
@@ -32,6 +40,17 @@ def tell(served: Mapping[str, Entry], environ: Mapping[str, str], say: Say) -> l
                 asking.append(threading.Thread(target=_look, args=(f"{model}/{name}", each, environ, say), daemon=True))
                 asking[-1].start()
     return asking
+
+
+def _routes(root: Path | None) -> list[Route]:
+    """What gateways obey; nothing without a data directory, and while it cannot be read: then every request is refused."""
+    from tunekeeper.store.published import PublishedReader, RouteUnavailable
+
+    if root is None:
+        return []
+    with suppress(RouteUnavailable), closing(PublishedReader(root)) as reader:
+        return list(reader.current().routes.values())
+    return []
 
 
 def _look(name: str, slot: ServeSlot, environ: Mapping[str, str], say: Say) -> None:

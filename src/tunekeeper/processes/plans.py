@@ -209,14 +209,14 @@ def _serve(asked: Serving, root: Path, say: Say, seeding: Nursery, spares: Nurse
                 (0.25, _Watch(asked.file, lambda: [asked.file], lambda: _seed(root, asked), say, "the routes of before stay"))
             )
         door.say_ready()
-        _notice(file.models, environ, say)
+        _notice(file.models, environ, say, root)
         return supervisor.run()
 
 
-def _notice(served: Mapping[str, Entry], environ: Mapping[str, str], say: Say) -> None:
+def _notice(served: Mapping[str, Entry], environ: Mapping[str, str], say: Say, root: Path | None = None) -> None:
     from tunekeeper.processes.notices import tell
 
-    tell(served, environ, say)
+    tell(served, environ, say, root)
 
 
 def _early(workers: int) -> int:
@@ -374,7 +374,7 @@ def heartbeat(root: Path) -> Callable[[], None]:
 def _static_key(ws: Workspace, environ: Mapping[str, str]) -> str | None:
     from tunekeeper.gateway.auth import hash_key
 
-    key = environ.get(GATEWAY_KEY)
+    key = environ.get(GATEWAY_KEY, "").strip()  # secrets come out of files, and end as lines do
     return hash_key(key, ws.pepper()) if key else None
 
 

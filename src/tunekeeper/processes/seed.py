@@ -72,7 +72,7 @@ def _tell(ws: Workspace, models: Iterable[str]) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Commit and publish; prints `{"generation": n}`, or an error document on stderr, and returns the exit code."""
     from tunekeeper.deployment.slots import declare_slots
-    from tunekeeper.rollout.moves import seed_routes
+    from tunekeeper.rollout.moves import seed_routes, withdraw
     from tunekeeper.store.ledgers.routes import load_route_table
     from tunekeeper.store.ledgers.slots import find_slots
     from tunekeeper.workspace import create_workspace
@@ -88,6 +88,7 @@ def main(argv: list[str] | None = None) -> int:
         ws = create_workspace(options.root)
         with ws.control.read() as tx:
             ids = ids_of(file, {slot.id: slot.model for slot in find_slots(tx)})
+        withdraw(ws, file.models.keys(), by=BY)  # what follows publishes it
         declare_slots(ws, slots_of(file, ids))
         seed_routes(ws, seeds_of(file, ids), by=BY)
         with ws.control.read() as tx:

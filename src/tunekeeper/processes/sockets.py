@@ -19,6 +19,8 @@ def bind(host: str, port: int, backlog: int = 1024) -> socket.socket:
     """A listening socket. Raises PortInUse when another process listens there, ConfigError for an address that is not ours."""
     from tunekeeper.core.errors import ConfigError, PortInUse
 
+    if not host.strip():  # it would mean every address
+        raise ConfigError("the host to listen on is empty", fix="use 127.0.0.1, or 0.0.0.0 for every address")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -6,7 +6,7 @@ Going back reads `control.db` alone: no configuration, no approval, no metric, n
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -30,7 +30,7 @@ from tunekeeper.store.database import Read, Write
 from tunekeeper.store.ledgers.incidents import save_incident
 from tunekeeper.store.ledgers.promotions import append_promotion, find_promotions
 from tunekeeper.store.ledgers.rollouts import find_rollouts, save_rollout
-from tunekeeper.store.ledgers.routes import load_route, save_route
+from tunekeeper.store.ledgers.routes import find_routes, load_route, load_route_table, save_route
 from tunekeeper.store.ledgers.slots import find_slots
 from tunekeeper.store.published import barrier
 from tunekeeper.store.publishing import publish_newest as publish_committed
@@ -38,6 +38,8 @@ from tunekeeper.store.reserve import make_room
 from tunekeeper.text.redaction import said
 from tunekeeper.workspace import Workspace
 
+BY_FILE = "configuration file"
+"""Reason of a route that a configuration file set."""
 BREAK_AFTER = 0.3  # seconds that going back waits for another process's lock before it breaks it
 
 
@@ -251,7 +253,7 @@ def promote(ws: Workspace, model: str, slot: str, *, by: str, reason: str) -> Mo
 
 def promote_in(tx: Write, ws: Workspace, route: Route, slot: str, slots: Mapping[str, Slot], *, by: str, reason: str) -> Route:
     """Within a transaction: everything to `slot`, noted in the history. Doing it twice changes nothing."""
-    if route.champion == slot and len(route.shares) == 1 and route.generation:
+    if route.champion == slot and len(route.shares) == 1 and route.generation and not route.withdrawn:
         return route
     saved = save_route(tx, replace(all_to(route, slot, salt=_salt(ws)), by=by, reason=reason, created=None))
     append_promotion(tx, _line(ws, saved, route, slots))
@@ -267,15 +269,38 @@ def seed_routes(ws: Workspace, seeds: Sequence[RouteSeed], *, by: str) -> list[R
             wanted = seeded(current, seed, _salt(ws))
             if wanted is not None and current is not None and wanted.shares != current.shares:
                 _end_rollouts(tx, seed.model, "route set by the configuration file")
-            routes.append(
-                save_route(tx, replace(wanted, by=by, reason="configuration file", created=None)) if wanted else current
-            )
+            routes.append(save_route(tx, replace(wanted, by=by, reason=BY_FILE, created=None)) if wanted else current)
             before = current or Route(model=seed.model)
             if wanted is not None and wanted.champion != before.champion:
                 slots = {each.id: each for each in find_slots(tx, model=seed.model)}
                 append_promotion(tx, _line(ws, routes[-1] or wanted, before, slots))
     publish_newest(ws)
     return [route for route in routes if route is not None]
+
+
+def withdraw(ws: Workspace, kept: Collection[str], *, by: str) -> list[str]:
+    """Commit that the models which earlier files of `by` declared, and which are not among `kept`, answer nobody; the caller
+    publishes. Returns them.
+
+    Their routes stay as they were set, and count again when a file names the model again. Models of which versions are deployed
+    are left alone: no file of `by` says who answers them.
+    """
+    with ws.control.read() as tx:
+        gone = [route for model, route in load_route_table(tx).routes.items() if model not in kept and _declared(tx, route, by)]
+    if not gone:
+        return []
+    reason = "the configuration file names the model no more"
+    with ws.control.write(by=by) as tx:
+        for route in gone:
+            _end_rollouts(tx, route.model, reason)
+            save_route(tx, replace(load_route(tx, route.model), withdrawn=True, by=by, reason=reason, created=None))
+    return [route.model for route in gone]
+
+
+def _declared(tx: Read, route: Route, by: str) -> bool:
+    """Whether files of `by` alone say who answers a model: none of its slots was filled by deployment."""
+    said = next((each.by for each in find_routes(tx, route.model) if each.reason == BY_FILE), None)
+    return said == by and all(slot.artifact is None for slot in find_slots(tx, model=route.model))
 
 
 def find_route(tx: Read, model: str) -> Route | None:
@@ -293,6 +318,8 @@ def publish_newest(ws: Workspace, *, break_after: float | None = None) -> int:
 
 def _committed(tx: Read, model: str) -> Route:
     route = load_route(tx, model)
+    if route.withdrawn:
+        raise NotFound(f"{model} is not served: {route.reason}", fix=f"put {model} into the file again and restart `serve`")
     if route.static is not None:
         raise UserError(f"the route of {model} is static: the file {route.static} alone decides", fix=f"edit {route.static}")
     return route

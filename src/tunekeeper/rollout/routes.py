@@ -53,7 +53,7 @@ def with_weights(route: Route, weights: Mapping[str, int], champion: str, challe
     ranges = reallocate(held(route), weights, champion)
     order = sorted((slot for slot in ranges if ranges[slot]), key=lambda slot: slot != champion)
     shares = tuple(Share(slot=slot, variant=_variant(slot, champion), ranges=ranges[slot]) for slot in order)
-    return replace(route, shares=shares, champion=champion, challenger=challenger)
+    return replace(route, shares=shares, champion=champion, challenger=challenger, withdrawn=False)
 
 
 def under(route: Route, experiment: str | None) -> Route:
@@ -83,7 +83,8 @@ def all_to(route: Route, slot: str, *, salt: str) -> Route:
 def seeded(current: Route | None, seed: RouteSeed, salt: str) -> Route | None:
     """The route a configuration file asks for; None when what is committed says the same already.
 
-    The committed shares win over the file's, unless the file's `route` block itself changed since it was applied. A seed without
+    The committed shares win over the file's, unless the file's `route` block itself changed since it was applied; so do those of
+    a model that files did not name for a while. A seed without
     weights leaves them alone; while nobody has a share, what it says waits in a route without any. What assignment sticks to does
     not change under a rollout, whose evidence is counted by it.
     """
@@ -107,6 +108,7 @@ def seeded(current: Route | None, seed: RouteSeed, salt: str) -> Route | None:
         confidence_floor=seed.confidence_floor,
         durability=seed.durability,
         static=seed.static,
+        withdrawn=False,
         seed=seed.block,
     )
     return None if wanted == base else wanted

@@ -7,6 +7,7 @@ the manifest has been reached and every file was found to be what it says.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -14,7 +15,7 @@ import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol, Self, cast
 
 import msgspec
 import zstandard
@@ -90,7 +91,7 @@ class _Hashing:
 
 
 class Writer:
-    """Writes one archive into an open file; `close` returns what is in it."""
+    """Writes one archive into an open file; `close` returns what is in it. As a context: what is broken off is let go of."""
 
     def __init__(self, file: BinaryIO, header: Header) -> None:
         self._header = header
@@ -100,6 +101,14 @@ class Writer:
             fileobj=self._zstd, mode="w|", format=tarfile.GNU_FORMAT, bufsize=_PIECE
         )
         self._put(_HEADER, io.BytesIO(data := msgspec.json.encode(header)), len(data), 0o600)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            with contextlib.suppress(OSError, ValueError, zstandard.ZstdError):
+                self._tar.fileobj.close()  # else it writes its rest when it is collected, after the file was closed
 
     def add(self, name: str, source: _Source, size: int, mode: int) -> None:
         """Add the next `size` bytes of `source` as the file `name` (relative, with `/`). Raises Busy when there are fewer."""

@@ -75,8 +75,7 @@ def create(root: Path, out: Path, clock: Clock, *, product: str, databases: bool
         _sweep(out)
         handle = segments.create_locked(part)
         try:
-            with os.fdopen(handle, "wb") as file:
-                writer = Writer(file, header)
+            with os.fdopen(handle, "wb") as file, Writer(file, header) as writer:
                 _write(root, stage, writer)
                 contents = writer.close()
                 file.flush()

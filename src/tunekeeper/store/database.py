@@ -115,11 +115,13 @@ class Database:
             found = [str(line) for line in tx.connection.execute(sa.text("pragma integrity_check")).scalars()]
         return [] if found == ["ok"] else found
 
-    def upgrade(self) -> Path | None:
+    def upgrade(self, *, dry_run: bool = False) -> Path | None:
         """Create the tables, or bring them to this release's schema. An existing file is copied first: returns that copy's
-        path, None where nothing was copied. Raises UserError when the database is of a newer release."""
+        path, None where nothing was copied. Raises UserError when the database is of a newer release, also in a `dry_run`."""
         found = self.version()
-        if found == schema.HEAD[self.name]:
+        if found is not None and found > schema.HEAD[self.name]:
+            raise self._newer(found)
+        if found == schema.HEAD[self.name] or dry_run:
             return None
         if found is None and self.path is not None and snapshot.create(self.path, self.name):
             return None
@@ -132,18 +134,22 @@ class Database:
     def _check(self) -> None:
         if self._checked:
             return
-        where = self.path.name if self.path is not None else f"the {self.name} database"
-        found = self.version()
+        where, found = self._where(), self.version()
         head = schema.HEAD[self.name]
         if found is None:
             raise NotFound(f"{where} does not exist or is empty", fix=UPGRADE)
         if found < head:
             raise UserError(f"{where} has schema {found}, this release needs {head}", fix=UPGRADE)
         if found > head:
-            raise UserError(
-                f"{where} has schema {found}, newer than {head} of this release", fix=f"install the newer release, then {UPGRADE}"
-            )
+            raise self._newer(found)
         self._checked = True
+
+    def _where(self) -> str:
+        return self.path.name if self.path is not None else f"the {self.name} database"
+
+    def _newer(self, found: str) -> UserError:
+        said = f"{self._where()} has schema {found}, newer than {schema.HEAD[self.name]} of this release"
+        return UserError(said, fix=f"install the newer release, then {UPGRADE}")
 
     def _relieve(self) -> None:
         """Empty a log that has grown large before reading. It begins anew only at a moment without readers, and where one follows

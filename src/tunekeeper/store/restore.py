@@ -65,8 +65,12 @@ def restore(
         undone = erasures.undone_by(erasures.load(target), erasures.load(fresh), at)
         erasures.append(fresh, undone)
         madebackups.carry_over(target, fresh)
+        aside = _aside_of(target, at) if filled else None
+        if aside is not None:
+            madebackups.note(fresh, aside, at)  # a copy of what was there, which an erasure must name
         _finish(fresh)
-        aside = _move_aside(target, at) if filled else None
+        if aside is not None:
+            os.rename(target, aside)
         try:
             os.rename(fresh, target)
         except OSError as error:
@@ -188,9 +192,9 @@ def _finish(fresh: Path) -> None:
         sqlite.sync_folder(Path(folder))
 
 
-def _move_aside(target: Path, at: datetime) -> Path:
+def _aside_of(target: Path, at: datetime) -> Path:
+    """Where the old content of `target` goes to: a name that is free."""
     number = 1
     while (aside := target.with_name(f"{target.name}.before-restore-{at:%Y%m%dT%H%M%SZ}-{number}")).exists():
         number += 1
-    os.rename(target, aside)
     return aside

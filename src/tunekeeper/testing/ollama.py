@@ -4,9 +4,11 @@
 
 prints `{"listening": "http://127.0.0.1:PORT"}` and serves until SIGTERM. Blobs are held to their digests and are gone after a
 `restart` unless a model needs them; `create` reads GGUF headers and parses the template as the real one does, reports errors
-after its first line inside HTTP 200, inherits adapters from a `from`, and refuses one that would have to be pulled. Templates are
-really rendered; what a model then says is up to `answer`. One request at a time is answered, `queue` wait, the next gets 503; no
-request chooses an adapter.
+after its first line inside HTTP 200, inherits adapters from a `from`, and refuses one that would have to be pulled. From release
+0.30 on it keeps a copy of a model's file, whose digest is another, and takes the file's own chat template where that offers more
+than the one sent. Templates are really rendered; what a model then says is up to `answer`; its thoughts stand beside its answer
+where the template has a place for them. One request at a time is answered, `queue` wait, the next gets 503; no request chooses an
+adapter, and a name that is deleted stays in memory.
 """
 
 from __future__ import annotations
@@ -26,16 +28,23 @@ from pathlib import Path
 from typing import Any
 
 from tunekeeper.core.errors import TunekeeperError
-from tunekeeper.deployment import gotemplate
+from tunekeeper.core.ids import digest_file
+from tunekeeper.deployment import gotemplate, ollamatemplate
 from tunekeeper.deployment.header import read_gguf
+from tunekeeper.deployment.ollamapackage import read_dialect
+from tunekeeper.deployment.ollamatemplate import Dialect
 from tunekeeper.engines.ollama import NAME
 from tunekeeper.testing import loopback
+from tunekeeper.testing.ollamafiles import Refused, check_files, copy_file
 from tunekeeper.testing.ollamahttp import Handler
 
 UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 PART, PLAIN = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)"), re.compile(r"[-+]?[0-9]+(\.[0-9]+)?")
 DURATION = re.compile(rf"[-+]?({PART.pattern})+")
 QUANTIZES = ("q4_k_m", "q4_k_s", "q8_0")
+COPIES = (0, 30)
+"""First release that keeps a copy of a file, and chooses between its own chat template and the Go template."""
+THOUGHT = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
 FLOATS = {"F32", "F16", "BF16"}
 Reply = tuple[int, Any]
 """Status and JSON body; None is an empty one."""
@@ -77,7 +86,7 @@ class OllamaDouble(ThreadingHTTPServer):
         answer: Callable[[str, Stored, dict[str, Any]], str] = echo,
         *,
         port: int = 0,
-        version: str | None = "0.12.11",
+        version: str | None = "0.32.15",
         queue: int = 512,
         room: int | None = None,
         renders: bool = True,
@@ -95,6 +104,7 @@ class OllamaDouble(ThreadingHTTPServer):
         self.folder = Path(tempfile.mkdtemp(prefix="tunekeeper-ollama-"))
         self.lock = threading.RLock()
         self._turn, self._queue, self._waiting = threading.Lock(), queue, 0
+        self._own: dict[str, Dialect | None] = {}
 
     @property
     def url(self) -> str:
@@ -168,17 +178,23 @@ class OllamaDouble(ThreadingHTTPServer):
             if body.get("from"):
                 yield from self._inherit(made, str(body["from"]))
             elif body.get("files"):
+                check_files(body["files"], self.blob)
                 yield {"status": "parsing GGUF"}
                 made.model = self._gguf(body["files"], adapter=False)
             else:
-                raise _Refused("neither 'from' or 'files' was specified", 400)
+                raise Refused("neither 'from' or 'files' was specified", 400)
             if body.get("adapters"):
+                check_files(body["adapters"], self.blob)
                 yield {"status": "parsing GGUF"}
                 made.adapters += (self._gguf(body["adapters"], adapter=True),)
             if body.get("quantize"):
                 self._check_quantize(made, str(body["quantize"]))
+            if body.get("files") and not body.get("from") and self.modern:
+                yield {"status": "validating GGUF model", "digest": "0000000000000000000", "total": 1, "completed": 1}
+                yield {"status": "verifying conversion"}
+                made.model = self._copied(made.model)
             self._say(made, body)
-        except _Refused as refused:
+        except Refused as refused:
             yield {"error": str(refused), "status": refused.status}
             return
         for digest in (made.model, *made.adapters):
@@ -192,42 +208,48 @@ class OllamaDouble(ThreadingHTTPServer):
         found = self.find(source)
         if found is None:
             yield {"status": "pulling manifest"}
-            raise _Refused("pull model manifest: file does not exist: this double reaches no registry", 500)
+            raise Refused("pull model manifest: file does not exist: this double reaches no registry", 500)
         made.model, made.adapters, made.template = found.model, found.adapters, found.template
         made.system, made.parameters, made.messages = found.system, dict(found.parameters), found.messages
 
     def _gguf(self, files: Any, *, adapter: bool) -> str:
         if not isinstance(files, dict) or not files:
-            raise _Refused("no files provided to convert", 400)
+            raise Refused("no files provided to convert", 400)
         if len(files) > 1:
-            raise _Refused("only one adapter is currently supported" if adapter else "supplied file was not in GGUF format", 400)
-        name, digest = next(iter(files.items()))
-        if name.startswith("/") or ".." in Path(name).parts:
-            raise _Refused("file path must be relative", 400)
+            raise Refused("only one adapter is currently supported" if adapter else "supplied file was not in GGUF format", 400)
+        _, digest = next(iter(files.items()))
         path = self.blob(str(digest))
         if not path.is_file():
-            raise _Refused(f"open {path}: no such file or directory", 500)
+            raise Refused(f"open {path}: no such file or directory", 500)
         try:
             header = read_gguf(path)
         except TunekeeperError:
-            raise _Refused("supplied file was not in GGUF format", 400) from None
+            raise Refused("supplied file was not in GGUF format", 400) from None
         if header.adapter != adapter:
-            raise _Refused("the file is an adapter" if header.adapter else "the file is not an adapter", 400)
+            raise Refused("the file is an adapter" if header.adapter else "the file is not an adapter", 400)
         return str(digest)
+
+    def _copied(self, digest: str) -> str:
+        """Digest of the copy that is kept of a file."""
+        part = self.folder / f"part-{digest.replace(':', '-')}"
+        copy_file(self.blob(digest), part)
+        found = digest_file(part)
+        part.replace(self.blob(found))
+        return found
 
     def _check_quantize(self, made: Stored, kind: str) -> None:
         if kind.lower() not in QUANTIZES:
-            raise _Refused(f"unsupported quantization type {kind.upper()} - supported types are Q4_K_S, Q4_K_M, Q8_0", 400)
+            raise Refused(f"unsupported quantization type {kind.upper()} - supported types are Q4_K_S, Q4_K_M, Q8_0", 400)
         if not {tensor.kind for tensor in read_gguf(self.blob(made.model)).tensors} <= FLOATS:
-            raise _Refused("quantization is only supported for F16, BF16 and F32 models", 400)
-        raise _Refused("this double quantizes nothing: push the file ready-made", 500)
+            raise Refused("quantization is only supported for F16, BF16 and F32 models", 400)
+        raise Refused("this double quantizes nothing: push the file ready-made", 500)
 
     def _say(self, made: Stored, body: dict[str, Any]) -> None:
         if body.get("template"):
             try:
                 gotemplate.parse(str(body["template"]))
             except TunekeeperError as error:
-                raise _Refused(f"template error: {error.message}", 400) from None
+                raise Refused(f"template error: {error.message}", 400) from None
             made.template = str(body["template"])
         made.system = str(body.get("system") or made.system)
         made.parameters |= dict(body.get("parameters") or {})
@@ -240,7 +262,31 @@ class OllamaDouble(ThreadingHTTPServer):
         whole = [*model.messages, *messages]
         if model.system and (not messages or messages[0].get("role") != "system"):
             whole = [{"role": "system", "content": model.system}, *whole]
-        return gotemplate.chat(model.template, whole)
+        own = self.own(model)
+        return gotemplate.chat(model.template, whole) if own is None else ollamatemplate.expected(own, whole)
+
+    @property
+    def modern(self) -> bool:
+        """Whether it is of a release that runs llama.cpp's own server."""
+        return tuple(int(part) for part in re.findall(r"\d+", self.version or "0")[:2]) >= COPIES
+
+    def own(self, model: Stored) -> Dialect | None:
+        """The file's own chat template where it is taken: it offers more than the Go template does."""
+        if not self.modern:
+            return None
+        if model.model not in self._own:
+            self._own[model.model] = read_dialect(self.blob(model.model))[0]
+        found = self._own[model.model]
+        offers = (".Tools" in model.template) + (".Thinking" in model.template)
+        return found if found is not None and _offers(found.template) > offers else None
+
+    def spoken(self, model: Stored, text: str) -> tuple[str, str]:
+        """A text's thoughts, and what stands behind them: told apart where the template has a place for thoughts."""
+        own = self.own(model)
+        found = THOUGHT.match(text)
+        if found is None or not (".Thinking" in model.template if own is None else "</think>" in own.template):
+            return "", text
+        return found[1].strip(), text[found.end() :]
 
     def say(self, model: Stored, prompt: str, options: dict[str, Any]) -> tuple[str, str]:
         """Text and done reason: the answer up to a stop text, or to `num_predict` words."""
@@ -296,12 +342,9 @@ class OllamaDouble(ThreadingHTTPServer):
         return seconds_of(keep_alive)
 
 
-class _Refused(Exception):
-    """An error that create reports."""
-
-    def __init__(self, said: str, status: int) -> None:
-        super().__init__(said)
-        self.status = status
+def _offers(template: str) -> int:
+    """How much a chat template of a file offers beyond answers: tools, thoughts."""
+    return ("tools" in template or "tool_call" in template) + ("<think>" in template and "</think>" in template)
 
 
 def _words(text: str) -> list[str]:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from tunekeeper.deployment.header import read_gguf
+from tunekeeper.deployment.ollamashown import UNSHOWN
 from tunekeeper.testing.loopback import Pieces
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 BUSY = {"error": "server busy, please try again.  maximum pending requests exceeded"}
 PIECE = 1 << 16
+ARRAYS = tuple(f"tokenizer.ggml.{name}" for name in ("tokens", "scores", "token_type", "merges"))
+"""Fields that are shown empty because they are long."""
 CONTEXT = 4096
 """Tokens of a model that says nothing else."""
 FAR = 100 * 365 * 86400.0
@@ -137,8 +140,10 @@ class Handler(Pieces):
         header = read_gguf(self.double.blob(model.model))
         kinds = [tensor.kind for tensor in header.tensors]
         details = {"format": "gguf", "family": header.architecture, "quantization_level": max(set(kinds), key=kinds.count)}
-        said = {"modelfile": self._modelfile(model), "parameters": _parameters(model), "template": model.template}
-        info = {"general.architecture": header.architecture}
+        own = self.double.own(model)
+        template = model.template if own is None else own.template
+        said = {"modelfile": self._modelfile(model), "parameters": _parameters(model), "template": template}
+        info = {key: [] if key in ARRAYS else value for key, value in header.pairs.items() if key not in UNSHOWN}
         more = {"system": model.system} if model.system else {}
         self._send(200, {**said, **more, "details": details, "model_info": info, "capabilities": ["completion"]})
 
@@ -197,7 +202,6 @@ class Handler(Pieces):
             return
         with self.double.lock:
             del self.double.models[model.name]
-            self.double.loaded.pop(model.name, None)
         self._send(200, None)
 
     def version(self, body: dict[str, Any]) -> None:
@@ -211,14 +215,14 @@ class Handler(Pieces):
         """POST /api/generate: load, unload, or continue a prompt."""
         prompt, raw = str(body.get("prompt") or ""), bool(body.get("raw"))
         messages = [{"role": "user", "content": prompt}]
-        self._native(body, bool(prompt), lambda model: prompt if raw else self.double.prompt(model, messages), "response")
+        self._native(body, bool(prompt), lambda model: prompt if raw else self.double.prompt(model, messages), "response", raw)
 
     def chat(self, body: dict[str, Any]) -> None:
         """POST /api/chat."""
         messages = list(body.get("messages") or ())
         self._native(body, bool(messages), lambda model: self.double.prompt(model, messages), "message")
 
-    def _native(self, body: dict[str, Any], asks: bool, prompt_of: Callable[[Stored], str], key: str) -> None:
+    def _native(self, body: dict[str, Any], asks: bool, prompt_of: Callable[[Stored], str], key: str, raw: bool = False) -> None:
         model = self._model(body)
         if model is None:
             return
@@ -243,8 +247,9 @@ class Handler(Pieces):
             self.double.keep(model.name, body.get("keep_alive"))
             text, reason = self.double.say(model, prompt, dict(body.get("options") or {}))
         last = {"model": model.name, "done": True, "done_reason": reason, "eval_count": len(text.split())}
+        thoughts, text = ("", text) if raw else self.double.spoken(model, text)
         if body.get("stream") is False:
-            self._send(200, {**last, key: _value(key, text)})
+            self._send(200, {**last, key: _value(key, text, thoughts)})
             return
         self._start("application/x-ndjson")
         for piece in [*_pieces(text), None]:
@@ -278,11 +283,13 @@ class Handler(Pieces):
             options["num_predict"] = body.get("max_tokens")
             prompt = prompt_of(model)
             text, reason = self.double.say(model, prompt, options)
+        thoughts, text = self.double.spoken(model, text)
         usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": len(text.split())}
         usage["total_tokens"] = sum(usage.values())
         head = {"id": f"chatcmpl-{len(self.double.asked)}", "model": model.name, "created": int(datetime.now(UTC).timestamp())}
         if not body.get("stream"):
-            whole = {"message": {"role": "assistant", "content": text}} if kind == "chat.completion" else {"text": text}
+            message = {"role": "assistant", "content": text} | ({"reasoning": thoughts} if thoughts else {})
+            whole = {"message": message} if kind == "chat.completion" else {"text": text}
             self._send(200, {**head, "object": kind, "choices": [{"index": 0, **whole, "finish_reason": reason}], "usage": usage})
             return
         self._start("text/event-stream")
@@ -318,8 +325,8 @@ class Handler(Pieces):
             self.wfile.write(data)
 
 
-def _value(key: str, text: str) -> Any:
-    return text if key == "response" else {"role": "assistant", "content": text}
+def _value(key: str, text: str, thoughts: str = "") -> Any:
+    return text if key == "response" else {"role": "assistant", "content": text} | ({"thinking": thoughts} if thoughts else {})
 
 
 def _pieces(text: str) -> list[str]:

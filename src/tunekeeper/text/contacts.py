@@ -8,14 +8,19 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from tunekeeper.text.keys import longest
-from tunekeeper.text.numbers import CODE_BEFORE, ESCAPE, NOT_IN_A_NAME, Span
+from tunekeeper.text.numbers import CODE_BEFORE, ESCAPE, NOT_IN_A_NAME, Span, bytes_of, longest
 
 # ---- e-mail ----
 
-_AT = re.compile(r"[@\uff20]|%40|[ \u00a0]?[\[({<] ?(?i:at|@) ?[\])}>] ?|(?<=[^\W_])(?i: at )(?=[\w\-]{1,63}(?i: dot ))")
+_SAID_AT, _SAID_DOT = "at|arroba|chiocciola|arobase", "dot|punto|ponto|punkt"
+_AT = re.compile(
+    r" @ (?=[\w\-.]{1,80}\.[a-z])|[@\uff20]|%40|(?:[ \u00a0][\[({<]|[\[({<]) ?(?i:at|@) ?[\])}>] ?"
+    rf"| (?i:(?:{_SAID_AT}) )(?=[\w\-]{{1,63}}(?i: (?:{_SAID_DOT}) ))"
+)
 _SIGNS_OF_LOCAL = ".%+'!#$&*/=?^`{|}~-"
-_LOCAL_BACK = re.compile(rf"[0-9A-Za-z_\u00c0-\u1fff{_SIGNS_OF_LOCAL}]{{1,64}}|[\w{_SIGNS_OF_LOCAL}]{{1,64}}|\"[^\"\n]{{1,62}}\"")
+_LOCAL_BACK = re.compile(
+    rf"[0-9A-Za-z_\u00c0-\u1fff{_SIGNS_OF_LOCAL}]{{1,64}}|[\w{_SIGNS_OF_LOCAL}]{{1,64}}|\"\w(?:[^\"\n]{{0,60}}\w)?\""
+)
 """The part before the sign, read from right to left; of a script without blanks only where nothing else is there."""
 _DOT = r"(?:\.| ?[\[({<] ?(?i:dot|punkt|\.) ?[\])}>] ?)"
 _DOMAIN = re.compile(
@@ -23,12 +28,19 @@ _DOMAIN = re.compile(
 )
 _LEADING = ".'`/={|}*&!?#"
 """Signs that a local part may hold and seldom begins with."""
-_SPELLED = re.compile(
-    r"[\w-]{1,63}(?i:(?: dot [\w-]{1,63}){0,4} dot (?:com|org|net|edu|gov|info|io|eu|de|at|ch|fr|nl|be|it|es|pt|pl|se|no|dk|fi|"
-    r"ie|uk|us|ca|au|nz|in|jp|br|mx|ru|me|dev|app|ai))(?!\w)"
+_ENDINGS = (
+    "com|org|net|edu|gov|info|io|eu|de|at|ch|fr|nl|be|it|es|pt|pl|se|no|dk|fi|"
+    "ie|uk|us|ca|au|nz|in|jp|br|mx|ru|me|dev|app|ai|co|ar|cl|xyz"
 )
+"""Of the domains of addresses that are written with words or blanks, so that prose is none."""
+_SPELLED = re.compile(rf"[\w-]{{1,63}}(?i:(?: (?:{_SAID_DOT}) [\w-]{{1,63}}){{0,4}} (?:{_SAID_DOT}) (?:{_ENDINGS}))(?!\w)")
+_SPACED = re.compile(rf"[\w-]{{1,63}}(?:\.[\w-]{{1,63}}){{0,4}}\.(?:{_ENDINGS})(?!\.?\w)")
 EMAIL_FILTER = (
-    rb"@|\xef\xbc\xa0|\\u[fF][fF]20|%40|[\[({<] ?(?i:at) ?[\])}>]|(?i: at (?:[A-Za-z0-9_\-\x80-\xff]|\\u[0-9A-F]{4})+ dot )"
+    rb"@|\xef\xbc\xa0|\\u[fF][fF]20|%40|[\[({<] ?(?i:at) ?[\])}>]|(?i: (?:"
+    + _SAID_AT.encode()
+    + rb") (?:[A-Za-z0-9_\-\x80-\xff]|\\u[0-9A-F]{4})+ (?:"
+    + _SAID_DOT.encode()
+    + rb") )"
 )
 
 
@@ -40,8 +52,8 @@ def emails(text: str) -> list[Span]:
         before = _LOCAL_BACK.match(text[max(0, start - 64) : start][::-1])
         if before is None:
             continue
-        spelled = sign[0].lower() == " at "
-        after = (_SPELLED if spelled else _DOMAIN).match(text, sign.end(), sign.end() + 320)
+        domain = _SPACED if sign[0] == " @ " else _SPELLED if sign[0].strip().isalpha() else _DOMAIN
+        after = domain.match(text, sign.end(), sign.end() + 320)
         local = before[0].rstrip(_LEADING)
         if spans and start - len(local) < spans[-1][1]:  # a@b.example/c@d.example: the former one's end is no part of this one
             local = text[spans[-1][1] : start].lstrip(_LEADING + "-+")
@@ -52,7 +64,9 @@ def emails(text: str) -> list[Span]:
 
 # ---- IP addresses ----
 
-_IPV4 = re.compile(rf"(?<![0-9A-Za-z.]){NOT_IN_A_NAME}(?:\d{{1,3}}\.){{3}}\d{{1,3}}(?!_?[0-9A-Za-z])(?!\.\d)")
+_IPV4 = re.compile(rf"(?<![0-9A-Za-z.]){NOT_IN_A_NAME}(?:\d{{1,3}}(?:\.|\[\.\])){{3}}\d{{1,3}}(?!_?[0-9A-Za-z])(?!\.\d)")
+_HOST_V4 = re.compile(r"(?<![0-9A-Za-z])ip-(?:\d{1,3}-){3}\d{1,3}(?![0-9A-Za-z-])")
+"""As clouds call their machines."""
 _IPV6 = re.compile(
     rf"(?<![0-9A-Za-z.])(?<![0-9A-Fa-f:]:)(?<!\A:){NOT_IN_A_NAME}[0-9A-Fa-f]{{0,4}}(?::[0-9A-Fa-f]{{0,4}}){{2,7}}"
     r"(?:(?<=:)\d{1,3}(?:\.\d{1,3}){3})?(?!_?[0-9A-Za-z]|:)(?!\.\d)"
@@ -62,21 +76,42 @@ _GIVEN_OUT = re.compile(
 )
 """How addresses begin that are in use (IANA's registry); a double colon between other numbers is code."""
 _VERSION_BEFORE = re.compile(
-    r"(?:\bv|version|release|build|firmware|\b(?:section|chapter|clause|paragraph|article|abschnitt|kapitel|ziffer|oid)s?|§)\W{0,2}\Z",
+    r"\bv[. ]{0,2}\Z|(?:\bver|version|release|build|firmware|driver|"
+    r"\b(?:section|chapter|clause|paragraph|article|abschnitt|kapitel|ziffer|oid)s?|§)"
+    r"[\W_]{0,5}\Z"
+    r"|(?:\A|[^\w.])(?!\w*(?:addr|ip\b|host|src|dst|peer|client|remote))[A-Za-z][\w\[\]\-]*[=~<>]=\Z",
     re.IGNORECASE,
 )
-"""What is numbered by parts as well: versions, and the sections of a document."""
-IP_FILTER = rb"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]|::|(?::[0-9A-Fa-f]{1,4}){6}"
+"""What is numbered by parts as well: versions, also as packages are pinned, and the sections of a document."""
+_PRODUCT_BEFORE, _ARCHIVE = (
+    re.compile(r"[A-Za-z]/\Z"),
+    re.compile(r"\.(?:tar|t?gz|zip|whl|jar|deb|rpm|exe|msi|dmg|nupkg|dll|so)\b"),
+)
+_HEADING = re.compile(r"(?:\A|[\n>\"'])[#>*\- ]{0,8}\Z")
+_HEADED = re.compile(r"\.? {1,3}[A-Z][a-z]")
+_MOST_SECTIONS = 30
+IP_FILTER = rb"[0-9](?:\.|\[\.\])[0-9]{1,3}(?:\.|\[\.\])[0-9]{1,3}(?:\.|\[\.\])[0-9]|ip-[0-9]{1,3}-|::|(?::[0-9A-Fa-f]{1,4}){6}"
 
 
 def addresses(text: str) -> list[Span]:
     """Where IP addresses stand; the four numbers of a version are none, nor is a slice such as `a[10::2]`."""
-    spans = [
-        m.span()
-        for m in _IPV4.finditer(text)
-        if _is_ip(m[0]) and not _VERSION_BEFORE.search(text, max(0, m.start() - 14), m.start())
-    ]
+    spans = [m.span() for m in _IPV4.finditer(text) if _is_ip(m[0].replace("[.]", ".")) and not _is_version(text, m)]
+    spans += [m.span() for m in _HOST_V4.finditer(text)]
     return longest(spans + [m.span() for m in _IPV6.finditer(text) if _looks_v6(m[0]) and _is_ip(m[0])])
+
+
+def _is_version(text: str, four: re.Match[str]) -> bool:
+    """Whether four numbers are those of a version (`v1.2.3.4`, `Chrome/99.0.0.0`, `a-1.2.3.4.tar.gz`) or head a section."""
+    start, end = four.span()
+    first = max(0, start - 32)
+    if _VERSION_BEFORE.search(text, first, start) is not None:
+        return True
+    if four[0].endswith(".0.0") and _PRODUCT_BEFORE.search(text, first, start) is not None:
+        return True
+    if _ARCHIVE.match(text, end) is not None:
+        return True
+    small = not four[0].startswith("10.") and all(int(n) <= _MOST_SECTIONS for n in re.findall(r"\d+", four[0]))
+    return small and _HEADED.match(text, end) is not None and _HEADING.search(text, first, start) is not None
 
 
 def _looks_v6(text: str) -> bool:
@@ -99,55 +134,86 @@ def _is_ip(text: str) -> bool:
 _GAP = r"[ \u00a0\u2009\u202f]"
 _DASH = r"[.\-/\u2010-\u2014\u2212]"
 _SEP = rf"(?:{_GAP}?{_DASH}{_GAP}?|{_GAP}{{1,2}})"
+_ANOTHER = rf"(?!{_GAP}[/|\u2013-]{_GAP}?0\d|/{_GAP}0\d)"
+"""Not before a second number, as in `030 901820 / 0170 1234567`."""
 _COUNTRY = r"(?:1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|(?:2[1-689]|3[578]|42|5[09]|6[7-9]|8[0578]|9[679])\d)"
-_ALONE, _ENDED = rf"(?<![0-9A-Za-z.+-]){NOT_IN_A_NAME}(?<!\d )", r"(?!_?[0-9A-Za-z])(?![.,-]\d)"
+_ALONE, _ENDED = rf"(?<![0-9A-Za-z.+-])(?<!\d:)(?<!\d{{4}}/){NOT_IN_A_NAME}(?<!\d )", r"(?!_?[0-9A-Za-z])(?![.,-]\d)"
+_NO_AMOUNT = r"(?!_?[0-9A-Za-z])(?![.-]\d)"
+"""The end of what no amount is written like: a comma and a digit are the next cell of a table."""
 _PHONES = (
     # +49 30 1234567, +1 (415) 555-0123, +49 (0)30 / 901820, 0049-30-1234567
     (8, re.compile(
-        rf"(?<![0-9A-Za-z+]){NOT_IN_A_NAME}(?:(?:\+|(?<!\d )00(?={_COUNTRY}{_SEP}))[1-9]\d{{0,2}}|\((?:\+|00){_COUNTRY}\))"
-        rf"{_SEP}?(?:\(\d{{1,5}}\){_SEP}?)?\d{{1,12}}(?:{_SEP}\d{{1,9}}){{0,6}}(?!\d)"
+        rf"(?<![0-9A-Za-z+]){NOT_IN_A_NAME}"
+        rf"(?:(?:\+|(?<!\d )(?<!\d[.,/-])00(?!\d{{3}}-\d{{4}}(?!\d))(?={_COUNTRY}{_SEP})"
+        rf"|(?<![\d)\]] )(?<!\b\w )\+ (?={_COUNTRY}{_SEP}))"
+        rf"[1-9]\d{{0,2}}|\((?:\+|00){_COUNTRY}\)|\+\({_COUNTRY}\))"
+        rf"{_SEP}?(?:\(\d{{1,5}}\){_SEP}?)?\d{{1,12}}(?:{_ANOTHER}{_SEP}\d{{1,9}}){{0,6}}(?!\d)"
     )),
     # 00447700900123
     (11, re.compile(rf"{_ALONE}00{_COUNTRY}\d{{7,12}}(?![0-9A-Za-z_])(?![.,]\d)")),
     # 415-555-0123, (415) 555-0123, 1-415-555-0123
     (10, re.compile(
-        rf"{_ALONE}(?:1[ .-])?(?:\(\d{{3}}\){_SEP}?|\d{{3}}{_DASH}|[2-9]\d{{2}}{_GAP})\d{{3}}(?:{_DASH}|{_GAP})\d{{4}}"
-        r"(?![0-9A-Za-wyz_])(?![.-]\d)"
+        rf"{_ALONE}(?:1[ .-])?(?:\(\d{{3}}\){_SEP}?|\d{{3}}{_DASH}|[2-9]\d{{2}}{_GAP}(?!\d{{3}} \d{{4}} \d{{2}}))"
+        rf"\d{{3}}(?:{_DASH}|{_GAP})\d{{4}}(?![0-9A-Za-wyz_])(?![.-]\d)"
     )),
     # 030 1234567, (030) 1234567, 0170/1234567, 030 / 90 18 20, 01 23 45 67 89
-    (9, re.compile(rf"{_ALONE}\(?0\d{{1,5}}\)?{_SEP}\d{{2,9}}(?:{_SEP}\d{{2,6}}){{0,4}}(?:-\d)?{_ENDED}")),
+    # but not 02139-4307, which is a ZIP code
+    (9, re.compile(
+        rf"{_ALONE}(?!0\d{{4}}-\d{{4}}(?!\d))(?:\(0\d{{1,5}}\){_SEP}?|0\d{{1,5}}{_SEP})\d{{2,9}}(?:(?!/0\d){_ANOTHER}{_SEP}\d{{2,6}}){{0,4}}(?:-\d)?{_NO_AMOUNT}"
+    )),
+    # 08-12 30 61, 02 123 824, (06 1) 294 9969, (0-312) 81462
+    (8, re.compile(
+        rf"{_ALONE}(?:0\d(?:-|{_GAP})(?:\d\d{_GAP}\d\d{_GAP}\d\d|\d{{3}}{_GAP}\d{{3}})"
+        rf"|\(0\d?[ -]\d{{1,3}}\){_GAP}?(?:\d{{3}}{_GAP}\d{{3,4}}|\d{{5}})){_NO_AMOUNT}"
+    )),
+    # 300 179 31 75
+    (10, re.compile(rf"{_ALONE}[2-9]\d\d(?P<gap>{_GAP}|-)\d{{3}}(?P=gap)\d\d(?P=gap)\d\d(?! ?\d){_NO_AMOUNT}")),
+    # 21 259 5002, 21 2302 0678, 918 51 605
+    (8, re.compile(
+        rf"{_ALONE}(?<!\+ )(?:2\d{_GAP}\d{{3,4}}{_GAP}\d{{4}}|[49]\d\d{_GAP}\d\d{_GAP}\d{{3}})(?! ?\d){_NO_AMOUNT}"
+    )),
     # 8 (495) 123-45-67, 8-912-345-67-89, 0 532 123 45 67, 0(532) 123 45 67, (11) 91234-5678, 11 91234-5678,
     # 138 0013 8000
     (10, re.compile(
         rf"{_ALONE}(?:(?:8{_GAP}?\(\d{{3}}\){_GAP}?|8[ -][3-9]\d\d[ -]|0{_GAP}[2-5]\d\d{_GAP}"
-        rf"|0{_GAP}?\([2-5]\d\d\){_GAP}?)\d{{3}}{_SEP}\d{{2}}{_SEP}\d{{2}}"
-        rf"|(?:\(\d{{2}}\){_GAP}?\d{{4,5}}|[1-9]\d 9\d{{4}})-\d{{4}}|1[3-9]\d[ -]\d{{4}}[ -]\d{{4}}){_ENDED}"
+        rf"|0{_GAP}?\([2-5]\d\d\){_GAP}?)\d{{3}}{_SEP}\d{{2}}{_SEP}?\d{{2}}"
+        rf"|8{_GAP}?\(\d{{4,5}}\){_GAP}?\d{{1,3}}{_SEP}\d\d{_SEP}\d\d|8{_GAP}?\(7\d\d\){_GAP}?\d{{3}}{_SEP}\d{{4}}"
+        rf"|(?:\(\d{{2}}\){_GAP}?\d{{4,5}}|[1-9]\d (?:9\d{{4}}|(?!(?:19|20)\d\d-(?:19|20))\d{{4}}))-\d{{4}}"
+        rf"|1[3-9]\d[ -]\d{{4}}[ -]\d{{4}}){_NO_AMOUNT}"
     )),
     # (22) 345 67 89, (852) 2345 6789
     (9, re.compile(
-        rf"{_ALONE}\([1-9]\d{{1,2}}\){_GAP}?(?:\d{{3}}(?:-|{_GAP})\d\d(?:-|{_GAP})\d\d|\d{{4}}{_GAP}\d{{4}}){_ENDED}"
+        rf"{_ALONE}\([1-9]\d{{1,2}}\){_GAP}?(?:\d{{3}}(?:-|{_GAP})\d\d(?:-|{_GAP})\d\d|\d{{4}}{_GAP}\d{{4}}){_NO_AMOUNT}"
     )),
     # 612 34 56 78
-    (9, re.compile(rf"{_ALONE}[679]\d\d(?P<gap>{_GAP}|[.-])\d\d(?P=gap)\d\d(?P=gap)\d\d(?! ?\d){_ENDED}")),
+    (9, re.compile(rf"{_ALONE}[679]\d\d(?P<gap>{_GAP}|[.-])\d\d(?P=gap)\d\d(?P=gap)\d\d(?! ?\d){_NO_AMOUNT}")),
     # 91 411 07 59, 22-345-67-89: no amount is grouped so
-    (9, re.compile(rf"{_ALONE}[1-9]\d(?P<gap>{_GAP}|[.-])\d{{3}}(?P=gap)\d\d(?P=gap)\d\d{_ENDED}")),
-    # 13912345678, 89161234567: a mobile number of China, of Russia
-    (11, re.compile(rf"(?<![0-9A-Za-z_.,+/=&-])(?:1(?:3\d|4[579]|5[0-35-9]|6[2567]|7[0-8]|8\d|9[0-35-9])|89\d)\d{{8}}{_ENDED}")),
+    (9, re.compile(rf"{_ALONE}[1-9]\d(?P<gap>{_GAP}|[.-])\d{{3}}(?P=gap)\d\d(?P=gap)\d\d{_NO_AMOUNT}")),
+    # 13912345678, 89161234567: a mobile number of China, of Russia, and no number of JSON
+    (11, re.compile(
+        r"(?<!\": )(?<!\":)(?<![0-9A-Za-z_.,+/=&-])"
+        rf"(?:1(?:3\d|4[579]|5[0-35-9]|6[2567]|7[0-8]|8\d|9[0-35-9])|89\d)\d{{8}}{_ENDED}"
+    )),
     # 620 992 877: as an amount is written too, so only where it stands by itself
     (9, re.compile(
-        r"(?:(?<=\A)|(?<=\n)|(?<=[:,;(>\"'—–] )|(?<=[:,;(>\"'—–]))"
+        r"(?:(?<=\A)|(?<=\n)|(?<=[:,;(>\"'—–•] )|(?<=[:,;(>\"'—–]))"
         rf"(?:5[0137]|6\d|7[1-9]|9[1-36]|4[58]|88)\d{_GAP}\d{{3}}{_GAP}\d{{3}}"
         r"(?=\Z|\n|[,;)<\"'!?]| ?[—–]|\.(?!\d))(?!,\d)"
     )),
     # 347 1234567, 347 1234 567
-    (9, re.compile(rf"{_ALONE}3[2-9]\d{_GAP}(?:\d{{6,7}}|\d{{4}}{_GAP}\d{{3}}){_ENDED}")),
+    (9, re.compile(rf"{_ALONE}3[2-9]\d{_GAP}(?:\d{{6,7}}|\d{{4}}{_GAP}\d{{3}}){_NO_AMOUNT}")),
 )  # fmt: skip
 """Fewest digits, and how they are written."""
 _MOST_DIGITS = 15
-_BARE = re.compile(r"(?<![0-9A-Za-z_.+-])(?:\d[ .\-/()]{0,2}){6,14}\d(?![0-9A-Za-z_])(?![.,]\d)")
+_BARE = re.compile(r"(?<![0-9A-Za-z_.+-])(?:\d[ .\-/()]{0,2}){6,14}\d(?![0-9A-Za-z_])(?![.:]\d)(?!,\d{1,2}(?!\d))")
+_DIGITS = re.compile(r"(?:[+(]{1,2}[ \u00a0\u2009\u202f]?)?\d(?:[ .\-/()\u00a0\u2009\u202f\u2010-\u2014\u2212]{0,5}\d){6,}")
+"""Digits with what may stand between those of a number: no expression finds anything that is more than a part of it."""
+_SEEN_BEHIND = 12
+"""Characters behind such digits that an expression asks for."""
 _WORDS = (
     "phone", "tel", "telephone", "telefon", "mobile", "mobil", "cell", "call", "fax", "whatsapp", "sms", "ring", "reach", "dial",
-    "handy", "hotline", "rufnummer", "telefono", "teléfono", "móvil", "tél", "téléphone", "portable", "cellulare", "telefoon",
+    "ph", "mob", "cel", "gsm", "text me", "msisdn", "landline", "handy", "fon",
+    "hotline", "rufnummer", "telefono", "teléfono", "móvil", "tél", "téléphone", "portable", "cellulare", "telefoon",
     "tlf", "тел", "телефон", "wa.me", "viber",
     "anrufen", "rufen", "zurückrufen", "rückruf", "telefonnummer", "handynummer", "mobilnummer", "meine nummer",
     "appelez", "rappelez", "appeler", "rappeler", "joindre", "mon numéro", "celular", "llamar", "llámame", "llame", "mi número",
@@ -157,31 +223,53 @@ _WORDS = (
     "dzwonić", "zadzwonić", "zadzwoń", "telefonu", "mój numer", "puhelin", "mobilen", "τηλέφωνο", "κινητό",
     "телефону", "телефона", "позвонить", "позвоните", "звоните", "звонить", "по номеру", "мой номер",
 )  # fmt: skip
-_SIGNS = ("电话", "手机", "電話", "携帯", "전화", "फोन", "मोबाइल", "هاتف", "جوال", "טלפון", "נייד", "โทร")
+_SIGNS = (
+    "☎",
+    "✆",
+    "📞",
+    "📱",
+    "📲",
+    "电话",
+    "手机",
+    "電話",
+    "携帯",
+    "전화",
+    "फोन",
+    "मोबाइल",
+    "هاتف",
+    "جوال",
+    "טלפון",
+    "נייד",
+    "โทร",
+)
 _LETTER = "0-9A-Za-z_\u00c0-\u1fff"
 _WORD = re.compile(
-    rf"(?:(?<![{_LETTER}])(?:(?:{'|'.join(_WORDS)})(?: me| us| back)?(?: at| on)?|"
-    rf"(?:my|our|his|her|their|contact) (?:new )?(?:number|no|nr))(?![{_LETTER}])|"
-    rf"{'|'.join(_SIGNS)})([^\n\d]{{0,20}})\Z",
+    rf"(?:(?:(?<![0-9A-Za-z\u00c0-\u1fff])(?:{'|'.join(_WORDS)})|(?-i:(?<=[a-z])(?:Phone|Mobile|Tel|Telephone|Cell|Fax|WhatsApp)))"
+    rf"(?:[ _-]?(?:number|no|nr|num))?(?: me| us| back)?(?: at| on)?(?![{_LETTER}])"
+    rf"|(?<![{_LETTER}])(?:my|our|his|her|their|contact) (?:new )?(?:number|no|nr)(?![{_LETTER}])"
+    rf"|{'|'.join(_SIGNS)}|(?:(?:(?<![^\n|•·,;>(\"'])|(?<=[|•·,;)] ))[tpmcf]:|\([tpmfohw]\))(?=\W{{0,3}}\Z))([^\n\d]{{0,20}})\Z",
     re.IGNORECASE,
+)
+"""A word or a sign that leads to a number, a name of a field, or what stands for such a word in a signature, as in `M: …`."""
+_THINGS = (
+    r"total|sum|summe|gesamt|umsatz|revenue|sales|turnover|population|einwohner|budget|betrag|amount|price|preis|cost|views|"
+    r"downloads"
 )
 _NAMED_OTHERWISE = re.compile(
-    rf"(?:(?<![{_LETTER}])(?:about|regarding|concerning|wegen)[^\w\d]*|{CODE_BEFORE.pattern})\Z", re.IGNORECASE
+    rf"(?:(?<![{_LETTER}])(?:about|regarding|concerning|wegen|{_THINGS})[^\w\d]*|{CODE_BEFORE.pattern})\Z", re.IGNORECASE
 )
 """Between the word and the digits: what the call is about."""
-_OTHERWISE = re.compile(
-    rf"(?:(?<![{_LETTER}])(?:total|sum|summe|gesamt|umsatz|revenue|sales|turnover|population|einwohner|budget|betrag|amount|price|"
-    rf"preis|cost|views|downloads)[^\w\d]*|{CODE_BEFORE.pattern})\Z",
-    re.IGNORECASE,
-)
+_OTHERWISE = re.compile(rf"(?:(?<![{_LETTER}])(?:{_THINGS})[^\w\d]*|{CODE_BEFORE.pattern})\Z", re.IGNORECASE)
 """Before digits that are written as a telephone number is: what they are instead."""
-_A_LETTER = re.compile(r"[^\W\d_]")
+_A_LETTER = re.compile(r"[^\W\d_]|[☎✆📞📱📲]")
 _TO_OTHER = re.compile(r"(?:.*[\n\d])?", re.DOTALL)
 """All up to the last digit or end of a line."""
 _EXTENSION = re.compile(r"[ ,;]{0,2}(?:x|ext\.?|extension|durchwahl|#) ?\d{1,6}(?![0-9A-Za-z_])", re.IGNORECASE)
 _DATE = re.compile(
-    r"(?:(?:1[6-9]|2[01])\d\d[.\-/ ]\d{1,2}[.\-/ ]\d{1,2}"
-    r"|(?:0?[1-9]|[12]\d|3[01])[.\-/ ](?:0?[1-9]|1[0-2])[.\-/ ](?:\d{2}|\d{4}))(?!\d)"
+    r"(?:1[6-9]|2[01])\d\d(?:([.\-/ ])\d{1,2}\1\d{1,2}|(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))(?!\d)"
+    r"|(?:19|20)\d\d ?[-/\u2013] ?(?:19|20)\d\d(?!\d)"
+    r"|(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01])/\d{4}(?!\d)"
+    r"|(?:0?[1-9]|[12]\d|3[01])([.\-/ ])(?:0?[1-9]|1[0-2])\2(?:\d{4}(?!\d)|\d{2}(?!\d|\2\d))"
 )
 _PAIRS = re.compile(r"0\d(?:([ .\-])\d\d)(?:\1\d\d){3}")
 """01 23 45 67 89: five pairs with one sign between them are a number, whatever date the first three would make."""
@@ -199,21 +287,11 @@ _S = rb"(?:[./()\-]|" + _GAPS + rb"|\xe2\x88[\x80-\xbf]|\xef\xbc[\x88-\x8f]|\\/|
 _EDGE = rb"(?:^|[^0-9A-Za-z.+\-]|" + ESCAPE + rb")"
 
 
-def _bytes_of(word: str) -> bytes:
-    """A word of any script, in any case, as UTF-8 or as JSON escapes."""
-
-    def one(c: str) -> bytes:
-        both = sorted({c.lower(), c.upper()})
-        return b"(?:" + b"|".join(form for v in both for form in (v.encode(), rb"\\u%04x" % ord(v))) + b")"
-
-    return b"".join(c.encode() if c.isascii() else one(c) for c in word)
-
-
-_NAMED = b"|".join(_bytes_of(word) for word in (*_WORDS, *_SIGNS, "number", " no", " nr"))
+_NAMED = b"|".join(bytes_of(word) for word in (*_WORDS, *_SIGNS, "number", " no", " nr"))
 _THING = rb"(?:[^0-9\x22\\\n]|\\[^u\x22]|\\u[0-9A-Fa-f]{4})*"
 PHONE_FILTER = rb"|".join(
     (
-        rb"\+" + _D + rb"(?:" + _S + rb"*" + _D + rb"){7}",
+        rb"\+(?:" + _GAPS + rb"|\()?" + _D + rb"(?:" + _S + rb"*" + _D + rb"){7}",
         rb"(?:^|[^0-9A-Za-z+]|" + ESCAPE + rb")00(?:" + _S + rb"*" + _D + rb"){6}",
         _EDGE + rb"\(?0" + _D + rb"(?:" + _S + rb"*" + _D + rb"){7}",
         _EDGE + rb"(?:[18]" + _S + rb"*)?\(?" + _D + rb"{3}\)?" + _S + rb"*" + _D + rb"{3}" + _S + rb"+" + _D + rb"{2}"
@@ -221,6 +299,12 @@ PHONE_FILTER = rb"|".join(
         _EDGE + rb"(?:\(" + _D + rb"{2}\)|" + _D + rb"{2} )" + _S + rb"*" + _D + rb"{4,5}" + _S + _D + rb"{4}",
         _EDGE + rb"\(" + _D + rb"{2,3}\)" + _S + rb"*" + _D + rb"{3}(?:" + _S + rb"*" + _D + rb"){4}",
         _EDGE + rb"[679]%b{2}(?:%b|[.\-])%b{2}(?:%b|[.\-])%b{2}(?:%b|[.\-])%b{2}" % (_D, _GAPS, _D, _GAPS, _D, _GAPS, _D),
+        rb"\(0%b?(?:-|%b)%b{1,3}\)(?:%b*%b){5}" % (_D, _GAPS, _D, _S, _D),
+        _EDGE + rb"0%b(?:-|%b)%b{2,3}(?:%b)%b{2}" % (_D, _GAPS, _D, _GAPS, _D),
+        _EDGE + rb"2%b(?:%b)%b{3}%b?(?:%b)%b{4}" % (_D, _GAPS, _D, _D, _GAPS, _D),
+        _EDGE + rb"[49]%b{2}(?:%b)%b{2}(?:%b)%b{3}" % (_D, _GAPS, _D, _GAPS, _D),
+        _EDGE + rb"8(?:%b)?\(%b{4,5}\)%b*%b(?:%b*%b){4}" % (_GAPS, _D, _S, _D, _S, _D),
+        rb"(?:[TPMCFtpmcf]:|\([TPMFOHWtpmfohw]\))(?:" + _GAPS + rb"|[+(.]){0,3}" + _D + rb"(?:" + _S + rb"{0,2}" + _D + rb"){6}",
         _EDGE + rb"1" + _D + rb"{2}" + _S + _D + rb"{4}" + _S + _D + rb"{4}",
         _EDGE + rb"(?:0(?:%b)%b{3}|3%b{2})(?:%b)%b{3}(?:%b*%b){3}" % (_GAPS, _D, _D, _GAPS, _D, _S, _D),
         _EDGE + rb"%b{2}(?:%b|[.\-])%b{3}(?:%b|[.\-])%b{2}(?:%b|[.\-])%b{2}" % (_D, _GAPS, _D, _GAPS, _D, _GAPS, _D),
@@ -237,17 +321,25 @@ def phones(text: str) -> list[Span]:
     as an ISBN or the order that somebody calls about."""
     text = text if text.isascii() else text.translate(_WIDE)
     spans: list[Span] = []
+    for run in _DIGITS.finditer(text):
+        if _DATE.fullmatch(run[0]) is None:
+            spans += _phones_in(text, run.start(), min(len(text), run.end() + _SEEN_BEHIND))
+    return longest(spans)
+
+
+def _phones_in(text: str, first: int, last: int) -> list[Span]:
+    spans: list[Span] = []
     for low, pattern in _PHONES:
-        for match in pattern.finditer(text):
+        for match in pattern.finditer(text, first, last):
             end, digits = _trimmed(match)
             fits = low <= digits <= _MOST_DIGITS and not _is_date(match[0].lstrip("("))
             if fits and (match[0].lstrip("(").startswith("+") or not _is_named_otherwise(text, match.start())):
                 spans.append(_extended(text, (match.start(), end)))
-    for match in _BARE.finditer(text):
+    for match in _BARE.finditer(text, first, last):
         said = _said_before(text, match.start())
         if said is not None and said[1].count('"') <= 2 and not _NAMED_OTHERWISE.search(said[1]) and not _is_date(match[0]):
             spans.append(_extended(text, match.span()))
-    return longest(spans)
+    return spans
 
 
 def _is_named_otherwise(text: str, start: int) -> bool:

@@ -7,82 +7,164 @@ from __future__ import annotations
 
 import re
 
-from tunekeeper.text.numbers import ESCAPE, Span
+from tunekeeper.text.numbers import ESCAPE, Span, bytes_of, longest
 
-_PLAIN_VENDORS = (
-    r"dckr_(?:pat|oat)_[A-Za-z0-9_\-]{20,64}|ntn_[A-Za-z0-9]{40,64}|secret_[A-Za-z0-9]{43,64}|HRKU-[A-Za-z0-9_\-]{30,80}",
-    r"[sp]k\.eyJ[A-Za-z0-9_\-]{20,256}\.[A-Za-z0-9_\-]{20,64}|sbp_[a-f0-9]{40,64}|NRAK-[A-Z0-9]{27}|sq0[a-z]{3}-[A-Za-z0-9_\-]{22,64}",
-    r"[MNO][A-Za-z0-9_\-]{23,27}\.[A-Za-z0-9_\-]{6}\.[A-Za-z0-9_\-]{27,40}|pat[A-Za-z0-9]{14}\.[a-f0-9]{64}|(?:SK|AC)[a-f0-9]{32}",
-    r"glsa_[A-Za-z0-9]{32}_[A-Fa-f0-9]{8}|pscale_[a-z]{2,8}_[A-Za-z0-9_\-.]{32,80}|hv[sbr]\.[A-Za-z0-9_\-]{24,256}",
-    r"sntry[su]_[A-Za-z0-9_\-+=]{40,512}|dp\.(?:pt|st|ct|sa)\.(?:[a-z0-9_\-]{2,35}\.)?[A-Za-z0-9]{40,64}|fig[dour]_[A-Za-z0-9_\-]{30,80}",
-    r"lsv2_[a-z]{2}_[a-f0-9]{32}_[a-f0-9]{10}|PMAK-[a-f0-9]{24}-[a-f0-9]{34}|xkeysib-[a-f0-9]{64}-[A-Za-z0-9]{16}|tvly-[A-Za-z0-9_\-]{28,64}",
-    r"LTAI[A-Za-z0-9]{16,24}|re_[A-Za-z0-9]{8}_[A-Za-z0-9]{24}|sgp_[A-Za-z0-9_]{40,80}|nfp_[A-Za-z0-9]{36,48}|pul-[a-f0-9]{40}|fw_[A-Za-z0-9]{22,32}",
-    r"apify_api_[A-Za-z0-9]{30,48}|AGE-SECRET-KEY-1[A-Z0-9]{58}|[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_\-]{60,80}|gl(?:ptt|dt|rt|cbt)-[A-Za-z0-9_\-]{20,64}",
-    r"tskey-[a-z]{3,8}-[A-Za-z0-9]{8,24}-[A-Za-z0-9]{20,48}|fc-[a-f0-9]{32}|ph[cx]_[A-Za-z0-9]{32,64}|ops_eyJ[A-Za-z0-9_\-]{100,2000}",
-    r"[A-Za-z0-9_\-]{11}:APA91b[A-Za-z0-9_\-]{100,200}|EAA[A-Za-z0-9]{80,400}|1//0[A-Za-z0-9_\-]{38,80}|ABSK[A-Za-z0-9+/]{100,160}",
-    r"v1\.0-[a-f0-9]{24}-[a-f0-9]{146}|pcsk_[A-Za-z0-9_]{40,128}|sl\.[A-Za-z0-9_\-]{130,400}|do[or]_v1_[a-f0-9]{64}|AQ\.Ab[A-Za-z0-9_\-]{40,120}|ATBB[A-Za-z0-9]{32}",
-)
+_W, _A, _H = r"[A-Za-z0-9_\-]", "[A-Za-z0-9]", "[a-f0-9]"
+_KNOWN = rf"""
+    (?:sk|pk|rk)_(?:live|test|prod)_{_A}{{10,255}} gh[pousr]_{_A}{{20,255}} github_pat_[A-Za-z0-9_]{{20,255}}
+    gl(?:pat|ptt|dt|rt|cbt|imt|agent|soat|ft|ffct|oas|wt)-[A-Za-z0-9_\-.]{{16,512}} GR1348941{_W}{{20}} npm_{_A}{{30,64}}
+    (?:AKIA|ASIA|ABIA|ACCA|A3T[A-Z0-9])[0-9A-Z]{{16}} ABSK[A-Za-z0-9+/]{{100,280}} bedrock-api-key-[A-Za-z0-9+/=]{{40,2000}}
+    AIza{_W}{{30,64}} ya29\.{_W}{{20,512}} GOCSPX-{_W}{{20,64}} 1//0{_W}{{38,80}} AQ\.Ab{_W}{{40,120}} AQVN{_W}{{35,38}}
+    hf_{_A}{{20,64}} api_org_{_A}{{34}} gsk_{_A}{{30,128}} (?:xai|pplx|nvapi)-{_W}{{32,160}} r8_{_A}{{30,64}}
+    tgp_v1_{_W}{{40,64}} pa-[A-Za-z0-9_]{{20}}{_W}{{20,44}} lsv2_[a-z][a-z]_{_H}{{32}}_{_H}{{10}} tvly-{_W}{{28,64}}
+    fw_{_A}{{22,32}} pcsk_[A-Za-z0-9_]{{40,128}} (?:xox[abeoprs]|xapp)-[A-Za-z0-9\-]{{10,255}}
+    xoxe[.\-](?:xox[bp]-)?[0-9]-{_A}{{100,200}} SG\.{_W}{{16,64}}\.{_W}{{16,64}} eyJrIjoi[A-Za-z0-9_\-=]{{40,400}}
+    ops_eyJ{_W}{{100,2000}} [sp]k\.eyJ{_W}{{20,256}}\.{_W}{{20,64}} do[por]_v1_{_H}{{64}} whsec_[A-Za-z0-9+/=]{{20,128}}
+    pypi-AgE{_W}{{32,512}} shp(?:at|ss|ca|pa)_[a-fA-F0-9]{{32}} lin_api_{_A}{{32,64}} dapi{_H}{{32}}(?:-[0-9])?
+    ATATT3[A-Za-z0-9_\-=]{{32,512}} ATBB{_A}{{32}} (?:pub)?key-{_H}{{32}} dckr_(?:pat|oat)_{_W}{{20,64}} ntn_{_A}{{40,64}}
+    secret_{_A}{{43,64}} HRKU-{_W}{{30,80}} sbp_{_H}{{40,64}} sb_(?:secret|publishable)_{_W}{{20,64}}
+    NR(?:AK|JS|II|AA|RA)-[A-Za-z0-9\-]{{19,40}} sq0[a-z][a-z][a-z]-{_W}{{22,64}} EAAA{_W}{{22,80}} cmVmd{_A}{{59}}
+    EAA{_A}{{80,400}} pat{_A}{{14}}\.{_H}{{64}} (?:SK|AC)[a-fA-F0-9]{{32}} glsa_{_A}{{32}}_[A-Fa-f0-9]{{8}}
+    glc_[A-Za-z0-9+/=]{{32,400}} pscale_[a-z]{{2,8}}_[A-Za-z0-9_\-.=]{{32,80}} hv[sbr]\.{_W}{{24,400}}
+    sntry[su]_[A-Za-z0-9_\-+=]{{40,512}} dp\.(?:pt|st|ct|sa)\.[A-Za-z0-9_\-.]{{40,100}} fig[dour]_{_W}{{30,80}}
+    PMAK-{_H}{{24}}-{_H}{{34}} xkeysib-{_H}{{64}}-{_A}{{16}} LTAI{_A}{{16,24}} re_{_A}{{8}}_{_A}{{24}}
+    sgp_[A-Za-z0-9_]{{40,80}} nfp_{_A}{{36,48}} pul-{_H}{{40}} apify_api_{_A}{{30,48}} AGE-SECRET-KEY-1[A-Z0-9]{{58}}
+    tskey-[a-z]{{3,8}}-{_A}{{8,24}}-{_A}{{20,48}} fc-{_H}{{32}} ph[cx]_{_A}{{32,64}} v1\.0-{_H}{{24}}-{_H}{{146}}
+    sl\.{_W}{{130,400}} A3-[A-Z0-9]{{6}}-(?:[A-Z0-9]{{5,11}}-){{3,4}}[A-Z0-9]{{5}} EZ[AT]K{_A}{{54}}
+    FLWSECK(?:_TEST)?-{_A}{{12,40}}(?:-X)? fm[12][ar]?_[A-Za-z0-9+/=]{{100,800}} fo1_{_W}{{43}} API-[A-Z0-9]{{25,30}}
+    rubygems_{_H}{{48}} sm_[aps]at_{_A}{{16}} sha256~{_W}{{43}} tfp_[A-Za-z0-9_\-.=]{{40,64}} AKCp{_A}{{60,80}} p8e-{_A}{{32}}
+    CLOJARS_{_A}{{60}} dt0[a-z][0-9][0-9]\.{_A}{{24}}\.{_A}{{64}} dnkey-[A-Za-z0-9=_\-]{{60,90}}
+    duffel_(?:test|live)_[A-Za-z0-9_\-=]{{43}} rdme_[a-z0-9]{{70}} shippo_(?:live|test)_[a-fA-F0-9]{{40}} pnu_{_A}{{36}}
+    ico-{_A}{{32}} fio-u-[A-Za-z0-9_\-=]{{64}} s-s4t2(?:ud|af)-{_H}{{64}} tk-us-{_W}{{48}}
+    (?:pat|sat)\.{_W}{{22}}\.{_A}{{24}}\.{_A}{{20}} 4b1d{_A}{{38}} sq[upa]_{_A}{{40}} (?:live|test)_{_H}{{35}}
+    access_token\$(?:production|sandbox)\$[a-z0-9]{{16}}\${_H}{{32}}
+""".split()
 """Keys that are known by how they begin and how long they are, told by the exact expression and by its filter alike."""
+_JWT = rf"eyJ{_W}{{8,4096}}\.(?:eyJ{_W}{{8,8192}}\.(?:{_W}{{8,2048}})?|{_W}{{16,2048}}(?:\.{_W}{{8,4096}}){{3}})"
 _KEY = re.compile(
-    r"(?<![A-Za-z0-9])(?<![A-Za-z0-9][_\-])(?:"
-    r"(?:sk|pk|rk)_(?:live|test)_[A-Za-z0-9]{16,255}|(?:sk|pk|rk|tk|ak|csk)[-_](?=[A-Za-z_\-]{0,511}\d)[A-Za-z0-9_\-]{16,512}"
-    r"|gh[pousr]_[A-Za-z0-9]{20,255}|github_pat_[A-Za-z0-9_]{20,255}|glpat-[A-Za-z0-9_\-]{16,255}|npm_[A-Za-z0-9]{30,64}"
-    r"|(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[0-9A-Za-z_\-]{30,64}|hf_[A-Za-z0-9]{20,64}|(?:xox[abeoprs]|xapp)-[A-Za-z0-9\-]{10,255}"
-    r"|SG\.[A-Za-z0-9_\-]{16,64}\.[A-Za-z0-9_\-]{16,64}|eyJ[A-Za-z0-9_\-]{8,4096}\.eyJ[A-Za-z0-9_\-]{8,8192}\.[A-Za-z0-9_\-]{8,2048}"
-    r"|dop_v1_[a-f0-9]{64}|ya29\.[A-Za-z0-9_\-]{20,512}|GOCSPX-[A-Za-z0-9_\-]{20,64}|whsec_[A-Za-z0-9+/=]{20,128}"
-    r"|pypi-AgE[A-Za-z0-9_\-]{32,512}|gsk_[A-Za-z0-9]{30,128}|(?:xai|pplx|nvapi)-[A-Za-z0-9_\-]{32,160}|r8_[A-Za-z0-9]{30,64}"
-    r"|shp(?:at|ss|ca|pa)_[a-fA-F0-9]{32}|lin_api_[A-Za-z0-9]{32,64}|dapi[a-f0-9]{32}|ATATT3[A-Za-z0-9_\-=]{32,512}"
-    r"|key-[a-f0-9]{32}|\d{8,10}:AA[A-Za-z0-9_\-]{30,40}|" + "|".join(_PLAIN_VENDORS) + r")(?![_\-]?[A-Za-z0-9])"
+    r"(?<![A-Za-z0-9])(?<![A-Za-z0-9][_\-])(?=[A-Za-z0-9_\-.:/~$+]{15})"
+    r"(?:(?:sk|pk|rk|tk|ak|csk)[-_](?=[A-Za-z_\-]{0,511}\d)[A-Za-z0-9_\-]{16,512}"
+    rf"|{_JWT}|[MNO]{_W}{{23,27}}\.{_W}{{6}}\.{_W}{{27,40}}|{_A}{{14}}\.atlasv1\.[A-Za-z0-9_\-=]{{60,80}}"
+    rf"|{_W}{{11}}:APA91b{_W}{{100,200}}"
+    rf"|[A-Za-z0-9_~.]{{3}}[0-9]Q~[A-Za-z0-9_~.\-]{{31,34}}|{_A}{{6}}_{_A}{{29}}_mmk|{_H}{{32}}-us[0-9]{{1,2}}"
+    rf"|(?:bot)?\d{{8,10}}:AA{_W}{{30,40}}"
+    rf"|{'|'.join(_KNOWN)})(?![_\-]?[A-Za-z0-9])"
 )
-_HOOK = re.compile(r"(?:hooks\.slack\.com/services|discord(?:app)?\.com/api/webhooks)/([A-Za-z0-9_\-/]{20,160})")
+_HOOK = re.compile(
+    r"(?:hooks\.slack\.com/(?:services|workflows|triggers)|discord(?:app)?\.com/api/webhooks|hooks\.zapier\.com/hooks/catch"
+    r"|\.webhook\.office\.com/webhookb2)/([A-Za-z0-9_\-/@]{12,256})"
+)
+_OF_KEYS = "access|account|private|signing|encryption|subscription|storage|deploy|master|license|client|shared|consumer|admin"
 _CALLED = re.compile(
-    r"(?:(?i:\bbearer|\bbasic|api[-_ ]?key|(?:access|account|private|signing|encryption|subscription|storage)[-_ ]?key|"
-    r"secret[\w\-]{0,24}|token|passw(?:or[dt]|d)|passphrase)|[A-Z0-9]_KEY)"
-    r"(?:[\"']?\s{0,3}[:=]\s{0,3}|\s)[\"']?([A-Za-z0-9_\-./+=~]{16,512})"
+    rf"(?:(?i:\bbearer|\bbasic|\bssws|api[-_ ]?key|(?:{_OF_KEYS})[-_ ]?key(?:[-_]id|-data)?|secret[\w\-]{{0,24}}|token|"
+    r"passw(?:or[dt]|d)|passphrase)|[A-Z0-9]_KEY|[\"']auth|\b_auth)"
+    r"(?:[\"']?\s{0,3}[:=]\s{0,3}|\s)[\"']?([A-Za-z0-9_\-./+=~]{16,2048})"
 )
+_DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
+"""How code calls a value that is kept elsewhere."""
 _QUOTED = re.compile(r"(?i:secret[\w\-]{0,24})[\"']?\s{0,3}[:=]\s{0,3}[\"']([^\s\"'<>]{16,256})[\"']")
+_IN_ENV = re.compile(r"SECRET[A-Z0-9_]{0,24}=(?![${%\[<])([^\s\"'<>,;]{24,256})")
+_IN_QUERY = re.compile(r"[?&](?:key|appid|auth)=([A-Za-z0-9_\-]{24,512})")
+_COOKIE = re.compile(r"(?i:phpsessid|jsessionid|sessionid|connect\.sid|_session)=([A-Za-z0-9_\-.%]{20,512})")
+_TYPED = re.compile(
+    r"(?i:\blogin )([A-Za-z0-9]{32,128})|\s-u [A-Za-z0-9_.\-]{1,64}:([^\s\"']{8,128})"
+    r"|--(?:password|token|secret)[ =][\"']?([^\s\"'<>$/.\-\[{][^\s\"']{7,256})"
+)
+"""At a prompt: behind an option, or a word of a command."""
 _SIGNED = re.compile(r"(?:[?&;]sig=|-Signature=)([A-Za-z0-9%+/=]{40,512})")
+_PASSWORDS = (
+    "contraseña",
+    "mot de passe",
+    "пароль",
+    "senha",
+    "密码",
+    "密碼",
+    "パスワード",
+    "비밀번호",
+    "hasło",
+    "wachtwoord",
+    "lösenord",
+    "heslo",
+    "şifre",
+)
+"""What passwords are called elsewhere."""
 _PASSWORD = re.compile(
-    r"(?i:passw(?:or[dt]|d)|pwd|passphrase)(?:[\"']?\s{0,3}[:=]\s{0,3}[\"']?|\s{1,2}[\"'])([^\s\"',;<>]{8,128})"
+    rf"(?i:passw(?:or[dt]|d)|pwd|passphrase|_pass|{'|'.join(_PASSWORDS)})(?:[\"']?\s{{0,3}}[:=：]\s{{0,3}}[\"']?|\s{{1,2}}[\"']|>)"
+    r"([^\s\"',;<>]{8,128})"
+    r"|(?i:\bpassw(?:or[dt]|d)|\bpassphrase)(?i: is| ist|) ([^\s\"',;<>]{8,128})"
 )
 _IN_URL = re.compile(r"://[^\s/@:\"']{0,64}:([^\s/@\"']{3,128})@")
-_PEM = re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----")
-_PEM_END = re.compile(r"-----END [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----")
+_PEM = re.compile(r"----[ -]BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?[ -]----")
+_PEM_END = re.compile(r"----[ -]END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?[ -]----")
 
-_W = rb"[A-Za-z0-9_\-]"
 _BLANK = rb"(?:[\x00-\x20\x22\x27\x80-\xff]|" + ESCAPE + rb"|\\\x22)"
-_VENDORS = (
-    rb"(?:sk|pk|rk|tk|ak|csk)[-_]" + _W + rb"{16}",
-    rb"gh[pousr]_[A-Za-z0-9]{20}|github_pat_[A-Za-z0-9_]{20}|glpat-" + _W + rb"{16}|npm_[A-Za-z0-9]{30}",
-    rb"(?:AKIA|ASIA)[0-9A-Z]{16}|AIza" + _W + rb"{30}|hf_[A-Za-z0-9]{20}|(?:xox[abeoprs]|xapp)-[A-Za-z0-9\-]{10}",
-    rb"SG\." + _W + rb"{16}|eyJ" + _W + rb"{8}|dop_v1_[a-f0-9]{64}|ya29\." + _W + rb"{20}|GOCSPX-" + _W + rb"{20}",
-    rb"whsec_|pypi-AgE" + _W + rb"{32}|gsk_[A-Za-z0-9]{30}|(?:xai|pplx|nvapi)-" + _W + rb"{32}|r8_[A-Za-z0-9]{30}",
-    rb"shp(?:at|ss|ca|pa)_[a-fA-F0-9]{32}|lin_api_[A-Za-z0-9]{32}|dapi[a-f0-9]{32}|ATATT3" + _W + rb"{8}|key-[a-f0-9]{32}",
-    *(re.sub(r"\{(\d+),\d+\}(?=\||\Z)", r"{\1}", vendors).encode() for vendors in _PLAIN_VENDORS),
-)
+_ENOUGH = 10
+"""Signs of a key behind its beginning that the filter asks for: with all of them RE2 would run out of memory, and say no."""
+
+
+def _beginning(key: str) -> bytes:
+    """How a key of `_KNOWN` begins, as far as the filter looks; a slash may be escaped."""
+    head, _, rest = key.partition("{")
+    least = min(_ENOUGH, int(rest[: re.search(r"\D", rest).start()]))  # type: ignore[union-attr]
+    if head.endswith(("/=]", "/]")):
+        at = head.rindex("[")
+        head = rf"{head[:at]}(?:{head[at:]}|\\/)"
+    return f"{head}{{{least}}}".replace("//", r"(?:\\?/){2}").encode()
+
+
 KEY_FILTER = rb"|".join(
     (
-        rb"(?:^|[^0-9A-Za-z]|" + ESCAPE + rb")(?:" + rb"|".join(_VENDORS) + rb")",
+        rb"(?:^|[^0-9A-Za-z]|"
+        + ESCAPE
+        + rb")(?:eyJ[A-Za-z0-9_\-]{8}|(?:sk|pk|rk|tk|ak|csk)[-_][A-Za-z0-9_\-]{10}|"
+        + rb"|".join(map(_beginning, _KNOWN))
+        + rb")",
+        rb"\.atlasv1\.|:APA91b|\.[A-Za-z0-9_\-]{6}\.[A-Za-z0-9_\-]{27}",
         # The digits of a Telegram token may be those of another script.
-        rb":AA" + _W + rb"{30}|slack\.com\\?/services|discord(?:app)?\.com\\?/api",
-        rb"(?i:bearer|basic|key|token|passw(?:or[dt]|d)|passphrase|secret(?:[A-Za-z0-9_\-\x80-\xff]|\\u[0-9A-F]{4})*)"
+        rb":AA[A-Za-z0-9_\-]{30}|slack\.com\\?/|discord(?:app)?\.com\\?/api|hooks\.zapier\.com|webhook\.office\.com",
+        rb"[0-9]Q~[A-Za-z0-9_~.\-]{8}|[A-Za-z0-9]_mmk|[a-f0-9]{8}-us[0-9]|[?&](?:key|appid|auth)=[A-Za-z0-9_\-]{24}",
+        rb"(?i:sessid|sessionid|\.sid|_session)=[A-Za-z0-9]|(?i:login )[A-Za-z0-9]{32}|-u [A-Za-z0-9_.\-]{1,64}:[^\x00-\x20]{8}",
+        rb"--(?:password|token|secret)[ =]|(?i:passw(?:or[dt]|d)|passphrase)(?i: is| ist|) [^\x00-\x20\x22',;<>]{8}",
+        rb"SECRET[A-Z0-9_]{0,24}=[^\x00-\x20\x22'<>,;]{24}|(?:[\x22']|\b_)auth" + _BLANK + rb"*[:=]",
+        rb"(?i:bearer|basic|ssws|key(?:[\-_]id|-data)?|token|passw(?:or[dt]|d)|passphrase|secret(?:[A-Za-z0-9_\-\x80-\xff]|\\u[0-9A-F]{4})*)"
         rb"(?:" + _BLANK + rb"|[:=])+(?:[A-Za-z0-9_\-./+=~]|\\/){16}",
-        rb"(?i:passw(?:or[dt]|d)|pwd|passphrase|secret(?:[A-Za-z0-9_\-\x80-\xff]|\\u[0-9A-F]{4})*)" + _BLANK + rb"*"
-        rb"[:=\x22\x27]" + _BLANK + rb"*[^\x00-\x20\x22',;<>]{8}",
+        rb"(?i:passw(?:or[dt]|d)|pwd|passphrase|_pass|" + rb"|".join(map(bytes_of, _PASSWORDS)) + rb"|"
+        rb"secret(?:[A-Za-z0-9_\-\x80-\xff]|\\u[0-9A-F]{4})*)"
+        + _BLANK
+        + rb"*(?:[:=\x22\x27>]|\xef\xbc\x9a|\\u[fF][fF]1[aA])"
+        + _BLANK
+        + rb"*[^\x00-\x20\x22',;<>]{8}",
         rb"sig=[A-Za-z0-9%+/=]{16}|-Signature=[A-Za-z0-9%+/=]{16}",
         rb":(?:\\?/){2}[^\x00-\x20/@:\x22\x27]*:[^\x00-\x20@]{3,}@",
-        rb"-----BEGIN ",
+        rb"----[ -]BEGIN ",
     )
 )
 
 
+_SHOWN = (
+    (("hooks", "/webhook"), _HOOK, True),
+    (("sig=", "-signature="), _SIGNED, True),
+    (("://",), _IN_URL, True),
+    (("bearer", "basic", "ssws", "key", "secret", "token", "passw", "passphrase", "auth"), _CALLED, False),
+    (("passw", "pwd", "passphrase", "_pass", *_PASSWORDS), _PASSWORD, False),
+    (("secret",), _QUOTED, False),
+    (("secret",), _IN_ENV, False),
+    (("key=", "appid=", "auth="), _IN_QUERY, False),
+    (("sessid=", "sessionid=", ".sid=", "_session="), _COOKIE, False),
+    (("login ", "-u ", "--"), _TYPED, False),
+)
+"""Words without which an expression finds nothing, the expression, and whether a value needs no letters and digits."""
+
+
 def keys(text: str) -> list[Span]:
     """Where secrets stand; of a password and a token only the value, without the word that names it."""
-    spans = [m.span() for m in _KEY.finditer(text)]
-    spans += [m.span(1) for m in _HOOK.finditer(text)]
-    spans += [m.span(1) for m in _SIGNED.finditer(text)]
-    spans += [m.span(1) for called in (_CALLED, _PASSWORD, _QUOTED) for m in called.finditer(text) if _mixed(m[1])]
-    spans += [m.span(1) for m in _IN_URL.finditer(text)]
+    spans, lower = [m.span() for m in _KEY.finditer(text)], text.lower()
+    for words, pattern, sure in _SHOWN:
+        if any(word in lower for word in words):
+            for match in pattern.finditer(text):
+                value = match[match.lastindex or 0]
+                if sure or (_mixed(value) and not (pattern is _CALLED and _is_code(value))):
+                    spans.append(match.span(match.lastindex or 0))
     at = 0
     while (begin := _PEM.search(text, at)) is not None:
         end = _PEM_END.search(text, begin.end())
@@ -96,10 +178,6 @@ def _mixed(value: str) -> bool:
     return any(c.isdecimal() for c in value) and any(c.isalpha() for c in value)
 
 
-def longest(spans: list[Span]) -> list[Span]:
-    """The spans without overlaps: of those that begin at one place the longest, else the first."""
-    kept: list[Span] = []
-    for span in sorted(spans, key=lambda s: (s[0], -s[1])):
-        if not kept or span[0] >= kept[-1][1]:
-            kept.append(span)
-    return kept
+def _is_code(value: str) -> bool:
+    """Whether a value is the name of one, such as `settings.secret_v2`."""
+    return _DOTTED.fullmatch(value) is not None and sum(map(str.isdecimal, value)) < 4

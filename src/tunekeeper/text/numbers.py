@@ -6,6 +6,7 @@ plain text as in the same text inside JSON (`text/redaction.py` says how the two
 
 from __future__ import annotations
 
+import json
 import re
 
 Span = tuple[int, int]
@@ -16,15 +17,19 @@ MOST_RUNS = 2_000
 a table of numbers or made to cost time, and whoever writes the log may not stand still for seconds."""
 
 _CODES = r"(?<![0-9A-Za-z])(?:ISBN|ISSN|EAN|UPC|GTIN|IMEI|ICCID|SIRET|SIREN"
-_AS_A_NUMBER = r"[-. ]{0,2}(?:1[0-4]|8)?[-. ]{0,2}(?:number|no|nr|num|nummer|code|n°|№)?[\s.:：=#(№\[]{0,4}\Z"
+_A_NUMBER = r"(?:number|no|nr|num|nummer|code|ids?|key|n°|№|nº)"
+_BEHIND = r"[\"']?[\s.:：=#(№\[]{0,4}[\"']?\Z"
+_AS_A_NUMBER = rf"[-._ ]{{0,2}}(?:1[0-4]|8)?[-._ ]{{0,2}}{_A_NUMBER}?{_BEHIND}"
 _NOT_A_CARD = re.compile(rf"{_CODES}){_AS_A_NUMBER}", re.IGNORECASE)
 """Stands before the code of a thing that may pass for a card of the old, short kind."""
 CODE_BEFORE = re.compile(
-    rf"{_CODES}|BLZ|VAT|DOI|SKU|arXiv|ISIN|FedEx|UPS|DHL|USPS|DPD|tracking|serial|order|invoice|ticket|"
+    rf"(?:{_CODES}|BLZ|VAT(?:[- ]?[A-Z]{{2}})?|DOI|SKU|arXiv|ISIN|FedEx|UPS|DHL|USPS|DPD|tracking|serial|order|invoice|ticket|"
+    r"ref|reference|case|policy|lot|batch|charge|part|model|P/N|S/N|KRS|NIP|REGON|ABN|ACN|TFN|CNPJ|CPF|NIF|SSN|EORI|"
     r"Bestellung|Bestell|Auftrag|Auftrags|Rechnung|Rechnungs|Sendungs|Serien|Artikel|Art|Kunden|Vertrags|"
     r"Paket|Paketnummer|Sendung|Sendungsnummer|Buchungs|Policen|Versicherungs|Aktenzeichen|"
     r"(?:订单|快递|运单|单|注文|伝票|주문|송장)(?:编号|号码|番号|번호|号)|"
-    r"commande|facture|pedido|factura|ordine|fattura|заказа?)" + _AS_A_NUMBER,
+    rf"commande|facture|pedido|factura|ordine|fattura|заказа?){_AS_A_NUMBER}"
+    rf"|(?<![0-9A-Za-z])(?:account|acct|customer|client|contract|member|claim|booking|konto)[-._ ]{{0,2}}{_A_NUMBER}{_BEHIND})",
     re.IGNORECASE,
 )
 """Stands before a number that is the code of a thing and no telephone."""
@@ -40,15 +45,32 @@ _IBAN_LENGTH = {entry[:2]: int(entry[2:]) for entry in _IBAN_TABLE.split()}
 """Country → characters of its IBAN, from the ISO 13616 registry."""
 _BLANKS = r" \-\u00a0\u2000-\u200a\u2010-\u2015\u202f\u2212"
 """Blanks and dashes, as keyboards and as word processors write them."""
-_IBAN = re.compile(rf"(?<![A-Za-z0-9])[A-Za-z]{{2}}\d{{2}}(?:[{_BLANKS}.\t\r\n]{{0,3}}[A-Za-z0-9]){{11,30}}")
+_IBAN = re.compile(
+    rf"(?:(?<![A-Za-z0-9])|(?<=IBAN))(?:[A-Za-z]{{2}}|[A-Z]{{2}} (?=\d\d [0-9A-Z]{{4}} [0-9A-Z]{{4}} ))\d{{2}}"
+    rf"(?:[{_BLANKS}\u3000.\t\r\n/_|:+·]{{0,3}}[A-Za-z0-9]){{11,30}}"
+)
 
 NOT_IN_A_NAME = r"(?<![0-9A-Za-z]_)"
 """Before what may stand behind a `_` of Markdown, and not behind one inside a name."""
-_BEGIN, _END = rf"(?<![0-9A-Za-z.,]){NOT_IN_A_NAME}", r"(?!_?[0-9A-Za-z])(?![.,]\d)"
+_BEGIN, _END = rf"(?<![0-9A-Za-z.])(?<!\d{{13}},){NOT_IN_A_NAME}", r"(?!_?[0-9A-Za-z])(?!\.\d|,\d{13})"
+_WRAP = rf"\r?\n[{_BLANKS}>]?"
+_LINK = rf"(?:[{_BLANKS}]?[/·][{_BLANKS}]?|[|+_\t\u3000]|{_WRAP})"
 _DIGITS = re.compile(rf"{_BEGIN}\d(?:[{_BLANKS}]{{0,3}}\d){{12,200}}{_END}")
 _DOTTED = re.compile(_BEGIN + r"[2-6]\d{3}(?:\.\d{4}\.\d{4}(?:\.\d{4}(?:\.\d{3})?|\d)|\.\d{6}\.\d{4,5}|\d\d\.\d{13})" + _END)
+_DECIMAL = re.compile(r"(?<!\d)\d,\Z")
+_LINKED = re.compile(
+    rf"(?<![0-9A-Za-z.])(?<!\d[/|·+\t\n\u3000_,])[2-689]\d{{3}}(?P<link>{_LINK})"
+    rf"(?:\d{{4}}(?P=link)\d{{4}}(?P=link)\d{{4}}(?:(?P=link)\d{{3}})?|\d{{6}}(?P=link)\d{{4,5}})(?![/|·+\t\n\u3000_,]?[0-9A-Za-z])"
+)
+"""Groups with another sign between them than a blank or a dash, no further number behind the like."""
+_WRAPPED = re.compile(
+    rf"(?<![0-9A-Za-z.])(?<!\d[ \-])[2-6]\d{{3}}(?=(?:[ \-]?\d{{4}}){{0,2}}[ \-]?\r?\n)"
+    rf"(?:(?:[ \-]|[ \-]?{_WRAP})\d{{4}}){{3}}(?![ \-]?[0-9A-Za-z])"
+)
+"""A card at the end of a line and the beginning of the next."""
+_EIGHTS = re.compile(rf"{_BEGIN}[2-6]\d{{7}}[ \-]\d{{8}}(?![ \-]?\d){_END}")
 _DIGIT_RUN = re.compile(r"\d+")
-_CARD_GROUPS = {(4, 4, 4, 4), (4, 4, 4, 4, 3), (4, 6, 5), (4, 6, 4), (4, 4, 4, 1), (4, 4, 5), (6, 13)}
+_CARD_GROUPS = {(4, 4, 4, 4), (4, 4, 4, 4, 3), (4, 6, 5), (4, 6, 4), (4, 4, 4, 1), (4, 4, 4, 2), (4, 4, 4, 3), (4, 4, 5), (6, 13)}
 _SIZES: dict[int, tuple[int, ...]] = {
     **{lead: tuple(sorted({len(g) for g in _CARD_GROUPS if g[0] == lead}, reverse=True)) for lead in (4, 6)},
     **dict.fromkeys(range(13, 20), (1,)),
@@ -82,14 +104,17 @@ for _low, _high, _sizes in _ISSUERS:
 _TWICE = str.maketrans("0123456789", "0246813579")
 """Digit → digit sum of its double."""
 
-_JOINT = rb"(?:[ \t\-]|\xc2\xa0|\xe2(?:\x80[\x80-\xaf]|\x88\x92)|\\t|\\u00(?:[aA]0|09)|\\u20[012][0-9A-Fa-f]|\\u2212)"
-_BEFORE = rb"(?:^|[^0-9A-Za-z.,]|" + ESCAPE + rb")"
+_JOINT = (
+    rb"(?:[ \t\-/|+_]|\\/|\xc2[\xa0\xb7]|\xe3\x80\x80|\xe2(?:\x80[\x80-\xaf]|\x88\x92)|\\t|"
+    rb"\\u00(?:[aAbB][07]|09)|\\u3000|\\u20[012][0-9A-Fa-f]|\\u2212)"
+)
+_BEFORE = rb"(?:^|[^0-9A-Za-z.]|" + ESCAPE + rb")"
 IBAN_FILTER = (
-    rb"(?:^|[^A-Za-z0-9]|" + ESCAPE + rb")(?i:" + "|".join(sorted(_IBAN_LENGTH)).encode() + rb")[0-9]{2}"
-    rb"(?:(?:" + _JOINT + rb"|[.\r\n]|\\[nr]|\\u000[aAdD]){0,3}[A-Za-z0-9]){11}"
+    rb"(?:^|[^A-Za-z0-9]|IBAN|" + ESCAPE + rb")(?i:" + "|".join(sorted(_IBAN_LENGTH)).encode() + rb") ?[0-9]{2}"
+    rb"(?:(?:" + _JOINT + rb"|[.\r\n:]|\\[nr]|\\u000[aAdD]){0,3}[A-Za-z0-9]){11}"
 )
 CARD_FILTER = (
-    _BEFORE + rb"(?:[2-689](?:" + _JOINT + rb"{0,3}[0-9]){12}"
+    _BEFORE + rb"(?:[2-689](?:(?:" + _JOINT + rb"|[\r\n>]|\\[rn]|\\u000[aAdD]){0,4}[0-9]){12}"
     rb"|[2-6][0-9]{3}(?:\.[0-9]{4}(?:[0-9]{2})?\.[0-9]{4}|[0-9]{2}\.[0-9]{13}))"
 )  # fmt: skip
 
@@ -98,13 +123,16 @@ def cards(text: str) -> list[Span]:
     """Where payment cards stand, with or without the usual grouping."""
     runs = [match.span() for match in _DIGITS.finditer(text)]
     exact, beyond = runs[:MOST_RUNS], runs[MOST_RUNS:]
-    dotted = [match.span() for match in _DOTTED.finditer(text) if is_card(match[0])]
-    return [span for run in exact for span in _cards_in(text, run) if not _is_code(text, span)] + beyond + dotted
+    other = [match.span() for form in (_DOTTED, _LINKED, _WRAPPED, _EIGHTS) for match in form.finditer(text) if is_card(match[0])]
+    plain = [span for run in exact for span in _cards_in(text, run) if not _is_otherwise(text, span)] + beyond
+    return longest(plain + other)
 
 
-def _is_code(text: str, span: Span) -> bool:
-    """Whether what passes for a short card is named as something else, such as an EAN."""
+def _is_otherwise(text: str, span: Span) -> bool:
+    """Whether what passes for a card is a decimal, as `1,5365706778251496`, or a short one that is named otherwise, as an EAN."""
     start, end = span
+    if text[end : end + 1] != "," and _DECIMAL.search(text, max(0, start - 3), start) is not None:
+        return True
     return end - start <= 15 and _NOT_A_CARD.search(text, max(0, start - 32), start) is not None
 
 
@@ -177,3 +205,23 @@ def is_iban(number: str) -> bool:
     if not compact.isascii() or len(compact) != _IBAN_LENGTH.get(compact[:2]):
         return False
     return int("".join(str(int(c, 36)) for c in compact[4:] + compact[:4])) % 97 == 1
+
+
+def bytes_of(word: str) -> bytes:
+    """A word of any script, in any case, as UTF-8 or as escapes of JSON, also of JSON inside JSON."""
+
+    def one(c: str) -> bytes:
+        both = sorted({c.lower(), c.upper()})
+        escaped = [re.sub(rb"\\u", rb"\\\\+u", json.dumps(v)[1:-1].encode()) for v in both]
+        return b"(?:" + b"|".join([*(v.encode() for v in both), *escaped]) + b")"
+
+    return b"".join(c.encode() if c.isascii() else one(c) for c in word)
+
+
+def longest(spans: list[Span]) -> list[Span]:
+    """The spans without overlaps: of those that begin at one place the longest, else the first."""
+    kept: list[Span] = []
+    for span in sorted(spans, key=lambda s: (s[0], -s[1])):
+        if not kept or span[0] >= kept[-1][1]:
+            kept.append(span)
+    return kept

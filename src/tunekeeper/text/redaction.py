@@ -18,9 +18,9 @@ import re2
 
 from tunekeeper.core.errors import ConfigError
 from tunekeeper.text.contacts import EMAIL_FILTER, IP_FILTER, PHONE_FILTER, addresses, emails, phones
-from tunekeeper.text.keys import KEY_FILTER, keys, longest
+from tunekeeper.text.keys import KEY_FILTER, keys
 from tunekeeper.text.names import NameFinder
-from tunekeeper.text.numbers import CARD_FILTER, IBAN_FILTER, Span, cards, ibans
+from tunekeeper.text.numbers import CARD_FILTER, IBAN_FILTER, Span, cards, ibans, longest
 from tunekeeper.text.places import AROUND, Look, look_near
 from tunekeeper.text.readings import JSON_FILTER, TEXT_FILTER, readings, written
 from tunekeeper.text.seals import Seal
@@ -222,7 +222,10 @@ class Redactor:
         if depth > 200:
             return "[TOO DEEP]"
         if isinstance(value, dict | Mapping):  # a plain dict first: asking Mapping costs a microsecond
+            before = work.counts.total() if value.get("logprobs") else 0
             changed = {self._field(key, work, value): self._walk(item, work, depth + 1) for key, item in value.items()}
+            if value.get("logprobs") and work.counts.total() > before:
+                changed["logprobs"] = None  # they spell it token by token
             same = len(changed) == len(value) and all(changed.get(key, work) is item for key, item in value.items())
             return value if same else changed
         if isinstance(value, list | tuple):

@@ -10,6 +10,7 @@ from tunekeeper.core.errors import ArtifactError, ConfigError
 from tunekeeper.core.ids import digest_file
 from tunekeeper.training.base import Base, read_json
 from tunekeeper.training.header import tensor_header
+from tunekeeper.training.memory import is_target, shapes
 from tunekeeper.training.recipe import Recipe
 
 SIDECAR = "tunekeeper.json"
@@ -69,12 +70,12 @@ def refuse_other(folder: Path, sidecar: dict[str, Any], base: Base) -> None:
 
 
 def check_parent(folder: Path, base: Base, recipe: Recipe, claimed: str | None = None) -> None:
-    """Refuse to continue an adapter that belongs to another base or has another shape.
+    """Refuse to continue an adapter that belongs to another base, tokenizer or chat template, or has another shape.
 
     `claimed`: base digest that a ledger holds for this adapter, for one without a sidecar. Raises ArtifactError naming both
     digests, or ConfigError naming the recipe value that differs from the adapter's.
     """
-    tensor_header(folder / WEIGHTS) if (folder / WEIGHTS).is_file() else _missing(folder)
+    tensors = tensor_header(folder / WEIGHTS) if (folder / WEIGHTS).is_file() else _missing(folder)
     settings = read_json(folder / SETTINGS)
     sidecar = read_sidecar(folder)
     own = sidecar["base_digest"] if sidecar and isinstance(sidecar.get("base_digest"), str) else claimed
@@ -84,7 +85,11 @@ def check_parent(folder: Path, base: Base, recipe: Recipe, claimed: str | None =
             fix="tunekeeper model import --adapter FOLDER --base FOLDER --model M",
         )
     if own != base.digest:
-        raise ArtifactError(f"{folder}: this adapter belongs to base {own}, not to {base.folder} ({base.digest})")
+        raise ArtifactError(
+            f"{folder}: this adapter belongs to base {own}, not to {base.folder} ({base.digest})",
+            fix="leave out --from, or set `base` to what it was trained on",
+        )
+    refuse_other(folder, {**(sidecar or {}), "base_digest": own}, base)
     shape = {"rank": settings.get("r"), "alpha": settings.get("lora_alpha")}
     shape |= {name: settings.get(f"use_{name}") or False for name in ("dora", "rslora")}
     for name, there in shape.items():
@@ -93,7 +98,25 @@ def check_parent(folder: Path, base: Base, recipe: Recipe, claimed: str | None =
                 f"recipe: {name} is {json.dumps(wanted)}, the adapter to continue has {json.dumps(there)}",
                 fix=f"write `{name}: {json.dumps(there)}` or start from the base",
             )
+    _refuse_other_layers(sidecar or {}, tensors, base, recipe)
 
 
-def _missing(folder: Path) -> None:
+def _refuse_other_layers(sidecar: dict[str, Any], tensors: dict[str, Any], base: Base, recipe: Recipe) -> None:
+    """Refuse a recipe whose `targets` are other layers than an adapter has: it would go on with its own, and the record would
+    say what was not learned."""
+    told = sidecar.get("recipe")
+    if isinstance(told, dict) and isinstance(told.get("targets"), list) and set(told["targets"]) == set(recipe.targets):
+        return
+    there = {name.partition(".lora_")[0].rpartition(".")[2] for name in tensors if ".lora_" in name}
+    modules = (name for name, shape in shapes(base.folder) if len(shape) == 2 and is_target(name, recipe.targets))
+    wanted = {name.removesuffix(".weight").rpartition(".")[2] for name in modules}
+    if wanted != there:
+        named = json.dumps(sorted(there))
+        raise ConfigError(
+            f"recipe: targets is {json.dumps(list(recipe.targets))}, the adapter to continue has {named}",
+            fix=f"write `targets: {named}` or start from the base",
+        )
+
+
+def _missing(folder: Path) -> dict[str, Any]:
     raise ArtifactError(f"{folder}: holds no {WEIGHTS}")

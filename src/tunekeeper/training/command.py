@@ -45,7 +45,7 @@ def run(input: dict[str, Any], context: Context) -> dict[str, Any]:
     rows = len(read_rows(Path(input["train"])))
     began = time.monotonic()
     context.progress(None, note=f"{Path(words[0]).name} trains on {rows} rows")
-    _obeyed(words)
+    _obeyed(words, context.work.parent / "output.log")
     admit(_adapter(out), context.work / ADAPTER, base)
     shutil.rmtree(out, ignore_errors=True)
     return {
@@ -62,7 +62,8 @@ def run(input: dict[str, Any], context: Context) -> dict[str, Any]:
     }
 
 
-def _obeyed(words: list[str]) -> None:
+def _obeyed(words: list[str], log: Path) -> None:
+    """Run the command; `log`: where what it says goes."""
     try:
         ended = subprocess.run(words, stdin=subprocess.DEVNULL, check=False)
     except FileNotFoundError as error:
@@ -71,7 +72,7 @@ def _obeyed(words: list[str]) -> None:
         raise UserError(f"training.backend_options.command: {words[0]} cannot be run: {error.strerror}") from error
     if ended.returncode != 0:
         how = f"by signal {-ended.returncode}" if ended.returncode < 0 else f"with status {ended.returncode}"
-        raise UserError(f"{Path(words[0]).name} ended {how}", fix="read output.log of the job")
+        raise UserError(f"{Path(words[0]).name} ended {how}", fix=f"read what it said: {log}")
 
 
 def _adapter(out: Path) -> Path:

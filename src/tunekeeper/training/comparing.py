@@ -18,6 +18,8 @@ OUTCOME = (
     "tokens_per_second",
     "cost_usd",
 )
+MEASURES = ("recipe.objective", "tokenizer", "template")
+"""What a loss is a loss of: answers or preferences, and how a text falls into tokens."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,6 +94,8 @@ def _says(changes: list[Change], outcome: dict[str, tuple[Any, Any]]) -> list[st
         found.append(f"{len(went_in)} things differ at once: no one of them can be held to explain the outcome")
     if {"dataset", "model"} & set(went_in):
         found.append("the losses are of different rows and cannot be compared; an exam on one suite can")
+    elif other := next((name for name in MEASURES if name in went_in), None):
+        found.append(f"with another {other} the losses measure something else and cannot be compared; an exam on one suite can")
     x, y = outcome.get("best_task", (None, None))
     if x is not None and y is not None and x != y:
         found.append(f"the sample was answered {y - x:+.1%} right by the second run; the gate decides, not this sample")

@@ -65,3 +65,25 @@ def halved(model: Any, device: Any) -> Any:
     """The context in which an adapter's float32 is worked with in the base's own 16 bits; nothing changes for another base."""
     dtype = model.config.dtype
     return torch.autocast(device.type, dtype=dtype if dtype in HALVES else None, enabled=dtype in HALVES)
+
+
+def keeps_rows_apart(model: Any) -> bool:
+    """Whether of two rows laid end to end the second sees nothing of the first: no gradient of its loss goes there. Not every
+    architecture looks at positions for that, and a state that is carried on (Mamba's) or a convolution knows no rows."""
+    seen: list[Any] = []
+
+    def watched(_: Any, __: Any, found: Any) -> Any:
+        seen.append(found.detach().requires_grad_())
+        return seen[0]
+
+    width = 4
+    ids = torch.arange(1, 2 * width + 1)[None]
+    learned = torch.tensor([[place > width for place in range(2 * width)]])
+    positions = torch.arange(width).repeat(2)[None].to(next(model.parameters()).device)
+    hook = model.get_input_embeddings().register_forward_hook(watched)
+    try:
+        losses = token_losses(model, ids, learned, position_ids=positions)
+    finally:
+        hook.remove()
+    (gradient,) = torch.autograd.grad(losses.sum(), seen)
+    return bool((gradient[:, :width] == 0).all())

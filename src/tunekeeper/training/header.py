@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import stat
 from pathlib import Path
 from typing import Any
 
 from tunekeeper.core.errors import ArtifactError
 
-HEADER_LIMIT = 16_000_000
+HEADER_LIMIT = 8_000_000
 """Bytes."""
-MAX_TENSORS = 65_536
+MAX_TENSORS = 32_768
 """In one file: the largest models have some 90,000 in more than a hundred files."""
 MARKS = ((b"{", 2), (b"[", 3), (b":", 5), (b",", 16))
 """What JSON is made of → how many of it a tensor may take, its name and notes included: a few bytes may be an object of 100."""
+WIDE = re.compile(rb"[\xf0-\xf4]|\\u[dD][89abAB]")
+"""A sign beyond 16 bits, plain or escaped: one of them makes every sign of its text take four bytes."""
 BITS = {"F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32} | {"BOOL": 8, "I8": 8, "U8": 8}
 """Type → bits of a number; a type that is not here, as the 8-bit and narrower floats, has from 4 to 8."""
 HALVES = ("F16", "BF16", "I16", "U16")
@@ -35,7 +38,7 @@ def tensor_header(file: Path) -> dict[str, Any]:
                 raise ArtifactError(f"{file}: truncated, its header does not fit in its {size} bytes", fix=AGAIN)
             if length > HEADER_LIMIT:
                 raise _odd(file, f"it claims {length:,} bytes")
-            header = _parsed(file, stream.read(length))
+            header = _parsed(file, _checked(file, stream.read(length)))
     except OSError as error:
         raise ArtifactError(f"{file}: cannot be read ({error.strerror})", fix=AGAIN) from error
     tensors = {name: _tensor(file, name, entry) for name, entry in header.items() if name != "__metadata__"}
@@ -58,12 +61,21 @@ def _odd(file: Path, why: str) -> ArtifactError:
     return ArtifactError(f"{file}: its header is not that of a safetensors file: {why}", fix=AGAIN)
 
 
-def _parsed(file: Path, raw: bytes) -> dict[str, Any]:
+def _checked(file: Path, raw: bytes) -> str:
     for mark, each in MARKS:
         if (count := raw.count(mark)) > each * MAX_TENSORS:
             raise _odd(file, f"{count:,} times {mark.decode()!r}, more than {MAX_TENSORS:,} tensors need")
+    if len(raw) > HEADER_LIMIT // 4 and WIDE.search(raw):
+        raise _odd(file, f"{len(raw):,} bytes with emoji")
     try:
-        header = json.loads(raw, object_pairs_hook=_once)
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _odd(file, " ".join(str(error).split())[:200]) from error
+
+
+def _parsed(file: Path, text: str) -> dict[str, Any]:
+    try:
+        header = json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise _odd(file, " ".join(str(error).split())[:200]) from error
     if not isinstance(header, dict) or len(header) > MAX_TENSORS:

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tunekeeper.core.errors import ConfigError
 from tunekeeper.core.ids import digest_json
 from tunekeeper.store.blobs import link_or_copy
 from tunekeeper.training.adapter import check_parent, settle, write_sidecar
@@ -288,12 +289,23 @@ def _setup(model: Any, tokenizer: Any, taken: _Taken, recipe: Recipe) -> Setup:
 
     pad = pad_of(tokenizer)
     rows, held = taken.rows, taken.held
+    if recipe.packing:
+        _refuse_mixed_rows(model)
     if recipe.objective == "dpo":
         from tunekeeper.training.preference import with_reference
 
         size = max(1, recipe.batch // recipe.accumulation)
         rows, held = (with_reference(model, each, pad, size) for each in (rows, held))
     return Setup(model=model, rows=rows, weights=taken.weights, held=held, pad=pad, recipe=recipe, tokenizer=tokenizer)
+
+
+def _refuse_mixed_rows(model: Any) -> None:
+    """Raise ConfigError for a model that would learn a row as the continuation of the one it is packed behind."""
+    from tunekeeper.training.forward import keeps_rows_apart
+
+    if not keeps_rows_apart(model.eval()):
+        kind = model.config.model_type
+        raise ConfigError(f"recipe: packing: a row of {kind} sees the rows it is packed behind", fix="set packing to false")
 
 
 def _learned(codec: Codec, row: Row, recipe: Recipe) -> list[Any]:

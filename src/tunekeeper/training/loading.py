@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tunekeeper.core.errors import ArtifactError, MissingExtra
+from tunekeeper.core.errors import ArtifactError, ConfigError, MissingExtra
 from tunekeeper.training.base import Base, parameters
 from tunekeeper.training.device import here, number_format
 from tunekeeper.training.encode import Codec
@@ -76,7 +76,7 @@ def whole(base: Base, recipe: Recipe) -> tuple[Any, str]:
 
 
 def adapted(model: Any, recipe: Recipe) -> Any:
-    """The base with a new adapter, its start drawn from torch's random state."""
+    """The base with a new adapter, its start drawn from torch's random state. Raises ConfigError where it takes none such."""
     from peft import LoraConfig, get_peft_model
 
     targets: str | list[str] = "all-linear" if recipe.targets == ("all-linear",) else list(recipe.targets)
@@ -89,7 +89,12 @@ def adapted(model: Any, recipe: Recipe) -> Any:
         use_rslora=recipe.rslora,
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(prepared(model, recipe), config)
+    try:
+        return get_peft_model(prepared(model, recipe), config)
+    except ValueError as error:  # Mamba works past its layers, experts in one tensor take no DoRA
+        why = " ".join(str(error).split())[:200]
+        fix = "name other layers in `targets`, or leave out `dora` and `dropout`"
+        raise ConfigError(f"recipe: this base takes no such adapter: {why}", fix=fix) from error
 
 
 def load_tokenizer(base: Base) -> Any:

@@ -10,6 +10,7 @@ import math
 import os
 import random
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -272,10 +273,8 @@ def _save(setup: Setup, learned: list[Any], optimizer: Any, scaler: Any, curve: 
 
 def _resume(setup: Setup, learned: list[Any], optimizer: Any, scaler: Any) -> Curve:
     """The curve so far, with weights, optimizer and random state put back; an empty one without a checkpoint of this work."""
-    if not setup.checkpoint.is_file():
-        return Curve()
-    state = torch.load(setup.checkpoint, map_location=learned[0].device, weights_only=True)
-    if state["key"] != setup.key:
+    state = _whole(setup.checkpoint, learned[0].device)
+    if state is None or state["key"] != setup.key:
         return Curve()
     with torch.no_grad():
         for parameter, value in zip(learned, state["learned"], strict=True):
@@ -289,6 +288,23 @@ def _resume(setup: Setup, learned: list[Any], optimizer: Any, scaler: Any) -> Cu
     curve = Curve(**state["curve"])
     curve.resumed_from = curve.epoch
     return curve
+
+
+def _whole(checkpoint: Path, device: Any) -> dict[str, Any] | None:
+    """What a checkpoint holds; None without one, and of one that is damaged: beginning anew comes to the same result. torch takes
+    turned bits for numbers, so the sums of the zip file that it is are looked at first."""
+    if not checkpoint.is_file():
+        return None
+    try:
+        with zipfile.ZipFile(checkpoint) as parts:
+            if parts.testzip() is not None:
+                return None
+        state: dict[str, Any] = torch.load(checkpoint, map_location=device, weights_only=True)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - a damaged file is anything, and both libraries raise what they come upon
+        return None
+    return state
 
 
 class Meter:

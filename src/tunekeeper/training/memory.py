@@ -33,8 +33,19 @@ KEPT_MODELS = 2
 LIBRARIES = 800_000_000
 """Bytes that torch and its companions take before anything is loaded, on the processor's side."""
 SMALLEST_RANK = 4
+NAMES = (
+    ("hidden_size", "n_embd", "d_model"),
+    ("num_hidden_layers", "n_layer", "n_layers", "num_layers"),
+    ("intermediate_size", "n_inner", "ffn_dim"),
+    ("vocab_size",),
+)
+"""What configs call the hidden size, the layers, the inner size and the words."""
+NO_LAYERS = ("embed_tokens", "embed_positions", "embed_in", "embed_out", "word_embeddings", "lm_head", "wte", "wpe")
+"""What `all-linear` leaves out: embeddings and output heads."""
 FACTORS = (0.3, 4.0)
 """Bounds of what earlier runs may make of an estimate."""
+ALIKE = 2
+"""How many times larger or smaller by the formula a run may be that an estimate learns from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,9 +70,7 @@ class Need:
 def need(folder: Path, recipe: Recipe, longest: int, there: Room, *, factor: float = 1.0, learned: int | None = None) -> Need:
     """What training the checkpoint in `folder` takes. `longest`: tokens of the longest row. `there`: the device that trains.
     `learned`: most tokens that a row learns, all that the output head is asked for; None: as many as it has."""
-    config = read_json(folder / "config.json")
-    hidden, layers = int(config.get("hidden_size") or 0), int(config.get("num_hidden_layers") or 0)
-    inner, words = int(config.get("intermediate_size") or 4 * hidden), int(config.get("vocab_size") or 0)
+    hidden, layers, inner, words = dimensions(folder)
     size = number_size(recipe, there, parameters(folder))
     weights = base_bytes(folder, recipe, size) + learned_parameters(folder, recipe) * ADAM
     tokens = tokens_at_once(recipe, longest)
@@ -70,6 +79,20 @@ def need(folder: Path, recipe: Recipe, longest: int, there: Room, *, factor: flo
     said = tokens if learned is None else min(tokens, tokens_at_once(replace(recipe, packing=False), learned))
     activations = tokens * kept * size + said * 3 * words * 4
     return Need(weights=round(weights), activations=round(activations), libraries=0 if there.gpu else LIBRARIES, factor=factor)
+
+
+def dimensions(folder: Path) -> tuple[int, int, int, int]:
+    """(hidden, layers, inner, words) of a checkpoint by its config, whatever its architecture calls them; of experts the inner
+    size is that of all which a token passes. 0 for what it does not say."""
+    config = read_json(folder / "config.json")
+    if isinstance(part := config.get("text_config"), dict):  # of a model that sees as well
+        config = config | part
+    hidden, layers, inner, words = (
+        next((int(config[name]) for name in names if type(config.get(name)) is int), 0) for names in NAMES
+    )
+    experts = config.get("num_experts_per_tok")
+    each = config.get("moe_intermediate_size") or inner
+    return hidden, layers, max(inner or 4 * hidden, each * experts if type(experts) is int else 0), words
 
 
 def number_size(recipe: Recipe, there: Room, numbers: int) -> int:
@@ -149,7 +172,7 @@ def is_target(name: str, targets: tuple[str, ...]) -> bool:
     """Whether a weight gets an adapter: with `all-linear` every layer but embeddings and the output head."""
     module = name.removesuffix(".weight")
     if targets == ("all-linear",):
-        return not module.endswith(("embed_tokens", "lm_head", "wte", "wpe"))
+        return name.endswith(".weight") and not module.endswith(NO_LAYERS)
     return any(module == target or module.endswith(f".{target}") for target in targets)
 
 
@@ -174,13 +197,15 @@ def method(folder: Path, recipe: Recipe, there: Room) -> str:
     return f"{named}; tuning all of them would take about {size(whole)} before activations, {room}{several}"
 
 
-def learned_factor(runs: Iterable[TrainingRun], base_digest: str) -> tuple[float, int]:
+def learned_factor(runs: Iterable[TrainingRun], base_digest: str, estimated: int) -> tuple[float, int]:
     """What finished runs of a base took, as a multiple of their estimates: the median, and how many runs stand behind it
-    (1.0 and 0 without any). Pure."""
+    (1.0 and 0 without any). `estimated`: bytes that the formula says of the run to come; of another order of size others tell
+    nothing, as what the libraries take is most of a small one. Pure."""
     seen = [
         run.memory["peak"] / run.memory["estimated"]
         for run in runs
         if run.base_digest == base_digest and run.memory.get("peak") and run.memory.get("estimated")
+        if 1 / ALIKE <= estimated / run.memory["estimated"] <= ALIKE
     ]
     if not seen:
         return 1.0, 0

@@ -131,8 +131,9 @@ def plan(
     before = [run for run in done if run.recipe.get("backend") == by]
     there = elsewhere or room()
     free_disk = shutil.disk_usage(ws.root).free
-    factor, seen = learned_factor((run for run in before if method_of(run) == chosen.method), base.digest)
-    needed = need(base.folder, chosen, rows.longest, there, factor=factor, learned=rows.most).total
+    plain = need(base.folder, chosen, rows.longest, there, learned=rows.most)
+    factor, seen = learned_factor((run for run in before if method_of(run) == chosen.method), base.digest, plain.total)
+    needed = replace(plain, factor=factor).total
     run_disk = run_bytes(base.folder, chosen, there)
     tight, rate = replace(there, total=there.free), section.rate_usd_per_hour
     speed = measured_speed(before, base.digest, chosen.method) if elsewhere is None else None

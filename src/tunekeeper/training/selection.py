@@ -20,6 +20,9 @@ from tunekeeper.scoring.formats import parse_object
 from tunekeeper.training.rows import Row, question
 from tunekeeper.training.workfolder import ADAPTER, ANSWERS, CURVE, EPOCHS, MODEL, TRANSCRIPT
 
+SMALL = 0.01
+"""Nats a token that two held-out losses must be apart to mean something."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kept:
@@ -51,13 +54,14 @@ def choose(task: Sequence[float | None], eval_loss: Sequence[float], keep: str) 
 
 def said_of(eval_loss: Sequence[float]) -> str | None:
     """What the held-out loss after each epoch says of the number of epochs, in words; None where it says nothing. A fifth above
-    the lowest is learning by heart; a last epoch that still took a twentieth off was not one too many (our own two lines)."""
+    the lowest is learning by heart; a last epoch that still took a twentieth off was not one too many (our own two lines). What
+    is less than `SMALL` apart is neither: at a loss of nearly 0 a share of it is chance."""
     if len(eval_loss) < 2:
         return None
     lowest, before, last = min(eval_loss), eval_loss[-2], eval_loss[-1]
-    if last > 1.2 * lowest:
+    if last > max(1.2 * lowest, lowest + SMALL):
         return f"eval_loss rose from {lowest:.3f} to {last:.3f}: fewer epochs would do"
-    if last < 0.95 * before:
+    if last < min(0.95 * before, before - SMALL):
         fell = f"eval_loss fell by {1 - last / before:.0%} in the last epoch"
         return f"{fell}: more epochs, or a higher learning_rate, would learn more"
     return None

@@ -217,17 +217,18 @@ def _run_of_cycle(ws: Workspace, task: Model, section: Config, cycle: Cycle) -> 
 
 
 def _parent(ws: Workspace, task: Model, wanted: str, recipe: Recipe) -> Version | None:
-    """The version to continue. A `champion` that holds nothing of the recipe's method, or is of another base, means the bare
-    base."""
+    """The version to continue. A `champion` that holds nothing of the recipe's method, or is of another base, tokenizer or chat
+    template, means the bare base."""
     if wanted == "base":
         return None
     if wanted != "champion":
         with ws.state.read() as tx:
             return find_version(tx, task.name, wanted)
     live = champion(ws, task.name)
-    if live is None or learned_by(live, recipe) is None or live.base_digest != read_base(base_folder(ws, task)).digest:
+    if live is None or learned_by(live, recipe) is None:
         return None
-    return live
+    here = read_base(base_folder(ws, task)).digests
+    return live if all(getattr(live, name) in (None, digest) for name, digest in here.items()) else None
 
 
 def _waiting(ws: Workspace, run: TrainingRun) -> Wait:

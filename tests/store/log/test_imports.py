@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,9 @@ def test_what_was_found_can_be_imported_elsewhere(root: Path, tmp_path: Path, cl
     [
         ("{broken", r"old.jsonl:2: not an inference"),
         ('{"request_id":"x","timestamp":"2025-03-01T10:00:00Z"}', "model_id"),
-        ('{"request_id":"x","timestamp":"yesterday","model_id":"m"}', "timestamp"),
+        ('{"request_id":"x","timestamp":"yesterday","model_id":"m"}', "timestamp.*write timestamp as 2026"),
+        ('{"request_id":"x","timestamp":"2026-01-05","model_id":"m"}', "write timestamp as 2026-01-05T09:30:00Z"),
+        ('{"request_id":"x","timestamp":1763632800000,"model_id":"m"}', "write timestamp as 2026"),
         ('{"request_id":"","timestamp":"2025-03-01T10:00:00Z","model_id":"m"}', "request_id must have 1 to 256"),
         ('{"request_id":"x","timestamp":"2025-03-01T10:00:00Z","model_id":"%s"}' % ("m" * 300), "model_id must have 1 to 256"),
         ('{"request_id":"x","timestamp":"2025-03-01T10:00:00Z","model_id":"m","latency_ms":-5}', "latency_ms is -5"),
@@ -84,6 +87,48 @@ def test_a_broken_line_is_reported_with_its_number(tmp_path: Path, line: str, me
     file = tmp_path / "old.jsonl"
     file.write_text(LOG_01 % 1 + "\n" + line + "\n")
     with pytest.raises(DataError, match=message):
+        list(read_file(file))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("http_status", 9999),
+        ("http_status", 0),
+        ("bucket", 10_000),
+        ("bucket", -1),
+        ("weight", 10_001),
+        ("route_version", -1),
+        ("route_version", 2**70),
+        ("quality_score", 2),
+        ("quality_score", "NaN"),
+        ("cost_usd", "Infinity"),
+    ],
+)
+def test_a_number_beyond_what_its_field_can_hold_is_reported_with_its_line(tmp_path: Path, field: str, value: object) -> None:
+    file = tmp_path / "old.jsonl"
+    file.write_text(json.dumps({"request_id": "x", "timestamp": "2025-03-01T10:00:00Z", "model_id": "m", field: value}))
+    with pytest.raises(DataError, match=rf"old.jsonl:1: {field} is "):
+        list(read_file(file))
+
+
+def test_the_numbers_of_attempts_are_looked_at_too(tmp_path: Path) -> None:
+    file = tmp_path / "old.jsonl"
+    tries = [{"slot": "a", "ms": 5}, {"slot": "b", "ms": -5}]
+    file.write_text(json.dumps({"request_id": "x", "timestamp": "2025-03-01T10:00:00Z", "model_id": "m", "attempts": tries}))
+    with pytest.raises(DataError, match=r"old.jsonl:1: attempts\[1\].ms is -5"):
+        list(read_file(file))
+
+
+@pytest.mark.parametrize("field", ["request_id", "model_id"])
+@pytest.mark.parametrize("mark", ["\n", "\x1b[2J", "\u202e", "\u200b"])
+def test_an_id_that_nobody_could_see_or_type_is_refused(tmp_path: Path, field: str, mark: str) -> None:
+    file = tmp_path / "old.jsonl"
+    file.write_text(
+        json.dumps({"request_id": "x", "timestamp": "2025-03-01T10:00:00Z", "model_id": "m", field: f"a{mark}b"}),
+        encoding="utf-8",
+    )
+    with pytest.raises(DataError, match=f"{field} must have 1 to 256 characters"):
         list(read_file(file))
 
 

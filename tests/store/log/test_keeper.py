@@ -132,6 +132,44 @@ def test_a_pass_applies_retention(root: Path, clock: ManualClock, record: Record
     assert Log(root, clock).find() == []
 
 
+def test_a_clock_that_is_wrong_for_a_moment_takes_nothing_with_it(
+    root: Path, clock: ManualClock, record: Record, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spool = Spool(root, "gateway-0", clock)
+    spool.ended(record())
+    spool.close()
+    keeper = Keeper(root, clock, days=395, body_days=30)
+    keeper.once()
+    right = clock.start
+    clock.start = right + timedelta(days=3650)
+    keeper.once()
+    clock.advance(3000)
+    keeper.once()
+    assert "the clock jumped ahead to " in capsys.readouterr().err
+    clock.start = right - timedelta(days=400)
+    keeper.once()
+    clock.start = right
+    clock.advance(600)
+    keeper.once()
+    (found,) = Log(root, clock).find()
+    assert found.request is not None
+    assert capsys.readouterr().err.count("\n") == 1, "ahead again, by more than a day: that is doubted as well"
+
+
+def test_a_new_time_that_lasts_is_believed(root: Path, clock: ManualClock, record: Record) -> None:
+    spool = Spool(root, "gateway-0", clock)
+    spool.ended(record())
+    spool.close()
+    keeper = Keeper(root, clock, days=7)
+    keeper.once()
+    clock.start += timedelta(days=8)
+    keeper.once()
+    assert len(Log(root, clock).find()) == 1
+    clock.advance(3601)
+    keeper.once()
+    assert Log(root, clock).find() == []
+
+
 def test_a_socket_of_a_deep_folder_works(tmp_path: Path, clock: ManualClock) -> None:
     deep = tmp_path / ("d" * 90) / ("e" * 90)
     with running(deep):

@@ -192,6 +192,22 @@ def test_a_job_that_fails_says_why_and_is_begun_anew_when_asked_again(
     assert len(there.jobs) == 2
 
 
+@pytest.mark.parametrize(
+    ("provider", "said"),
+    [("together", "user_error"), ("fireworks", "JOB_STATE_DELETING_CLEANING_UP"), ("fireworks", "JOB_STATE_DELETED")],
+)
+def test_every_state_that_a_job_ends_in_ends_the_run_and_is_not_waited_for(
+    bench: Bench, there: Providers, section: Section, provider: str, said: str
+) -> None:
+    there.hold = True
+    with pytest.raises(Killed):
+        bench(section(provider), dies=3)
+    (job,) = there.jobs.values()
+    job["ended"] = said
+    with pytest.raises(UserError, match=said):
+        bench(section(provider), attempt=2)
+
+
 def test_cancelling_a_run_cancels_the_job_at_the_provider(
     ws: Workspace, task: Model, dataset: DatasetVersion, there: Providers, section: Section
 ) -> None:

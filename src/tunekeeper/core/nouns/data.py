@@ -124,7 +124,7 @@ class ReviewItem:
     texts: dict[str, str] = field(default_factory=dict)
     """Reviewer → their unfinished edit."""
     remarks: tuple[dict[str, str], ...] = ()
-    """Notes, labels and flags: `kind`, `text`, `by`, `at`."""
+    """Notes, labels, flags, and judgments taken back (`undone`): `kind`, `text`, `by`, `at`."""
     shown: dict[str, Any] = field(default_factory=dict)
     """What the log does not have: `messages`, `answer`; of a pair `other` and where each is `from`; the `exam` and its `case`; of
     the first answers of a new version its `version` and `rollout`."""

@@ -138,8 +138,7 @@ class Feedback:
     kind: FeedbackKind
     """What sort of statement it is."""
     value: Any = None
-    """thumb: "up" or "down"; edit and correction: the text the answer should have been; label: the true answer; escalation:
-    true; outcome: "success" or "failure"; score: a number from 0 to 1."""
+    """thumb: "up", "down"; edit, correction: better text; label; escalation: true; outcome: "success", "failure"; score: 0–1."""
     by: str | None = None
     """Who said it."""
     model_id: str | None = None
@@ -281,6 +280,8 @@ class Route:
     """Digest of the configuration file's `route` block that was applied last; carried along, so that the block counts once."""
     static: str | None = None
     """Path of the routing file that alone decides this route; None for a committed one."""
+    withdrawn: bool = False
+    """Whether the file of `serve` that declared the model names it no more: nobody is answered by it until a file does again."""
     rollout: str | None = None
     """Rollout or experiment that set it."""
     by: str = ""

@@ -62,15 +62,17 @@ def count_rollbacks(tx: Read) -> dict[tuple[str, str], int]:
 
 
 def load_route_table(tx: Read) -> RouteTable:
-    """What gateways obey: the newest route of each model, all slots, all keys that are not revoked, the current generation."""
+    """What gateways obey: the newest route of each model, all slots, all keys that are not revoked, the current generation. Not
+    the models that are withdrawn: for a gateway they do not exist."""
     table = _LEDGER.table
     newest = sa.select(sa.func.max(table.c.seq)).group_by(table.c.model)
     bodies = tx.connection.execute(sa.select(table.c.body).where(table.c.seq.in_(newest)).order_by(table.c.model)).scalars()
     routes = [_LEDGER.decode(body) for body in bodies]
+    gone = {route.model for route in routes if route.withdrawn}
     return RouteTable(
         generation=current_generation(tx),
-        routes={route.model: route for route in routes},
-        slots={slot.id: slot for slot in find_slots(tx)},
+        routes={route.model: route for route in routes if route.model not in gone},
+        slots={slot.id: slot for slot in find_slots(tx) if slot.model not in gone},
         keys=tuple(find_keys(tx, state="live")),
         asks_key=bool(find_keys(tx, limit=1)),
     )

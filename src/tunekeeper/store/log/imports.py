@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import msgspec
 
 from tunekeeper.core.errors import DataError
-from tunekeeper.core.nouns.serving import Inference, Variant
+from tunekeeper.core.nouns.serving import Attempt, Inference, Variant
 from tunekeeper.store.log import segments
 from tunekeeper.store.log.compact import compact
 from tunekeeper.store.log.records import BODIES
@@ -27,7 +27,18 @@ _MOST_LINE = 64 * 1024 * 1024
 _MOST_ID = 256
 _MOST = 2**53
 _FIRST_YEAR, _YEARS_END = 1970, 3000
-_AMOUNTS = ("prompt_tokens", "completion_tokens", "latency_ms", "ttft_ms", "cost_usd")
+_STAMP = "write timestamp as 2026-01-05T09:30:00Z"
+_UNKNOWN = "leave out what is not known"
+_AMOUNTS = ("prompt_tokens", "completion_tokens", "latency_ms", "ttft_ms", "cost_usd", "route_version")
+_BOUNDS: dict[str, tuple[float, float, str]] = {
+    **dict.fromkeys(_AMOUNTS, (0, _MOST, _UNKNOWN)),
+    "confidence": (0, 1, "give a probability, 0 to 1"),
+    "quality_score": (0, 1, "give a score from 0 to 1"),
+    "http_status": (100, 599, "give the status of the answer, 100 to 599, or leave it out"),
+    "bucket": (0, 9_999, _UNKNOWN),
+    "weight": (0, 10_000, "give ten-thousandths, 0 to 10000, or leave it out"),
+}
+"""Number of a record → least, most, and what to do about one beyond them."""
 NEEDED = "give each line a JSON object with at least request_id, timestamp and model_id"
 _ARMS: dict[str, Variant] = {"production": "champion", "control": "champion", "treatment": "challenger"}
 """What others call the parts that a version plays, and what we do."""
@@ -61,21 +72,28 @@ def _parsed(line: bytes, path: Path, number: int) -> Inference:
         except msgspec.ValidationError:
             found = msgspec.convert(_in_our_words(msgspec.json.decode(line)), Inference, strict=False)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DataError(f"{path}:{number}: not an inference: {error}", fix=NEEDED) from error
+        fix = _STAMP if str(error).endswith("`$.timestamp`") else NEEDED
+        raise DataError(f"{path}:{number}: not an inference: {error}", fix=fix) from error
     for name in ("request_id", "model_id"):
-        if not 0 < len(getattr(found, name)) <= _MOST_ID:
-            raise DataError(f"{path}:{number}: {name} must have 1 to {_MOST_ID} characters", fix=f"give each line its {name}")
+        if not 0 < len(id := getattr(found, name)) <= _MOST_ID or not id.isprintable():
+            what = f"{name} must have 1 to {_MOST_ID} characters, none of them a line break or another that cannot be seen"
+            raise DataError(f"{path}:{number}: {what}", fix=f"give each line its {name}")
     if not _FIRST_YEAR <= found.timestamp.year < _YEARS_END:  # in any zone, far from where calendars end
-        raise DataError(
-            f"{path}:{number}: timestamp lies in the year {found.timestamp.year}", fix="write it as 2026-01-05T09:30:00Z"
+        raise DataError(f"{path}:{number}: timestamp lies in the year {found.timestamp.year}", fix=_STAMP)
+    _within(found, _BOUNDS, f"{path}:{number}: ")
+    for index, attempt in enumerate(found.attempts):
+        _within(
+            attempt, {"ms": (0, _MOST, _UNKNOWN), "confidence": _BOUNDS["confidence"]}, f"{path}:{number}: attempts[{index}]."
         )
-    for name in _AMOUNTS:
-        amount = getattr(found, name)
-        if amount is not None and not 0 <= amount <= _MOST:
-            raise DataError(f"{path}:{number}: {name} is {amount}", fix="leave out what is not known")
-    if found.confidence is not None and not 0 <= found.confidence <= 1:
-        raise DataError(f"{path}:{number}: confidence is {found.confidence}", fix="give a probability, 0 to 1")
     return found
+
+
+def _within(noun: Inference | Attempt, bounds: Mapping[str, tuple[float, float, str]], where: str) -> None:
+    """Raises DataError for a number that is not within its bounds, or none at all."""
+    for name, (least, most, fix) in bounds.items():
+        amount = getattr(noun, name)
+        if amount is not None and not least <= amount <= most:
+            raise DataError(f"{where}{name} is {amount}", fix=fix)
 
 
 def _in_our_words(record: Any) -> Any:

@@ -33,6 +33,10 @@ LOOKUP_DAYS = 30
 _BACK_OFF = 30.0
 _MEASURED = 10.0
 """Seconds between two looks at how much disk the log takes."""
+_JUMP = 86_400.0
+"""Seconds by which the calendar may run away from the time that passed before it is doubted."""
+_DOUBT = 3600.0
+"""Seconds for which nothing is dropped then: until the machine's clock was set right, or the new time has lasted that long."""
 
 
 class Keeper:
@@ -55,6 +59,8 @@ class Keeper:
         self.body_days = body_days
         self.max_bytes = max_bytes
         self._measured = -_MEASURED
+        self._ahead: float | None = None
+        self._doubted_until = 0.0
         self.tail = Tail(root)
         self.index = Index(root)
 
@@ -66,10 +72,23 @@ class Keeper:
             done = compact(self.root)
             now = self.clock.utc()
             merge(self.root, now)
-            if self.days is not None or self.body_days is not None:
+            if (self.days is not None or self.body_days is not None) and self._believed():
                 retain(self.root, now, self.days, self.body_days)
             self._keep_within()
         return done
+
+    def _believed(self) -> bool:
+        """Whether records may be dropped for their age: a clock that is wrong for a moment would take a year of them with it."""
+        now, steady = self.clock.utc(), self.clock.steady()
+        ahead, before = now.timestamp() - steady, self._ahead
+        self._ahead = ahead
+        if before is not None and ahead > before + _JUMP:
+            self._doubted_until = steady + _DOUBT
+            text = f"keeper: the clock jumped ahead to {now:%Y-%m-%d %H:%M}: nothing is dropped for its age for an hour"
+            print(text, file=sys.stderr, flush=True)
+        elif before is not None and ahead < before - _JUMP:
+            self._doubted_until = 0.0
+        return steady >= self._doubted_until
 
     def _keep_within(self) -> None:
         now = self.clock.real()

@@ -40,9 +40,10 @@ STATES: dict[str, State] = {
     "JOB_STATE_COMPLETED": "done",
     "JOB_STATE_EARLY_STOPPED": "done",
     "JOB_STATE_FAILED": "failed",
+    "JOB_STATE_FAILED_CLEANING_UP": "failed",
     "JOB_STATE_EXPIRED": "failed",
     "JOB_STATE_CANCELLED": "cancelled",
-    "JOB_STATE_DELETING": "cancelled",
+    **dict.fromkeys(("JOB_STATE_DELETING", "JOB_STATE_DELETING_CLEANING_UP", "JOB_STATE_DELETED"), "cancelled"),
 }
 
 

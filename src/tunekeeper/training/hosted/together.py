@@ -39,6 +39,7 @@ STATES: dict[str, State] = {
     "cancel_requested": "running",
     "cancelled": "cancelled",
     "error": "failed",
+    "user_error": "failed",
     "completed": "done",
 }
 
