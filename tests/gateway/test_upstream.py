@@ -190,6 +190,13 @@ def test_bytes_beyond_the_answer_cost_the_connection_not_the_answer() -> None:
     assert server.connections == 2
 
 
+@pytest.mark.parametrize("behind", [b"HTTP/1.1 \1", b"HTTP/1.1 429 No\r\ncontent-length: 1\r\n\r\nx", b"HTTP/1.1 503 "])
+def test_a_message_behind_the_answer_does_not_lend_it_its_status(behind: bytes) -> None:
+    heard, _ = exchange(Server(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nab" + behind, piece=1000))
+    assert heard[0].calls == ["sent", (200, {b"content-length": b"2"}), "end"]
+    assert heard[0].body == b"ab"
+
+
 def test_an_answer_beyond_its_bound_is_dropped() -> None:
     heard, _ = exchange(Server(b"HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n" + b"x" * 5000), limit=1000)
     assert heard[0].calls[-1] == "upstream_garbage"

@@ -181,8 +181,8 @@ class Connection(asyncio.Protocol):
     """One connection to a model server. Parser callbacks only note what they saw; it is acted on after each feed."""
 
     __slots__ = (
-        "_bare", "_body", "_ended", "_headed", "_headers", "_interim", "_kept", "_parser", "_pool", "_request",
-        "_reusable", "_size", "_unpacker", "transport",
+        "_bare", "_body", "_ended", "_headed", "_headers", "_kept", "_parser", "_pool", "_request", "_reusable", "_size",
+        "_status", "_unpacker", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -229,8 +229,8 @@ class Connection(asyncio.Protocol):
         """llhttp: the head is whole; 1xx heads come before the real one."""
         if self._ended:
             return
-        self._interim = self._parser.get_status_code() < 200
-        if self._interim:
+        self._status = self._parser.get_status_code()  # the parser forgets it over bytes that follow the answer
+        if self._status < 200:
             self._headers.clear()
             return
         self._headed = True
@@ -245,7 +245,7 @@ class Connection(asyncio.Protocol):
         """llhttp: the message is whole."""
         if self._ended:
             return
-        self._ended = not self._interim
+        self._ended = self._status >= 200
         # Only here does llhttp still know the framing that decides it.
         self._reusable = self._parser.should_keep_alive()
 
@@ -264,7 +264,7 @@ class Connection(asyncio.Protocol):
                 return
             request.data = b""  # it is never sent again from here on, and a stream may last
             self._parser = httptools.HttpResponseParser(self)
-            self._interim = self._bare = self._reusable = False
+            self._bare = self._reusable = False
             self._unpacker: Unpacker | None = None
         self._size += len(data)
         headed = self._headed
@@ -298,7 +298,7 @@ class Connection(asyncio.Protocol):
         coding = self._headers.get(b"content-encoding", b"identity")
         if coding.lower() != b"identity":
             self._unpacker = Unpacker(coding, self._pool.answer_bytes)
-        request.sink.upstream_head(self._parser.get_status_code(), self._headers)
+        request.sink.upstream_head(self._status, self._headers)
 
     def _whole(self, request: Request, known: Known, body: bytes) -> None:
         """A whole answer in one piece, whose head was parsed before."""
@@ -315,11 +315,11 @@ class Connection(asyncio.Protocol):
         length = self._headers.get(b"content-length")
         if length is None or b"transfer-encoding" in self._headers or int(length) != len(data) - end or end > KNOWN_BYTES:
             return
-        if not data.startswith(b"HTTP/") or self._parser.get_status_code() in (204, 304):
+        if not data.startswith(b"HTTP/") or self._status in (204, 304):
             return
         if len(self._pool.known) >= KNOWN:
             self._pool.known.clear()  # the server's usual ones are back with their next answer
-        self._pool.known[data[:end]] = Known(self._parser.get_status_code(), self._headers, int(length))
+        self._pool.known[data[:end]] = Known(self._status, self._headers, int(length))
 
     def _feed(self, data: bytes) -> bool:
         try:
