@@ -197,6 +197,13 @@ def test_a_message_behind_the_answer_does_not_lend_it_its_status(behind: bytes) 
     assert heard[0].body == b"ab"
 
 
+def test_what_comes_before_the_answer_is_no_part_of_it() -> None:
+    before = b"HTTP/1.1 050 No\r\ncontent-length: 3\r\n\r\nbad" + b"HTTP/1.1 103 Early\r\nlink: x\r\n\r\n"
+    heard, _ = exchange(Server(before + GOOD))
+    assert heard[0].body == b"hello"
+    assert heard[0].calls[-1] == "end"
+
+
 def test_an_answer_beyond_its_bound_is_dropped() -> None:
     heard, _ = exchange(Server(b"HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n" + b"x" * 5000), limit=1000)
     assert heard[0].calls[-1] == "upstream_garbage"

@@ -237,8 +237,8 @@ class Connection(asyncio.Protocol):
         self._bare = b"content-length" not in self._headers and b"transfer-encoding" not in self._headers
 
     def on_body(self, data: bytes) -> None:
-        """llhttp: a piece of the body."""
-        if not self._ended:
+        """llhttp: a piece of the body; what is no status, as 050, has one too."""
+        if self._headed and not self._ended:
             self._body.append(data)
 
     def on_message_complete(self) -> None:
