@@ -41,6 +41,8 @@ class ShareNow:
     """Ten-thousandths."""
     observed: str
     """What the supervisor saw last."""
+    reason: str | None = None
+    """Why the server is not ready, where that is known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -202,6 +204,10 @@ def _shares(route: Route | None, table: RouteTable) -> tuple[ShareNow, ...]:
     found = []
     for share in route.shares:
         slot = table.slots.get(share.slot)
-        version, observed = (slot.version, slot.observed) if slot else (None, "absent")
-        found.append(ShareNow(slot=share.slot, version=version, variant=share.variant, weight=share.weight, observed=observed))
+        version, observed, reason = (slot.version, slot.observed, slot.reason) if slot else (None, "absent", None)
+        found.append(
+            ShareNow(
+                slot=share.slot, version=version, variant=share.variant, weight=share.weight, observed=observed, reason=reason
+            )
+        )  # fmt: skip
     return tuple(found)

@@ -137,6 +137,28 @@ def test_who_answers_in_a_chat_is_told(project: Path, call: Call) -> None:
     assert read_draft(project) == [["Where is it?", "There."]]
 
 
+def test_turns_of_people_by_name_take_who_answers_as_well(project: Path, call: Call) -> None:
+    talk = [{"from": "Ann", "value": "Where is it?"}, {"from": "Bob Desk", "value": "There."}]
+    machine = [{"from": "Cleo", "value": "And mine?"}, {"from": "gpt", "value": "Here."}]
+    rows = [{"conversations": talk}, {"conversations": machine}]
+    (project / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, out, _ = call("c.jsonl", "--dry-run")
+    assert (code, "nobody is known as the assistant; who speaks: 'Ann', 'Bob Desk'" in out) == (0, True)
+    assert call("c.jsonl", "--assistant", "bob desk")[0] == 0
+    assert read_draft(project) == [["Where is it?", "There."], ["And mine?", "Here."]]
+    (project / "d.jsonl").write_text(json.dumps(rows[0]))
+    assert "(fix: --assistant NAME, once for each who answers)" in call("d.jsonl")[2]
+
+
+@pytest.mark.parametrize(("name", "text"), [("r.jsonl", '{"text": "Alone"}'), ("r.csv", "question\nAlone\n"), ("r.jsonl", "{}")])
+def test_one_column_cannot_be_mapped_and_the_fix_says_what_is_needed(project: Path, call: Call, name: str, text: str) -> None:
+    (project / name).write_text(text)
+    code, _, err = call(name)
+    assert (code, read_draft(project), "--map" in err) == (2, [], False)
+    assert "the only column is" in err
+    assert "(fix: a row needs a question and its answer: two columns, or" in err
+
+
 def test_progress_is_said_every_few_seconds_and_a_short_import_says_nothing(
     project: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:

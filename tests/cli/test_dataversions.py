@@ -79,6 +79,23 @@ def test_show_says_everything_about_a_version(run: Run, freeze: Callable[..., st
     assert "parent    desk/d1" in lines
 
 
+def test_line_breaks_in_what_users_bring_make_no_lines_of_their_own(run: Run, freeze: Callable[..., str], tmp_path: Path) -> None:
+    freeze()
+    named = {"id": "x\nadded    desk/d9", "category": "a\nnote      approved", "user": "Why, then?", "assistant": "So."}
+    (tmp_path / "more.jsonl").write_text(json.dumps(named))
+    run("data", "import", str(tmp_path / "more.jsonl"), "--model", "desk")
+    run("data", "freeze", "--model", "desk", "--note", "fine\nwarning: none")
+    said = [
+        run("data", "show", "desk/d2", text=True)[1],
+        run("data", "diff", "desk/d1", "desk/d2", text=True)[1],
+        run("data", "blame", named["id"], "--model", "desk", text=True)[1],
+    ]
+    assert all(any("‹LF›" in each for each in lines) for lines in said)
+    assert not [
+        each for lines in said for each in lines if each.startswith(("note      approved", "warning", "added    desk/d9"))
+    ]
+
+
 def test_a_tag_is_taken_by_every_command_and_moves_only_when_asked(run: Run, freeze: Callable[..., str], tmp_path: Path) -> None:
     freeze()
     freeze(T3="fine")

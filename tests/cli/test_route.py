@@ -5,7 +5,9 @@ import os
 import pytest
 
 from tests.rollout.conftest import new_desk
-from tunekeeper.core.nouns.serving import FallbackEntry
+from tunekeeper.core.nouns.serving import FallbackEntry, Slot
+from tunekeeper.deployment.slots import declare_slots, observe_slot
+from tunekeeper.processes import ending
 from tunekeeper.rollout.moves import promote, seed_routes
 from tunekeeper.rollout.routes import RouteSeed
 from tunekeeper.testing.desk import MODEL
@@ -29,6 +31,15 @@ def test_a_route_is_shown_with_slots_roles_and_who_set_it(tell, desk):
     lines = tell("route", "show", MODEL, "--dir", desk.folder).out.splitlines()
     assert lines[0] == f"desk: route version {told.json['route_version']}, set by ana: to green"
     assert [line.split()[:3] for line in lines[-2:]] == [["blue", "v1.0", "previous"], ["green", "v1.1", "champion"]]
+
+
+def test_why_a_server_failed_is_said_where_its_state_stands(tell, desk, monkeypatch):
+    declare_slots(desk.ws, [Slot(id="green", model=MODEL, version="v1.1", engine="llamacpp", files={"model": "models/m.gguf"})])
+    observe_slot(desk.ws, "green", "failed", reason="killed by SIGBUS")
+    assert tell("route", "show", MODEL, "--dir", desk.folder).out.splitlines()[-1] == "green: killed by SIGBUS"
+    assert "green: killed by SIGBUS" not in tell("status", "--dir", desk.folder).out, "nothing runs: that is long ago"
+    monkeypatch.setattr(ending, "running", lambda root: {"supervisor": 1})
+    assert "  green: killed by SIGBUS" in tell("status", "--dir", desk.folder).out.splitlines()
 
 
 def test_a_route_says_who_is_asked_next_and_who_gets_copies(tell, desk):

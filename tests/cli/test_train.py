@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from tunekeeper import jobs
 from tunekeeper.cli.app import main
 from tunekeeper.core.nouns.data import DatasetVersion
 from tunekeeper.core.nouns.training import TrainingRun
 from tunekeeper.store.ledgers.datasets import save_dataset
 from tunekeeper.store.ledgers.runs import load_run, save_run
 from tunekeeper.training import verbs
-from tunekeeper.workspace import create_workspace
+from tunekeeper.workspace import Workspace, create_workspace
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "support_desk"
 ROW = {
@@ -253,3 +254,20 @@ def test_a_run_goes_on_when_its_command_is_interrupted_and_is_ended_by_cancel(
     code, ended = answer(capsys, "cancel", begun["id"], "--dir", str(project))
     assert (code, ended["state"]) == (0, "cancelled")
     assert answer(capsys, "show", begun["id"], "--dir", str(project))[1]["standing"] is None
+
+
+def test_the_command_that_waits_for_a_run_says_that_somebody_cancelled_it(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait = verbs.wait
+
+    def cancelled_meanwhile(ws: Workspace, run: TrainingRun, *_: object, **__: object) -> TrainingRun:
+        jobs.cancel(ws, run.job or "")
+        return wait(ws, run)
+
+    monkeypatch.setattr(verbs, "wait", cancelled_meanwhile)  # from another terminal, while it waits
+    assert main(["train", "run", "--model", "support-desk", "--dataset", "d1", "--dir", str(project)]) == 130
+    said = capsys.readouterr()
+    assert said.out.startswith("run_")
+    assert said.out.endswith(": cancelled\n")
+    assert "error" not in said.err

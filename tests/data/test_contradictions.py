@@ -165,6 +165,17 @@ def test_a_slip_among_many_that_fill_in_a_form_alike_is_one(row: MakeExample) ->
     assert {f.of for f in found if f.id != "slip"} == {"slip"}
 
 
+@pytest.mark.parametrize(
+    ("one", "other"), [("How do I reset it?", "How do I reset it?"), ("How do I reset it?", "Hi, how do I reset it?")]
+)
+def test_an_answer_with_other_courtesies_contradicts_nothing(row: MakeExample, one: str, other: str) -> None:
+    said = "Hold the button for five seconds."
+    rows = [row(one, said, id="a"), row(other, said[:-1] + ", thanks for asking.", id="b"), row(one, "Sure! " + said, id="c")]
+    assert contradictions(rows, 0.85) == []
+    found = contradictions([*rows, row(one, "Hold it for nine seconds, thanks for asking.", id="d")], 0.85)
+    assert {(f.id, f.of) for f in found} >= {("a", "d"), ("c", "d"), ("d", "a")}
+
+
 def test_a_row_is_told_of_once(row: MakeExample) -> None:
     rows = [row("Where?", "here", id="a"), row("where", "there", id="b"), row("Hello, where please", "nowhere", id="c")]
     assert [(f.id, f.of) for f in contradictions(rows, 0.85)] == [("a", "b"), ("b", "a"), ("c", "a")]

@@ -155,6 +155,12 @@ def test_of_contradicting_answers_the_newest_wins_then_the_majority_else_none(
     assert report.dropped.get("contradiction", 0) == dropped
 
 
+def test_answers_that_differ_in_courtesies_do_not_contradict_each_other(ws: Workspace, task: Model, write: Write) -> None:
+    said = ["Hold it for a minute.", "Sure! Hold it for a minute, thanks for asking.", "Hold it for a minute. Have a nice day!"]
+    report = load(ws, task, write("rows.jsonl", [chat("How do I reset it?", each) for each in said]))
+    assert (answers(ws), report.dropped) == (said, {})
+
+
 def test_a_later_import_takes_the_place_of_an_older_answer_but_not_of_a_newer_one(
     ws: Workspace, task: Model, write: Write
 ) -> None:

@@ -84,7 +84,7 @@ def test_metadata_and_other_keys_of_a_chat_row_are_kept() -> None:
     [
         ([1], "must be an object, not list"),
         ({"messages": "none"}, "`messages` must be a list"),
-        ({"conversations": [{"from": "alien", "value": "x"}]}, "no role is called 'alien'"),
+        ({"conversations": [{"value": "x"}]}, "no role is called 'None'"),
         ({"instruction": "a", "output": "b", "history": ["x"]}, "`history` must be a list of pairs"),
         ({"instruction": "a", "output": "b", "history": 3}, "`history` must be a list of pairs"),
         ({"input": ["a"], "preferred_output": TALK}, "must be lists of messages"),

@@ -80,6 +80,12 @@ def test_a_picture_stands_where_the_text_names_it() -> None:
     assert more.metadata["images"] == ["a.jpg", "b.jpg"], "names more than the text holds: nothing is guessed"
 
 
-def test_an_unknown_speaker_is_named() -> None:
-    with pytest.raises(Unreadable, match="no role is called 'ghost'; known: human, user, gpt"):
-        parse_row({"conversations": [{"from": "ghost", "value": "Boo"}]}, {})
+@pytest.mark.parametrize("turn", [{"value": "Boo"}, {"from": "", "value": "Boo"}, {"from": 3, "value": "Boo"}])
+def test_a_turn_of_nobody_is_broken(turn: Any) -> None:
+    with pytest.raises(Unreadable, match=r"no role is called '.*'; known: human, user, gpt"):
+        parse_row({"conversations": [turn]}, {})
+
+
+def test_a_speaker_may_be_called_by_name() -> None:
+    turns = [{"from": "Ana", "value": "Hi"}, {"from": "Ben Support", "value": "Hello"}]
+    assert spoken({"conversations": turns}) == [("Ana", "Hi"), ("Ben Support", "Hello")]

@@ -167,7 +167,7 @@ def test_where_the_first_sheet_is_no_table_of_rows_the_others_are_named(tmp_path
     path = book(tmp_path / "t.xlsx", Notes=[["About this file"]], Tickets=[["user", "assistant"], ["Hi", "Hello"]])
     with pytest.raises(DataError, match="Notes: no column for 'user'") as caught:
         list(read_rows(path))
-    assert caught.value.fix == "another sheet: t.xlsx#Tickets, or --map user=COLUMN"
+    assert caught.value.fix == "another sheet: t.xlsx#Tickets"
 
 
 def test_the_header_of_a_sheet_is_found_below_a_title_and_groups_of_columns(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ DISCORD = {
             "id": "3",
             "type": "Reply",
             "timestamp": "2024-01-01T10:02:00+00:00",
-            "content": "So.",
+            "content": "Write &lt;b&gt;.",
             "author": {"name": "bob", "nickname": "Helper"},
             "reference": {"messageId": "1"},
         },
@@ -67,7 +67,7 @@ def test_without_a_name_of_who_answers_nothing_is_read_and_the_names_are_told(tm
 
 def test_a_reply_belongs_to_what_it_answers(tmp_path: Path) -> None:
     path = saved(tmp_path / "d.json", DISCORD)
-    assert talks(path, "helper") == [[("user", "How?"), ("assistant", "So.")], f"{threads.NOBODY}'cid'"]
+    assert talks(path, "helper") == [[("user", "How?"), ("assistant", "Write &lt;b&gt;.")], f"{threads.NOBODY}'cid'"]
 
 
 def test_where_two_people_ask_and_nothing_says_whom_an_answer_is_for_it_is_left_out(tmp_path: Path) -> None:

@@ -136,8 +136,9 @@ def test_a_damaged_or_missing_blob_is_told(ws: Workspace, task: Model, filled: l
             versions.checkout(ws, "desk/d1", tmp_path / "out")
         assert not (tmp_path / "out").exists()
     path.unlink()
-    with pytest.raises(NotFound, match=r"blob sha256:.* is not in this workspace"):
+    with pytest.raises(NotFound, match=r"blob sha256:.* is not in this workspace") as caught:
         list(versions.read_examples(ws, version))
+    assert caught.value.fix == "restore it from a backup"
 
 
 def test_a_detached_version_is_known_by_its_id_and_nothing_grows_from_it(

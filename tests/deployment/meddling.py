@@ -1,4 +1,4 @@
-"""A server between client and llama.cpp that changes requests, as a badly set up endpoint does."""
+"""A server between client and llama.cpp that changes requests and answers, as a badly set up endpoint does."""
 
 from __future__ import annotations
 
@@ -15,14 +15,19 @@ Change = Callable[[str, dict[str, Any]], dict[str, Any]]
 """Path and body of a request → the body that is sent on."""
 
 
+Answered = Callable[[str, dict[str, Any]], dict[str, Any]]
+"""Path of a request and the JSON that answers it → what is answered."""
+
+
 @contextlib.contextmanager
-def meddling(endpoint: str, change: Change) -> Iterator[str]:
-    """The address, with `/v1`, of a server that passes every request to `endpoint`, its body changed."""
+def meddling(endpoint: str, change: Change, answered: Answered = lambda path, said: said) -> Iterator[str]:
+    """The address, with `/v1`, of a server that passes every request to `endpoint`, its body and its answer changed."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self._pass(*call("POST", base_of(endpoint) + self.path, change(self.path, body)))
+            status, said = call("POST", base_of(endpoint) + self.path, change(self.path, body))
+            self._pass(status, json.dumps(answered(self.path, json.loads(said))).encode())
 
         def do_GET(self) -> None:
             self._pass(*call("GET", base_of(endpoint) + self.path))

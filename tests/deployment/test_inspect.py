@@ -106,3 +106,23 @@ def test_a_changed_byte_is_found_by_its_digest(made: Path, tmp_path: Path) -> No
         verify(out)
     with pytest.raises(NotFound, match="no file in it"):
         verify(tmp_path)
+
+
+def test_a_link_is_compared_with_what_is_recorded_beside_the_file_it_leads_to(made: Path, tmp_path: Path) -> None:
+    kept, shown = tmp_path / "kept" / "v1.gguf", tmp_path / "shown"
+    kept.parent.mkdir()
+    shown.mkdir()
+    kept.touch()
+    (shown / "current.gguf").symlink_to(kept)
+    done = export_folder(made / "llama" / "base", None, "f16", shown / "current.gguf")
+    found = {"verified": 1, "files": {str(shown / "current.gguf"): done.digest}}
+    assert verify(shown / "current.gguf") == verify(shown) == found
+    assert verify(kept)["files"] == {str(kept): done.digest}
+
+    kept.with_name("v1.gguf.sha256").rename(shown / "current.gguf.sha256")  # as sha256sum writes it for the link
+    assert verify(shown / "current.gguf") == verify(shown) == found
+
+    kept.unlink()
+    for place in (shown / "current.gguf", shown):
+        with pytest.raises((NotFound, ArtifactError), match=r"current\.gguf"):
+            verify(place)

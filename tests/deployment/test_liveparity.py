@@ -109,6 +109,23 @@ def test_what_is_found_at_the_endpoint_is_kept_on_the_artifact(ws: Workspace, lo
     assert isinstance(stopped, Stop)
     assert stopped.outcome == "inconclusive"
 
+    # Another server took the address: of another file, or with less room.
+    aside = dataclasses.replace(slot, files={"model": "models/desk/v0.9.gguf"})
+    stopped = poked(ws, version, aside)
+    assert isinstance(stopped, Stop)
+    assert stopped.why == (
+        "parity of desk-blue block at quantization: the server has loaded "
+        f"{ws.path('models/desk/v1.0.gguf')}, the slot holds models/desk/v0.9.gguf"
+    )
+    stopped = poked(ws, version, dataclasses.replace(slot, files={**slot.files, "lora": "models/desk/adapters/v1.0.gguf"}))
+    assert isinstance(stopped, Stop)
+    assert "the server has loaded no adapter, the slot holds models/desk/adapters/v1.0.gguf" in stopped.why
+    stopped = poked(ws, version, dataclasses.replace(slot, options={**slot.options, "context": 4096}))
+    assert isinstance(stopped, Stop)
+    assert stopped.why.endswith("block at sampling: a request may use 512 tokens there, 1024 are the slot's"), (
+        "the model has no more"
+    )
+
 
 def test_a_slot_that_is_not_loaded_or_not_ours_is_not_measured(ws: Workspace) -> None:
     version = Version(id="desk@v1", model="desk", name="v1", major=1, minor=0, base=str(DESK), base_digest="d")

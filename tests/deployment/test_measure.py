@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.deployment.checkpoints import DESK
-from tests.deployment.meddling import Change, meddling
+from tests.deployment.meddling import Answered, Change, meddling
 from tunekeeper.core.nouns.serving import Slot
 from tunekeeper.deployment.compare import measure_endpoint
 from tunekeeper.deployment.exporting import export_folder
@@ -33,7 +35,9 @@ def served(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
         yield endpoint, read_transcript(made / "desk" / "transcript.jsonl")
 
 
-def found(served: tuple[str, list[Reference]], change: Change | None) -> tuple[str, str | None]:
+def found(
+    served: tuple[str, list[Reference]], change: Change | None, answered: Answered = lambda path, said: said
+) -> tuple[str, str | None]:
     endpoint, references = served
 
     def ask(address: str) -> tuple[str, str | None]:
@@ -45,7 +49,7 @@ def found(served: tuple[str, list[Reference]], change: Change | None) -> tuple[s
 
     if change is None:
         return ask(endpoint)
-    with meddling(endpoint, change) as address:
+    with meddling(endpoint, change, answered) as address:
         return ask(address)
 
 
@@ -99,6 +103,45 @@ def test_a_badly_set_up_endpoint_is_blocked_and_the_layer_named(
     served: tuple[str, list[Reference]], change: Change, layer: str
 ) -> None:
     assert found(served, change) == ("block", layer)
+
+
+def without(*names: str, paths: tuple[str, ...] = CHAT + RAW) -> Answered:
+    """Answers that lack these fields, wherever they stand."""
+
+    def bare(value: Any) -> Any:
+        if isinstance(value, list):
+            return [bare(each) for each in value]
+        return {k: bare(v) for k, v in value.items() if k not in names} if isinstance(value, dict) else value
+
+    return lambda path, said: bare(said) if path in paths else said
+
+
+@pytest.mark.parametrize(
+    ("answered", "layer"),
+    [
+        pytest.param(without("completion_probabilities", "logprobs"), "quantization", id="no probabilities at all"),
+        pytest.param(without("logprobs", paths=CHAT), "sampling", id="none in chats"),
+        pytest.param(without("top_logprobs", "top_probs"), "sampling", id="no lists of the likeliest"),
+        pytest.param(without("tokens"), "sampling", id="no token ids"),
+    ],
+)
+def test_what_an_endpoint_does_not_say_is_no_pass(served: tuple[str, list[Reference]], answered: Answered, layer: str) -> None:
+    assert found(served, lambda path, body: body, answered) == ("inconclusive", layer)
+
+
+def test_chats_that_get_one_another_s_answers_are_named(served: tuple[str, list[Reference]]) -> None:
+    begun, turn, last = threading.Barrier(len(served[1][:4]), timeout=60), itertools.count(), {}
+
+    def swapped(path: str, said: dict[str, Any]) -> dict[str, Any]:
+        """What is asked alone is answered well; of those that come at once each gets the next one's."""
+        if path not in CHAT or "logprobs" in said["choices"][0] or next(turn) < len(served[1][:4]):
+            return said
+        mine = begun.wait()
+        last[mine] = said
+        begun.wait()
+        return last[(mine + 1) % begun.parties]
+
+    assert found(served, lambda path, body: body, swapped) == ("block", "sampling")
 
 
 def test_a_reference_without_an_answer_is_no_fault(served: tuple[str, list[Reference]]) -> None:

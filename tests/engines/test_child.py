@@ -94,13 +94,29 @@ def test_without_its_parent_a_supervised_child_lives_on_and_another_ends(tmp_pat
 def test_a_parent_that_dies_while_a_server_loads_is_missed_all_the_same() -> None:
     loading = "import sys; from tunekeeper.engines import child; print('loading', flush=True); sys.stdin.read()"
     script = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', sys.argv[1]]); time.sleep(60)"
-    asked = [sys.executable, "-c", script, f"{loading}; child.stay(False, lambda: True, period=0.01)"]
+    asked = [sys.executable, "-c", script, f"{loading}; child.stay(None, lambda: True, period=0.01)"]
     parent = subprocess.Popen(asked, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     assert parent.stdout.readline() == "loading\n"
     parent.kill()
     parent.wait()
     parent.communicate(timeout=60)  # it has loaded, and ends: else its side of the pipe stays open
+
+
+@pytest.mark.parametrize(
+    ("main", "said"),
+    [
+        ("lambda: child.stay(None, lambda: False, period=0.001)", "the server stopped answering and was ended"),
+        (
+            "lambda: __import__('xllamacppp')",
+            "the model server needs package xllamacppp, which is not installed (fix: pip install 'tunekeeper[local]')",
+        ),
+    ],
+)
+def test_why_a_server_ends_is_its_last_line(main: str, said: str) -> None:
+    script = f"from tunekeeper.engines import child; child.run({main})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr.strip()) == (4, said)
 
 
 def test_a_taken_port_is_refused_or_another_is_chosen(tmp_path: Path) -> None:

@@ -78,6 +78,12 @@ def reply(body: object, status: str = "200 OK") -> bytes:
         (reply({"error": "too long"}, "400 Bad Request"), "status 400: too long"),
         (reply({"choices": []}), "has no choices"),
         (reply([1]), "has no choices"),
+        (reply({"choices": [None]}), "no chat completion"),
+        (reply({"choices": {"message": {}}}), "no chat completion"),
+        (reply({"choices": [{"message": {"content": ["Hi"]}}]}), "its text is a list"),
+        (reply({"choices": [{"message": {"content": "Hi"}}], "usage": [1]}), "no chat completion"),
+        (reply(b"[" * 100_000), "not JSON"),
+        (reply(b"", "302 Found"), "status 302: it says nothing more"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", "IncompleteRead|not JSON"),
     ],
 )
@@ -163,3 +169,9 @@ def test_outside_servers_are_asked_what_they_serve(
     assert engine_of(slot).request_fields(slot) == {"model": "base-model"}
     raw[1].append(reply({}))
     assert healthy(raw[0], engine=engine)
+
+
+def test_a_list_of_adapters_that_is_none_is_no_adapter(raw: tuple[str, list[bytes]]) -> None:
+    raw[1].extend((reply({"data": [{"id": "base-model"}]}), reply({"object": "list"})))
+
+    assert not engine_of(Slot(id="s", model="m", engine="llamacpp")).probe(raw[0]).adapters

@@ -55,6 +55,15 @@ def test_every_case_is_asked_scored_and_kept(ws: Workspace, context: JobContext)
     assert json.loads(context.journal.read_text().splitlines()[-1])["answered"] == 12
 
 
+def test_a_key_that_came_with_a_line_end_is_sent_without_it(
+    ws: Workspace, context: JobContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXAM_KEY", " sk-exam\n")
+    wanted = asked(ws, [case(0)], rule(1))
+    output = run(wanted | {"slot": wanted["slot"] | {"api_key_env": "EXAM_KEY"}}, context)
+    assert (output["cases"], output["unanswered"]) == (1, 0)
+
+
 def test_a_second_attempt_asks_only_what_is_missing(ws: Workspace, context: JobContext) -> None:
     cases = [case(i) for i in range(10)]
     first = [Result(case=f"c{i}", answer="from before", scores={"exact": (0.0, "")}) for i in range(6)]

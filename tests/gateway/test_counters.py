@@ -8,14 +8,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from tunekeeper.core.errors import OurFault
-from tunekeeper.gateway import counters as module
-from tunekeeper.gateway.counters import COLUMNS, FILE, FOLDER, LOG, ROWS, Counters
+from tunekeeper.gateway import counters
+from tunekeeper.gateway.cells import ASKS, LOG
+from tunekeeper.gateway.counters import Counters
 from tunekeeper.gateway.quotas import Held, Used, moment
 from tunekeeper.gateway.refusals import Refusal
 
@@ -128,22 +128,22 @@ def test_workers_that_race_let_through_what_the_limit_says_and_not_one_more_or_l
 
 def _marks(worker: Counters, key: str, mark: int) -> None:
     """Leave `worker` at the point where it was when it was stopped."""
-    worker._view[worker._cell(key, NOW) + module._ASKS] = mark
+    worker._view[worker._cell(key, NOW) + ASKS] = mark
 
 
 def test_who_reads_while_another_does_leaves_it_one_and_waits_its_turn_for_the_last(crew: Crew) -> None:
     one, two = crew("w1"), crew("w2")
-    _marks(two, "key_a", module._ASKING)
+    _marks(two, "key_a", counters._ASKING)
     assert takes(one, 2), "there are enough for both"
     assert not takes(one, 2), "the last one may be taken already"
-    _marks(two, "key_a", module._QUEUED)
+    _marks(two, "key_a", counters._QUEUED)
     assert takes(one, 2), "who waits for the lock has taken nothing"
     assert not takes(one, 2)
 
 
 def test_what_a_dead_worker_was_about_to_take_is_given_to_others(crew: Crew) -> None:
     one, two = crew("w1"), crew("w2")
-    _marks(two, "key_a", module._ASKING)
+    _marks(two, "key_a", counters._ASKING)
     crew.living.discard("w2")
     assert [takes(one, 1), takes(one, 1)] == [True, False]
 
@@ -169,6 +169,19 @@ def test_minutes_and_budget_periods_end_by_themselves(crew: Crew) -> None:
     assert worker.used("key_a", MONTH + 1, NOW).spent == 0
     worker.spend("key_a", MONTH + 1, NOW, 3)
     assert worker.used("key_a", MONTH + 1, NOW).spent == 3
+
+
+def test_a_clock_set_over_the_end_of_a_period_and_back_gives_no_second_budget(crew: Crew) -> None:
+    before, one, two = crew(LOG), crew("w1"), crew("w2")
+    for day in (700, 701):
+        before.spend("key_a", day, NOW, 1)
+    for day, spent in ((700, 10), (710, 20), (700, 30), (690, 40), (700, 50), (701, 60), (700, 70)):
+        one.spend("key_a", day, NOW, spent)
+        two.spend("key_a", day, NOW, 100 * spent)
+    for worker in (one, two):
+        assert worker.used("key_a", 700, NOW).spent == 101 * (10 + 30 + 50 + 70) + 1
+        assert worker.used("key_a", 701, NOW).spent == 101 * 60 + 1
+        assert worker.used("key_a", 702, NOW).spent == 0
 
 
 def test_what_a_killed_worker_counted_stays_counted_but_for_what_it_had_under_way(tmp_path: Path, crew: Crew) -> None:
@@ -212,50 +225,6 @@ def test_ten_thousand_keys_are_told_apart(crew: Crew) -> None:
     for number, name in enumerate(names):
         (one if number % 2 else two).spend(name, MONTH, NOW, number + 1)
     assert all(one.used(name, MONTH, NOW).spent == number + 1 for number, name in enumerate(names))
-
-
-def test_when_all_rows_are_taken_one_that_counts_for_nobody_is_given_away(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ROWS", 4)
-    one, two = crew("w1"), crew("w2")
-    for name in "abcd":
-        one.spend(name, MONTH, NOW, 1)
-    one.began("a", NOW)
-    with pytest.raises(OurFault, match="counts 4 keys"):
-        two.admitted("e", NOW)
-    spring = moment(9_000_000.0, UTC_NOW + timedelta(days=104))
-    two.spend("e", spring.period("month"), spring, 5)
-    assert two.used("e", spring.period("month"), spring).spent == 5
-    assert one.used("a", MONTH, NOW).running == 1, "a row with a request under way is kept"
-    assert sum(name in "bcd" for name in "bcd" if one.used(name, 0, spring).spent == 0) == 3, "and a lost row is found again"
-
-
-def test_columns_are_bounded_and_a_dead_workers_is_inherited(crew: Crew) -> None:
-    first = crew("w0")
-    first.spend("key_a", MONTH, NOW, 4)
-    for number in range(1, COLUMNS - 1):
-        crew(f"w{number}")
-    with pytest.raises(OurFault, match="room for 31 workers"):
-        Counters(crew.root, "late", lambda: crew.living)
-    crew.dies("w0", first)
-    late = crew("late")
-    assert late.used("key_a", MONTH, NOW).spent == 4
-    late.spend("key_a", MONTH, NOW, 1)
-    assert late.used("key_a", MONTH, NOW).spent == 5
-
-
-def test_a_file_that_is_no_counter_file_is_named_and_left_alone(tmp_path: Path, crew: Crew) -> None:
-    (tmp_path / FOLDER).mkdir()
-    path = tmp_path / FOLDER / FILE
-    path.write_bytes(b"something else")
-    with pytest.raises(OurFault, match="not a counter file"):
-        crew("w1")
-    assert path.read_bytes().startswith(b"something else")
-
-
-def test_the_file_takes_room_only_for_workers_there_are(crew: Crew) -> None:
-    crew("w1")
-    used = (crew.root / FOLDER / FILE).stat().st_blocks * 512
-    assert used < 3 * ROWS * 64 + 200_000
 
 
 @pytest.mark.parametrize("first", [100, 101])

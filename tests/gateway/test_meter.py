@@ -18,7 +18,7 @@ import pytest
 from tests.patience import until
 from tunekeeper.core.clock import ManualClock
 from tunekeeper.core.nouns.serving import ApiKey
-from tunekeeper.gateway.counters import FILE, FOLDER
+from tunekeeper.gateway.cells import FILE, FOLDER
 from tunekeeper.gateway.meter import Meter, bound_of
 from tunekeeper.gateway.tables import Obeyed
 from tunekeeper.store.published import WorkerSlot

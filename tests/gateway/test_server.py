@@ -389,6 +389,17 @@ def test_an_offer_to_change_the_protocol_is_passed_over_and_the_request_served(b
     assert (status_of(heard), b"connection: close" in heard) == (200, True)
 
 
+@pytest.mark.parametrize("old", [b"HTTP/1.0\r\nconnection: upgrade", b"HTTP/1.1\r\nconnection: upgrade, close"])
+def test_the_body_of_a_request_that_offers_another_protocol_and_ends_its_connection_is_waited_for(bench: Any, old: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", bench.port), timeout=60) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.sendall(CHAT.replace(b"HTTP/1.1", old) + b"upgrade: websocket\r\n" + LENGTH + b"\r\n")
+        for start in range(0, len(BODY), 20):
+            sock.sendall(BODY[start : start + 20])
+        assert _answer(sock)[0] == 200
+        assert sock.recv(1) == b"", "the connection ends, as it was asked to"
+
+
 @pytest.mark.parametrize("name", ["two lengths", "both framings", "bad chunk end", "length in a trailer", "no host"])
 def test_an_offer_to_change_the_protocol_hides_nothing(bench: Any, name: str) -> None:
     first, _, rest = SMUGGLED[name].partition(b"\r\n")

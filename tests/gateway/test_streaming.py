@@ -48,6 +48,13 @@ def test_usage_goes_only_to_those_who_asked() -> None:
     assert made.fold.usage.completion_tokens == 2
 
 
+def test_a_chunk_in_several_data_lines_stays_whole_without_its_usage() -> None:
+    raw = b'data: {"choices": [{"index": 0,\ndata: "delta": {"content": "a"}}],\ndata: "usage": {"prompt_tokens": 1}}\n\n'
+    told = stream().feed(raw).forward
+    assert told.count(b"\n") == 2
+    assert json.loads(told.removeprefix(b"data: ")) == {"choices": [{"index": 0, "delta": {"content": "a"}}]}
+
+
 @pytest.mark.parametrize("text", [',"usage":null', "usage"])
 def test_text_that_only_looks_like_usage_is_left_alone(text: str) -> None:
     tricky = {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}

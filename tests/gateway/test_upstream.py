@@ -197,11 +197,26 @@ def test_a_message_behind_the_answer_does_not_lend_it_its_status(behind: bytes) 
     assert heard[0].body == b"ab"
 
 
-def test_what_comes_before_the_answer_is_no_part_of_it() -> None:
-    before = b"HTTP/1.1 050 No\r\ncontent-length: 3\r\n\r\nbad" + b"HTTP/1.1 103 Early\r\nlink: x\r\n\r\n"
-    heard, _ = exchange(Server(before + GOOD))
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"HTTP/1.1 050 No\r\ncontent-length: 3\r\n\r\nbad",
+        b"HTTP/1.1 103 Early\r\ncontent-length: %d\r\n\r\n" % len(GOOD),
+        b"HTTP/1.1 100 Continue\r\ntransfer-encoding: chunked\r\n\r\n",
+    ],
+)
+def test_a_head_before_the_answer_that_hides_bytes_of_it_is_a_failure(before: bytes) -> None:
+    heard, _ = exchange(Server(before + GOOD + GOOD.replace(b"hello", b"other")))
+    assert (heard[0].body, heard[0].calls) == (b"", ["sent", "upstream_garbage"])
+
+
+@pytest.mark.parametrize("piece", [7, 1 << 20])
+def test_trailers_change_no_head(piece: int) -> None:
+    trailers = b"content-type: text/event-stream\r\ncontent-encoding: gzip\r\nretry-after: 9\r\n"
+    answer = b"HTTP/1.1 200 OK\r\ncontent-type: a/b\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n%s\r\n" % trailers
+    heard, _ = exchange(Server(answer, piece=piece))
+    assert heard[0].calls == ["sent", (200, {b"content-type": b"a/b", b"transfer-encoding": b"chunked"}), "end"]
     assert heard[0].body == b"hello"
-    assert heard[0].calls[-1] == "end"
 
 
 def test_an_answer_beyond_its_bound_is_dropped() -> None:

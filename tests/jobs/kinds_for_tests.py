@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -69,4 +70,14 @@ def shout(input: dict[str, Any], context: JobContext) -> dict[str, Any]:
     """Print a megabyte."""
     for _ in range(1000):
         sys.stdout.write("x" * 1000 + "\n")
+    return {}
+
+
+def fill(input: dict[str, Any], context: JobContext) -> dict[str, Any]:
+    """Write more than a file may hold, as on a full disk: progress after progress, then with `file` a file of its own."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+    for step in range(200):
+        context.progress(step / 200, step=step)
+    if input["file"]:
+        (context.work / "large").write_bytes(bytes(8192))
     return {}

@@ -13,7 +13,7 @@ import pytest
 import tunekeeper
 from tests.patience import until
 from tunekeeper import jobs
-from tunekeeper.core.errors import DataError, NotFound, OurFault
+from tunekeeper.core.errors import DataError, DiskFull, NotFound, OurFault
 from tunekeeper.jobs import Job
 from tunekeeper.jobs.config import Config
 from tunekeeper.jobs.folder import read_json, started
@@ -227,7 +227,7 @@ def test_a_job_that_takes_too_long_is_ended_with_all_it_started(ws: Workspace) -
     pids = until_told(ws, job)["pids"]
     assert isinstance(pids, list)
     late = jobs.wait(ws, job.id)
-    assert (late.state, late.error) == ("failed", "took longer than 4 s")
+    assert (late.state, late.error, late.fix) == ("failed", "took longer than 4 s", None)
     until(lambda: not any(started(pid) for pid in pids))
 
 
@@ -254,6 +254,13 @@ def test_any_other_failure_is_one_line_and_our_fault(ws: Workspace, how: str, wo
     job = jobs.wait(ws, jobs.ensure(ws, KIND + "fail", {"how": how}).id)
     assert job.state == "failed"
     with pytest.raises(OurFault, match=words):
+        jobs.reraise(job)
+
+
+def test_a_full_disk_ends_no_job_for_a_word_about_it_and_one_that_it_ends_says_so(ws: Workspace) -> None:
+    assert jobs.wait(ws, jobs.ensure(ws, KIND + "fill", {"file": False}).id).state == "done"
+    job = jobs.wait(ws, jobs.ensure(ws, KIND + "fill", {"file": True}).id)
+    with pytest.raises(DiskFull, match=rf"^no room left on the disk, .* while working in \S*{job.id}.*free some space"):
         jobs.reraise(job)
 
 

@@ -16,7 +16,8 @@ from tests.processes.test_plans import cli, event, version
 from tunekeeper.core.clock import ManualClock
 from tunekeeper.core.nouns.serving import ApiKey, Inference
 from tunekeeper.gateway import create_key
-from tunekeeper.gateway.counters import FILE, FOLDER, Counters
+from tunekeeper.gateway.cells import FILE, FOLDER
+from tunekeeper.gateway.counters import Counters
 from tunekeeper.gateway.quotas import Moment, moment
 from tunekeeper.processes import budgets
 from tunekeeper.store.published import WorkerSlot
@@ -87,6 +88,16 @@ def test_each_key_starts_with_what_its_period_cost_so_far(ws: Workspace) -> None
     assert spent(ws, "key_free", now.period("month"), now) == 0
 
 
+def test_a_start_with_a_wrong_clock_adds_up_the_period_that_the_log_ended_in_too(ws: Workspace) -> None:
+    stamps = (("2026-02-10T08:00:00", 0.125), ("2026-02-11T09:00:00", 0.5))
+    ws.log.append_import([asked(ws, number, at, "key_day", cost) for number, (at, cost) in enumerate(stamps)])
+    key = ApiKey(id="key_day", hash="a", budget_usd=1.0, budget_period="day")
+    assert budgets.rebuild(ws, (key,)) == 1
+    now = moment(ws.clock.real(), ws.clock.utc())
+    assert spent(ws, "key_day", now.period("day"), now) == 125_000_000, "what was spent later is no part of this day"
+    assert spent(ws, "key_day", now.period("day") + 1, now) == 500_000_000
+
+
 def test_nothing_is_rebuilt_while_a_worker_counts_or_where_no_key_has_a_budget(ws: Workspace) -> None:
     create_key(ws, requests_per_minute=5)
     assert budgets.restore(ws.root) is None
@@ -101,7 +112,7 @@ def test_nothing_is_rebuilt_while_a_worker_counts_or_where_no_key_has_a_budget(w
 
 
 def test_counters_of_an_earlier_release_go_when_nobody_holds_them(ws: Workspace) -> None:
-    old = ws.root / FOLDER / "counters"
+    old = ws.root / FOLDER / "counters-2"
     old.parent.mkdir()
     old.write_bytes(bytes(64))
     worker = WorkerSlot(ws.root, "w1")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tunekeeper.processes import locks
-from tunekeeper.processes.children import FIRST_DELAY, LAST_DELAY, Child, Plan
+from tunekeeper.processes.children import FIRST_DELAY, LAST_DELAY, LOG_BYTES, Child, Plan, cut_logs
 
 SLEEPER = "import time\nprint('here', flush=True)\ntime.sleep(60)"
 STUBBORN = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('here', flush=True)\ntime.sleep(60)"
@@ -87,6 +87,35 @@ def test_the_last_line_of_the_log_is_what_a_child_had_to_say(tmp_path: Path):
     child.start(dict(os.environ))
     assert child.wait(60)
     assert child.last_words() == "error: port 1 is taken"
+
+
+def test_where_it_listens_is_no_reason_for_its_end(tmp_path: Path):
+    child = Child(plan=plan(tmp_path, """print('{"listening": "http://127.0.0.1:1"}'); raise SystemExit(3)"""))
+    child.start(dict(os.environ))
+    assert child.wait(60)
+    assert child.why() == "ended with 3"
+
+
+def test_a_log_that_grows_too_large_is_cut_while_its_child_writes_on(tmp_path: Path):
+    code = """
+import signal, time
+signal.signal(signal.SIGUSR1, lambda *_: print('more', flush=True))
+print(1_500_000 * 'x' + '\\nhere', flush=True)
+time.sleep(600)
+"""
+    child = Child(plan=plan(tmp_path, code))
+    child.start(dict(os.environ))
+    until_it_says(child, "here")
+    assert child.log is not None
+    cut_logs(child.log.parent)
+    child.signal(signal.SIGUSR1)
+    until_it_says(child, "more")
+    assert child.log.read_text() == "more\n"
+    before = child.log.with_suffix(".old").read_text()
+    assert (len(before), before[-5:]) == (LOG_BYTES, "here\n")
+    cut_logs(child.log.parent)
+    assert child.log.read_text() == "more\n"
+    child.stop(grace=0)
 
 
 def test_its_handle_tells_of_its_end_and_one_that_is_not_ours_has_none(started: Child):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from tests.patience import until
 from tunekeeper.core.nouns.serving import Slot
 from tunekeeper.deployment.slots import declare_slots
 from tunekeeper.engines import ChatClient
-from tunekeeper.processes import ending
+from tunekeeper.processes import ending, engines, locks
+from tunekeeper.processes.children import Child
 from tunekeeper.processes.engines import Engines
 from tunekeeper.processes.supervisor import Supervisor
 from tunekeeper.store.ledgers.slots import load_slot
@@ -54,7 +57,9 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 def want(house: House, **changes: Any) -> None:
     """Ask for the slot as a project's deployment would."""
-    slot = Slot(id="desk-blue", model="desk", version="v1", engine="fake", files={"model": "models/one"}, digest="sha256:1")
+    slot = Slot(
+        id="desk-blue", model="desk", version="v1", engine="fake", files={"model": "models/one"}, digest="sha256:" + 64 * "1"
+    )
     declare_slots(house.ws, [replace(slot, **changes)])
 
 
@@ -79,10 +84,58 @@ def test_a_server_that_died_is_started_again_and_reported(house: House):
     assert [event["name"] for event in house.events if event["event"] == "died"] == ["engine-desk-blue"]
 
 
+def test_a_server_that_stands_still_is_replaced(house: House, monkeypatch: pytest.MonkeyPatch):
+    want(house)
+    first = house.until(lambda slot: slot.observed == "ready")
+    assert first.pid is not None
+    os.kill(first.pid, signal.SIGSTOP)
+    with monkeypatch.context() as hurried:
+        hurried.setattr(engines, "SILENT_SECONDS", 0.2)
+        said = house.until(lambda slot: slot.observed == "failed").reason
+    assert said == "it gave no sign of life for 0 s and was ended"
+    assert house.until(lambda slot: slot.observed == "ready").pid != first.pid
+
+
+@pytest.fixture
+def loading(house: House) -> Child:
+    """A server that holds its lock and waits for ever for its answers: a pipe that nobody writes to."""
+    os.mkfifo(house.ws.path("models/pipe"))
+    want(house, files={"model": "models/pipe"})
+    house.engines.reconcile()
+    child = house.engines.children["desk-blue"]
+    until(lambda: locks.held(child.plan.lock))
+    return child
+
+
+def test_a_server_that_does_not_come_to_answer_is_ended_and_that_is_the_reason(
+    house: House, loading: Child, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(engines, "patience", lambda slot, root: 0.2)
+    assert house.until(lambda slot: slot.observed == "failed").reason == "it did not answer within 0 s and was ended"
+    assert not loading.alive()
+
+
+def test_a_server_that_loads_while_another_supervisor_takes_over_may_go_on_loading(house: House, loading: Child):
+    heir = Engines(house.ws, house.supervisor)
+    for _ in range(3):
+        heir.reconcile()
+    assert (house.slot().observed, heir.children["desk-blue"].pid, loading.alive()) == ("starting", loading.pid, True)
+
+
+def test_a_file_that_was_deleted_is_put_back_and_its_server_serves_on(house: House):
+    digest = house.ws.blobs.put_bytes(b'{"default": "kept"}')
+    want(house, digest=digest, files={"model": "models/three"})
+    first = house.until(lambda slot: slot.observed == "ready")
+    house.ws.path("models/three").unlink()
+    house.engines.reconcile()
+    assert house.ws.path("models/three").read_bytes() == b'{"default": "kept"}'
+    assert (house.slot().observed, house.slot().pid) == ("ready", first.pid)
+
+
 def test_a_slot_that_asks_for_another_file_gets_another_server(house: House):
     want(house)
     first = house.until(lambda slot: slot.observed == "ready")
-    want(house, files={"model": "models/two"}, digest="sha256:2", version="v2")
+    want(house, files={"model": "models/two"}, digest="sha256:" + 64 * "2", version="v2")
     second = house.until(lambda slot: slot.observed == "ready" and slot.pid != first.pid)
     assert second.version == "v2"
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -87,6 +88,23 @@ def test_harm_goes_back_to_the_champion_and_leaves_an_incident_with_cases(desk: 
     assert {case.expected for case in incident.cases} <= {right(name) for name in ("account", "billing", "refund", "shipping")}
     assert len(incident.requests) >= len(incident.cases)
     assert regression_cases(desk.ws, MODEL) == incident.cases
+
+
+def test_harm_is_seen_though_the_clock_was_set_back_behind_the_beginning(desk: Desk) -> None:
+    begun(desk, check_every=HOUR)
+    looks(desk, 1, 100)
+    desk.clock.start -= timedelta(days=3)
+    rollout = looks(desk, 12, 200, wrong={"green": 0.8})
+    assert (rollout.state, rollout.checks[-1].action) == ("rolled_back", "go_back")
+
+
+def test_a_clock_that_is_set_back_promotes_nobody_early(desk: Desk) -> None:
+    begun(desk, check_every=HOUR)
+    began = desk.clock.steady()
+    looks(desk, 1, 300)
+    desk.clock.start -= timedelta(days=3)
+    assert looks(desk, 12, 400).state == "promoted"
+    assert desk.clock.steady() - began >= 6 * HOUR, "two hours are two hours, and four are four"
 
 
 def test_wrong_formats_go_back_too(desk: Desk) -> None:

@@ -181,6 +181,15 @@ def test_an_erasure_since_the_backup_is_told_until_the_user_is_erased_again(ws: 
     assert restore(third.file, tmp_path / "third", AT).undone == ()
 
 
+def test_a_newer_backup_that_knows_the_erasure_brings_nobody_back_after_an_older_one_did(ws: Workspace, tmp_path: Path) -> None:
+    older = backup.create(ws.root, tmp_path / "b.tar.zst", ws.clock, product="0.1")
+    ws.log.erase("late")
+    newer = backup.create(ws.root, tmp_path / "c.tar.zst", ws.clock, product="0.1")
+    assert len(restore(older.file, ws.root, AT, force=True).undone) == 1
+    assert restore(newer.file, ws.root, AT, force=True).undone == ()
+    assert len(restore(older.file, ws.root, AT, force=True).undone) == 1
+
+
 def test_killed_anywhere_the_target_is_as_it_was_or_whole(made: Backup, tmp_path: Path) -> None:
     wanted, mine = inside(made.file), {"mine": hashlib.sha256(b"mine").hexdigest()}
     target = tmp_path / "t"

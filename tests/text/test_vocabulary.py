@@ -109,3 +109,46 @@ def test_the_suggestion_is_what_would_be_written_there() -> None:
 )
 def test_a_letter_that_folds_into_two_is_found_as_it_is_written(old: str, new: str, text: str, expected: str) -> None:
     assert Glossary({old: new}).rewrite(text) == expected
+
+
+@pytest.mark.parametrize("old", ["Acme Pay", "acme pay", "Acme-Pay", "AcmePay", "ACME PAY"])
+@pytest.mark.parametrize(
+    "written",
+    ["Acme Pay", "acme-pay", "Acme_Pay", "Acme\u2011Pay", "AcmePay", "ACME  PAY", "ACME-PAY", "Acme-Pay's", "Acme\nPay"],
+)
+def test_a_term_of_several_words_is_known_in_other_writings(old: str, written: str) -> None:
+    text = f"Open {written}, then pay."
+    assert Glossary({old: "Nova Till"}).find(text) == [written]
+    new = Glossary({old: "Nova Till"}).rewrite(text)
+    assert new.casefold() == text.casefold().replace(written.casefold().removesuffix("'s"), "nova till")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "acme payments",
+            "the acme. Pay now",
+            "acmepay",
+            "pre-acme-pay",
+            "acme-pay-out",
+            "my_acme_pay",
+            "acme, pay",
+            "acme - pay",
+        ),
+        *("https://acme-pay.example/a", "me@acme-pay.example", "acme-pay.py", "docs/acme-pay", "MyAcmePay", "AcmePayment"),
+    ],
+)
+def test_a_longer_word_or_an_address_is_no_term(text: str) -> None:
+    assert Glossary({"Acme Pay": "Nova Till"}).rewrite(text) == text
+
+
+def test_a_term_that_is_only_written_anew_is_known_as_it_was_written() -> None:
+    glossary = Glossary(
+        {"e-mail": "email", "Git Hub": "GitHub", "log-in": "sign in", "One Drive Pro": "Box", "OneDrive": "Shelf"}
+    )
+    text = "email, e mail, Git-Hub, GitHub, git_hub; one drive failed"
+    assert glossary.rewrite(text) == text
+    assert glossary.rewrite("an E-mail on git hub, please log in; a One Drive, OneDrivePro") == (
+        "an Email on GitHub, please sign in; a Shelf, Box"
+    )

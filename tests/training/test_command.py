@@ -96,3 +96,13 @@ def test_a_command_that_is_not_installed_and_one_that_leaves_nothing_are_told_ap
         command.run({**given, "command": ["no-such-trainer", "{data}"]}, Quiet(tmp_path))
     with pytest.raises(Exception, match="the command left 0 adapters"):
         command.run({**given, "command": ["true", "{data}"]}, Quiet(tmp_path))
+
+
+def test_a_command_that_takes_too_long_is_ended_and_its_limit_is_named(
+    ws: Workspace, task: Model, dataset: DatasetVersion
+) -> None:
+    words = (sys.executable, "-c", "import time; time.sleep(300)", "{data}", "{out}")
+    section = Config(backend="command", backend_options=BackendOptions(command=words, timeout_seconds=0.5))
+    run = wait(ws, train(ws, task, section, dataset))
+    assert run.state == "failed"
+    assert run.ended == "took longer than 0.5 s (fix: raise training.backend_options.timeout_seconds, or let it do less)"

@@ -37,6 +37,12 @@ def test_one_difference_is_named_as_what_explains_the_outcome() -> None:
     assert "+10.0%" in found.says[-1]
 
 
+def test_what_differs_besides_the_machine_is_not_said_to_be_all_that_differs() -> None:
+    found = compare(RUN, replace(RUN, id="run_b", recipe={"rank": 32, "epochs": 3}, machine={"torch": "2.14.0"}))
+    assert [change.what for change in found.changes] == ["recipe.rank", "machine.torch"]
+    assert found.says == ("recipe.rank and the machine differ: neither alone can be held to explain the outcome",)
+
+
 def test_a_base_that_speaks_otherwise_is_a_difference_where_both_runs_say_how_it_spoke() -> None:
     spoken = replace(RUN, tokenizer_digest="sha256:t", template_digest="sha256:c")
     found = compare(spoken, replace(spoken, id="run_b", template_digest="sha256:d"))
@@ -70,3 +76,13 @@ def test_the_same_run_twice_differs_in_nothing() -> None:
     found = compare(RUN, RUN)
     assert found.changes == ()
     assert "the same base, data and recipe" in found.says[0]
+
+
+def test_the_energy_that_a_run_took_is_what_came_out_of_it() -> None:
+    a, b = (replace(RUN, id=id, machine=RUN.machine | {"energy_wh": used}) for id, used in (("run_a", 1.5), ("run_b", 1.6)))
+    found = compare(a, b)
+    assert found.changes == ()
+    assert found.outcome["energy_wh"] == (1.5, 1.6)
+    assert found.says == ("the same base, data and recipe went in, on the same machine: the same came out",)
+    assert "comes from chance" in compare(a, replace(b, final_loss=0.6)).says[0]
+    assert "comes from the machine" in compare(a, replace(b, machine={"torch": "2.14.0"})).says[0]

@@ -198,3 +198,21 @@ def test_estimates_learn_from_the_runs_of_the_same_base() -> None:
 
 def test_sizes_are_told_in_the_unit_that_people_use() -> None:
     assert (size(24_100_000), size(112_300_000_000), size(1_234_500_000_000)) == ("24.1 MB", "112.3 GB", "1,234.5 GB")
+
+
+def test_attention_with_dropout_keeps_its_matrix_on_a_processor_and_not_on_a_card(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").symlink_to(BASE / "model.safetensors")
+
+    def activations(there: Room, config: dict[str, object], **changes: int) -> int:
+        shape = {"n_embd": 256, "n_layer": 8, "n_head": 8, "vocab_size": 2048, "model_type": "gpt2"}
+        (tmp_path / "config.json").write_text(json.dumps(shape | config))
+        return need(tmp_path, replace(RECIPE, **changes), 512, there).activations
+
+    plain, dropping = {"attn_pdrop": 0.0}, {"attn_pdrop": 0.1}
+    matrix = 16 * 512 * 8 * 512 * 4
+    assert activations(CPU, dropping) - activations(CPU, plain) == (3 * 8 + 4) * matrix
+    assert activations(CPU, dropping, checkpointing=True) - activations(CPU, plain, checkpointing=True) == (3 + 4) * matrix
+    assert activations(CPU, dropping, accumulation=4) == activations(CPU, dropping) // 4
+    assert activations(CARD, dropping) == activations(CARD, plain), "its kernels drop as they go"
+    inner = 16 * 512 * 8 * 4 * 256 * 4
+    assert activations(CPU, plain | {"activation_function": "gelu_new"}) - activations(CPU, plain) == 4 * inner

@@ -32,6 +32,15 @@ def test_a_plan_of_full_tuning_tells_its_memory_disk_and_cost(ws: Workspace, tas
     assert sum("learns every number" in line for line in whole.warnings) == 1
 
 
+def test_early_stopping_without_held_out_rows_is_said_to_do_nothing(ws: Workspace, task: Model, dataset: DatasetVersion) -> None:
+    recipe = {"patience": 2, "keep": "loss"}
+    bare = freeze(ws, chat_lines(8), [], number=2)
+    said = [line for line in plan(ws, task, SMALL, bare, recipe=recipe).warnings if "does nothing" in line]
+    assert [line.partition(" does")[0] for line in said] == ["patience: 2", "keep: loss"]
+    assert not any("does nothing" in line for line in plan(ws, task, SMALL, dataset, recipe=recipe).warnings)
+    assert not any("does nothing" in line for line in plan(ws, task, SMALL, bare).warnings)
+
+
 def test_what_the_run_would_refuse_of_its_rows_is_refused_when_it_is_planned(
     ws: Workspace, task: Model, dataset: DatasetVersion
 ) -> None:

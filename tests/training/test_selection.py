@@ -16,9 +16,9 @@ from tunekeeper.training.selection import candidates, choose, finished, learned_
 @pytest.mark.parametrize(
     ("task", "eval_loss", "keep", "epoch", "why"),
     [
-        ((0.5, 0.9, 0.7), (0.3, 0.4, 0.2), "task", 2, "90.0% on the sample"),
-        ((0.5, 0.9, 0.9), (0.3, 0.4, 0.2), "task", 3, "90.0%"),
-        ((0.5, 0.9, 0.9), (0.3, 0.4, 0.4), "task", 2, "90.0%"),
+        ((0.5, 0.9, 0.7), (0.3, 0.4, 0.2), "task", 2, "90.0% on the sample, more than any other"),
+        ((0.5, 0.9, 0.9), (0.3, 0.4, 0.2), "task", 3, "90.0% on the sample, as much as epoch 2, whose held-out loss is higher"),
+        ((0.5, 0.9, 0.9), (0.3, 0.4, 0.4), "task", 2, "90.0% on the sample, as much as epoch 3, and came first"),
         ((0.8, 0.8), (0.3, 0.1), "task", 2, "every epoch scores 80.0%"),
         ((None, None), (0.1, 0.3), "task", 1, "lowest held-out loss, 0.1000"),
         ((0.5, 0.9), (0.1, 0.3), "loss", 1, "lowest held-out loss"),
@@ -92,6 +92,25 @@ def test_the_sample_goes_round_the_categories_of_the_suite() -> None:
     asked, scorers = sample(Suite(id="s", model="m", cases=cases, criteria=(), scorers=("contains",)), (), 3)
     assert [line["id"] for line in asked] == ["a0", "b0", "a1"]
     assert scorers == {"contains": {}}
+
+
+def test_a_case_is_asked_and_scored_as_an_exam_does(tmp_path: Path) -> None:
+    said = {"role": "user", "content": "what is the meaning of life?"}
+    own = ({"role": "system", "content": "be brief"}, said)
+    cases = (
+        Case(id="c1", messages=(said,), tags=("out_of_scope",)),
+        Case(id="c2", messages=own, expected='{"a": 1}'),
+    )
+    suite = Suite(id="s", model="m", cases=cases, criteria=(), scorers=("format", "refusal"), scorer_options={})
+    asked, scorers = sample(suite, (), 9, system="answer with JSON")
+    assert [line["messages"][0]["content"] for line in asked] == ["answer with JSON", "be brief"]
+    (tmp_path / "sample.jsonl").write_text("".join(json.dumps(line) + "\n" for line in asked))
+    (tmp_path / "epochs/1").mkdir(parents=True)
+    answers = {"c1": "Sorry, I cannot help with that.", "c2": '{"a": 1}'}
+    lines = [json.dumps({"id": id, "answer": answer}) + "\n" for id, answer in answers.items()]
+    (tmp_path / "epochs/1/answers.jsonl").write_text("".join(lines))
+    scorers["format"] = {"spec": {"kind": "json"}}
+    assert shares(tmp_path, tmp_path / "sample.jsonl", scorers, 1) == (1.0,), "a refusal is what out of scope asks for"
 
 
 @pytest.mark.parametrize(("answer", "scorer"), [('{"a": 1}', "json_fields"), ("As it is.", "exact")])

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tunekeeper.core.errors import DataError, UserError
+import tunekeeper
+from tests.patience import PATIENCE, until
+from tunekeeper.core.errors import Busy, DataError, UserError
+from tunekeeper.jobs.folder import read_json, started, take
 from tunekeeper.training import train_folder
 
 from .conftest import BASE, chat_lines
@@ -33,3 +40,44 @@ def test_what_is_too_long_to_be_learned_is_counted(tmp_path: Path) -> None:
     done = train_folder(BASE, tmp_path / "rows.jsonl", tmp_path / "out", recipe=recipe)
     assert (done["rows"], done["left_out"]) == (6, 1)
     assert (tmp_path / "out" / "adapter_model.safetensors").is_file()
+
+
+def begin(folder: Path) -> subprocess.Popen[bytes]:
+    words = ("--checkpoint", str(BASE), "--data", "rows.jsonl", "--out", "out", "--recipe", "long.yaml")
+    return subprocess.Popen(
+        [sys.executable, "-m", "tunekeeper", "train", "run", *words],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(tunekeeper.__file__).parent.parent)},
+    )
+
+
+def is_held(folder: Path) -> bool:
+    lock = take(folder)
+    if lock is not None:
+        os.close(lock)
+    return lock is None
+
+
+@pytest.mark.real
+def test_a_killed_command_is_gone_on_with_and_one_told_to_end_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("".join(chat_lines(4)))
+    (tmp_path / "long.yaml").write_text("epochs: 1000\n")
+    scratch = tmp_path / ".out-training"
+    killed = begin(tmp_path)
+    until(lambda: any(scratch.glob("workspace/work/job_*/child.json")))
+    killed.kill()
+    killed.communicate(timeout=PATIENCE)
+    (named,) = scratch.glob("workspace/work/job_*/child.json")
+    child = (read_json(named) or {})["pid"]
+    assert started(child), "what it started goes on"
+    again = begin(tmp_path)
+    until(lambda: is_held(scratch))
+    with pytest.raises(Busy, match="another training is about to write it"):
+        train_folder(BASE, tmp_path / "rows.jsonl", tmp_path / "out")
+    again.send_signal(signal.SIGTERM)
+    _, said = again.communicate(timeout=PATIENCE)
+    assert (again.returncode, said.decode().splitlines()[-1]) == (130, "interrupted")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["long.yaml", "rows.jsonl"]
+    until(lambda: not started(child))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunekeeper.cli import datachecks, datacollect, dataimport, dataplan, dataqueue, datareveal, datareview, dataversions, frame
+from tunekeeper.cli.visible import line
 
 if TYPE_CHECKING:
     from tunekeeper.core.nouns.data import DatasetVersion
@@ -62,8 +63,8 @@ def _would_freeze(model: str, dir: Path | None, json: bool) -> int:
         raise DataError(f"{model} has no draft", fix=f"tunekeeper data import FILE --model {model}")
     sides.refuse_one_sided(ws, model, {"train": draft.train, "eval": draft.eval}, section.eval_share)
     same = draft.parent is not None and not draft.changed
-    line = f"would find {draft.parent} again" if same else f"would freeze {draft.train} rows to learn from, {draft.eval} held out"
-    return frame.emit({"dry_run": True, "same_as": draft.parent if same else None, "examples": draft.examples}, json, line)
+    said = f"would find {draft.parent} again" if same else f"would freeze {draft.train} rows to learn from, {draft.eval} held out"
+    return frame.emit({"dry_run": True, "same_as": draft.parent if same else None, "examples": draft.examples}, json, said)
 
 
 def _version(version: DatasetVersion) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def diff(
             from tunekeeper.data.diffpage import write_page
 
             found = write_page(ws, a, b, html, model=model)
-        return frame.emit(found, json, lambda: [*as_text(found), *([f"page: {html}"] if html is not None else [])])
+        return frame.emit(found, json, lambda: [*map(line, as_text(found)), *([f"page: {html}"] if html is not None else [])])
 
 
 @app.command("export")

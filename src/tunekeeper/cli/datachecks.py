@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunekeeper.cli import frame
+from tunekeeper.cli.visible import line
 
 if TYPE_CHECKING:
     from tunekeeper.config.project import ModelConfig
@@ -82,7 +83,8 @@ def _told(found: CheckReport, only: str | None) -> list[str]:
     if mix.synthetic:
         lines += [f"{mix.synthetic} of {mix.examples} rows are synthetic"]
     if found.balance.labels:
-        lines += [f"labels ({found.balance.field}): " + ", ".join(f"{n} {label}" for label, n in found.balance.labels.items())]
+        labels = ", ".join(f"{n} {label}" for label, n in found.balance.labels.items())
+        lines += [line(f"labels ({found.balance.field}): {labels}")]
     if found.kinds:
         kinds = [(k.kind, k.count, k.dropped, ", ".join(k.ids)) for k in found.kinds]
         lines += frame.table(kinds, ("kind", "found", "dropped", "such as"))
@@ -152,5 +154,5 @@ def readmit(
     done = mending.readmit(ws, config.task, config.sections["data"], rows or (), reason=reason, dry_run=dry_run)
     verb = "would bring back" if dry_run else "brought back"
     named = ", ".join(done.changed[:SHOWN]) or "the draft has them already"
-    line = f"{verb} {len(done.changed)} rows: {named}{' …' if len(done.changed) > SHOWN else ''}"
-    return frame.emit(done, json, [line, f"the draft of {model} holds {done.examples}"])
+    said = f"{verb} {len(done.changed)} rows: {named}{' …' if len(done.changed) > SHOWN else ''}"
+    return frame.emit(done, json, [line(said), f"the draft of {model} holds {done.examples}"])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunekeeper.cli import frame
+from tunekeeper.cli.visible import line
 
 if TYPE_CHECKING:
     from tunekeeper.data.collection import Collection
@@ -102,10 +103,10 @@ def prune(
     reasons = ", ".join(f"{n} {kind}" for kind, n in done.dropped.items())
     lines = [f"{len(done.rows)} rows {verb} the draft of {model}{f': {reasons}' if reasons else ''}"]
     lines += [f"{done.undated} rows have no date and stay"] if age is not None and done.undated else []
-    lines += [f"  {row.id}: {row.kind}: {row.detail}" for row in done.rows[:SHOWN]]
+    lines += [line(f"  {row.id}: {row.kind}: {row.detail}") for row in done.rows[:SHOWN]]
     lines += [f"  … and {len(done.rows) - SHOWN} more: --json names them all"] if len(done.rows) > SHOWN else []
     following = "the same without --dry-run" if dry_run else f"tunekeeper data readmit ROW --model {model} brings one back"
-    return frame.emit(done, json, lambda: [*lines, "", *as_text(done.effect), f"next: {following}"])
+    return frame.emit(done, json, lambda: [*lines, "", *map(line, as_text(done.effect)), f"next: {following}"])
 
 
 @app.command("effect")
@@ -119,7 +120,7 @@ def effect(model: frame.Model, dir: frame.Dir = None, json: frame.Json = False) 
     ws, project = frame.project(dir)
     found = effect(ws, model, project.model(model).sections["data"])
     following = "" if found.refused else f"next: tunekeeper data freeze --model {model}"
-    return frame.emit(found, json, lambda: [*as_text(found), *([following] if following else [])])
+    return frame.emit(found, json, lambda: [*map(line, as_text(found)), *([following] if following else [])])
 
 
 @app.command("forecast")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunekeeper.cli import frame
-from tunekeeper.cli.visible import visible
+from tunekeeper.cli.visible import line, visible
 
 if TYPE_CHECKING:
     from tunekeeper.data.importreport import FileReport
@@ -70,8 +70,8 @@ def import_(
     lines = [f"{verb} {done.added} of {done.rows} rows; the draft of {model} holds {done.examples}"]
     for label, counted in (("dropped", done.dropped), ("flagged", done.flagged), ("redacted", done.redacted)):
         lines += [f"{label}: {', '.join(f'{n} {kind}' for kind, n in counted.items())}"] if counted else []
-    lines += [f"  {where}" for where in (done.left_out if dry_run else done.broken)]
-    lines[1:1] = [line for file in done.files for line in _file_lines(file)]
+    lines += [line(f"  {where}") for where in (done.left_out if dry_run else done.broken)]
+    lines[1:1] = [line(each) for file in done.files for each in _file_lines(file)]
     lines += [f"not read: {sheet}" for sheet in done.unread]
     lines += [f"each row with its reason: {done.report}"] if done.report else []
     following = "the same without --dry-run" if dry_run else f"tunekeeper data freeze --model {model}"

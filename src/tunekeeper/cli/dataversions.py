@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunekeeper.cli import frame
+from tunekeeper.cli.visible import line
 
 if TYPE_CHECKING:
     from tunekeeper.data.bisect import Bisected, Sighting
@@ -61,7 +62,8 @@ def _shown(answer: dict[str, Any]) -> list[str]:
     lines += [f"imports   {_counts(report['imports'])}"] if report.get("imports") else []
     lines += [f"quality   {sentence(report['quality'])}"] if report.get("quality") else []
     lines += [f"topics    {_counts(report['topics'])}"] if report.get("topics") else []
-    return lines + [f"warning: {warning}" for warning in report.get("warnings", ())]
+    lines += [f"warning: {warning}" for warning in report.get("warnings", ())]
+    return [line(each) for each in lines]
 
 
 def _counts(named: dict[str, Any]) -> str:
@@ -141,7 +143,7 @@ def blame(
         lines.append(f"{event.what:<7}  {event.version}  {when}  {', '.join((*people, event.source))}")
         lines += [f"         {event.detail}"] if event.detail else []
     more = [f"next: tunekeeper show {found.request}"] if found.request else []
-    return frame.emit(found, json, [*lines, *more])
+    return frame.emit(found, json, [line(each) for each in (*lines, *more)])
 
 
 @app.command("merge")
@@ -175,10 +177,10 @@ def _merged(done: MergeDone, dry_run: bool) -> list[str]:
     counted = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in done.counts.items())
     lines = [f"{done.a} and {done.b}, which grew from {done.base or 'nothing in common'}: {counted}"]
     for conflict in done.conflicts:
-        lines.append(f"conflict {conflict.id}: {conflict.why}")
+        lines.append(line(f"conflict {conflict.id}: {conflict.why}"))
         for name, row in (("base", conflict.base), ("a", conflict.a), ("b", conflict.b)):
             text = "–" if row is None else f"{prompt_of(row.messages)} => {answer_of(row.messages)}"
-            lines.append(f"  {name:<4}  {text}")
+            lines.append(line(f"  {name:<4}  {text}"))
     if done.draft is not None:
         return [*lines, *_replaced(done.draft, f"{done.a} merged with {done.b}")]
     if dry_run:
@@ -247,7 +249,7 @@ def _bisected(found: Bisected) -> list[str]:
         "never right": f"{found.case} was never right: {found.bad} is the first that an exam asked",
         "no exams": f"no exam on record asked a model of these versions for {found.case}",
     }
-    lines = [verdicts[found.verdict]]
+    lines = [line(verdicts[found.verdict])]
     lines += [f"no exam asked {', '.join(found.between)}: any of them may be the one"] if found.between else []
     rows = [
         (seen.dataset, seen.state, sighting.version if sighting else None, sighting.exam if sighting else None)

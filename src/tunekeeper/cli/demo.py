@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 
-from tunekeeper.cli import frame
+from tunekeeper.cli import frame, interrupts
 
 
 def demo(
@@ -26,7 +25,7 @@ def demo(
     from tunekeeper.demo import demo as play
     from tunekeeper.demo.run import DEFAULT_FOLDER
 
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    interrupts.sigterm_too()  # the servers that a demo started end with it
     asked = not yes and sys.stdin.isatty() and sys.stderr.isatty()
     played = play(folder or Path(DEFAULT_FOLDER), resume=resume, consent=ask if asked else None)
     look = [
@@ -37,8 +36,3 @@ def demo(
         f"                tunekeeper up --dir {played.folder}",
     ]
     return frame.emit(played.figures, json, [*one_screen(played.figures), *look])
-
-
-def _as_interrupt(*_: Any) -> NoReturn:
-    """SIGTERM ends a demo as Ctrl-C does: the servers it started end with it."""
-    raise KeyboardInterrupt

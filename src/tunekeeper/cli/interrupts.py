@@ -27,6 +27,17 @@ def as_exception() -> None:
     sys.unraisablehook = _unraisable
 
 
+def sigterm_too() -> None:
+    """From here on SIGTERM is what Ctrl-C is: what the command started ends with it, and what it began is put away."""
+    _signal.signal(_signal.SIGTERM, _as_ctrl_c)
+
+
+def _as_ctrl_c(number: int, frame: object) -> None:
+    if _signal.getsignal(_signal.SIGINT) == _signal.SIG_IGN:  # in the background of a script, where Ctrl-C means another
+        raise KeyboardInterrupt
+    _signal.raise_signal(_signal.SIGINT)
+
+
 def _end(number: int, frame: object) -> None:
     os.write(2, b"interrupted\n")
     os._exit(CODE)

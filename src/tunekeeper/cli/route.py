@@ -65,6 +65,7 @@ def show(model: Name, dir: frame.Dir = None, data: frame.Data = None, json: fram
     }
     head = f"{model}: route version {route.generation}, set by {route.by}: {route.reason}"
     lines = [head, *frame.table(rows, ["slot", "version", "role", "%", "state", "endpoint"])]
+    lines += [f"{_short(model, name)}: {slot.reason}" for name, slot in slots.items() if slot.reason]
     if route.rollout:
         lines.append(f"under {route.rollout}, assigned by {route.assign_by}")
     if route.fallback:

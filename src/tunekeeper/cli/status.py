@@ -42,6 +42,7 @@ def _lines(found: list[ModelStatus], running: dict[str, int]) -> list[str]:
         lines.append(each.verdict)
         rows = [(s.slot, s.version, s.variant, f"{s.weight / 100:g} %", s.observed if running else None) for s in each.shares]
         lines += [f"  {row}" for row in frame.table(rows, ("slot", "version", "role", "traffic", "server"))] if rows else []
+        lines += [f"  {s.slot}: {s.reason}" for s in each.shares if running and s.reason]
         lines.append(f"  last 24 h: {each.requests} requests, {each.errors} failed, {each.edits} edited")
         lines += [f"  {each.ended}"] if each.ended else []
         lines += [f"  collected {each.collected}"] if each.collected else []

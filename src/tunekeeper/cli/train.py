@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunekeeper.cli import frame, trainbases, trainplan
+from tunekeeper.cli import frame, interrupts, trainbases, trainplan
 from tunekeeper.cli.trainplan import From, Recipe, dataset_of, parent_of
-from tunekeeper.core.errors import UserError
+from tunekeeper.core.errors import INTERRUPTED, UserError
 
 if TYPE_CHECKING:
     from tunekeeper.core.nouns.training import TrainingRun
@@ -76,6 +76,8 @@ def run(
         way = f"`tunekeeper train cancel {begun.id}` ends it and keeps its best epoch"
         typer.echo(f"{begun.id} goes on by itself; {way}", err=True)
         raise
+    if ended.state == "cancelled":
+        return frame.emit(_shape(ended), json, _cancelled(ended), code=INTERRUPTED)
     if ended.state != "done" and ended.job is not None:
         jobs.reraise(jobs.look(ws, ended.job))
     quality = _quality(ws, ended.dataset)
@@ -171,9 +173,12 @@ def cancel(id: Annotated[str, typer.Argument(help="Run id.")], dir: frame.Dir = 
         raise UserError(f"{id} has ended already: {found.state}", fix=f"tunekeeper train show {id}")
     rate = config.model(found.model).sections["training"].rate_usd_per_hour
     ended = cancel(ws, found, rate_usd_per_hour=rate)
-    return frame.emit(
-        _shape(ended), json, [f"{ended.id}: {ended.ended}", *([f"kept as {ended.version}"] if ended.version else [])]
-    )
+    return frame.emit(_shape(ended), json, _cancelled(ended))
+
+
+def _cancelled(run: TrainingRun) -> list[str]:
+    """How a run ended that was cancelled, and what is left of it."""
+    return [f"{run.id}: {run.ended}", *([f"kept as {run.version}"] if run.version else [])]
 
 
 @app.command("compare")
@@ -253,12 +258,12 @@ def _run_folder(checkpoint: Path, data: Path | None, recipe: Path | None, out: P
         raise UserError("train run --checkpoint needs --data and --out as well")
     from tunekeeper.training.base import read_base
     from tunekeeper.training.config import Config
-    from tunekeeper.training.recipe import resolve
+    from tunekeeper.training.recipe import idle, resolve
     from tunekeeper.training.tradeoffs import notes
 
     changes = read_changes(recipe) if recipe else None
     base, chosen = read_base(checkpoint), resolve(Config(), changes)
-    for line in notes(checkpoint, chosen):
+    for line in (*notes(checkpoint, chosen), *idle(chosen, held=False)):
         typer.echo(f"note: {line}", err=True)
     if dry_run:
         from tunekeeper.training.rows import read_rows
@@ -267,6 +272,7 @@ def _run_folder(checkpoint: Path, data: Path | None, recipe: Path | None, out: P
         rows = read_rows(data)
         would = {"base_digest": base.digest, "recipe": chosen.as_json(), "rows": len(rows)} | written_as(chosen, out)
         return frame.emit(would, json, [f"would train {len(rows)} rows and write {out}"])
+    interrupts.sigterm_too()
     done = training.train_folder(checkpoint, data, out, recipe=changes, on_progress=frame.progress("training"))
     if done["left_out"]:
         typer.echo(f"note: {done['left_out']} of {data} are longer than max_tokens and were not learned", err=True)

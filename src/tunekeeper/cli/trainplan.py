@@ -86,7 +86,8 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
     yield f"{plan.steps} steps"
     if plan.left_out:
         yield f"{plan.left_out} rows are longer than max_tokens and left out"
-    rests = f"as {plan.memory_runs} earlier runs took" if plan.memory_runs else "by formula; the first run will tell"
+    earlier = f"{plan.memory_runs} earlier run{'s' if plan.memory_runs > 1 else ''}"
+    rests = f"as {earlier} took" if plan.memory_runs else "by formula; the first run will tell"
     yield f"{plan.adapter_parameters:,} of {plan.base_parameters:,} parameters, about {plan.memory_bytes / 1e6:,.0f} MB ({rests})"
     yield plan.method
     disk, run = plan.disk_bytes / 1e6, plan.run_disk_bytes / 1e6

@@ -70,6 +70,10 @@ ROLE_COLUMNS: dict[str, tuple[str, ...]] = {
 }
 """Role → column names that are taken for it, in this order, when no mapping says otherwise."""
 
+ONE_COLUMN = "the only column is"
+"""What is said of a file whose columns cannot hold a question and its answer, whichever is which."""
+BOTH = 'a row needs a question and its answer: two columns, or {"messages": [{"role": "user", …}, {"role": "assistant", …}]}'
+"""What mends such a file."""
 MOST_NAMED = 30
 """Columns that a message names."""
 
@@ -87,7 +91,8 @@ def resolve_columns(columns: Sequence[str], mapping: Mapping[str, str], where: s
     there = _listed(columns)
     if not names:
         usual = ", ".join(ROLE_COLUMNS[role][:4])
-        raise DataError(f"{where}: no column for {role!r} (such as {usual}); columns are: {there}", fix=f"--map {role}=COLUMN")
+        found, fix = (f"columns are: {there}", f"--map {role}=COLUMN") if len(columns) > 1 else (f"{ONE_COLUMN} {there}", BOTH)
+        raise DataError(f"{where}: no column for {role!r} (such as {usual}); {found}", fix=fix)
     line = " ".join(as_option(role, names[0] if names else "COLUMN") for role, names in open_.items())
     raise DataError(f"{where}: more than one column could be {role!r}: {', '.join(names)}", fix=line)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass
 
 from tunekeeper.core.nouns.data import Example
+from tunekeeper.data.courtesies import plain
 from tunekeeper.data.duplicates import similar_pairs
 from tunekeeper.data.examples import TOPIC_KEYS, answer_key, comparable, created_of, parsed, question_key
 from tunekeeper.data.findings import Finding, finding
@@ -22,12 +23,18 @@ USUAL = 0.8
 """Part of the rows of a form, 0 to 1, that must answer alike for the others to contradict them."""
 
 
-def contradicting_groups(examples: Sequence[Example]) -> list[list[Example]]:
-    """Groups of rows that ask the same and answer differently, in the order of their first row."""
+def said_key(example: Example) -> str:
+    """What a row's answer says, as it is compared: courtesies before and behind it say nothing."""
+    return plain(answer_key(example))
+
+
+def contradicting_groups(examples: Sequence[Example], said: Callable[[Example], str] = answer_key) -> list[list[Example]]:
+    """Groups of rows that ask the same and answer differently, in the order of their first row. `said`: of a row, by what its
+    answer is compared."""
     groups: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
         groups[question_key(example)].append(example)
-    return [group for group in groups.values() if len(group) > 1 and len({answer_key(e) for e in group}) > 1]
+    return [group for group in groups.values() if len(group) > 1 and len({said(e) for e in group}) > 1]
 
 
 def believed(group: Sequence[Example], votes: Mapping[str, int]) -> str | None:
@@ -52,15 +59,15 @@ def contradictions(examples: Sequence[Example], near: float | None = None) -> li
 
     `near`: similarity, above 0 to 1, from which texts are near duplicates; None: look at the same questions only.
     """
-    found = [found for group in contradicting_groups(examples) for found in describe(group, group)]
+    found = [found for group in contradicting_groups(examples, said_key) for found in describe(group, group, said_key)]
     return found if near is None else found + near_contradictions(examples, near, known={f.id for f in found})
 
 
-def describe(rows: Sequence[Example], group: Sequence[Example]) -> list[Finding]:
-    """Findings for `rows`, each beside the first row of `group` that answers otherwise."""
+def describe(rows: Sequence[Example], group: Sequence[Example], said: Callable[[Example], str] = answer_key) -> list[Finding]:
+    """Findings for `rows`, each beside the first row of `group` that answers otherwise, by what `said` says of them."""
     found = []
     for row in rows:
-        other = next((e for e in group if answer_key(e) != answer_key(row)), None)
+        other = next((e for e in group if said(e) != said(row)), None)
         if other is not None:
             detail = f"it answers {_short(answer_of(row.messages))}, {other.id} answers {_short(answer_of(other.messages))}"
             found.append(finding("contradiction", row, detail, of=other.id))
@@ -78,7 +85,7 @@ class _Asked:
     form: int
     """The same with identifiers left blank."""
     answer: int
-    """The words of its answer."""
+    """The words of its answer, without its courtesies."""
     label: str | None
     """Its answer where that is a label; None where it is a text."""
 
@@ -112,7 +119,7 @@ def _asked(example: Example) -> _Asked:
         row=example,
         question=hash((scope, words)),
         form=hash((scope, masked(words))),
-        answer=hash(tuple(tokens(answer))),
+        answer=hash(tuple(tokens(plain(comparable(answer))))),
         label=_label(answer),
     )
 

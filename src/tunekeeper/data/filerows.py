@@ -17,7 +17,7 @@ from tunekeeper.core.nouns.data import Example
 from tunekeeper.data import contradictions, coverage, sides
 from tunekeeper.data.config import Config
 from tunekeeper.data.duplicates import near_pairs_of_file, similar_pairs
-from tunekeeper.data.examples import answer_key, decode, question_key, read_file
+from tunekeeper.data.examples import decode, question_key, read_file
 from tunekeeper.data.findings import Finding, finding
 from tunekeeper.data.nearfile import TEXT, Of
 from tunekeeper.data.scores import state_of
@@ -157,7 +157,7 @@ def _contradicting(rows: FileRows, pairs: Sequence[tuple[int, int, float]], near
     answers = array("q")
     for place, row in enumerate(rows):
         asked[hash(question_key(row))].append(place)
-        answers.append(hash(answer_key(row)))
+        answers.append(hash(contradictions.said_key(row)))
     places = {place for group in asked.values() if len({answers[i] for i in group}) > 1 for place in group}
     places |= {place for i, j, _ in pairs if answers[i] != answers[j] for place in (i, j)}
     return contradictions.contradictions([rows[place] for place in sorted(places)], near)

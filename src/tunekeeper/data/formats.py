@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from tunekeeper.core.errors import DataError
 from tunekeeper.data import archives, columnar, csvrows, kinds, listed, spans, tables, threads
 from tunekeeper.data.batches import Requests, first_asked
-from tunekeeper.data.columns import named_by, resolve_columns, tells_both
+from tunekeeper.data.columns import BOTH, named_by, resolve_columns, tells_both
 from tunekeeper.data.conversations import Conversation, Unreadable, parse_json, unpacked
 from tunekeeper.data.documents import rows_in
 from tunekeeper.data.rows import MESSAGE_ROLES, flat_row, is_flat, is_message, is_shaped, parse_row
@@ -348,7 +348,8 @@ def _columns_of(table: tables.Table, source: _Source, mapping: Mapping[str, str]
         others = [sheet for sheet in sheets if sheet != table.name]
         if not others:
             raise
-        raise DataError(error.message, fix=f"another sheet: {others[0]}, or {error.fix}") from None
+        too = "" if error.fix == BOTH else f", or {error.fix}"
+        raise DataError(error.message, fix=f"another sheet: {others[0]}{too}") from None
 
 
 def _table_row(file: str, row: tables.TableRow, columns: Mapping[str, str] | None, mapping: Mapping[str, str]) -> RawRow:

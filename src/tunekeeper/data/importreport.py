@@ -14,6 +14,7 @@ import orjson
 from tunekeeper.core.errors import DataError
 from tunekeeper.data import drafts, tables
 from tunekeeper.data.batches import ALONE
+from tunekeeper.data.columns import BOTH, ONE_COLUMN
 from tunekeeper.data.findings import Finding, as_row
 from tunekeeper.data.formats import RawRow
 from tunekeeper.data.spreadsheets import sheets_of
@@ -222,7 +223,7 @@ def _way_out(why: str, paths: Sequence[Path]) -> str | None:
     if NOBODY in why:
         return "--assistant NAME, once for each who answers"
     if "no column for" in why:
-        return "--map user=COLUMN --map assistant=COLUMN"
+        return BOTH if ONE_COLUMN in why else "--map user=COLUMN --map assistant=COLUMN"
     if ALONE in why:
         name = "ANSWERS.jsonl" if path is None else path.name
         return f"name the file of the requests too: tunekeeper data import REQUESTS.jsonl {name} --model NAME"

@@ -14,13 +14,14 @@ from tunekeeper.data.endings import maybe_truncated, truncated
 from tunekeeper.data.examples import parsed
 from tunekeeper.data.findings import Finding, finding
 from tunekeeper.data.language import language_of
+from tunekeeper.data.profanity import profane
 from tunekeeper.data.refusals import refusal
 from tunekeeper.data.roles import bad_roles, bad_weights, empty, placeholder
 from tunekeeper.data.thoughts import spoken
 from tunekeeper.scoring import formats
 from tunekeeper.text.fingerprints import answer_of, normalise, prompt_of, text_of
 from tunekeeper.text.redaction import KINDS, NAME
-from tunekeeper.text.vocabulary import Glossary, words
+from tunekeeper.text.vocabulary import words
 
 CountTokens = Callable[[Example], int]
 """Tokens of a whole conversation, as the model will read it."""
@@ -152,18 +153,7 @@ def foreign(prompt: str, answer: str, languages: Sequence[str]) -> str:
     return ""
 
 
-def profane(text: str, bad_words: Sequence[str]) -> str:
-    """Which of `bad_words` stand in a text, as whole words in any case; empty when none."""
-    found = _glossary(tuple(bad_words)).find(text) if bad_words else []
-    return f"bad words: {', '.join(dict.fromkeys(found))}" if found else ""
-
-
 @lru_cache(maxsize=64)
 def _of_instructions(*texts: str) -> tuple[str, str]:
     """Damage to the system messages of a row and pieces of templates in them; most rows have the same ones."""
     return mojibake("\n".join(texts)), template_leak("\n".join(texts), "")
-
-
-@lru_cache(maxsize=8)
-def _glossary(terms: tuple[str, ...]) -> Glossary:
-    return Glossary(dict.fromkeys(terms, ""))

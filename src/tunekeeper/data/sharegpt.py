@@ -70,10 +70,14 @@ def conversation_of(row: dict[str, Any]) -> Conversation:
     return conversation_from(row, original or _pictured(messages, row), used, "sharegpt")
 
 
-def role_of(turn: dict[str, Any]) -> str:
-    """The role of the message that a turn becomes. Raises Unreadable for a speaker nobody knows."""
-    speaker = str(turn.get("from", turn.get("role")))
+def role_of(turn: dict[str, Any], *, named: bool = False) -> str:
+    """The role of the message that a turn becomes; where people may be `named`, the name of who is none. Raises Unreadable for a
+    speaker nobody knows."""
+    told = turn.get("from", turn.get("role"))
+    speaker = str(told).strip()
     role = ROLES.get(speaker) or ROLES.get(speaker.casefold()) or providers.ROLES.get(speaker.casefold())
+    if role is None and named and isinstance(told, str) and speaker:
+        return speaker
     if role is None:
         raise Unreadable(f"no role is called {speaker!r}; known: {', '.join(ROLES)}")
     return role
@@ -89,7 +93,7 @@ def _single(turn: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _say(messages: list[dict[str, Any]], turn: dict[str, Any], waiting: list[str]) -> None:
     """Add what a turn says. `waiting`: ids of the calls that no tool has answered yet."""
-    role, value = role_of(turn), turn.get("value", turn.get("content"))
+    role, value = role_of(turn, named=True), turn.get("value", turn.get("content"))
     before = sum(len(message.get("tool_calls", ())) for message in messages)
     said, calls = _with_calls(value, before) if role == "assistant" else (value, [])
     if turn.get("from") == "function_call":

@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tunekeeper.core.nouns.data import Example
-from tunekeeper.data.examples import GROUP_KEYS, answer_key, created_of, decode, encode, topic_of
+from tunekeeper.data.contradictions import said_key
+from tunekeeper.data.examples import GROUP_KEYS, created_of, decode, encode, topic_of
 from tunekeeper.data.split import Rows, group_number, prompt_number
 from tunekeeper.text.fingerprints import normalise, prompt_key, text_of
 
@@ -75,7 +76,7 @@ class Shelf:
         system = "\n".join(text_of(m.get("content")) for m in example.messages if m.get("role") in ("system", "developer"))
         tools = json.dumps(example.tools, sort_keys=True) if example.tools else ""
         self.questions.append(_digest("\x00".join((_normalised(system), prompt, tools))))
-        self.answers.append(_digest(answer_key(example)))
+        self.answers.append(_digest(said_key(example)))
         for key, numbers in self.groups.items():
             numbers.append(group_number(example.metadata.get(key)))
         date = created_of(example.metadata)

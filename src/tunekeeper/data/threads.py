@@ -100,13 +100,14 @@ def gathered(file: str, rows: Iterable[tuple[int, str, Conversation]]) -> Iterat
 
 def sided(conversation: Conversation, assistants: frozenset[str]) -> Conversation:
     """The conversation with a role for everybody who is called by a name. `assistants`: names, in small letters, of who answers.
-    Raises Unreadable where there are names and nobody is known to answer."""
+    Raises Unreadable where there are names and nobody is known to answer; of turns, one person beside an assistant asks."""
     roles = [str(message.get("role")) for message in conversation.messages]
     if _KNOWN.issuperset(roles):
         return conversation
     named = [role for role in roles if role not in _KNOWN]
     chosen = {name for name in named if not assistants.isdisjoint(_aliases(name))}
-    if not chosen:
+    one_asks = conversation.shape == "sharegpt" and "assistant" in roles and "user" not in roles and len(set(named)) == 1
+    if not chosen and not one_asks:
         if "assistant" in roles and not assistants:
             return conversation
         listed = ", ".join(repr(name.split("\n")[0]) for name in dict.fromkeys(named))
@@ -132,6 +133,7 @@ def _message(line: int, file: str, row: Mapping[str, Any]) -> _Message | None:
     if told_of or str(row.get("deleted")).casefold() == "true":
         return None
     text = _text(_first(row, _SAID))
+    text = html.unescape(text) if "ts" in row else text  # Slack writes three signs as HTML does; elsewhere they are what was said
     if not text.strip() or str(row.get("private")).casefold() == "true":
         return None
     reference = row.get("reference")
@@ -158,10 +160,10 @@ def _word(value: Any) -> str | None:
 
 
 def _text(said: Any) -> str:
-    """What was said; Telegram's pieces as one text, Slack's signs as they were typed."""
+    """What was said; Telegram's pieces as one text."""
     pieces = said if isinstance(said, list) else [said]
     texts = [piece.get("text") if isinstance(piece, dict) else piece for piece in pieces]
-    return html.unescape("".join(str(text) for text in texts if text is not None))
+    return "".join(str(text) for text in texts if text is not None)
 
 
 def _names(row: Mapping[str, Any]) -> list[str]:

@@ -167,7 +167,7 @@ def _count(shape: tuple[int, ...]) -> int:
 
 def write_sidecar(path: Path, digest: str) -> Path:
     """Write `<path>.sha256` as sha256sum does, so that any tool can check the file; the sidecar's path."""
-    sidecar = path.with_name(path.name + ".sha256")
+    sidecar = _sidecar(path)
     with whole_or_absent(sidecar) as part:
         part.write_text(f"{digest.removeprefix('sha256:')}  {path.name}\n", "utf-8")
     return sidecar
@@ -184,14 +184,25 @@ def verify(path: Path) -> dict[str, Any]:
     if recorded := recorded_files(path):
         check_files(path, recorded)
         return {"verified": len(recorded), "files": {str(path / name): digest for name, digest in sorted(recorded.items())}}
-    files = sorted(p.with_suffix("") for p in path.rglob("*.sha256")) if path.is_dir() else [path]
+    files = _recorded_in(path) if path.is_dir() else [path]
     if path.is_dir() and not files:
         raise NotFound(f"{path}: no file in it has a .sha256 beside it", fix="tunekeeper export gguf writes one")
     return {"verified": len(files), "files": {str(file): _verified(file) for file in files}}
 
 
+def _recorded_in(folder: Path) -> list[Path]:
+    """The files of a folder, links among them, that have a digest recorded."""
+    files = {path.with_suffix("") for path in folder.rglob("*.sha256")}
+    return sorted(files | {path for path in folder.rglob("*") if path.is_symlink() and _sidecar(path.resolve()).is_file()})
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
 def _verified(path: Path) -> str:
-    sidecar = path.with_name(path.name + ".sha256")
+    """The digest of a file that is as recorded: beside the file that a link leads to, where exports write, or beside the link."""
+    sidecar = next((found for found in (_sidecar(path.resolve()), _sidecar(path)) if found.is_file()), _sidecar(path))
     if not sidecar.is_file():
         raise NotFound(f"{path}: no {sidecar.name} says what its digest should be", fix="tunekeeper export gguf writes one")
     words = sidecar.read_bytes()[:200].decode("ascii", "replace").split()

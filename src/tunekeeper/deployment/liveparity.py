@@ -7,7 +7,8 @@ log-probabilities, its own settings. vLLM and Ollama are compared while a versio
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ from tunekeeper.core.nouns.serving import Slot
 from tunekeeper.core.nouns.training import Version
 from tunekeeper.deployment.compare import measure_endpoint
 from tunekeeper.deployment.config import Config
+from tunekeeper.deployment.header import read_gguf
 from tunekeeper.deployment.job import Context
-from tunekeeper.deployment.parity import Limits, decide_live
+from tunekeeper.deployment.measure import together
+from tunekeeper.deployment.parity import Compared, Limits, decide_live
 from tunekeeper.deployment.transcript import read_transcript
 from tunekeeper.deployment.verbs import base_folder, limits_of, parity_of, transcript_of
 from tunekeeper.engines import ChatClient
-from tunekeeper.engines.engine import api_key_of, engine_of
+from tunekeeper.engines.engine import api_key_of, engine_of, option
 from tunekeeper.store.ledgers.artifacts import load_artifact, save_artifact
 from tunekeeper.workspace import Workspace
 
@@ -127,6 +130,8 @@ def described(ws: Workspace, section: Config, version: Version, artifact: Artifa
     file = next((check for check in artifact.parity.checks if check.layer == _layer(artifact)), None) if artifact.parity else None
     return {
         "slot": {name: getattr(slot, name) for name in told},
+        "files": dict(slot.files),
+        "context": _context(ws, slot),
         "pid": slot.pid,  # another server is another question
         "digest": slot.digest,
         "base": str(base_folder(ws, version)),
@@ -151,7 +156,34 @@ def _measured(slot: Slot, asked: dict[str, Any]) -> Parity:
         client, Path(asked["base"]), tuple(asked["stop"]), references, answers=asked["own"], plain=plain, always=fields
     )
     file = ParityCheck(**asked["file"]) if asked["file"] and not asked["own"] else None
+    wrong, short = _held(client, asked["files"], asked["context"])
+    if wrong:
+        file = ParityCheck(layer="merge" if plain else "quantization", ok=False, detail=wrong, n=1)
+    if short:
+        measured = replace(measured, sampling=together(measured.sampling, Compared(n=1, differ=1, first=short)))
     return decide_live(measured, Limits(**asked["limits"]), file=file)
+
+
+def _context(ws: Workspace, slot: Slot) -> int:
+    """Tokens that a request to the slot may use: what it says, at most what the model was made for; servers give no more."""
+    file, asked = ws.path(slot.files.get("model", "")), option(slot, "context", 0)
+    header = read_gguf(file) if file.is_file() else None
+    made_for = header.pairs.get(f"{header.architecture}.context_length") if header else None
+    return min(asked, made_for) if isinstance(made_for, int) else asked
+
+
+def _held(client: ChatClient, files: Mapping[str, str], context: int) -> tuple[str, str]:
+    """What a llama.cpp server says it holds beside what it should: another file, and a shorter context; each empty where it is as
+    it should be. `files`: role → path below the data directory."""
+    props, adapters = client.get("/props"), client.get("/lora-adapters")
+    wrong = ""
+    for role, path in (("model", props.get("model_path")), ("lora", next((each.get("path") for each in adapters), ""))):
+        wanted = files.get(role, "")
+        if not (path.endswith(wanted) if path and wanted else path == wanted):
+            wrong = wrong or f"the server has loaded {path or 'no adapter'}, the slot holds {wanted or 'no adapter'}"
+    room = (props.get("default_generation_settings") or {}).get("n_ctx")
+    short = isinstance(room, int) and room < context
+    return wrong, f"a request may use {room} tokens there, {context} are the slot's" if short else ""
 
 
 def _layer(artifact: Artifact) -> str:

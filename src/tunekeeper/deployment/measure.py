@@ -38,6 +38,7 @@ PLAIN_CHANCE = {
     "frequency_penalty": 0.0, "dry_multiplier": 0.0, "xtc_probability": 0.0, "mirostat": 0, "seed": 7, "cache_prompt": False,
 }  # fmt: skip
 """What draws from the model's own probabilities."""
+UNSAID = "the server says no probabilities of its tokens"
 SEEDED = 24
 """Tokens of an answer by chance."""
 EXTRA_TEXTS = (
@@ -53,6 +54,7 @@ class _Tally:
     n: int = 0
     differ: int = 0
     first: str = ""
+    missing: str = ""
 
     def add(self, same: bool, difference: str) -> None:
         self.n += 1
@@ -62,7 +64,7 @@ class _Tally:
         self.first = self.first or difference
 
     def done(self) -> Compared:
-        return Compared(n=self.n, differ=self.differ, first=self.first)
+        return Compared(n=self.n, differ=self.differ, first=self.first, missing=self.missing)
 
 
 @dataclass(slots=True)
@@ -199,19 +201,22 @@ def early_ends(client: ChatClient, references: Sequence[Reference], passed: Sequ
 
 
 def gaps(client: ChatClient, references: Sequence[Reference], **fields: Any) -> Gaps:
-    """Log-probability of every training-time answer token as served, each after its training-time prefix."""
+    """Log-probability of every training-time answer token as served, each after its training-time prefix. None of them where the
+    server says no probabilities."""
     tally = _GapTally()
     for reference in references:
         if not reference.answer_ids:
             continue
         before = tally.agree
-        _one(client, reference, tally, fields)
+        if not _one(client, reference, tally, fields):
+            return Gaps(n=0, worst=0.0, mean=0.0, agree=0, first=UNSAID)
         tally.answers += 1
         tally.equal += tally.agree - before == len(reference.answer_ids)
     return tally.done()
 
 
-def _one(client: ChatClient, reference: Reference, tally: _GapTally, fields: dict[str, Any]) -> None:
+def _one(client: ChatClient, reference: Reference, tally: _GapTally, fields: dict[str, Any]) -> bool:
+    """Measure one answer; whether the server says what its tokens are worth."""
     prompt, answer = list(reference.prompt_ids), list(reference.answer_ids)
     said = _complete(client, prompt, len(answer), n_probs=1, **fields)
     steps, tokens = said.get("completion_probabilities") or [], said.get("tokens") or []
@@ -222,15 +227,20 @@ def _one(client: ChatClient, reference: Reference, tally: _GapTally, fields: dic
         tally.agree += 1
         at += 1
     for place in range(at, len(answer)):
-        greedy, logprob = _at(client, prompt + answer[:place], answer[place], fields)
+        found = _at(client, prompt + answer[:place], answer[place], fields)
+        if found is None:
+            return False
+        greedy, logprob = found
         tally.gaps.append(abs(logprob - reference.logprobs[place]))
         tally.agree += greedy == answer[place]
         if greedy != answer[place]:
             tally.first = tally.first or f"answer {reference.id} differs first at token {place} of {len(answer)}"
+    return True
 
 
-def _at(client: ChatClient, prefix: list[int], token: int, fields: dict[str, Any]) -> tuple[int, float]:
-    """The server's greedy choice after `prefix`, and its log-probability of `token` (a bound when it is far down the list)."""
+def _at(client: ChatClient, prefix: list[int], token: int, fields: dict[str, Any]) -> tuple[int, float] | None:
+    """The server's greedy choice after `prefix`, and its log-probability of `token` (a bound when it is far down the list); None
+    when it says neither."""
     # The chosen token must print: 198 and its like may not, so a probe is made to choose one after the other until one does.
     for forced in (token, *PROBES):
         said = _complete(client, prefix, 1, n_probs=TOP, logit_bias=[[forced, FORCE]], **fields)
@@ -242,7 +252,7 @@ def _at(client: ChatClient, prefix: list[int], token: int, fields: dict[str, Any
         if steps[0]["id"] == token:
             return greedy, float(steps[0]["logprob"])
         return greedy, float(listed.get(token, min(listed.values(), default=-FORCE)))
-    return -1, -FORCE
+    return None
 
 
 def sampling(client: ChatClient, references: Sequence[Reference], declared: dict[str, Any], **fields: Any) -> Compared:
@@ -252,16 +262,18 @@ def sampling(client: ChatClient, references: Sequence[Reference], declared: dict
     """
     tally = _Tally()
     used = {**named(declared), **GREEDY, **fields}
-    longest = int(used.pop("max_tokens", 0) or 1 << 20)
+    longest, shown = int(used.pop("max_tokens", 0) or 1 << 20), False
     for reference in references:
         length = max(1, len(reference.answer_ids))
         greedy = _complete(client, list(reference.prompt_ids), length, n_probs=1, **fields)
+        shown = shown or any(step.get("top_logprobs") for step in greedy.get("completion_probabilities") or ())
         tally.add(not (told := _not_greedy(greedy, length)), f"answer {reference.id}: {told}")
         if not declared:
             continue
         own = _complete(client, list(reference.prompt_ids), min(length, longest), **used)
         same = greedy.get("tokens") == own.get("tokens")
         tally.add(same, f"answer {reference.id} changes under the artifact's settings {declared}")
+    tally.missing = "" if shown or not references else UNSAID
     return tally.done()
 
 
@@ -280,7 +292,7 @@ def _not_greedy(said: dict[str, Any], length: int) -> str:
 def chats(client: ChatClient, references: Sequence[Reference], **fields: Any) -> tuple[Compared, Compared]:
     """What applications ask for, `/v1/chat/completions`, beside the raw path of the same server: how long its prompts are, and
     whether its greedy answers are the same. The first is about the template, the second about sampling."""
-    prompts, answers = _Tally(), _Tally()
+    prompts, answers, alone = _Tally(), _Tally(), {}
     for reference in references[:CHATS]:
         length = max(1, len(reference.answer_ids))
         body = {"messages": list(reference.messages), "max_tokens": length, "cache_prompt": False, "seed": 1, **GREEDY, **fields}
@@ -297,16 +309,34 @@ def chats(client: ChatClient, references: Sequence[Reference], **fields: Any) ->
         told = f"cut after {used.get('completion_tokens')} of {length} tokens" if short else f"begins {text[:30]!r}"
         same = not short and text.strip() == str(raw.get("content", "")).strip()
         answers.add(same, f"answer {reference.id} asked as a chat is another than by its token ids: {told}")
+        alone[reference.id] = (text.strip(), body)
+    swapped = _swapped(client, alone)
+    answers.add(not swapped, swapped)
     return prompts.done(), answers.done()
+
+
+def _swapped(client: ChatClient, alone: dict[str, tuple[str, dict[str, Any]]]) -> str:
+    """Which chat gets another one's answer when all are asked at once, in one line; empty when none. Answers may differ otherwise
+    there: numbers are added in another order. `alone`: answer of each by itself, and its request."""
+    together = client.chat_many([body for _, body in alone.values()], concurrency=len(alone))
+    for (id, (own, _)), said in zip(alone.items(), together, strict=True):
+        text = "" if isinstance(said, UpstreamUnavailable) else said.text.strip()
+        other = next((each for each, (answer, _) in alone.items() if answer == text), None)
+        if text and text != own and other is not None:
+            return f"asked at the same time, {id} got the answer of {other}"
+    return ""
 
 
 def seeded(client: ChatClient, references: Sequence[Reference], **fields: Any) -> Compared:
     """Whether two answers by chance with one seed are equal."""
     if not references:
         return Compared(n=0)
-    asked = {**fields, "temperature": 1.0, "seed": 7, "cache_prompt": False}
+    # So hot that every draw is another: what a model is sure of would come twice by any seed.
+    asked = {**fields, **PLAIN_CHANCE, "temperature": 5.0}
     prompt = list(references[0].prompt_ids)
     one, other = (_complete(client, prompt, SEEDED, **asked).get("tokens") for _ in range(2))
+    if not one or not other:
+        return Compared(n=0, missing="the server does not say the tokens of its answers")
     told = "two answers with one seed differ: the server does not use the seed that it is given"
     return Compared(n=1, differ=int(one != other), first="" if one == other else told)
 
@@ -320,13 +350,23 @@ def chances(client: ChatClient, references: Sequence[Reference], **fields: Any) 
         begun = reference.answer_ids[: len(reference.answer_ids) // 2]  # so that there is something to repeat
         raw = {"prompt": [*reference.prompt_ids, *begun], "n_predict": STEPS, "n_probs": LISTED}
         sides = [client.post("/completion", raw | asked | {"post_sampling_probs": after}) for after in (False, True)]
-        told = _bent(*(side.get("completion_probabilities") or [] for side in sides))
-        tally.add(not told, f"answer {reference.id} by its token ids: {told}")
+        _add_chances(
+            tally, f"answer {reference.id} by its token ids", *(side.get("completion_probabilities") or [] for side in sides)
+        )
         chat = {"messages": list(reference.messages), "max_tokens": STEPS, "logprobs": True, "top_logprobs": LISTED}
         sides = [client.post("/v1/chat/completions", chat | asked | {"post_sampling_probs": after}) for after in (False, True)]
-        told = _bent(*((side["choices"][0].get("logprobs") or {}).get("content") or [] for side in sides))
-        tally.add(not told, f"answer {reference.id} asked as a chat: {told}")
+        lists = ((side["choices"][0].get("logprobs") or {}).get("content") or [] for side in sides)
+        _add_chances(tally, f"answer {reference.id} asked as a chat", *lists)
     return tally.done()
+
+
+def _add_chances(tally: _Tally, which: str, before: list[dict[str, Any]], after: list[dict[str, Any]]) -> None:
+    """Compare the chances of one answer's tokens before and after the server's settings, where it says both."""
+    if not any(one.get("top_logprobs") and other.get("top_probs") for one, other in zip(before, after, strict=False)):
+        tally.missing = f"{which}: {UNSAID}"
+        return
+    told = _bent(before, after)
+    tally.add(not told, f"{which}: {told}")
 
 
 def _bent(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> str:
@@ -345,7 +385,8 @@ def _bent(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> str:
 def together(*found: Compared) -> Compared:
     """Several comparisons of one layer as one."""
     first = next((part.first for part in found if part.first), "")
-    return Compared(n=sum(part.n for part in found), differ=sum(part.differ for part in found), first=first)
+    missing = next((part.missing for part in found if part.missing), "")
+    return Compared(n=sum(p.n for p in found), differ=sum(p.differ for p in found), first=first, missing=missing)
 
 
 def _complete(client: ChatClient, prompt: list[int], length: int, **fields: Any) -> dict[str, Any]:

@@ -53,6 +53,8 @@ class Compared:
     """How many differ."""
     first: str = ""
     """The first difference in one line."""
+    missing: str = ""
+    """What could not be compared, for want of what the server does not say, in one line: without it nothing passes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -228,8 +230,8 @@ def _verdict(checks: tuple[ParityCheck, ...]) -> Parity:
 
 
 def _equal(layer: Any, compared: Compared) -> ParityCheck:
-    if compared.n == 0:
-        return ParityCheck(layer=layer, ok=False, detail="nothing to compare")
+    if compared.n == 0 or (compared.missing and not compared.differ):
+        return ParityCheck(layer=layer, ok=False, detail=compared.missing or "nothing to compare")
     detail = compared.first if compared.differ else f"{compared.n} of {compared.n} equal"
     return ParityCheck(layer=layer, ok=compared.differ == 0, detail=detail, value=float(compared.differ), limit=0.0, n=compared.n)
 
@@ -244,7 +246,8 @@ def _merge(measured: Measured, limits: Limits) -> ParityCheck:
     if gaps is not None and gaps.n:
         return _plain_gaps(gaps, measured.plain, limits)
     if weighed is None or weighed.n == 0:
-        return ParityCheck(layer="merge", ok=False, detail="neither answers nor weights to compare")
+        told = gaps.first if gaps is not None else ""
+        return ParityCheck(layer="merge", ok=False, detail=told or "neither answers nor weights to compare")
     share = "no adapter" if weighed.share is None else f"{weighed.share:.3f} times the adapter"
     return ParityCheck(
         layer="merge", ok=True, detail=f"{share} in {weighed.n} tensors", value=weighed.share, limit=1.0, n=weighed.n
@@ -287,7 +290,8 @@ def _quantization(measured: Measured, limits: Limits) -> ParityCheck:
         if damaged or gaps is None or not gaps.n:
             return _off("quantization", damaged, weighed, limits)
     if gaps is None or gaps.n == 0:
-        return ParityCheck(layer="quantization", ok=False, detail="neither answers nor weights to compare")
+        told = gaps.first if gaps is not None else ""
+        return ParityCheck(layer="quantization", ok=False, detail=told or "neither answers nor weights to compare")
     agreement = gaps.agree / gaps.n
     detail = f"mean gap {gaps.mean:.3f} nats, {gaps.agree} of {gaps.n} tokens and {gaps.equal} of {gaps.answers} answers equal"
     if agreement < limits.quantized_agreement:

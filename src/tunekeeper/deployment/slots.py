@@ -95,6 +95,18 @@ def arm(ws: Workspace, section: Config, version: Version, artifact: Artifact, *,
     return saved
 
 
+def restore_files(ws: Workspace, slot: Slot) -> None:
+    """Put back the slot's files that were deleted, or that another file of another size stands for, where they are stored."""
+    whole = slot.options.get(MODEL_DIGEST) if "lora" in slot.files else slot.digest
+    for role, digest in (("model", whole), ("lora", slot.digest)):
+        name = slot.files.get(role)
+        if name is None or digest is None:
+            continue
+        stored, path = ws.blobs.path(digest), ws.path(name)
+        if stored.is_file() and not (path.is_file() and path.stat().st_size == stored.stat().st_size):
+            link_or_copy(stored, path)
+
+
 def _place(before: Slot | None, wanted: Slot) -> Slot:
     """`wanted` as the next state of the slot; the very same value when nothing changes."""
     if before is None:

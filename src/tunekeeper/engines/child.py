@@ -10,13 +10,17 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from tunekeeper.core.errors import Busy, PortInUse, TunekeeperError
+from tunekeeper.core.errors import Busy, MissingExtra, PortInUse, TunekeeperError, UpstreamUnavailable
 from tunekeeper.store.flocks import seize
 
 PARENT = os.getppid()
 """The process that started this one, noted before anything is loaded: it may be gone when a server begins to answer."""
+LOCAL = "pip install 'tunekeeper[local]'"
+"""What installs the packages of the servers that we run."""
+SIGNS = "signs"
+"""Field of a report: the child touches its lock file every few seconds for as long as it is not standing still."""
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
@@ -61,31 +65,41 @@ def free_port(host: str, port: int, other: bool) -> int:
 
 def report(handle: int | None, **fields: Any) -> None:
     """Say where the child listens: one JSON line on stdout, and the same text in the lock file."""
-    line = json.dumps({**fields, "pid": os.getpid()})
+    line = json.dumps({**fields, SIGNS: handle is not None, "pid": os.getpid()})
     if handle is not None:
         os.pwrite(handle, line.encode(), 0)
     print(line, flush=True)
 
 
-def stay(alone: bool, alive: Callable[[], bool], period: float = 0.25, check_every: int = 8) -> None:
-    """Return when the parent is gone (unless `alone`) or the server stopped answering three times in a row."""
+def stay(handle: int | None, alive: Callable[[], bool], period: float = 0.25, check_every: int = 8) -> None:
+    """Give signs of life until the parent is gone (unless the lock `handle` says to live on). Raises UpstreamUnavailable when the
+    server stopped answering three times in a row."""
     missed = ticks = 0
     while missed < 3:
         time.sleep(period)
-        if not alone and os.getppid() != PARENT:
+        if handle is None and os.getppid() != PARENT:
             return
         ticks += 1
         if ticks % check_every == 0:
+            if handle is not None:
+                os.utime(handle)
             missed = 0 if alive() else missed + 1
+    raise UpstreamUnavailable("the server stopped answering and was ended")
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a child's main function: errors of ours become one line on stderr and their exit code."""
+    """Run a child's main function: errors of ours, and packages that are missing, become one line on stderr and an exit code."""
     try:
         main()
+    except ModuleNotFoundError as error:
+        _give_up(MissingExtra(f"the model server needs package {error.name}, which is not installed", fix=LOCAL))
     except TunekeeperError as error:
-        print(str(error), file=sys.stderr, flush=True)
-        os._exit(error.exit_code)
+        _give_up(error)
     except KeyboardInterrupt:
         os._exit(130)
     os._exit(0)
+
+
+def _give_up(error: TunekeeperError) -> NoReturn:
+    print(str(error), file=sys.stderr, flush=True)
+    os._exit(error.exit_code)

@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 from tunekeeper.core.errors import ConfigError, UpstreamUnavailable
 
 MAX_ANSWER = 32 << 20
+LISTING = 20.0
+"""Seconds that a server may take to list its models."""
 _PIECE = 1 << 16
 
 
@@ -111,17 +113,17 @@ def call_json(method: str, url: str, body: Mapping[str, Any] | None = None, **op
     status, data = call(method, url, body, **options)
     try:
         value = json.loads(data) if data else None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UpstreamUnavailable(f"{method} {url}: status {status}, not JSON: {data[:80]!r}") from error
     if not 200 <= status < 300:
-        raise UpstreamUnavailable(f"{method} {url}: status {status}: {_message(value)}")
+        raise UpstreamUnavailable(f"{method} {url}: status {status}: {_message(value) if value else 'it says nothing more'}")
     return value
 
 
 def listed_models(base: str, api_key: str | None = None) -> tuple[str, ...]:
     """Names that a server's `/v1/models` lists. `base`: its root address. Raises UpstreamUnavailable, also for other JSON."""
     url = base + "/v1/models"
-    listing = call_json("GET", url, api_key=api_key)
+    listing = call_json("GET", url, api_key=api_key, total=LISTING)
     rows = listing.get("data") if isinstance(listing, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) and isinstance(row.get("id"), str) for row in rows):
         raise UpstreamUnavailable(f"GET {url}: not a list of models")
@@ -185,12 +187,22 @@ class ChatClient:
         choices = raw.get("choices") if isinstance(raw, dict) else None
         if not choices:
             raise UpstreamUnavailable(f"{self.base}{path}: the answer has no choices")
-        usage = raw.get("usage") or {}
-        return Answer(
-            text=text_of(choices[0]) or "",
-            finish_reason=choices[0].get("finish_reason"),
-            prompt_tokens=usage.get("prompt_tokens"),
-            completion_tokens=usage.get("completion_tokens"),
-            ms=ms,
-            raw=raw,
-        )
+        try:
+            choice = choices[0]
+            return _answer(raw, choice, text_of(choice), ms)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise UpstreamUnavailable(f"{self.base}{path}: the answer is no chat completion ({error})") from error
+
+
+def _answer(raw: dict[str, Any], choice: dict[str, Any], text: Any, ms: float) -> Answer:
+    if text is not None and not isinstance(text, str):
+        raise TypeError(f"its text is a {type(text).__name__}")
+    usage = raw.get("usage") or {}
+    return Answer(
+        text=text or "",
+        finish_reason=choice.get("finish_reason"),
+        prompt_tokens=usage.get("prompt_tokens"),
+        completion_tokens=usage.get("completion_tokens"),
+        ms=ms,
+        raw=raw,
+    )

@@ -90,8 +90,10 @@ def healthy(endpoint: str, *, engine: str = "llamacpp", api_key: str | None = No
 
 
 def api_key_of(slot: Slot) -> str | None:
-    """The key of the slot's upstream, from the environment variable that the slot names."""
-    return os.environ.get(slot.api_key_env) if slot.api_key_env else None
+    """The key of the slot's upstream, from the environment variable that the slot names; None where that holds nothing that a
+    header carries, as the gateway reads it."""
+    key = os.environ.get(slot.api_key_env, "").strip() if slot.api_key_env else ""
+    return key if key and key.isascii() and key.isprintable() else None
 
 
 def option(slot: Slot, name: str, default: int) -> int:

@@ -146,14 +146,14 @@ def main() -> None:
     parser.add_argument("--answers", type=Path)
     given = parser.parse_args()
     handle = child.hold_lock(given.lock)
-    key = os.environ.get(given.api_key_env) if given.api_key_env else None
+    key = os.environ.get(given.api_key_env, "").strip() if given.api_key_env else None
     handler = type("Bound", (Handler,), {"rule": load_rule(given.answers), "alias": given.alias, "key": key})
     port = child.free_port(given.host, given.port, given.other_port)
     server = ThreadingHTTPServer((given.host, port), handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     child.report(handle, listening=f"http://{given.host}:{server.server_port}", load_s=0.0)
-    child.stay(given.lock is not None, lambda: True)
+    child.stay(handle, lambda: True)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ class LlamaCpp:
         base = base_of(endpoint)
         models = listed_models(base, api_key)
         adapters = call_json("GET", base + "/lora-adapters", api_key=api_key)
-        return Capabilities(models=models, logprobs=True, adapters=bool(adapters))
+        return Capabilities(models=models, logprobs=True, adapters=isinstance(adapters, list) and bool(adapters))
 
 
 def _existing(root: Path, name: str, slot: Slot) -> str:

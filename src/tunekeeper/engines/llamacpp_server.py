@@ -70,7 +70,7 @@ def parameters(given: argparse.Namespace, port: int) -> Any:
     ]
     params.lora_init_without_apply = given.lora_off
     if given.api_key_env:
-        key = os.environ.get(given.api_key_env)
+        key = os.environ.get(given.api_key_env, "").strip()
         if not key:
             raise ConfigError(f"environment variable {given.api_key_env} is empty", fix=f"export {given.api_key_env}=…")
         params.api_keys = [key]
@@ -94,7 +94,7 @@ def main() -> None:
             f"{given.model}: llama.cpp cannot load it ({error})", fix=f"tunekeeper export inspect {given.model}"
         ) from error
     child.report(handle, listening=server.listening_address, load_s=round(time.monotonic() - began, 3))
-    child.stay(given.lock is not None, lambda: _answers(server.listening_address))
+    child.stay(handle, lambda: _answers(server.listening_address))
 
 
 def _check_digest(path: Path, wanted: str | None) -> None:

@@ -10,6 +10,8 @@ from tunekeeper.core.nouns.serving import Slot
 from tunekeeper.engines.client import base_of, call_json, listed_models
 from tunekeeper.engines.engine import Capabilities
 
+ASKED = 3
+"""Models that are asked for one token, at most."""
 WAIT = 10.0
 """Seconds for one token: a server that takes longer is not known to say probabilities."""
 
@@ -27,10 +29,12 @@ class OpenAI:
         return {"model": slot.upstream_model or slot.version or slot.id}
 
     def probe(self, endpoint: str, api_key: str | None = None) -> Capabilities:
-        """The models that it lists, and whether an answer of one token by the first of them says probabilities."""
+        """The models that it lists, and whether an answer of one token by one of the first says probabilities: many list models
+        that do not chat beside those that do."""
         base = base_of(endpoint)
         models = listed_models(base, api_key)
-        return Capabilities(models=models, logprobs=bool(models) and _probable(base, models[0], api_key), adapters=False)
+        logprobs = any(_probable(base, model, api_key) for model in models[:ASKED])
+        return Capabilities(models=models, logprobs=logprobs, adapters=False)
 
 
 def _probable(base: str, model: str, api_key: str | None) -> bool:

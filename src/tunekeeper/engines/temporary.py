@@ -16,10 +16,10 @@ from typing import IO
 
 from tunekeeper.core.errors import ArtifactError, ConfigError, MissingExtra, UpstreamUnavailable
 from tunekeeper.core.nouns.serving import Slot
+from tunekeeper.engines.child import LOCAL
 from tunekeeper.engines.engine import engine_of, healthy
 
-ABSENT = re.compile(r"No module named '(\w+)")
-LOCAL = "pip install 'tunekeeper[local]'"
+ABSENT = re.compile(r"needs package (\w+), which is not installed")
 QUIET = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 """Without these, OpenMP threads spin on a busy machine and slow everything twentyfold."""
 START, READ = 60.0, 50e6
@@ -42,7 +42,7 @@ def serve_temporarily(slot: Slot, root: Path, *, extra: tuple[str, ...] = (), ti
             raise ConfigError(f"slot {slot.id} has no endpoint", fix="give the slot an endpoint")
         yield slot.endpoint
         return
-    if slot.api_key_env and not os.environ.get(slot.api_key_env):
+    if slot.api_key_env and not os.environ.get(slot.api_key_env, "").strip():
         raise ConfigError(f"environment variable {slot.api_key_env} is empty", fix=f"export {slot.api_key_env}=…")
     with tempfile.TemporaryFile() as errors:
         child = subprocess.Popen(

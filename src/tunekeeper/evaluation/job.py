@@ -18,7 +18,7 @@ from tunekeeper.core.errors import UpstreamUnavailable
 from tunekeeper.core.nouns.evaluation import Case
 from tunekeeper.core.nouns.serving import Slot
 from tunekeeper.engines import ChatClient, serve_temporarily
-from tunekeeper.engines.engine import engine_of
+from tunekeeper.engines.engine import api_key_of, engine_of
 from tunekeeper.evaluation.latency import piece_ms
 from tunekeeper.evaluation.results import Result, decode, encode
 from tunekeeper.scoring import Scorer, scorer
@@ -78,10 +78,12 @@ def ask(
     slot: Slot, endpoint: str, cases: Sequence[Case], scorers: Mapping[str, Scorer], options: Mapping[str, Any]
 ) -> Iterator[Result]:
     """Results of `cases` as they come, `options['concurrency']` at a time, greedy. Raises UpstreamUnavailable when it died."""
-    key = os.environ.get(slot.api_key_env) if slot.api_key_env else None
     fields = engine_of(slot).request_fields(slot)
     client = ChatClient(
-        endpoint, str(fields.pop("model", slot.upstream_model or slot.version or slot.id)), key, total=options["timeout"]
+        endpoint,
+        str(fields.pop("model", slot.upstream_model or slot.version or slot.id)),
+        api_key_of(slot),
+        total=options["timeout"],
     )
 
     def one(case: Case) -> Result:

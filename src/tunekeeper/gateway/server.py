@@ -210,9 +210,11 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """The request is whole; of one that asks for an upgrade only the head is."""
+        if self._upgrading:
+            return
         if not self._complete and not self._parser.should_keep_alive():
             self._closing = True
-        self._complete = not self._upgrading
+        self._complete = True
 
     # ---- what it does ----
 
@@ -241,7 +243,7 @@ class Connection(asyncio.Protocol):
         """Read on after the head of a request that asks for another protocol, as if it had not (RFC 9110 section 7.8).
 
         llhttp leaves everything behind such a head to the other protocol, the body too. So a fresh parser is told of the head's
-        framing and of nothing else, and goes on with the body.
+        framing, whether the connection ends, and nothing else, and goes on with the body.
         """
         self._upgrading = False
         self._retold = True
@@ -250,6 +252,8 @@ class Connection(asyncio.Protocol):
             for name in (b"content-length", b"transfer-encoding")
             if name in self._head.headers
         ]
+        if not self._parser.should_keep_alive():
+            framing.append(b"connection: close\r\n")
         self._parser = httptools.HttpRequestParser(self)
         self._parser.feed_data(b"%s / HTTP/%s\r\n%s\r\n" % (self._head.method, self._head.version.encode(), b"".join(framing)))
         if rest:

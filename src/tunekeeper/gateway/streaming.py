@@ -97,7 +97,9 @@ def _without_usage(raw: bytes, data: bytes) -> bytes:
     clean = _popped(data)
     if clean is None:
         return raw  # the word stands deeper, or in a text
-    return raw.replace(data, clean, 1) if data in raw else b"data: %s\n\n" % clean
+    if data in raw:
+        return raw.replace(data, clean, 1)
+    return b"data: %s\n\n" % clean.replace(b"\n", b" ")  # it came in several lines; a line end is never part of a value
 
 
 def _popped(data: bytes) -> bytes | None:

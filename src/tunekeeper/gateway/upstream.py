@@ -27,7 +27,7 @@ KNOWN = 512
 KNOWN_BYTES = 2048
 END = b"\r\n\r\n"
 HEAD_BYTES = 262_144
-"""Most bytes of an answer's head, with the interim ones before it."""
+"""Most bytes of an answer's head, with the interim ones before it, to one read of the socket: it is looked at after each."""
 _WANTED = frozenset((b"content-type", b"retry-after", b"content-length", b"transfer-encoding", b"content-encoding"))
 
 
@@ -216,13 +216,12 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """llhttp: a message begins; a second one was never asked for, and costs the connection."""
-        if self._ended:
-            self._reusable = False
+        self._reusable = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """llhttp: one header."""
         lower = name.lower()
-        if lower in _WANTED and not self._ended:
+        if lower in _WANTED and not self._headed:  # trailers mean nothing: no head is changed after the fact
             self._headers[lower] = value
 
     def on_headers_complete(self) -> None:
@@ -230,15 +229,17 @@ class Connection(asyncio.Protocol):
         if self._ended:
             return
         self._status = self._parser.get_status_code()  # the parser forgets it over bytes that follow the answer
-        if self._status < 200:
-            self._headers.clear()
-            return
-        self._headed = True
         self._bare = b"content-length" not in self._headers and b"transfer-encoding" not in self._headers
+        if self._status >= 200:
+            self._headed = True
+        elif self._status >= 100 and self._bare:
+            self._headers.clear()
+        else:  # no status, or an interim head with a body: whose bytes follow is anybody's guess
+            raise ValueError("no head of an answer")
 
     def on_body(self, data: bytes) -> None:
-        """llhttp: a piece of the body; what is no status, as 050, has one too."""
-        if self._headed and not self._ended:
+        """llhttp: a piece of the body."""
+        if not self._ended:
             self._body.append(data)
 
     def on_message_complete(self) -> None:
@@ -252,8 +253,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         request = self._request
         if request is None or self._ended:
-            # Bytes nobody asked for: this connection cannot be trusted with another request.
-            self._lose()
+            self._lose()  # bytes nobody asked for: this connection cannot be trusted with another request
             return
         first = self._size == 0
         if first:

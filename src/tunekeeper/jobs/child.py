@@ -35,20 +35,22 @@ def main(folder: Path) -> int:
         write_json(folder / "answer.json", {"output": output})
     except Exception as error:  # noqa: BLE001 - whatever a kind raises becomes the job's answer
         traceback.print_exc()
-        write_json(folder / "answer.json", explain(error))
+        write_json(folder / "answer.json", explain(error, folder))
         return 1
     return 0
 
 
-def explain(error: Exception) -> dict[str, str | None]:
-    """An error as `{error, kind, fix}`: its line, its class where it was raised on purpose, the command that mends it."""
+def explain(error: Exception, folder: Path) -> dict[str, str | None]:
+    """An error as `{error, kind, fix}`: its line, its class where it was raised on purpose, the command that mends it. `folder`:
+    where the job works."""
     if isinstance(error, TunekeeperError):
         return {"error": error.message, "kind": type(error).__name__, "fix": error.fix}
     line = traceback.format_exception_only(error)[-1].strip()
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("tunekeeper"):
         return {"error": f"package {error.name} is not installed", "kind": "MissingExtra", "fix": f"pip install {error.name}"}
     if no_room(error):
-        return {"error": f"no room left on the disk: {line}", "kind": "DiskFull", "fix": "free some space and repeat the command"}
+        what = f"no room left on the disk, or for so large a file, while working in {folder}"
+        return {"error": what, "kind": "DiskFull", "fix": "free some space and repeat the command"}
     return {"error": line, "kind": None, "fix": None}
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,5 @@ class JobContext:
         if self.journal is None:
             return
         line = json.dumps({"fraction": fraction, **fields}, ensure_ascii=False, default=str).encode("utf-8", "replace") + b"\n"
-        descriptor = os.open(self.journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            os.write(descriptor, line)
-        finally:
-            os.close(descriptor)
+        with contextlib.suppress(OSError), self.journal.open("ab", buffering=0) as journal:
+            journal.write(line)  # a disk that is full for a while must not end the work for the sake of a word about it

@@ -28,6 +28,8 @@ KINDS = Registry(
         "collect": "tunekeeper.data.weekly:run",
     },
 )
+LIMITS = {"train-command": "training.backend_options.timeout_seconds"}
+"""Kind → the setting that its time-out comes from."""
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 

@@ -17,6 +17,7 @@ from tunekeeper.core.errors import Conflict, NotFound, OurFault, TunekeeperError
 from tunekeeper.core.ids import canonical_json, digest_bytes, digest_json
 from tunekeeper.jobs import folder as folders
 from tunekeeper.jobs.config import Config
+from tunekeeper.jobs.kinds import LIMITS
 from tunekeeper.jobs.start import start
 from tunekeeper.store.ledgers.jobs import JobRow, load_job, save_job
 from tunekeeper.workspace import Workspace
@@ -231,7 +232,9 @@ def closed(row: JobRow, ended: folders.Exit, words: str) -> JobRow:
     """The row of a job whose attempt has ended by itself. `words`: the last line it printed."""
     spent = replace(row, seconds=ended.seconds, cpu_seconds=ended.cpu_seconds)
     if ended.timed_out:
-        return replace(spent, state="failed", error=f"took longer than {row.timeout:g} s", error_kind="Busy")
+        setting = LIMITS.get(row.kind)
+        fix = f"raise {setting}, or let it do less" if setting else None
+        return replace(spent, state="failed", error=f"took longer than {row.timeout:g} s", error_kind="Busy", fix=fix)
     answer = ended.answer or {}
     if ended.rc == 0 and isinstance(answer.get("output"), dict):
         return replace(spent, state="done", output=answer["output"])

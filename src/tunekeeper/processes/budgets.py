@@ -12,13 +12,15 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tunekeeper.core.errors import TunekeeperError
 from tunekeeper.core.nouns.serving import ApiKey
-from tunekeeper.gateway.counters import FILE, FOLDER, LOG, Counters
+from tunekeeper.gateway.cells import FILE, FOLDER, LOG
+from tunekeeper.gateway.counters import Counters
 from tunekeeper.gateway.quotas import NANO, moment, starts
 from tunekeeper.store import published
 
@@ -30,7 +32,7 @@ SECONDS = 120.0
 PERIODS: tuple[Literal["day", "month"], ...] = ("day", "month")
 PURPOSES = ("user", "exam", "replay", "probe", "drill")
 """What a key pays for: all but shadow copies, which its holder did not ask for."""
-REPLACED = ("counters",)
+REPLACED = ("counters", "counters-2")
 """Files of earlier releases, which counted otherwise."""
 
 
@@ -92,28 +94,36 @@ def _budgeted(root: Path) -> list[ApiKey]:
 
 
 def rebuild(ws: Workspace, keys: Sequence[ApiKey]) -> int:
-    """Write the counters anew: for each of `keys` what its answers cost in the budget period that runs now; returns how many
-    of them have spent anything. Only while no gateway worker lives: one would go on counting in the file that is replaced."""
+    """Write the counters anew: for each of `keys` what its answers cost in its budget period; returns how many of them have spent
+    anything. Only while no gateway worker lives: one would go on counting in the file that is replaced."""
     now = moment(ws.clock.real(), ws.clock.utc())
     fresh = f"{FILE}.new"
     (ws.root / FOLDER / fresh).unlink(missing_ok=True)
     counters = Counters(ws.root, LOG, tuple, file=fresh)
-    charged = 0
+    charged = set()
     try:
-        for period in PERIODS:
-            wanted = {key.id for key in keys if key.budget_period == period}
-            if not wanted:
-                continue
-            rows = ws.log.window(None, starts(period, now.utc)[0], None, ("key_id",), PURPOSES)
-            for row in rows:
+        for kind, (since, until) in _periods(ws.root, now.utc):
+            wanted = {key.id for key in keys if key.budget_period == kind}
+            number = moment(0.0, since).period(kind)
+            for row in ws.log.window(None, since, until, ("key_id",), PURPOSES) if wanted else ():
                 key_id = row.key["key_id"]
                 if key_id in wanted and row.cost_usd:
-                    counters.spend(key_id, now.period(period), now, round(row.cost_usd * NANO))
-                    charged += 1
+                    counters.spend(key_id, number, now, round(row.cost_usd * NANO))
+                    charged.add(key_id)
     finally:
         counters.close()
     os.replace(ws.root / FOLDER / fresh, ws.root / FOLDER / FILE)
-    return charged
+    return len(charged)
+
+
+def _periods(root: Path, utc: datetime) -> Iterator[tuple[Literal["day", "month"], tuple[datetime, datetime]]]:
+    """The budget periods around `utc`, and those around the log's last hour: a machine whose clock is wrong when it starts, and
+    set right a moment later, then knows these too."""
+    from tunekeeper.store.log.partitions import hours
+
+    stamps = [utc, *(datetime.fromisoformat(f"{hour}:00+00:00") for hour in hours(root, "metrics")[-1:])]
+    for kind in PERIODS:
+        yield from ((kind, period) for period in sorted({starts(kind, stamp) for stamp in stamps}))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,6 +19,9 @@ QUIET = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 FIRST_DELAY, LAST_DELAY, GOOD_LIFE = 0.2, 30.0, 60.0
 """Seconds before the first restart, at most, and of life after which the delays begin anew."""
 LOG_BYTES = 1_000_000
+"""Size beyond which a log is cut, so that two files of some of these are all that a child leaves."""
+REPORT = '{"listening"'
+"""How the line begins with which a child says where it listens: good news, and no reason for its end."""
 WORDS = 3
 """Words of the command line of a Python module before its arguments: the interpreter, `-m`, the module."""
 
@@ -174,11 +177,23 @@ class Child:
         with self.log.open("rb") as file:
             file.seek(max(0, self.log.stat().st_size - 4096))
             lines = [line.strip() for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
-        return lines[-1][:500] if lines else ""
+        return lines[-1][:500] if lines and not lines[-1].startswith(REPORT) else ""
 
 
 def _open_log(path: Path) -> IO[bytes]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and path.stat().st_size > LOG_BYTES:
-        path.replace(path.with_suffix(".old"))
     return path.open("ab")
+
+
+def cut_logs(folder: Path) -> None:
+    """Cut every log of a folder that has grown too large: its newest part becomes `NAME.old`, and it goes on empty.
+
+    Who writes to it keeps its handle, which appends: a child that says much fills no disk, however long it lives.
+    """
+    for path in folder.glob("*.log"):
+        with contextlib.suppress(OSError), path.open("r+b") as file:
+            if (size := os.fstat(file.fileno()).st_size) <= LOG_BYTES:
+                continue
+            file.seek(size - LOG_BYTES)
+            path.with_suffix(".old").write_bytes(file.read(LOG_BYTES))
+            file.truncate(0)

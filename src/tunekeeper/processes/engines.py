@@ -7,14 +7,16 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunekeeper import engines
 from tunekeeper.core.errors import TunekeeperError
+from tunekeeper.engines.child import SIGNS
 from tunekeeper.engines.engine import lock_path
+from tunekeeper.engines.temporary import patience
 from tunekeeper.processes import locks
 from tunekeeper.processes.children import Child, Plan
 from tunekeeper.processes.supervisor import Supervisor
@@ -24,8 +26,28 @@ if TYPE_CHECKING:
     from tunekeeper.deployment.slots import Observed
     from tunekeeper.workspace import Workspace
 
-STARTING_SECONDS = 120.0
-"""Seconds a server may take to load before it counts as failed."""
+SILENT_SECONDS = 60.0
+"""Seconds without a sign of life after which a server that answered is ended and started again."""
+LOOK = 2.0
+"""Most seconds that one look counts: a machine that slept between two of them proves nothing against a server."""
+
+
+@dataclass(slots=True)
+class Pulse:
+    """How long a server gave no sign of life: it touches its lock file while it is not standing still."""
+
+    sign: int = 0
+    """Time of the newest sign, as the file system says it."""
+    looked: float = 0.0
+    """Monotonic seconds at the last look."""
+    quiet: float = 0.0
+    """Seconds without another sign, counted in looks."""
+
+    def look(self, sign: int, now: float) -> float:
+        """Note what is seen now; returns `quiet`."""
+        self.quiet = 0.0 if sign != self.sign else self.quiet + min(now - self.looked, LOOK)
+        self.sign, self.looked = sign, now
+        return self.quiet
 
 
 class Engines:
@@ -36,6 +58,7 @@ class Engines:
         self.supervisor = supervisor
         self.children: dict[str, Child] = {}
         self._said: dict[str, tuple[Any, ...]] = {}
+        self._pulses: dict[str, Pulse] = {}
 
     def reconcile(self) -> None:
         """One look at every slot: start, adopt, report, replace or stop. Returns soon; loading is not waited for."""
@@ -57,9 +80,12 @@ class Engines:
             self._end(name)
 
     def _reconcile(self, slot: Slot) -> None:
+        from tunekeeper.deployment.slots import restore_files
+
         if slot.wanted == "unloaded":
             self._unload(slot)
             return
+        restore_files(self.ws, slot)
         command = engines.launch_command(slot, self.ws.root)
         if command is None:  # an outside server: taken at its word, and nothing of ours serves the slot any more
             self._end_any(slot)
@@ -75,9 +101,11 @@ class Engines:
             self._start_again(slot, child)
             return
         report = _report(child.plan.lock)
+        if why := self._hangs(slot, child, report):
+            child.stop(grace=0.0)  # what stands still hears nothing gentler
+            self._failed(slot, child, why)
+            return
         if report is None:
-            if time.monotonic() - child.started > STARTING_SECONDS:
-                child.stop()
             self._observe(slot, "starting", pid=child.pid)
             return
         took = time.monotonic() - child.started if child.process is not None and slot.observed == "starting" else None
@@ -100,11 +128,7 @@ class Engines:
     def _start_again(self, slot: Slot, child: Child) -> None:
         now = time.monotonic()
         if child.pid is not None:
-            code = child.process.returncode if child.process is not None else None
-            delay, why = child.died(now), child.why()
-            name, wait = child.plan.name, round(delay, 1)
-            self.supervisor.say({"event": "died", "name": name, "code": code, "why": why, "restart_in": wait})
-            self._observe(slot, "failed", reason=why)
+            self._failed(slot, child, child.why())
         if now < child.due:
             return
         child.plan.lock.parent.mkdir(parents=True, exist_ok=True)
@@ -118,6 +142,26 @@ class Engines:
             return
         self.supervisor.say({"event": "started", "name": child.plan.name, "pid": child.pid})
         self._observe(slot, "starting", pid=child.pid)
+
+    def _hangs(self, slot: Slot, child: Child, report: Mapping[str, Any] | None) -> str:
+        """Why a server that runs is of no use any more; empty while it is, or may be yet."""
+        try:
+            sign = child.plan.lock.stat().st_mtime_ns
+        except FileNotFoundError:
+            return ""
+        quiet = self._pulses.setdefault(slot.id, Pulse()).look(sign, time.monotonic())
+        if report is None:
+            limit = 2 * patience(slot, self.ws.root)  # others may load beside it, and ending it helps nobody
+            return f"it did not answer within {limit:.0f} s and was ended" if quiet > limit else ""
+        if quiet <= SILENT_SECONDS or not report.get(SIGNS):
+            return ""
+        return f"it gave no sign of life for {SILENT_SECONDS:.0f} s and was ended"
+
+    def _failed(self, slot: Slot, child: Child, why: str) -> None:
+        code = child.process.returncode if child.process is not None else None
+        wait = round(child.died(time.monotonic()), 1)
+        self.supervisor.say({"event": "died", "name": child.plan.name, "code": code, "why": why, "restart_in": wait})
+        self._observe(slot, "failed", reason=why)
 
     def _unload(self, slot: Slot) -> None:
         self._end_any(slot)

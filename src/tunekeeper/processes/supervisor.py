@@ -9,12 +9,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tunekeeper.core.errors import Busy
 from tunekeeper.processes import locks
-from tunekeeper.processes.children import WORDS, Child, Plan
+from tunekeeper.processes.children import WORDS, Child, Plan, cut_logs
 from tunekeeper.processes.warm import Nursery, Spare
 
 Say = Callable[[dict[str, Any]], None]
@@ -23,6 +24,8 @@ Chore = tuple[float, Callable[[], None]]
 """Real seconds between two runs, and what to do."""
 PAUSE = 0.1
 """Seconds between two looks at the children, at most."""
+LOGS_EVERY = 5.0
+"""Seconds between two looks at the size of the children's logs."""
 SPARE_AFTER = 1.0
 """Seconds after the start before a spare is made: what starts may have the processor for itself."""
 
@@ -38,7 +41,7 @@ class Supervisor:
         self.environ = dict(environ)
         self.say = say
         self.children: dict[str, Child] = {}
-        self.chores: list[Chore] = []
+        self.chores: list[Chore] = [(LOGS_EVERY, partial(cut_logs, self.run_folder / "logs"))]
         self._due: list[float] = []
         self._stops: list[int] = []
         lock = locks.take(self.run_folder / "supervisor.lock")

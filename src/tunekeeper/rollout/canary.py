@@ -47,6 +47,7 @@ def tick(
     if rollout.state == "loading":
         saved = _begin(ws, rollout, slot, lease)
     elif rollout.state == "running" and (rollout.due is None or ws.clock.steady() >= rollout.due):
+        rollout = _by_this_clock(ws, rollout)
         ready = slot is not None and answers(slot)
         digest = slot.digest if slot else None
         evidence = gather(ws, rollout, format_spec, slot_ready=ready, digest=digest, looks=looks)
@@ -56,6 +57,15 @@ def tick(
         return rollout
     publish_newest(ws)
     return saved
+
+
+def _by_this_clock(ws: Workspace, rollout: Rollout) -> Rollout:
+    """A rollout that began in what is the future now, because the clock was set back since, is counted anew from now on: else
+    nothing would be seen of it until that moment comes. How long a phase lasts is not told by this clock."""
+    now = ws.clock.utc()
+    if rollout.started_at is None or rollout.started_at <= now:
+        return rollout
+    return replace(rollout, started_at=now, phase_since=now)
 
 
 def _begin(ws: Workspace, rollout: Rollout, slot: Slot | None, lease: Lease | None) -> Rollout:

@@ -97,7 +97,7 @@ class Blobs:
         try:
             data = self.path(digest).read_bytes()
         except FileNotFoundError:
-            raise NotFound(f"blob {digest} is not in this workspace") from None
+            raise NotFound(f"blob {digest} is not in this workspace", fix="restore it from a backup") from None
         if not self._stands_for(digest, digest_bytes(data)):
             raise ArtifactError(f"blob {digest} is damaged: its bytes have another digest", fix="restore it from a backup")
         return data
@@ -124,7 +124,7 @@ class Blobs:
             target = part / name
             target.parent.mkdir(parents=True, exist_ok=True)
             if not self.has(blob):
-                raise NotFound(f"blob {blob} of {name} is not in this workspace")
+                raise NotFound(f"blob {blob} of {name} is not in this workspace", fix="restore it from a backup")
             (link_or_copy if link else shutil.copyfile)(self.path(blob), target)
             if not self._stands_for(blob, digest_file(target)):
                 shutil.rmtree(part, ignore_errors=True)

@@ -31,6 +31,8 @@ class Erasure:
     found: int = 0
     """Of a line that says an erasure has ended: the requests, and copies of them, that it erased. Backups made until then hold
     them."""
+    of: datetime | None = None
+    """Of a line that says an erasure is undone: the moment of the last one that is. None where an earlier release wrote it."""
 
 
 def note(root: Path, user: str, at: datetime) -> None:
@@ -87,12 +89,18 @@ def load(root: Path) -> list[Erasure]:
 def undone_by(before: list[Erasure], restored: list[Erasure], at: datetime) -> list[Erasure]:
     """What a restore at `at` undoes: users erased in the list `before` of the old data whose erasure the `restored` list does not
     hold, or holds as undone; each once, as lines to add to the restored list."""
-    held = {(erasure.at, erasure.unit) for erasure in restored if not erasure.undone}
-    again = {erasure.unit for erasure in before if not erasure.undone and (erasure.at, erasure.unit) not in held}
-    again |= {erasure.unit for erasure in before if erasure.undone} & _pending(before)
-    return [Erasure(at=at, unit=unit, undone=True) for unit in sorted(again | _pending(restored))]
+    held = {(erasure.unit, erasure.at) for erasure in restored if not erasure.undone}
+    told = [(erasure.unit, erasure.at) for erasure in before if not erasure.undone] + _pending(before)
+    again = sorted({(unit, of) for unit, of in told if (unit, of) not in held} | set(_pending(restored)), key=_oldest_first)
+    return [Erasure(at=at, unit=unit, undone=True, of=of) for unit, of in sorted(dict(again).items())]
 
 
-def _pending(erasures: list[Erasure]) -> set[str]:
-    last = {erasure.unit: erasure.undone for erasure in erasures}
-    return {unit for unit, undone in last.items() if undone}
+def _pending(erasures: list[Erasure]) -> list[tuple[str, datetime | None]]:
+    """Users whose last line says that they are back, and which erasure that undid."""
+    last = {erasure.unit: erasure for erasure in erasures}
+    return [(unit, erasure.of) for unit, erasure in last.items() if erasure.undone]
+
+
+def _oldest_first(told: tuple[str, datetime | None]) -> tuple[bool, float]:
+    """By the moment of the erasure; one that is not known comes last, as no backup can be said to hold it."""
+    return told[1] is None, 0.0 if told[1] is None else told[1].timestamp()

@@ -44,12 +44,19 @@ _HISSING = ("s", "x", "z", "ch", "sh")
 """Ends of words whose plural takes `es`."""
 _ENDINGS = ("'s", "’s", "s", "es", "s'", "s’", "es'", "es’")
 """What a plural and a possessive end in, in the order in which they are taken off."""
+_PARTS = re.compile(r"[^\s_\-\u2010\u2011]+")
+"""What a term consists of that may also be written with hyphens, or as one word."""
+_HUMPS = re.compile(r"(?:[A-Z][a-z]{2,}|[A-Z]{2,}(?![a-z]))")
 _FOLDED_IN_TWO = {"ss": "ß", "i\u0307": "İ"}
 """What case folding makes of a letter that becomes two → the letter, which no expression takes for them by itself."""
 
 
 def _folded(term: str) -> str:
     return " ".join(term.casefold().split())
+
+
+def _squeezed(term: str) -> str:
+    return "".join(_PARTS.findall(term.casefold()))
 
 
 def _last(new: str, renames: Mapping[str, str]) -> str:
@@ -63,7 +70,8 @@ def _last(new: str, renames: Mapping[str, str]) -> str:
 
 class Glossary:
     """Terms that were renamed: finds the old ones as whole words, in any case, and writes the new ones in the same number, as
-    possessives where they were, and in capitals where they were. A compound (`Padhülle`) is another word."""
+    possessives where they were, and in capitals where they were. A term of several words is also known with hyphens (`acme-pay`)
+    and with capitals (`AcmePay`), unless it stands in an address. A compound (`Padhülle`, `Pad-Hülle`) is another word."""
 
     def __init__(self, renames: Mapping[str, str]) -> None:
         """`renames`: old term → new term. The longest old term wins where two overlap; one that was renamed twice becomes the
@@ -72,12 +80,13 @@ class Glossary:
         kept = {_folded(old) for old, new in renames.items() if old.strip() == new.strip()} - {""}
         known = {_folded(old): new for old, new in renames.items() if old.strip() and _folded(old) not in kept}
         self.renames = {old: _last(new, known) for old, new in known.items()}
+        others = {_squeezed(old): old for old in reversed(self.renames) if _squeezed(old) != _squeezed(self.renames[old])}
+        self._otherwise = {key: old for key, old in others.items() if key}
         self._current = {*kept, *(_folded(new) for new in self.renames.values())} - self.renames.keys()
         self._lower = {_folded(old) for old in renames if old == old.lower()}
-        terms = sorted(
-            {*self.renames, *kept, *(_folded(new) for new in self.renames.values() if new.strip())}, key=len, reverse=True
-        )
-        joined = "|".join(_bounded(term) for term in terms)
+        written = {_folded(term): term for term in (*self.renames.values(), *renames) if term.strip()}
+        terms = sorted({*self.renames, *kept, *map(_folded, self.renames.values())} - {""}, key=len, reverse=True)
+        joined = "|".join(filter(None, (each for t in terms for each in (_bounded(t), _otherwise(written.get(t, t))))))
         self._pattern = re.compile(joined, re.IGNORECASE) if terms else None
 
     def find(self, text: str) -> list[str]:
@@ -94,22 +103,19 @@ class Glossary:
             return written
         for ending in ("", *_ENDINGS):
             term = written.removesuffix(written[-len(ending) :]) if ending else written
-            new = self.renames.get(_folded(term))
-            if new is not None and written.casefold().endswith(ending):
-                return _in_number(self._in_case(term, new), written[len(term) :]) if new else ""
+            old = _folded(term) if _folded(term) in self.renames else self._otherwise.get(_squeezed(term))
+            if old is not None and written.casefold().endswith(ending):
+                new = self.renames[old]
+                return _in_number(self._in_case(term, old, new), written[len(term) :]) if new else ""
         return written
 
-    def _in_case(self, written: str, new: str) -> str:
+    def _in_case(self, written: str, old: str, new: str) -> str:
         """The new term as the old one was written: a name has its own capitals, a plain word takes those of its place."""
-        if new.casefold() == _folded(written):
+        if new.casefold() == old:
             return new
-        if written.isupper() and sum(map(str.isalpha, written)) > 1 and not self._is_capital(written):
-            return new.upper()
-        return new[:1].upper() + new[1:] if written[:1].isupper() and _folded(written) in self._lower else new
-
-    def _is_capital(self, written: str) -> bool:
-        """Whether the glossary itself writes the term in capitals, or nobody can tell (a few letters, as of an acronym)."""
-        return len(written) <= 3 and _folded(written) not in self._lower
+        if written.isupper() and sum(map(str.isalpha, written)) > 1 and (len(written) > 3 or old in self._lower):
+            return new.upper()  # up to three letters may be an acronym, which the glossary itself writes so
+        return new[:1].upper() + new[1:] if written[:1].isupper() and old in self._lower else new
 
     def suggestions(self, text: str) -> list[tuple[str, str]]:
         """(old term as written, new term), each pair once."""
@@ -124,6 +130,27 @@ def _bounded(term: str) -> str:
     for folded, letter in _FOLDED_IN_TWO.items():
         written = written.replace(folded, f"(?:{folded}|{letter})")
     return before + written + _endings(term) + after
+
+
+def _otherwise(term: str) -> str:
+    """The pattern of a term of several words, or with capitals inside, as it is written otherwise: with hyphens, as one word with
+    capitals, or as several; empty for one word. In an address it is left alone, and in a longer word with hyphens."""
+    parts = _PARTS.findall(term)
+    inside = _HUMPS.findall(term) if len(parts) == 1 else []
+    if len(parts) < 2 and (len(inside) < 2 or "".join(inside) != term):
+        return ""
+    words = [re.escape(part) for part in inside or parts]
+    spaced = r"\s+".join(words)
+    as_one = _capital_first(parts[0], "") + "".join(_capital_first(part, part[:1].upper()) for part in parts[1:])
+    other = f"{spaced}|{spaced.upper().replace('S+', 's+')}" if inside else as_one
+    forms = [r"[-_\u2010\u2011]".join(words), f"(?-i:{other})", *(() if inside or " " in term else (spaced,))]
+    return rf"(?<![\w/.@-])(?:{'|'.join(forms)}){_endings(term)}(?![\w/@-]|\.\w)"
+
+
+def _capital_first(part: str, first: str) -> str:
+    """The pattern of a part of a word whose first letter is `first`, or either one; the others are small or as in the part."""
+    begin = re.escape(first) if first else f"[{re.escape(part[0].lower() + part[0].upper())}]"
+    return f"{begin}(?:{re.escape(part[1:])}|{re.escape(part[1:].lower())})"
 
 
 def _beside(letter: str, look: str) -> str:

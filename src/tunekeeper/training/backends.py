@@ -26,7 +26,7 @@ from tunekeeper.training.hosted.job import written
 from tunekeeper.training.hosted.provider import Values
 from tunekeeper.training.hosted.terms import KNOWN
 from tunekeeper.training.orders import base_folder, job_input, order_of, require_extra, rows_file
-from tunekeeper.training.recipe import Recipe, resolve, warnings
+from tunekeeper.training.recipe import Recipe, idle, resolve, warnings
 from tunekeeper.training.rows import learned_places, read_rows, weight_of
 from tunekeeper.training.tradeoffs import notes
 from tunekeeper.workspace import Workspace
@@ -103,11 +103,11 @@ class Local:
         order = order_of(ws, task, section, data, parent, recipe.as_json())
         return Ask(
             kind="train",
-            input=job_input(ws, section, data, order),
+            input=job_input(ws, task, section, data, order),
             recipe=recipe.as_json(),
             base=task.base,
             digests=order.base.digests,
-            warnings=notes(order.base.folder, recipe),
+            warnings=(*notes(order.base.folder, recipe), *idle(recipe, held=data.eval > 0)),
         )
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from tunekeeper.core.nouns.training import TrainingRun
 
+ENERGY = "energy_wh"
+"""Stands with the machine in a run's record, and is what came out of it."""
 OUTCOME = (
     "final_loss",
     "best_eval_loss",
@@ -17,7 +19,10 @@ OUTCOME = (
     "cpu_seconds",
     "tokens_per_second",
     "cost_usd",
+    ENERGY,
 )
+LEARNED = ("final_loss", "best_eval_loss", "best_task", "epoch")
+"""Of the outcome what was learned, not what it took."""
 MEASURES = ("recipe.objective", "tokenizer", "template")
 """What a loss is a loss of: answers or preferences, and how a text falls into tokens."""
 
@@ -72,7 +77,9 @@ def compare(a: TrainingRun, b: TrainingRun) -> Comparison:
 
 def _differing(what: str, a: dict[str, Any], b: dict[str, Any]) -> list[Change]:
     keys = [*a, *(key for key in b if key not in a)]
-    return [Change(what=f"{what}.{key}", a=a.get(key), b=b.get(key)) for key in keys if a.get(key) != b.get(key)]
+    return [
+        Change(what=f"{what}.{key}", a=a.get(key), b=b.get(key)) for key in keys if key != ENERGY and a.get(key) != b.get(key)
+    ]
 
 
 def _measure(run: TrainingRun, name: str) -> Any:
@@ -80,14 +87,20 @@ def _measure(run: TrainingRun, name: str) -> Any:
         return min(run.eval_loss, default=None)
     if name == "best_task":
         return max((share for share in run.task if share is not None), default=None)
-    return getattr(run, name)
+    return run.machine.get(ENERGY) if name == ENERGY else getattr(run, name)
 
 
 def _says(changes: list[Change], outcome: dict[str, tuple[Any, Any]]) -> list[str]:
     went_in = [change.what for change in changes if not change.what.startswith("machine.")]
     found = []
-    if not went_in:
+    if not changes:
+        alike = all(outcome[name][0] == outcome[name][1] for name in LEARNED if name in outcome)
+        came = "the same came out" if alike else "what differs comes from chance"
+        found.append(f"the same base, data and recipe went in, on the same machine: {came}")
+    elif not went_in:
         found.append("the same base, data and recipe went in: what differs comes from the machine, or from chance")
+    elif len(went_in) == 1 and len(changes) > 1:
+        found.append(f"{went_in[0]} and the machine differ: neither alone can be held to explain the outcome")
     elif len(went_in) == 1:
         found.append(f"only {went_in[0]} differs: it explains the outcome as far as anything does")
     else:

@@ -3,7 +3,8 @@
 Formula: weights in their format, 16 bytes a learned number (weight, gradient and AdamW's two moments in float32; Rajbhandari et
 al., "ZeRO", 2020, section 3.1), and activations of about 16 hidden-sized and 4 inner-sized values a token and layer, plus three
 rows of the vocabulary a token for the loss (Korthikanti et al., "Reducing Activation Recomputation in Large Transformer Models",
-2022, section 4, without its attention matrix, which the fused kernels do not keep). Full tuning learns every number, and has
+2022, section 4, without its attention matrix, which the fused kernels do not keep; a processor has none for attention with
+dropout, GPT-2's, and keeps it). Full tuning learns every number, and has
 them once more in 16 bits where it works in 16 bits.
 """
 
@@ -42,6 +43,13 @@ NAMES = (
 """What configs call the hidden size, the layers, the inner size and the words."""
 NO_LAYERS = ("embed_tokens", "embed_positions", "embed_in", "embed_out", "word_embeddings", "lm_head", "wte", "wpe")
 """What `all-linear` leaves out: embeddings and output heads."""
+ATTENTION_DROPOUT = ("attn_pdrop", "attention_dropout")
+"""What configs call the share of attention that is dropped while training: 0.1 in GPT-2, 0 in what came later."""
+MATRICES = (3, 4)
+"""Attention matrices that a layer keeps for its way back where no fused kernel serves, and those that the one being worked on
+has besides (measured: 6.9 GB on a base of GPT-2's shape, with which the estimate agrees to 1 %)."""
+UNFUSED = ("gelu_new",)
+"""Activation functions that transformers works out step by step, keeping what lies between."""
 FACTORS = (0.3, 4.0)
 """Bounds of what earlier runs may make of an estimate."""
 ALIKE = 2
@@ -74,8 +82,13 @@ def need(folder: Path, recipe: Recipe, longest: int, there: Room, *, factor: flo
     size = number_size(recipe, there, parameters(folder))
     weights = base_bytes(folder, recipe, size) + learned_parameters(folder, recipe) * ADAM
     tokens = tokens_at_once(recipe, longest)
-    layer = 16 * hidden + 4 * inner
+    unfused = activation(folder) in UNFUSED
+    layer = 16 * hidden + (8 if unfused else 4) * inner
     kept = layers * hidden + layer if recipe.checkpointing else layers * layer
+    if not there.gpu:
+        width = recipe.max_tokens if recipe.packing else min(longest, recipe.max_tokens)
+        matrices = MATRICES[0] * (1 if recipe.checkpointing else layers) + MATRICES[1]
+        kept += dropping_heads(folder) * width * matrices
     said = tokens if learned is None else min(tokens, tokens_at_once(replace(recipe, packing=False), learned))
     activations = tokens * kept * size + said * 3 * words * 4
     return Need(weights=round(weights), activations=round(activations), libraries=0 if there.gpu else LIBRARIES, factor=factor)
@@ -93,6 +106,20 @@ def dimensions(folder: Path) -> tuple[int, int, int, int]:
     experts = config.get("num_experts_per_tok")
     each = config.get("moe_intermediate_size") or inner
     return hidden, layers, max(inner or 4 * hidden, each * experts if type(experts) is int else 0), words
+
+
+def activation(folder: Path) -> str | None:
+    """What a checkpoint's config calls the function between the two halves of a layer."""
+    config = read_json(folder / "config.json")
+    return next((config[name] for name in ("activation_function", "hidden_act") if isinstance(config.get(name), str)), None)
+
+
+def dropping_heads(folder: Path) -> int:
+    """Heads of a layer's attention where some of it is dropped while training; 0 where none is."""
+    config = read_json(folder / "config.json")
+    if not any(isinstance(share := config.get(name), int | float) and share > 0 for name in ATTENTION_DROPOUT):
+        return 0
+    return next((config[name] for name in ("num_attention_heads", "n_head") if type(config.get(name)) is int), 0)
 
 
 def number_size(recipe: Recipe, there: Room, numbers: int) -> int:

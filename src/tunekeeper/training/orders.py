@@ -105,7 +105,7 @@ def rows_file(ws: Workspace, dataset: DatasetVersion, side: Split) -> Path:
     return ws.rows.file(dataset.manifest, side)
 
 
-def job_input(ws: Workspace, section: Config, dataset: DatasetVersion, order: Order) -> dict[str, Any]:
+def job_input(ws: Workspace, task: Model, section: Config, dataset: DatasetVersion, order: Order) -> dict[str, Any]:
     """What the training child is given, see `job.run`."""
     held = rows_file(ws, dataset, "eval") if dataset.eval else None
     return {
@@ -119,7 +119,7 @@ def job_input(ws: Workspace, section: Config, dataset: DatasetVersion, order: Or
         "parent_base": order.parent.base_digest if order.parent else None,
         "parent_digest": learned_by(order.parent, order.recipe) if order.parent else None,
         "known": order.known,
-        **_sample(ws, section, order.recipe, held),
+        **_sample(ws, task, section, order.recipe, held),
         "transcript": section.transcript,
         "answer_tokens": section.answer_tokens,
         "threads": order.recipe.threads,
@@ -131,12 +131,12 @@ def suite_of(ws: Workspace, section: Config) -> Suite | None:
     return load_suite((ws.project or ws.root) / section.suite) if section.suite else None
 
 
-def _sample(ws: Workspace, section: Config, recipe: Recipe, held: Path | None) -> dict[str, Any]:
+def _sample(ws: Workspace, task: Model, section: Config, recipe: Recipe, held: Path | None) -> dict[str, Any]:
     """The questions that are answered after each epoch, and the scorers that judge the answers."""
     if recipe.keep != "task" or recipe.epochs < 2 or section.sample <= 0:
         return {"sample": None, "scorers": {}}
     suite = suite_of(ws, section)
-    asked, scorers = selection.sample(suite, read_rows(held) if held else (), section.sample)
+    asked, scorers = selection.sample(suite, read_rows(held) if held else (), section.sample, task.system)
     if not asked:
         return {"sample": None, "scorers": {}}
     lines = b"".join(canonical_json(line) + b"\n" for line in asked)
@@ -149,7 +149,7 @@ def order_again(
     """The job input that does `run` again, as work of its own, and the base it would be done on now."""
     recipe = {"method": "lora"} | run.recipe  # what was trained before there was a choice
     order = order_of(ws, task, section, dataset, parent, recipe)
-    return job_input(ws, section, dataset, order) | {"reproduces": run.id}, order.base
+    return job_input(ws, task, section, dataset, order) | {"reproduces": run.id}, order.base
 
 
 def base_folder(ws: Workspace, task: Model) -> Path:

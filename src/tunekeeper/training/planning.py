@@ -35,7 +35,7 @@ from tunekeeper.training.memory import (
 from tunekeeper.training.orders import base_folder, known_rows, parent_folder, rows_file, suite_of
 from tunekeeper.training.pace import beside_loop, loop_seconds, measured_speed, method_of
 from tunekeeper.training.previewing import codec_of
-from tunekeeper.training.recipe import Recipe, resolve
+from tunekeeper.training.recipe import Recipe, idle, resolve
 from tunekeeper.training.rows import nothing_fits, of_objective, read_rows, select
 from tunekeeper.training.tradeoffs import Facts, Way, advice, guard, notes, ways
 from tunekeeper.workspace import Workspace
@@ -173,7 +173,7 @@ def plan(
         advice=advice(facts, chosen),
         guard=guard(facts, chosen, done, dataset.digest),
         ways=ways(facts, chosen),
-        warnings=notes(base.folder, chosen, there),
+        warnings=(*notes(base.folder, chosen, there), *idle(chosen, held=dataset.eval > 0)),
         drivers=drivers(every, reviews, section.people_usd_per_hour),
     )
 

@@ -197,6 +197,15 @@ def warnings(recipe: Recipe) -> tuple[str, ...]:
     return tuple(found)
 
 
+def idle(recipe: Recipe, *, held: bool) -> tuple[str, ...]:
+    """What of a recipe does nothing on these rows, one sentence each. `held`: whether some are held out."""
+    found = [
+        *([f"patience: {recipe.patience}"] if recipe.patience is not None else []),
+        *(["keep: loss"] if recipe.keep == "loss" and recipe.epochs > 1 else []),
+    ]
+    return () if held else tuple(f"{what} does nothing: no rows are held out to tell an epoch's loss by" for what in found)
+
+
 def _yaml(text: str) -> Any:
     """The value of a YAML text; refused are aliases, a few lines of which can fill the memory, and keys that stand twice."""
     import yaml

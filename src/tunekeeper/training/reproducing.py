@@ -14,6 +14,7 @@ from tunekeeper.core.nouns.training import TrainingRun
 from tunekeeper.store.ledgers.datasets import load_dataset
 from tunekeeper.store.ledgers.versions import load_version
 from tunekeeper.training import harvest
+from tunekeeper.training.comparing import ENERGY
 from tunekeeper.training.config import Config
 from tunekeeper.training.header import tensor_header
 from tunekeeper.training.orders import order_again, require_extra
@@ -71,7 +72,9 @@ def reproduce(
     apart = largest_difference(then, outcome.learned)
     losses = (run.final_loss, float(job.output["final_loss"]))
     machine = {
-        name: (run.machine.get(name), value) for name, value in job.output["machine"].items() if run.machine.get(name) != value
+        name: (run.machine.get(name), value)
+        for name, value in job.output["machine"].items()
+        if name != ENERGY and run.machine.get(name) != value
     }
     harvest.clear(job)
     return Reproduction(run=run.id, verdict=verdict(apart, losses), largest_difference=apart, loss=losses, machine=machine)

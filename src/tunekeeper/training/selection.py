@@ -43,8 +43,10 @@ def choose(task: Sequence[float | None], eval_loss: Sequence[float], keep: str) 
     epochs = max(len(task), len(eval_loss), 1)
     asked = [share for share in task if share is not None]
     if keep == "task" and asked and max(asked) > min(asked):
-        epoch, best = _best(task, eval_loss), max(asked)
-        return Kept(epoch=epoch + 1, why=f"epoch {epoch + 1} scores {best:.1%} on the sample, more than any other")
+        epoch = _best(task, eval_loss)
+        return Kept(
+            epoch=epoch + 1, why=f"epoch {epoch + 1} scores {max(asked):.1%} on the sample, {_beside(epoch, task, eval_loss)}"
+        )
     if keep == "last" or not eval_loss:
         return Kept(epoch=epochs, why="the last epoch is kept")
     epoch = _lowest(eval_loss)
@@ -93,18 +95,41 @@ def _best(task: Sequence[float | None], eval_loss: Sequence[float]) -> int:
     return min(places, key=lambda i: (-(task[i] or 0.0), eval_loss[i] if eval_loss else 0.0, i))
 
 
+def _beside(epoch: int, task: Sequence[float | None], eval_loss: Sequence[float]) -> str:
+    """What tells the best epoch, by its place, from the others."""
+    equal = [place for place, share in enumerate(task) if share == task[epoch] and place != epoch]
+    if not equal:
+        return "more than any other"
+    lower = eval_loss and all(eval_loss[place] > eval_loss[epoch] for place in equal)
+    others = " and ".join(str(place + 1) for place in equal)
+    return f"as much as epoch {others}, {'whose held-out loss is higher' if lower else 'and came first'}"
+
+
 def _lowest(eval_loss: Sequence[float]) -> int:
     """Place of the lowest held-out loss, the earliest of equal ones."""
     return min(range(len(eval_loss)), key=lambda i: (eval_loss[i], i))
 
 
-def sample(suite: Suite | None, held: Sequence[Row], most: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """What the child is asked after each epoch, a mapping a line (`id`, `messages`, `tools`, `expected`, `category`), and the
-    scorers with their options: at most `most` cases of the suite, taken in turn from its categories, else held-out rows."""
+def sample(
+    suite: Suite | None, held: Sequence[Row], most: int, system: str | None = None
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """What the child is asked after each epoch, a mapping a line (`id`, `messages`, `tools`, `expected`, `category`, `tags`), and
+    the scorers with their options: at most `most` cases of the suite, taken in turn from its categories, else held-out rows.
+
+    `system`: the model's system prompt, which a case without one is asked with, as in an exam.
+    """
     if suite is not None:
         cases = _in_turn(suite.cases, most)
         asked = [
-            {"id": c.id, "messages": list(c.messages), "tools": [], "expected": c.expected, "category": c.category} for c in cases
+            {
+                "id": case.id,
+                "messages": _prompted(case.messages, system),
+                "tools": [],
+                "expected": case.expected,
+                "category": case.category,
+                "tags": list(case.tags),
+            }
+            for case in cases
         ]
         return asked, {name: suite.scorer_options.get(name, {}) for name in suite.scorers}
     rows = [row for row in held if isinstance(row.messages[-1].get("content"), str) and row.messages[-1]["role"] == "assistant"]
@@ -170,7 +195,20 @@ def _share(answers: Path, cases: dict[str, Case], judges: Sequence[scoring.Score
 
 
 def _case(line: dict[str, Any]) -> Case:
-    return Case(id=line["id"], messages=tuple(line["messages"]), expected=line["expected"], category=line["category"])
+    return Case(
+        id=line["id"],
+        messages=tuple(line["messages"]),
+        expected=line["expected"],
+        category=line["category"],
+        tags=tuple(line.get("tags", ())),
+    )
+
+
+def _prompted(messages: Sequence[dict[str, Any]], system: str | None) -> list[dict[str, Any]]:
+    """The messages behind the system prompt, where they have none of their own."""
+    if system is None or any(message.get("role") == "system" for message in messages):
+        return list(messages)
+    return [{"role": "system", "content": system}, *messages]
 
 
 def _in_turn(cases: Sequence[Case], most: int) -> list[Case]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 from tunekeeper import jobs
-from tunekeeper.core.errors import OutsideError, UserError
+from tunekeeper.core.errors import NotFound, OutsideError, UserError
 from tunekeeper.core.ids import digest_json
 from tunekeeper.core.nouns.data import DatasetVersion
 from tunekeeper.core.nouns.retraining import Answer, Cycle, Done, Model, Stop, Wait
@@ -82,6 +83,18 @@ def collect(ws: Workspace, run: TrainingRun, *, rate_usd_per_hour: float | None 
     job = jobs.look(ws, run.job)
     if job.state in ("queued", "running"):
         return run
+    try:
+        return _brought_home(ws, run, job, rate_usd_per_hour)
+    except (OSError, NotFound):
+        with ws.state.read() as tx:
+            fresh = load_run(tx, run.id)
+        if fresh.state == "running":
+            raise
+        return fresh  # another command was faster, and cleared away what it had taken
+
+
+def _brought_home(ws: Workspace, run: TrainingRun, job: jobs.Job, rate_usd_per_hour: float | None) -> TrainingRun:
+    """`collect` of a run whose job has ended."""
     outcome = harvest.of(job)
     if outcome is None:
         return _close_failed(ws, run, job, rate_usd_per_hour)
@@ -115,10 +128,11 @@ def wait(
     """Wait until a run has ended, and bring it home. `on_progress` is told of each look at its job."""
     if run.state == "running" and run.job is not None:
         job = jobs.wait(ws, run.job, on_progress)
-        outcome = harvest.of(job)
-        writing = None if outcome is None else harvest.transcribing(ws, job, outcome)
-        if writing is not None:
-            jobs.wait(ws, writing.id)
+        with contextlib.suppress(OSError):  # another command may bring it home meanwhile; `collect` finds out
+            outcome = harvest.of(job)
+            writing = None if outcome is None else harvest.transcribing(ws, job, outcome)
+            if writing is not None:
+                jobs.wait(ws, writing.id)
     return collect(ws, run, rate_usd_per_hour=rate_usd_per_hour)
 
 

@@ -178,7 +178,7 @@ def _of_objective(rows: list[Row], objective: str, *, needed: bool = True) -> li
 
 def _wire(input: dict[str, Any], **how: Any) -> Wire:
     name = input["api_key_env"]
-    api_key = os.environ.get(name, "")
+    api_key = os.environ.get(name, "").strip()
     if not api_key:
         raise ConfigError(f"{input['provider']} needs a key and {name} is not set", fix=f"export {name}=…")
     return Wire(
