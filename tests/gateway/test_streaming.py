@@ -14,7 +14,7 @@ import pytest
 from tunekeeper.core.nouns.serving import FallbackEntry
 from tunekeeper.gateway.sse import MAX_EVENT
 from tunekeeper.gateway.streaming import Stream
-from tunekeeper.gateway.wire import Call
+from tunekeeper.gateway.wire import TRUE, Call
 
 
 def event(value: Any) -> bytes:
@@ -123,6 +123,26 @@ def test_garbage_is_a_failure(data: bytes) -> None:
     assert step.failed is not None
     assert step.failed.code == "upstream_garbage"
     assert not step.told
+
+
+@pytest.mark.parametrize("probabilities", [False, True])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b'{"object": "\xff"}',
+        b'{"choices": [{"index": 0, "delta": {"content": "a"}, "logprobs": {"content": [{"token": "\xff", "logprob": -1}]}}]}',
+        b'{"choices": [{"index": 0, "delta": {"content": "a"}}], "\xff": 1, "usage": {"prompt_tokens": 1}}',
+        b'{"choices": [{"index": 0, "delta": {"content": "a"}}], "x": "\xff", "usage": {"prompt_tokens": 1}}',
+    ],
+)
+def test_bytes_that_are_no_text_where_nobody_reads_them_pass(odd: bytes, probabilities: bool) -> None:
+    asked = {"logprobs": TRUE} if probabilities else {}
+    made = Stream(Call("chat.completions", asked, "m", stream=True, usage=False))
+    step = made.feed(event(SAID) + b"data: " + odd + b"\n\n" + DONE)
+    assert step.failed is None
+    assert made.done
+    assert b"\xff" in step.forward
+    assert b'"content":"a' in made.fold.answer()
 
 
 @contextmanager

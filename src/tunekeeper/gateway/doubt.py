@@ -51,7 +51,7 @@ def without_probabilities(data: bytes) -> bytes:
     try:
         fields = _FIELDS(data)
         choices = _CHOICES(fields["choices"])
-    except (msgspec.DecodeError, KeyError):
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
         return data
     kept = [{name: value for name, value in choice.items() if name != "logprobs"} for choice in choices]
     return _ENCODE({**fields, "choices": msgspec.Raw(_ENCODE(kept))})

@@ -86,7 +86,7 @@ def is_error(data: bytes) -> bool:
     """Whether a chunk without choices is an error without an envelope, as older vLLM servers send it."""
     try:
         return _KIND(data).object == "error"
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return False
 
 
@@ -247,7 +247,7 @@ def _add_probabilities(choice: _Choice, raw: msgspec.Raw, *, keep: bool) -> None
         if keep:
             _LISTS(raw)
             choice.raw_logprobs.append(raw)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return
 
 

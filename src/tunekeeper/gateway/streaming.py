@@ -107,6 +107,8 @@ def _popped(data: bytes) -> bytes | None:
     try:
         fields = _FIELDS(data)
         return None if fields.pop("usage", None) is None else _ENCODE(fields)
+    except UnicodeDecodeError:
+        return None
     except msgspec.DecodeError:  # half an emoji, which the standard library gives back as it came
         told = json.loads(data)
         return None if told.pop("usage", None) is None else json.dumps(told).encode()
