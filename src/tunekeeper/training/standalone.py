@@ -11,7 +11,7 @@ from typing import Any
 
 from tunekeeper import jobs
 from tunekeeper.core.clock import SystemClock
-from tunekeeper.core.errors import Busy, UserError
+from tunekeeper.core.errors import Busy, TunekeeperError, UserError
 from tunekeeper.core.ids import digest_file
 from tunekeeper.jobs.folder import take
 from tunekeeper.store.ledgers.jobs import find_jobs
@@ -78,7 +78,8 @@ def _scratch(out: Path) -> Iterator[Workspace]:
     try:
         yield create_workspace(folder / "workspace", clock=SystemClock())
     finally:
-        _end_jobs(create_workspace(folder / "workspace", clock=SystemClock()))  # also where the first words came to nothing
+        with contextlib.suppress(TunekeeperError):  # a full disk may be what ended it: nothing is left there all the same
+            _end_jobs(create_workspace(folder / "workspace", clock=SystemClock()))
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
 
