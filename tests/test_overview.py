@@ -9,8 +9,8 @@ from tunekeeper.core.clock import ManualClock
 from tunekeeper.core.nouns.monitoring import Alert, Signal
 from tunekeeper.core.nouns.retraining import Cycle
 from tunekeeper.core.nouns.rollout import Phase, Rollout
-from tunekeeper.core.nouns.serving import Slot
-from tunekeeper.deployment.slots import declare_slots
+from tunekeeper.core.nouns.serving import FallbackEntry, Slot
+from tunekeeper.deployment.slots import declare_slots, observe_slot
 from tunekeeper.overview import ModelStatus, overview
 from tunekeeper.rollout.moves import seed_routes, set_route
 from tunekeeper.rollout.routes import RouteSeed
@@ -57,6 +57,33 @@ def test_silence_is_no_evidence_that_all_is_well(ws):
     assert overview(ws, ["desk"], {"desk": 29})[0].state == "ok"
     measure(ws, 30)
     assert (status(ws).state, status(ws).verdict) == ("ok", "OK: desk, live v-a")
+
+
+def test_a_model_whose_every_server_is_away_is_not_served_whatever_was_measured(ws):
+    measure(ws, 500)
+    observe_slot(ws, "a", "failed", reason="the file a.gguf is damaged")
+    assert (status(ws).state, status(ws).verdict) == (
+        "not serving",
+        "NOT SERVING: desk, live v-a, its server failed: the file a.gguf is damaged",
+    )
+    observe_slot(ws, "a", "starting")
+    with ws.state.write(by="test") as tx:
+        save_alert(tx, Alert(id="alr_1", model="desk", rule="MON-02", reason="errors 40 %"))
+    assert status(ws).verdict == "NOT SERVING: desk, live v-a, its server is starting, alert: errors 40 %"
+    set_route(ws, "desk", {"a": 9_000, "b": 1_000}, by="ann", override="half of it is away")
+    assert status(ws).state == "alert"
+    observe_slot(ws, "b", "stopped")
+    observe_slot(ws, "a", "stopped")
+    assert status(ws).verdict.startswith("NOT SERVING: desk, live v-a, no server of it runs")
+
+
+def test_a_model_that_a_fallback_answers_for_is_served(ws):
+    seed = RouteSeed(model="desk", weights={"a": 10_000}, block="2", fallback=(FallbackEntry(slot="b"),))
+    seed_routes(ws, [seed], by="test")
+    observe_slot(ws, "a", "failed")
+    assert status(ws).state == "not enough evidence"
+    observe_slot(ws, "b", "failed")
+    assert status(ws).verdict == "NOT SERVING: desk, live v-a, its server failed"
 
 
 def test_what_was_measured_of_the_version_before_says_nothing_of_the_next(ws):

@@ -114,11 +114,12 @@ def _status(
     open_incidents = [each for each in incidents if each.model == model]
     now = ws.clock.utc()
     rows = ws.log.window(model, now - DAY, now)
-    state = _state(route, bool(alerts), bool(open_incidents), rollout, cycle, bool(missing))
+    silent = _silent(route, table)
+    state = _state(route, silent, bool(alerts), bool(open_incidents), rollout, cycle, bool(missing))
     return ModelStatus(
         model=model,
         state=state,
-        verdict=_verdict(model, state, live, rollout, cycle, [each.reason for each in alerts], open_incidents)
+        verdict=_verdict(model, state, live, silent, rollout, cycle, [each.reason for each in alerts], open_incidents)
         + (f", {missing}" if state == "not enough evidence" else ""),
         live=live,
         live_since=history[0].created if history else None,
@@ -161,10 +162,27 @@ def _missing(tx: Read, model: str, lines: list[Promotion], enough: int) -> str:
     return "" if whole.n >= enough else f"{whole.n} of {enough} requests in the newest window"
 
 
-def _state(
-    route: Route | None, alert: bool, incident: bool, rollout: Rollout | None, cycle: Cycle | None, unproven: bool
-) -> State:
+def _silent(route: Route | None, table: RouteTable) -> str:
+    """Why no server answers for a model that has a route, in the words of the one that answers by default; empty while one of its
+    route, fallbacks too, is ready."""
     if route is None or not route.shares:
+        return ""
+    asked = [share.slot for share in route.shares] + [entry.slot for entry in route.fallback]
+    slots = [table.slots[name] for name in dict.fromkeys([route.champion or "", *asked]) if name in table.slots]
+    if any(slot.observed == "ready" for slot in slots):
+        return ""
+    first = slots[0] if slots else None
+    if first is None or first.observed in ("absent", "stopped"):
+        return "no server of it runs"
+    if first.observed == "starting":
+        return "its server is starting"
+    return f"its server failed: {first.reason}" if first.reason else "its server failed"
+
+
+def _state(
+    route: Route | None, silent: str, alert: bool, incident: bool, rollout: Rollout | None, cycle: Cycle | None, unproven: bool
+) -> State:
+    if route is None or not route.shares or silent:
         return "not serving"
     if alert:
         return "alert"
@@ -181,6 +199,7 @@ def _verdict(
     model: str,
     state: State,
     live: str | None,
+    silent: str,
     rollout: Rollout | None,
     cycle: Cycle | None,
     alerts: list[str],
@@ -188,6 +207,7 @@ def _verdict(
 ) -> str:
     """The line that a person reads first."""
     parts = [f"{state.upper()}: {model}", f"live {live}" if live else "nothing is live"]
+    parts += [silent] if silent else []
     parts += [f"alert: {reason}" for reason in alerts[:1]]
     parts += [f"incident {each.id}: {each.reason}" for each in incidents[:1]]
     if rollout is not None:

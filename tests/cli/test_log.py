@@ -81,12 +81,24 @@ def test_what_was_sealed_is_shown_to_the_holder_of_the_key_alone(run: Run, tmp_p
 
 def test_what_is_imported_is_listed_as_json_lines(run: Run, old: Path) -> None:
     code, out, _ = run("import", str(old), "--json")
-    assert (code, json.loads(out)) == (0, {"rows": 5, "added": 5, **dict.fromkeys(REST, 0), "dry_run": False})
+    assert (code, json.loads(out)) == (0, {"rows": 5, "added": 5, **dict.fromkeys(REST, 0), "passed_over": [], "dry_run": False})
     code, out, _ = run("ls")
     assert [json.loads(line)["request_id"] for line in out.splitlines()] == [f"abc-{n}" for n in range(5)]
     assert json.loads(out.splitlines()[0])["timestamp"] == "2025-03-01T10:00:00Z"
     _, out, _ = run("ls", "--model", "a", "--since", "2025-03-01T11:00", "--until", "2025-03-01T14:00", "--json")
     assert [json.loads(line)["request_id"] for line in out.splitlines()] == ["abc-2"]
+
+
+def test_what_no_field_takes_is_named_with_the_field_that_may_be_meant(run: Run, tmp_path: Path) -> None:
+    file, row = tmp_path / "churn.jsonl", {"request_id": "r1", "timestamp": "2026-01-05T09:30:00Z", "model_id": "churn"}
+    theirs = {"event": "inference", "latency": 12.5, "promt_tokens": 3, "score": 0.93, "true_label": "stay"}
+    file.write_text(json.dumps(row) + "\n\n" + json.dumps({**row, "request_id": "r2", **theirs}))
+    code, out, _ = run("import", str(file))
+    said = "latency (did you mean latency_ms?), promt_tokens (did you mean prompt_tokens?), score, true_label"
+    assert (code, out.splitlines()[1:]) == (0, [f"passed over, as no field of an inference has the name: {said}"])
+    assert json.loads(run("import", str(file), "--dry-run", "--json")[1])["passed_over"] == list(theirs)[1:]
+    file.write_text(json.dumps({**row, "request_id": "r3", **{f"k{n}": n for n in range(15)}}))
+    assert run("import", str(file))[1].endswith(", k11, 3 more\n")
 
 
 def aged(path: Path, days: float, number: int, **more: Any) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,30 @@ def test_a_damaged_database_is_one_line_and_exit_2(project: Path, capsys: pytest
     (project / ".tunekeeper" / "state.db").write_bytes(b"rubbish" * 999)
     assert main(["store", "verify", "--dir", str(project)]) == 2
     assert capsys.readouterr().err.startswith("error: state.db is damaged")
+
+
+@pytest.mark.parametrize("words", [(), ("--dry-run",)])
+def test_a_file_of_another_program_is_refused_and_left_as_it_is(
+    project: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    file = project / ".tunekeeper" / "state.db"
+    file.unlink()
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("create table songs (title text)")
+    before = file.read_bytes()
+    assert main(["store", "upgrade", "--dir", str(project), *words]) == 2
+    assert capsys.readouterr().err.startswith("error: state.db is not the state database: it has the table songs (fix: move it")
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(("statement", "how"), [("drop table control_version", "gone"), ("delete from control_version", "empty")])
+def test_a_database_that_lost_its_number_is_damaged_with_exit_2(
+    project: Path, capsys: pytest.CaptureFixture[str], statement: str, how: str
+) -> None:
+    with closing(sqlite3.connect(project / ".tunekeeper" / "control.db")) as connection:
+        connection.execute(statement)
+        connection.commit()
+    for verb in (("store", "upgrade"), ("store", "verify"), ("key", "ls")):
+        assert main([*verb, "--dir", str(project)]) == 2
+        err = capsys.readouterr().err
+        assert err == f"error: control.db is damaged: its table control_version is {how} (fix: restore it from a backup)\n"

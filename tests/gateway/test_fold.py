@@ -68,6 +68,19 @@ def test_tool_calls_are_put_together() -> None:
     ]
 
 
+@pytest.mark.parametrize("number", [{"index": 0}, {}])
+def test_tool_calls_that_their_server_does_not_number_are_kept_apart(number: dict[str, int]) -> None:
+    pieces = [
+        {**number, "id": "c1", "function": {"name": "look", "arguments": '{"a"'}},
+        {**number, "id": "c1", "function": {"name": "", "arguments": ":1}"}},
+        {**number, "id": "c2", "function": {"name": "go", "arguments": "{"}},
+        {**number, "function": {"arguments": "}"}},
+    ]
+    fold = folded(said(tool_calls=pieces[:3]), said(tool_calls=pieces[3:]), said(finish="tool_calls"))
+    calls = json.loads(fold.answer())["choices"][0]["message"]["tool_calls"]
+    assert [(call["id"], *call["function"].values()) for call in calls] == [("c1", "look", '{"a":1}'), ("c2", "go", "{}")]
+
+
 def test_refusals_and_reasoning_are_kept_apart() -> None:
     message = json.loads(folded(said(reasoning_content="hm", refusal="no")).answer())["choices"][0]["message"]
     assert (message["reasoning_content"], message["refusal"]) == ("hm", "no")

@@ -27,6 +27,19 @@ def test_the_callers_mistake_is_passed_on_in_the_servers_words(status: int) -> N
     assert json.loads(envelope(Rejected(status, "too long")))["error"]["code"] == "upstream_rejected"
 
 
+def test_the_field_that_a_server_complains_of_is_named_to_the_caller() -> None:
+    body = b'{"error":{"message":"above 2","type":"invalid_request_error","param":"temperature","code":"bad"}}'
+    verdict = judge(400, {}, body, CHAT)
+    assert isinstance(verdict, Rejected)
+    assert json.loads(envelope(verdict))["error"]["param"] == "temperature"
+
+
+def test_a_servers_word_about_a_model_that_it_does_not_have_is_passed_on() -> None:
+    verdict = judge(404, {}, b'{"error":{"message":"The model `big` does not exist."}}', CHAT)
+    assert isinstance(verdict, Failed)
+    assert verdict.refusal.message == "the model server answered 404: The model `big` does not exist."
+
+
 @pytest.mark.parametrize(
     ("status", "body", "code"),
     [

@@ -146,7 +146,7 @@ def test_bytes_that_are_no_text_where_nobody_reads_them_pass(odd: bytes, probabi
 
 
 @contextmanager
-def speaking(*events: bytes) -> Iterator[str]:
+def speaking(*events: bytes, head: bytes = b"content-type: text/event-stream\r\n") -> Iterator[str]:
     """A model server that answers every request with these events and closes; yields its address."""
 
     class Answer(socketserver.StreamRequestHandler):
@@ -155,9 +155,7 @@ def speaking(*events: bytes) -> Iterator[str]:
             while line := self.rfile.readline().strip():
                 length = int(line.partition(b":")[2]) if line.lower().startswith(b"content-length") else length
             self.rfile.read(length)
-            self.wfile.write(
-                b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n" + b"".join(events)
-            )
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n" + head + b"connection: close\r\n\r\n" + b"".join(events))
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answer) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
@@ -174,6 +172,22 @@ def test_an_answer_that_is_called_done_is_whole_though_nobody_said_why_it_ended(
     assert (record["status"], record.get("finish_reason"), record.get("error")) == ("ok", None, None)
     assert record["response"]["choices"][0]["message"]["content"] == "aa"
     assert record["response"]["choices"][0]["finish_reason"] is None
+
+
+@pytest.mark.parametrize("head", [b"", b"content-type: text/plain\r\n", b"content-type: application/json\r\n"])
+def test_a_stream_is_one_whatever_its_head_calls_it(bench: Any, head: bytes) -> None:
+    with speaking(b"event: message\n" + event(SAID), DONE, head=head) as url:
+        bench.replace_slot("a", endpoint=url)
+        response = bench.chat(stream=True)
+    assert response.content == b"event: message\n" + event(SAID).replace(b',"usage":null', b"") + DONE
+    assert response.headers["content-type"] == "text/event-stream"
+    assert bench.record(response)["status"] == "ok"
+
+
+def test_an_end_with_a_blank_behind_it_is_one() -> None:
+    made = stream()
+    made.feed(event(SAID) + b"data: [DONE] \n\n")
+    assert (made.done, made.last) == (True, b"data: [DONE] \n\n")
 
 
 def test_a_stream_that_is_called_done_before_it_said_anything_is_a_failure(bench: Any) -> None:

@@ -33,6 +33,14 @@ def test_the_few_fields_are_read() -> None:
     assert (made.model, made.stream, made.usage, made.user, made.metadata) == ("m", True, True, "u", {"a": "b"})
 
 
+@pytest.mark.parametrize("half", ["\\ud83d", "\\ud83d and more of it, so that nothing is short", "\\ude00", "\\ud83dA"])
+def test_a_text_that_was_cut_within_an_emoji_is_named_as_such(half: str) -> None:
+    with pytest.raises(RefusedError) as error:
+        parse_fields(b'{"messages":[{"content":"%s"}]}' % half.encode(), 64)
+    assert error.value.refusal.code == "invalid_json"
+    assert error.value.refusal.message.startswith("the body holds half of a character: ")
+
+
 def test_null_means_absent() -> None:
     made = call(stream=None, stream_options=None, user=None, metadata=None)
     assert (made.stream, made.usage, made.user, made.metadata) == (False, False, None, None)

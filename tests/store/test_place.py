@@ -30,6 +30,14 @@ def test_a_file_replaces_the_old_one_and_an_exception_leaves_it(tmp_path: Path) 
     assert names(tmp_path / "made") == ["file"]
 
 
+def test_who_may_read_the_old_file_may_read_the_new_one_and_nobody_else(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for mode in (0o600, 0o664):
+        (tmp_path / "file").chmod(mode)
+        write(tmp_path / "file", "new")
+        assert (tmp_path / "file").stat().st_mode & 0o777 == mode
+
+
 def test_what_is_no_file_stays_what_it_is_also_behind_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # a socket's name is short
     os.mkfifo("pipe")

@@ -46,11 +46,11 @@ def crafted(path: Path, files: dict[str, bytes], **schemas: str | None) -> Path:
 
 
 def sums(root: Path) -> dict[str, str]:
-    """Name → sha256 of every file below."""
+    """Name → sha256 of every file below, but those of `run/`, which is in no backup."""
     return {
         path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(root.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.relative_to(root).parts[0] != "run"
     }
 
 
@@ -88,6 +88,17 @@ def test_a_backup_of_what_was_restored_has_the_same_digest(made: Backup, tmp_pat
     restore(made.file, tmp_path / "again", AT)
     second = backup.create(tmp_path / "again", tmp_path / "c.tar.zst", clock, product="0.2")
     assert second.contents.digest == made.contents.digest
+
+
+def test_the_backup_that_was_restored_is_known_to_whoever_erases_later(made: Backup, tmp_path: Path, ws: Workspace) -> None:
+    moved = made.file.rename(tmp_path / "moved.tar.zst")
+    restore(moved, tmp_path / "again", AT)
+    (known,) = madebackups.made_until(tmp_path / "again", AT)
+    assert (known.file, known.at, known.found) == (str(moved), ws.clock.utc(), True)
+    other = crafted(tmp_path / "other.tar.zst", {"a": b"b"})
+    restore(other, tmp_path / "again", AT, force=True)
+    known_now = [each.file for each in madebackups.made_until(tmp_path / "again", AT)]
+    assert {str(moved), str(other)} <= set(known_now), "and those of before a second restore stay known"
 
 
 def test_a_target_that_is_not_empty_is_refused_and_with_force_moved_aside(made: Backup, ws: Workspace) -> None:

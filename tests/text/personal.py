@@ -192,10 +192,38 @@ PHONES = (
     "０９０－１２３４－５###",
     "０３（１２３４）５###",
     "https://wa.me/49151N######",
+    "06151N#####",
+    "015#N#######",
+    "011349604##",
+    "0 802 843 7##",
+    "0 7349 8###",
+    "N## - N## - ####",
+    "(2) 2106 9###",
+)
+ALONE = (
+    "N##N######",
+    "1N##N######",
+    "69N#######",
+    "1193219####",
+    "605 42N ###",
+    "8185 4N##",
+)
+"""What stands for a number by itself only: in a cell, a field, on a line of its own."""
+LONE = (
+    "{}",
+    "Kaj Lund ({}) wrote",
+    '{{"contact": "{}"}}',
+    "Kaj\t{}\tOslo",
+    "17,Kaj,{},open",
+    "| 3 | Kaj | {} |",
+    "Kaj - {}",
+    "ok: {}, thanks",
 )
 
 
 def phone(rng: random.Random) -> str:
+    if rng.random() < 0.1:
+        return rng.choice(LONE).format(number(rng, rng.choice(ALONE)))
     if rng.random() < 0.12:  # bare digits say what they are only by the words before them
         said = rng.choice(
             (
@@ -204,7 +232,9 @@ def phone(rng: random.Random) -> str:
                 "meine Nummer ist {}", "chiamami al {}", "bel me op {}", "proszę dzwonić {}",
             )
         )  # fmt: skip
-        return said.format(number(rng, rng.choice(("N##N######", "0170N######", "07700900###", "138001380##"))))
+        return said.format(
+            number(rng, rng.choice(("N##N######", "0170N######", "07700900###", "138001380##", "N## - N## - ####")))
+        )
     return number(rng, rng.choice(PHONES))
 
 
@@ -228,6 +258,14 @@ ISSUED = (
     ("62", 19, (6, 13)),
     ("6304", 16, (4, 4, 4, 4)),
     ("4", 13, (4, 4, 5)),
+    ("2131", 15, (15,)),
+    ("1800", 15, (15,)),
+    ("3599", 16, (16,)),
+    ("5018", 12, (12,)),
+    ("0604", 12, (12,)),
+    ("4", 16, (8, 8)),
+    ("55", 16, (6, 10)),
+    ("4", 16, (1,) * 16),
 )
 
 
@@ -239,7 +277,8 @@ def card(rng: random.Random) -> str:
     for size in sizes:
         groups.append(whole[at : at + size])
         at += size
-    written = rng.choice(("", "", " ", " ", "-", "-", "\u00a0", ".", " - ", "  ")).join(groups)
+    odd = ("\u00a0", ".", " - ", "  ", ",", ":", ";", "*", "/", "~", "\u2013") if sizes == (4, 4, 4, 4) else ("", "-")
+    written = rng.choice(("", "", " ", " ", "-", "-", rng.choice(odd))).join(groups)
     return rng.choice(("{}", "{}", "{} 12/27", "Visa {}", "card:{}", "#{}", "{} CVV 123")).format(written)
 
 
@@ -278,6 +317,8 @@ def ip(rng: random.Random) -> str:
             f"http://{four}/admin",
             f"[{four}]",
             f"client={four}",
+            four.replace(".", "[dot]"),
+            four.replace(".", "(.)"),
             full,
             full.upper(),
             ":".join(f"{rng.randint(0, 65535):04x}" for _ in range(8)),
@@ -393,6 +434,16 @@ KEYS: tuple[Callable[[random.Random], str], ...] = (
     lambda r: f"Contraseña: {pick(r, ALNUM, 12)}7",
     lambda r: f"PHPSESSID={pick(r, LOWER + DIGITS, 26)}",
     lambda r: f"1//04{_web(r, 40)}",
+    lambda r: f"pat-na1-{pick(r, HEX, 8)}-{pick(r, HEX, 4)}-{pick(r, HEX, 4)}-{pick(r, HEX, 4)}-{pick(r, HEX, 12)}",
+    lambda r: f"CCIPAT_{pick(r, ALNUM, 22)}_{pick(r, HEX, 40)}",
+    lambda r: f"vercel_blob_rw_{pick(r, ALNUM, 16)}_{pick(r, ALNUM, 30)}",
+    lambda r: f"napi_{pick(r, LOWER + DIGITS, 64)}",
+    lambda r: f"{pick(r, ALNUM, 76)}AZDO{pick(r, ALNUM, 4)}",
+    lambda r: f"rzp_live_{pick(r, ALNUM, 14)}",
+    lambda r: f"mdb_sa_sk_{_web(r, 30)}",
+    lambda r: f"e2b_{pick(r, HEX, 40)}",
+    lambda r: f"Cookie: session={pick(r, ALNUM, 38)}4z",
+    lambda r: f"Authorization: {pick(r, HEX, 40)}",
 )
 
 
@@ -469,6 +520,12 @@ CLEAN = (
     "phone support asked for the serial number §#########",
     "SIRET ### ### ### #####, SIREN 0## ### ###, BLZ 0## ### ##",
     "UPC 0###########, GTIN 4############, EAN 4############, IMEI 3##############",
+    "browser rv:1.9.§.## on Linux, ratio §##/§##/§###",
+    "confirmation §#########, PO §#########, tid §#########, hash value §#########",
+    "is §######### prime? §#### * §#### = §#########; print(§#########) if n > §######### else 0",
+    "the display shows §#########; it rose to 6## ### ### units, of 7## ### ### people",
+    "10 20 30 40\n11 22 33 44\n12 24 36 48",
+    "§###,§###,§###,§###\n§###,§###,§###,§###",
     "dckr_pat_ is a prefix; ntn_page_properties_of_the_workspace, secret_santa_list_for_the_office_party",
 )
 """§: a digit from 1, #: a digit, ~: a hexadecimal digit, ^: a capital, ¤: a capital or a digit."""

@@ -21,6 +21,8 @@ app = frame.group("The inference log: list, verify, import, count, reveal, erase
 
 Since = Annotated[str | None, typer.Option("--since", help="From: 24h, 7d before now, or 2026-01-05T09:30.")]
 Until = Annotated[str | None, typer.Option("--until", help="Before: as --since.")]
+_MOST_KEYS = 12
+"""Keys that one line names."""
 OptionalModel = Annotated[str | None, typer.Option("--model", help="Name of the model.")]
 
 
@@ -77,20 +79,20 @@ def import_(
     """
     from tunekeeper.data.redacting import clean_inference
     from tunekeeper.store.log import keeping
-    from tunekeeper.store.log.imports import read_file
+    from tunekeeper.store.log.imports import passed_over, read_file
 
     ws = frame.workspace(dir, data, create=data is not None and not dry_run)
     now, running, bounds = ws.clock.utc(), keeping.at_work(ws.root), _bounds(ws, dir, data)
     found = keeping.survey(read_file(file), bounds, now)  # all of it is read first: a broken line imports nothing
     answer: dict[str, Any] = {"rows": found.rows, "added": 0, "skipped": 0, "left_out": 0, "dry_run": dry_run}
-    answer |= {"past_days": found.past_days, "past_body_days": found.past_body_days}
+    answer |= {"past_days": found.past_days, "past_body_days": found.past_body_days, "passed_over": passed_over(file)}
     lines = [f"{file}: {found.rows} inferences"]
     if not dry_run:
         taken = keeping.kept(read_file(file), bounds, now) if running else read_file(file)
         added, skipped = ws.log.append_import(map(clean_inference, taken))
         answer |= {"added": added, "skipped": skipped, "left_out": found.past_days if running else 0}
         lines = [f"added {added} of {found.rows} inferences, {skipped} were known"]
-    return frame.emit(answer, json, [*lines, *_too_old(found, bounds, running)])
+    return frame.emit(answer, json, [*lines, *_not_taken(answer["passed_over"]), *_too_old(found, bounds, running)])
 
 
 def _bounds(ws: Workspace, dir: Path | None, data: Path | None) -> Keeping:
@@ -103,6 +105,20 @@ def _bounds(ws: Workspace, dir: Path | None, data: Path | None) -> Keeping:
         return noted
     log = LogConfig() if data is not None else frame.project(dir)[1].log
     return keeping.Keeping(days=log.days, body_days=log.body_days)
+
+
+def _not_taken(keys: list[str]) -> list[str]:
+    """Keys of a file that no field of an inference takes, each with the field that may be meant."""
+    import dataclasses
+    import difflib
+
+    from tunekeeper.core.nouns.serving import Inference
+
+    names = [field.name for field in dataclasses.fields(Inference)]
+    near = {key: difflib.get_close_matches(key, names, 1) for key in keys[:_MOST_KEYS]}
+    said = [f"{key} (did you mean {found[0]}?)" if found else key for key, found in near.items()]
+    more = [f"{len(keys) - _MOST_KEYS} more"] if len(keys) > _MOST_KEYS else []
+    return [f"passed over, as no field of an inference has the name: {', '.join([*said, *more])}"] if keys else []
 
 
 def _too_old(found: Survey, bounds: Keeping, running: bool) -> list[str]:

@@ -28,7 +28,7 @@ def status(
         config.model(model)
     enough = {name: each.sections["monitoring"].min_samples for name, each in config.models.items()}
     found = [each for each in overview(ws, list(config.models), enough) if model in (None, each.model)]
-    found.sort(key=lambda each: (each.state not in ("alert", "incident"), each.model))
+    found.sort(key=lambda each: (each.state not in ("alert", "incident", "not serving" if each.shares else ""), each.model))
     running = ending.running(ws.root)
     sinks = away(ws.root, [each.label for each in config.log.sinks])
     document = {"project": config.name, "running": running, "models": found, "sinks_away": sinks}

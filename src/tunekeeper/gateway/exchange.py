@@ -20,7 +20,7 @@ from tunekeeper.gateway.planning import Plan, following, reachable, willing
 from tunekeeper.gateway.record import Record
 from tunekeeper.gateway.refusals import Refusal
 from tunekeeper.gateway.server import Connection
-from tunekeeper.gateway.streaming import Stream
+from tunekeeper.gateway.streaming import OPENINGS, Stream
 from tunekeeper.gateway.tables import Target
 from tunekeeper.gateway.wire import Answered, Call, upstream_body
 
@@ -199,6 +199,8 @@ class Exchange(Ending):
 
     def upstream_body(self, data: bytes) -> None:
         """A piece of the answer."""
+        if self._stream is None and self._call.stream and self._status == 200 and not self._pieces and data.startswith(OPENINGS):
+            self._stream = Stream(self._call)  # whatever its head calls it: clients do not ask that either
         if self._stream is None:
             self._wait(self._plan.route.timeouts.between_tokens)
             self._pieces.append(data)
@@ -306,12 +308,8 @@ class Exchange(Ending):
         stream = self._stream
         assert stream is not None  # only a stream's end leads here
         if not self._out.begun:
-            self._claim()
             self.record["ttft_ms"] = self._ms()
-        self._note(None)
-        if self._unwatched == self._target.slot:
-            self._gateway.health.refused_probabilities(self._target.slot, self._gateway.now())
-        self._gateway.health.succeeded(self._target.slot)
+        self._answered(None)
         self._log_stream(stream)
         self._finish("ok", 200, stream.last, None)
 

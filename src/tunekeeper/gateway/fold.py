@@ -101,7 +101,7 @@ class _Choice:
         self.thoughts: list[str] = []
         self.refusal: list[str] = []
         self.role: str | None = None
-        self.tools: dict[int, dict[str, Any]] = {}
+        self.tools: dict[int, list[dict[str, Any]]] = {}
         self.function: Function | None = None
         self.finish_reason: str | None = None
         self.logprobs: list[float] = []
@@ -211,7 +211,7 @@ class Fold:
             if parts:
                 message[name] = "".join(parts)
         if choice.tools:
-            message["tool_calls"] = [choice.tools[i] for i in sorted(choice.tools)]
+            message["tool_calls"] = [call for i in sorted(choice.tools) for call in choice.tools[i]]
         if choice.function is not None:
             message["function_call"] = {"name": choice.function.name or "", "arguments": choice.function.arguments or ""}
         return {"index": index, "message": message, **ending}
@@ -266,12 +266,21 @@ def _add_delta(choice: _Choice, delta: Delta) -> None:
     if delta.refusal:
         choice.refusal.append(delta.refusal)
     for piece in delta.tool_calls or ():
-        call = choice.tools.setdefault(piece.index, {"id": None, "type": "function", "function": {"name": "", "arguments": ""}})
+        call = _call_of(choice, piece)
         call["id"] = piece.id or call["id"]
         call["type"] = piece.type or call["type"]
         if piece.function is not None:
             call["function"]["name"] += piece.function.name or ""
             call["function"]["arguments"] += piece.function.arguments or ""
+
+
+def _call_of(choice: _Choice, piece: ToolPiece) -> dict[str, Any]:
+    """The call that a piece goes on with. Some servers number every call 0, or none: a name under another id begins the next."""
+    calls = choice.tools.setdefault(piece.index, [])
+    named = piece.function is not None and piece.function.name
+    if not calls or (named and piece.id and calls[-1]["id"] not in (None, piece.id)):
+        calls.append({"id": None, "type": "function", "function": {"name": "", "arguments": ""}})
+    return calls[-1]
 
 
 def _add_function(choice: _Choice, piece: Function) -> None:

@@ -10,7 +10,7 @@ import msgspec
 
 from tunekeeper.gateway.overflow import OVERFLOW, overflows
 from tunekeeper.gateway.refusals import Refusal
-from tunekeeper.gateway.wire import Answered, error_message, parse_answer
+from tunekeeper.gateway.wire import Answered, error_message, error_param, parse_answer
 
 CALLERS_FAULT = frozenset((400, 409, 413, 415, 422))
 """Statuses by which a model server refuses this request itself: another server would refuse it too."""
@@ -33,6 +33,8 @@ class Rejected:
     """Its message."""
     code: str = "upstream_rejected"
     """Our stable code: this, or that the request does not fit into the context."""
+    param: str | None = None
+    """Field that it complains of, where it says so in OpenAI's envelope."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,13 @@ def judge(status: int, headers: dict[bytes, bytes], body: bytes, endpoint: str) 
         # Some servers call it a fault of their own; it is none, and nobody else's requests are in danger.
         return Rejected(status if status < 500 else 400, message or "the request does not fit into the context", OVERFLOW)
     if status in CALLERS_FAULT:
-        return Rejected(status, message or "the model server refused the request")
+        return Rejected(status, message or "the model server refused the request", param=error_param(body))
     after = headers.get(b"retry-after")
     retry_after = after.decode("latin-1")[:64] if after else None
     if status == 429:
         return Failed(Refusal("upstream_rate_limited", "the model server asks to slow down", retry_after=retry_after))
-    return Failed(Refusal("upstream_error", f"the model server answered {status}", retry_after=retry_after))
+    said = f": {message}" if status == 404 and message else ""  # nearly always a wrong model name, which nothing else tells
+    return Failed(Refusal("upstream_error", f"the model server answered {status}{said}", retry_after=retry_after))
 
 
 def wait_of(retry_after: str | None, now: datetime) -> float | None:
@@ -82,5 +85,5 @@ def wait_of(retry_after: str | None, now: datetime) -> float | None:
 
 def envelope(rejected: Rejected) -> bytes:
     """The client's body for a rejected request: OpenAI's envelope with our stable code."""
-    error = {"message": rejected.message, "type": "invalid_request_error", "param": None, "code": rejected.code}
+    error = {"message": rejected.message, "type": "invalid_request_error", "param": rejected.param, "code": rejected.code}
     return msgspec.json.encode({"error": error})

@@ -13,6 +13,8 @@ from tunekeeper.gateway.sse import DONE, Event, Events, EventTooLargeError
 from tunekeeper.gateway.wire import NULL, Call, asks_probabilities, error_message
 
 DONE_EVENT = b"data: [DONE]\n\n"
+OPENINGS = (b"data:", b"event:", b":")
+"""How a stream begins, and no JSON."""
 NO_USAGE = b',"usage":null'
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _ENCODE = msgspec.json.Encoder().encode
@@ -67,7 +69,7 @@ class Stream:
             if self.fold.choices:
                 out.append(event.raw)
             return None, False
-        if data == DONE:
+        if data.startswith(DONE):  # clients read on to nothing behind it either
             if not self.fold.choices:
                 return Refusal("upstream_truncated", "the model server ended the stream without an answer"), False
             # An answer that upstream calls done is whole, though some servers never say why it ended: then nor do we.

@@ -6,6 +6,7 @@ sent on, so that the model server cannot read another model name than the one th
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -24,6 +25,7 @@ _FLAG = msgspec.json.Decoder(bool | None).decode
 _OBJECT = msgspec.json.Decoder(dict[str, Any] | None).decode
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _ENCODE = msgspec.json.Encoder().encode
+_HALF = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
 _NOT_OPENING = bytes(sorted(set(range(256)) - set(b"[{")))
 _BRACKETS_ONLY = bytes(sorted(set(range(256)) - set(b"[]{}")))
 MAX_NAME = 256
@@ -111,10 +113,16 @@ def parse_fields(body: bytes, depth: int) -> Fields:
     except UnicodeDecodeError as error:
         raise RefusedError(Refusal("invalid_json", "the body is not UTF-8")) from error
     except (msgspec.DecodeError, RecursionError) as error:
-        raise RefusedError(Refusal("invalid_json", f"the body is not JSON: {str(error)[:120]}")) from error
+        raise RefusedError(Refusal("invalid_json", _no_json(body, str(error)))) from error
     if len(body.translate(None, _NOT_OPENING)) > depth and _deeper_than(body, depth):
         raise RefusedError(Refusal("invalid_json", f"the body is nested deeper than {depth} levels"))
     return fields
+
+
+def _no_json(body: bytes, why: str) -> str:
+    if "surrogate" in why or _HALF.search(body):  # clients that cut a text to a length cut emojis too
+        return "the body holds half of a character: a text in it was cut between the two \\u escapes of one"
+    return f"the body is not JSON: {why[:120]}"
 
 
 def _deeper_than(body: bytes, depth: int) -> bool:
@@ -292,6 +300,25 @@ def error_message(body: bytes) -> str | None:
         said = "; ".join(_complaint(each) for each in said[:8] if isinstance(each, dict))
     message = said.get("message") if isinstance(said, dict) else said
     return message[:300] if isinstance(message, str) and message else None
+
+
+class _Blamed(msgspec.Struct):
+    param: str | None = None
+
+
+class _Blame(msgspec.Struct):
+    error: _Blamed
+
+
+_BLAME = msgspec.json.Decoder(_Blame).decode
+
+
+def error_param(body: bytes) -> str | None:
+    """The field that an error body in OpenAI's envelope complains of; None when it names none."""
+    try:
+        return _BLAME(body).error.param
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _complaint(item: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from tunekeeper.core import errors
@@ -236,7 +237,7 @@ def _serving_options(file: ServeFile, ws: Workspace, host: str, environ: Mapping
     key = _static_key(ws, environ)
     reachable = not _is_loopback(host)
     if reachable and key is None and not _has_keys(ws.root):
-        fix = f"tunekeeper key create --data {ws.root}, or set {GATEWAY_KEY}, or listen on 127.0.0.1"
+        fix = f"tunekeeper key create --data {quote(str(ws.root))}, or set {GATEWAY_KEY}, or listen on 127.0.0.1"
         raise ConfigError(f"{host} can be reached from outside and there is no key", fix=fix)
     return Options(
         durability=file.durability,

@@ -21,6 +21,8 @@ from tunekeeper.store.transactions import Name, Read, Write, append_audit
 
 __all__ = ["Database", "Lease", "Read", "Write"]
 UPGRADE = "tunekeeper store upgrade"
+RESTORE = "restore it from a backup"
+MOVE = f"move it elsewhere, then {UPGRADE}"
 _NO_ROOM = ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_WRITE")
 """What SQLite says where the disk, or the size a file may have, is used up: opening takes room too, for the WAL's index."""
 
@@ -97,15 +99,25 @@ class Database:
             return leases.alive(tx, name)
 
     def version(self) -> str | None:
-        """Number of the last migration; None for a database that has none yet or does not exist."""
+        """Number of the last migration; None for a database without tables, or that does not exist. Raises UserError where there
+        are tables and nothing says of which schema."""
         if self.path is not None and not self.path.exists():
             return None
-        table = sa.text(f"select version_num from {schema.version_table(self.name)}")
+        table = schema.version_table(self.name)
         with self._translated(), self._reader.connect() as connection:
-            if not sa.inspect(connection).has_table(schema.version_table(self.name)):
-                return None
-            found = connection.execute(table).scalar_one_or_none()
-            return None if found is None else str(found)
+            there = set(sa.inspect(connection).get_table_names())
+            found = connection.execute(sa.text(f"select version_num from {table}")).scalar() if table in there else None
+        if found is not None:
+            return str(found)
+        ours = there & set(schema.metadata(self.name).tables)
+        if ours:
+            raise UserError(
+                f"{self._where()} is damaged: its table {table} is {'empty' if table in there else 'gone'}", fix=RESTORE
+            )
+        strange = there - schema.tables()
+        if strange and self.path is not None:
+            raise UserError(f"{self._where()} is not the {self.name} database: it has the table {min(strange)}", fix=MOVE)
+        return None
 
     def damage(self) -> list[str]:
         """What SQLite's own integrity check finds wrong, one line each; empty when all is well. Reads the whole file."""
@@ -186,7 +198,7 @@ def _ours(error: Exception, where: str) -> TunekeeperError:
     if "locked" in text or "busy" in text:
         return Busy(f"{where} is locked by another program", fix="close programs that opened it directly")
     if "not a database" in text or "malformed" in text:
-        return UserError(f"{where} is damaged: {text}", fix="restore it from a backup")
+        return UserError(f"{where} is damaged: {text}", fix=RESTORE)
     if "unable to open" in text or "readonly" in text:
         return UserError(f"{where} cannot be opened: {text}", fix="check the folder's owner and permissions")
     if name.startswith("SQLITE_IOERR"):

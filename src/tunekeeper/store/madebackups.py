@@ -1,7 +1,8 @@
 """Which backups were made of a data directory, so that an erasure can name those that still hold the user.
 
 `backups.jsonl` in the data directory, one line a backup, written before the file gets its name: one that is not in the list does
-not exist, one that is may have been moved since.
+not exist, one that is may have been moved since. The backup that a data directory was restored from is noted in `run/`, which
+is in no backup: what was restored stays what was copied.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 FILE = "backups.jsonl"
+_RESTORED = "run/restored.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,13 +43,23 @@ class Holding:
 
 def note(root: Path, file: Path, at: datetime) -> None:
     """Write down, before it appears, that `file` is a backup of `root`. Raises OSError."""
-    _append(root, [MadeBackup(at=at, file=str(file.absolute()))])
+    _append(root / FILE, [MadeBackup(at=at, file=str(file.absolute()))])
+
+
+def note_restored(root: Path, file: Path, at: datetime) -> None:
+    """Write down that `root` was restored from the backup `file`, made at `at`. Raises OSError."""
+    (root / _RESTORED).parent.mkdir(exist_ok=True)
+    _append(root / _RESTORED, [MadeBackup(at=at, file=str(file.absolute()))])
 
 
 def load(root: Path) -> list[MadeBackup]:
-    """The list in order; a last line that a kill cut short is passed over."""
+    """What was made and, after it, what was restored, in order; a last line that a kill cut short is passed over."""
+    return [*_read(root / FILE), *_read(root / _RESTORED)]
+
+
+def _read(path: Path) -> list[MadeBackup]:
     try:
-        lines = (root / FILE).read_bytes().split(b"\n")
+        lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
     found = []
@@ -62,7 +74,7 @@ def load(root: Path) -> list[MadeBackup]:
 def carry_over(before: Path, restored: Path) -> None:
     """Add to the list of a restored data directory what that of the directory before it knows besides. Raises OSError."""
     known = set(load(restored))
-    _append(restored, [each for each in load(before) if each not in known])
+    _append(restored / FILE, [each for each in load(before) if each not in known])
 
 
 def made_until(root: Path, moment: datetime | None) -> list[Holding]:
@@ -73,11 +85,11 @@ def made_until(root: Path, moment: datetime | None) -> list[Holding]:
     return [Holding(file=file, at=at, found=os.path.exists(file)) for file, at in sorted(newest.items())]
 
 
-def _append(root: Path, made: Iterable[MadeBackup]) -> None:
+def _append(path: Path, made: Iterable[MadeBackup]) -> None:
     data = b"".join(msgspec.json.encode(each) + b"\n" for each in made)
     if not data:
         return
-    handle = os.open(root / FILE, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         end = os.fstat(handle).st_size
         torn = end > 0 and os.pread(handle, 1, end - 1) != b"\n"

@@ -29,6 +29,8 @@ def whole(path: Path) -> Iterator[Path]:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield part
+            with contextlib.suppress(FileNotFoundError):
+                part.chmod(stat.S_IMODE(path.stat().st_mode))  # whoever may not read the old one may not read the new one
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)

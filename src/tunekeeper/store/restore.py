@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -65,6 +65,7 @@ def restore(
         undone = erasures.undone_by(erasures.load(target), erasures.load(fresh), at)
         erasures.append(fresh, undone)
         madebackups.carry_over(target, fresh)
+        madebackups.note_restored(fresh, file, _moment_of(contents.header, at))  # its own list cannot hold it
         aside = _aside_of(target, at) if filled else None
         if aside is not None:
             madebackups.note(fresh, aside, at)  # a copy of what was there, which an erasure must name
@@ -96,6 +97,14 @@ def _restored(target: Path, contents: Contents, aside: Path | None, undone: list
         name for name, number in sorted(contents.header.schemas.items()) if number is not None and number < schema.HEAD[name]
     )
     return Restored(target=target, contents=contents, aside=aside, undone=tuple(undone), older=older)
+
+
+def _moment_of(header: Header, at: datetime) -> datetime:
+    """When the backup was made; where it does not say, before it was restored at `at`."""
+    try:
+        return datetime.fromisoformat(header.created).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return at
 
 
 def _accept(header: Header) -> None:

@@ -25,6 +25,11 @@ def metadata(database: str) -> sa.MetaData:
     return _METADATA[database]
 
 
+def tables() -> set[str]:
+    """The names of all our tables: one PostgreSQL database, or file, can hold both databases."""
+    return {name for database in _METADATA for name in (*_METADATA[database].tables, version_table(database))}
+
+
 def ledger(database: str, name: str) -> sa.Table:
     """The table of one ledger."""
     return _METADATA[database].tables[name]

@@ -17,10 +17,10 @@ _KNOWN = rf"""
     AIza{_W}{{30,64}} ya29\.{_W}{{20,512}} GOCSPX-{_W}{{20,64}} 1//0{_W}{{38,80}} AQ\.Ab{_W}{{40,120}} AQVN{_W}{{35,38}}
     hf_{_A}{{20,64}} api_org_{_A}{{34}} gsk_{_A}{{30,128}} (?:xai|pplx|nvapi)-{_W}{{32,160}} r8_{_A}{{30,64}}
     tgp_v1_{_W}{{40,64}} pa-[A-Za-z0-9_]{{20}}{_W}{{20,44}} lsv2_[a-z][a-z]_{_H}{{32}}_{_H}{{10}} tvly-{_W}{{28,64}}
-    fw_{_A}{{22,32}} pcsk_[A-Za-z0-9_]{{40,128}} (?:xox[abeoprs]|xapp)-[A-Za-z0-9\-]{{10,255}}
+    fw3?_{_A}{{22,32}} pcsk_[A-Za-z0-9_]{{40,128}} (?:xox[abdeoprs]|xapp)-[A-Za-z0-9\-]{{10,255}}
     xoxe[.\-](?:xox[bp]-)?[0-9]-{_A}{{100,200}} SG\.{_W}{{16,64}}\.{_W}{{16,64}} eyJrIjoi[A-Za-z0-9_\-=]{{40,400}}
     ops_eyJ{_W}{{100,2000}} [sp]k\.eyJ{_W}{{20,256}}\.{_W}{{20,64}} do[por]_v1_{_H}{{64}} whsec_[A-Za-z0-9+/=]{{20,128}}
-    pypi-AgE{_W}{{32,512}} shp(?:at|ss|ca|pa)_[a-fA-F0-9]{{32}} lin_api_{_A}{{32,64}} dapi{_H}{{32}}(?:-[0-9])?
+    pypi-AgE{_W}{{32,512}} shp(?:at|ss|ca|pa)_[a-fA-F0-9]{{32}} lin_(?:api|oauth)_{_A}{{32,64}} dapi{_H}{{32}}(?:-[0-9])?
     ATATT3[A-Za-z0-9_\-=]{{32,512}} ATBB{_A}{{32}} (?:pub)?key-{_H}{{32}} dckr_(?:pat|oat)_{_W}{{20,64}} ntn_{_A}{{40,64}}
     secret_{_A}{{43,64}} HRKU-{_W}{{30,80}} sbp_{_H}{{40,64}} sb_(?:secret|publishable)_{_W}{{20,64}}
     NR(?:AK|JS|II|AA|RA)-[A-Za-z0-9\-]{{19,40}} sq0[a-z][a-z][a-z]-{_W}{{22,64}} EAAA{_W}{{22,80}} cmVmd{_A}{{59}}
@@ -30,13 +30,24 @@ _KNOWN = rf"""
     PMAK-{_H}{{24}}-{_H}{{34}} xkeysib-{_H}{{64}}-{_A}{{16}} LTAI{_A}{{16,24}} re_{_A}{{8}}_{_A}{{24}}
     sgp_[A-Za-z0-9_]{{40,80}} nfp_{_A}{{36,48}} pul-{_H}{{40}} apify_api_{_A}{{30,48}} AGE-SECRET-KEY-1[A-Z0-9]{{58}}
     tskey-[a-z]{{3,8}}-{_A}{{8,24}}-{_A}{{20,48}} fc-{_H}{{32}} ph[cx]_{_A}{{32,64}} v1\.0-{_H}{{24}}-{_H}{{146}}
-    sl\.{_W}{{130,400}} A3-[A-Z0-9]{{6}}-(?:[A-Z0-9]{{5,11}}-){{3,4}}[A-Z0-9]{{5}} EZ[AT]K{_A}{{54}}
+    sl\.(?:u\.)?{_W}{{130,400}} A3-[A-Z0-9]{{6}}-(?:[A-Z0-9]{{5,11}}-){{3,4}}[A-Z0-9]{{5}} EZ[AT]K{_A}{{54}}
     FLWSECK(?:_TEST)?-{_A}{{12,40}}(?:-X)? fm[12][ar]?_[A-Za-z0-9+/=]{{100,800}} fo1_{_W}{{43}} API-[A-Z0-9]{{25,30}}
     rubygems_{_H}{{48}} sm_[aps]at_{_A}{{16}} sha256~{_W}{{43}} tfp_[A-Za-z0-9_\-.=]{{40,64}} AKCp{_A}{{60,80}} p8e-{_A}{{32}}
     CLOJARS_{_A}{{60}} dt0[a-z][0-9][0-9]\.{_A}{{24}}\.{_A}{{64}} dnkey-[A-Za-z0-9=_\-]{{60,90}}
-    duffel_(?:test|live)_[A-Za-z0-9_\-=]{{43}} rdme_[a-z0-9]{{70}} shippo_(?:live|test)_[a-fA-F0-9]{{40}} pnu_{_A}{{36}}
+    duffel_(?:test|live)_[A-Za-z0-9_\-=]{{43}} rdme_[a-z0-9]{{70}} shippo_(?:live|test)_[a-fA-F0-9]{{40}} pn[bu]_{_A}{{36}}
     ico-{_A}{{32}} fio-u-[A-Za-z0-9_\-=]{{64}} s-s4t2(?:ud|af)-{_H}{{64}} tk-us-{_W}{{48}}
     (?:pat|sat)\.{_W}{{22}}\.{_A}{{24}}\.{_A}{{20}} 4b1d{_A}{{38}} sq[upa]_{_A}{{40}} (?:live|test)_{_H}{{35}}
+    co_{_A}{{40}} wandb_v1_{_A}{{60,100}} e2b_{_H}{{40}} bb_live_{_W}{{20,48}} rpa_[A-Z0-9]{{30,50}} vc[acikpr]_{_A}{{24,80}}
+    vercel_blob_rw_{_W}{{20,80}} napi_[a-z0-9]{{50,80}} cf(?:k|ut|at)_{_A}{{36,60}} rnd_{_A}{{28,40}}
+    oy2[a-z0-9]{{43}} cio{_A}{{32}} amzn\.mws\.[a-f0-9\-]{{36}} amzn1\.oa2-cs\.v1\.{_H}{{64}} xsmtpsib-{_H}{{64}}-{_A}{{16}}
+    mlsn\.{_H}{{64}}
+    pat-(?:na|eu)[0-9]-[a-f0-9\-]{{36}} 00D{_A}{{12,15}}![A-Za-z0-9._]{{80,120}} rzp_(?:live|test)_{_A}{{14}}
+    access-(?:sandbox|development|production)-[a-f0-9\-]{{36}} (?:live|test)_{_A}{{30}} hcai[ck]_[a-z0-9]{{40,64}}
+    (?:sdk|mob|api)-{_H}{{8}}-[a-f0-9\-]{{27}} snyk_[rsu]at\.[A-Za-z0-9_\-.]{{40,120}} bk(?:ua|ct|aj|at|r)_{_A}{{36,64}}
+    CCIP(?:AT|RJ)_{_A}{{22}}_{_H}{{40}} CFPAT-{_W}{{43}} dG9rO[A-Za-z0-9=]{{50,60}} AAAAAAAAAAAAAAAAAAAAA[A-Za-z0-9%]{{50,120}}
+    WPL_AP[01]\.[A-Za-z0-9.+/=]{{20,60}} secret-(?:live|test)-{_W}{{35,60}} secret_{_A}{{20}}_{_H}{{32}}
+    ory_(?:pat|at|rt|st|wak)_{_W}{{24,120}} dbt[cu]_{_W}{{36,60}} mdb_sa_sk_{_W}{{36,60}} cflt[A-Za-z0-9+/]{{60}}
+    SCW[A-Z0-9]{{17}} AKID{_A}{{32}} t1\.{_W}{{40,200}}\.{_W}{{80,90}} AVNS_{_W}{{18,24}} jina_{_A}{{50,70}} llx-{_A}{{40,64}}
     access_token\$(?:production|sandbox)\$[a-z0-9]{{16}}\${_H}{{32}}
 """.split()
 """Keys that are known by how they begin and how long they are, told by the exact expression and by its filter alike."""
@@ -47,6 +58,7 @@ _KEY = re.compile(
     rf"|{_JWT}|[MNO]{_W}{{23,27}}\.{_W}{{6}}\.{_W}{{27,40}}|{_A}{{14}}\.atlasv1\.[A-Za-z0-9_\-=]{{60,80}}"
     rf"|{_W}{{11}}:APA91b{_W}{{100,200}}"
     rf"|[A-Za-z0-9_~.]{{3}}[0-9]Q~[A-Za-z0-9_~.\-]{{31,34}}|{_A}{{6}}_{_A}{{29}}_mmk|{_H}{{32}}-us[0-9]{{1,2}}"
+    rf"|{_A}{{32,86}}(?:JQQJ9|AzSe|AzCa|AZDO|ACDb|APIM){_A}{{4,30}}|{_H}{{36}}NRAL"
     rf"|(?:bot)?\d{{8,10}}:AA{_W}{{30,40}}"
     rf"|{'|'.join(_KNOWN)})(?![_\-]?[A-Za-z0-9])"
 )
@@ -56,8 +68,8 @@ _HOOK = re.compile(
 )
 _OF_KEYS = "access|account|private|signing|encryption|subscription|storage|deploy|master|license|client|shared|consumer|admin"
 _CALLED = re.compile(
-    rf"(?:(?i:\bbearer|\bbasic|\bssws|api[-_ ]?key|(?:{_OF_KEYS})[-_ ]?key(?:[-_]id|-data)?|secret[\w\-]{{0,24}}|token|"
-    r"passw(?:or[dt]|d)|passphrase)|[A-Z0-9]_KEY|[\"']auth|\b_auth)"
+    rf"(?:(?i:\bauthorization|\bbearer|\bbasic|\bssws|api[-_ ]?key|(?:{_OF_KEYS})[-_ ]?key(?:[-_]id|-data)?|secret[\w\-]{{0,24}}|"
+    r"token|passw(?:or[dt]|d)|passphrase)|[A-Z0-9]_KEY|[\"']auth|\b_auth)"
     r"(?:[\"']?\s{0,3}[:=]\s{0,3}|\s)[\"']?([A-Za-z0-9_\-./+=~]{16,2048})"
 )
 _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
@@ -65,13 +77,13 @@ _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 _QUOTED = re.compile(r"(?i:secret[\w\-]{0,24})[\"']?\s{0,3}[:=]\s{0,3}[\"']([^\s\"'<>]{16,256})[\"']")
 _IN_ENV = re.compile(r"SECRET[A-Z0-9_]{0,24}=(?![${%\[<])([^\s\"'<>,;]{24,256})")
 _IN_QUERY = re.compile(r"[?&](?:key|appid|auth)=([A-Za-z0-9_\-]{24,512})")
-_COOKIE = re.compile(r"(?i:phpsessid|jsessionid|sessionid|connect\.sid|_session)=([A-Za-z0-9_\-.%]{20,512})")
+_COOKIE = re.compile(r"(?i:sessid|session(?:[_-]?(?:id|token))?|\bsid|_sess|aspxauth)=([A-Za-z0-9_\-.%]{20,512})")
 _TYPED = re.compile(
     r"(?i:\blogin )([A-Za-z0-9]{32,128})|\s-u [A-Za-z0-9_.\-]{1,64}:([^\s\"']{8,128})"
     r"|--(?:password|token|secret)[ =][\"']?([^\s\"'<>$/.\-\[{][^\s\"']{7,256})"
 )
 """At a prompt: behind an option, or a word of a command."""
-_SIGNED = re.compile(r"(?:[?&;]sig=|-Signature=)([A-Za-z0-9%+/=]{40,512})")
+_SIGNED = re.compile(r"(?:[?&;]sig=|[-\s]Signature=)([A-Za-z0-9%+/=]{40,512})")
 _PASSWORDS = (
     "contraseña",
     "mot de passe",
@@ -94,8 +106,8 @@ _PASSWORD = re.compile(
     r"|(?i:\bpassw(?:or[dt]|d)|\bpassphrase)(?i: is| ist|) ([^\s\"',;<>]{8,128})"
 )
 _IN_URL = re.compile(r"://[^\s/@:\"']{0,64}:([^\s/@\"']{3,128})@")
-_PEM = re.compile(r"----[ -]BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?[ -]----")
-_PEM_END = re.compile(r"----[ -]END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?[ -]----")
+_PEM = re.compile(r"----[ -]BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?[ -]----|\bPrivate-Lines: \d{1,4}\b")
+_PEM_END = re.compile(r"----[ -]END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?[ -]----|\bPrivate-MAC: [0-9a-f]{40,64}\b")
 
 _BLANK = rb"(?:[\x00-\x20\x22\x27\x80-\xff]|" + ESCAPE + rb"|\\\x22)"
 _ENOUGH = 10
@@ -122,11 +134,13 @@ KEY_FILTER = rb"|".join(
         rb"\.atlasv1\.|:APA91b|\.[A-Za-z0-9_\-]{6}\.[A-Za-z0-9_\-]{27}",
         # The digits of a Telegram token may be those of another script.
         rb":AA[A-Za-z0-9_\-]{30}|slack\.com\\?/|discord(?:app)?\.com\\?/api|hooks\.zapier\.com|webhook\.office\.com",
+        rb"JQQJ9|AzSe|AzCa|AZDO|ACDb|APIM|NRAL",
         rb"[0-9]Q~[A-Za-z0-9_~.\-]{8}|[A-Za-z0-9]_mmk|[a-f0-9]{8}-us[0-9]|[?&](?:key|appid|auth)=[A-Za-z0-9_\-]{24}",
-        rb"(?i:sessid|sessionid|\.sid|_session)=[A-Za-z0-9]|(?i:login )[A-Za-z0-9]{32}|-u [A-Za-z0-9_.\-]{1,64}:[^\x00-\x20]{8}",
+        rb"(?i:sess(?:id|ion(?:[_\-]?(?:id|token))?)?|sid|aspxauth)=[A-Za-z0-9_\-.%]{16}",
+        rb"(?i:login )[A-Za-z0-9]{32}|-u [A-Za-z0-9_.\-]{1,64}:[^\x00-\x20]{8}",
         rb"--(?:password|token|secret)[ =]|(?i:passw(?:or[dt]|d)|passphrase)(?i: is| ist|) [^\x00-\x20\x22',;<>]{8}",
         rb"SECRET[A-Z0-9_]{0,24}=[^\x00-\x20\x22'<>,;]{24}|(?:[\x22']|\b_)auth" + _BLANK + rb"*[:=]",
-        rb"(?i:bearer|basic|ssws|key(?:[\-_]id|-data)?|token|passw(?:or[dt]|d)|passphrase|secret(?:[A-Za-z0-9_\-\x80-\xff]|\\u[0-9A-F]{4})*)"
+        rb"(?i:authorization|bearer|basic|ssws|key(?:[\-_]id|-data)?|token|passw(?:or[dt]|d)|passphrase|secret(?:[A-Za-z0-9_\-\x80-\xff]|\\u[0-9A-F]{4})*)"
         rb"(?:" + _BLANK + rb"|[:=])+(?:[A-Za-z0-9_\-./+=~]|\\/){16}",
         rb"(?i:passw(?:or[dt]|d)|pwd|passphrase|_pass|" + rb"|".join(map(bytes_of, _PASSWORDS)) + rb"|"
         rb"secret(?:[A-Za-z0-9_\-\x80-\xff]|\\u[0-9A-F]{4})*)"
@@ -134,23 +148,23 @@ KEY_FILTER = rb"|".join(
         + rb"*(?:[:=\x22\x27>]|\xef\xbc\x9a|\\u[fF][fF]1[aA])"
         + _BLANK
         + rb"*[^\x00-\x20\x22',;<>]{8}",
-        rb"sig=[A-Za-z0-9%+/=]{16}|-Signature=[A-Za-z0-9%+/=]{16}",
+        rb"sig=[A-Za-z0-9%+/=]{16}|Signature=[A-Za-z0-9%+/=]{16}",
         rb":(?:\\?/){2}[^\x00-\x20/@:\x22\x27]*:[^\x00-\x20@]{3,}@",
-        rb"----[ -]BEGIN ",
+        rb"----[ -]BEGIN |Private-Lines: ",
     )
 )
 
 
 _SHOWN = (
     (("hooks", "/webhook"), _HOOK, True),
-    (("sig=", "-signature="), _SIGNED, True),
+    (("sig=", "signature="), _SIGNED, True),
     (("://",), _IN_URL, True),
     (("bearer", "basic", "ssws", "key", "secret", "token", "passw", "passphrase", "auth"), _CALLED, False),
     (("passw", "pwd", "passphrase", "_pass", *_PASSWORDS), _PASSWORD, False),
     (("secret",), _QUOTED, False),
     (("secret",), _IN_ENV, False),
     (("key=", "appid=", "auth="), _IN_QUERY, False),
-    (("sessid=", "sessionid=", ".sid=", "_session="), _COOKIE, False),
+    (("sess", "sid=", "aspxauth="), _COOKIE, False),
     (("login ", "-u ", "--"), _TYPED, False),
 )
 """Words without which an expression finds nothing, the expression, and whether a value needs no letters and digits."""

@@ -17,13 +17,14 @@ from typing import Any
 import re2
 
 from tunekeeper.core.errors import ConfigError
-from tunekeeper.text.contacts import EMAIL_FILTER, IP_FILTER, PHONE_FILTER, addresses, emails, phones
+from tunekeeper.text.contacts import EMAIL_FILTER, IP_FILTER, addresses, emails
 from tunekeeper.text.keys import KEY_FILTER, keys
 from tunekeeper.text.names import NameFinder
 from tunekeeper.text.numbers import CARD_FILTER, IBAN_FILTER, Span, cards, ibans, longest
 from tunekeeper.text.places import AROUND, Look, look_near
 from tunekeeper.text.readings import JSON_FILTER, TEXT_FILTER, readings, written
 from tunekeeper.text.seals import Seal
+from tunekeeper.text.telephones import PHONE_FILTER, phones
 
 KINDS = ("key", "email", "iban", "card", "ip", "phone")
 """In the order they are looked for: the longer and the checked ones first."""

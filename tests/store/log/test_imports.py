@@ -16,6 +16,7 @@ LOG_01 = (
     '{"request_id":"abc-%d","timestamp":"2025-03-01T10:00:00Z","model_id":"churn","variant":"champion","prompt_tokens":3,'
     '"completion_tokens":1,"latency_ms":4.5,"cost_usd":0.001,"quality_score":0.9,"drift_flags":["length"],"metadata":{"a":1}}'
 )
+HEAD = '{"request_id":"x","timestamp":"2025-03-01T10:00:00Z","model_id":"m"'
 
 
 def test_the_fields_of_one_structured_event_are_enough(root: Path, tmp_path: Path, clock: ManualClock) -> None:
@@ -81,6 +82,12 @@ def test_what_was_found_can_be_imported_elsewhere(root: Path, tmp_path: Path, cl
         ('{"request_id":"x","timestamp":"9999-12-31T23:59:59Z","model_id":"m"}', "timestamp lies in the year 9999"),
         ('{"request_id":"x","timestamp":"0001-01-01T00:00:00+05:30","model_id":"m"}', "timestamp lies in the year 1"),
         ("[" * 5000, r"old.jsonl:2"),
+        ("request_id,timestamp,model_id", "the line does not begin a JSON object .*give each line a JSON object with at least"),
+        ("\x1f\x8b", "the line does not begin a JSON object"),
+        (HEAD + ',"latency_ms":""}', "latency_ms.*mend latency_ms, or leave it out"),
+        (HEAD + ',"status":{"status_code":"OK"}}', "status.*mend status, or leave it out"),
+        (HEAD + ',"segments":{"age":3}}', "segments.*mend segments, or leave it out"),
+        ('{"request_id":17,"timestamp":"2025-03-01T10:00:00Z","model_id":"m"}', "request_id.*write it as text, in quotes"),
     ],
 )
 def test_a_broken_line_is_reported_with_its_number(tmp_path: Path, line: str, message: str) -> None:

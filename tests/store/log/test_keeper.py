@@ -145,7 +145,7 @@ def test_a_clock_that_is_wrong_for_a_moment_takes_nothing_with_it(
     keeper.once()
     clock.advance(3000)
     keeper.once()
-    assert "the clock jumped ahead to " in capsys.readouterr().err
+    assert "the clock jumped ahead from " in capsys.readouterr().err
     clock.start = right - timedelta(days=400)
     keeper.once()
     clock.start = right
@@ -168,6 +168,40 @@ def test_a_new_time_that_lasts_is_believed(root: Path, clock: ManualClock, recor
     clock.advance(3601)
     keeper.once()
     assert Log(root, clock).find() == []
+
+
+def test_a_machine_that_starts_with_a_wrong_clock_drops_nothing_until_it_is_set_right(
+    root: Path, clock: ManualClock, record: Record, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spool = Spool(root, "gateway-0", clock)
+    spool.ended(record())
+    spool.close()
+    Keeper(root, clock, days=395, body_days=30).once()
+    wrong = ManualClock(clock.utc() + timedelta(days=3650))
+    late = Spool(root, "gateway-0", wrong)
+    late.ended({**record(), "timestamp": wrong.utc()})  # the same clock stamps it: no evidence
+    late.close()
+    for _ in range(2):  # a keeper that is started again knows it still
+        Keeper(root, wrong, days=395, body_days=30).once()
+        told = capsys.readouterr().err
+        assert told.startswith("keeper: the clock jumped ahead from 2026-01-05 09:00 to 2036-01-03 09:00: nothing is")
+    clock.advance(60)
+    Keeper(root, clock, days=395, body_days=30).once()
+    assert capsys.readouterr().err == ""
+    assert [each.request is not None for each in Log(root, clock).find()] == [True, True]
+
+
+def test_a_machine_that_was_off_for_long_drops_what_is_old_after_an_hour(root: Path, clock: ManualClock, record: Record) -> None:
+    spool = Spool(root, "gateway-0", clock)
+    spool.ended(record())
+    spool.close()
+    Keeper(root, clock, days=7).once()
+    again = ManualClock(clock.utc() + timedelta(days=8))
+    keeper = Keeper(root, again, days=7)
+    for seconds, left in ((0, 1), (3599, 1), (1, 0)):
+        again.advance(seconds)
+        keeper.once()
+        assert len(Log(root, again).find()) == left
 
 
 def test_a_socket_of_a_deep_folder_works(tmp_path: Path, clock: ManualClock) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
@@ -28,6 +30,8 @@ _MOST_ID = 256
 _MOST = 2**53
 _FIRST_YEAR, _YEARS_END = 1970, 3000
 _STAMP = "write timestamp as 2026-01-05T09:30:00Z"
+_TEXT = "write it as text, in quotes"
+_FIELD = re.compile(r"`\$\.(\w+)[^`]*`$")
 _UNKNOWN = "leave out what is not known"
 _AMOUNTS = ("prompt_tokens", "completion_tokens", "latency_ms", "ttft_ms", "cost_usd", "route_version")
 _BOUNDS: dict[str, tuple[float, float, str]] = {
@@ -72,8 +76,8 @@ def _parsed(line: bytes, path: Path, number: int) -> Inference:
         except msgspec.ValidationError:
             found = msgspec.convert(_in_our_words(msgspec.json.decode(line)), Inference, strict=False)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        fix = _STAMP if str(error).endswith("`$.timestamp`") else NEEDED
-        raise DataError(f"{path}:{number}: not an inference: {error}", fix=fix) from error
+        why = str(error) if line.lstrip().startswith(b"{") else "the line does not begin a JSON object"
+        raise DataError(f"{path}:{number}: not an inference: {why}", fix=_way_out(why)) from error
     for name in ("request_id", "model_id"):
         if not 0 < len(id := getattr(found, name)) <= _MOST_ID or not id.isprintable():
             what = f"{name} must have 1 to {_MOST_ID} characters, none of them a line break or another that cannot be seen"
@@ -86,6 +90,25 @@ def _parsed(line: bytes, path: Path, number: int) -> Inference:
             attempt, {"ms": (0, _MOST, _UNKNOWN), "confidence": _BOUNDS["confidence"]}, f"{path}:{number}: attempts[{index}]."
         )
     return found
+
+
+def _way_out(why: str) -> str:
+    """What to do about what msgspec says of a record."""
+    where = _FIELD.search(why)
+    if where is None:
+        return NEEDED
+    return {"timestamp": _STAMP, "request_id": _TEXT, "model_id": _TEXT}.get(where[1], f"mend {where[1]}, or leave it out")
+
+
+def passed_over(path: Path, most: int = 100) -> list[str]:
+    """Keys of the first `most` lines of a file that no field takes, in their order; of a file that `read_file` takes."""
+    fields = {"event", *(field.name for field in dataclasses.fields(Inference))}  # "event": what a sink puts in front
+    found: dict[str, None] = {}
+    with path.open("rb") as file:
+        for line in islice(file, most):
+            with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                found |= dict.fromkeys(msgspec.json.decode(line.removeprefix(_BOM)))
+    return [key for key in found if key not in fields]
 
 
 def _within(noun: Inference | Attempt, bounds: Mapping[str, tuple[float, float, str]], where: str) -> None:

@@ -14,13 +14,14 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tunekeeper.core.clock import Clock, SystemClock
 from tunekeeper.core.errors import OK, Busy, TunekeeperError
 from tunekeeper.store.flocks import UNSUPERVISED_SECONDS, Supervision
-from tunekeeper.store.log import cap, erase, keeping, partitions, segments
+from tunekeeper.store.log import belief, cap, erase, keeping, partitions, segments
+from tunekeeper.store.log.belief import Belief
 from tunekeeper.store.log.bodyids import Index
 from tunekeeper.store.log.columns import hour_of
 from tunekeeper.store.log.compact import Compacted, compact
@@ -33,10 +34,8 @@ LOOKUP_DAYS = 30
 _BACK_OFF = 30.0
 _MEASURED = 10.0
 """Seconds between two looks at how much disk the log takes."""
-_JUMP = 86_400.0
-"""Seconds by which the calendar may run away from the time that passed before it is doubted."""
-_DOUBT = 3600.0
-"""Seconds for which nothing is dropped then: until the machine's clock was set right, or the new time has lasted that long."""
+_NOTED = 600.0
+"""Seconds between two notes of the moment until which the clock was believed."""
 
 
 class Keeper:
@@ -59,8 +58,9 @@ class Keeper:
         self.body_days = body_days
         self.max_bytes = max_bytes
         self._measured = -_MEASURED
-        self._ahead: float | None = None
-        self._doubted_until = 0.0
+        self._noted = -_NOTED
+        known = belief.noted(root) or clock.utc()
+        self._belief = Belief(ahead=known.timestamp() - clock.steady())
         self.tail = Tail(root)
         self.index = Index(root)
 
@@ -78,17 +78,19 @@ class Keeper:
         return done
 
     def _believed(self) -> bool:
-        """Whether records may be dropped for their age: a clock that is wrong for a moment would take a year of them with it."""
-        now, steady = self.clock.utc(), self.clock.steady()
-        ahead, before = now.timestamp() - steady, self._ahead
-        self._ahead = ahead
-        if before is not None and ahead > before + _JUMP:
-            self._doubted_until = steady + _DOUBT
-            text = f"keeper: the clock jumped ahead to {now:%Y-%m-%d %H:%M}: nothing is dropped for its age for an hour"
-            print(text, file=sys.stderr, flush=True)
-        elif before is not None and ahead < before - _JUMP:
-            self._doubted_until = 0.0
-        return steady >= self._doubted_until
+        """Whether records may be dropped for their age."""
+        now, steady, before = self.clock.utc(), self.clock.steady(), self._belief
+        self._belief = found = belief.look(before, now.timestamp(), steady)
+        if found.doubted is None:
+            if self.clock.real() - self._noted >= _NOTED:
+                self._noted = self.clock.real()
+                belief.note(self.root, now)
+            return True
+        if found != before:
+            known = datetime.fromtimestamp(found.ahead + steady, UTC)
+            text = f"keeper: the clock jumped ahead from {known:%Y-%m-%d %H:%M} to {now:%Y-%m-%d %H:%M}: nothing is dropped"
+            print(text, "for its age for an hour; set the clock right if it is wrong", file=sys.stderr, flush=True)
+        return False
 
     def _keep_within(self) -> None:
         now = self.clock.real()

@@ -1,0 +1,320 @@
+"""Telephone numbers: written as such, bare as their plans make them, or any digits behind a word that says so.
+
+The exact finder and its filter stand beside each other, as in `text/numbers.py`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from tunekeeper.text.numbers import CODE_BEFORE, ESCAPE, NOT_IN_A_NAME, Span, bytes_of, longest
+
+_GAP = r"[ \u00a0\u2009\u202f]"
+_DASH = r"[.\-/\u2010-\u2014\u2212]"
+_SEP = rf"(?:{_GAP}?{_DASH}{_GAP}?|{_GAP}{{1,2}})"
+_ANOTHER = rf"(?!{_GAP}[/|\u2013-]{_GAP}?0\d|/{_GAP}0\d)"
+"""Not before a second number, as in `030 901820 / 0170 1234567`."""
+_COUNTRY = r"(?:1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|(?:2[1-689]|3[578]|42|5[09]|6[7-9]|8[0578]|9[679])\d)"
+_ALONE, _ENDED = rf"(?<![0-9A-Za-z.+-])(?<!\d:)(?<!\d{{4}}/){NOT_IN_A_NAME}(?<!\d )", r"(?!_?[0-9A-Za-z])(?![.,-]\d)"
+_NO_AMOUNT = r"(?!_?[0-9A-Za-z])(?![.-]\d)"
+"""The end of what no amount is written like: a comma and a digit are the next cell of a table."""
+_BY_ITSELF = r"(?:(?<=\A)|(?<=\n)|(?<=[:,;(>\"'—–•|\t-] )|(?<=[:,;(>\"'—–\t]))(?<!\d[,;|\t] )(?<!\d[,;|\t])"
+_ENDS = r"(?=\Z|[\n\t\u3001-\u9fff]|[,;)<\"'!?|]| [—–|]| - |\.(?!\d))(?!,\d)(?!; ?\d)(?! ?\| ?\d)(?!\t\d)"
+_UNCOUNTED = (
+    rf"(?:{_ENDS}"
+    r"|(?= (?:please|instead|anytime|works|and|or|if|when|again|bitte|und|oder|ab|por|y|o|si|et|ou|merci|s'il|e|se|lub|i|nebo|"
+    r"prosím|proszę|verwenden|anrufen|erreichbar|soll|is|was|ist|est|está|för|och|eller)(?![0-9A-Za-z])))"
+)
+"""Before a sign that ends a part of a sentence, or a word that is nothing to be counted."""
+_PHONES = (
+    # +49 30 1234567, +1 (415) 555-0123, +49 (0)30 / 901820, 0049-30-1234567
+    (8, re.compile(
+        rf"(?<![0-9A-Za-z+]){NOT_IN_A_NAME}"
+        rf"(?:(?:\+|(?<!\d )(?<!\d[.,/-])00(?!\d{{3}}-\d{{4}}(?!\d))(?={_COUNTRY}{_SEP})"
+        rf"|(?<![\d)\]] )(?<!\b\w )\+ (?={_COUNTRY}{_SEP}))"
+        rf"[1-9]\d{{0,2}}|\((?:\+|00){_COUNTRY}\)|\+\({_COUNTRY}\))"
+        rf"{_SEP}?(?:\(\d{{1,5}}\){_SEP}?)?\d{{1,12}}(?:{_ANOTHER}{_SEP}\d{{1,9}}){{0,6}}(?!\d)"
+    )),
+    # 00447700900123
+    (11, re.compile(rf"{_ALONE}00{_COUNTRY}\d{{7,12}}(?![0-9A-Za-z_])(?![.,]\d)")),
+    # 415-555-0123, (415) 555-0123, 1-415-555-0123
+    (10, re.compile(
+        rf"{_ALONE}(?:1[ .-])?(?:\(\d{{3}}\){_SEP}?|(?!\d{{3}}/\d{{3}}/)\d{{3}}{_DASH}"
+        rf"|[2-9]\d{{2}}{_GAP}(?!\d{{3}} \d{{4}} \d{{2}}))"
+        rf"\d{{3}}(?:{_DASH}|{_GAP})\d{{4}}(?![0-9A-Za-wyz_])(?![.-]\d)"
+    )),
+    # 030 1234567, (030) 1234567, 0170/1234567, 030 / 90 18 20, 01 23 45 67 89
+    # but not 02139-4307, which is a ZIP code
+    (9, re.compile(
+        rf"{_ALONE}(?!0\d{{4}}-\d{{4}}(?!\d))(?:\(0\d{{1,5}}\){_SEP}?|0\d{{1,5}}{_SEP})\d{{2,9}}(?:(?!/0\d){_ANOTHER}{_SEP}\d{{2,6}}){{0,4}}(?:-\d)?{_NO_AMOUNT}"
+    )),
+    # 08-12 30 61, 02 123 824, (06 1) 294 9969, (0-312) 81462
+    (8, re.compile(
+        rf"{_ALONE}(?:0\d(?:-|{_GAP})(?:\d\d{_GAP}\d\d{_GAP}\d\d|\d{{3}}{_GAP}\d{{3}})"
+        rf"|\(0\d?[ -]\d{{1,3}}\){_GAP}?(?:\d{{3}}{_GAP}\d{{3,4}}|\d{{5}})){_NO_AMOUNT}"
+    )),
+    # 300 179 31 75
+    (10, re.compile(rf"{_ALONE}[2-9]\d\d(?P<gap>{_GAP}|-)\d{{3}}(?P=gap)\d\d(?P=gap)\d\d(?! ?\d){_NO_AMOUNT}")),
+    # 21 259 5002, 21 2302 0678, 918 51 605
+    (8, re.compile(
+        rf"{_ALONE}(?<!\+ )(?:2\d{_GAP}\d{{3,4}}{_GAP}\d{{4}}|[49]\d\d{_GAP}\d\d{_GAP}\d{{3}})(?! ?\d){_NO_AMOUNT}"
+    )),
+    # 8 (495) 123-45-67, 8-912-345-67-89, 0 532 123 45 67, 0(532) 123 45 67, (11) 91234-5678, 11 91234-5678,
+    # 138 0013 8000
+    (10, re.compile(
+        rf"{_ALONE}(?:(?:8{_GAP}?\(\d{{3}}\){_GAP}?|8[ -][3-9]\d\d[ -]|0{_GAP}[2-5]\d\d{_GAP}"
+        rf"|0{_GAP}?\([2-5]\d\d\){_GAP}?)\d{{3}}{_SEP}\d{{2}}{_SEP}?\d{{2}}"
+        rf"|8{_GAP}?\(\d{{4,5}}\){_GAP}?\d{{1,3}}{_SEP}\d\d{_SEP}\d\d|8{_GAP}?\(7\d\d\){_GAP}?\d{{3}}{_SEP}\d{{4}}"
+        rf"|(?:\(\d{{2}}\){_GAP}?\d{{4,5}}|[1-9]\d (?:9\d{{4}}|(?!(?:19|20)\d\d-(?:19|20))\d{{4}}))-\d{{4}}"
+        rf"|1[3-9]\d[ -]\d{{4}}[ -]\d{{4}}){_NO_AMOUNT}"
+    )),
+    # (22) 345 67 89, (852) 2345 6789, (2) 2106 9122
+    (9, re.compile(
+        rf"{_ALONE}\([1-9]\d{{0,2}}\){_GAP}?(?!(?:19|20)\d\d (?:19|20)\d\d)"
+        rf"(?:\d{{3}}(?:-|{_GAP})\d\d(?:-|{_GAP})\d\d|\d{{4}}{_GAP}\d{{4}}){_NO_AMOUNT}"
+    )),
+    # 612 34 56 78
+    (9, re.compile(rf"{_ALONE}[679]\d\d(?P<gap>{_GAP}|[.-])\d\d(?P=gap)\d\d(?P=gap)\d\d(?! ?\d){_NO_AMOUNT}")),
+    # 91 411 07 59, 22-345-67-89: no amount is grouped so
+    (9, re.compile(rf"{_ALONE}[1-9]\d(?P<gap>{_GAP}|[.-])\d{{3}}(?P=gap)\d\d(?P=gap)\d\d{_NO_AMOUNT}")),
+    # 0 802 843 727, 0 7349 8424, 03(1234)5678, 754 - 734 - 7270
+    (9, re.compile(
+        rf"{_ALONE}(?:0{_GAP}\d{{3,4}}(?:{_GAP}\d{{3,4}}){{1,2}}|0\d{{1,3}}\(\d{{2,4}}\)\d{{4}}"
+        rf"|[2-9][0-9]{{2}} [-–] [2-9][0-9]{{2}} [-–] \d{{4}}(?! [-–=])){_NO_AMOUNT}"
+    )),
+    # 620 992 877: as an amount is written too, so only before what no amount has behind it
+    (9, re.compile(rf"{_ALONE}(?:5[0137]|6\d|7[1-9]|9[1-36]|4[58]|88)\d{_GAP}\d{{3}}{_GAP}\d{{3}}{_UNCOUNTED}")),
+    # 8185 4135: as measurements are written too, so only where it stands by itself
+    (8, re.compile(rf"{_BY_ITSELF}[235689][0-9]{{3}}{_GAP}(?!(?:19|20)\d\d)\d{{4}}{_ENDS}")),
+    # 347 1234567, 347 1234 567
+    (9, re.compile(rf"{_ALONE}3[2-9]\d{_GAP}(?:\d{{6,7}}|\d{{4}}{_GAP}\d{{3}}){_NO_AMOUNT}")),
+)  # fmt: skip
+"""Fewest digits, and how they are written."""
+_MOST_DIGITS = 15
+_MARKS = r"[ .\-/()\u00a0\u2009\u202f\u2010-\u2014\u2212]"
+_BARE = re.compile(
+    rf"(?<![0-9A-Za-z_.+-])(?:\d(?:{_MARKS}{{0,2}}| [-–] )){{5,14}}\d(?![0-9A-Za-z_])(?![.:]\d)(?!,\d{{1,2}}(?!\d))"
+)
+_FEW = 6
+"""Digits of the numbers of small towns and countries, which need a word directly before them that means nothing else."""
+_SURELY = re.compile(r"tel|phone|fax|fon|mob|тел|电话|電話|전화|☎|📞|📱", re.IGNORECASE)
+_PLAIN = re.compile(
+    # 06151234567, 015112345678: no number begins with a zero but one that is dialled
+    r"(?<![0-9A-Za-z_.+=/&\-])(?<!\d[, ])(?:0[1-9][0-9]{7,9}|01[5-7][0-9]{9})(?![0-9A-Za-z_])(?![.:]\d)(?!,\d{1,2}(?!\d))(?!-\d)"
+    # 4155550132, 9876543210, 3471234567; 14155550132, 89161234567, 11932198403, 13912345678
+    rf"|(?:{_BY_ITSELF}|(?<=\btry )|(?<=\buse )|(?<=\btake )|(?<=\bunder )|(?<=\bunter )|(?<=\bbitte )|(?<=\bvoici ))"
+    r"(?<![\"']:)(?<![\"']: )(?<!\w\()(?<! > )(?:[2-9][0-9]{9}|1[2-9][0-9]{2}[2-9][0-9]{6}|[78][3-9][0-9]{9}|[1-9][1-9]9[0-9]{8}"
+    rf"|1(?:3[0-9]|4[579]|5[0-35-9]|6[2567]|7[0-8]|8[0-9]|9[0-35-9])[0-9]{{8}}){_UNCOUNTED}"
+    # 13912345678, 89161234567: what begins so is hardly anything else
+    r"|(?<!\": )(?<!\":)(?<![0-9A-Za-z_.,+/=&\-])"
+    rf"(?:1(?:3\d|4[579]|5[0-35-9]|6[2567]|7[0-8]|8\d|9[0-35-9])|89\d)\d{{8}}{_ENDED}"
+)
+"""Digits with nothing between that the plans of the more populous countries make a number. Without a zero in front only where
+they stand by themselves."""
+_FEWEST_PLAIN = 9
+_NO_PERSONS = frozenset("2147483647 2147483648 4294967295 4294967296 3141592653 2718281828 9876543210 0123456789".split())  # noqa: SIM905
+"""What computers count up to, and digits in a row."""
+_DIGITS = re.compile(rf"(?:[+(]{{1,2}}{_GAP}?)?\d(?:{_MARKS}{{0,5}}\d){{5,}}")
+"""Digits with what may stand between those of a number: no expression finds anything that is more than a part of it."""
+_SEEN_BEHIND = 12
+"""Characters behind such digits that an expression asks for."""
+_WORDS = (
+    "phone", "tel", "telephone", "telefon", "mobile", "mobil", "cell", "call", "fax", "whatsapp", "sms", "ring", "reach", "dial",
+    "ph", "mob", "cel", "gsm", "text me", "can text", "please text", "or text", "just text", "msisdn", "landline", "handy", "fon",
+    "hotline", "rufnummer", "telefono", "teléfono", "móvil", "tél", "téléphone", "portable", "cellulare", "telefoon",
+    "tlf", "тел", "телефон", "wa.me", "viber",
+    "anrufen", "rufen", "zurückrufen", "rückruf", "telefonnummer", "handynummer", "mobilnummer", "meine nummer",
+    "appelez", "rappelez", "appeler", "rappeler", "joindre", "mon numéro", "celular", "llamar", "llámame", "llame", "mi número",
+    "meu número", "telefone", "telemóvel", "ligar", "erreichen mich", "erreichst mich", "erreichen uns", "erreichbar unter",
+    "my contact", "contact me", "contact us", "mi numero", "komórka", "komórkowy",
+    "chiamare", "chiamami", "chiama", "il mio numero", "bel", "bellen", "mijn nummer", "mobiel",
+    "dzwonić", "zadzwonić", "zadzwoń", "telefonu", "mój numer", "puhelin", "mobilen", "τηλέφωνο", "κινητό",
+    "телефону", "телефона", "позвонить", "позвоните", "звоните", "звонить", "по номеру", "мой номер",
+)  # fmt: skip
+_SIGNS = (
+    "☎",
+    "✆",
+    "📞",
+    "📱",
+    "📲",
+    "电话",
+    "手机",
+    "電話",
+    "携帯",
+    "전화",
+    "फोन",
+    "मोबाइल",
+    "هاتف",
+    "جوال",
+    "טלפון",
+    "נייד",
+    "โทร",
+)
+_LETTER = "0-9A-Za-z_\u00c0-\u1fff"
+_WORD = re.compile(
+    rf"(?:(?:(?<![0-9A-Za-z\u00c0-\u1fff])(?:{'|'.join(_WORDS)})|(?-i:(?<=[a-z])(?:Phone|Mobile|Tel|Telephone|Cell|Fax|WhatsApp)))"
+    rf"(?:[ _-]?(?:number|no|nr|num))?(?: me| us| back)?(?: at| on)?(?![{_LETTER}])"
+    rf"|(?<![{_LETTER}])(?:my|our|his|her|their|contact) (?:new )?(?:number|no|nr)(?![{_LETTER}])"
+    rf"|{'|'.join(_SIGNS)}|(?:(?:(?<![^\n|•·,;>(\"'])|(?<=[|•·,;)] ))[tpmcf]:|\([tpmfohw]\))(?=\W{{0,3}}\Z))([^\n\d]{{0,20}})\Z",
+    re.IGNORECASE,
+)
+"""A word or a sign that leads to a number, a name of a field, or what stands for such a word in a signature, as in `M: …`."""
+_THINGS = (
+    r"total|sum|summe|gesamt|umsatz|revenue|sales|turnover|population|einwohner|budget|betrag|amount|price|preis|cost|views|"
+    r"downloads"
+)
+_NAMED_OTHERWISE = re.compile(
+    rf"(?:(?<![{_LETTER}])(?:about|regarding|concerning|wegen|{_THINGS})[^\w\d]*|{CODE_BEFORE.pattern})\Z", re.IGNORECASE
+)
+"""Between the word and the digits: what the call is about."""
+_OTHERWISE = re.compile(rf"(?:(?<![{_LETTER}])(?:{_THINGS})[^\w\d]*|{CODE_BEFORE.pattern})\Z", re.IGNORECASE)
+"""Before digits that are written as a telephone number is: what they are instead."""
+_COUNTED = (
+    "ids?|identifier|uid|gid|pid|uuid|user|account|acct|customer|client|member|employee|student|patient|issue|commit|revision|rev|"
+    "build|confirmation|po|job|task|run|thread|process|session|request|transaction|txn|payment|receipt|voucher|coupon|code|pin|otp|asin|item|"
+    "contract|vertrag|product|article|asset|barcode|vin|license|permit|passport|docket|file|record|row|line|entry|page|block|height|nonce|seed|"
+    "hash|checksum|crc|timestamp|time|epoch|ts|date|offset|address|port|size|length|bytes|limit|max|min|maximum|minimum|counts?|"
+    "factorial|prime|integer|int|long|number of|equals|equal to|about|approximately|approx|over|nearly|than|least|most|up to|"
+    "roughly|almost|exceeds|USD|EUR|GBP|Rs|INR|JPY|routing|konto|kennung|nr|№|nº|n°|#"
+)
+_OF_A_THING = re.compile(
+    rf"(?:(?:(?<![A-Za-z])(?:{_COUNTED}|(?!telefon|handy|mobil|ruf|fax|festnetz|meine)\w{{3,20}}nummer)|(?-i:(?<=[a-z])(?:Id|ID|No|Nr|Code|Key|Ref)))"
+    r"(?:[-_ ]{0,2}(?:number|no|nr))?(?: (?:is|was|ist|of))?[\"'>\])]{0,2}[\s:=.]{0,4}[\"']?)\Z",
+    re.IGNORECASE,
+)
+"""Before digits with nothing between: what they are instead."""
+_A_LETTER = re.compile(r"[^\W\d_]|[☎✆📞📱📲]")
+_TO_OTHER = re.compile(r"(?:.*[\n\d])?", re.DOTALL)
+"""All up to the last digit or end of a line."""
+_EXTENSION = re.compile(r"[ ,;]{0,2}(?:x|ext\.?|extension|durchwahl|#) ?\d{1,6}(?![0-9A-Za-z_])", re.IGNORECASE)
+_DATE = re.compile(
+    r"(?:1[6-9]|2[01])\d\d(?:([.\-/ ])\d{1,2}\1\d{1,2}|(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))(?!\d)"
+    r"|(?:19|20)\d\d ?[-/\u2013] ?(?:19|20)\d\d(?!\d)"
+    r"|(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01])/\d{4}(?!\d)"
+    r"|(?:0?[1-9]|[12]\d|3[01])([.\-/ ])(?:0?[1-9]|1[0-2])\2(?:\d{4}(?!\d)|\d{2}(?!\d|\2\d))"
+)
+_PAIRS = re.compile(r"0\d(?:([ .\-])\d\d)(?:\1\d\d){3}")
+"""01 23 45 67 89: five pairs with one sign between them are a number, whatever date the first three would make."""
+
+_WIDE = str.maketrans("０１２３４５６７８９（）＋－．／\u3000", "0123456789()+-./ ")
+"""Digits and marks as wide as a Chinese character, which Japanese keyboards write."""
+
+# Digits of every script, by the first bytes of their UTF-8 or of their escapes.
+_D = (
+    rb"(?:[0-9]|[\xd9-\xdf][\x80-\xbf]|[\xe0\xe1\xea][\x80-\xbf]{2}|\xef\xbc[\x80-\xbf]|\xf0[\x80-\xbf]{3}"
+    rb"|\\u(?:0[6-9A-Fa-f]|1[0-9A-Fa-f]|[Aa][0-9A-Fa-f]|[Ff][Ff])[0-9A-Fa-f]{2}|\\u[Dd][89ABab][0-9A-Fa-f]{2}\\u[0-9A-Fa-f]{4})"
+)
+_GAPS = rb" |\xc2\xa0|\xe2\x80[\x80-\xbf]|\xe3\x80\x80|\\u00[aA]0|\\u20[0-9A-Fa-f]{2}|\\u3000"
+_S = rb"(?:[./()\-]|" + _GAPS + rb"|\xe2\x88[\x80-\xbf]|\xef\xbc[\x88-\x8f]|\\/|\\u22[0-9A-Fa-f]{2}|\\u[fF][fF]0[89a-fA-F])"
+_EDGE = rb"(?:^|[^0-9A-Za-z.+\-]|" + ESCAPE + rb")"
+
+
+_NAMED = b"|".join(bytes_of(word) for word in (*_WORDS, *_SIGNS, "number", " no", " nr"))
+_THING = rb"(?:[^0-9\x22\\\n]|\\[^u\x22]|\\u[0-9A-Fa-f]{4})*"
+PHONE_FILTER = rb"|".join(
+    (
+        rb"\+(?:" + _GAPS + rb"|\()?" + _D + rb"(?:" + _S + rb"*" + _D + rb"){7}",
+        rb"(?:^|[^0-9A-Za-z+]|" + ESCAPE + rb")00(?:" + _S + rb"*" + _D + rb"){6}",
+        _EDGE + rb"\(?0(?:" + _GAPS + rb")?" + _D + rb"(?:" + _S + rb"*" + _D + rb"){7}",
+        _EDGE + rb"(?:[18]" + _S + rb"*)?\(?" + _D + rb"{3}\)?" + _S + rb"*" + _D + rb"{3}" + _S + rb"+" + _D + rb"{2}"
+        rb"(?:" + _S + rb"*" + _D + rb"){2}",
+        _EDGE + rb"(?:\(" + _D + rb"{2}\)|" + _D + rb"{2} )" + _S + rb"*" + _D + rb"{4,5}" + _S + _D + rb"{4}",
+        _EDGE + rb"\(" + _D + rb"{1,3}\)" + _S + rb"*" + _D + rb"{3}(?:" + _S + rb"*" + _D + rb"){4}",
+        _EDGE + rb"[679]%b{2}(?:%b|[.\-])%b{2}(?:%b|[.\-])%b{2}(?:%b|[.\-])%b{2}" % (_D, _GAPS, _D, _GAPS, _D, _GAPS, _D),
+        rb"\(0%b?(?:-|%b)%b{1,3}\)(?:%b*%b){5}" % (_D, _GAPS, _D, _S, _D),
+        _EDGE + rb"0%b(?:-|%b)%b{2,3}(?:%b)%b{2}" % (_D, _GAPS, _D, _GAPS, _D),
+        _EDGE + rb"2%b(?:%b)%b{3}%b?(?:%b)%b{4}" % (_D, _GAPS, _D, _D, _GAPS, _D),
+        _EDGE + rb"[49]%b{2}(?:%b)%b{2}(?:%b)%b{3}" % (_D, _GAPS, _D, _GAPS, _D),
+        _EDGE + rb"8(?:%b)?\(%b{4,5}\)%b*%b(?:%b*%b){4}" % (_GAPS, _D, _S, _D, _S, _D),
+        rb"(?:[TPMCFtpmcf]:|\([TPMFOHWtpmfohw]\))(?:" + _GAPS + rb"|[+(.]){0,3}" + _D + rb"(?:" + _S + rb"{0,2}" + _D + rb"){6}",
+        _EDGE + rb"1" + _D + rb"{2}" + _S + _D + rb"{4}" + _S + _D + rb"{4}",
+        _EDGE + rb"(?:0(?:%b)%b{3}|3%b{2})(?:%b)%b{3}(?:%b*%b){3}" % (_GAPS, _D, _D, _GAPS, _D, _S, _D),
+        _EDGE + rb"%b{2}(?:%b|[.\-])%b{3}(?:%b|[.\-])%b{2}(?:%b|[.\-])%b{2}" % (_D, _GAPS, _D, _GAPS, _D, _GAPS, _D),
+        _EDGE + rb"(?:[2-9][0-9]{9}|[1-9][0-9]{10})",
+        _EDGE + rb"[235689][0-9]{3}(?:%b)[0-9]{2}" % _GAPS,
+        _EDGE + rb"[2-9][0-9]{2} (?:-|\xe2\x80\x93|\\u2013) [2-9][0-9]{2} ",
+        _EDGE + rb"[4-9]%b{2}(?:%b)%b{3}(?:%b)%b{3}" % (_D, _GAPS, _D, _GAPS, _D),
+        rb"(?:\xef\xbc[\x88\x8b\x90-\x99]|\\u[fF][fF](?:08|0[bB]|1[0-9]))(?:" + _S + rb"*" + _D + rb"){7}",
+        rb"(?i:" + _NAMED + rb")" + _THING + rb"(?:\\?\x22" + _THING + rb"){0,2}" + _D + rb"(?:" + _S + rb"{0,3}" + _D + rb"){5}",
+    )
+)
+
+
+def phones(text: str) -> list[Span]:
+    """Where telephone numbers stand: written as such, or bare digits after a word that says so; not what is named otherwise, such
+    as an ISBN or the order that somebody calls about."""
+    text = text if text.isascii() else text.translate(_WIDE)
+    spans: list[Span] = []
+    for run in _DIGITS.finditer(text):
+        if _DATE.fullmatch(run[0]) is None:
+            digits = sum(map(str.isdecimal, run[0]))
+            spans += _phones_in(text, run.start(), min(len(text), run.end() + _SEEN_BEHIND), digits)
+    return longest(spans)
+
+
+def _phones_in(text: str, first: int, last: int, most: int) -> list[Span]:
+    """Numbers in a run of `most` digits: what needs more of them is not asked for."""
+    spans: list[Span] = []
+    for low, pattern in _PHONES:
+        for match in pattern.finditer(text, first, last) if low <= most else ():
+            end, digits = _trimmed(match)
+            fits = low <= digits <= _MOST_DIGITS and not _is_date(match[0].lstrip("("))
+            if fits and (match[0].lstrip("(").startswith("+") or not _is_named_otherwise(text, match.start())):
+                spans.append(_extended(text, (match.start(), end)))
+    for match in _PLAIN.finditer(text, first, last) if most >= _FEWEST_PLAIN else ():
+        if not _is_of_a_thing(text, match):
+            spans.append(_extended(text, match.span()))
+    for match in _BARE.finditer(text, first, last):
+        said = _said_before(text, match.start())
+        if said is not None and _leads_to(said, match[0]) and not _is_date(match[0]):
+            spans.append(_extended(text, match.span()))
+    return spans
+
+
+def _leads_to(said: re.Match[str], number: str) -> bool:
+    """Whether a word leads to a number: not over more than a field's name, nor to something that is called otherwise."""
+    if sum(map(str.isdecimal, number)) <= _FEW and (_SURELY.search(said[0]) is None or any(map(str.isalpha, said[1]))):
+        return False
+    return said[1].count('"') <= 2 and _NAMED_OTHERWISE.search(said[1]) is None
+
+
+def _is_of_a_thing(text: str, bare: re.Match[str]) -> bool:
+    """Whether digits with nothing between are counted, named as a thing's, or made up."""
+    if bare[0] in _NO_PERSONS or len(set(bare[0])) < 4:
+        return True
+    first, start = max(0, bare.start() - 32), bare.start()
+    return _is_named_otherwise(text, start) or _OF_A_THING.search(text, first, start) is not None
+
+
+def _is_named_otherwise(text: str, start: int) -> bool:
+    """Whether the digits from `start` on are named as something else. In a table of numbers there is no letter that could."""
+    first = max(0, start - 32)
+    return _A_LETTER.search(text, first, start) is not None and _OTHERWISE.search(text, first, start) is not None
+
+
+def _said_before(text: str, start: int) -> re.Match[str] | None:
+    """The word before the digits from `start` on that makes them a number of somebody; it stands behind all other digits."""
+    other = _TO_OTHER.match(text, max(0, start - 48), start)
+    first = start if other is None else other.end()
+    return _WORD.search(text, first, start) if _A_LETTER.search(text, first, start) is not None else None
+
+
+def _trimmed(match: re.Match[str]) -> tuple[int, int]:
+    """The end of a match without the last groups that would make it longer than a number can be (ITU-T E.164), and its digits."""
+    end, text = match.end(), match[0]
+    while (digits := sum(map(str.isdecimal, text))) > _MOST_DIGITS:
+        shorter = text.rstrip("0123456789")
+        if shorter == text:
+            break
+        text = shorter.rstrip(" .-/\u00a0\u2009\u202f\u2010\u2011\u2012\u2013\u2014\u2212()")
+        end = match.start() + len(text)
+    return end, digits
+
+
+def _is_date(text: str) -> bool:
+    return _DATE.match(text) is not None and _PAIRS.fullmatch(text) is None
+
+
+def _extended(text: str, span: Span) -> Span:
+    extension = _EXTENSION.match(text, span[1])
+    return span if extension is None else (span[0], extension.end())
