@@ -22,7 +22,7 @@ Copy = Callable[[str], Path]
         ("qwen2-dora", {"architectures": None}, "is not supported"),
         ("qwen2-dora", {"auto_map": {"AutoModel": "m.py"}}, "its own code"),
         ("qwen2-dora", {"quantization_config": {"bits": 4}}, "already quantized"),
-        ("qwen2-dora", {"hidden_size": 128}, "config.json asks for"),
+        ("qwen2-dora", {"intermediate_size": 64}, "config.json asks for"),
         ("qwen2-dora", {"num_hidden_layers": 3}, "tensors are missing"),
         ("qwen2-dora", {"num_hidden_layers": 1}, "has no place"),
         ("qwen2-dora", {"num_attention_heads": 0}, "config.json"),

@@ -25,6 +25,8 @@ Copy = Callable[[str], Path]
         ("gemma", {"tie_word_embeddings": False}, "an output layer of its own"),
         ("gemma2", {"query_pre_attn_scalar": 256}, "query_pre_attn_scalar"),
         ("gemma2", {"layer_types": ["full_attention"] * 3}, "layer_types"),
+        ("gemma3", {"layer_types": None, "sliding_window_pattern": 3}, "layer_types"),
+        ("qwen2-yarn", {"head_dim": 32}, r"4 heads of 32 are not as wide together as the model \(64\)"),
         ("gemma3", {"sliding_window": None}, "config.json"),
         ("gemma3", {"final_logit_softcapping": 30.0}, "capped logits"),
         ("gemma3", {"use_bidirectional_attention": True}, "looks back only"),

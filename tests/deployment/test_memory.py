@@ -3,6 +3,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from tunekeeper.core import machine
 from tunekeeper.core.clock import ManualClock
 from tunekeeper.core.nouns.serving import Slot
 from tunekeeper.deployment import memory
@@ -38,14 +41,11 @@ def test_what_does_not_fit_is_said_with_advice_and_silence_means_it_fits() -> No
     assert memory.warning(1 << 60, None) is None
 
 
-def test_the_system_is_asked_where_it_can_say(tmp_path: Path) -> None:
-    told = tmp_path / "meminfo"
-    told.write_text("MemTotal: 100 kB\nMemAvailable:      50 kB\n")
-
-    assert memory.available(told) == 50 * 1024
-    assert memory.available(tmp_path / "missing") is None
-    told.write_text("nothing\n")
-    assert memory.available(told) is None
+def test_a_container_s_limit_is_what_may_be_planned_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "memory", lambda: (2 << 30, 1 << 30))
+    assert memory.available() == 1 << 30
+    monkeypatch.setattr(machine, "memory", lambda: None)
+    assert memory.available() is None
 
 
 def test_a_slot_is_checked_before_it_is_armed(made: Path, tmp_path: Path) -> None:

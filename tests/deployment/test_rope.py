@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.deployment.checkpoints import LONG, edit_json
+from tests.deployment.checkpoints import LONG, ROPE3, edit_json
 from tunekeeper.core.errors import ArtifactError
 from tunekeeper.deployment.checkpoint import Shape, open_checkpoint
+from tunekeeper.deployment.fields import described
 from tunekeeper.deployment.rope import factors, in_factors, loudness
 
 Copy = Callable[[str], Path]
@@ -20,7 +21,8 @@ YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_pos
     [
         ("llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0}}, "RoPE of type 'dynamic'"),
         ("llama", {"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
-        ("phi3-longrope", {"rope_parameters": {**LONG, "attention_factor": 1.2}}, "attention_factor"),
+        ("qwen2-yarn", {"rope_parameters": ROPE3}, "llama3 cannot be told llama.cpp's qwen2"),
+        ("qwen2-yarn", {"rope_scaling": {"type": "dynamic"}}, "RoPE of type 'dynamic'"),
         ("qwen2-yarn", {"rope_parameters": {**YARN, "beta_fast": 4.0}}, "beta_fast cannot be told llama.cpp's qwen2"),
         ("qwen2-yarn", {"rope_parameters": {**YARN, "truncate": False}}, "truncate cannot be told"),
         ("llama", {"rope_parameters": {**YARN, "loudness": 2.0}}, "loudness"),
@@ -68,3 +70,41 @@ def test_other_constants_become_one_divisor_a_frequency_between_none_and_the_who
     assert divisors.min() == pytest.approx(1.0)
     assert divisors.max() == pytest.approx(8.0)
     assert (divisors[1:] >= divisors[:-1]).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [({}, 1.0), ({"factor": 4.0}, 1.1055416), ({"factor": 0.5}, 1.0), ({"factor": 4.0, "attention_factor": 1.2}, 1.2)],
+)
+def test_longrope_is_as_loud_as_transformers_makes_it(copy: Copy, changes: dict[str, Any], told: float) -> None:
+    base = copy("phi3-longrope/base")
+    edit_json(base / "config.json", rope_parameters={**LONG, **changes})
+    found = open_checkpoint(base).shape
+    assert loudness(found) == pytest.approx(told, rel=1e-5)
+    assert described(found).get("rope.scaling.attn_factor", 1.0) == pytest.approx(told, rel=1e-5)
+
+
+def test_the_copy_that_is_advised_for_longrope_is_as_loud_as_the_original(copy: Copy) -> None:
+    base = copy("phi3-longrope/base")
+    edit_json(base / "config.json", original_max_position_embeddings=64)
+    with pytest.raises(ArtifactError) as refused:
+        open_checkpoint(base)
+    assert str(refused.value.fix).endswith(
+        "set max_position_embeddings to 64, and attention_factor of its RoPE to 1.22474487 as it is now"
+    )
+    edit_json(base / "config.json", max_position_embeddings=64, rope_parameters={**LONG, "attention_factor": 1.22474487})
+    assert loudness(open_checkpoint(base).shape) == pytest.approx(1.5**0.5)
+
+
+def test_the_keys_of_a_configuration_count_as_transformers_counts_them(copy: Copy) -> None:
+    base = copy("llama3-rope/base")
+    edit_json(base / "config.json", original_max_position_embeddings=32)
+    assert open_checkpoint(base).shape.rope_values["original_max_position_embeddings"] == 32
+    # YaRN added by hand, as the READMEs of Qwen say, to what a newer transformers wrote.
+    edit_json(base / "config.json", rope_theta=5e5, rope_scaling={"rope_type": "linear", "factor": 2.0})
+    found = open_checkpoint(base).shape
+    assert (found.rope, found.rope_values, found.theta) == ("linear", {"factor": 2.0}, 5e5)
+    gemma = copy("gemma3/base")
+    edit_json(gemma / "config.json", rope_parameters=None, rope_scaling={"rope_type": "linear", "factor": 8.0})
+    found = open_checkpoint(gemma).shape
+    assert (found.rope, found.theta) == ("linear", 1e6)

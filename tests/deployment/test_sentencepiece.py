@@ -114,3 +114,23 @@ def test_the_newer_way_of_writing_spaces_down_is_understood(made: Path, tmp_path
         value.update(normalizer=None, pre_tokenizer=metaspace(prepend_scheme=scheme))
 
     assert read(changed(made, tmp_path, "gemma", change), 800).space_prefix is prefix
+
+
+@pytest.mark.parametrize(
+    ("name", "normalized", "refused"),
+    [("llama-prefixed", True, True), ("llama-prefixed", False, False), ("gemma", True, False), ("mistral-v3", True, False)],
+)
+def test_an_added_token_that_training_finds_with_its_space_only_is_refused(
+    copy: Callable[[str], Path], name: str, normalized: bool, refused: bool
+) -> None:
+    base = copy(f"{name}/base")
+    value = json.loads((base / "tokenizer.json").read_text())
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "special"), False)
+    size = max(value["model"]["vocab"].values()) + 1
+    value["added_tokens"].append({"id": size, "content": "PROD-X", "normalized": normalized, **flags})
+    (base / "tokenizer.json").write_text(json.dumps(value))
+    if not refused:
+        assert tokens_of(read_tokenizer(base), size + 8, (2,)).texts[size] == "PROD-X"
+        return
+    with pytest.raises(ArtifactError, match=r"token 'PROD-X' is looked for in normalised text"):
+        tokens_of(read_tokenizer(base), size + 8, (2,))

@@ -20,7 +20,8 @@ from tunekeeper.core.nouns.training import Version
 from tunekeeper.deployment.config import Config
 from tunekeeper.deployment.slots import unload
 from tunekeeper.deployment.verbs import export_version
-from tunekeeper.deployment.vllmjob import described, key_of, wanted_of
+from tunekeeper.deployment.vllmjob import described, wanted_of
+from tunekeeper.engines.engine import key_of
 from tunekeeper.store.ledgers.artifacts import load_artifact
 from tunekeeper.store.ledgers.slots import load_slot
 from tunekeeper.testing.vllm import serving

@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.house.source import Source, planted
 
 FILE_LINES = 400
-CORE_LINES = 1_610
+CORE_LINES = 1_690
 FUNCTION_LINES = 60
 EXCUSED: dict[str, str] = {}
 """File below src/tunekeeper → why it may be longer."""

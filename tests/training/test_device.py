@@ -20,7 +20,6 @@ from tunekeeper.training.device import (
     choose,
     gpus,
     imagined,
-    limits,
     number_format,
     processor,
     room,
@@ -147,51 +146,8 @@ def test_the_number_format_of_a_processor_follows_what_it_was_made_for(tmp_path:
     assert processor(tmp_path).bfloat16
 
 
-def _process(tmp_path: Path, cgroup: str, mount: str) -> Path:
-    """A process's folder under /proc whose groups are those of `cgroup`, mounted at `tmp_path/groups` as `mount` says."""
-    proc = tmp_path / "self"
-    proc.mkdir()
-    (proc / "cgroup").write_text(cgroup)
-    (proc / "mountinfo").write_text("22 1 0:5 / /proc rw - proc proc rw\n" + mount.format(at=tmp_path / "groups"))
-    return proc
-
-
-def _group(folder: Path, **files: object) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, value in files.items():
-        (folder / f"memory.{name}").write_text(f"{value}\n")
-
-
-def test_the_limit_of_a_container_is_what_there_is_and_its_file_cache_is_free(tmp_path: Path) -> None:
-    proc = _process(tmp_path, "0::/\n", "30 22 0:26 / {at} ro - cgroup2 cgroup rw\n")
-    _group(tmp_path / "groups", max=3 << 20, current=2 << 20, stat=f"anon 5\ninactive_file {1 << 20}")
-    assert list(limits(proc)) == [(3 << 20, 1 << 20)]
-    found = processor(tmp_path)
-    assert (found.total, found.free) == (3 << 20, 2 << 20)
-
-
-def test_a_group_above_may_limit_what_its_own_does_not(tmp_path: Path) -> None:
-    proc = _process(tmp_path, "0::/job/step\n", "30 22 0:26 / {at} rw - cgroup2 cgroup rw\n")
-    _group(tmp_path / "groups" / "job" / "step", max="max", current=1)
-    _group(tmp_path / "groups" / "job", max=5 << 20, current=4096)
-    assert list(limits(proc)) == [(5 << 20, 4096)]
-
-
-def test_control_groups_of_the_first_version_are_obeyed_as_well(tmp_path: Path) -> None:
-    proc = _process(
-        tmp_path,
-        "12:cpu,cpuacct:/docker/abc\n4:memory:/docker/abc\n",
-        "31 22 0:30 /docker/abc {at} rw - cgroup cgroup rw,memory\n32 22 0:31 /docker/abc /elsewhere rw - cgroup cgroup rw,cpu\n",
-    )
-    _group(tmp_path / "groups", limit_in_bytes=7 << 20, usage_in_bytes=3 << 20, stat=f"total_inactive_file {1 << 20}")
-    assert list(limits(proc)) == [(7 << 20, 2 << 20)]
-    _group(tmp_path / "groups", limit_in_bytes=9223372036854771712)
-    assert list(limits(proc)) == [], "what nothing limits says so with a number"
-
-
-def test_a_system_without_control_groups_has_no_limits(tmp_path: Path) -> None:
-    assert list(limits(tmp_path / "self")) == []
-    assert replace(processor(tmp_path), free=0).total > 0
+def test_a_system_that_says_nothing_under_proc_is_asked_otherwise(tmp_path: Path) -> None:
+    assert processor(tmp_path).total > 0
 
 
 def test_a_plan_can_be_made_for_a_machine_that_is_not_there() -> None:

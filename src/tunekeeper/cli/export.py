@@ -15,6 +15,7 @@ from tunekeeper.core.errors import NotFound, UserError
 if TYPE_CHECKING:
     from tunekeeper.core.nouns.deployment import Artifact, Parity
     from tunekeeper.core.nouns.training import Version
+    from tunekeeper.engines import ChatClient
     from tunekeeper.workspace import Workspace
 
 app = frame.group("Stage 4: GGUF, quantization, parity, inspection.")
@@ -108,6 +109,11 @@ def parity(
     live: Annotated[
         bool, typer.Option("--live", help="At the loaded slot's endpoint, and keep the verdict on the artifact.")
     ] = False,
+    endpoint: Annotated[
+        str | None, typer.Option("--endpoint", help="Compare any OpenAI-compatible server, http://HOST:PORT/v1, with training.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The model's name at that endpoint; default: the only one.")] = None,
+    api_key_env: Annotated[str | None, typer.Option("--api-key-env", help="Variable that holds that server's key.")] = None,
     model: OptionalModel = None,
     dir: frame.Dir = None,
     json: frame.Json = False,
@@ -116,6 +122,16 @@ def parity(
 
     Example: tunekeeper export parity v1.0
     """
+    if endpoint is not None:
+        if live or artifact is not None or (checkpoint is None) == (version is None):
+            raise UserError("--endpoint goes with a VERSION or with --checkpoint, and takes the place of --artifact and --live")
+        from tunekeeper.deployment.remoteparity import client_of
+        from tunekeeper.engines.engine import key_of
+
+        server = client_of(endpoint, name, key_of(api_key_env))
+        return _say_parity(_at(dir, model, version, checkpoint, adapter, prompts, server), json)
+    if name is not None or api_key_env is not None:
+        raise UserError("--name and --api-key-env go with --endpoint", fix="add --endpoint http://HOST:PORT/v1")
     if checkpoint is not None:
         if live:
             raise UserError("--live goes with a VERSION whose slot is loaded", fix="leave out --checkpoint")
@@ -133,6 +149,24 @@ def parity(
     if made.parity is None:
         raise NotFound(f"{found.id} was not compared with training", fix=f"tunekeeper export gguf {found.name} --out FILE")
     return _say_parity(made.parity, json)
+
+
+def _at(
+    dir: Path | None,
+    model: str | None,
+    version: str | None,
+    checkpoint: Path | None,
+    adapter: Path | None,
+    prompts: Path | None,
+    server: ChatClient,
+) -> Parity:
+    from tunekeeper.deployment import files
+    from tunekeeper.deployment.liveparity import measure_at
+
+    if checkpoint is not None:
+        return files.parity_of_endpoint(checkpoint, adapter, server, prompts=prompts)
+    ws, found = version_of(dir, model, version)
+    return measure_at(ws, frame.project(dir)[1].model(found.model).sections["deployment"], found, server)
 
 
 def _live(ws: Workspace, dir: Path | None, version: Version, artifact: Artifact, json: bool) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 from tunekeeper.core.errors import ArtifactError
 from tunekeeper.core.ids import digest_file, digest_json
 from tunekeeper.deployment.differences import INSTEAD, PATTERNS, refuse_differences
-from tunekeeper.deployment.rope import RIGHT, part_of, read_rope, short_factors
+from tunekeeper.deployment.rope import RIGHT, part_of, read_rope, refuse_longrope, short_factors
 from tunekeeper.deployment.safetensors import Weights, open_folder, weight_files
 
 MAX_CONFIG = 4 << 20
@@ -174,10 +174,11 @@ def shape_of(config: dict[str, Any], folder: Path) -> Shape:
             attention_bias=family in ("qwen2", "phi2") or bool(config.get("attention_bias")),
             mlp_bias=family == "phi2" or bool(config.get("mlp_bias")),
             window=int(config["sliding_window"]) if family in PATTERNS else None, caps=_caps(config, family),
-            rope_factors=short_factors(config) if rope == "longrope" else (), part=part_of(config, family),
+            rope_factors=short_factors(config, family) if rope == "longrope" else (), part=part_of(config, family),
         )  # fmt: skip
         _check_sizes(shape, folder)
         refuse_differences(config, shape, folder)
+        refuse_longrope(shape, folder / "config.json")
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise ArtifactError(f"{folder / 'config.json'}: {type(error).__name__} at {error}", fix=RIGHT) from error
     return shape

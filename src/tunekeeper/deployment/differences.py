@@ -31,12 +31,13 @@ def refuse_differences(config: dict[str, Any], shape: Shape, folder: Path) -> No
     wanted = (*_TANH, None) if shape.gemma else _TANH[::-1] if shape.phi else ("silu",)
     if act not in wanted:
         raise ArtifactError(f"{where}: hidden_act {act!r}; llama.cpp computes {wanted[0]} for {shape.family}", fix=INSTEAD)
+    if shape.family in ("qwen2", "phi2", "phi3") and shape.head * shape.heads != shape.hidden:
+        wide = f"{shape.heads} heads of {shape.head} are not as wide together as the model ({shape.hidden})"
+        raise ArtifactError(f"{where}: {wide}; llama.cpp's {shape.family} has no place for that", fix=INSTEAD)
     if shape.phi:
         _refuse_phis(config, shape, where)
     if shape.gemma:
         _refuse_gemmas(config, shape, where)
-    if shape.rope == "longrope":
-        _refuse_longrope(shape, where)
     if shape.family in ("qwen3", "gemma", "gemma2", "gemma3", "phi3") and config.get("attention_bias"):
         raise ArtifactError(f"{where}: attention_bias has no place in llama.cpp's {shape.family}", fix=INSTEAD)
     window = config.get("sliding_window")
@@ -55,11 +56,8 @@ def refuse_differences(config: dict[str, Any], shape: Shape, folder: Path) -> No
 def _refuse_phis(config: dict[str, Any], shape: Shape, where: Path) -> None:
     if config.get("qk_layernorm"):
         raise ArtifactError(f"{where}: qk_layernorm has no place in llama.cpp's phi2", fix=INSTEAD)
-    if shape.tied or shape.head * shape.heads != shape.hidden:
-        raise ArtifactError(
-            f"{where}: llama.cpp's phi2 has an output layer of its own, and heads that are as wide as the model together",
-            fix=INSTEAD,
-        )
+    if shape.tied:
+        raise ArtifactError(f"{where}: llama.cpp's phi2 has an output layer of its own", fix=INSTEAD)
 
 
 def _refuse_gemmas(config: dict[str, Any], shape: Shape, where: Path) -> None:
@@ -69,7 +67,8 @@ def _refuse_gemmas(config: dict[str, Any], shape: Shape, where: Path) -> None:
         return
     every = PATTERNS[shape.family]
     kinds = ["full_attention" if (layer + 1) % every == 0 else "sliding_attention" for layer in range(shape.layers)]
-    if (config.get("layer_types") or kinds) != kinds:
+    told, pattern = config.get("layer_types"), config.get("sliding_window_pattern", every)
+    if (told or kinds) != kinds or (not told and shape.family == "gemma3" and pattern != every):
         raise ArtifactError(
             f"{where}: layer_types; llama.cpp lets one of {every} layers of {shape.family} see everything", fix=INSTEAD
         )
@@ -87,16 +86,3 @@ def _refuse_gemmas(config: dict[str, Any], shape: Shape, where: Path) -> None:
             raise ArtifactError(
                 f"{where}: sliding layers with other RoPE than base 10000, or capped logits; llama.cpp has neither", fix=INSTEAD
             )
-
-
-def _refuse_longrope(shape: Shape, where: Path) -> None:
-    original = int(shape.rope_values["original_max_position_embeddings"])
-    if shape.family != "phi3" or len(shape.rope_factors) != shape.rotary // 2:
-        raise ArtifactError(
-            f"{where}: longrope of {shape.family} with {len(shape.rope_factors)} factors has no place in GGUF", fix=INSTEAD
-        )
-    if shape.context > original:
-        raise ArtifactError(
-            f"{where}: longrope changes its factors beyond {original} tokens of a text, llama.cpp for all texts at once",
-            fix=f"set max_position_embeddings to {original} in a copy of the checkpoint",
-        )

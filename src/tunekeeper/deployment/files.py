@@ -18,12 +18,15 @@ from tunekeeper.deployment.inspect import inspect, verify
 from tunekeeper.deployment.mergedparity import compare_merged
 from tunekeeper.deployment.merging import own_dtype
 from tunekeeper.deployment.parity import Limits
+from tunekeeper.deployment.remoteparity import compare_remote
 from tunekeeper.deployment.source import open_source
 from tunekeeper.deployment.transcript import Reference, read_transcript
 from tunekeeper.deployment.weights import Served
+from tunekeeper.engines import ChatClient
+from tunekeeper.text.tokenizers import read_tokenizer
 from tunekeeper.workspace import create_workspace
 
-__all__ = ["export_folder", "inspect", "parity_of_folder", "read_subject", "verify"]
+__all__ = ["export_folder", "inspect", "parity_of_endpoint", "parity_of_folder", "read_subject", "verify"]
 
 KEYS = ("gguf", "lora", "lora_scale", "stop", "sampling")
 PROBES = (
@@ -61,6 +64,18 @@ def parity_of_folder(
     with tempfile.TemporaryDirectory(prefix="tunekeeper-parity-") as scratch:
         references = _references(Path(scratch), checkpoint, adapter, prompts)
     return compare(subject, base, part, references, limits)
+
+
+def parity_of_endpoint(
+    checkpoint: Path, adapter: Path | None, client: ChatClient, *, prompts: Path | None = None, limits: Limits = Limits()
+) -> Parity:
+    """The same of what any OpenAI-compatible server answers. Raises UpstreamUnavailable as well."""
+    base = open_source(checkpoint)
+    if adapter is not None:
+        open_adapter(adapter, base, base_digest=weights_digest(checkpoint))
+    with tempfile.TemporaryDirectory(prefix="tunekeeper-parity-") as scratch:
+        references = _references(Path(scratch), checkpoint, adapter, prompts)
+    return compare_remote(client, read_tokenizer(checkpoint), references, limits)
 
 
 def _parity_of_merged(checkpoint: Path, adapter: Path | None, merged: Path, prompts: Path | None, limits: Limits) -> Parity:

@@ -219,13 +219,12 @@ def _describe_rope(writer: gguf.GGUFWriter, shape: Shape) -> None:
     if shape.rope == "linear" or (shape.rope == "yarn" and not rope.in_factors(shape)):
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR if shape.rope == "linear" else gguf.RopeScalingType.YARN)
         writer.add_rope_scaling_factor(shape.rope_values["factor"])
-    if shape.rope == "yarn":
-        writer.add_rope_scaling_orig_ctx_len(int(shape.rope_values["original_max_position_embeddings"]))
-        loudness = rope.loudness(shape)
-        if loudness != 1.0:
-            writer.add_rope_scaling_attn_factors(loudness)
-    if shape.rope == "longrope":
-        writer.add_rope_scaling_orig_ctx_len(shape.context)
+    if shape.rope not in ("yarn", "longrope"):
+        return
+    original = shape.context if shape.rope == "longrope" else int(shape.rope_values["original_max_position_embeddings"])
+    writer.add_rope_scaling_orig_ctx_len(original)
+    if (loudness := rope.loudness(shape)) != 1.0:
+        writer.add_rope_scaling_attn_factors(loudness)
 
 
 def _add_tokens(writer: gguf.GGUFWriter, tokens: Tokens) -> None:

@@ -25,17 +25,19 @@ from tunekeeper.deployment.header import read_gguf
 from tunekeeper.deployment.job import Context
 from tunekeeper.deployment.measure import together
 from tunekeeper.deployment.parity import Compared, Limits, decide_live
+from tunekeeper.deployment.remoteparity import compare_remote
 from tunekeeper.deployment.transcript import read_transcript
 from tunekeeper.deployment.verbs import base_folder, limits_of, parity_of, transcript_of
 from tunekeeper.engines import ChatClient
 from tunekeeper.engines.engine import api_key_of, engine_of, option
 from tunekeeper.store.ledgers.artifacts import load_artifact, save_artifact
+from tunekeeper.text.tokenizers import read_tokenizer
 from tunekeeper.workspace import Workspace
 
 KEY = "live"
 """Where it stands among an artifact's metadata."""
 MEASURED_HERE = ("llamacpp",)
-"""Engines whose slots are compared here."""
+"""Engines whose slots are compared here while they are loaded."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,15 +114,26 @@ def poke_live(
 
 def measure(ws: Workspace, section: Config, version: Version, artifact: Artifact, slot: Slot) -> Live:
     """Compare a slot that answers now and keep what was found. Raises NotFound when it does not answer, UpstreamUnavailable."""
-    if slot.endpoint is None or slot.observed != "ready" or slot.engine not in MEASURED_HERE:
+    if slot.endpoint is None or slot.observed != "ready" or slot.engine not in (*MEASURED_HERE, "openai"):
         raise NotFound(
-            f"slot {slot.id} ({slot.engine}, {slot.observed}) is no loaded llama.cpp server",
+            f"slot {slot.id} ({slot.engine}, {slot.observed}) is no loaded llama.cpp server and no endpoint of somebody else",
             fix="tunekeeper up loads it; export vllm and export ollama compare theirs themselves",
         )
-    found = _measured(slot, described(ws, section, version, artifact, slot))
+    if slot.engine == "openai":
+        found = measure_at(ws, section, version, ChatClient(slot.endpoint, _name(slot), api_key_of(slot)))
+    else:
+        found = _measured(slot, described(ws, section, version, artifact, slot))
     kept = live_of(keep(ws, artifact.id, found, endpoint=slot.endpoint, name=_name(slot)))
     assert kept is not None
     return kept
+
+
+def measure_at(ws: Workspace, section: Config, version: Version, client: ChatClient) -> Parity:
+    """Compare what any OpenAI-compatible server answers with what a version answered in training. Raises UpstreamUnavailable."""
+    transcript, own = transcript_of(ws, version)
+    references = read_transcript(ws.blobs.path(transcript), section.parity_prompts) if transcript and own else []
+    tokenizer = read_tokenizer(base_folder(ws, version)) if references else None
+    return compare_remote(client, tokenizer, references, limits_of(section))
 
 
 def described(ws: Workspace, section: Config, version: Version, artifact: Artifact, slot: Slot) -> dict[str, Any]:

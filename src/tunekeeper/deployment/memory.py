@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from tunekeeper.core import machine
 from tunekeeper.core.nouns.serving import Slot
 from tunekeeper.deployment.header import GgufHeader, read_gguf
 from tunekeeper.engines.engine import MAPPED
@@ -31,14 +30,10 @@ def _most(value: object) -> int:
     return max((number for number in numbers if type(number) is int and number > 0), default=0)
 
 
-def available(meminfo: Path = Path("/proc/meminfo")) -> int | None:
-    """Bytes that can be taken without swapping; None where the system does not say."""
-    try:
-        lines = meminfo.read_text("ascii").splitlines()
-    except OSError:
-        return None
-    told = next((line for line in lines if line.startswith("MemAvailable:")), None)
-    return int(told.split()[1]) * 1024 if told else None
+def available() -> int | None:
+    """Bytes that this process, in its container, can take without swapping; None where the system does not say."""
+    found = machine.memory()
+    return found[1] if found else None
 
 
 def warning(needed: int, free: int | None) -> str | None:

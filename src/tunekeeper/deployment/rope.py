@@ -30,33 +30,39 @@ _KEYS: dict[str, set[str]] = {
     "linear": {"factor"},
     "llama3": {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"},
     "yarn": {"factor", "original_max_position_embeddings", "attention_factor", "mscale", "mscale_all_dim", *_YARN},
-    "longrope": {"factor", "original_max_position_embeddings"},
+    "longrope": {"factor", "original_max_position_embeddings", "attention_factor"},
 }
 _NEEDED = {"linear": _KEYS["linear"], "llama3": _KEYS["llama3"]}
 """What a kind cannot do without."""
+_ORIGINAL = {"phi3": 4096}
+"""What transformers takes for the original context of a family where config.json names none."""
+_BASE = {"gemma3": 1_000_000.0}
+"""The same of the rotary base; 10,000 for the others."""
 _HARMLESS = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
 
 
-def _given(config: dict[str, Any]) -> dict[str, Any]:
-    given = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    found: dict[str, Any] = given.get("full_attention", given)  # of Gemma 3, whose sliding layers have one of their own
-    return found
+def _given(config: dict[str, Any], family: str) -> dict[str, Any]:
+    """As transformers reads it: the older name counts where both are there, as where YaRN was added by hand."""
+    given, older = (dict(config.get(name) or {}) for name in ("rope_parameters", "rope_scaling"))
+    if family == "gemma3":  # whose sliding layers have one of their own
+        return dict(given.get("full_attention", given)) | older
+    return older or given
 
 
-def short_factors(config: dict[str, Any]) -> tuple[float, ...]:
+def short_factors(config: dict[str, Any], family: str) -> tuple[float, ...]:
     """longrope's divisors of the frequencies within the original context. Raises KeyError where there are none."""
-    return tuple(float(factor) for factor in _given(config)["short_factor"])
+    return tuple(float(factor) for factor in _given(config, family)["short_factor"])
 
 
 def part_of(config: dict[str, Any], family: str) -> float:
     """Share of a head that is rotated, as transformers reads it."""
     usual = 0.5 if family == "phi2" else 1.0
-    return float(_given(config).get("partial_rotary_factor") or config.get("partial_rotary_factor") or usual)
+    return float(_given(config, family).get("partial_rotary_factor") or config.get("partial_rotary_factor") or usual)
 
 
 def read_rope(config: dict[str, Any], family: str, where: Path) -> tuple[str, dict[str, float], float]:
     """Its kind, its parameters and its base. Raises ArtifactError, naming `where`, for what has no place in GGUF."""
-    given = _given(config)
+    given = _given(config, family)
     kind = given.get("rope_type") or given.get("type") or "default"
     if kind not in KINDS:
         raise ArtifactError(f"{where}: RoPE of type {kind!r} is not supported; supported: {', '.join(KINDS)}", fix=INSTEAD)
@@ -68,18 +74,38 @@ def read_rope(config: dict[str, Any], family: str, where: Path) -> tuple[str, di
     if extra or partial:
         raise ArtifactError(f"{where}: RoPE settings {extra or ['partial_rotary_factor']} have no place in GGUF", fix=INSTEAD)
     values = {key: float(given[key]) for key in _KEYS[kind] if given.get(key) is not None}
+    if kind in ("llama3", "yarn", "longrope") and (own := config.get("original_max_position_embeddings", _ORIGINAL.get(family))):
+        values["original_max_position_embeddings"] = float(own)
     if kind in ("yarn", "longrope"):
-        original = config.get("original_max_position_embeddings") or config["max_position_embeddings"]
-        values.setdefault("original_max_position_embeddings", float(original))
+        values.setdefault("original_max_position_embeddings", float(config["max_position_embeddings"]))
+    if kind == "llama3" and family not in ("llama", "mistral"):
+        raise ArtifactError(f"{where}: RoPE of type llama3 cannot be told llama.cpp's {family}", fix=INSTEAD)
     if kind == "yarn":
         values.setdefault("factor", config["max_position_embeddings"] / values["original_max_position_embeddings"])
         odd = sorted(key for key in _YARN if _constant(values, key) != _YARN[key])
         if odd and family not in ("llama", "mistral"):
             raise ArtifactError(f"{where}: YaRN's {', '.join(odd)} cannot be told llama.cpp's {family}", fix=INSTEAD)
     theta = given.get("rope_theta", config.get("rope_theta"))
-    values_and_base = values | {"rope_theta": 10000.0 if theta is None else float(theta)}
+    values_and_base = values | {"rope_theta": _BASE.get(family, 10_000.0) if theta is None else float(theta)}
     _refuse_impossible(kind, values_and_base, where)
     return kind, values, values_and_base["rope_theta"]
+
+
+def refuse_longrope(shape: Shape, where: Path) -> None:
+    """Raises ArtifactError, naming `where`, for a longrope that llama.cpp would compute otherwise."""
+    if shape.rope != "longrope":
+        return
+    original = int(shape.rope_values["original_max_position_embeddings"])
+    if shape.family != "phi3" or len(shape.rope_factors) != shape.rotary // 2:
+        raise ArtifactError(
+            f"{where}: longrope of {shape.family} with {len(shape.rope_factors)} factors has no place in GGUF", fix=INSTEAD
+        )
+    if shape.context > original:
+        raise ArtifactError(
+            f"{where}: longrope changes its factors beyond {original} tokens of a text, llama.cpp for all texts at once",
+            fix=f"in a copy of the checkpoint set max_position_embeddings to {original}, and attention_factor of its RoPE to "
+            f"{loudness(shape):.9g} as it is now",
+        )
 
 
 def _refuse_impossible(kind: str, values: dict[str, float], where: Path) -> None:
@@ -139,13 +165,23 @@ def _yarn(shape: Shape) -> NDArray[np.float64]:
 
 
 def loudness(shape: Shape) -> float:
-    """What YaRN multiplies the rotated values by (transformers' `attention_factor`), less what llama.cpp does by itself."""
+    """What YaRN or longrope multiplies the rotated values by (transformers' `attention_factor`), less what llama.cpp does by
+    itself."""
     values = shape.rope_values
+    if shape.rope == "longrope":
+        return values.get("attention_factor", _longer(shape))
     factor, both = values["factor"], (values.get("mscale"), values.get("mscale_all_dim"))
     told = values.get("attention_factor")
     if told is None:
         told = _scale(factor, both[0]) / _scale(factor, both[1]) if both[0] and both[1] else _scale(factor, 1.0)
     return told if in_factors(shape) else told / _scale(factor, 1.0)
+
+
+def _longer(shape: Shape) -> float:
+    """longrope's own, by how many times its context is the original one."""
+    original = shape.rope_values["original_max_position_embeddings"]
+    factor = shape.rope_values.get("factor", shape.context / original)
+    return 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(original))
 
 
 def _scale(factor: float, weight: float) -> float:

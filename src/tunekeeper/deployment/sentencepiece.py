@@ -59,6 +59,7 @@ def read(files: TokenizerFiles, vocab: int) -> Pieces:
             types[id] = kind
     if unknown is not None:
         types[unknown] = _UNKNOWN
+    _refuse_eaten(files)
     return Pieces(
         types=types,
         scores=_scores(files, vocab),
@@ -175,6 +176,21 @@ def _step(step: Mapping[str, Any]) -> str:
 def _on_spaces(splitter: Mapping[str, Any]) -> bool:
     """Whether it splits at spaces only, of which normalising has left none."""
     return splitter.get("type") == "Split" and (splitter.get("pattern") or {}).get("String") == " "
+
+
+def _refuse_eaten(files: TokenizerFiles) -> None:
+    """Raises ArtifactError for an added token that training finds only together with the space before it, llama.cpp by itself:
+    one that is looked for in the normalised text, which `Prepend` and `Replace` change in it."""
+    where = files.folder / "tokenizer.json"
+    for added in files.added if files.tokenizer.get("normalizer") else ():
+        text = str(added["content"])
+        if not added.get("normalized") or (added.get("special") and text not in (files.template or "")):
+            continue
+        if files.encode(f"a{text}b") != [*files.encode("a"), int(added["id"]), *files.encode("b")]:
+            raise ArtifactError(
+                f"{where}: token {text!r} is looked for in normalised text (normalized: true), which llama.cpp does not do",
+                fix="train with it added as AddedToken(..., normalized=False), or serve it with vLLM",
+            )
 
 
 def _stripped(files: TokenizerFiles) -> bool:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
 from tunekeeper import jobs
-from tunekeeper.core.errors import ArtifactError, ConfigError
+from tunekeeper.core.errors import ArtifactError
 from tunekeeper.core.nouns.deployment import Artifact
 from tunekeeper.core.nouns.retraining import Cycle, Model, Stop, Wait
 from tunekeeper.core.nouns.serving import Slot
@@ -27,6 +26,7 @@ from tunekeeper.deployment.vllmkeeper import ASKING_SECONDS, restore
 from tunekeeper.deployment.vllmload import Served, load
 from tunekeeper.deployment.vllmslots import arm, pointed_at
 from tunekeeper.deployment.vllmwhole import why_merged
+from tunekeeper.engines.engine import key_of
 from tunekeeper.engines.vllm import DEFAULT_ENDPOINT, VllmServer
 from tunekeeper.workspace import Workspace
 
@@ -116,16 +116,6 @@ def wanted_of(input: dict[str, Any]) -> tuple[Wanted, list[Reference]]:
     if folder is not None and folder_digest(folder) != input["digest"]:
         raise ArtifactError(f"{folder}: changed since it was put there for vLLM", fix=f"rm -r {folder}, then run it again")
     return Wanted(base=base, name=input["name"], folder=folder, there=input["there"]), references
-
-
-def key_of(variable: str | None) -> str | None:
-    """The key that an environment variable holds. Raises ConfigError when it is named and empty."""
-    if variable is None:
-        return None
-    key = os.environ.get(variable)
-    if not key:
-        raise ConfigError(f"environment variable {variable} is empty", fix=f"export {variable}=…")
-    return key
 
 
 def poke_vllm(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from tunekeeper.core.errors import UpstreamUnavailable
+from tunekeeper.core.errors import ConfigError, UpstreamUnavailable
 from tunekeeper.core.nouns.serving import Slot
 from tunekeeper.core.registry import Registry
 from tunekeeper.engines.client import call
@@ -94,6 +94,16 @@ def api_key_of(slot: Slot) -> str | None:
     header carries, as the gateway reads it."""
     key = os.environ.get(slot.api_key_env, "").strip() if slot.api_key_env else ""
     return key if key and key.isascii() and key.isprintable() else None
+
+
+def key_of(variable: str | None) -> str | None:
+    """The key that an environment variable holds. Raises ConfigError when it is named and empty."""
+    if variable is None:
+        return None
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise ConfigError(f"environment variable {variable} is empty", fix=f"export {variable}=…")
+    return key
 
 
 def option(slot: Slot, name: str, default: int) -> int:

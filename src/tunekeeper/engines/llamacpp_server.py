@@ -7,15 +7,15 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from pathlib import Path
 from typing import Any
 
-from tunekeeper.core.errors import ArtifactError, ConfigError, UpstreamUnavailable
+from tunekeeper.core.errors import ArtifactError, UpstreamUnavailable
 from tunekeeper.core.ids import digest_file
 from tunekeeper.engines import child
 from tunekeeper.engines.client import call
+from tunekeeper.engines.engine import key_of
 
 
 def options() -> argparse.ArgumentParser:
@@ -69,10 +69,7 @@ def parameters(given: argparse.Namespace, port: int) -> Any:
         xllamacpp.CommonAdapterLoraInfo(path, 0.0 if given.lora_off else given.lora_scale) for path in given.lora
     ]
     params.lora_init_without_apply = given.lora_off
-    if given.api_key_env:
-        key = os.environ.get(given.api_key_env, "").strip()
-        if not key:
-            raise ConfigError(f"environment variable {given.api_key_env} is empty", fix=f"export {given.api_key_env}=…")
+    if key := key_of(given.api_key_env or None):
         params.api_keys = [key]
     return params
 

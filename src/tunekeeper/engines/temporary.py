@@ -17,7 +17,7 @@ from typing import IO
 from tunekeeper.core.errors import ArtifactError, ConfigError, MissingExtra, UpstreamUnavailable
 from tunekeeper.core.nouns.serving import Slot
 from tunekeeper.engines.child import LOCAL
-from tunekeeper.engines.engine import engine_of, healthy
+from tunekeeper.engines.engine import engine_of, healthy, key_of
 
 ABSENT = re.compile(r"needs package (\w+), which is not installed")
 QUIET = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
@@ -42,8 +42,7 @@ def serve_temporarily(slot: Slot, root: Path, *, extra: tuple[str, ...] = (), ti
             raise ConfigError(f"slot {slot.id} has no endpoint", fix="give the slot an endpoint")
         yield slot.endpoint
         return
-    if slot.api_key_env and not os.environ.get(slot.api_key_env, "").strip():
-        raise ConfigError(f"environment variable {slot.api_key_env} is empty", fix=f"export {slot.api_key_env}=…")
+    key_of(slot.api_key_env or None)  # said before a server is started that would only end again
     with tempfile.TemporaryFile() as errors:
         child = subprocess.Popen(
             [*command, *extra], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env={**os.environ, **QUIET}

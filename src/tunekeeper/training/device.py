@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunekeeper.core.errors import UserError
+from tunekeeper.core.machine import memory
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 CHOICE = "device.json"
@@ -26,8 +27,6 @@ FASTER_FROM = 20_000_000
 long as in float32, one of 23 million three quarters of that, one of 84 million half."""
 AMPERE = 8.0
 """Compute capability from which a GPU of NVIDIA works in bfloat16 itself; older ones emulate it."""
-UNLIMITED = 1 << 60
-"""What a control group of version 1 says where nothing is limited is above this."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,67 +147,17 @@ def gpus(answer: str) -> Iterator[Room]:
 def processor(proc: Path = Path("/proc")) -> Room:
     """The processor's memory, as far as the control groups of this process let it be used: a container's limit is the machine's
     as far as a run is concerned."""
-    import psutil
-
-    memory = psutil.virtual_memory()
-    total, free = memory.total, memory.available
-    for limit, used in limits(proc / "self"):
-        total, free = min(total, limit), min(free, max(0, limit - used))
+    total, free = memory(proc) or _elsewhere()
     flags = (proc / "cpuinfo").read_text() if (proc / "cpuinfo").is_file() else ""
     return Room(device="cpu", total=total, free=free, bfloat16=any(flag in flags for flag in FASTER_IN_16))
 
 
-def limits(proc: Path) -> Iterator[tuple[int, int]]:
-    """(limit, used) in bytes of each control group of a process that limits memory, its own and those above it. Used is what
-    cannot be given back: the file cache that nobody touches is not counted. `proc`: the process's folder under /proc."""
-    for folder, names in _groups(proc):
-        limit, used = (_number(folder / name) for name in names[:2])
-        if limit is None or used is None or limit > UNLIMITED:
-            continue
-        yield limit, max(0, used - _cache(folder / "memory.stat", names[2]))
+def _elsewhere() -> tuple[int, int]:
+    """(total, free) bytes of a machine without /proc."""
+    import psutil
 
-
-VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-VERSION_2 = ("memory.max", "memory.current", "inactive_file")
-
-
-def _groups(proc: Path) -> Iterator[tuple[Path, tuple[str, str, str]]]:
-    """The folders of a process's memory groups, from its own up to the mount, with the names of their files."""
-    try:
-        paths = [line.split(":", 2) for line in (proc / "cgroup").read_text().splitlines() if line.count(":") >= 2]
-        mounts = [line.split() for line in (proc / "mountinfo").read_text().splitlines()]
-    except OSError:
-        return  # no Linux, or no /proc
-    for _, controllers, path in paths:
-        for mount in mounts:
-            kind, options = mount[mount.index("-") + 1], mount[-1].split(",")
-            if controllers == "" and kind == "cgroup2":
-                names = VERSION_2
-            elif "memory" in controllers.split(",") and kind == "cgroup" and "memory" in options:
-                names = VERSION_1
-            else:
-                continue
-            top, root = Path(mount[4]), mount[3]
-            inside = path.removeprefix(root) if root != "/" else path
-            own = top / inside.strip("/")
-            yield from ((folder, names) for folder in (own, *own.parents) if folder == top or top in folder.parents)
-
-
-def _number(file: Path) -> int | None:
-    """The number in a file; None for `max`, or without the file."""
-    try:
-        text = file.read_text().strip()
-    except OSError:
-        return None
-    return int(text) if text.isdigit() else None
-
-
-def _cache(stat: Path, name: str) -> int:
-    try:
-        found = [line.split()[1] for line in stat.read_text().splitlines() if line.startswith(f"{name} ")]
-    except OSError:
-        return 0
-    return int(found[0]) if found else 0
+    found = psutil.virtual_memory()
+    return found.total, found.available
 
 
 def _usable() -> list[Room]:
