@@ -236,6 +236,32 @@ def test_bisect_names_the_version_after_which_a_case_broke(
     assert run("data", "bisect", "other", "--model", "desk")[1]["verdict"] == "right now"
 
 
+def test_bisect_looks_at_the_versions_that_the_newest_grew_from_and_not_at_what_was_reverted(
+    run: Run, freeze: Callable[..., str], examined: Callable[..., None]
+) -> None:
+    for answer in ("a", "b", "c"):
+        freeze(T3=answer)
+    examined(1, "c1", 1.0)
+    examined(2, "c1", 1.0)
+    examined(3, "c1", 0.0)
+    assert run("data", "revert", "desk/d1")[0] == 0
+    assert freeze(T4="else") == "desk/d4"
+    _, found = run("data", "bisect", "c1", "--model", "desk")
+    assert (found["verdict"], found["good"], [each["dataset"] for each in found["seen"]]) == (
+        "right now",
+        "desk/d1",
+        ["desk/d1", "desk/d4"],
+    )
+    assert freeze(T4="more") == "desk/d5"
+    examined(5, "c1", 0.0)
+    _, found = run("data", "bisect", "c1", "--model", "desk")
+    assert (found["verdict"], found["good"], found["bad"], found["between"]) == ("broke", "desk/d1", "desk/d5", ["desk/d4"])
+    assert run("data", "merge", "desk/d5", "desk/d3", "--prefer", "a")[0] == 0
+    assert freeze(T5="both") == "desk/d6"
+    _, found = run("data", "bisect", "c1", "--model", "desk")
+    assert [each["dataset"] for each in found["seen"]] == [f"desk/d{n}" for n in range(1, 7)]
+
+
 def test_bisect_knows_a_held_out_example_under_the_name_of_each_version(
     run: Run, freeze: Callable[..., str], examined: Callable[..., None]
 ) -> None:

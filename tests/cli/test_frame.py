@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tunekeeper.cli import frame
+from tunekeeper.cli.app import main
 from tunekeeper.core.clock import ManualClock
 from tunekeeper.core.errors import NotFound, UserError
 from tunekeeper.jobs import Job
@@ -95,3 +96,20 @@ def test_a_painted_line_is_green_on_a_terminal_and_plain_elsewhere(capsys, monke
     monkeypatch.setenv("NO_COLOR", "1")
     frame.emit({}, False, [line])
     assert capsys.readouterr().out == "a‹ESC›b\n\x1b[32ma‹ESC›b\x1b[0m\na‹ESC›b\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status", "--dir", ""),
+        ("status", "--dir="),
+        ("route", "show", "desk", "--data", ""),
+        ("data", "import", "", "--model", "desk"),
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(words, tmp_path, monkeypatch, capsys):
+    (tmp_path / "tunekeeper.yaml").write_text("project: x\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    assert "it is empty, and names no file or folder (fix: tunekeeper " in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["tunekeeper.yaml"]

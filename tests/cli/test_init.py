@@ -36,3 +36,8 @@ def test_a_place_where_no_project_can_be_is_one_line(tell, tmp_path, place):
     assert (told.code, told.out, told.err.count("\n")) == (2, "", 1)
     assert "(fix: check the path)" in told.err
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_next_command_can_be_copied_where_the_folder_has_a_blank(tell, tmp_path):
+    told = tell("init", tmp_path / "my shop")
+    assert told.out.splitlines()[-1] == f"next: tunekeeper data import FILE --model NAME --dir '{tmp_path}/my shop'"

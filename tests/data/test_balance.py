@@ -19,7 +19,8 @@ from tunekeeper.data.balance import (
     topics,
 )
 from tunekeeper.data.config import Config
-from tunekeeper.data.tallies import of_examples
+from tunekeeper.data.rows import parse_row
+from tunekeeper.data.tallies import of_examples, says_synthetic
 
 MakeExample = Callable[..., Example]
 
@@ -113,3 +114,10 @@ def test_a_label_that_hardly_any_row_teaches_is_told_and_one_that_nearly_all_do(
     assert told(set_of(bug=90, bill=10), Config(label_share=0.95)) == []
     topics_only = [row(f"q{i}?", f"Answer number {i}.", category="a" if i else "b") for i in range(60)]
     assert told(topics_only)[0].startswith("topic 'a' has 59 of 60 rows")
+
+
+def test_a_row_that_says_beside_its_messages_that_it_is_synthetic_is_so() -> None:
+    talk = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    told = {"messages": talk, "source": "synthetic"}
+    assert says_synthetic(parse_row(told, {}).metadata)
+    assert not parse_row({**told, "source": "file:a.jsonl:1", "fingerprint": "sha256:0"}, {}).metadata, "what we wrote ourselves"

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -156,6 +157,20 @@ def test_feedback_on_a_request_from_before_the_parent_is_found(
         traffic.say(id, "correction", OLD)
     found = collect.gather(ws, task, SECTION, second.created)
     assert {c.example.id for c in found.corrections} == set(ids)
+
+
+def test_a_version_that_a_clock_which_was_ahead_dated_puts_no_correction_off(
+    ws: Workspace, task: Model, parent: DatasetVersion, traffic: Any, row: MakeExample
+) -> None:
+    traffic.clock.start += timedelta(days=400)
+    drafts.save_draft(ws, "desk", [*drafts.load_draft(ws, "desk"), row("new", "x", id="n")])
+    learned(ws, data.freeze(ws, task, SECTION).id)
+    traffic.clock.start -= timedelta(days=400)
+    ids = [traffic.ask(f"Late question {i}", BUG, edit=OLD) for i in range(5)]
+    answer = data.poke(ws, task, SECTION, CYCLE)
+    assert isinstance(answer, Done)
+    assert answer.record == "desk/d3"
+    assert set(ids) <= sides(ws, "desk/d3").keys()
 
 
 def test_a_fixed_dataset_is_taken_as_it_is(ws: Workspace, task: Model, parent: DatasetVersion) -> None:

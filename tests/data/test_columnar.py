@@ -198,3 +198,20 @@ def test_a_question_in_another_encoding_is_a_broken_row_and_no_address(tmp_path:
     bad, good = read_rows(parquet(tmp_path / "t.parquet", columns))
     assert bad.broken == "the bytes in 'question' are not UTF-8"
     assert good.conversation is not None
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+def test_classes_of_which_a_set_stores_the_places_are_read_by_their_names(tmp_path: Path, suffix: str) -> None:
+    label = {"names": ["shipping", "login"], "_type": "ClassLabel"}
+    features = {"text": {"dtype": "string", "_type": "Value"}, "label": label, "others": {"feature": label, "_type": "Sequence"}}
+    table = pa.table({"text": ["Late", "Locked", "?"], "label": [0, 1, -1], "others": [[1], [], None]})
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    path = tmp_path / f"t{suffix}"
+    if suffix == ".parquet":
+        pq.write_table(table, path)
+    else:
+        with pa.ipc.new_stream(str(path), table.schema) as writer:
+            writer.write_table(table)
+    first, *others = read_rows(path)
+    assert (spoken(first), first.conversation.metadata) == ([("user", "Late"), ("assistant", "shipping")], {"others": ["login"]})
+    assert [spoken(row)[1][1] for row in others] == ["login", ""]

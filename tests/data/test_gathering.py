@@ -195,7 +195,7 @@ def test_a_complaint_takes_a_praised_answer_out_and_a_later_word_takes_the_place
     traffic.say(praised, "thumb", "down")
     traffic.say(edited, "edit", "second")
     done = collect(ws, task, SECTION)
-    assert (done.added, done.replaced, done.dropped, done.queued) == ((edited,), 2, {"superseded": 1}, {"thumb": 1})
+    assert (done.added, done.replaced, done.dropped, done.queued) == ((edited,), 2, {"superseded": 2}, {"thumb": 1})
     assert [e.messages[-1]["content"] for e in drafts.load_draft(ws, "desk")] == ["second"]
     [back] = mending.readmit(ws, task, SECTION, [praised]).changed
     traffic.say(praised, "score", 0.1)

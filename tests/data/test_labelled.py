@@ -68,3 +68,21 @@ def test_a_record_of_argilla_is_its_fields_and_the_first_response() -> None:
         parse_row({**row, "responses": {}}, {})
     with pytest.raises(Unreadable, match="discarded"):
         parse_row({**row, "status": "discarded"}, {})
+
+
+def test_a_task_of_prodigy_is_learned_when_it_was_accepted_and_the_option_is_the_answer() -> None:
+    options = [{"id": "s", "text": "Shipping"}, {"id": "l", "text": "Login"}]
+    told = {"text": "Late!", "_input_hash": 1, "_task_hash": 2, "answer": "accept"}
+    assert parse_row({**told, "options": options, "accept": ["s"]}, {}).messages[-1]["content"] == "Shipping"
+    assert parse_row({**told, "label": "SHIPPING"}, {}).messages[-1]["content"] == "SHIPPING"
+    for row, why in (({**told, "answer": "reject"}, "'reject'"), ({**told, "options": options, "accept": []}, "none was chosen")):
+        with pytest.raises(Unreadable, match=why):
+            parse_row(row, {})
+
+
+def test_the_label_of_doccano_is_a_text_and_a_row_without_one_is_left_out() -> None:
+    made = parse_row({"id": 1, "text": "How?", "label": ["So."], "Comments": []}, {})
+    assert (made.messages[-1]["content"], made.shape) == ("So.", "doccano")
+    assert parse_row({"id": 1, "data": "How?", "label": ["a", "b"]}, {}).messages[-1]["content"] == "a\nb"
+    with pytest.raises(Unreadable, match="nobody labelled"):
+        parse_row({"id": 1, "text": "How?", "label": []}, {})

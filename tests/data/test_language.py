@@ -6,7 +6,9 @@ import pytest
 
 from tests.data.planted_faults import SWITCHED
 from tunekeeper.core.nouns.data import Example
-from tunekeeper.data.language import KNOWN, language_of, switched
+from tunekeeper.data.config import Config
+from tunekeeper.data.language import KNOWN, language_of, languages_of, switched
+from tunekeeper.data.quality import examine
 
 TEXTS = {
     "en": "The parcel is not here and we have to wait for it. Can you please tell me what happened?",
@@ -67,3 +69,19 @@ def test_a_row_that_answers_in_another_language_is_told_where_hardly_any_does(ro
     assert found[0].detail == "asked in de, answered in en; 40 of 43 rows are answered in the language they ask in"
     assert switched([*same[:5], *odd]) == [], "too few to know what is usual"
     assert switched([*same, *odd * 4]) == [], "a set of translations"
+
+
+def test_a_question_without_a_telling_letter_may_be_in_either_language_of_its_script(row: Callable[..., Example]) -> None:
+    short = "Де моя посилка, order 4412?"
+    assert (language_of(short), languages_of(short)) == (None, ("uk", "ru"))
+    assert language_of("Где је мој пакет? Она ждёт.") is None, "letters of Serbian are not Russian"
+    same = [row("Где она? Мы ждём её.", f"Вы получите её, номер {i}.") for i in range(30)]
+    assert switched([*same, row(short, "Вона вже у Львові.")]) == []
+    told = "the prompt seems to be uk or ru; en is wanted"
+    assert [f.detail for f in examine(row(short, "ok"), Config(languages=("en",))) if f.kind == "language"] == [told]
+    assert [f for f in examine(row(short, "ok"), Config(languages=("uk",))) if f.kind == "language"] == []
+
+
+def test_a_word_of_japanese_in_quotes_makes_no_japanese_question() -> None:
+    assert language_of("什么是「おもてなし」？") == "zh"
+    assert language_of("「安全」とは何ですか") == "ja"

@@ -67,6 +67,7 @@ def test_what_a_base_does_not_say_is_not_known(tmp_path: Path) -> None:
     for value, context in (
         ({"text_config": {"max_position_embeddings": 8192}}, 8192),
         ({"max_position_embeddings": True}, None),
+        ({"model_type": "gpt2", "n_positions": 1024, "n_ctx": 1024}, 1024),
         ([], None),
     ):
         (tmp_path / "config.json").write_text(json.dumps(value))

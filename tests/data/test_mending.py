@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import checks, drafts, mending
 from tunekeeper.data.config import Config
+from tunekeeper.data.gathering import collect
 from tunekeeper.workspace import Workspace
 
 MakeExample = Callable[..., Example]
@@ -228,3 +230,76 @@ def test_where_the_draft_cannot_be_written_every_row_that_leaves_is_in_it_still(
     assert state(ws) == (ids, [*dropped, ("refusal", "old")])
     mending.drop_bad(ws, task, Config(refusal_phrases=("bug",)))
     assert state(ws) == ([id for id in ids if id != "old"], [*dropped, ("refusal", "old")])
+
+
+def judged(ws: Workspace, id: str = "req_1") -> tuple[list[str], list[str]]:
+    """What the draft says to one request, and what was dropped as superseded."""
+    lines = mending.dropped_lines(drafts.read_findings(ws, "desk"))
+    held = [str(texts(e)[-1]) for e in drafts.load_draft(ws, "desk") if e.id.startswith(id)]
+    return held, [line["row"]["messages"][-1]["content"] for line in lines if line["kind"] == "superseded"]
+
+
+def test_of_several_judgments_of_one_answer_one_stands_and_every_other_is_kept(ws: Workspace, task: Model, traffic: Any) -> None:
+    section, asked = Config(collect_sample=0), traffic.ask("Where is parcel 7?", "served")
+    for answer in ("first", "second", "third"):
+        traffic.clock.advance(3600)
+        traffic.say(asked, "edit", answer)
+        collect(ws, task, section)
+    assert judged(ws, asked) == (["third"], ["first", "second"])
+    tried = mending.readmit(ws, task, section, [asked], dry_run=True)
+    assert judged(ws, asked) == (["third"], ["first", "second"])
+    done = mending.readmit(ws, task, section, [asked])
+    assert (done, done.changed, done.dropped, done.examples) == (tried, (asked,), {"superseded": 1}, 1)
+    assert judged(ws, asked) == (["second"], ["first", "third"])
+    everything = traffic.clock.utc() - timedelta(days=9)
+    assert collect(ws, task, section, since=everything).added == (), "what gave way does not come again by itself"
+    traffic.clock.advance(3600)
+    traffic.say(asked, "edit", "fourth")
+    assert collect(ws, task, section).added == (asked,)
+    assert judged(ws, asked) == (["fourth"], ["first", "third", "second"])
+
+
+def test_without_names_what_was_said_later_stays(ws: Workspace, task: Model, traffic: Any) -> None:
+    section = Config(collect_sample=0)
+    edited, praised = traffic.ask("Where is parcel 7?", "served", edit="first"), traffic.ask("Is the lamp on?", "it is")
+    traffic.say(praised, "thumb", "up")
+    collect(ws, task, section)
+    traffic.clock.advance(3600)
+    traffic.say(edited, "edit", "second")
+    collect(ws, task, section)
+    with pytest.raises(NotFound, match="another answer in the place of each") as caught:
+        mending.readmit(ws, task, section, [], reason="superseded")
+    assert f"readmit {edited} --model desk" in str(caught.value.fix)
+    traffic.say(praised, "thumb", "down")
+    collect(ws, task, section)
+    assert mending.readmit(ws, task, section, [], reason="superseded").changed == (praised,)
+    assert judged(ws, edited) == (["second"], ["first"])
+    assert judged(ws, praised) == (["it is"], ["first"])
+
+
+def test_a_kill_while_an_answer_gives_way_loses_neither(
+    ws: Workspace, task: Model, traffic: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section, asked = Config(collect_sample=0), traffic.ask("Where is parcel 7?", "served", edit="first")
+    collect(ws, task, section)
+    traffic.clock.advance(3600)
+    traffic.say(asked, "edit", "second")
+    collect(ws, task, section)
+    write, names = drafts.write_whole, list[str]()
+
+    def killed(path: Path, pieces: Iterable[bytes]) -> None:
+        names.append(path.name)
+        if len(names) > allowed:
+            raise KeyboardInterrupt
+        write(path, pieces)
+
+    for allowed in range(3):
+        names.clear()
+        with monkeypatch.context() as patched:
+            patched.setattr(drafts, "write_whole", killed)
+            with pytest.raises(KeyboardInterrupt):
+                mending.readmit(ws, task, section, [asked])
+        held, dropped = judged(ws, asked)
+        assert {*held, *dropped} == {"first", "second"}
+        assert held == (["first"] if allowed == 2 else ["second"]), "done again, it does what it was asked"
+    assert judged(ws, asked) == (["first"], ["second"])

@@ -255,3 +255,23 @@ def test_functions_as_they_were_before_tools_are_tools_and_passages_are_read_one
     assert made.tools == ({"type": "function", "function": {"name": "w", "parameters": {}}},)
     assert made.metadata == {"rejected": "Go"}
     assert spoken({"input": "Hi", "context": ["a", "b"], "expected_output": "Hello"})[0] == ("user", "Hi\na\nb")
+
+
+def test_turns_that_are_written_field_by_field_are_those_of_the_list() -> None:
+    for key, who, text, roles in (
+        ("messages", "role", "content", ["user", "assistant"]),
+        ("conversations", "from", "value", ["human", "gpt"]),
+    ):
+        made = parse_row({key: {who: roles, text: ["Hi", "Hello"]}}, {})
+        assert [(m["role"], m["content"]) for m in made.messages] == [("user", "Hi"), ("assistant", "Hello")]
+
+
+def test_who_speaks_in_a_conversation_of_front_is_told_by_its_direction() -> None:
+    turns = [{"is_inbound": True, "text": "Hi", "body": "<p>Hi</p>", "author": None}, {"is_inbound": False, "text": "Hello"}]
+    assert [m["role"] for m in parse_row({"id": "cnv_1", "messages": turns}, {}).messages] == ["user", "assistant"]
+
+
+def test_a_response_without_what_was_asked_says_where_that_is() -> None:
+    said = [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hello"}]}]
+    with pytest.raises(Unreadable, match="input_items"):
+        parse_row({"id": "resp_1", "object": "response", "output": said}, {})

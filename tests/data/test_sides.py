@@ -85,9 +85,9 @@ def test_freezing_and_the_effect_of_it_warn_of_what_the_guard_finds(
     rng = random.Random(4)
     rows = [make(row, n, rng, words=50 if n % 3 == 0 else 5) for n in range(600)]
     drafts.save_draft(ws, "desk", [replace(e, split="eval" if n % 3 == 0 else "train") for n, e in enumerate(rows)])
-    warned = effect(ws, "desk", Config()).warnings
+    warned = effect(ws, "desk", Config(eval_share=0.3)).warnings
     assert [text.partition(":")[0] for text in warned] == ["length"]
-    report = data.freeze(ws, task, Config()).report
+    report = data.freeze(ws, task, Config(eval_share=0.3)).report
     assert [text.partition(":")[0] for text in report["warnings"]] == ["length"]
 
 

@@ -37,3 +37,11 @@ def test_an_empty_set_has_no_troubles_and_one_of_made_up_rows_is_refused(ws: Wor
     assert (empty.rows, tallies.warnings(empty, Config())) == (0, [])
     with pytest.raises(DataError, match="all 2 rows are synthetic"):
         balance.refuse_made_up("desk", tallies.of_examples([row("a", "b", synthetic=True), row("c", "d", synthetic="yes")]))
+
+
+@pytest.mark.parametrize(("held", "told"), [(5, False), (10, False), (20, False), (50, True), (4, True)])
+def test_a_side_that_whole_groups_make_much_larger_or_smaller_than_was_asked_for_is_told(row: Any, held: int, told: bool) -> None:
+    rows = [replace(row(f"q{n}", "a"), split="eval" if n < held else "train") for n in range(100)]
+    said = tallies.warnings(tallies.of_examples(rows), Config())
+    assert [each.startswith(f"{held} of 100 rows ({held:.1f}%) are held out") for each in said] == [True] * told
+    assert tallies.warnings(tallies.of_examples(rows[:held]), Config()) == [], "an empty side is refused elsewhere"

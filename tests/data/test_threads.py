@@ -116,3 +116,20 @@ def test_too_many_messages_are_refused(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(threads, "MOST", 3)
     with pytest.raises(DataError, match="more than 3 messages, a row each"):
         talks(saved(tmp_path / "day.json", SLACK), "bob")
+
+
+def test_a_thread_of_teams_is_a_talk_of_what_people_said(tmp_path: Path) -> None:
+    said = [("1", None, "Ann", "Where?"), ("2", "1", "Bob", "<p>Here &amp; now.</p>"), ("3", None, None, "joined")]
+    messages = [
+        {
+            "id": id,
+            "replyToId": to,
+            "messageType": "message" if who else "systemEventMessage",
+            "createdDateTime": f"2026-01-01T10:0{id}:00Z",
+            "from": {"user": {"id": id, "displayName": who}} if who else None,
+            "body": {"contentType": "html" if text.startswith("<") else "text", "content": text},
+        }
+        for id, to, who, text in said
+    ]
+    path = saved(tmp_path / "channel.json", {"value": messages})
+    assert talks(path, "bob") == [[("user", "Where?"), ("assistant", "Here & now.")]]

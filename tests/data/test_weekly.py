@@ -74,3 +74,21 @@ def test_a_child_collects_once_and_freezes_nothing(ws: Workspace, task: Model, f
         [job] = find_jobs(tx, model="desk", kind=weekly.JOB)
     assert (job.state, (job.output or {})["added"]) == ("done", [asked])
     assert len(versions.log(ws, "desk")) == 1
+
+
+def test_a_clock_that_was_ahead_for_a_while_puts_no_collection_off(ws: Workspace, task: Model, first: None, traffic: Any) -> None:
+    traffic.clock.advance(7 * DAY)
+    before = traffic.ask("The lamp of order 7 went dark", "served", edit="right")
+    assert gathering.collect(ws, task, SECTION).added == (before,)
+    traffic.clock.start += timedelta(days=400)
+    ahead = traffic.ask("The lamp of order 8 went dark", "served", edit="right")
+    assert gathering.collect(ws, task, SECTION).added == (ahead,)
+    traffic.clock.start -= timedelta(days=400)
+    after = traffic.ask("The lamp of order 9 went dark", "served", edit="right")
+    assert weekly.due(ws, "desk", SECTION) is None
+    traffic.clock.advance(7 * DAY)
+    assert weekly.due(ws, "desk", SECTION) is not None
+    done = gathering.collect(ws, task, SECTION)
+    assert (done.added, done.known) == ((after,), 2)
+    assert gathering.collect(ws, task, SECTION).said == {}
+    assert weekly.due(ws, "desk", SECTION) is None

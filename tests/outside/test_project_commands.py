@@ -35,6 +35,7 @@ EMPTY = {
     ("store", "verify"): 0,
     ("store", "upgrade"): 0,
     ("down",): 0,
+    ("down", "--dry-run"): 0,
     ("show", "req_nobody"): 2,
     ("show", "nothing"): 2,
     ("rollback", "desk"): 2,
@@ -90,7 +91,7 @@ def test_the_nearest_folder_above_is_the_project_and_origins_are_told(project: P
     assert call("init", project, "--model", "desk").code == 2, "what is there is left alone"
     assert call("init", project, "--model", "mail", "--dry-run", "--json").json["written"] == ["models/mail.yaml"]
     assert not (project / "models" / "mail.yaml").exists()
-    assert run("status", cwd=project.parent).error.endswith("(fix: tunekeeper init DIR)")
+    assert run("status", cwd=project.parent).error.endswith("(fix: --dir PROJECT, or a new one: tunekeeper init DIR)")
     (project.parent / ".tunekeeper").mkdir()
     assert "or --data" in run("history", "desk", cwd=project.parent).error, "a gateway run alone lives there"
 

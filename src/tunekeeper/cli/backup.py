@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -93,7 +94,7 @@ def restore(
 def _lines(done: Restored, dry_run: bool, option: str) -> list[str]:
     header = done.contents.header
     verb = "sound, would be restored to" if dry_run else "restored"
-    where = done.target if option == "--data" else done.target.parent
+    where = shlex.quote(str(done.target if option == "--data" else done.target.parent))
     lines = [f"{verb} {done.target}: {done.contents.files} files of {header.created}", f"digest {done.contents.digest}"]
     if done.aside is not None:
         lines.append(f"what was there before lies in {done.aside}")

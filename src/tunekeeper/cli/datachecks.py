@@ -155,4 +155,6 @@ def readmit(
     verb = "would bring back" if dry_run else "brought back"
     named = ", ".join(done.changed[:SHOWN]) or "the draft has them already"
     said = f"{verb} {len(done.changed)} rows: {named}{' …' if len(done.changed) > SHOWN else ''}"
-    return frame.emit(done, json, [line(said), f"the draft of {model} holds {done.examples}"])
+    gone = sum(done.dropped.values())
+    lines = [line(said), *([f"{gone} later answers left as superseded: readmit brings them back"] if gone else [])]
+    return frame.emit(done, json, [*lines, f"the draft of {model} holds {done.examples}"])

@@ -200,11 +200,11 @@ def bisect(
 
     Example: tunekeeper data bisect T-1042 --model support-desk
     """
-    from tunekeeper.data import versions
+    from tunekeeper.data import threeway, versions
     from tunekeeper.data.bisect import bisect
 
     ws = frame.workspace(dir)
-    order = [each.id for each in versions.lineage(ws, versions.latest(ws, model))]
+    order = [each.id for each in threeway.ancestry(ws, versions.latest(ws, model))]
     if not order:
         frame.project(dir)[1].model(model)  # a model that is not there is none without exams
     found = bisect(case, order, _sightings(ws, model, case, scorer))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -28,11 +29,12 @@ def demo(
     interrupts.sigterm_too()  # the servers that a demo started end with it
     asked = not yes and sys.stdin.isatty() and sys.stderr.isatty()
     played = play(folder or Path(DEFAULT_FOLDER), resume=resume, consent=ask if asked else None)
+    here = shlex.quote(str(played.folder))
     look = [
         "",
         f"  report: {played.report}",
-        f"  look further: tunekeeper status --dir {played.folder}",
-        f"                tunekeeper show REQUEST_ID --dir {played.folder}   (ids: tunekeeper log ls --dir {played.folder})",
-        f"                tunekeeper up --dir {played.folder}",
+        f"  look further: tunekeeper status --dir {here}",
+        f"                tunekeeper show REQUEST_ID --dir {here}   (ids: tunekeeper log ls --dir {here})",
+        f"                tunekeeper up --dir {here}",
     ]
     return frame.emit(played.figures, json, [*one_screen(played.figures), *look])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
@@ -54,7 +53,8 @@ def status(model: Name, dir: frame.Dir = None, json: frame.Json = False) -> int:
 
     rollout = latest(frame.workspace(dir), model)
     state, phases = rollout.state.upper().replace("_", " "), len(rollout.phases) or 1
-    head = f"{state}: {rollout.version}, {rollout.strategy}, phase {rollout.phase + 1} of {phases}"
+    where = f", phase {rollout.phase + 1} of {phases}" if rollout.strategy == "canary" else ""  # else all traffic moves at once
+    head = f"{state}: {rollout.version}, {rollout.strategy}{where}"
     looks = [f"  {check.at:%Y-%m-%d %H:%M} {check.action:<8} {check.reason}" for check in rollout.checks[-20:]]
     return frame.emit(rollout, json, [head, *looks])
 
@@ -140,13 +140,10 @@ def probe(
 
     Example: tunekeeper deploy probe http://127.0.0.1:11434 --engine ollama
     """
-    from tunekeeper.core.errors import ConfigError
     from tunekeeper.engines import ENGINES
+    from tunekeeper.engines.engine import key_of
 
-    key = os.environ.get(api_key_env) if api_key_env else None
-    if api_key_env and not key:
-        raise ConfigError(f"environment variable {api_key_env} is empty", fix=f"export {api_key_env}=…")
-    found = ENGINES.load(engine)().probe(endpoint, key)
+    found = ENGINES.load(engine)().probe(endpoint, key_of(api_key_env))
     lines = [f"{endpoint} ({engine})", *(f"  model {name}" for name in found.models)]
     lines += [f"  {what}: {'yes' if can else 'no'}" for what, can in (("logprobs", found.logprobs), ("adapters", found.adapters))]
     return frame.emit(found, json, lines)

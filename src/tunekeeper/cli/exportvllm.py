@@ -121,8 +121,9 @@ def _load_version(
 
 def _whole(asked: dict[str, Any], section: Config, endpoint: str | None, api_key_env: str | None, *, dry_run: bool) -> str:
     """The endpoint that serves the version's whole model, which is made first. Raises UpstreamUnavailable when none does."""
-    from tunekeeper.deployment.vllmjob import endpoints_of, key_of
+    from tunekeeper.deployment.vllmjob import endpoints_of
     from tunekeeper.deployment.vllmwhole import make, must_be_started, server_of
+    from tunekeeper.engines.engine import key_of
 
     if asked["merge"] and not dry_run:
         frame.say(f"merging into {asked['whole']} ({asked['merge']['why']})")
@@ -147,8 +148,8 @@ def _load(
     dry_run: bool,
 ) -> Served:
     from tunekeeper.deployment.parity import Limits
-    from tunekeeper.deployment.vllmjob import key_of
     from tunekeeper.deployment.vllmload import load, plan
+    from tunekeeper.engines.engine import key_of
     from tunekeeper.engines.vllm import DEFAULT_ENDPOINT, VllmServer
 
     server = VllmServer(endpoint or DEFAULT_ENDPOINT, key_of(api_key_env))

@@ -35,6 +35,7 @@ import importlib
 import json as jsonlib
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar, Token
@@ -45,6 +46,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
+from typer.models import TyperPath
 
 from tunekeeper.cli.visible import in_json, line, visible
 from tunekeeper.core.clock import Clock
@@ -118,7 +120,27 @@ def load_command(target: str, name: str) -> Any:
     else:
         command = typer.main.get_group(found)
     command.name = name
+    _refuse_empty_paths(command)
     return command
+
+
+class _Place(TyperPath):
+    """A path, as Typer reads it, but for an empty one: Python takes that for the current folder, where a variable of a script was
+    not set."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """`value` as a Path; an error that names the option where it is empty."""
+        if value == "":
+            self.fail("it is empty, and names no file or folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def _refuse_empty_paths(command: Any) -> None:
+    for inner in getattr(command, "commands", {}).values():
+        _refuse_empty_paths(inner)
+    for param in command.params:
+        if isinstance(param.type, TyperPath):
+            param.type = _Place(path_type=param.type.type)
 
 
 # ---- the project ----
@@ -133,9 +155,10 @@ def find_project(dir: Path | None) -> Path:
     for folder in candidates:
         if (folder / PROJECT_FILE).is_file():
             return folder
-    where = f"{dir}" if dir is not None else "here or in a folder above"
-    alone = f", or --data {start / DATA_FOLDER} for the gateway that runs without a project"
-    raise NotFound(f"no {PROJECT_FILE} in {where}", fix=f"tunekeeper init DIR{alone if (start / DATA_FOLDER).is_dir() else ''}")
+    where = f"in {dir}" if dir is not None else "here or in a folder above"
+    alone = f", or --data {shlex.quote(str(start / DATA_FOLDER))} for the gateway that runs without a project"
+    ways = f"--dir PROJECT, or a new one: tunekeeper init DIR{alone if (start / DATA_FOLDER).is_dir() else ''}"
+    raise NotFound(f"no {PROJECT_FILE} {where}", fix=ways)
 
 
 def workspace(dir: Path | None, data: Path | None = None, *, create: bool = False) -> Workspace:

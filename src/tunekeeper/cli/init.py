@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json as jsonlib
+import shlex
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -59,7 +60,7 @@ def init(
         _make(root, {name: files[name] for name in written})
     verb = "would write" if dry_run else "wrote"
     lines = [f"{verb} {root / name}" for name in written]
-    lines.append(f"next: tunekeeper data import FILE --model {model or 'NAME'} --dir {folder}")
+    lines.append(f"next: tunekeeper data import FILE --model {model or 'NAME'} --dir {shlex.quote(str(folder))}")
     return frame.emit({"project": str(root), "written": written, "model": model, "dry_run": dry_run}, json, lines)
 
 

@@ -39,7 +39,7 @@ def ls(model: OptionalModel = None, dir: frame.Dir = None, json: frame.Json = Fa
         verdict = judged[-1] if judged else None
         found.append({"version": version, "artifacts": made, "verdict": verdict})
         rows.append((version.model, version.name, version.dataset, version.run, ", ".join(made) or None, verdict))
-    header = ("model", "version", "dataset", "run", "artifacts", "exam")
+    header = ("model", "version", "dataset", "run", "artifacts", "last exam")
     lines = frame.table(rows, header) if rows else ["no version yet: tunekeeper train run"]
     return frame.emit({"versions": found}, json, lines)
 

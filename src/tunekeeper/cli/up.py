@@ -40,9 +40,8 @@ def down(dir: frame.Dir = None, data: frame.Data = None, dry_run: frame.DryRun =
         found: list[dict[str, object]] = [
             {"name": name, "pid": pid, "killed": False} for name, pid in ending.running(root).items()
         ]
-        return frame.emit(
-            {"stopped": [], "running": found}, json, [f"would stop {each['name']} ({each['pid']})" for each in found]
-        )
+        would = [f"would stop {each['name']} ({each['pid']})" for each in found]
+        return frame.emit({"stopped": [], "running": found}, json, would or ["nothing is running"])
     ended = ending.down(root)
     lines = [f"stopped {each['name']} (process {each['pid']}{', killed' if each['killed'] else ''})" for each in ended]
     return frame.emit({"stopped": ended}, json, lines or ["nothing was running"])

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from tunekeeper.config.fields import build, dotted, leaves, unknown_key
@@ -159,7 +160,7 @@ def load_project(
     """
     path = folder / PROJECT_FILE
     if not path.is_file():
-        raise NotFound(f"no {PROJECT_FILE} in {folder}", fix=f"tunekeeper init {folder}")
+        raise NotFound(f"no {PROJECT_FILE} in {folder}", fix=f"tunekeeper init {quote(str(folder))}")
     file = read_yaml(path, name=PROJECT_FILE)
     known = ["project", "gateway", "notify", "worker", "log"]
     for key in file.values:

@@ -116,6 +116,7 @@ def admit(
     kept, beaten = _settle_with(work, kept)
     newer = {e.id: e for e in work.fresh}
     there = {e.id for e in kept}
+    _keep_earlier(work, kept, newer)
     return Admitted(
         examples=(*(newer.get(e.id, e) for e in kept), *(e for e in work.fresh if e.id not in there)),
         added=tuple(newer),
@@ -166,7 +167,7 @@ def presentable(
     return {
         e.id
         for e in candidates
-        if e.id in there or ((e.id, e.fingerprint) not in gone and _fatal(e, section, format) is None and quota.takes(e))
+        if (e.id, e.fingerprint) not in gone and (e.id in there or (_fatal(e, section, format) is None and quota.takes(e)))
     }
 
 
@@ -290,6 +291,15 @@ def _settle_with(work: _Sifting, draft: Sequence[Example]) -> tuple[list[Example
         gone |= {e.id for e in losers}
     work.fresh = [e for e in work.fresh if e.id not in gone]
     return [e for e in draft if e.id not in gone], [e.id for e in draft if e.id in gone]
+
+
+def _keep_earlier(work: _Sifting, draft: Sequence[Example], newer: Mapping[str, Example]) -> None:
+    """What a row said before a later word about the same answer took its place is kept with its reason."""
+    for row in draft:
+        now = newer.get(row.id)
+        if now is not None and now.fingerprint not in fingerprints_of(row):
+            said = str(now.metadata.get("said_by") or "somebody")
+            work.drop(finding("superseded", row, f"{said} gave another answer since", of=row.id), row)
 
 
 def _holds(standing: tuple[int, datetime], challenging: tuple[int, datetime]) -> bool:

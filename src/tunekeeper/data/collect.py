@@ -84,7 +84,7 @@ def _collect_locked(ws: Workspace, task: Model, section: Config, cycle: Cycle) -
             balance.refuse_made_up(task.name, tallies.of_examples(map(decode, old())))
             first = versions.freeze_locked(ws, task.name, section, note=cycle.why, by="data", report={"cycle": cycle.id})
             return Done(record=first.id, note=f"{first.id}, {first.examples} rows, the first version")
-        collected = gather(ws, task, section, parent.created, draft=map(decode, old()))
+        collected = gather(ws, task, section, versions.frozen_at(ws, parent), draft=map(decode, old()))
         since = _since(ws, parent, map(decode, old()))
         if collected.changed < section.min_corrections and not since.by_hand:
             if not _learned(ws, parent):

@@ -63,6 +63,14 @@ def history(ws: Workspace, model: str) -> list[dict[str, Any]]:
     return drafts.read_mappings(drafts.folder(ws, model) / "collected.jsonl")
 
 
+def last_full(ws: Workspace, model: str) -> dict[str, Any] | None:
+    """The newest run that took all that was new. One of a moment that is still to come was dated by a clock that was ahead: from
+    it on nothing would be new for as long, so it does not count."""
+    now = ws.clock.utc()
+    full = (line for line in reversed(history(ws, model)) if line["mark"])
+    return next((line for line in full if max(map(datetime.fromisoformat, (line["at"], line["mark"]))) <= now), None)
+
+
 def told(done: Collection) -> str:
     """What a run did, in one line."""
     parts = [f"{len(done.added)} examples from {sum(done.said.values())} statements"]

@@ -7,7 +7,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
@@ -56,13 +56,13 @@ def read_parquet(path: Path, name: str) -> tuple[list[str], Iterator[NumberedRow
         texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
         # As dictionaries: a value that a file names a million times is held once, so a small file cannot swell in memory.
         file = parquet.ParquetFile(path, memory_map=True, read_dictionary=texts)
-        names = list(file.schema_arrow.names)
+        names, classes = list(file.schema_arrow.names), _classes_in(file.schema_arrow)
     except _DAMAGE as error:
         raise DataError(f"{name}: not readable as Parquet: {_line(error)}") from None
     # One row group after the other: each has its own texts, and those of nested columns cannot be put together.
     groups = range(file.metadata.num_row_groups)
     batches = (batch for group in groups for batch in file.iter_batches(batch_size=READ_AT_ONCE, row_groups=[group]))
-    return names, _numbered(name, batches)
+    return names, _numbered(name, batches, classes)
 
 
 def _refuse_deadly(path: Path, name: str) -> None:
@@ -108,13 +108,33 @@ def read_arrow(path: Path, name: str) -> tuple[list[str], Iterator[NumberedRow]]
             arrowpacked.refuse_bomb(f"{name}: batch {number}", message.metadata.to_pybytes(), message.body, GROUP_LIMIT)
         mapped.seek(start)
         reader = ipc.open_stream(mapped)
-        names = list(reader.schema.names)
+        names, classes = list(reader.schema.names), _classes_in(reader.schema)
     except _DAMAGE as error:
         raise DataError(f"{name}: not readable as Arrow: {_line(error)}") from None
-    return names, _numbered(name, iter(reader))
+    return names, _numbered(name, iter(reader), classes)
 
 
-def _numbered(name: str, batches: Iterator[Any]) -> Iterator[NumberedRow]:
+def _classes_in(schema: Any) -> dict[str, list[Any]]:
+    """Column → the names of its classes, of which a set of Hugging Face stores the places (`ClassLabel`)."""
+    try:
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        told = {column: feature.get("feature", feature) for column, feature in features.items() if isinstance(feature, dict)}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return {}
+    labels = {column: each for column, each in told.items() if isinstance(each, dict) and each.get("_type") == "ClassLabel"}
+    return {column: each["names"] for column, each in labels.items() if isinstance(each.get("names"), list)}
+
+
+def _class_of(place: Any, names: list[Any]) -> Any:
+    """The name of a class, of a list of classes each; None for the place -1, which says that nobody told it."""
+    if isinstance(place, list):
+        return [_class_of(each, names) for each in place]
+    if place == -1:
+        return None
+    return names[place] if isinstance(place, int) and 0 <= place < len(names) else place
+
+
+def _numbered(name: str, batches: Iterator[Any], classes: Mapping[str, list[Any]]) -> Iterator[NumberedRow]:
     number = 0
     try:
         for batch in batches:
@@ -125,6 +145,8 @@ def _numbered(name: str, batches: Iterator[Any]) -> Iterator[NumberedRow]:
                     rows = [None] if large else _as_rows(piece)
                     for row in rows:
                         number += 1
+                        if row is not None and classes:
+                            row |= {key: _class_of(row.get(key), names) for key, names in classes.items()}
                         yield number, None if row is None else {k: _plain(v) for k, v in row.items() if v is not None}
     except _DAMAGE as error:
         raise DataError(f"{name}: damaged after row {number}: {_line(error)}") from None

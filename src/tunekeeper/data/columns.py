@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -104,8 +105,8 @@ def guess_columns(columns: Sequence[str], mapping: Mapping[str, str], where: str
     present = {_joined(column): column for column in reversed(columns)}
     taken = set(chosen.values())
     open_: dict[str, list[str]] = {}
-    for role, names in ROLE_COLUMNS.items():
-        found = [present[name] for name in map(_joined, names) if name in present and present[name] not in taken]
+    for role, names in _NAMES.items():
+        found = [present[name] for name in names if name in present and present[name] not in taken]
         # Who says which column is the question says all that is asked.
         if role in chosen or (role == "context" and "user" in mapping):
             continue
@@ -131,12 +132,14 @@ def _listed(columns: Sequence[str]) -> str:
     return ", ".join(column[:60] for column in columns[:MOST_NAMED]) + more or "none"
 
 
+@functools.lru_cache(maxsize=4096)  # the rows of a file name the same few columns
 def _joined(column: str) -> str:
     """The name of a column without what joins its words: `Created At`, `created_at` and `createdAt` are one."""
     return re.sub(r"[\s_-]+", "", column.casefold())
 
 
-_ANSWERS = frozenset(map(_joined, ROLE_COLUMNS["assistant"]))
+_NAMES = {role: tuple(map(_joined, names)) for role, names in ROLE_COLUMNS.items()}
+_ANSWERS = frozenset(_NAMES["assistant"])
 
 
 def as_option(role: str, column: str) -> str:
@@ -146,7 +149,12 @@ def as_option(role: str, column: str) -> str:
 
 def named_by(columns: Iterable[str]) -> set[str]:
     """The names that stand for columns in a mapping: each whole, since a column's own may hold commas, and in its parts."""
-    return {name for each in columns for name in (each.strip(), *(part.strip() for part in each.split(",")))}
+    return set().union(*map(_names_in, columns))
+
+
+@functools.lru_cache(maxsize=4096)
+def _names_in(column: str) -> frozenset[str]:
+    return frozenset(part.strip() for part in (column, *column.split(",")))
 
 
 def answers(columns: Iterable[str]) -> bool:

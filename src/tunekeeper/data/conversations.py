@@ -61,13 +61,27 @@ def unpacked(row: Mapping[str, Any], keys: Sequence[str] = _NESTED) -> dict[str,
     """The row with lists and objects in place of the JSON text in `keys`; other texts stay. Raises Unreadable for a bomb."""
     made = dict(row)
     for key in keys:
-        value = made.get(key)
-        if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-            try:
-                made[key] = parse_json(value)
-            except NotJson:
-                continue
+        if key in made:
+            made[key] = opened(made[key])
     return made
+
+
+def opened(value: Any) -> Any:
+    """The list or object of a JSON text; anything else as it is. Raises Unreadable for a bomb."""
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
+        return value
+    try:
+        return parse_json(value)
+    except NotJson:
+        return value
+
+
+def by_row(value: Any) -> Any:
+    """A list of objects that is written field by field (`Sequence` of Hugging Face), one object an element; else as it is."""
+    lists = list(value.values()) if isinstance(value, dict) else []
+    if not lists or not all(isinstance(each, list) and len(each) == len(lists[0]) for each in lists):
+        return value
+    return [dict(zip(value, fields, strict=True)) for fields in zip(*lists, strict=True)]
 
 
 def parse_json(text: str) -> Any:
@@ -80,7 +94,7 @@ def parse_json(text: str) -> Any:
     if depth_of(text) > MAX_DEPTH:
         raise Unreadable(f"lists and objects are nested more than {MAX_DEPTH} deep")
     try:
-        value = json.loads(text, parse_constant=_no_constant, parse_int=_small_integer)
+        value = _JSON.decode(text)
         if "\\ud" in text or "\\uD" in text:
             json.dumps(value, ensure_ascii=False).encode()
         if "\\u0000" in text and "\\u0000" in json.dumps(value).replace("\\\\", ""):
@@ -103,6 +117,8 @@ def _small_integer(digits: str) -> int:
         raise ValueError(f"an integer of {len(digits)} digits, at most 64 bits are read")
     return int(digits)
 
+
+_JSON = json.JSONDecoder(parse_constant=_no_constant, parse_int=_small_integer)
 
 # A string without an end matches to the end of the text: every quote inside it would be tried as a beginning otherwise.
 _STRUCTURE = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
@@ -143,7 +159,8 @@ def conversation_from(row: dict[str, Any], messages: list[dict[str, Any]], used:
     Unreadable."""
     refuse_bad(row)
     metadata = row.get("metadata") if isinstance(row.get("metadata"), dict) else {}
-    used = (*used, "metadata", "tools", "weight", "fingerprint", "source", "split")
+    ours = ("fingerprint", "source") if "fingerprint" in row else ()  # elsewhere a source may say that a machine made the row up
+    used = (*used, "metadata", "tools", "weight", "split", *ours)
     old = row.get("functions") if not row.get("tools") else None  # OpenAI's, before there were tools
     functions = old if isinstance(old, list) and all(isinstance(each, dict) and "name" in each for each in old) else ()
     others = {k: v for k, v in row.items() if k not in used and not (functions and k == "functions")}
@@ -174,7 +191,7 @@ def refusing(message: dict[str, Any]) -> dict[str, Any]:
 
 def as_tools(tools: Any) -> tuple[dict[str, Any], ...]:
     """Tool definitions in OpenAI form; JSON text and bare functions (`name`, `parameters`) are taken too. Raises Unreadable."""
-    found = unpacked({"tools": tools}, ("tools",))["tools"]
+    found = opened(tools)
     if not isinstance(found, list | tuple) or not all(isinstance(tool, dict) for tool in found):
         raise Unreadable("`tools` must be a list of objects")
     return tuple(made for tool in found for made in _defined(tool))

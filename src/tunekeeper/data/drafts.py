@@ -125,8 +125,10 @@ def to_finding(row: Mapping[str, Any]) -> Finding:
 
 
 def identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What makes two reports of a finding the same one."""
-    return (row["kind"], row["id"], row["file"], row["line"], row["topic"])
+    """What makes two reports of a finding the same one: of rows that have no place in a file also when they were said."""
+    held = row.get("row") if row["file"] is None else None
+    said = held.get("metadata", {}).get("said_at") if isinstance(held, Mapping) else None
+    return (row["kind"], row["id"], row["file"], row["line"], row["topic"], said)
 
 
 def rows_of(findings: Iterable[Finding], action: str = "flagged") -> list[dict[str, Any]]:

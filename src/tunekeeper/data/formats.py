@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from tunekeeper.core.errors import DataError
-from tunekeeper.data import archives, columnar, csvrows, kinds, listed, spans, tables, threads
+from tunekeeper.data import archives, columnar, csvrows, kinds, listed, spans, tables, threads, whatsapp
 from tunekeeper.data.batches import Requests, first_asked
 from tunekeeper.data.columns import BOTH, named_by, resolve_columns, tells_both
 from tunekeeper.data.conversations import Conversation, Unreadable, parse_json, unpacked
@@ -139,9 +139,10 @@ def _sided(row: RawRow, assistants: frozenset[str]) -> RawRow:
     if row.conversation is None:
         return row
     try:
-        return replace(row, conversation=_bounded(threads.sided(row.conversation, assistants)))
+        told = _bounded(threads.sided(row.conversation, assistants))
     except Unreadable as error:
         return RawRow(file=row.file, line=row.line, broken=error.message)
+    return row if told is row.conversation else replace(row, conversation=told)
 
 
 def peek(path: Path, mapping: Mapping[str, str], count: int) -> Peek | None:
@@ -230,6 +231,8 @@ def _read(source: _Source, mapping: Mapping[str, str], requests: Requests | None
         yield from _read_table(source, mapping)
     elif source.kind == ".json":
         yield from _read_document(source.path, source.name, mapping)
+    elif source.kind in ("", ".txt") and whatsapp.holds(source.path):
+        yield from (_shaped(source.name, line, row, mapping) for line, row in whatsapp.messages(source.path))
     else:
         yield from _read_lines(source.path, source.name, mapping, requests)
 
@@ -320,8 +323,12 @@ def _whole_document(path: Path, name: str, mapping: Mapping[str, str]) -> list[A
 
 
 def _shaped(file: str, number: int, row: Any, mapping: Mapping[str, str]) -> RawRow:
+    return _read_as(file, number, parse_row, row, mapping)
+
+
+def _read_as(file: str, number: int, reader: Callable[[Any, Mapping[str, str]], Conversation], row: Any, told: Any) -> RawRow:
     try:
-        return RawRow(file=file, line=number, conversation=parse_row(row, mapping))
+        return RawRow(file=file, line=number, conversation=reader(row, told))
     except Unreadable as error:
         return RawRow(file=file, line=number, broken=error.message)
 
@@ -329,8 +336,9 @@ def _shaped(file: str, number: int, row: Any, mapping: Mapping[str, str]) -> Raw
 def _read_table(source: _Source, mapping: Mapping[str, str]) -> Iterator[RawRow]:
     with tables.opened_table(source.path, source.name, source.kind, source.sheet, _fitting(mapping)) as table:
         columns = None if is_shaped(table.header, mapping) else _columns_of(table, source, mapping)
+        used = named_by(columns[role] for role in MESSAGE_ROLES if role in columns) if columns is not None else set()
         for row in table.rows:
-            yield _table_row(table.name, row, columns, mapping)
+            yield _table_row(table.name, row, columns, used, mapping)
 
 
 def _fitting(mapping: Mapping[str, str]) -> Callable[[list[str]], bool]:
@@ -352,16 +360,19 @@ def _columns_of(table: tables.Table, source: _Source, mapping: Mapping[str, str]
         raise DataError(error.message, fix=f"another sheet: {others[0]}{too}") from None
 
 
-def _table_row(file: str, row: tables.TableRow, columns: Mapping[str, str] | None, mapping: Mapping[str, str]) -> RawRow:
+def _table_row(
+    file: str, row: tables.TableRow, columns: Mapping[str, str] | None, used: set[str], mapping: Mapping[str, str]
+) -> RawRow:
+    """`columns`: role → column of a table of flat rows, else None; `used`: the columns that its messages are made of."""
     cells = {key: cell for key, cell in row.cells.items() if not isinstance(cell, Fault)}
-    used = None if columns is None else named_by(columns[role] for role in MESSAGE_ROLES if role in columns)
-    faults = [row.cells[key] for key in row.cells.keys() - cells.keys() if used is None or key in used]
+    faults = [row.cells[key] for key in row.cells.keys() - cells.keys() if columns is None or key in used]
     if row.trouble or faults:
         return RawRow(file=file, line=row.line, broken=row.trouble or min(faults))
-    if columns is not None and (coded := [key for key in used or () if str(cells.get(key)).startswith(columnar.BYTES)]):
-        return RawRow(file=file, line=row.line, broken=f"the bytes in {min(coded)!r} are not UTF-8")
     if columns is not None:
-        return RawRow(file=file, line=row.line, conversation=flat_row(cells, columns))
+        coded = [key for key in used if isinstance(cell := cells.get(key), str) and cell.startswith(columnar.BYTES)]
+        if coded:
+            return RawRow(file=file, line=row.line, broken=f"the bytes in {min(coded)!r} are not UTF-8")
+        return _read_as(file, row.line, flat_row, cells, columns)
     if csvrows.is_ours(cells):
         return _from_our_table(file, row.line, cells)
     given = {key: cell for key, cell in cells.items() if cell not in (None, "") or key in ("input", "output")}

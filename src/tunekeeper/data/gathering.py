@@ -21,7 +21,7 @@ from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.core.nouns.serving import Feedback, Inference
 from tunekeeper.data import drafts, filerows, quality, review
 from tunekeeper.data.admission import Admitted, Standing, admit, standing
-from tunekeeper.data.collection import Collection, alarms, history, told
+from tunekeeper.data.collection import Collection, alarms, history, last_full, told
 from tunekeeper.data.config import Config
 from tunekeeper.data.examples import decode, encode
 from tunekeeper.data.findings import personal
@@ -162,7 +162,7 @@ def _wanted(kinds: Sequence[Kind] | None, tag: str | None) -> tuple[Kind, ...]:
 
 
 def _run(ws: Workspace, task: Model, section: Config, asked: _Asked, *, write: bool) -> Collection:
-    last = next((line for line in reversed(history(ws, task.name)) if line["mark"]), None)
+    last = last_full(ws, task.name)
     since = asked.since or (datetime.fromisoformat(last["mark"]) if last else None)
     found = _find(ws, task.name, asked, since, last["seen"] if last and asked.since is None else {})
     with _decided(ws, task, section, asked, found) as work:

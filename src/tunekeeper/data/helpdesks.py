@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from tunekeeper.data.conversations import Conversation, Unreadable, unpacked
+from tunekeeper.data.dialogues import joined
 from tunekeeper.data.exchanges import mapping_of, present, renamed
 from tunekeeper.data.providers import ROLES
 
@@ -28,7 +29,8 @@ def recognise(row: Mapping[str, Any]) -> tuple[str, Callable[[dict[str, Any]], C
     """The program's name and the reader of its rows, by the row's keys; None for a row of another kind."""
     if "comments" in row and not {"requester_id", "requester"}.isdisjoint(row):
         return "zendesk", _zendesk
-    if "requester_id" in row and "description" in row and not {"conversations", "notes"}.isdisjoint(row):
+    described = not {"description", "description_text"}.isdisjoint(row)
+    if "requester_id" in row and described and not {"conversations", "notes"}.isdisjoint(row):
         return "freshdesk", _freshdesk
     if "conversation_parts" in row and "source" in row:
         return "intercom", _intercom
@@ -126,16 +128,7 @@ def _claude(row: dict[str, Any]) -> Conversation:
 
 def _talk(shape: str, turns: Iterable[Turn], metadata: Mapping[str, Any]) -> Conversation:
     """The conversation of turns. Raises Unreadable for one that nobody answered."""
-    messages: list[dict[str, Any]] = []
-    for role, text in turns:
-        if not text.strip():
-            continue
-        if messages and messages[-1]["role"] == role:
-            messages[-1]["content"] += f"\n\n{text}"
-        else:
-            messages.append({"role": role, "content": text})
-    while messages and messages[-1]["role"] != "assistant":
-        messages.pop()
+    messages = joined([{"role": role, "content": text} for role, text in turns])
     if not messages:
         raise Unreadable("a talk that nobody answered")
     return Conversation(messages=tuple(messages), metadata=present(metadata), shape=shape)
@@ -153,9 +146,13 @@ def _listed(value: Any) -> list[dict[str, Any]]:
 
 
 def _first_text(said: Mapping[str, Any], *keys: str) -> str:
-    """The first of the texts that is there, without the tags of HTML."""
-    text = next((said[key] for key in keys if isinstance(said.get(key), str) and said[key]), "")
+    """The first of the texts that is there, as plain text."""
+    return plain(next((said[key] for key in keys if isinstance(said.get(key), str) and said[key]), ""))
+
+
+def plain(text: str) -> str:
+    """A text without the tags of HTML."""
     if not _TAG.search(text):
         return text.strip()
-    plain = html.unescape(_TAG.sub("", _BREAK.sub("\n", text))).replace("\xa0", " ")
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(line.strip() for line in plain.splitlines())).strip()
+    bare = html.unescape(_TAG.sub("", _BREAK.sub("\n", text))).replace("\xa0", " ")
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(line.strip() for line in bare.splitlines())).strip()

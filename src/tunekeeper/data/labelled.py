@@ -3,6 +3,8 @@
 * Label Studio's tasks: the columns of `data`, and what the annotation that counts says under each `from_name`, as its own
   export *JSON-MIN* has them.
 * Argilla's records: their `fields`, and the first response to each question.
+* Prodigy's tasks that were accepted: the option that was chosen, else the task as it stands.
+* Doccano's rows, whose `label` is a list also where there is one.
 
 What nobody annotated is no answer: suggestions and predictions of models are not taken.
 """
@@ -18,20 +20,27 @@ from tunekeeper.data.providers import text_of_value
 
 _SAID = ("text", "choices", "rating", "number", "datetime", "taxonomy", "messages")
 """Under what the value of a result of Label Studio stands."""
+_DOCCANO = frozenset(("id", "text", "data", "label", "Comments", "meta"))
+"""All that a row of doccano may hold."""
 
 
 def tool_of(row: Mapping[str, Any]) -> str | None:
-    """The tool that wrote a row; None for a row of neither."""
+    """The tool that wrote a row; None for a row of none of them."""
     if isinstance(row.get("data"), dict) and isinstance(row.get("annotations"), list):
         return "label-studio"
     if isinstance(row.get("fields"), dict) and ("responses" in row or "suggestions" in row):
         return "argilla"
+    if "_task_hash" in row and row.get("answer") in ("accept", "reject", "ignore"):
+        return "prodigy"
+    labels = row.get("label")
+    if isinstance(labels, list) and "id" in row and row.keys() <= _DOCCANO and all(isinstance(each, str) for each in labels):
+        return "doccano"
     return None
 
 
 def flattened(row: Mapping[str, Any]) -> dict[str, Any]:
     """The flat row of a record. Raises Unreadable for one that nobody annotated."""
-    return _task(row) if tool_of(row) == "label-studio" else _record(row)
+    return _READERS[str(tool_of(row))](row)
 
 
 def _task(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,6 +76,27 @@ def _record(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**_named(told), **mapping_of(row.get("metadata")), **row["fields"], **said}
 
 
+def _prodigy(row: Mapping[str, Any]) -> dict[str, Any]:
+    if row["answer"] != "accept":
+        raise Unreadable(f"a task of Prodigy whose answer was {row['answer']!r}")
+    kept = {key: value for key, value in row.items() if key not in ("answer", "options", "accept") and not key.startswith("_")}
+    options = row.get("options")
+    if not isinstance(options, list):
+        return kept
+    texts = {each.get("id"): each.get("text", each.get("id")) for each in options if isinstance(each, dict)}
+    chosen = row["accept"] if isinstance(row.get("accept"), list) else []
+    if not chosen:
+        raise Unreadable("a task of Prodigy of whose options none was chosen")
+    return {**kept, "answer": _joined([texts.get(each, each) for each in chosen])}
+
+
+def _doccano(row: Mapping[str, Any]) -> dict[str, Any]:
+    if not row["label"]:
+        raise Unreadable("a row of doccano that nobody labelled")
+    text = {"text": row["data"]} if "data" in row else {}
+    return {key: value for key, value in row.items() if key != "data"} | text | {"label": _joined(row["label"])}
+
+
 def _named(told: Mapping[str, Any]) -> dict[str, str]:
     return {key: str(value) for key, value in told.items() if value not in (None, "")}
 
@@ -76,3 +106,6 @@ def _joined(values: list[Any]) -> Any:
     if len(values) == 1:
         return values[0]
     return "\n".join(values) if all(isinstance(value, str) for value in values) else [text_of_value(value) for value in values]
+
+
+_READERS = {"label-studio": _task, "argilla": _record, "prodigy": _prodigy, "doccano": _doccano}

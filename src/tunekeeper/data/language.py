@@ -45,7 +45,12 @@ _SCRIPTS = {
     "th": re.compile("[\u0e00-\u0e7f]"),
     "latin": re.compile("[A-Za-z\u00c0-\u024f]"),
 }
-_UKRAINIAN = re.compile("[іїєґІЇЄҐ]")
+_CYRILLIC = {"uk": re.compile("[іїєґІЇЄҐ]"), "ru": re.compile("[ыэёЫЭЁ]")}
+"""Letters that one of them has and the other has not: a text without them may be in either, or in Bulgarian."""
+_NEITHER = re.compile("[ђјљњћџѓќѕўЂЈЉЊЋЏЃЌЅЎ]")
+"""Letters of Serbian, Macedonian and Belarusian."""
+_QUOTED = re.compile('「[^「」]*」|『[^『』]*』|[“"][^“”"]*[”"]')
+"""What a question may name in a language of its own."""
 _LITTLE = {
     "en": "the and is are was to of in for with that this it you we my your not have has be on at can please from what when i a "
     "as do no me or an by if so",
@@ -67,30 +72,39 @@ for _code, _text in _LITTLE.items():
 
 def language_of(text: str) -> str | None:
     """The language of `text`, one of `KNOWN`; None where it cannot be told."""
+    found = languages_of(text)
+    return found[0] if len(found) == 1 else None
+
+
+def languages_of(text: str) -> tuple[str, ...]:
+    """The languages that `text` may be in, of `KNOWN`; several where it has no letter that tells them apart, none where nothing
+    can be told."""
     if text.isascii():
         return _by_little_words(words(text))
+    text = _QUOTED.sub("", text) if _SCRIPTS["kana"].search(text) else text
     letters = {name: len(pattern.findall(text)) for name, pattern in _SCRIPTS.items()}
     total = sum(letters.values())
     if total == 0:
-        return None
+        return ()
     script = max(letters, key=lambda name: letters[name])
     if letters["kana"] and 2 * (letters["kana"] + letters["han"]) > total:
-        return "ja"
+        return ("ja",)
     if 2 * letters[script] <= total:
-        return None
+        return ()
     if script == "latin":
         return _by_little_words(words(text))
     if script == "cyrillic":
-        return "uk" if _UKRAINIAN.search(text) else "ru"
-    return {"han": "zh"}.get(script, script)
+        told = tuple(code for code, pattern in _CYRILLIC.items() if pattern.search(text))
+        return told if len(told) == 1 and not _NEITHER.search(text) else tuple(_CYRILLIC)
+    return ({"han": "zh"}.get(script, script),)
 
 
-def _by_little_words(found: list[str]) -> str | None:
+def _by_little_words(found: list[str]) -> tuple[str, ...]:
     hits = Counter(code for word in found for code in _HOLDERS.get(word, ()))
     ranked = hits.most_common(2)
     if not ranked or ranked[0][1] < max(LEAST_HITS, LEAST_SHARE * len(found)):
-        return None
-    return ranked[0][0] if len(ranked) == 1 or ranked[0][1] >= LEAD * ranked[1][1] else None
+        return ()
+    return (ranked[0][0],) if len(ranked) == 1 or ranked[0][1] >= LEAD * ranked[1][1] else ()
 
 
 def switched(examples: Iterable[Example]) -> list[Finding]:

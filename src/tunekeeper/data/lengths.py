@@ -16,6 +16,8 @@ from tunekeeper.text.rendering import render
 from tunekeeper.text.tokenizers import TokenizerFiles, read_tokenizer
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CONTEXT = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length", "n_ctx")
+"""What models call the tokens that they read at most: GPT-2 and its like have names of their own."""
 _PER_MESSAGE = 4
 """Tokens around a message where no template says how many."""
 
@@ -67,7 +69,7 @@ def _rendered(files: TokenizerFiles, example: Example) -> str | None:
 
 
 def _context(path: Path) -> int | None:
-    """`max_position_embeddings` of a config.json, also where it stands in the text part of a model of several senses."""
+    """How long a text a config.json says that a model reads, also where that stands in the text part of one of several senses."""
     if not path.is_file():
         return None
     try:
@@ -75,7 +77,8 @@ def _context(path: Path) -> int | None:
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: not JSON ({error})") from None
     for place in (value, value.get("text_config") if isinstance(value, dict) else None):
-        found = place.get("max_position_embeddings") if isinstance(place, dict) else None
-        if isinstance(found, int) and not isinstance(found, bool) and found > 0:
-            return found
+        told = [place.get(name) for name in _CONTEXT] if isinstance(place, dict) else []
+        for found in told:
+            if isinstance(found, int) and not isinstance(found, bool) and found > 0:
+                return found
     return None

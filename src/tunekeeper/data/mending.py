@@ -7,9 +7,9 @@ of drafts of any size.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from itertools import chain
@@ -47,6 +47,8 @@ class Mended:
 Decide = Callable[[int, Example], Example | Finding]
 """A place in the draft and the row there → the row as it stays, itself where nothing changes, or why it leaves; asked again it
 says the same."""
+Report = Callable[[], Iterable[Mapping[str, Any]]]
+"""Gives the lines of what imports and checks reported, from the first on."""
 _STAYS, _CHANGES, _LEAVES = range(3)
 
 
@@ -87,6 +89,9 @@ def readmit(
     """Bring dropped rows back into the draft. `names`: their ids, or `file:line`; `reason`: only, or without names all, rows that
     were dropped for it. A row remembers what it was brought back in spite of; no import and no check drops it for that again.
 
+    Of what was said about one answer of the log one row stands: one that is named takes the place of that of the draft, which
+    leaves as superseded; without names the row of the draft stays. Of several that were dropped the one said last comes back.
+
     Raises NotFound, UserError, and DataError for a row that nobody can learn from as it is.
     """
     if not names and reason is None:
@@ -95,15 +100,25 @@ def readmit(
         raise UserError(f"no kind of finding is called {reason!r}", fix=f"choose from {', '.join(KINDS)}")
     with nullcontext() if dry_run else drafts.locked(ws, task.name), working(ws, task.name) as before:
         meant = chosen(drafts.read_findings(ws, task.name), names, reason, task.name)
-        ids: list[str] = []
-        back = _brought_back(partial(drafts.read_findings, ws, task.name), meant, map(decode, before()), ws.clock.utc(), ids)
-        put = chain(((line, Came.STAYED) for line in before()), back)
-        examples = sum(1 for _ in put) if dry_run else nextdraft.save(ws, task.name, put, section)
-        if not dry_run:
-            said = enumerate(drafts.read_findings(ws, task.name))
-            drafts.save_findings(ws, task.name, (line for place, line in said if place not in meant))
+        report, ids = partial(drafts.read_findings, ws, task.name), list[str]()
+        if answers := _answers(report, meant):
+            stand = {hash(row.fingerprint) for row in map(decode, before()) if _answer_of(row.id, row.source) in answers}
+            meant = _said_last(report, meant, stand)
+        held = _held(map(decode, before()), _answers(report, meant))
+        if not names:
+            meant, held = _without_judged_again(meant, held, task.name), _held(map(decode, before()), {})
+        back = _brought_back(report, meant, held, ws.clock.utc(), ids)
+        put = chain(((line, Came.STAYED) for place, line in enumerate(before()) if place not in held.judged), back)
+        if dry_run:
+            examples = sum(1 for _ in put)
+        else:
+            # First the rows that leave: a kill between the two files leaves a row in both, never in none.
+            if leaving := _giving_way(report, held.judged.values()):
+                drafts.save_findings(ws, task.name, chain(report(), leaving))
+            examples = nextdraft.save(ws, task.name, put, section)
+            drafts.save_findings(ws, task.name, (line for place, line in enumerate(report()) if place not in meant))
             worklog.save_command(ws, task.name, "readmit")
-    return Mended(changed=tuple(ids), dropped={}, examples=examples)
+    return Mended(changed=tuple(ids), dropped={"superseded": len(held.judged)} if held.judged else {}, examples=examples)
 
 
 def _mend(ws: Workspace, model: str, deciding: Callable[[Iterable[Example]], Decide], dry_run: bool) -> Mended:
@@ -234,31 +249,100 @@ def _stays_out(line: Mapping[str, Any]) -> str:
     return ""
 
 
-def _brought_back(
-    report: Callable[[], Iterable[Mapping[str, Any]]],
-    meant: Mapping[int, Finding],
-    draft: Iterable[Example],
-    at: datetime,
-    ids: list[str],
-) -> Iterator[Put]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Held:
+    """What a draft has, as far as rows that come back into it have to know."""
+
+    there: set[int]
+    """Hashes of the fingerprints of its rows."""
+    taken: set[int]
+    """Hashes of their ids."""
+    judged: Mapping[int, Example]
+    """Place → row that says something else about an answer of the log that such a row is about, too."""
+
+
+def _answer_of(id: str, source: object) -> tuple[str, str] | None:
+    """The answer of the log that a row is about; None for a row from elsewhere."""
+    return (id, source) if isinstance(source, str) and source.startswith("inference:") else None
+
+
+def _answers(report: Report, meant: Mapping[int, Finding]) -> dict[tuple[str, str], int]:
+    """Answer of the log → hash of the fingerprint of what comes back about it."""
+    rows = ((line, _answer_of(str(line["id"]), line["row"].get("source"))) for at, line in enumerate(report()) if at in meant)
+    return {answer: hash(_print_of(line["row"])) for line, answer in rows if answer is not None}
+
+
+def _said_last(report: Report, meant: Mapping[int, Finding], stand: Set[int]) -> dict[int, Finding]:
+    """Of dropped rows about the same answer of the log those that say what was said last and is not in the draft. `stand`: hashes
+    of the fingerprints that are."""
+    last = dict[tuple[str, str], tuple[bool, str, int]]()
+    marks = dict[int, tuple[tuple[str, str], int]]()
+    for place, line in enumerate(report()):
+        if place not in meant or (answer := _answer_of(str(line["id"]), line["row"].get("source"))) is None:
+            continue
+        mark = hash(_print_of(line["row"]))
+        marks[place] = (answer, mark)
+        said = (mark not in stand, str(line["row"]["metadata"].get("said_at", "")), mark)
+        last[answer] = max(last.get(answer, said), said)
+    return {at: why for at, why in meant.items() if at not in marks or last[marks[at][0]][2] == marks[at][1]}
+
+
+def _held(draft: Iterable[Example], answers: Mapping[tuple[str, str], int]) -> _Held:
+    """What the draft has. `answers`: answer of the log → hash of the fingerprint of what comes back about it."""
+    there, taken, judged = set[int](), set[int](), dict[int, Example]()
+    for place, row in enumerate(draft):
+        mark, answer = hash(row.fingerprint), _answer_of(row.id, row.source)
+        if answer is not None and answers.get(answer, mark) != mark:
+            judged[place] = row
+            continue
+        there.add(mark)
+        taken.add(hash(row.id))
+    # A row that is in the draft under another name takes nobody's place.
+    stay = {at: row for at, row in judged.items() if answers[(row.id, row.source)] in there}
+    there |= {hash(row.fingerprint) for row in stay.values()}
+    taken |= {hash(row.id) for row in stay.values()}
+    return _Held(there=there, taken=taken, judged={at: row for at, row in judged.items() if at not in stay})
+
+
+def _without_judged_again(meant: Mapping[int, Finding], held: _Held, model: str) -> dict[int, Finding]:
+    """Those of the dropped rows in whose place the draft has no other. Raises NotFound where there are none."""
+    again = {row.id for row in held.judged.values()}
+    stay = {place: each for place, each in meant.items() if each.id not in again}
+    if again and not stay:
+        look = f"tunekeeper data readmit {min(again)} --model {model}"
+        raise NotFound(f"the draft of {model} has another answer in the place of each of these rows", fix=f"name one: {look}")
+    return stay
+
+
+def _giving_way(report: Report, rows: Collection[Example]) -> list[dict[str, Any]]:
+    """Report lines of the rows in whose place others come back; without those that a killed run has written."""
+    left = [
+        _dropped(finding("superseded", row, "an earlier answer was brought back in its place", of=row.id), row) for row in rows
+    ]
+    known = {drafts.identity(line) for line in report()} if left else set()
+    return [line for line in left if drafts.identity(line) not in known]
+
+
+def _brought_back(report: Report, meant: Mapping[int, Finding], held: _Held, at: datetime, ids: list[str]) -> Iterator[Put]:
     """The dropped rows of a report as rows of a draft, without those that are in it already; none is held. `meant`: place in the
     report → why it was dropped; `ids`: gets their ids. What was dropped for two reasons comes back once, in spite of both."""
-    there, taken = set[int](), set[int]()
-    for row in draft:
-        there.add(hash(row.fingerprint))
-        taken.add(hash(row.id))
     first, reasons = dict[int, int](), dict[int, tuple[str, ...]]()
     for place, line in enumerate(report()):
-        if place in meant and (mark := hash(_print_of(line["row"]))) not in there:
+        if place in meant and (mark := hash(_print_of(line["row"]))) not in held.there:
             kept = first.setdefault(mark, place)
             reasons[kept] = (*reasons.get(kept, ()), meant[place].kind)
+    sides, taken = {row.id: row.split for row in held.judged.values()}, set(held.taken)
     for place, line in enumerate(report()):
         if place not in reasons:
             continue
         id = _free_id(str(line["id"]), taken)
         taken.add(hash(id))
         ids.append(id)
-        yield encode(_as_it_was(line, id, dict.fromkeys(reasons[place], at.isoformat())), with_split=True), Came.NEW
+        row, side = _as_it_was(line, id, dict.fromkeys(reasons[place], at.isoformat())), sides.get(id)
+        if side is None:
+            yield encode(row, with_split=True), Came.NEW
+        else:
+            yield encode(replace(row, split=side), with_split=True), Came.CHANGED
 
 
 def _print_of(row: Mapping[str, Any]) -> str:

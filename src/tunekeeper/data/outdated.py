@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -87,13 +88,18 @@ def prune(
             raise DataError(f"every row of {task.name} would leave", fix="ask for less, and see it with --dry-run")
         if not dry_run and leaving:
             # First the dropped rows: a kill between the two files leaves a row in both, never in none.
-            gone = {drafts.identity(as_row(each)) for each in done.rows}
+            left = partial(_left, rows, leaving)
+            gone = {drafts.identity(line) for line in left()}
             stay = (line for line in drafts.read_findings(ws, task.name) if drafts.identity(line) not in gone)
-            left = (as_row(leaving[row.id], action="dropped", row=row_of(row)) for row in rows if row.id in leaving)
-            drafts.save_findings(ws, task.name, chain(stay, left))
+            drafts.save_findings(ws, task.name, chain(stay, left()))
             drafts.save_draft(ws, task.name, (row for row in rows if row.id not in leaving))
             worklog.save_command(ws, task.name, "prune")
     return done
+
+
+def _left(rows: Iterable[Example], leaving: Mapping[str | None, Finding]) -> Iterator[dict[str, Any]]:
+    """The report lines of the rows that leave."""
+    return (as_row(leaving[row.id], action="dropped", row=row_of(row)) for row in rows if row.id in leaving)
 
 
 def _pruned(rows: Sequence[Example], leaving: Mapping[str | None, Finding], section: Config) -> Pruned:
@@ -171,8 +177,7 @@ def _overtaken_within(rows: Sequence[Example]) -> Iterator[Finding]:
 
 
 def _superseded(ws: Workspace, task: Model, section: Config, rows: Sequence[Example]) -> Iterator[Finding]:
-    newest = versions.latest(ws, task.name)
-    said = gather(ws, task, section, None if newest is None else newest.created, draft=rows)
+    said = gather(ws, task, section, versions.frozen_at(ws, versions.latest(ws, task.name)), draft=rows)
     return overtaken(rows, said.corrections, said.recent, section)
 
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tunekeeper.data import batches, helpdesks, langsmith, providers, spans, threads, toolsets, tracers
-from tunekeeper.data.conversations import Conversation, Unreadable, as_tools, conversation_from, unpacked
+from tunekeeper.data.conversations import Conversation, Unreadable, as_tools, conversation_from, opened, unpacked
 from tunekeeper.data.exchanges import asked_in, exchange, inner, mapping_of, present, renamed
 
 _TRACE_KEYS = ("sessionId", "htmlPath", "bookmarked", "projectId", "project_id")
@@ -56,7 +56,7 @@ def recognise(row: Mapping[str, Any]) -> tuple[str, Callable[[dict[str, Any]], C
         return "request-log", batches.alone
     if "reqPayload" in row and "respPayload" in row:
         return "openpipe-log", _older_openpipe
-    if row.get("object") == "response" and "input" in row:
+    if row.get("object") == "response" and "output" in row:
         return "openai-responses", _responses
     if "contents" in row:
         return "gemini", _gemini
@@ -158,6 +158,11 @@ def _older_openpipe(row: dict[str, Any]) -> Conversation:
 
 
 def _responses(row: dict[str, Any]) -> Conversation:
+    if not row.get("input"):
+        raise Unreadable(
+            f"response {row.get('id')} comes without what was asked: "
+            "add what GET /v1/responses/{id}/input_items returns as `input`, the oldest first"
+        )
     metadata = {
         **mapping_of(row.get("metadata")),
         "model": row.get("model"),
@@ -249,7 +254,7 @@ def _tensorzero(row: dict[str, Any]) -> Conversation:
     )
     rejected = row.get("dispreferred_outputs")
     if isinstance(rejected, list) and rejected:
-        [other, *_] = _from_blocks("assistant", unpacked({"o": rejected[0]}, ("o",))["o"])
+        [other, *_] = _from_blocks("assistant", opened(rejected[0]))
         metadata["rejected"] = other.get("content")
     params = mapping_of(row.get("tool_params"))
     tools = params.get("tools_available") or params.get("additional_tools")

@@ -131,7 +131,7 @@ def plan(ws: Workspace, model: str, *, examples: Sequence[int] = (), hours_a_wee
     if any(number < 1 for number in examples) or (hours_a_week is not None and not 0 < hours_a_week <= 24 * 7 * 1000):
         raise UserError("a plan needs at least one example and some hours a week", fix="--examples 500 --hours-a-week 8")
     newest = versions.latest(ws, model)
-    since = None if newest is None else newest.created
+    since = versions.frozen_at(ws, newest)
     first = newest is None
     with ws.state.read() as tx:
         items = find_reviews(tx, model=model)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from tunekeeper.core.nouns.data import Example
-from tunekeeper.data.conversations import Conversation, Unreadable, conversation_from, unpacked
+from tunekeeper.data.conversations import Conversation, Unreadable, conversation_from, opened, unpacked
 from tunekeeper.data.sharegpt import role_of
 from tunekeeper.data.transcripts import turns_of
 from tunekeeper.text.fingerprints import answer_of
@@ -152,7 +152,7 @@ def _turns(key: str, value: Any) -> list[dict[str, Any]]:
 
 def _opened(value: Any) -> Any:
     """What a cell of a table holds as JSON text, where that is messages: an answer may be JSON of its own."""
-    made = unpacked({"value": value}, ("value",))["value"]
+    made = opened(value)
     turns = made if isinstance(made, list) else [made]
     said = turns and all(isinstance(turn, dict) and ("role" in turn or "from" in turn) for turn in turns)
     return made if said else value

@@ -231,6 +231,8 @@ def speaker_of(turn: Mapping[str, Any]) -> Any:
     if isinstance(said, dict):
         said = next((said[key] for key in ("role", "name", "id") if said.get(key)), None)
     kind = turn.get("type")
+    if said is None and isinstance(turn.get("is_inbound"), bool):  # Front
+        return "user" if turn["is_inbound"] else "assistant"
     return kind if said is None and kind in ("human", "ai", "system", "tool", "user", "assistant", "bot") else said
 
 

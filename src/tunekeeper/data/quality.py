@@ -13,7 +13,7 @@ from tunekeeper.data.damage import mojibake, template_leak
 from tunekeeper.data.endings import maybe_truncated, truncated
 from tunekeeper.data.examples import parsed
 from tunekeeper.data.findings import Finding, finding
-from tunekeeper.data.language import language_of
+from tunekeeper.data.language import languages_of
 from tunekeeper.data.profanity import profane
 from tunekeeper.data.refusals import refusal
 from tunekeeper.data.roles import bad_roles, bad_weights, empty, placeholder
@@ -147,9 +147,9 @@ def foreign(prompt: str, answer: str, languages: Sequence[str]) -> str:
     if not languages:
         return ""
     for what, text in (("prompt", prompt), ("answer", "" if parsed(answer) is not None else answer)):
-        found = language_of(text)
-        if found is not None and found not in languages:
-            return f"the {what} seems to be {found}; {', '.join(languages)} is wanted"
+        found = languages_of(text)
+        if found and not set(found) & set(languages):
+            return f"the {what} seems to be {' or '.join(found)}; {', '.join(languages)} is wanted"
     return ""
 
 

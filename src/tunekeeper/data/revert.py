@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tunekeeper.core.errors import DataError
-from tunekeeper.core.nouns.data import DatasetVersion
+from tunekeeper.core.nouns.data import DatasetVersion, Split
 from tunekeeper.data import drafts, lines, versions
 from tunekeeper.data.erase import erased_examples
 from tunekeeper.data.lines import Line
+from tunekeeper.store.place import whole
 from tunekeeper.workspace import Workspace
+
+_BUFFER = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,34 +52,36 @@ def revert(ws: Workspace, name: str, *, model: str | None = None, dry_run: bool 
         if next(versions.read_lines(ws, version), None) is None:
             raise DataError(f"every row of {version.id} was erased", fix=f"tunekeeper data log --model {version.model}")
         origin = {"reverted_to": version.id}
-        return replace_draft(ws, version, lambda: versions.read_lines(ws, version), origin, by=by, dry_run=dry_run)
+        return replace_draft(ws, version, versions.read_lines(ws, version), origin, by=by, dry_run=dry_run)
 
 
 def replace_draft(
     ws: Workspace,
     version: DatasetVersion,
-    rows: Callable[[], Iterable[Line]],
+    rows: Iterable[Line],
     origin: dict[str, Any],
     *,
     by: str,
     dry_run: bool = False,
 ) -> Replaced:
-    """Put `rows` (asked for more than once) in the place of the draft of `version`'s model, after what it holds was kept; the
-    caller holds its lock.
+    """Put `rows`, which are read once, in the place of the draft of `version`'s model, after what it holds was kept; the caller
+    holds its lock.
 
     `origin`: where the rows come from; the next version that is frozen from the draft tells it in its report.
     """
     draft = versions.draft_path(ws, version.model)
     held = versions.digest_of(lines.of_draft(draft))
-    counts = Counter(side for _, side in rows())
-    changed = held != versions.digest_of(rows())
-    kept = None
-    if changed and dry_run:
-        kept = _known(ws, version.model, held)
-    elif changed:
-        kept = _keep(ws, version.model, draft, held, by=by)
-        drafts.write_whole(draft, (lines.for_draft(line, side) for line, side in rows()))
-    if not dry_run:
+    counts, kept = Counter[Split](), None
+    if dry_run:
+        changed = held != versions.digest_of(_counted(rows, counts))
+        kept = _known(ws, version.model, held) if changed else None
+    else:
+        with whole(draft) as part:
+            with part.open("xb", buffering=_BUFFER) as file:
+                changed = held != versions.digest_of(_counted(rows, counts, file))
+                file.flush()
+                os.fsync(file.fileno())
+            kept = _keep(ws, version.model, draft, held, by=by) if changed else None
         versions.save_origin(ws, version.model, {**origin, "kept": kept, "by": by, "at": ws.clock.utc().isoformat()})
     return Replaced(
         model=version.model,
@@ -86,6 +92,15 @@ def replace_draft(
         kept=kept,
         changed=changed,
     )
+
+
+def _counted(rows: Iterable[Line], counts: Counter[Split], file: BinaryIO | None = None) -> Iterator[Line]:
+    """The rows, which are counted by side and written to the file of a draft as they pass."""
+    for line, side in rows:
+        counts[side] += 1
+        if file is not None:
+            file.write(lines.for_draft(line, side))
+        yield line, side
 
 
 def _keep(ws: Workspace, model: str, draft: Path, digest: str, *, by: str) -> str | None:

@@ -15,11 +15,13 @@ from typing import Any
 from tunekeeper.core.errors import DataError
 from tunekeeper.data import alpaca, batches, dialogues, labelled, outside, preferences, providers, sharegpt, threads, transcripts
 from tunekeeper.data.columns import answers, named_by, resolve_columns
-from tunekeeper.data.conversations import Conversation, Unreadable, cell_of, conversation_from, earlier, unpacked
+from tunekeeper.data.conversations import Conversation, Unreadable, by_row, cell_of, conversation_from, earlier, opened, unpacked
 from tunekeeper.data.exchanges import asked_in, exchange
 
 MESSAGE_ROLES = ("user", "assistant", "system", "context")
 """Fields of a flat row that its messages are made of."""
+_NAMED = ("id", "created", "category", "said_by", "said_at")
+"""Fields of a flat row that become metadata under these names, whatever their columns are called."""
 _BESIDE = ("response", "completion", "output", "answer")
 """Under what an answer stands beside the messages that ask for it."""
 
@@ -110,7 +112,7 @@ def flat_row(row: Mapping[str, Any], columns: Mapping[str, str]) -> Conversation
     """A row with a column per role. Several columns for the answer (`category,priority`) become one JSON object; what the
     question is about (`context`) stands below it, as in Alpaca."""
     told = {role: cell_of(row, columns[role]) for role in MESSAGE_ROLES if role in columns}
-    told |= {"assistant": _one_answer(row, columns["assistant"], told["assistant"])}
+    told["assistant"] = _one_answer(row, columns["assistant"], told["assistant"])
     before = earlier(row["history"]) if isinstance(row.get("history"), list) else []
     if (talk := _talk_in(row.get(columns["user"]))) is not None:
         before, told = [*before, *talk], {role: text for role, text in told.items() if role != "user"}
@@ -126,17 +128,17 @@ def flat_row(row: Mapping[str, Any], columns: Mapping[str, str]) -> Conversation
     messages = [*([{"role": "system", "content": told["system"]}] if told.get("system") else []), *before, *said]
     roles = MESSAGE_ROLES if talk is None else MESSAGE_ROLES[:3]
     used = named_by(columns[role] for role in roles if role in columns) | ({"history"} if before else set())
+    used |= {columns[role] for role in _NAMED if role in columns and role != "category"} - {*_NAMED, "request_id"}
     metadata = {str(key): value for key, value in row.items() if key not in used and key is not None and value not in (None, "")}
-    named = ("id", "created", "category", "said_by", "said_at")
-    metadata |= {role: row[columns[role]] for role in named if role in columns and row.get(columns[role])}
-    renamed = ({columns.get(role) for role in named if role != "category"} - set(named)) - {"request_id"}
-    metadata = {key: value for key, value in metadata.items() if key not in renamed}
+    metadata |= {role: row[columns[role]] for role in _NAMED if role in columns and row.get(columns[role])}
     return Conversation(messages=tuple(messages), metadata=metadata, shape="columns", columns=columns)
 
 
 def _one_answer(row: Mapping[str, Any], column: str, told: str) -> str:
     """The answer of a row: the first of several as good ones (OpenAI's evals). Raises Unreadable for the place of a choice."""
     value = row.get(column)
+    if isinstance(value, str):
+        return told
     if column.strip().casefold() == "ideal" and isinstance(value, list) and value and isinstance(value[0], str):
         return value[0]
     choices = next((key for key in ("choices", "options") if isinstance(row.get(key), list)), None)
@@ -149,12 +151,12 @@ def _one_answer(row: Mapping[str, Any], column: str, told: str) -> str:
 
 def _talk_in(cell: Any) -> list[dict[str, Any]] | None:
     """The messages that a cell holds in place of a question, as a list or as JSON text; None for any other."""
-    listed = unpacked({"cell": cell}, ("cell",))["cell"]
+    listed = opened(cell)
     return asked_in(listed) if isinstance(listed, list) and listed and all(map(is_message, listed)) else None
 
 
 def _openai(row: dict[str, Any]) -> Conversation:
-    messages = row["messages"]
+    messages = by_row(row["messages"])
     if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
         raise Unreadable("`messages` must be a list of objects")
     beside = next((key for key in _BESIDE if row.get(key)), None)

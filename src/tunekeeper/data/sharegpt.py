@@ -15,7 +15,7 @@ import orjson
 
 from tunekeeper.core.errors import DataError
 from tunekeeper.data import providers
-from tunekeeper.data.conversations import Conversation, NotJson, Unreadable, conversation_from, unpacked
+from tunekeeper.data.conversations import Conversation, NotJson, Unreadable, by_row, conversation_from, opened, unpacked
 from tunekeeper.data.originals import KEY, keys_of, original_of
 from tunekeeper.data.toolsets import calls_of, literal
 from tunekeeper.text.fingerprints import attachments_of, text_of
@@ -56,7 +56,7 @@ def conversation_of(row: dict[str, Any]) -> Conversation:
     """The conversation of a row with `conversations`, or `conversation`. Raises Unreadable."""
     key = "conversations" if "conversations" in row else "conversation"
     row = unpacked(row, (key, "tools", "metadata", KEY))
-    turns = row[key]
+    turns = by_row(row[key])
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
         raise Unreadable(f"`{key}` must be a list of objects")
     messages: list[dict[str, Any]] = [{"role": "system", "content": row["system"]}] if row.get("system") else []
@@ -97,7 +97,7 @@ def _say(messages: list[dict[str, Any]], turn: dict[str, Any], waiting: list[str
     before = sum(len(message.get("tool_calls", ())) for message in messages)
     said, calls = _with_calls(value, before) if role == "assistant" else (value, [])
     if turn.get("from") == "function_call":
-        said, calls = value, calls_of(unpacked({"value": value}, ("value",))["value"], before)
+        said, calls = value, calls_of(opened(value), before)
     if calls:
         waiting += [call["id"] for call in calls]
         if said is value and messages and "tool_calls" in messages[-1]:

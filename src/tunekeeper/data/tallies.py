@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SIDES: tuple[Split, ...] = ("train", "eval")
 _SYNTHETIC = ("synthetic", "generated", "augmented")
+LEAST_DEALT = 50
+"""Rows from which on the share that is held out is looked at."""
 _TELLING = frozenset(("synthetic", "source", "origin"))
 
 
@@ -158,4 +160,15 @@ def recency(tally: Tally, section: Config) -> list[Finding]:
 def warnings(tally: Tally, section: Config, bias: Iterable[Finding] = ()) -> list[str]:
     """What is unusual about the set, a sentence each. `bias`: in what its sides differ."""
     troubles = synthetic_only(tally) + synthetic_share(tally, section) + recency(tally, section)
-    return [found.detail for found in (*troubles, *bias)]
+    return [*(found.detail for found in (*troubles, *bias)), *_held_out(tally, section)]
+
+
+def _held_out(tally: Tally, section: Config) -> list[str]:
+    """A sentence where far more or fewer rows are held out than was asked for, as whole groups make it."""
+    held, asked = tally.count("eval"), section.eval_share * tally.rows
+    if tally.rows < LEAST_DEALT or not 0 < held < tally.rows or asked / 2 <= held <= 2 * asked:
+        return []
+    share = (
+        f"{held} of {tally.rows} rows ({held / tally.rows:.1%}) are held out, where eval_share asks for {section.eval_share:.0%}"
+    )
+    return [f"{share}: rows of one conversation or user, or that ask nearly the same, stay on one side, and no row changes sides"]

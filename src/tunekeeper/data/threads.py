@@ -1,8 +1,8 @@
 """Files with a message a row, as chat programs export them and tables of talks have it: brought together as conversations.
 
-Slack, Discord and Telegram, OpenAssistant's messages, and any table with who speaks, what, and in which talk. A row is of the
-talk it names, to that of the message it answers, else to the one before it, until an hour of silence ends that. Who of the people
-is the assistant has to be told, unless the speakers are called so.
+Slack, Discord, Telegram, Teams, WhatsApp (data/whatsapp.py), OpenAssistant's messages, any table with who speaks, what, and in
+which talk. A row is of the talk it names, else of that of the message it answers, else of the one before it, until an hour of
+silence ends that. Who of the people is the assistant has to be told, unless the speakers are called so.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tunekeeper.data import providers
 from tunekeeper.data.columns import answers, named_by
 from tunekeeper.data.conversations import Conversation, Unreadable
 from tunekeeper.data.dialogues import joined
+from tunekeeper.data.helpdesks import plain
 
 _OURS = "\n"
 """How the name of a talk begins that no message names."""
@@ -31,13 +32,14 @@ GAP = 3600.0
 """Seconds of silence that end a talk whose messages do not say to which one they belong."""
 _TALKS = (
     *("conversation_id", "conversationid", "chat_id", "thread_id", "thread_ts", "dialogue_id", "dialog_id", "session_id"),
-    *("ticket_id", "message_tree_id", "conversation", "thread", "session"),
+    *("chatid", "ticket_id", "message_tree_id", "conversation", "thread", "session"),
 )
 _WHO = ("role", "sender", "speaker", "author", "from", "username", "sender_name", "sender_type", "author_id")
+_CALLED = ("role", "name", "display_name", "displayName", "real_name", "nickname", "id")
 _SAID = ("content", "text", "message", "body_text", "body", "utterance")
-_WHEN = ("ts", "timestamp", "date", "created_at", "created_date", "sent_at", "time", "created")
+_WHEN = ("ts", "timestamp", "date", "created_at", "created_date", "createddatetime", "sent_at", "time", "created")
 _ID = ("message_id", "tweet_id", "id", "ts")
-_ANSWERS = ("parent_id", "in_response_to_tweet_id", "reply_to_message_id", "reply_to", "in_reply_to")
+_ANSWERS = ("parent_id", "in_response_to_tweet_id", "reply_to_message_id", "reply_to", "replytoid", "in_reply_to")
 _INBOUND = ("is_inbound", "incoming", "inbound")
 _UTTERED = (None, "", "bot_message", "thread_broadcast", "me_message", "file_share", "message", "Default", "Reply")
 """Kinds of messages that somebody said: others tell who joined or what was pinned."""
@@ -129,7 +131,7 @@ def _aliases(name: str) -> set[str]:
 
 def _message(line: int, file: str, row: Mapping[str, Any]) -> _Message | None:
     """A row as a message; None for one that nobody said."""
-    told_of = row.get("subtype") not in _UTTERED or row.get("type") == "service"
+    told_of = row.get("subtype") not in _UTTERED or row.get("messagetype") not in _UTTERED or row.get("type") == "service"
     if told_of or str(row.get("deleted")).casefold() == "true":
         return None
     text = _text(_first(row, _SAID))
@@ -160,7 +162,9 @@ def _word(value: Any) -> str | None:
 
 
 def _text(said: Any) -> str:
-    """What was said; Telegram's pieces as one text."""
+    """What was said; Telegram's pieces as one text, what Teams wrote as HTML without it."""
+    if isinstance(said, dict) and isinstance(said.get("content"), str):
+        return plain(said["content"]) if said.get("contentType") == "html" else str(said["content"])
     pieces = said if isinstance(said, list) else [said]
     texts = [piece.get("text") if isinstance(piece, dict) else piece for piece in pieces]
     return "".join(str(text) for text in texts if text is not None)
@@ -173,7 +177,8 @@ def _names(row: Mapping[str, Any]) -> list[str]:
         return ["user" if str(inbound).casefold() in ("true", "1") else "assistant"]
     found: list[Any] = [row.get(key) for key in (*_WHO, "user", "bot_id", "from_id")]
     people = [each for each in (*found, row.get("user_profile"), row.get("bot_profile")) if isinstance(each, dict)]
-    found += [person.get(key) for person in people for key in ("role", "name", "display_name", "real_name", "nickname", "id")]
+    people += [each for person in people for each in person.values() if isinstance(each, dict)]  # Teams: a user, an application
+    found += [person.get(key) for person in people for key in _CALLED]
     return [str(each) for each in found if each not in (None, "") and not isinstance(each, dict | list)] or ["?"]
 
 

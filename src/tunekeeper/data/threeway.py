@@ -77,13 +77,20 @@ def merge_versions(
         raise UserError(f"{first.id} and {second.id} merge to no rows", fix=f"tunekeeper data diff {first.id} {second.id}")
     origin = {"merged": f"{first.id} + {second.id}", "base": done.base, "preferred": prefer if done.conflicts else None}
     with drafts.locked(ws, first.model):
-        return replace(done, draft=replace_draft(ws, first, merge.lines, origin, by=by))
+        return replace(done, draft=replace_draft(ws, first, merge.lines(), origin, by=by))
 
 
 def common_parent(a: DatasetVersion, b: DatasetVersion, known: Mapping[str, DatasetVersion]) -> DatasetVersion | None:
     """The newest version that both grew from, one of them itself included; None when they share none."""
     shared = _ancestors(a, known).keys() & _ancestors(b, known).keys()
     return max((known[id] for id in shared), key=lambda each: each.number, default=None)
+
+
+def ancestry(ws: Workspace, tip: DatasetVersion | None) -> list[DatasetVersion]:
+    """The versions that the rows of `tip` come from, itself included, oldest first; empty for None. What was reverted is not
+    among them."""
+    known = {each.id: each for each in versions.log(ws, tip.model)} if tip is not None else {}
+    return sorted(_ancestors(tip, known).values(), key=lambda each: each.number) if tip is not None else []
 
 
 def _ancestors(version: DatasetVersion, known: Mapping[str, DatasetVersion]) -> dict[str, DatasetVersion]:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -275,6 +276,14 @@ def lineage(ws: Workspace, tip: DatasetVersion | None) -> list[DatasetVersion]:
         found.append(tip)
         tip = known.get(tip.parent) if tip.parent is not None else None
     return found[::-1]
+
+
+def frozen_at(ws: Workspace, version: DatasetVersion | None) -> datetime | None:
+    """Since when words count that `version` does not know: when it was frozen, or the newest before it whose date is not still to
+    come, as that of a clock that was ahead; None: since ever."""
+    now = ws.clock.utc()
+    dates = (each.created for each in reversed(lineage(ws, version)))
+    return next((date for date in dates if date is not None and date <= now), None)
 
 
 def ls(ws: Workspace, model: str) -> DraftSummary:

@@ -37,12 +37,12 @@ def due(ws: Workspace, model: str, section: Config) -> datetime | None:
     """The moment at which a collection fell due; None while none is. Counted in whole periods from the last full one, before it
     from the first version: until there is one, data comes by import or by hand. Of several that were missed it is the last."""
     from tunekeeper.data import versions
-    from tunekeeper.data.collection import history
+    from tunekeeper.data.collection import last_full
 
     every = period(model, section)
     if every is None:
         return None
-    last = next((line for line in reversed(history(ws, model)) if line["mark"]), None)
+    last = last_full(ws, model)
     if last is not None:
         begin: datetime | None = datetime.fromisoformat(last["at"])
     else:

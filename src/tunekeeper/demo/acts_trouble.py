@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import asdict, replace
+from shlex import quote
 from typing import Any
 
 from tunekeeper.core.errors import OurFault, OutsideError
@@ -135,7 +136,7 @@ def _again(demo: Demo, why: str, options: dict[str, Any]) -> Cycle:
         return found
     bad = _cycle_because(demo, BAD)
     if bad is None:
-        raise OutsideError("there is no bad candidate yet", fix=f"tunekeeper demo {demo.folder} --resume")
+        raise OutsideError("there is no bad candidate yet", fix=f"tunekeeper demo {quote(str(demo.folder))} --resume")
     records = {stage: bad.records[stage] for stage in ("data", "train", "export")}
     return open_cycle(demo.ws, MODEL, why=why, by="demo", options=options, records=records)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from tunekeeper import __version__
@@ -98,7 +99,9 @@ def _prepare(folder: Path, resume: bool) -> None:
     root = folder / ".tunekeeper"
     if (root / "clock").exists():
         if not resume:
-            raise UserError(f"{folder} holds a demo already", fix=f"tunekeeper demo {folder} --resume, or name another folder")
+            raise UserError(
+                f"{folder} holds a demo already", fix=f"tunekeeper demo {quote(str(folder))} --resume, or name another folder"
+            )
         return
     if folder.exists() and any(folder.iterdir()) and not (root / "demo").is_dir():
         raise UserError(f"{folder} is not empty", fix="name a folder that does not exist yet")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from shlex import quote
 from urllib.parse import urlsplit
 
 import httpx
@@ -30,7 +31,7 @@ class Server:
     def ensure(self) -> str:
         """The gateway's address with /v1, once it answers. Raises OutsideError with the server's last line."""
         if self.process is None and self._running() and self._announced() is None:
-            raise Busy(f"tunekeeper up runs on {self.folder} already", fix=f"tunekeeper down --dir {self.folder}")
+            raise Busy(f"tunekeeper up runs on {self.folder} already", fix=f"tunekeeper down --dir {quote(str(self.folder))}")
         self.tend()
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
@@ -39,7 +40,9 @@ class Server:
                 self._port = urlsplit(url).port or 0
                 return f"{url}/v1"
             if not self._running():
-                raise OutsideError(f"tunekeeper up ended: {self._last_line()}", fix=f"tunekeeper up --dir {self.folder}")
+                raise OutsideError(
+                    f"tunekeeper up ended: {self._last_line()}", fix=f"tunekeeper up --dir {quote(str(self.folder))}"
+                )
             time.sleep(0.1)
         raise OutsideError(f"tunekeeper up was not ready within {READY_SECONDS:.0f} s: {self._last_line()}")
 

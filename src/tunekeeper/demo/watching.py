@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from shlex import quote
 from typing import Any
 
 from tunekeeper.core.errors import OutsideError, UserError
@@ -60,7 +61,7 @@ def _consent(demo: Demo, cycle: Cycle) -> None:
             noted = demo.consent(f"{artifact.version}: {why}. Let it have traffic?")
         demo.journal.note(f"consent {cycle.id}", noted)
     if not noted:
-        raise UserError(f"{artifact.version} was not approved", fix=f"tunekeeper demo {demo.folder} --resume --yes")
+        raise UserError(f"{artifact.version} was not approved", fix=f"tunekeeper demo {quote(str(demo.folder))} --resume --yes")
     approve(
         demo.ws,
         model=cycle.model,

@@ -286,8 +286,7 @@ def facts_of(ws: Workspace, config: ModelConfig) -> Facts | None:
         waiting: list[Trigger] = [each for each in find_triggers(tx, model=name, state="open") if each.id not in taken]
     if not waiting:
         return None
-    newest = versions.latest(ws, name)
-    since = None if newest is None else newest.created
+    since = versions.frozen_at(ws, versions.latest(ws, name))
     corrections = ws.log.feedback(model=name, since=since, kind=("edit", "correction", "label"))
     return Facts(
         trigger=waiting[0],
