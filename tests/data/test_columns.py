@@ -23,6 +23,7 @@ def test_columns_are_guessed_by_their_usual_names_in_any_case() -> None:
         ("Frage", "Antwort"),
         ("Question", "Réponse"),
         ("pregunta", "respuesta"),
+        ("texto", "etiqueta"),
         ("vraag", "antwoord"),
         ("问题", "回答"),
         ("السؤال", "الجواب"),

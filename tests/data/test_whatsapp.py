@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tunekeeper.data.formats import read_rows
+from tunekeeper.data.tables import LINE_LIMIT
 from tunekeeper.data.threads import NOBODY
 
 IPHONE = """\ufeff[31.12.24, 23:59:03] Ann: Where is it?
@@ -38,3 +39,12 @@ def test_a_chat_is_read_in_talks_without_notices_and_pictures(tmp_path: Path, te
 def test_who_answers_in_a_chat_has_to_be_told(tmp_path: Path) -> None:
     (tmp_path / "chat.txt").write_text("31/12/2024, 21:15 - Ann: Where?\n31/12/2024, 21:16 - Shop: Here.\n", "utf-8")
     assert [row.broken for row in read_rows(tmp_path / "chat.txt")] == [f"{NOBODY}'Ann', 'Shop'"]
+
+
+def test_a_message_without_an_end_is_one_broken_row_and_is_not_held(tmp_path: Path) -> None:
+    begin, end = "31/12/2024, 21:15 - Ann: Where?\n", "31/12/2024, 21:16 - Shop: Here.\n"
+    for middle in ("on and on\n" * 600_000, "x" * (LINE_LIMIT + 1) + "\n"):
+        (tmp_path / "chat.txt").write_text(begin + middle + end, "utf-8")
+        rows = list(read_rows(tmp_path / "chat.txt", assistants=frozenset(["shop"])))
+        assert "the message is longer than 4 MB" in {row.broken for row in rows}, middle[:9]
+        assert rows[0].line == 1

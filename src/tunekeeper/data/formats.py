@@ -232,7 +232,9 @@ def _read(source: _Source, mapping: Mapping[str, str], requests: Requests | None
     elif source.kind == ".json":
         yield from _read_document(source.path, source.name, mapping)
     elif source.kind in ("", ".txt") and whatsapp.holds(source.path):
-        yield from (_shaped(source.name, line, row, mapping) for line, row in whatsapp.messages(source.path))
+        for line, said in whatsapp.messages(source.path):
+            long = f"the message is longer than {tables.LINE_LIMIT >> 20} MB"
+            yield RawRow(file=source.name, line=line, broken=long) if said is None else _shaped(source.name, line, said, mapping)
     else:
         yield from _read_lines(source.path, source.name, mapping, requests)
 
