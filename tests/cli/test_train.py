@@ -224,6 +224,25 @@ def test_two_runs_are_compared_with_what_went_in_and_what_came_out(project: Path
     assert "only recipe.rank differs" in told
 
 
+def test_runs_on_the_same_rows_in_another_order_are_said_to_differ_by_chance(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ws = create_workspace(project / ".tunekeeper", project=project)
+    rows = [json.dumps({"id": name, **ROW}).encode() + b"\n" for name in ("a", "b")]
+    another(project, dataset="support-desk/d3", dataset_digest="sha256:3")
+    for number, order in ((2, rows), (3, rows[::-1])):
+        name, manifest = f"support-desk/d{number}", ws.rows.put({"train": order})
+        about = {"model": "support-desk", "number": number, "examples": 2, "train": 2, "eval": 0}
+        with ws.state.write(by="test") as tx:
+            save_dataset(tx, DatasetVersion(id=name, digest=f"sha256:{number}", manifest=manifest, **about))  # type: ignore[arg-type]
+            if number == 2:
+                save_run(tx, replace(load_run(tx, "run_1"), dataset=name, dataset_digest="sha256:2"))
+    assert main(["train", "compare", "run_1", "run_2", "--dir", str(project)]) == 0
+    told = capsys.readouterr().out
+    assert "the datasets hold the same rows in another order" in told
+    assert "cannot be compared" not in told
+
+
 def test_a_run_that_has_ended_cannot_be_cancelled_nor_one_without_adapter_done_again(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

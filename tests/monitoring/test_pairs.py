@@ -3,9 +3,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from tunekeeper.core.nouns.evaluation import Case
 from tunekeeper.core.nouns.serving import Attempt, Feedback, Inference
 from tunekeeper.monitoring.pairs import Judge, tells
-from tunekeeper.scoring.scorers import Exact
+from tunekeeper.scoring.scorers import Exact, Judged
 
 AT = datetime(2026, 1, 5, tzinfo=UTC)
 FORMAT = {"kind": "json", "fields": {"category": []}}
@@ -81,3 +82,17 @@ def test_what_was_left_or_ended_by_us_tells_nothing() -> None:
     for code in ("draining", "overloaded", "log_unavailable"):
         assert not tells(answered("u"), answered("c", status="error", error=code))
     assert tells(answered("u"), answered("c", status="error", error="upstream_rejected"))
+
+
+def test_a_scorer_that_raises_or_says_what_is_no_number_leaves_the_pair_unjudged() -> None:
+    class Fails(Exact):
+        def score(self, answer: str, case: Case) -> Judged:
+            if "refund" in answer:
+                raise ValueError("no network")
+            return (7.0, "seven") if "seven" in answer else super().score(answer, case)
+
+    broken = Judge([Feedback(id="fb", request_id="u", timestamp=AT, kind="label", value=GOOD)], FORMAT, Fails())
+    for said in ("refund", "seven"):
+        pair, worse = broken.pair(answered("u"), answered("c", f'{{"category": "{said}"}}'))
+        assert (pair.scores, pair.same, worse) == (None, False, None)
+    assert broken.pair(answered("u"), answered("c"))[0].scores == (1.0, 1.0)

@@ -6,7 +6,7 @@ import pytest
 
 from tunekeeper.core.errors import ConfigError
 from tunekeeper.core.nouns.evaluation import Case
-from tunekeeper.scoring import SCORERS, scorer
+from tunekeeper.scoring import SCORERS, judged, scorer
 
 
 def case(expected: Any = None, *tags: str) -> Case:
@@ -91,3 +91,35 @@ def test_every_scorer_of_the_table_gives_a_value_in_range_and_a_reason() -> None
         assert value is not None
         assert 0 <= value <= 1
         assert reason
+
+
+class Odd:
+    """A scorer that somebody wrote in a hurry."""
+
+    def __init__(self, said: Any) -> None:
+        self.said = said
+
+    def applies(self, case: Case) -> bool:
+        return case.expected is not None
+
+    def score(self, answer: str, case: Case) -> Any:
+        if isinstance(self.said, Exception):
+            raise self.said
+        return self.said
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ((1, "right"), (1.0, "right")),
+        ((None, "the judge is away"), (None, "the judge is away")),
+        (ZeroDivisionError("division\n by zero"), (None, "the scorer failed: ZeroDivisionError: division by zero")),
+        ((float("nan"), "?"), (None, "the scorer gave NaN, not a number from 0 to 1")),
+        (("0.5", "half"), (None, 'the scorer gave "0.5", not a number from 0 to 1')),
+        ((7, "of ten"), (None, "the scorer gave 7, not a number from 0 to 1")),
+        (None, (None, "the scorer failed: TypeError: cannot unpack non-iterable NoneType object")),
+    ],
+)
+def test_a_scorer_that_fails_has_not_judged(said: Any, found: tuple[float | None, str]) -> None:
+    assert judged(Odd(said), "?", case("yes")) == found
+    assert judged(Odd(said), "?", case()) is None

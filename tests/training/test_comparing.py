@@ -86,3 +86,15 @@ def test_the_energy_that_a_run_took_is_what_came_out_of_it() -> None:
     assert found.says == ("the same base, data and recipe went in, on the same machine: the same came out",)
     assert "comes from chance" in compare(a, replace(b, final_loss=0.6)).says[0]
     assert "comes from the machine" in compare(a, replace(b, machine={"torch": "2.14.0"})).says[0]
+
+
+def test_what_the_curves_say_of_the_epochs_is_said_where_only_one_of_two_runs_learned_by_heart() -> None:
+    found = compare(replace(RUN, eval_loss=(0.6, 0.58, 0.58)), replace(RUN, id="run_b", recipe={"rank": 16, "epochs": 8}))
+    assert found.says[0] == "run_b: eval_loss rose from 0.400 to 0.500: fewer epochs would do"
+    assert "only recipe.epochs differs" in found.says[1]
+
+
+def test_the_same_rows_in_another_order_are_said_to_be_the_same() -> None:
+    found = compare(RUN, replace(RUN, id="run_b", dataset="desk/d2", dataset_digest="sha256:2"), reordered=True)
+    assert "the datasets hold the same rows in another order" in found.says[1]
+    assert not any("cannot be compared" in line for line in found.says)

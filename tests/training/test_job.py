@@ -301,6 +301,35 @@ def test_packing_is_refused_on_a_base_that_mixes_the_rows(tmp_path: Path) -> Non
     assert caught.value.fix == "set packing to false"
 
 
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False:UserWarning")  # peft's word on each layer of GPT-2
+@pytest.mark.parametrize("kind", ["gpt2", "opt"])
+def test_what_is_longer_than_a_base_has_learned_places_for_is_refused_and_answers_end_with_the_places(
+    tmp_path: Path, kind: str
+) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    folder = Path(shutil.copytree(BASE, tmp_path / "base"))
+    (folder / "model.safetensors").unlink()
+    words, places = json.loads((BASE / "config.json").read_text())["vocab_size"], 50
+    small = {"n_embd": 8, "n_layer": 1, "n_head": 1, "n_positions": places}
+    if kind == "opt":
+        small = {"hidden_size": 8, "word_embed_proj_dim": 8, "ffn_dim": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+        small["max_position_embeddings"] = places
+    config = AutoConfig.for_model(kind, vocab_size=words, **small, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    (tmp_path / "work").mkdir()
+    work = order(tmp_path, count=24, base=str(folder))
+    work["recipe"] |= {"epochs": 1}
+    with pytest.raises(DataError, match=f"tokens, and .*base knows {places} places") as caught:
+        job.run(work, Local(tmp_path / "work"))
+    assert caught.value.fix == f"set training.max_tokens to {places}: what is longer is left out"
+    work["recipe"] |= {"max_tokens": places}
+    output = job.run(work | {"transcript": 6}, Local(tmp_path / "work"))
+    assert 0 < output["left_out"] < 24
+    lines = [json.loads(line) for line in (tmp_path / "work/transcript.jsonl").read_text().splitlines()]
+    assert max(len(line["prompt_ids"]) + len(line["answer_ids"]) for line in lines) == places
+
+
 def test_rows_that_are_all_too_long_are_refused(tmp_path: Path) -> None:
     work = order(tmp_path)
     work["recipe"] |= {"max_tokens": 8}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,36 @@ def test_the_seed_alone_says_how_an_adapter_starts() -> None:
     assert first == start(1)
     assert first != start(2)
     assert 0.0 in first  # the half that keeps the answers as they were
+
+
+HOLES = """
+import sys
+from pathlib import Path
+from tunekeeper.training.loading import prepare_memory
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+if sys.argv[1] == "thrifty":
+    prepare_memory()
+bytearray(24 << 20)  # let go of, and glibc takes what is smaller from its heap from here on
+began, large, small = resident(), [], []
+for _ in range(4):
+    large.append(bytearray(b"1") * (12 << 20))
+    small.append(bytearray(100_000))
+del large
+print(resident() - began)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries give back what they do")
+def test_where_memory_counts_what_a_tensor_took_is_given_back_at_once() -> None:
+    kept = [
+        int(subprocess.run([sys.executable, "-c", HOLES, way], capture_output=True, text=True, check=True).stdout)
+        for way in ("thrifty", "quick")
+    ]
+    assert kept[0] < 4 << 20
+    assert kept[1] > 40 << 20, "otherwise there is nothing to prepare for"
 
 
 @pytest.mark.real

@@ -17,6 +17,7 @@ from tunekeeper.training.memory import (
     base_bytes,
     full_bytes,
     is_target,
+    is_tight,
     learned_factor,
     method,
     need,
@@ -194,6 +195,13 @@ def test_estimates_learn_from_the_runs_of_the_same_base() -> None:
     assert learned_factor(seen, "sha256:other", 100) == (1.0, 0)
     assert learned_factor([replace(run, memory={"estimated": 1, "peak": 100})], "sha256:b", 1) == (4.0, 1)
     assert learned_factor(seen, "sha256:b", 1000) == (1.0, 0), "a small run tells nothing of a large one"
+
+
+def test_memory_is_spared_on_a_processor_that_has_little_or_where_the_recipe_asks_for_it() -> None:
+    free = CPU.free
+    assert [is_tight(RECIPE, needed, CPU) for needed in (free // 3, free * 2 // 3)] == [False, True]
+    assert is_tight(replace(RECIPE, checkpointing=True), free // 3, CPU)
+    assert not is_tight(replace(RECIPE, checkpointing=True), free, CARD)
 
 
 def test_sizes_are_told_in_the_unit_that_people_use() -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from tunekeeper.core.errors import DataError, NotFound
 from tunekeeper.core.nouns.data import DatasetVersion
@@ -13,7 +17,7 @@ from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.training.planning import plan
 from tunekeeper.workspace import Workspace
 
-from .conftest import SMALL, chat_lines, freeze
+from .conftest import BASE, SMALL, chat_lines, freeze
 
 
 def test_a_plan_of_full_tuning_tells_its_memory_disk_and_cost(ws: Workspace, task: Model, dataset: DatasetVersion) -> None:
@@ -48,6 +52,17 @@ def test_what_the_run_would_refuse_of_its_rows_is_refused_when_it_is_planned(
         plan(ws, task, SMALL, dataset, recipe={"objective": "dpo"})
     with pytest.raises(DataError, match="none of 48 rows has at most 8 tokens"):
         plan(ws, task, SMALL, dataset, recipe={"max_tokens": 8})
+
+
+def test_rows_longer_than_a_base_has_learned_places_for_are_refused_when_it_is_planned(
+    ws: Workspace, task: Model, dataset: DatasetVersion, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(BASE, tmp_path / "base"))
+    weights = folder / "model.safetensors"
+    save_file({**load_file(weights), "transformer.wpe.weight": np.zeros((40, 4), np.float32)}, weights, {"format": "pt"})
+    with pytest.raises(DataError, match=r"tokens, and .*base knows 40 places") as caught:
+        plan(ws, replace(task, base=str(folder)), SMALL, dataset)
+    assert caught.value.fix == "set training.max_tokens to 40: what is longer is left out"
 
 
 def test_preferences_are_counted_on_both_sides(ws: Workspace, task: Model) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tunekeeper.core.nouns.evaluation import Case, Suite
+from tunekeeper.scoring import SCORERS
 from tunekeeper.training.rows import Row
 from tunekeeper.training.selection import candidates, choose, finished, learned_of, said_of, sample, shares, thin
 
@@ -59,6 +60,8 @@ def test_whole_models_of_epochs_that_cannot_be_chosen_any_more_are_removed(tmp_p
     for epoch in (1, 2, 3, 4):
         (tmp_path / f"epochs/{epoch}/model").mkdir(parents=True)
         (tmp_path / f"epochs/{epoch}/answers.jsonl").touch()
+    thin(tmp_path, (0.2, 0.9, 0.3, 0.4), (0.1, 0.2, 0.3, 0.4), "task", wanted=3)
+    assert (tmp_path / "epochs/3/model").is_dir(), "a run that is done again is compared in this one"
     thin(tmp_path, (0.2, 0.9, 0.3, 0.4), (0.1, 0.2, 0.3, 0.4), "task")
     assert [(tmp_path / f"epochs/{epoch}/model").is_dir() for epoch in (1, 2, 3, 4)] == [False, True, False, True]
     assert finished(tmp_path) == [1, 2, 3, 4], "what they answered is still told"
@@ -133,6 +136,26 @@ def test_the_share_of_an_epoch_is_the_mean_of_its_scores_and_unknown_where_it_wa
     assert shares(tmp_path, asked, {"exact": {}}, 2) == (0.5, None)
     assert finished(tmp_path) == [1]
     assert finished(tmp_path / "nowhere") == []
+
+
+def test_a_sample_that_nobody_can_score_leaves_the_choice_to_the_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SCORERS.builtin, "away", f"{__name__}:Away")
+    (tmp_path / "epochs/1").mkdir(parents=True)
+    line = {"id": "a", "messages": [], "expected": "yes", "category": ""}
+    (tmp_path / "sample.jsonl").write_text(json.dumps(line) + "\n")
+    (tmp_path / "epochs/1/answers.jsonl").write_text(json.dumps({"id": "a", "answer": "yes"}) + "\n")
+    assert shares(tmp_path, tmp_path / "sample.jsonl", {"away": {}}, 1) == (None,)
+    assert shares(tmp_path, tmp_path / "sample.jsonl", {"away": {}, "exact": {}}, 1) == (1.0,)
+
+
+class Away:
+    """A scorer whose service is away."""
+
+    def applies(self, case: Case) -> bool:
+        return True
+
+    def score(self, answer: str, case: Case) -> tuple[float | None, str]:
+        raise ConnectionRefusedError
 
 
 def test_what_an_epoch_learned_is_an_adapter_or_a_whole_model(tmp_path: Path) -> None:

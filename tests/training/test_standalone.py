@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,11 @@ import pytest
 import tunekeeper
 from tests.patience import PATIENCE, until
 from tunekeeper.core.errors import Busy, DataError, UserError
-from tunekeeper.jobs.folder import read_json, started, take
+from tunekeeper.jobs.config import Config
+from tunekeeper.jobs.folder import read_json, started, take, write_json
+from tunekeeper.store.ledgers.jobs import load_job, save_job
 from tunekeeper.training import train_folder
+from tunekeeper.workspace import create_workspace
 
 from .conftest import BASE, chat_lines
 
@@ -81,3 +85,30 @@ def test_a_killed_command_is_gone_on_with_and_one_told_to_end_leaves_nothing(tmp
     assert (again.returncode, said.decode().splitlines()[-1]) == (130, "interrupted")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["long.yaml", "rows.jsonl"]
     until(lambda: not started(child))
+
+
+@pytest.mark.real
+def test_what_was_killed_too_often_goes_on_with_what_it_has_when_it_is_asked_for_again(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("".join(chat_lines(4)))
+    (tmp_path / "long.yaml").write_text("epochs: 1000\n")
+    scratch = tmp_path / ".out-training"
+    first = begin(tmp_path)
+    until(lambda: any(scratch.glob("workspace/work/job_*/child.json")))
+    (folder,) = scratch.glob("workspace/work/job_*")
+    first.kill()
+    first.communicate(timeout=PATIENCE)
+    for name in ("wrapper.json", "child.json"):
+        os.kill((read_json(folder / name) or {})["pid"], signal.SIGKILL)
+    until(lambda: not is_held(folder))
+    ws = create_workspace(scratch / "workspace")
+    with ws.state.write(by="test") as tx:  # as if it were the last attempt that one command makes
+        save_job(tx, replace(load_job(tx, folder.name), attempt=Config().attempts))
+    write_json(folder / "task.json", {**(read_json(folder / "task.json") or {}), "attempt": Config().attempts})
+    (folder / "files" / "done.txt").write_text("so far")
+    again = begin(tmp_path)
+    until(lambda: again.poll() is not None or ((read_json(folder / "task.json") or {}).get("attempt") == 1 and is_held(folder)))
+    assert again.poll() is None, (again.communicate()[1] or b"").decode()
+    assert (folder / "files" / "done.txt").read_text() == "so far"
+    again.send_signal(signal.SIGTERM)
+    again.communicate(timeout=PATIENCE)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["long.yaml", "rows.jsonl"]

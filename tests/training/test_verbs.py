@@ -20,7 +20,7 @@ from tunekeeper.core.nouns.retraining import Cycle, Done, Model, Stop, Wait
 from tunekeeper.core.nouns.serving import Route, Share, Slot
 from tunekeeper.core.nouns.training import Version
 from tunekeeper.store.ledgers.routes import save_route
-from tunekeeper.store.ledgers.runs import find_runs, load_run
+from tunekeeper.store.ledgers.runs import find_runs, load_run, save_run
 from tunekeeper.store.ledgers.slots import save_slot
 from tunekeeper.store.ledgers.versions import find_versions, load_version, save_version
 from tunekeeper.training import planning
@@ -112,6 +112,24 @@ def test_another_chat_template_or_tokenizer_makes_another_run(
     assert begun.base_digest == third.base_digest
     assert begun.template_digest != second.template_digest == third.template_digest
     assert begun.tokenizer_digest == second.tokenizer_digest != third.tokenizer_digest
+
+
+def test_a_run_that_is_found_again_says_that_its_epochs_were_chosen_among_by_another_sample(
+    ws: Workspace, task: Model, dataset: DatasetVersion
+) -> None:
+    begun = training.train(ws, task, SMALL, dataset)
+    with ws.state.write(by="test") as tx:
+        done = save_run(tx, dataclasses.replace(begun, state="done"))
+    assert training.train(ws, task, SMALL, dataset) == done, "the same sample is nothing to speak of"
+    fewer = training.train(ws, task, dataclasses.replace(SMALL, sample=2), dataset)
+    suite = BASE.parent / "suites" / "core.jsonl"
+    other = training.train(ws, task, dataclasses.replace(SMALL, suite=str(suite)), dataset)
+    assert (fewer.id, other.id) == (done.id, done.id)
+    said = f"{done.id} has learned this already, and its epochs were chosen among by another sample than"
+    assert fewer.warnings[-1].startswith(f"{said} the held-out rows give today: a suite is no part of a run")
+    assert other.warnings[-1].startswith(f"{said} {suite} gives today")
+    with ws.state.read() as tx:
+        assert load_run(tx, done.id).warnings == done.warnings, "it is said of today, and is not on record"
 
 
 def test_a_cycle_whose_champion_speaks_by_another_template_begins_with_the_base(

@@ -21,7 +21,7 @@ from tunekeeper.engines import ChatClient, serve_temporarily
 from tunekeeper.engines.engine import api_key_of, engine_of
 from tunekeeper.evaluation.latency import piece_ms
 from tunekeeper.evaluation.results import Result, decode, encode
-from tunekeeper.scoring import Scorer, scorer
+from tunekeeper.scoring import Scorer, judged, scorer
 from tunekeeper.store.blobs import Blobs
 from tunekeeper.store.rows import Rows
 from tunekeeper.text.fingerprints import prompt_key
@@ -138,7 +138,7 @@ def _examine(
 
 def score_answer(answer: str, case: Case, scorers: Mapping[str, Scorer]) -> dict[str, tuple[float | None, str]]:
     """Every applicable scorer's value and reason."""
-    return {name: s.score(answer, case) for name, s in scorers.items() if s.applies(case)}
+    return {name: found for name, s in scorers.items() if (found := judged(s, answer, case)) is not None}
 
 
 def messages_for(slot: Slot, case: Case) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import msgspec
 from tunekeeper.core.nouns.evaluation import Case
 from tunekeeper.core.nouns.serving import Feedback, Inference
 from tunekeeper.scoring.formats import check
-from tunekeeper.scoring.scorers import Scorer
+from tunekeeper.scoring.scorers import Scorer, judged
 
 OURS = frozenset(("draining", "overloaded", "log_unavailable", "internal_error"))
 """Codes of copies that ended because of us."""
@@ -91,15 +91,17 @@ class Judge:
         return pair, Regression(parent=parent.request_id, copy=copy.request_id, kind=kind, why=why, segments=parent.segments)
 
     def _scores(self, parent: Inference, copy: Inference) -> tuple[float, float] | None:
-        """What was said about both answers, else what the true answer says of them."""
+        """What was said about both answers, else what the true answer says of them; None where the scorer fails to judge one."""
         if parent.quality_score is not None and copy.quality_score is not None:
             return parent.quality_score, copy.quality_score
         truth = self._truths.get(parent.request_id)
         if truth is None or parent.answer is None or copy.answer is None:
             return None
         case = Case(id=parent.request_id, messages=(), expected=truth)
-        old, new = (self._scorer.score(text, case)[0] for text in (parent.answer, copy.answer))
-        return None if old is None or new is None else (old, new)
+        old, new = (judged(self._scorer, text, case) for text in (parent.answer, copy.answer))
+        if old is None or new is None or old[0] is None or new[0] is None:
+            return None
+        return old[0], new[0]
 
 
 def _worse(

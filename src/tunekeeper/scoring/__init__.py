@@ -7,7 +7,7 @@ a result, decides whether a version may ship.
 from __future__ import annotations
 
 from tunekeeper.scoring.formats import check
-from tunekeeper.scoring.scorers import SCORERS, Scorer, scorer
+from tunekeeper.scoring.scorers import SCORERS, Scorer, judged, scorer
 from tunekeeper.scoring.suites import load_suite
 
-__all__ = ["SCORERS", "Scorer", "check", "load_suite", "scorer"]
+__all__ = ["SCORERS", "Scorer", "check", "judged", "load_suite", "scorer"]

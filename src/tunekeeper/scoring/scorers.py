@@ -6,6 +6,7 @@ import inspect
 import json
 import unicodedata
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any, Protocol
 
 from tunekeeper.core.errors import ConfigError
@@ -55,6 +56,21 @@ def scorer(name: str, **options: Any) -> Scorer:
             raise ConfigError(f"scorer {name}: {key} is {_show(value)}, not {wanted}", fix=f"write {key} as {wanted}")
     made: Scorer = kind(**options)
     return made
+
+
+def judged(judge: Scorer, answer: str, case: Case) -> Judged | None:
+    """What a scorer says of an answer; None where it does not judge such cases. One that raises, or says what is no judgement,
+    failed to judge: (None, why). What others wrote ends no exam and no training that was paid for."""
+    try:
+        if not judge.applies(case):
+            return None
+        value, reason = judge.score(answer, case)
+        if value is None or (isinstance(value, Real) and 0 <= value <= 1):
+            return None if value is None else float(value), str(reason)
+    except Exception as error:  # noqa: BLE001 - a scorer from elsewhere raises what it likes
+        said = " ".join(str(error).split())[:200]
+        return None, f"the scorer failed: {type(error).__name__}{f': {said}' if said else ''}"
+    return None, f"the scorer gave {_show(value)}, not a number from 0 to 1"
 
 
 def _anything(_: Any) -> bool:

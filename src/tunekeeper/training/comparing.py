@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunekeeper.core.nouns.training import TrainingRun
+from tunekeeper.training.selection import said_of
 
 ENERGY = "energy_wh"
 """Stands with the machine in a run's record, and is what came out of it."""
@@ -55,8 +56,9 @@ class Comparison:
     """What follows, a sentence each."""
 
 
-def compare(a: TrainingRun, b: TrainingRun) -> Comparison:
-    """What differs between two runs. A run of another model is compared as well; its measures then say little."""
+def compare(a: TrainingRun, b: TrainingRun, *, reordered: bool = False) -> Comparison:
+    """What differs between two runs. A run of another model is compared as well; its measures then say little. `reordered`:
+    whether their datasets hold the same rows, so that only the order is another."""
     changes = [
         Change(what=name, a=x, b=y)
         for name, x, y in (
@@ -72,7 +74,14 @@ def compare(a: TrainingRun, b: TrainingRun) -> Comparison:
     changes += _differing("recipe", a.recipe, b.recipe) + _differing("machine", a.machine, b.machine)
     measured = {name: (_measure(a, name), _measure(b, name)) for name in OUTCOME}
     outcome = {name: pair for name, pair in measured.items() if pair != (None, None)}
-    return Comparison(a=a.id, b=b.id, changes=tuple(changes), outcome=outcome, says=tuple(_says(changes, outcome)))
+    says = (*_curves(a, b), *_says(changes, outcome, reordered))
+    return Comparison(a=a.id, b=b.id, changes=tuple(changes), outcome=outcome, says=says)
+
+
+def _curves(a: TrainingRun, b: TrainingRun) -> list[str]:
+    """What the held-out losses of two runs say of their epochs, where it is not the same."""
+    said = [(run.id, said_of(run.eval_loss)) for run in (a, b)]
+    return [f"{id}: {what}" for id, what in said if what] if said[0][1] != said[1][1] else []
 
 
 def _differing(what: str, a: dict[str, Any], b: dict[str, Any]) -> list[Change]:
@@ -90,7 +99,7 @@ def _measure(run: TrainingRun, name: str) -> Any:
     return run.machine.get(ENERGY) if name == ENERGY else getattr(run, name)
 
 
-def _says(changes: list[Change], outcome: dict[str, tuple[Any, Any]]) -> list[str]:
+def _says(changes: list[Change], outcome: dict[str, tuple[Any, Any]], reordered: bool) -> list[str]:
     went_in = [change.what for change in changes if not change.what.startswith("machine.")]
     found = []
     if not changes:
@@ -105,7 +114,9 @@ def _says(changes: list[Change], outcome: dict[str, tuple[Any, Any]]) -> list[st
         found.append(f"only {went_in[0]} differs: it explains the outcome as far as anything does")
     else:
         found.append(f"{len(went_in)} things differ at once: no one of them can be held to explain the outcome")
-    if {"dataset", "model"} & set(went_in):
+    if reordered:
+        found.append("the datasets hold the same rows in another order: what differs by it is chance, as by another seed")
+    elif {"dataset", "model"} & set(went_in):
         found.append("the losses are of different rows and cannot be compared; an exam on one suite can")
     elif other := next((name for name in MEASURES if name in went_in), None):
         found.append(f"with another {other} the losses measure something else and cannot be compared; an exam on one suite can")

@@ -25,8 +25,8 @@ from tunekeeper.training.card import write_card
 from tunekeeper.training.checkpoint import as_saved, check_tuned_parent, save_checkpoint
 from tunekeeper.training.device import choose, here
 from tunekeeper.training.encode import Codec, Encoded, conversations
-from tunekeeper.training.loading import codec_of, load, load_plain, load_tokenizer, pad_of, prepare_threads
-from tunekeeper.training.memory import refuse_full_disk, refuse_too_large
+from tunekeeper.training.loading import codec_of, load, load_plain, load_tokenizer, pad_of, prepare_memory, prepare_threads
+from tunekeeper.training.memory import is_tight, refuse_beyond, refuse_full_disk, refuse_too_large
 from tunekeeper.training.recipe import Recipe, from_json
 from tunekeeper.training.rows import Row, nothing_fits, of_objective, read_questions, read_rows, select, weight_of
 from tunekeeper.training.workfolder import ADAPTER, ANSWERS, CHECKPOINT, CURVE, EPOCHS, MODEL, TRANSCRIPT
@@ -56,12 +56,11 @@ def run(input: dict[str, Any], context: Context, fit: Fit | None = None) -> dict
     `fit`: what learns, in place of our own loop.
 
     `input`: base (folder), base_digest, tokenizer_digest and template_digest (None: not looked at), train (JSONL), eval (JSONL or
-    None), recipe (dict), dataset_digest,
-    parent (folder of an adapter or a tuned checkpoint, or None), parent_base (base digest that the ledger holds for it, or None),
-    parent_digest,
-    known (JSONL of the parent's rows, or None), sample (JSONL of questions answered after each epoch, or None), transcript
-    (prompts), answer_tokens. Returns loss, eval_loss, seconds, cpu_seconds, tokens_per_second, rows …; leaves `adapter/`, or
-    `model/` of full tuning (the last epoch's), `transcript.jsonl` and `epochs/` in `context.work`. Raises UserErrors.
+    None), recipe (dict), dataset_digest, parent (folder of an adapter or a tuned checkpoint, or None), parent_base (base digest
+    that the ledger holds for it, or None), parent_digest, known (JSONL of the parent's rows, or None), epoch (of full tuning one
+    whose model stays in any case, or None), sample (JSONL of questions answered after each epoch, or None), transcript (prompts),
+    answer_tokens. Returns loss, eval_loss, seconds, cpu_seconds, tokens_per_second, rows …; leaves `adapter/`, or `model/` of
+    full tuning (the last epoch's), `transcript.jsonl` and `epochs/` in `context.work`. Raises UserErrors.
     """
     recipe = from_json(input["recipe"])
     choose(context.work)
@@ -77,9 +76,12 @@ def run(input: dict[str, Any], context: Context, fit: Fit | None = None) -> dict
     held = read_rows(Path(input["eval"])) if input.get("eval") else []
     tokenizer = load_tokenizer(base)
     taken = _taken(codec_of(tokenizer), rows, held, recipe)
+    refuse_beyond(base.folder, max(map(_longest, (*taken.rows, *taken.held))))
     longest, most, there = max(map(_longest, taken.rows)), max(map(_most_learned, taken.rows)), here()
     estimate = refuse_too_large(base.folder, recipe, longest, there, learned=most)
     refuse_full_disk(base.folder, recipe, context.work, there)
+    if is_tight(recipe, estimate.total, there):
+        prepare_memory()
     context.progress(0.0, note="loading the base")
     model, dtype = load(base, recipe, parent)
     setup = _setup(model, tokenizer, taken, recipe)
@@ -165,7 +167,7 @@ class _Leaves:
 
         asked = self.input.get("sample")
         task = selection.shares(self.work, Path(asked), self.input["scorers"], curve.epoch) if asked else (None,) * curve.epoch
-        selection.thin(self.work, task, curve.eval_loss, self.recipe.keep)
+        selection.thin(self.work, task, curve.eval_loss, self.recipe.keep, self.input.get("epoch"))
 
     def as_saved(self) -> contextlib.AbstractContextManager[None]:
         """The model as whoever loads its files will have it: answers and transcript are those of what is kept."""

@@ -6,6 +6,7 @@ Imported in a training child: torch, transformers and peft inside functions.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,6 +22,19 @@ from tunekeeper.training.recipe import Recipe
 ONEDNN_KERNELS = "64"
 """Kernels that torch keeps of those it makes for each shape on a processor in bfloat16. By default 1,024: rows of 63 lengths on a
 base of 2 million numbers took 2.3 GB, with 64 they take 1.4, in the same time."""
+M_MMAP_THRESHOLD = -3
+"""Of glibc's `mallopt`: bytes from which on memory is taken apart from the heap. Set, it does not grow by itself any more."""
+GIVEN_BACK = 4 << 20
+"""Bytes of a tensor that is given back at once."""
+
+
+def prepare_memory() -> None:
+    """Where memory counts more than time, before a model is loaded: what a tensor took goes back to the system when it is let go,
+    in pages of 2 MB where there are such. glibc keeps holes of it instead, which are seldom the size of the next one: on a Llama
+    of 27 million numbers 1.8 GB for 0.4 of tensors, and with this 0.8, for a tenth to a third more CPU time."""
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # other C libraries have no such function
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, GIVEN_BACK)
 
 
 def prepare_threads(threads: int) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tunekeeper.core.errors import ConfigError, DiskFull
+from tunekeeper.core.errors import ConfigError, DataError, DiskFull
 from tunekeeper.core.nouns.training import TrainingRun
 from tunekeeper.training.base import parameters, read_json, weight_files
 from tunekeeper.training.device import Room, number_format
@@ -34,6 +34,9 @@ KEPT_MODELS = 2
 LIBRARIES = 800_000_000
 """Bytes that torch and its companions take before anything is loaded, on the processor's side."""
 SMALLEST_RANK = 4
+ROOMY = 2
+"""How many times what a run needs is free where it may keep what it has let go of: a C library's heap grows by holes to more
+than twice what is in it."""
 NAMES = (
     ("hidden_size", "n_embd", "d_model"),
     ("num_hidden_layers", "n_layer", "n_layers", "num_layers"),
@@ -43,6 +46,8 @@ NAMES = (
 """What configs call the hidden size, the layers, the inner size and the words."""
 NO_LAYERS = ("embed_tokens", "embed_positions", "embed_in", "embed_out", "word_embeddings", "lm_head", "wte", "wpe")
 """What `all-linear` leaves out: embeddings and output heads."""
+PLACES = ("wpe.weight", "embed_positions.weight", "position_embeddings.weight")
+"""How the tables of places are called that a base has learned one by one."""
 ATTENTION_DROPOUT = ("attn_pdrop", "attention_dropout")
 """What configs call the share of attention that is dropped while training: 0.1 in GPT-2, 0 in what came later."""
 MATRICES = (3, 4)
@@ -188,6 +193,27 @@ def refuse_unknown_targets(folder: Path, recipe: Recipe) -> None:
             )
 
 
+def places_of(folder: Path) -> int | None:
+    """Tokens that a base can take where it has learned each place of a text by itself, as GPT-2 and OPT; None for one that works
+    places out, which can be told of any."""
+    rows = [shape[0] for name, shape in shapes(folder) if name.endswith(PLACES) and len(shape) == 2]
+    if not rows:
+        return None
+    config = read_json(folder / "config.json")
+    said = [config[name] for name in ("n_positions", "max_position_embeddings") if isinstance(config.get(name), int)]
+    return min(*rows, *said) if said else min(rows)
+
+
+def refuse_beyond(folder: Path, longest: int) -> None:
+    """Raise DataError when a conversation of `longest` tokens has more than the base has places for."""
+    places = places_of(folder)
+    if places is not None and longest > places:
+        raise DataError(
+            f"a conversation has {longest:,} tokens, and {folder} knows {places:,} places",
+            fix=f"set training.max_tokens to {places}: what is longer is left out",
+        )
+
+
 def shapes(folder: Path) -> Iterator[tuple[str, list[int]]]:
     """Name and dimensions of each tensor of a checkpoint."""
     for file in weight_files(folder):
@@ -280,6 +306,12 @@ def refuse_too_large(
         what = f"this run needs about {size(found.total)} and {there.device} has {size(there.total)}"
         raise ConfigError(what, fix=f"put `{way}` into the recipe" if way else "take a smaller base, or another machine")
     return found
+
+
+def is_tight(recipe: Recipe, needed: int, there: Room) -> bool:
+    """Whether memory counts more than time: on a processor, where `checkpointing` says so or not much more than what the run
+    needs is free. Pure."""
+    return not there.gpu and (recipe.checkpointing or needed * ROOMY > there.free)
 
 
 def refuse_full_disk(folder: Path, recipe: Recipe, work: Path, there: Room) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -146,10 +146,12 @@ def _sample(ws: Workspace, task: Model, section: Config, recipe: Recipe, held: P
 def order_again(
     ws: Workspace, task: Model, section: Config, dataset: DatasetVersion, parent: Version | None, run: TrainingRun
 ) -> tuple[dict[str, Any], Base]:
-    """The job input that does `run` again, as work of its own, and the base it would be done on now."""
+    """The job input that does `run` again, as work of its own, and the base it would be done on now. Nothing is asked after its
+    epochs: which of them was kept stands in the record, whatever the suite says by now."""
     recipe = {"method": "lora"} | run.recipe  # what was trained before there was a choice
     order = order_of(ws, task, section, dataset, parent, recipe)
-    return job_input(ws, task, section, dataset, order) | {"reproduces": run.id}, order.base
+    silent = replace(section, sample=0, transcript=0)
+    return job_input(ws, task, silent, dataset, order) | {"reproduces": run.id, "epoch": run.epoch}, order.base
 
 
 def base_folder(ws: Workspace, task: Model) -> Path:

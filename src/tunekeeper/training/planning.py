@@ -27,6 +27,7 @@ from tunekeeper.training.memory import (
     learned_parameters,
     method,
     need,
+    refuse_beyond,
     refuse_unknown_targets,
     run_bytes,
     suggestion,
@@ -123,6 +124,7 @@ def plan(
         trainer.ask(ws, task, section, dataset, parent, chosen)  # refuses what another trainer cannot do, and begins nothing
     base = _base(ws, task, section, chosen, parent)
     rows = _rows(ws, base, dataset, chosen, parent)
+    refuse_beyond(base.folder, rows.longest)
     with ws.state.read() as tx:
         every = find_runs(tx, model=task.name, newest_first=True)
         reviews = find_reviews(tx, model=task.name)

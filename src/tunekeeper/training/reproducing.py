@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from tunekeeper.training.comparing import ENERGY
 from tunekeeper.training.config import Config
 from tunekeeper.training.header import tensor_header
 from tunekeeper.training.orders import order_again, require_extra
+from tunekeeper.training.selection import learned_of
+from tunekeeper.training.workfolder import EPOCHS
 from tunekeeper.workspace import Workspace
 
 CLOSE = 0.02
@@ -35,7 +38,7 @@ class Reproduction:
     verdict: Literal["identical", "equivalent", "different"]
     """`identical`: every weight is bit for bit the same; `equivalent`: the final losses differ by at most 2 %."""
     largest_difference: float
-    """Largest absolute difference between two weights of the adapters, or of the whole models."""
+    """Largest absolute difference between two weights of the adapters, or of the whole models, of the epoch that was kept."""
     loss: tuple[float, float]
     """Final loss then and now, nats a token."""
     machine: dict[str, tuple[Any, Any]]
@@ -63,14 +66,14 @@ def reproduce(
     order, base = order_again(ws, task, section, dataset, parent, run)
     learned_on = {name: getattr(run, name) or getattr(made, name) for name in base.digests}  # the version has what old runs lack
     base.refuse_changed(learned_on, run.id)
-    job = jobs.ensure(ws, "train", order, model=task.name, again=True)
-    job = jobs.wait(ws, job.id, on_progress)
+    job = jobs.wait(ws, _begun(ws, order, task.name).id, on_progress)
     outcome = harvest.of(job)
     if job.state != "done" or outcome is None or outcome.learned is None or job.output is None:
         jobs.reraise(job)
     then = ws.blobs.checkout_folder(learned, ws.path("work", f"learned-{learned[7:31]}"), link=True)
-    apart = largest_difference(then, outcome.learned)
-    losses = (run.final_loss, float(job.output["final_loss"]))
+    again = outcome.learned if run.epoch is None else learned_of(job.work, run.epoch)
+    apart = largest_difference(then, again)
+    losses = (run.final_loss, outcome.curve["loss"][: len(run.loss)][-1])  # one that was cancelled had not come to its end
     machine = {
         name: (run.machine.get(name), value)
         for name, value in job.output["machine"].items()
@@ -78,6 +81,16 @@ def reproduce(
     }
     harvest.clear(job)
     return Reproduction(run=run.id, verdict=verdict(apart, losses), largest_difference=apart, loss=losses, machine=machine)
+
+
+def _begun(ws: Workspace, order: dict[str, Any], model: str) -> jobs.Job:
+    """The job that does a run again: one that a cut-off command left, else a new one. What came out of those that were compared
+    is cleared away."""
+    for time in itertools.count(1):
+        job = jobs.ensure(ws, "train", order | {"time": time}, model=model, again=True)
+        if job.state != "done" or (job.work / EPOCHS).is_dir():
+            break
+    return job
 
 
 def verdict(largest_difference: float, loss: tuple[float, float]) -> Literal["identical", "equivalent", "different"]:

@@ -82,10 +82,10 @@ def candidates(task: Sequence[float | None], eval_loss: Sequence[float], keep: s
     return found
 
 
-def thin(work: Path, task: Sequence[float | None], eval_loss: Sequence[float], keep: str) -> None:
+def thin(work: Path, task: Sequence[float | None], eval_loss: Sequence[float], keep: str, wanted: int | None = None) -> None:
     """Remove the whole models of the epochs that are no candidates any more; what they answered stays. `work`: folder of the
-    job."""
-    for epoch in set(finished(work)) - candidates(task, eval_loss, keep):
+    job; `wanted`: an epoch that stays whatever it is like."""
+    for epoch in set(finished(work)) - candidates(task, eval_loss, keep) - {wanted}:
         shutil.rmtree(work / EPOCHS / str(epoch) / MODEL, ignore_errors=True)
 
 
@@ -184,13 +184,8 @@ def _share(answers: Path, cases: dict[str, Case], judges: Sequence[scoring.Score
         return None
     with answers.open(encoding="utf-8") as file:
         given = {line["id"]: line["answer"] for line in map(json.loads, file)}
-    values = [
-        judged[0]
-        for id, answer in given.items()
-        for judge in judges
-        if judge.applies(cases[id]) and (judged := judge.score(answer, cases[id]))[0] is not None
-    ]
-    found = [value for value in values if value is not None]
+    said = [scoring.judged(judge, answer, cases[id]) for id, answer in given.items() for judge in judges]
+    found = [each[0] for each in said if each is not None and each[0] is not None]
     return sum(found) / len(found) if found else None
 
 

@@ -58,6 +58,8 @@ def train_folder(
     }
     with _scratch(out) as ws:
         job = jobs.ensure(ws, "train", work, again=True)
+        if job.state == "failed":  # what a killed command left has ended, or was killed too often: now it is asked for anew
+            job = jobs.ensure(ws, "train", work, again=True)
         _end_jobs(ws, but=job.id)
         job = jobs.wait(ws, job.id, on_progress)
         if job.state != "done" or job.output is None:

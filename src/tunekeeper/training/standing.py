@@ -58,7 +58,8 @@ def said(job: jobs.Job, watch: Watch) -> str:
     """How far a job is, in one line."""
     told = job.detail or {}
     share = "" if job.progress is None else f" {job.progress:.0%}"
-    step = f", step {told['step']} of {told['steps']}" if "step" in told else ""
+    doing = f", {told['note']}" if told.get("note") else ""  # at a provider: that it is queued there
+    step = f", step {told['step']} of {told['steps']}" if "step" in told else doing
     left = f", {told['eta_seconds']:,.0f} s left" if told.get("eta_seconds") is not None else ""
     more = watch.sentence(job)
     return f"{job.state}{share}{step}{left}{', ' + more if more else ''}"

@@ -6,6 +6,7 @@ Runs in a child process: imports torch.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from tunekeeper.training.encode import Codec
 from tunekeeper.training.exact import in_float32
 from tunekeeper.training.loading import pad_of
+from tunekeeper.training.memory import PLACES
 from tunekeeper.training.rows import Row, question
 
 GROUP = 20
@@ -41,7 +43,8 @@ def write(path: Path, model: Any, tokenizer: Any, codec: Codec, rows: Sequence[R
 def lines(model: Any, tokenizer: Any, codec: Codec, rows: Sequence[Row], answer_tokens: int) -> Iterator[dict[str, Any]]:
     """The transcript's lines, one a row, for the prompt before each row's last answer."""
     model.eval()
-    prompts = [(row, *_prompt(codec, row)) for row in rows]
+    places = _places(model)
+    prompts = [each for row in rows if len((each := (row, *_prompt(codec, row)))[2]) < places]
     for start in range(0, len(prompts), GROUP):
         group = prompts[start : start + GROUP]
         answers = greedy(model, tokenizer, [ids for _, _, ids in group], answer_tokens)
@@ -77,8 +80,14 @@ def answers(model: Any, tokenizer: Any, codec: Codec, rows: Sequence[Row], answe
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
 def greedy(model: Any, tokenizer: Any, prompts: Sequence[list[int]], limit: int) -> list[list[int]]:
-    """Greedy answers of at most `limit` tokens, with the end token where it came."""
+    """Greedy answers of at most `limit` tokens, with the end token where it came; none where a prompt leaves no place for one."""
+    places = _places(model)
+    short = [prompt for prompt in prompts if len(prompt) < places]
+    if len(short) < len(prompts):
+        said = iter(greedy(model, tokenizer, short, limit) if short else ())
+        return [next(said) if len(prompt) < places else [] for prompt in prompts]
     width = max(map(len, prompts))
+    limit = int(min(limit, places - width))
     pad, device = pad_of(tokenizer), next(model.parameters()).device
     ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
@@ -111,6 +120,12 @@ def _cut(answer: list[int], ends: set[int]) -> list[int]:
         if token in ends:
             return answer[: i + 1]
     return answer
+
+
+def _places(model: Any) -> float:
+    """Tokens that a model can be given: as many as it has learned places for, without end where it works them out."""
+    learned = any(name.endswith(PLACES) for name, _ in model.named_parameters())
+    return float(model.config.max_position_embeddings) if learned else math.inf
 
 
 def _ends(model: Any, tokenizer: Any) -> set[int]:

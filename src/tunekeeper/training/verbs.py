@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tunekeeper import jobs
@@ -41,8 +42,8 @@ def train(
     """Begin to train `dataset`, or find the run that already does or did; returns at once, `collect` brings it home.
 
     `parent`: version that is continued. `recipe`: values that differ from the section's. The same dataset, recipe, base (weights,
-    tokenizer and chat template) and parent are the same run, unless that one failed. Raises ConfigError, ArtifactError (a parent
-    of another base), MissingExtra.
+    tokenizer and chat template) and parent are the same run, unless that one failed; its warnings say where another sample than
+    today's chose among its epochs. Raises ConfigError, ArtifactError (a parent of another base), MissingExtra.
     """
     chosen = resolve(section, recipe, continued=parent is not None)
     ask = trainer_of(section).ask(ws, task, section, dataset, parent, chosen)
@@ -50,7 +51,8 @@ def train(
         # One that a cut-off command left running may have ended since.
         run = collect(ws, known, rate_usd_per_hour=section.rate_usd_per_hour)
         if run.state in ("running", "done"):
-            return run
+            said = _chosen_otherwise(ws, run, section, ask)
+            return dataclasses.replace(run, warnings=(*run.warnings, said)) if said else run
     job = jobs.ensure(ws, ask.kind, ask.input, model=task.name, timeout=ask.timeout, env=ask.env, again=True)
     with ws.state.write(by="training") as tx:
         for run in find_runs(tx, model=task.name, newest_first=True):
@@ -207,6 +209,25 @@ def _runs_of(ws: Workspace, model: str, dataset: DatasetVersion, ask: Ask, paren
     alike = [run for run in found if (run.dataset_digest, run.recipe_digest, run.base_digest, run.parent) == wanted]
     spoken = (ask.digests["tokenizer_digest"], ask.digests["template_digest"])
     return [run for run in alike if run.tokenizer_digest is None or (run.tokenizer_digest, run.template_digest) == spoken]
+
+
+def _chosen_otherwise(ws: Workspace, run: TrainingRun, section: Config, ask: Ask) -> str | None:
+    """What to say of a run that is found again, and whose epochs were asked something else than they would be today."""
+    try:
+        before = jobs.look(ws, run.job or "").input
+    except NotFound:
+        return None
+    if _sample_of(before) == _sample_of(ask.input):
+        return None
+    now = f"{section.suite} gives today" if section.suite else "the held-out rows give today"
+    why = f"{run.id} has learned this already, and its epochs were chosen among by another sample than {now}"
+    return f"{why}: a suite is no part of a run; another `seed` in the recipe trains anew"
+
+
+def _sample_of(input: dict[str, Any]) -> tuple[Any, ...]:
+    """What decides which of a job's epochs is best: the digest of its questions, and the scorers."""
+    asked = input.get("sample")
+    return (Path(asked).name, input["scorers"]) if asked else (None, None)
 
 
 def _run_of_cycle(ws: Workspace, task: Model, section: Config, cycle: Cycle) -> TrainingRun:

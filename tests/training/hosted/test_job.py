@@ -6,7 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,16 @@ from tests.patience import until
 from tests.training.conftest import chat_lines, freeze
 from tests.training.hosted.conftest import STEM, adapter_files, packed
 from tunekeeper import jobs
-from tunekeeper.core.errors import ArtifactError, DataError, UserError
+from tunekeeper.core.errors import ArtifactError, ConfigError, DataError, UserError
 from tunekeeper.core.nouns.data import DatasetVersion
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.jobs.verbs import job_id
 from tunekeeper.testing.hosted import Fault, Providers
+from tunekeeper.training import standing
 from tunekeeper.training.backends import trainer_of
 from tunekeeper.training.config import Config
 from tunekeeper.training.hosted import job as hosted
+from tunekeeper.training.hosted.openai import OpenAI
 from tunekeeper.training.recipe import resolve
 from tunekeeper.training.verbs import cancel, train, version_of, wait
 from tunekeeper.workspace import Workspace
@@ -208,6 +210,16 @@ def test_every_state_that_a_job_ends_in_ends_the_run_and_is_not_waited_for(
         bench(section(provider), attempt=2)
 
 
+def test_a_job_that_stays_queued_is_told_as_such_and_can_be_cancelled(
+    ws: Workspace, task: Model, dataset: DatasetVersion, there: Providers, section: Section
+) -> None:
+    there.hold = True
+    run = train(ws, task, section("together"), dataset)
+    until(lambda: "pending" in (standing.of(ws, run) or {})["said"])
+    assert "together ft-00000001-together: pending" in (standing.of(ws, run) or {})["said"]
+    assert cancel(ws, run).state == "cancelled"
+
+
 def test_cancelling_a_run_cancels_the_job_at_the_provider(
     ws: Workspace, task: Model, dataset: DatasetVersion, there: Providers, section: Section
 ) -> None:
@@ -254,6 +266,53 @@ def test_a_key_that_is_refused_is_told_with_the_way_out_and_no_key_is_written_do
     assert "Incorrect API key provided (fix: export OPENAI_API_KEY=…)" in (run.ended or "")
     kept = [path for path in ws.root.rglob("*") if path.is_file() and b"sk-secret-of-mine" in path.read_bytes()]
     assert kept == []
+
+
+@pytest.mark.parametrize("key", ["…", "sk-one\nsk-two", "sk-one sk-two"])
+def test_a_key_that_no_header_can_hold_is_refused_and_not_repeated(
+    bench: Bench, there: Providers, section: Section, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(ConfigError, match="OPENAI_API_KEY holds what no key has") as refused:
+        bench(section("openai"))
+    assert key not in refused.value.message
+    assert there.asked == []
+
+
+@pytest.mark.parametrize("provider", ALL)
+def test_a_key_that_is_revoked_while_the_job_goes_on_ends_the_run_and_another_goes_on_with_the_same_job(
+    bench: Bench, there: Providers, section: Section, provider: str
+) -> None:
+    with pytest.raises(Killed):
+        bench(section(provider), dies=4)
+    known, there.key = there.key, "another"
+    with pytest.raises(ConfigError, match="status 401"):
+        bench(section(provider), attempt=2)
+    there.key = known
+    assert bench(section(provider))["rows"] == 48
+    assert (len(there.jobs), len(there.files)) == (1, 2)
+
+
+@pytest.mark.parametrize("status", ["401", "403", "500"])
+def test_an_address_signed_for_an_upload_that_has_run_out_is_asked_for_again(
+    bench: Bench, there: Providers, section: Section, status: str
+) -> None:
+    there.faults.append(Fault("PUT", "/store/", status))
+    assert bench(section("together"))["rows"] == 48
+    assert (len(there.jobs), len(there.faults)) == (1, 0)
+
+
+def test_a_job_that_is_done_and_names_no_model_makes_no_version_and_is_looked_at_again(
+    bench: Bench, there: Providers, section: Section, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = OpenAI.look
+    monkeypatch.setattr(OpenAI, "look", lambda self, id: replace(real(self, id), model=None))
+    with pytest.raises(UserError, match="openai ftjob-1: succeeded, and no model is named") as caught:
+        bench(section("openai"))
+    assert "looked at again" in (caught.value.fix or "")
+    monkeypatch.setattr(OpenAI, "look", real)
+    assert bench(section("openai"))["whereabouts"]["hosted"].startswith("ft:")
+    assert len(there.jobs) == 1
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,10 @@ def test_patience_has_an_end_that_says_how_to_go_on(there: Providers) -> None:
         wire(there, rests, patience=10.0).get("/files")
     assert rests == [1.0, 2.0, 4.0]
     assert given_up.value.fix == "repeat the command: it goes on where it was"
+    there.faults.clear()
+    there.faults.append(Fault("GET", "/files", "429", 7200))
+    with pytest.raises(UpstreamUnavailable, match=r"planted 429; it asks to wait 7,200 s; given up after 0 s"):
+        wire(there, [], patience=10.0).get("/files")
 
 
 def test_a_refusal_is_told_in_the_providers_words_and_not_repeated(there: Providers) -> None:

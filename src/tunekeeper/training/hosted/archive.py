@@ -40,7 +40,9 @@ def unpack(archive: Path, target: Path, most: int) -> Path:
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError) as error:
         if no_room(error):
             raise
-        raise ArtifactError(f"{archive.name}: not an archive that can be read: {error}") from error
+        raise ArtifactError(
+            f"{archive.name}: not an archive that can be read: {error}", fix="repeat the command: it is taken home again"
+        ) from error
     for name in (SETTINGS, WEIGHTS):
         if not (target / name).is_file():
             raise ArtifactError(f"{archive.name}: holds no {name}")

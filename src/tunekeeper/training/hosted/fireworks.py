@@ -144,7 +144,8 @@ class Fireworks:
             signed = self.wire.once("POST", self._path(f"/datasets/{id}:getUploadEndpoint"), body)
             bounds = {"Content-Type": "application/octet-stream", "x-goog-content-length-range": f"{size},{size}"}
             reply = self.wire.put_file(signed["filenameToSignedUrls"][name], file, bounds)
-            self.wire.once("POST", self._path(f"/datasets/{id}:validateUpload"), {})
+            if reply.status == 200:
+                self.wire.once("POST", self._path(f"/datasets/{id}:validateUpload"), {})
         if reply.status != 200:
             raise DataError(f"fireworks does not take {name}: status {reply.status}: {reply.words}")
 

@@ -83,6 +83,9 @@ def run(input: dict[str, Any], context: Context) -> dict[str, Any]:
     remote = _followed(provider, noted.job or "", input, wire, context)
     if remote.state != "done":
         raise UserError(f"{input['provider']} {noted.job}: {remote.said}: {remote.why or 'no reason given'}")
+    if not known.terms.comes_home and not remote.model:
+        why = f"{input['provider']} {noted.job}: {remote.said}, and no model is named"
+        raise UserError(why, fix="repeat the command: it is looked at again")
     if known.terms.comes_home:
         _fetched(provider, noted.job or "", input, context)
     told = {key: value for key, value in asdict(remote).items() if key in ("tokens", "cost_usd")}
@@ -181,6 +184,8 @@ def _wire(input: dict[str, Any], **how: Any) -> Wire:
     api_key = os.environ.get(name, "").strip()
     if not api_key:
         raise ConfigError(f"{input['provider']} needs a key and {name} is not set", fix=f"export {name}=…")
+    if not api_key.isascii() or not api_key.isprintable() or " " in api_key:  # a header's own error would tell the key
+        raise ConfigError(f"{name} holds what no key has: a space, a line's end or a letter beyond ASCII", fix=f"export {name}=…")
     return Wire(
         name=input["provider"],
         endpoint=input["endpoint"],

@@ -116,7 +116,8 @@ class Wire:
             except Unanswered as error:
                 wanted = max(pause, error.after or 0.0)
                 if waited + wanted > self.patience:
-                    why = f"{error.message}; given up after {waited:.0f} s of waiting"
+                    asked = f"; it asks to wait {error.after:,.0f} s" if error.after else ""
+                    why = f"{error.message}{asked}; given up after {waited:.0f} s of waiting"
                     raise UpstreamUnavailable(why, fix="repeat the command: it goes on where it was") from error
                 self.told(f"{error.message}; asked again in {wanted:.0f} s")
                 self.rest(wanted)
@@ -173,6 +174,8 @@ class Wire:
     def _checked(self, method: str, url: str, data: Any, headers: Mapping[str, str], **bounds: Any) -> Reply:
         where = f"{self.name} {method} {urlsplit(url).path}"
         reply = self._exchange(method, url, data, headers, where, **bounds)
+        if reply.status in (401, 403) and self.api_key and "Authorization" not in headers:  # what was signed has run out
+            raise Unanswered(f"{where}: status {reply.status}: {reply.words}")
         if reply.status in (401, 403):
             raise ConfigError(
                 f"{where}: status {reply.status}: {reply.words}", fix=f"export {self.key_env}=…" if self.key_env else None
