@@ -154,12 +154,13 @@ def _part(part: Any) -> str:
 def changes(before: str, after: str) -> list[tuple[str, str]]:
     """The change of a text word by word, white space kept: pairs of what was taken out and what was put in, equal where it stays.
 
-    JSON is compared laid out. Where two texts differ all over a long stretch, the stretch counts as replaced.
+    JSON is compared laid out, unless only its white space changed. Where two texts differ all over a long stretch, the stretch
+    counts as replaced.
     """
     import difflib
 
     laid_out = (pretty_json(before), pretty_json(after))
-    if laid_out[0] is not None and laid_out[1] is not None:
+    if laid_out[0] is not None and laid_out[1] is not None and laid_out[0] != laid_out[1]:
         before, after = laid_out[0], laid_out[1]
     a, b = _WORDS.findall(before), _WORDS.findall(after)
     start = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
