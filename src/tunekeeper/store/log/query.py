@@ -17,6 +17,7 @@ from tunekeeper.store.log.arms import ArmQuestion, ArmRow, arm_rows
 from tunekeeper.store.log.listing import Cluster, Listing, Stored
 from tunekeeper.store.log.plan import DOUBLED, joined
 from tunekeeper.store.log.records import METRIC_TYPES
+from tunekeeper.store.log.settled import HOUR, Divided, Settled, may_settle
 from tunekeeper.store.log.statements import Kept, between, completed, of, once
 from tunekeeper.store.log.tail import Hot, Tail, id_range
 from tunekeeper.store.log.told import Told
@@ -117,6 +118,7 @@ class Reader:
         self._listing = Listing(root)
         self._statements = Kept(_KEPT_BYTES)
         self._told = Told(_KEPT_BYTES)
+        self._settled = Settled()
         self._doubled: dict[tuple[Any, ...], bool] = {}
         self._lock = threading.Lock()
         self._connection: Any = None
@@ -167,14 +169,20 @@ class Reader:
         question = kind(by=tuple(by), where=where)
         asked = question.all()
         parameters |= question.parameters
+        shape = (asked, *sorted((name, str(value)) for name, value in parameters.items() if name not in ("since", "until")))
 
         def ask(connection: Any) -> tuple[pa.Table, pa.Table | None]:
             hot = self.tail.read()  # before the Parquet files are listed: what is compacted in between is seen twice, never not
             files, tail, _ = self._near(wanted, hot)
             connection.register("hot", tail)
-            source, places = joined(files, id_range(tail), partial(self._is_doubled, connection))
+            divided = Divided(files=files)
+            if may_settle(by):
+                divided = self._settled.divide(shape, files, (wanted.since, wanted.until), tail)
+            source, places = joined(divided.files, id_range(tail), partial(self._is_doubled, connection))
             view = "WITH rows AS (" + source + ") "
             counted = connection.sql(view + asked, params=parameters | places).to_arrow_table()
+            if may_settle(by):
+                counted = self._settled.together(divided, counted, by.index(HOUR), len(by))
             later = None
             if self._register_told(connection, hot, wanted.since, files, tail):
                 later = connection.sql(question.later(), params=parameters).to_arrow_table()
