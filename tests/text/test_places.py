@@ -34,9 +34,7 @@ WORDS = (
 
 
 def look(kind: str, text: str, take: Callable[[int], bool] = lambda size: True) -> tuple[list[Span], list[Span]]:
-    found = look_near(
-        _FINDERS[kind], _hits((kind,), escaped=False), text.encode("utf-8", "surrogatepass"), take=take, led=kind == "phone"
-    )
+    found = look_near(_FINDERS[kind], _hits((kind,), escaped=False), text.encode("utf-8", "surrogatepass"), take=take)
     return found.found, found.unread
 
 
@@ -127,7 +125,7 @@ def test_a_table_of_nothing_else_is_looked_through_hardly_more_than_once(kind: s
         sizes.append(len(part))
         return _FINDERS[kind](part)
 
-    found = look_near(counted, _hits((kind,), escaped=False), text.encode(), led=kind == "phone").found
+    found = look_near(counted, _hits((kind,), escaped=False), text.encode()).found
     assert found == sorted(_FINDERS[kind](text))
     if "eyJ" not in text:  # pieces with such tokens overlap by as much as one may be long
         assert sum(sizes) < 1.3 * len(text)

@@ -116,6 +116,10 @@ SECRETS = (
     "password = 'Tr0ub4dor&3x'",
     "secret_access\t=\t0123456789abcdefg",
     "postgres://ana:pass1word@host/x",
+    "--hasło abcdefgh12345678XYZ",
+    '<add key="API_KEY" value="abcdefgh12345678XYZ"/>',
+    "密钥: abcdefgh12345678XYZ",
+    "chiave_segreta = abcdefgh12345678XYZ",
     "ya29.abcdefghijklmnopqrstuv",
 )
 NUMBERS = (
@@ -132,6 +136,17 @@ NUMBERS = (
     "телефон 84951234567",
     "my number is 4155550132",
     "+49\u2009(0)30\u202f/ 901820",
+    "Åse Lee, 53292612",
+    "Ana de Lee\n36 42 62 12",
+    "53292612 / ana@example.com",
+    "ana@example.com\tPorto;(351) 925807302",
+    "Kontakt Bo: 20 12 34 56",
+    "phone: 2012-3456",
+    "Tel. 20 26-03-99",
+    '"from": "53292612"',
+    "Bo schrieb von 2012 3456",
+    "53292612 に折り返し",
+    "担当者 田中 53292612",
 )
 PREFIXES = ("", "to ", "is:", "\n", "é", "\u00a0", "(", '"', "1 ", "_", "/", "\\")
 

@@ -11,6 +11,8 @@ from tunekeeper.core.errors import ArtifactError
 from tunekeeper.core.ids import digest_bytes, digest_file
 from tunekeeper.text.tokenizers import read_tokenizer
 
+WORDS = "Where is the parcel that I was told of, and who has it now?"
+
 
 @pytest.fixture
 def folder(repository: Path, tmp_path: Path) -> Path:
@@ -84,7 +86,7 @@ def test_a_missing_or_unreadable_file_is_named(folder: Path) -> None:
     with pytest.raises(ArtifactError, match="not UTF-8"):
         read_tokenizer(folder)
     (folder / "tokenizer.json").unlink()
-    with pytest.raises(ArtifactError, match=r"tokenizer\.json: cannot be read"):
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json: cannot be read .* \(fix: name the folder of a checkpoint"):
         read_tokenizer(folder)
 
 
@@ -118,3 +120,52 @@ def test_half_a_character_in_a_template_is_a_question_mark(folder: Path) -> None
     (folder / "tokenizer_config.json").write_text('{"chat_template": "a\\ud800b"}')
     files = read_tokenizer(folder)
     assert (files.template, files.template_digest) == ("a?b", digest_bytes(b"a?b"))
+
+
+def test_what_was_cut_and_filled_up_when_a_tokenizer_was_saved_is_counted_whole(folder: Path) -> None:
+    fast = read_tokenizer(folder).fast
+    whole = [fast.encode(text).ids for text in (WORDS, "a")]
+    fast.enable_truncation(4)
+    fast.enable_padding(length=16)
+    fast.save(str(folder / "tokenizer.json"))
+
+    files = read_tokenizer(folder)
+
+    assert [files.encode(WORDS), files.encode("a")] == whole
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"added_tokens_decoder": {"5000": {"content": "<|tool|>", "special": True, "normalized": False}, "x": 3}},
+        {"additional_special_tokens": ["<|tool|>", 5, {"content": None}]},
+        {"extra_special_tokens": [{"content": "<|tool|>", "lstrip": False}]},
+        {"mask_token": "<|tool|>"},
+    ],
+)
+def test_a_token_that_only_the_settings_name_is_one(folder: Path, config: dict[str, Any]) -> None:
+    plain = read_tokenizer(folder)
+    assert len(plain.encode("<|tool|>")) > 1
+    (folder / "tokenizer_config.json").write_text(json.dumps(plain.config | config))
+
+    named = read_tokenizer(folder)
+
+    assert len(named.encode("<|tool|>")) == 1
+    assert named.encode(WORDS) == plain.encode(WORDS)
+
+
+def test_special_tokens_are_text_where_the_settings_say_so(folder: Path) -> None:
+    plain = read_tokenizer(folder)
+    (folder / "tokenizer_config.json").write_text(json.dumps(plain.config | {"split_special_tokens": True}))
+
+    assert len(plain.encode("<|im_end|>")) == 1
+    assert len(read_tokenizer(folder).encode("<|im_end|>")) > 1
+
+
+def test_a_vocabulary_of_scores_is_numbered_in_its_order(folder: Path) -> None:
+    told = {"model": {"type": "Unigram", "vocab": [["<unk>", 0.0], ["a", -3.5], ["</s>", -9.1]], "unk_id": 0}}
+    (folder / "tokenizer.json").write_text(json.dumps(told))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "</s>"}))
+
+    assert read_tokenizer(folder).vocabulary == {"<unk>": 0, "a": 1, "</s>": 2}
+    assert read_tokenizer(folder).id_of("eos_token") == 2

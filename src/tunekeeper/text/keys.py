@@ -40,7 +40,7 @@ _KNOWN = rf"""
     co_{_A}{{40}} wandb_v1_{_A}{{60,100}} e2b_{_H}{{40}} bb_live_{_W}{{20,48}} rpa_[A-Z0-9]{{30,50}} vc[acikpr]_{_A}{{24,80}}
     vercel_blob_rw_{_W}{{20,80}} napi_[a-z0-9]{{50,80}} cf(?:k|ut|at)_{_A}{{36,60}} rnd_{_A}{{28,40}}
     oy2[a-z0-9]{{43}} cio{_A}{{32}} amzn\.mws\.[a-f0-9\-]{{36}} amzn1\.oa2-cs\.v1\.{_H}{{64}} xsmtpsib-{_H}{{64}}-{_A}{{16}}
-    mlsn\.{_H}{{64}}
+    mlsn\.{_H}{{64}} esecret_{_A}{{26,40}} cal_live_{_A}{{30,40}}
     pat-(?:na|eu)[0-9]-[a-f0-9\-]{{36}} 00D{_A}{{12,15}}![A-Za-z0-9._]{{80,120}} rzp_(?:live|test)_{_A}{{14}}
     access-(?:sandbox|development|production)-[a-f0-9\-]{{36}} (?:live|test)_{_A}{{30}} hcai[ck]_[a-z0-9]{{40,64}}
     (?:sdk|mob|api)-{_H}{{8}}-[a-f0-9\-]{{27}} snyk_[rsu]at\.[A-Za-z0-9_\-.]{{40,120}} bk(?:ua|ct|aj|at|r)_{_A}{{36,64}}
@@ -67,10 +67,16 @@ _HOOK = re.compile(
     r"|\.webhook\.office\.com/webhookb2)/([A-Za-z0-9_\-/@]{12,256})"
 )
 _OF_KEYS = "access|account|private|signing|encryption|subscription|storage|deploy|master|license|client|shared|consumer|admin"
+_ELSEWHERE = (
+    "geheimnis", "schlüssel", "jeton", "clave", "chave", "chiave", "klucz", "adgangskode", "salasana", "секрет", "密钥",
+    "令牌", "토큰", "トークン", "contraseña", "mot_de_passe", "пароль", "senha", "密码", "パスワード", "비밀번호", "hasło",
+    "wachtwoord", "lösenord", "heslo", "şifre",
+)  # fmt: skip
+"""What keys, tokens and passwords are called in other languages, also as the beginning of a longer name."""
 _CALLED = re.compile(
     rf"(?:(?i:\bauthorization|\bbearer|\bbasic|\bssws|api[-_ ]?key|(?:{_OF_KEYS})[-_ ]?key(?:[-_]id|-data)?|secret[\w\-]{{0,24}}|"
-    r"token|passw(?:or[dt]|d)|passphrase)|[A-Z0-9]_KEY|[\"']auth|\b_auth)"
-    r"(?:[\"']?\s{0,3}[:=]\s{0,3}|\s)[\"']?([A-Za-z0-9_\-./+=~]{16,2048})"
+    rf"token|signingkey|passw(?:or[dt]|d)|passphrase|(?:{'|'.join(_ELSEWHERE)})[\w\-]{{0,16}})|[A-Z0-9]_KEY|[\"']auth|\b_auth)"
+    r"(?:[\"']?\s{0,3}[:=]\s{0,3}|[\"'] value=|\s)[\"']?([A-Za-z0-9_\-./+=~]{16,2048})"
 )
 _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 """How code calls a value that is kept elsewhere."""
@@ -141,7 +147,9 @@ KEY_FILTER = rb"|".join(
         rb"--(?:password|token|secret)[ =]|(?i:passw(?:or[dt]|d)|passphrase)(?i: is| ist|) [^\x00-\x20\x22',;<>]{8}",
         rb"SECRET[A-Z0-9_]{0,24}=[^\x00-\x20\x22'<>,;]{24}|(?:[\x22']|\b_)auth" + _BLANK + rb"*[:=]",
         rb"(?i:authorization|bearer|basic|ssws|key(?:[\-_]id|-data)?|token|passw(?:or[dt]|d)|passphrase|secret(?:[A-Za-z0-9_\-\x80-\xff]|\\u[0-9A-F]{4})*)"
-        rb"(?:" + _BLANK + rb"|[:=])+(?:[A-Za-z0-9_\-./+=~]|\\/){16}",
+        rb"(?:" + _BLANK + rb"|[:=]|value)+(?:[A-Za-z0-9_\-./+=~]|\\/){16}",
+        rb"(?i:" + rb"|".join(map(bytes_of, _ELSEWHERE)) + rb")(?:[A-Za-z0-9_\-\x80-\xff]|\\u[0-9A-Fa-f]{4})*"
+        rb"(?:" + _BLANK + rb"|[:=]|value)+(?:[A-Za-z0-9_\-./+=~]|\\/){16}",
         rb"(?i:passw(?:or[dt]|d)|pwd|passphrase|_pass|" + rb"|".join(map(bytes_of, _PASSWORDS)) + rb"|"
         rb"secret(?:[A-Za-z0-9_\-\x80-\xff]|\\u[0-9A-F]{4})*)"
         + _BLANK
@@ -159,7 +167,7 @@ _SHOWN = (
     (("hooks", "/webhook"), _HOOK, True),
     (("sig=", "signature="), _SIGNED, True),
     (("://",), _IN_URL, True),
-    (("bearer", "basic", "ssws", "key", "secret", "token", "passw", "passphrase", "auth"), _CALLED, False),
+    (("bearer", "basic", "ssws", "key", "secret", "token", "passw", "passphrase", "auth", *_ELSEWHERE), _CALLED, False),
     (("passw", "pwd", "passphrase", "_pass", *_PASSWORDS), _PASSWORD, False),
     (("secret",), _QUOTED, False),
     (("secret",), _IN_ENV, False),

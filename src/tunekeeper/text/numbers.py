@@ -27,7 +27,7 @@ CODE_BEFORE = re.compile(
     r"ref|reference|case|policy|lot|batch|charge|part|model|P/N|S/N|KRS|NIP|REGON|ABN|ACN|TFN|CNPJ|CPF|NIF|SSN|EORI|"
     r"Bestellung|Bestell|Auftrag|Auftrags|Rechnung|Rechnungs|Sendungs|Serien|Artikel|Art|Kunden|Vertrags|"
     r"Paket|Paketnummer|Sendung|Sendungsnummer|Buchungs|Policen|Versicherungs|Aktenzeichen|"
-    r"(?:订单|快递|运单|单|注文|伝票|주문|송장)(?:编号|号码|番号|번호|号)|"
+    r"(?:订单|快递|运单|单|注文|伝票|会員|顧客|契約|商品|予約|受付|会员|客户|合同|产品|주문|송장|회원|고객|계약|예약)(?:编号|号码|番号|번호|号)|"
     rf"commande|facture|pedido|factura|ordine|fattura|заказа?){_AS_A_NUMBER}"
     rf"|(?<![0-9A-Za-z])(?:account|acct|customer|client|contract|member|claim|booking|konto)[-._ ]{{0,2}}{_A_NUMBER}{_BEHIND})",
     re.IGNORECASE,
@@ -83,6 +83,8 @@ _CARD_GROUPS = {
     (4, 4, 4),
 }
 _ALONE = {(8, 8), (4, 12), (6, 10), (6, 6, 4), (4, 4, 8), (8, 4, 4), *((1,) * n for n in range(13, 20))}
+_ALONE |= {(*(size,) * (n // size), n % size) for n in range(13, 20) for size in (3, 5, 6) if n % size}
+_ALONE |= {(*(2,) * (n // 2), *(1,) * (n % 2)) for n in range(13, 20)}
 """Digits of the groups that a card has only where no further number stands beside it."""
 _SIZES: dict[int, tuple[int, ...]] = {
     **{lead: tuple(sorted({len(g) for g in _CARD_GROUPS if g[0] == lead}, reverse=True)) for lead in (4, 6)},
@@ -154,7 +156,8 @@ def _is_otherwise(text: str, span: Span) -> bool:
     start, end = span
     if text[end : end + 1] != "," and _DECIMAL.search(text, max(0, start - 3), start) is not None:
         return True
-    return end - start <= 15 and _NOT_A_CARD.search(text, max(0, start - 32), start) is not None
+    named = CODE_BEFORE if end - start == 12 else _NOT_A_CARD
+    return end - start <= 15 and named.search(text, max(0, start - 32), start) is not None
 
 
 def _cards_in(text: str, within: Span) -> list[Span]:

@@ -22,8 +22,6 @@ _OPEN = 32
 """Characters at the end of a piece: what reaches into them may go on beyond, and more is looked through."""
 _MANY = 16
 """Hits of one stretch after which it is not asked for each."""
-_TAIL = 512
-"""Bytes at the end of a hit in which the thing itself lies, where all before is only a word that leads to it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,17 +40,15 @@ def look_near(
     data: bytes,
     *,
     take: Callable[[int], bool] = lambda size: True,
-    led: bool = False,
 ) -> Look:
     """What `find` finds in a text, as if it had looked everywhere.
 
-    `data`: the text in UTF-8, lone surrogates passed. `hits`: over bytes; it hits wherever `find` finds something, or a word that
-    leads there. `led`: such words may be far before; then only the end of a hit is looked through. `take`: asked before so many
-    bytes are looked through; at a no they stay unread.
+    `data`: the text in UTF-8, lone surrogates passed. `hits`: over bytes; it hits wherever `find` finds something. `take`: asked
+    before so many bytes are looked through; at a no they stay unread.
     """
     look = Look(found=[], unread=[])
     at = before = known = seen = 0
-    for first, last, until in _pieces(hits, data, _TAIL if led else len(data)):
+    for first, last, until in _pieces(hits, data):
         if last <= seen:
             continue
         before += len(_text(data, at, first))
@@ -88,10 +84,10 @@ def _grown(
         last = more
 
 
-def _pieces(hits: re2.Pattern, data: bytes, tail: int) -> Iterator[tuple[int, int, int]]:
+def _pieces(hits: re2.Pattern, data: bytes) -> Iterator[tuple[int, int, int]]:
     """Beginning and end, in bytes, of what is to be looked through, in order, and the end of its stretch; long stretches in steps
     that overlap."""
-    for first, last in _stretches(hits, data, tail):
+    for first, last in _stretches(hits, data):
         over = _LONGEST if data.find(_LONG, first, last) >= 0 else AROUND
         for step in range(first, last, PIECE):
             begin = _character(data, max(first, step - AROUND))
@@ -101,13 +97,12 @@ def _pieces(hits: re2.Pattern, data: bytes, tail: int) -> Iterator[tuple[int, in
                 break
 
 
-def _stretches(hits: re2.Pattern, data: bytes, tail: int) -> Iterator[tuple[int, int]]:
+def _stretches(hits: re2.Pattern, data: bytes) -> Iterator[tuple[int, int]]:
     """Hits with what is around them, those that touch as one; after many of them all that follows for a piece, unasked."""
     first = last = at = -1
     near = 0
     while (match := hits.search(data, max(at, 0))) is not None:
         start, at = match.span()
-        start = max(start, at - tail)
         if last < 0 or start - AROUND > last:
             if last >= 0:
                 yield first, last

@@ -19,12 +19,13 @@ import re2
 from tunekeeper.core.errors import ConfigError
 from tunekeeper.text.contacts import EMAIL_FILTER, IP_FILTER, addresses, emails
 from tunekeeper.text.keys import KEY_FILTER, keys
+from tunekeeper.text.leads import BEFORE_FILTER, BEHIND_FILTER
 from tunekeeper.text.names import NameFinder
 from tunekeeper.text.numbers import CARD_FILTER, IBAN_FILTER, Span, cards, ibans, longest
 from tunekeeper.text.places import AROUND, Look, look_near
 from tunekeeper.text.readings import JSON_FILTER, TEXT_FILTER, readings, written
 from tunekeeper.text.seals import Seal
-from tunekeeper.text.telephones import PHONE_FILTER, phones
+from tunekeeper.text.telephones import DIGITS_FILTER, DIGITS_IN_JSON, PHONE_FILTER, phones
 
 KINDS = ("key", "email", "iban", "card", "ip", "phone")
 """In the order they are looked for: the longer and the checked ones first."""
@@ -44,7 +45,7 @@ _FILTERS = {
     "iban": IBAN_FILTER,
     "card": CARD_FILTER,
     "ip": IP_FILTER,
-    "phone": PHONE_FILTER,
+    "phone": DIGITS_FILTER,
 }
 """RE2 over the bytes says where a kind could be at all; the exact expressions look there only. A filter must never say no where
 an exact expression hits, in a plain text as in the same text inside JSON, so it looks at less: no checks on what follows, any
@@ -54,10 +55,13 @@ NAME = "name"
 UNREAD = "[TOO LONG TO REDACT]"
 """Stands for what was left out unseen."""
 Found = tuple[int, int, str]
-_Whether = Callable[[bytes], list[int] | None]
 _NUMBERED = re.compile(r"\[[A-Z]{2,8}:(\d{1,9})\]")
 _SHORTEST = 5
 """No kind is shorter."""
+_SHORT, _A_DIGIT = 80, re.compile(r"\d")
+"""Characters of a value that what its field is called tells something about."""
+_ANYTHING = frozenset(("content", "text", "input", "prompt", "role", "id"))
+"""Fields whose name tells nothing."""
 _AT_ONCE, _COMMON = 100_000, 200
 """Characters that a detector of names gets at once, and those that two such parts have in common: no name is longer."""
 _TOGETHER = 16_384
@@ -65,39 +69,75 @@ _TOGETHER = 16_384
 again, and takes a microsecond a byte; those of single kinds are small."""
 
 
+_Match = Callable[[bytes], list[int] | None]
+_A_DATE = re.compile(rb"(?<![0-9])(?:19|20)[0-9]{2}-[01][0-9]-[0-3][0-9](?![0-9])")
+"""As log lines begin with: no number, and no reason to look closer."""
+
+
 @lru_cache(maxsize=64)
 def _hits(kinds: tuple[str, ...], *, escaped: bool) -> re2.Pattern:
     """Where any of `kinds` could be in bytes. `escaped`: or behind an escape of JSON."""
-    return re2.compile(*_expression(kinds, escaped))
+    return re2.compile(b"|".join([_FILTERS[kind] for kind in kinds] + [_ESCAPED] * escaped), _options())
+
+
+def _options() -> re2.Options:
+    options = re2.Options()
+    options.encoding = re2.Options.Encoding.LATIN1
+    options.log_errors = False
+    return options
+
+
+class _Whether:
+    """Whether kinds could be in bytes, and whether those could read otherwise than they are written.
+
+    Telephones, which are written in more ways than all others together, have an automaton of their own, and what leads to bare
+    digits is only asked for where there are any. As one they had a thousand times as many states: texts in other scripts made
+    RE2 throw them away again and again.
+    """
+
+    def __init__(self, kinds: tuple[str, ...], *, escaped: bool) -> None:
+        """`escaped`: in JSON, where ASCII written as an escape could be anything."""
+        others = [_FILTERS[kind] for kind in kinds if kind != "phone"]
+        self._kinds = [_set([each]) for each in others + [_ESCAPED] * escaped]
+        self._others = _set(
+            [b"|".join(others + [_ESCAPED] * escaped) or rb"[^\x00-\xff]", JSON_FILTER if escaped else TEXT_FILTER]
+        )
+        self._otherwise = _set([JSON_FILTER if escaped else TEXT_FILTER])
+        self._phones = _set([PHONE_FILTER, DIGITS_IN_JSON if escaped else DIGITS_FILTER]) if "phone" in kinds else None
+        self._before = re2.compile(BEFORE_FILTER, _options())
+        self._behind = _set([BEHIND_FILTER])
+
+    def ask(self, data: bytes) -> Sequence[int]:
+        """0: what is looked for could be in `data`. 1: `data` could read otherwise than it is written. Empty: neither."""
+        found: Sequence[int]
+        if len(data) <= _TOGETHER:
+            found = self._others(data) or ()
+        else:
+            found = (0,) * any(one(data) for one in self._kinds) + (1,) * bool(self._otherwise(data))
+        return found if 0 in found or self._phones is None or not self._may_phone(self._phones, data) else (0, *found)
+
+    def _may_phone(self, phones: _Match, data: bytes) -> bool:
+        found = phones(data) or ()
+        if 0 in found or not found:
+            return bool(found)
+        first = self._before.search(data)
+        bare = data if self._behind(data) else b"" if first is None else data[max(0, first.start() - 1) :]
+        return bool(bare) and bool(phones(_A_DATE.sub(b"", bare)))
+
+
+def _set(patterns: list[bytes]) -> _Match:
+    """Which of the patterns are in bytes: a set keeps no places, and costs less."""
+    made = re2.Set.SearchSet(_options())
+    for pattern in patterns:
+        made.Add(pattern)
+    made.Compile()
+    match: _Match = made.Match
+    return match
 
 
 @lru_cache(maxsize=64)
 def _whether(kinds: tuple[str, ...], *, escaped: bool) -> _Whether:
-    """Whether any of `kinds` could be in bytes (0 is among what it gives), and whether they could read otherwise than they are
-    written (1): a set keeps no places, and costs less."""
-    expression, options = _expression(kinds, escaped)
-    both = re2.Set.SearchSet(options)
-    both.Add(expression)
-    both.Add(_otherwise(escaped))
-    both.Compile()
-    match: _Whether = both.Match
-    return match
-
-
-@lru_cache(maxsize=2)
-def _reads_otherwise(*, escaped: bool) -> re2.Pattern:
-    """Where bytes could read otherwise than they are written."""
-    return re2.compile(_otherwise(escaped), _expression((), escaped)[1])
-
-
-def _otherwise(escaped: bool) -> bytes:
-    return JSON_FILTER if escaped else TEXT_FILTER
-
-
-def _expression(kinds: tuple[str, ...], escaped: bool) -> tuple[bytes, re2.Options]:
-    options = re2.Options()
-    options.encoding = re2.Options.Encoding.LATIN1
-    return b"|".join([_FILTERS[kind] for kind in kinds] + [_ESCAPED] * escaped), options
+    return _Whether(kinds, escaped=escaped)
 
 
 class Redactor:
@@ -133,7 +173,7 @@ class Redactor:
     def may_hold(self, data: bytes) -> bool:
         """Whether `data`, a text in UTF-8 or one inside JSON, could hold anything to redact; a no is certain. For callers that
         would have to parse it first: about 3 ns a byte."""
-        return self._names is not None or bool(self._may(data, self._raw, escaped=True))
+        return self._names is not None or bool(self._may(data, self._raw))
 
     def redact(self, text: str) -> tuple[str, dict[str, int]]:
         """The text with placeholders, and kind → number of replacements; the text itself when there is nothing to replace."""
@@ -170,8 +210,12 @@ class Redactor:
         """Start, end and kind of everything found, in order, without overlaps; an earlier kind of `KINDS` wins."""
         return self._found(text, _Work(self._most))
 
-    def _redacted(self, text: str, work: _Work) -> str:
+    def _redacted(self, text: str, work: _Work, field: str = "") -> str:
+        """`field`: what the text is called where it stands; looked at as well where the text alone is nothing."""
         spans = self._found(text, work)
+        if not spans and field and field not in _ANYTHING and len(text) <= _SHORT and _A_DIGIT.search(text) is not None:
+            before = len(named := f'"{field}": "')
+            spans = [(a - before, b - before, kind) for a, b, kind in self._found(named + text, work) if a >= before]
         if not spans:
             return text
         pieces, at = [], 0
@@ -188,12 +232,12 @@ class Redactor:
         data = text.encode("utf-8", "surrogatepass")
         taken: list[Found] = []
         unread: list[Span] = []
-        hits = self._may(data, self._text, escaped=False)
+        hits = self._may(data, self._text)
         if hits and len(data) <= AROUND and not work.has(len(data)):
             hits, unread = (), [(0, len(text))]  # each kind would come to this, one after the other
         levels = readings(text, work.take) if 1 in hits else []
         read = levels[-1].text.encode("utf-8", "surrogatepass") if levels else b""
-        anew = 0 in self._may(read, self._text, escaped=False)
+        anew = 0 in self._may(read, self._text)
         for kind in self.kinds:
             if anew:  # first, since it knows better where something begins: an `n` may be a new line
                 look = _look(kind, read, work)
@@ -207,30 +251,29 @@ class Redactor:
             taken = _merge(taken, _in_parts(self._names, text), NAME)
         return taken if not unread else _with_unread(taken, unread)
 
-    def _may(self, data: bytes, together: _Whether | None, *, escaped: bool) -> Sequence[int]:
-        """0: what is looked for could be in `data`. 1: `data` could read otherwise than it is written. Empty: neither."""
-        if together is None or not data:
-            return ()
-        if len(data) <= _TOGETHER:
-            return together(data) or ()
-        could = any(_hits((kind,), escaped=escaped).search(data) is not None for kind in self.kinds)
-        other = _reads_otherwise(escaped=escaped).search(data) is not None
-        return (0,) * could + (1,) * other
+    def _may(self, data: bytes, whether: _Whether | None) -> Sequence[int]:
+        """As `_Whether.ask`."""
+        return () if whether is None or not data else whether.ask(data)
 
-    def _walk(self, value: Any, work: _Work, depth: int) -> Any:
+    def _walk(self, value: Any, work: _Work, depth: int, field: str = "") -> Any:
         if isinstance(value, str):
-            return self._redacted(value, work)
+            return self._redacted(value, work, field)
         if depth > 200:
             return "[TOO DEEP]"
         if isinstance(value, dict | Mapping):  # a plain dict first: asking Mapping costs a microsecond
             before = work.counts.total() if value.get("logprobs") else 0
-            changed = {self._field(key, work, value): self._walk(item, work, depth + 1) for key, item in value.items()}
+            changed = {
+                self._field(key, work, value): self._walk(
+                    item, work, depth + 1, key if isinstance(key, str) and len(key) <= 40 else ""
+                )
+                for key, item in value.items()
+            }
             if value.get("logprobs") and work.counts.total() > before:
                 changed["logprobs"] = None  # they spell it token by token
             same = len(changed) == len(value) and all(changed.get(key, work) is item for key, item in value.items())
             return value if same else changed
         if isinstance(value, list | tuple):
-            items = [self._walk(item, work, depth + 1) for item in value]
+            items = [self._walk(item, work, depth + 1, field) for item in value]
             same = all(new is old for new, old in zip(items, value, strict=True))
             return value if same else type(value)(items)
         return value
@@ -293,7 +336,7 @@ class _Work:
 
 def _look(kind: str, data: bytes, work: _Work) -> Look:
     """What is found of a kind in a text."""
-    return look_near(_FINDERS[kind], _hits((kind,), escaped=False), data, take=work.take, led=kind == "phone")
+    return look_near(_FINDERS[kind], _hits((kind,), escaped=False), data, take=work.take)
 
 
 def _in_parts(names: NameFinder, text: str) -> list[Span]:

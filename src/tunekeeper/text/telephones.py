@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 
-from tunekeeper.text.numbers import CODE_BEFORE, ESCAPE, NOT_IN_A_NAME, Span, bytes_of, longest
+from tunekeeper.text.leads import EDGE, GAPS, D, S, is_named_otherwise, is_of_a_thing, leads_to, stands_with_somebody
+from tunekeeper.text.numbers import ESCAPE, NOT_IN_A_NAME, Span, longest
 
 _GAP = r"[ \u00a0\u2009\u202f]"
 _DASH = r"[.\-/\u2010-\u2014\u2212]"
@@ -60,13 +61,13 @@ _PHONES = (
         rf"{_ALONE}(?<!\+ )(?:2\d{_GAP}\d{{3,4}}{_GAP}\d{{4}}|[49]\d\d{_GAP}\d\d{_GAP}\d{{3}})(?! ?\d){_NO_AMOUNT}"
     )),
     # 8 (495) 123-45-67, 8-912-345-67-89, 0 532 123 45 67, 0(532) 123 45 67, (11) 91234-5678, 11 91234-5678,
-    # 138 0013 8000
+    # 138 0013 8000, 42-7649-0735
     (10, re.compile(
         rf"{_ALONE}(?:(?:8{_GAP}?\(\d{{3}}\){_GAP}?|8[ -][3-9]\d\d[ -]|0{_GAP}[2-5]\d\d{_GAP}"
         rf"|0{_GAP}?\([2-5]\d\d\){_GAP}?)\d{{3}}{_SEP}\d{{2}}{_SEP}?\d{{2}}"
         rf"|8{_GAP}?\(\d{{4,5}}\){_GAP}?\d{{1,3}}{_SEP}\d\d{_SEP}\d\d|8{_GAP}?\(7\d\d\){_GAP}?\d{{3}}{_SEP}\d{{4}}"
         rf"|(?:\(\d{{2}}\){_GAP}?\d{{4,5}}|[1-9]\d (?:9\d{{4}}|(?!(?:19|20)\d\d-(?:19|20))\d{{4}}))-\d{{4}}"
-        rf"|1[3-9]\d[ -]\d{{4}}[ -]\d{{4}}){_NO_AMOUNT}"
+        rf"|1[3-9]\d[ -]\d{{4}}[ -]\d{{4}}|[1-9]\d-\d{{4}}-\d{{4}}){_NO_AMOUNT}"
     )),
     # (22) 345 67 89, (852) 2345 6789, (2) 2106 9122
     (9, re.compile(
@@ -85,7 +86,7 @@ _PHONES = (
     # 620 992 877: as an amount is written too, so only before what no amount has behind it
     (9, re.compile(rf"{_ALONE}(?:5[0137]|6\d|7[1-9]|9[1-36]|4[58]|88)\d{_GAP}\d{{3}}{_GAP}\d{{3}}{_UNCOUNTED}")),
     # 8185 4135: as measurements are written too, so only where it stands by itself
-    (8, re.compile(rf"{_BY_ITSELF}[235689][0-9]{{3}}{_GAP}(?!(?:19|20)\d\d)\d{{4}}{_ENDS}")),
+    (8, re.compile(rf"{_BY_ITSELF}[235689][0-9]{{3}}{_GAP}(?!(?:19|20)\d\d)[0-9]{{4}}{_ENDS}")),
     # 347 1234567, 347 1234 567
     (9, re.compile(rf"{_ALONE}3[2-9]\d{_GAP}(?:\d{{6,7}}|\d{{4}}{_GAP}\d{{3}}){_NO_AMOUNT}")),
 )  # fmt: skip
@@ -95,9 +96,6 @@ _MARKS = r"[ .\-/()\u00a0\u2009\u202f\u2010-\u2014\u2212]"
 _BARE = re.compile(
     rf"(?<![0-9A-Za-z_.+-])(?:\d(?:{_MARKS}{{0,2}}| [-–] )){{5,14}}\d(?![0-9A-Za-z_])(?![.:]\d)(?!,\d{{1,2}}(?!\d))"
 )
-_FEW = 6
-"""Digits of the numbers of small towns and countries, which need a word directly before them that means nothing else."""
-_SURELY = re.compile(r"tel|phone|fax|fon|mob|тел|电话|電話|전화|☎|📞|📱", re.IGNORECASE)
 _PLAIN = re.compile(
     # 06151234567, 015112345678: no number begins with a zero but one that is dialled
     r"(?<![0-9A-Za-z_.+=/&\-])(?<!\d[, ])(?:0[1-9][0-9]{7,9}|01[5-7][0-9]{9})(?![0-9A-Za-z_])(?![.:]\d)(?!,\d{1,2}(?!\d))(?!-\d)"
@@ -107,7 +105,7 @@ _PLAIN = re.compile(
     rf"|1(?:3[0-9]|4[579]|5[0-35-9]|6[2567]|7[0-8]|8[0-9]|9[0-35-9])[0-9]{{8}}){_UNCOUNTED}"
     # 13912345678, 89161234567: what begins so is hardly anything else
     r"|(?<!\": )(?<!\":)(?<![0-9A-Za-z_.,+/=&\-])"
-    rf"(?:1(?:3\d|4[579]|5[0-35-9]|6[2567]|7[0-8]|8\d|9[0-35-9])|89\d)\d{{8}}{_ENDED}"
+    rf"(?:1(?:3[0-9]|4[579]|5[0-35-9]|6[2567]|7[0-8]|8[0-9]|9[0-35-9])|89[0-9])[0-9]{{8}}{_ENDED}"
 )
 """Digits with nothing between that the plans of the more populous countries make a number. Without a zero in front only where
 they stand by themselves."""
@@ -118,74 +116,6 @@ _DIGITS = re.compile(rf"(?:[+(]{{1,2}}{_GAP}?)?\d(?:{_MARKS}{{0,5}}\d){{5,}}")
 """Digits with what may stand between those of a number: no expression finds anything that is more than a part of it."""
 _SEEN_BEHIND = 12
 """Characters behind such digits that an expression asks for."""
-_WORDS = (
-    "phone", "tel", "telephone", "telefon", "mobile", "mobil", "cell", "call", "fax", "whatsapp", "sms", "ring", "reach", "dial",
-    "ph", "mob", "cel", "gsm", "text me", "can text", "please text", "or text", "just text", "msisdn", "landline", "handy", "fon",
-    "hotline", "rufnummer", "telefono", "teléfono", "móvil", "tél", "téléphone", "portable", "cellulare", "telefoon",
-    "tlf", "тел", "телефон", "wa.me", "viber",
-    "anrufen", "rufen", "zurückrufen", "rückruf", "telefonnummer", "handynummer", "mobilnummer", "meine nummer",
-    "appelez", "rappelez", "appeler", "rappeler", "joindre", "mon numéro", "celular", "llamar", "llámame", "llame", "mi número",
-    "meu número", "telefone", "telemóvel", "ligar", "erreichen mich", "erreichst mich", "erreichen uns", "erreichbar unter",
-    "my contact", "contact me", "contact us", "mi numero", "komórka", "komórkowy",
-    "chiamare", "chiamami", "chiama", "il mio numero", "bel", "bellen", "mijn nummer", "mobiel",
-    "dzwonić", "zadzwonić", "zadzwoń", "telefonu", "mój numer", "puhelin", "mobilen", "τηλέφωνο", "κινητό",
-    "телефону", "телефона", "позвонить", "позвоните", "звоните", "звонить", "по номеру", "мой номер",
-)  # fmt: skip
-_SIGNS = (
-    "☎",
-    "✆",
-    "📞",
-    "📱",
-    "📲",
-    "电话",
-    "手机",
-    "電話",
-    "携帯",
-    "전화",
-    "फोन",
-    "मोबाइल",
-    "هاتف",
-    "جوال",
-    "טלפון",
-    "נייד",
-    "โทร",
-)
-_LETTER = "0-9A-Za-z_\u00c0-\u1fff"
-_WORD = re.compile(
-    rf"(?:(?:(?<![0-9A-Za-z\u00c0-\u1fff])(?:{'|'.join(_WORDS)})|(?-i:(?<=[a-z])(?:Phone|Mobile|Tel|Telephone|Cell|Fax|WhatsApp)))"
-    rf"(?:[ _-]?(?:number|no|nr|num))?(?: me| us| back)?(?: at| on)?(?![{_LETTER}])"
-    rf"|(?<![{_LETTER}])(?:my|our|his|her|their|contact) (?:new )?(?:number|no|nr)(?![{_LETTER}])"
-    rf"|{'|'.join(_SIGNS)}|(?:(?:(?<![^\n|•·,;>(\"'])|(?<=[|•·,;)] ))[tpmcf]:|\([tpmfohw]\))(?=\W{{0,3}}\Z))([^\n\d]{{0,20}})\Z",
-    re.IGNORECASE,
-)
-"""A word or a sign that leads to a number, a name of a field, or what stands for such a word in a signature, as in `M: …`."""
-_THINGS = (
-    r"total|sum|summe|gesamt|umsatz|revenue|sales|turnover|population|einwohner|budget|betrag|amount|price|preis|cost|views|"
-    r"downloads"
-)
-_NAMED_OTHERWISE = re.compile(
-    rf"(?:(?<![{_LETTER}])(?:about|regarding|concerning|wegen|{_THINGS})[^\w\d]*|{CODE_BEFORE.pattern})\Z", re.IGNORECASE
-)
-"""Between the word and the digits: what the call is about."""
-_OTHERWISE = re.compile(rf"(?:(?<![{_LETTER}])(?:{_THINGS})[^\w\d]*|{CODE_BEFORE.pattern})\Z", re.IGNORECASE)
-"""Before digits that are written as a telephone number is: what they are instead."""
-_COUNTED = (
-    "ids?|identifier|uid|gid|pid|uuid|user|account|acct|customer|client|member|employee|student|patient|issue|commit|revision|rev|"
-    "build|confirmation|po|job|task|run|thread|process|session|request|transaction|txn|payment|receipt|voucher|coupon|code|pin|otp|asin|item|"
-    "contract|vertrag|product|article|asset|barcode|vin|license|permit|passport|docket|file|record|row|line|entry|page|block|height|nonce|seed|"
-    "hash|checksum|crc|timestamp|time|epoch|ts|date|offset|address|port|size|length|bytes|limit|max|min|maximum|minimum|counts?|"
-    "factorial|prime|integer|int|long|number of|equals|equal to|about|approximately|approx|over|nearly|than|least|most|up to|"
-    "roughly|almost|exceeds|USD|EUR|GBP|Rs|INR|JPY|routing|konto|kennung|nr|№|nº|n°|#"
-)
-_OF_A_THING = re.compile(
-    rf"(?:(?:(?<![A-Za-z])(?:{_COUNTED}|(?!telefon|handy|mobil|ruf|fax|festnetz|meine)\w{{3,20}}nummer)|(?-i:(?<=[a-z])(?:Id|ID|No|Nr|Code|Key|Ref)))"
-    r"(?:[-_ ]{0,2}(?:number|no|nr))?(?: (?:is|was|ist|of))?[\"'>\])]{0,2}[\s:=.]{0,4}[\"']?)\Z",
-    re.IGNORECASE,
-)
-"""Before digits with nothing between: what they are instead."""
-_A_LETTER = re.compile(r"[^\W\d_]|[☎✆📞📱📲]")
-_TO_OTHER = re.compile(r"(?:.*[\n\d])?", re.DOTALL)
-"""All up to the last digit or end of a line."""
 _EXTENSION = re.compile(r"[ ,;]{0,2}(?:x|ext\.?|extension|durchwahl|#) ?\d{1,6}(?![0-9A-Za-z_])", re.IGNORECASE)
 _DATE = re.compile(
     r"(?:1[6-9]|2[01])\d\d(?:([.\-/ ])\d{1,2}\1\d{1,2}|(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))(?!\d)"
@@ -199,45 +129,54 @@ _PAIRS = re.compile(r"0\d(?:([ .\-])\d\d)(?:\1\d\d){3}")
 _WIDE = str.maketrans("０１２３４５６７８９（）＋－．／\u3000", "0123456789()+-./ ")
 """Digits and marks as wide as a Chinese character, which Japanese keyboards write."""
 
-# Digits of every script, by the first bytes of their UTF-8 or of their escapes.
-_D = (
-    rb"(?:[0-9]|[\xd9-\xdf][\x80-\xbf]|[\xe0\xe1\xea][\x80-\xbf]{2}|\xef\xbc[\x80-\xbf]|\xf0[\x80-\xbf]{3}"
-    rb"|\\u(?:0[6-9A-Fa-f]|1[0-9A-Fa-f]|[Aa][0-9A-Fa-f]|[Ff][Ff])[0-9A-Fa-f]{2}|\\u[Dd][89ABab][0-9A-Fa-f]{2}\\u[0-9A-Fa-f]{4})"
-)
-_GAPS = rb" |\xc2\xa0|\xe2\x80[\x80-\xbf]|\xe3\x80\x80|\\u00[aA]0|\\u20[0-9A-Fa-f]{2}|\\u3000"
-_S = rb"(?:[./()\-]|" + _GAPS + rb"|\xe2\x88[\x80-\xbf]|\xef\xbc[\x88-\x8f]|\\/|\\u22[0-9A-Fa-f]{2}|\\u[fF][fF]0[89a-fA-F])"
-_EDGE = rb"(?:^|[^0-9A-Za-z.+\-]|" + ESCAPE + rb")"
-
-
-_NAMED = b"|".join(bytes_of(word) for word in (*_WORDS, *_SIGNS, "number", " no", " nr"))
-_THING = rb"(?:[^0-9\x22\\\n]|\\[^u\x22]|\\u[0-9A-Fa-f]{4})*"
 PHONE_FILTER = rb"|".join(
     (
-        rb"\+(?:" + _GAPS + rb"|\()?" + _D + rb"(?:" + _S + rb"*" + _D + rb"){7}",
-        rb"(?:^|[^0-9A-Za-z+]|" + ESCAPE + rb")00(?:" + _S + rb"*" + _D + rb"){6}",
-        _EDGE + rb"\(?0(?:" + _GAPS + rb")?" + _D + rb"(?:" + _S + rb"*" + _D + rb"){7}",
-        _EDGE + rb"(?:[18]" + _S + rb"*)?\(?" + _D + rb"{3}\)?" + _S + rb"*" + _D + rb"{3}" + _S + rb"+" + _D + rb"{2}"
-        rb"(?:" + _S + rb"*" + _D + rb"){2}",
-        _EDGE + rb"(?:\(" + _D + rb"{2}\)|" + _D + rb"{2} )" + _S + rb"*" + _D + rb"{4,5}" + _S + _D + rb"{4}",
-        _EDGE + rb"\(" + _D + rb"{1,3}\)" + _S + rb"*" + _D + rb"{3}(?:" + _S + rb"*" + _D + rb"){4}",
-        _EDGE + rb"[679]%b{2}(?:%b|[.\-])%b{2}(?:%b|[.\-])%b{2}(?:%b|[.\-])%b{2}" % (_D, _GAPS, _D, _GAPS, _D, _GAPS, _D),
-        rb"\(0%b?(?:-|%b)%b{1,3}\)(?:%b*%b){5}" % (_D, _GAPS, _D, _S, _D),
-        _EDGE + rb"0%b(?:-|%b)%b{2,3}(?:%b)%b{2}" % (_D, _GAPS, _D, _GAPS, _D),
-        _EDGE + rb"2%b(?:%b)%b{3}%b?(?:%b)%b{4}" % (_D, _GAPS, _D, _D, _GAPS, _D),
-        _EDGE + rb"[49]%b{2}(?:%b)%b{2}(?:%b)%b{3}" % (_D, _GAPS, _D, _GAPS, _D),
-        _EDGE + rb"8(?:%b)?\(%b{4,5}\)%b*%b(?:%b*%b){4}" % (_GAPS, _D, _S, _D, _S, _D),
-        rb"(?:[TPMCFtpmcf]:|\([TPMFOHWtpmfohw]\))(?:" + _GAPS + rb"|[+(.]){0,3}" + _D + rb"(?:" + _S + rb"{0,2}" + _D + rb"){6}",
-        _EDGE + rb"1" + _D + rb"{2}" + _S + _D + rb"{4}" + _S + _D + rb"{4}",
-        _EDGE + rb"(?:0(?:%b)%b{3}|3%b{2})(?:%b)%b{3}(?:%b*%b){3}" % (_GAPS, _D, _D, _GAPS, _D, _S, _D),
-        _EDGE + rb"%b{2}(?:%b|[.\-])%b{3}(?:%b|[.\-])%b{2}(?:%b|[.\-])%b{2}" % (_D, _GAPS, _D, _GAPS, _D, _GAPS, _D),
-        _EDGE + rb"(?:[2-9][0-9]{9}|[1-9][0-9]{10})",
-        _EDGE + rb"[235689][0-9]{3}(?:%b)[0-9]{2}" % _GAPS,
-        _EDGE + rb"[2-9][0-9]{2} (?:-|\xe2\x80\x93|\\u2013) [2-9][0-9]{2} ",
-        _EDGE + rb"[4-9]%b{2}(?:%b)%b{3}(?:%b)%b{3}" % (_D, _GAPS, _D, _GAPS, _D),
-        rb"(?:\xef\xbc[\x88\x8b\x90-\x99]|\\u[fF][fF](?:08|0[bB]|1[0-9]))(?:" + _S + rb"*" + _D + rb"){7}",
-        rb"(?i:" + _NAMED + rb")" + _THING + rb"(?:\\?\x22" + _THING + rb"){0,2}" + _D + rb"(?:" + _S + rb"{0,3}" + _D + rb"){5}",
+        rb"\+(?:" + GAPS + rb"|\()?" + D + rb"(?:" + S + rb"*" + D + rb"){7}",
+        rb"(?:^|[^0-9A-Za-z+]|" + ESCAPE + rb")00(?:" + S + rb"*" + D + rb"){6}",
+        EDGE + rb"\(?0(?:" + GAPS + rb")?" + D + rb"(?:" + S + rb"*" + D + rb"){7}",
+        EDGE + rb"(?:[18]" + S + rb"*)?\(?" + D + rb"{3}\)?" + S + rb"*" + D + rb"{3}" + S + rb"+" + D + rb"{2}"
+        rb"(?:" + S + rb"*" + D + rb"){2}",
+        EDGE + rb"(?:\(" + D + rb"{2}\)|" + D + rb"{2}[ \-])" + S + rb"*" + D + rb"{4,5}" + S + D + rb"{4}",
+        EDGE + rb"\(" + D + rb"{1,3}\)" + S + rb"*" + D + rb"{3}(?:" + S + rb"*" + D + rb"){4}",
+        EDGE + rb"[679]%b{2}(?:%b|[.\-])%b{2}(?:%b|[.\-])%b{2}(?:%b|[.\-])%b{2}" % (D, GAPS, D, GAPS, D, GAPS, D),
+        rb"\(0%b?(?:-|%b)%b{1,3}\)(?:%b*%b){5}" % (D, GAPS, D, S, D),
+        EDGE + rb"0%b(?:-|%b)%b{2,3}(?:%b)%b{2}" % (D, GAPS, D, GAPS, D),
+        EDGE + rb"2%b(?:%b)%b{3}%b?(?:%b)%b{4}" % (D, GAPS, D, D, GAPS, D),
+        EDGE + rb"[49]%b{2}(?:%b)%b{2}(?:%b)%b{3}" % (D, GAPS, D, GAPS, D),
+        EDGE + rb"8(?:%b)?\(%b{4,5}\)%b*%b(?:%b*%b){4}" % (GAPS, D, S, D, S, D),
+        rb"(?:[TPMCFtpmcf]:|\([TPMFOHWtpmfohw]\))(?:" + GAPS + rb"|[+(.]){0,3}" + D + rb"(?:" + S + rb"{0,2}" + D + rb"){6}",
+        EDGE + rb"1" + D + rb"{2}" + S + D + rb"{4}" + S + D + rb"{4}",
+        EDGE + rb"(?:0(?:%b)%b{3}|3%b{2})(?:%b)%b{3}(?:%b*%b){3}" % (GAPS, D, D, GAPS, D, S, D),
+        EDGE + rb"%b{2}(?:%b|[.\-])%b{3}(?:%b|[.\-])%b{2}(?:%b|[.\-])%b{2}" % (D, GAPS, D, GAPS, D, GAPS, D),
+        EDGE + rb"(?:[2-9][0-9]{9}|[1-9][0-9]{10})",
+        EDGE + rb"[235689][0-9]{3}(?:%b)[0-9]{2}" % GAPS,
+        EDGE + rb"[2-9][0-9]{2} (?:-|\xe2\x80\x93|\\u2013) [2-9][0-9]{2} ",
+        EDGE + rb"[4-9]%b{2}(?:%b)%b{3}(?:%b)%b{3}" % (D, GAPS, D, GAPS, D),
+        rb"(?:\xef\xbc[\x88\x8b\x90-\x99]|\\u[fF][fF](?:08|0[bB]|1[0-9]))(?:" + S + rb"*" + D + rb"){7}",
     )
 )
+"""What is written as a number is, whatever leads to it."""
+_DIGIT = (
+    rb"(?:[0-9]|\xd9[\xa0-\xa9]|\xdb[\xb0-\xb9]|\xdf[\x80-\x89]|\xe0[\xa5\xa7\xa9\xab\xad\xaf\xb1\xb3\xb5\xb7][\xa6-\xaf]"
+    rb"|\xe0[\xb9\xbb][\x90-\x99]|\xe0\xbc[\xa0-\xa9]|\xe1[\x81\x82\x9f\xa0\xa5\xa7\xaa\xad\xae\xb1][\x80-\xbf]"
+    rb"|\xea[\x98\xa3\xa4\xa7\xa9\xaf][\x80-\xbf]|\xef\xbc[\x90-\x99]|\xf0[\x90\x91\x96\x9e][\x80-\xbf]{2}|\xf0\x9d\x9f[\x8e-\xbf]"
+    rb"|\xf0\x9f\xaf[\xb0-\xb9]|\\u(?:06[6fF]|07[cC]|0[eE][5dD]|0[fF]2|[fF][fF]1)[0-9]|\\u0[9a-dA-D][6eE][6-9a-fA-F]"
+    rb"|\\u(?:1[0-9a-fA-F]|[aA][6-9abAB])[0-9a-fA-F]{2}|\\u[dD]83[eE]\\u[dD][fF][fF][0-9]"
+    rb"|\\u[dD]8[0-3][0-9abAB]\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+)
+"""A digit of any script: no letters of the large ones."""
+_FIVE = rb"(?:" + S + rb"{0,5}" + _DIGIT + rb"){5}"
+DIGITS_FILTER = _DIGIT + _FIVE
+"""As many digits as the shortest number has: without them there is none, whatever is said around."""
+DIGITS_IN_JSON = (
+    rb"(?:(?:^|[^0-9A-Za-z_.+\-: ]|"
+    + ESCAPE
+    + rb"|[^\x22]:|\\\x22:|[^:] |[^\x22]: |\\\x22: )"
+    + _DIGIT
+    + rb"|\x22: ?[02-9])"
+    + _FIVE
+)
+"""The same in JSON; but not the time in each answer, `"created":1790000000`."""
 
 
 def phones(text: str) -> list[Span]:
@@ -259,44 +198,24 @@ def _phones_in(text: str, first: int, last: int, most: int) -> list[Span]:
         for match in pattern.finditer(text, first, last) if low <= most else ():
             end, digits = _trimmed(match)
             fits = low <= digits <= _MOST_DIGITS and not _is_date(match[0].lstrip("("))
-            if fits and (match[0].lstrip("(").startswith("+") or not _is_named_otherwise(text, match.start())):
+            if fits and (match[0].lstrip("(").startswith("+") or not is_named_otherwise(text, match.start())):
                 spans.append(_extended(text, (match.start(), end)))
     for match in _PLAIN.finditer(text, first, last) if most >= _FEWEST_PLAIN else ():
-        if not _is_of_a_thing(text, match):
+        if not _is_made_up(match[0]) and not is_of_a_thing(text, match.start()):
             spans.append(_extended(text, match.span()))
     for match in _BARE.finditer(text, first, last):
-        said = _said_before(text, match.start())
-        if said is not None and _leads_to(said, match[0]) and not _is_date(match[0]):
-            spans.append(_extended(text, match.span()))
+        if not _is_date(match[0]) and (leads_to(text, match.start(), match[0]) or _has_somebody(text, match)):
+            opened = ")" in match[0] and text.startswith("(", match.start() - 1)
+            spans.append(_extended(text, (match.start() - opened, match.end())))
     return spans
 
 
-def _leads_to(said: re.Match[str], number: str) -> bool:
-    """Whether a word leads to a number: not over more than a field's name, nor to something that is called otherwise."""
-    if sum(map(str.isdecimal, number)) <= _FEW and (_SURELY.search(said[0]) is None or any(map(str.isalpha, said[1]))):
-        return False
-    return said[1].count('"') <= 2 and _NAMED_OTHERWISE.search(said[1]) is None
+def _has_somebody(text: str, bare: re.Match[str]) -> bool:
+    return not _is_made_up(bare[0]) and stands_with_somebody(text, *bare.span())
 
 
-def _is_of_a_thing(text: str, bare: re.Match[str]) -> bool:
-    """Whether digits with nothing between are counted, named as a thing's, or made up."""
-    if bare[0] in _NO_PERSONS or len(set(bare[0])) < 4:
-        return True
-    first, start = max(0, bare.start() - 32), bare.start()
-    return _is_named_otherwise(text, start) or _OF_A_THING.search(text, first, start) is not None
-
-
-def _is_named_otherwise(text: str, start: int) -> bool:
-    """Whether the digits from `start` on are named as something else. In a table of numbers there is no letter that could."""
-    first = max(0, start - 32)
-    return _A_LETTER.search(text, first, start) is not None and _OTHERWISE.search(text, first, start) is not None
-
-
-def _said_before(text: str, start: int) -> re.Match[str] | None:
-    """The word before the digits from `start` on that makes them a number of somebody; it stands behind all other digits."""
-    other = _TO_OTHER.match(text, max(0, start - 48), start)
-    first = start if other is None else other.end()
-    return _WORD.search(text, first, start) if _A_LETTER.search(text, first, start) is not None else None
+def _is_made_up(number: str) -> bool:
+    return number in _NO_PERSONS or len(set(number)) < 4
 
 
 def _trimmed(match: re.Match[str]) -> tuple[int, int]:

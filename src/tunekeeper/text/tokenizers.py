@@ -19,13 +19,15 @@ from tunekeeper.text import toolcalls
 from tunekeeper.text.rendering import render
 
 if TYPE_CHECKING:
+    from tokenizers import AddedToken
     from tokenizers import Tokenizer as Fast
 
 MAX_FILE = 64 << 20
 _MARKS = {"{": 200_000, "[": 2_000_000, ":": 3_000_000, ",": 8_000_000}
 """What JSON is made of → how many of it a tokenizer of half a million tokens has at most: a few bytes may be an object of 100."""
 SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
-
+_MORE_SPECIAL = ("sep_token", "cls_token", "mask_token", "additional_special_tokens", "extra_special_tokens")
+_FLAGS = ("lstrip", "rstrip", "normalized", "single_word", "special")
 
 _STEPS = ("pretokenizers", "processors", "normalizers", "decoders", "single", "pair")
 """Fields of tokenizer.json that hold steps, one after the other."""
@@ -49,7 +51,10 @@ class TokenizerFiles:
     @cached_property
     def vocabulary(self) -> dict[str, int]:
         """Token text → id, added tokens included."""
-        found = {str(token): int(id) for token, id in dict(self.tokenizer["model"].get("vocab") or {}).items()}
+        vocab = self.tokenizer["model"].get("vocab") or {}
+        if isinstance(vocab, list):  # pairs of a token and its score, in the order of their ids
+            vocab = {token: id for id, (token, _) in enumerate(vocab)}
+        found = {str(token): int(id) for token, id in vocab.items()}
         return found | {added["content"]: int(added["id"]) for added in self.added}
 
     @property
@@ -101,15 +106,41 @@ class TokenizerFiles:
 
     @cached_property
     def fast(self) -> Fast:
-        """The tokenizer itself."""
+        """The tokenizer itself, as transformers makes it out of both files: what somebody cut or filled up to when they saved it
+        does not count, and a token that only the settings name is one."""
         from tokenizers import Tokenizer
 
         try:
-            return Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+            found = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
         except Exception as error:  # the library raises bare Exception
             raise ArtifactError(
                 f"{self.folder / 'tokenizer.json'}: {error}", fix="put back the tokenizer.json that came with the weights"
             ) from error
+        found.no_truncation()
+        found.no_padding()
+        found.add_tokens(self._named)
+        found.encode_special_tokens = self.config.get("split_special_tokens") is True
+        return found
+
+    @property
+    def _named(self) -> list[AddedToken]:
+        """The tokens that tokenizer_config.json names and tokenizer.json has not among the added ones."""
+        from tokenizers import AddedToken
+
+        told = self.config.get("added_tokens_decoder")
+        decoder: dict[str, Any] = told if isinstance(told, dict) else {}
+        known = {added["content"] for added in self.added}
+        named: dict[str, dict[str, Any]] = {}
+        for id in sorted(filter(str.isdigit, decoder), key=int):
+            named |= _told(decoder[id])
+        for more in (*self.special().values(), *(self.config.get(key) for key in _MORE_SPECIAL)):
+            for each in more if isinstance(more, list) else (more,):
+                named = {**_told(each), **named}
+        return [
+            AddedToken(text, **{flag: bool(flags[flag]) for flag in _FLAGS if flag in flags})
+            for text, flags in named.items()
+            if text not in known
+        ]
 
     def encode(self, text: str, *, add_special: bool = False) -> list[int]:
         """The token ids of a text; special tokens written in it are recognised."""
@@ -118,6 +149,14 @@ class TokenizerFiles:
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, special tokens left out."""
         return str(self.fast.decode(list(ids), skip_special_tokens=True))
+
+
+def _told(value: Any) -> dict[str, dict[str, Any]]:
+    """What the settings say of a special token, by its text: they write it as a text, or with its flags."""
+    if isinstance(value, str):
+        return {value: {"special": True}}
+    text = value.get("content") if isinstance(value, dict) else None
+    return {text: value} if isinstance(text, str) and isinstance(value, dict) else {}
 
 
 def read_tokenizer(folder: Path) -> TokenizerFiles:
@@ -209,7 +248,8 @@ def _text(path: Path) -> str:
             raise ArtifactError(f"{path}: larger than {MAX_FILE >> 20} MiB")
         return path.read_bytes().decode("utf-8")
     except OSError as error:
-        raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from error
+        way = "name the folder of a checkpoint, with the tokenizer.json that came with its weights"
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror})", fix=way) from error
     except UnicodeDecodeError as error:
         raise ArtifactError(f"{path}: not UTF-8") from error
 
