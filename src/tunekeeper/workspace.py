@@ -1,7 +1,7 @@
 """The data directory, each part opened on first use.
 
-Importing this file costs the standard library only; SQLAlchemy comes with the first use of `control` or `state` (making new ones
-needs none), DuckDB with the log. Nothing here reads configuration, so that going back works with a broken `tunekeeper.yaml`.
+Importing this file costs the standard library only; SQLAlchemy comes with a database of an older schema or a PostgreSQL one,
+DuckDB with the log. Nothing here reads configuration, so that going back works with a broken `tunekeeper.yaml`.
 """
 
 from __future__ import annotations

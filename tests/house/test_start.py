@@ -24,6 +24,7 @@ LIGHT = {
     "tunekeeper.retraining.worker": (*HEAVY, "typer", "xllamacpp", "rich"),
     "tunekeeper.training.job": (*STORES, "msgspec", "typer", "yaml", "httpx"),
     "tunekeeper.workspace": (*HEAVY, *STORES, "msgspec"),
+    "tunekeeper.store.database": (*HEAVY, *STORES, "typer", "yaml", "numpy"),
 }
 """Module that a process starts with → what it must not have loaded by then."""
 
@@ -43,7 +44,7 @@ def test_a_process_starts_without_what_it_does_not_need(module: str):
 
 
 def test_the_look_would_see_a_heavy_import():
-    assert "sqlalchemy" in loaded("tunekeeper.store.database")
+    assert "sqlalchemy" in loaded("tunekeeper.store.alchemy")
 
 
 def test_help_is_there_at_once():

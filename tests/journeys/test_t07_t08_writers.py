@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from tests.journeys.rig import SECONDS, WHOLE, at, figure, say
 from tests.patience import until
@@ -164,7 +163,7 @@ def test_writers_that_checkpoint_and_are_killed_leave_a_whole_file(tmp_path: Pat
             told |= set(writer.rows)
             errors += writer.errors
     with open_workspace(ws.root).control.read() as tx:
-        sqlite = tx.connection.execute(sa.text("select sqlite_version()")).scalar_one()
+        sqlite = tx.connection.rows("select sqlite_version()")[0][0]
     say("T08", SEED, sqlite=sqlite, kills=kills, rows=len(told), checks=checks, wal_mb=max(sizes) / 1e6)
     assert errors == []
     assert told <= committed(ws), "a row that somebody was told of is there"

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 import tunekeeper
 from tests.processes.test_plans import FILE, cli, event
@@ -51,7 +50,7 @@ def test_a_wish_holds_until_it_or_the_store_changes(ws: Workspace) -> None:
 
 def test_what_is_committed_and_not_published_does_not_hold(ws: Workspace) -> None:
     with ws.control.write(by="killed") as tx:
-        tx.connection.execute(sa.text("update sequences set value = value + 1"))
+        tx.connection.change("update sequences set value = value + 1")
     assert not seeded.holds(ws.root, Wish(1))
     seeded.note(ws.root, Wish(1))
     assert not seeded.holds(ws.root, Wish(1))
@@ -70,7 +69,7 @@ def test_another_schema_another_file_and_another_release_do_not_hold(ws: Workspa
     assert not seeded.holds(ws.root, Wish(1))
     seeded.note(ws.root, Wish(1))
     with ws.state.write(by="test") as tx:
-        tx.connection.execute(sa.text("update state_version set version_num = '0000'"))
+        tx.connection.change("update state_version set version_num = '0000'")
     assert not seeded.holds(ws.root, Wish(1))
 
 
@@ -98,10 +97,7 @@ def test_a_note_after_seeding_says_that_seeding_again_would_change_nothing(tmp_p
 
     def rows() -> list[list[tuple[object, ...]]]:
         with ws.control.read() as tx:
-            return [
-                [tuple(row) for row in tx.connection.execute(sa.text(f"select * from {table}"))]
-                for table in ("routes", "slots", "promotions", "sequences")
-            ]
+            return [tx.connection.rows(f"select * from {table}") for table in ("routes", "slots", "promotions", "sequences")]
 
     before = rows()
     assert seed.main(words) == 0

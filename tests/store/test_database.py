@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-import sqlalchemy as sa
 
 from tunekeeper.core.errors import Busy, Conflict, DiskFull, LeaseLost, NotFound, OurFault, UserError
 from tunekeeper.core.nouns.rollout import Rollout
@@ -39,7 +38,7 @@ def lines(process: subprocess.Popen[str]) -> IO[str]:
 
 def integrity(ws: Workspace) -> str:
     with ws.control.read() as tx:
-        return str(tx.connection.execute(sa.text("pragma integrity_check")).scalar_one())
+        return str(tx.connection.rows("pragma integrity_check")[0][0])
 
 
 def test_four_processes_that_read_and_write_one_row_lose_no_update(ws: Workspace, spawn: Spawn) -> None:
@@ -198,8 +197,8 @@ def test_a_writer_that_has_only_just_begun_is_waited_for(ws: Workspace) -> None:
 
 def test_a_full_disk_is_said_in_one_line_and_leaves_nothing(ws: Workspace) -> None:
     with pytest.raises(DiskFull, match=r"control\.db"), ws.control.write(by="test") as tx:
-        pages = tx.connection.execute(sa.text("pragma page_count")).scalar_one()
-        tx.connection.execute(sa.text(f"pragma max_page_count={pages}"))
+        pages = tx.connection.rows("pragma page_count")[0][0]
+        tx.connection.change(f"pragma max_page_count={pages}")
         save_rollout(tx, Rollout(id="rol_big", model="m", version="v" * 100_000, slot="s"))
     with ws.control.read() as tx:
         assert len(find_rollouts(tx)) == 4
@@ -215,7 +214,7 @@ def test_a_missing_database_names_the_command_that_makes_it(ws: Workspace) -> No
 @pytest.mark.parametrize(("number", "words"), [("0000", "needs 0001"), ("0002", "newer than 0001")])
 def test_another_schema_is_refused_before_anything_is_read(ws: Workspace, number: str, words: str) -> None:
     with ws.control.write(by="test") as tx:
-        tx.connection.execute(sa.text("update control_version set version_num = :n"), {"n": number})
+        tx.connection.change("update control_version set version_num = :n", n=number)
     again = open_workspace(ws.root).control
     for transaction in (again.read(), again.write(by="test")):
         with pytest.raises(UserError, match=f"{words}.*tunekeeper store upgrade"), transaction:
@@ -236,14 +235,13 @@ def test_a_ledger_of_the_other_database_is_our_own_fault(ws: Workspace) -> None:
 def test_commits_are_synced_and_only_writers_checkpoint(ws: Workspace) -> None:
     with ws.control.write(by="test") as tx:
         pragmas = {
-            name: tx.connection.execute(sa.text(f"pragma {name}")).scalar_one()
-            for name in ("synchronous", "journal_mode", "wal_autocheckpoint")
+            name: tx.connection.rows(f"pragma {name}")[0][0] for name in ("synchronous", "journal_mode", "wal_autocheckpoint")
         }
     assert pragmas == {"synchronous": 2, "journal_mode": "wal", "wal_autocheckpoint": 0}
     with closing(sqlite3.connect(f"file:{ws.path('control.db')}?mode=ro&immutable=1", uri=True)) as file:
         assert file.execute("select count(*) from rollouts").fetchone() == (4,), "what was committed stands in the file itself"
-    with ws.control.read() as read, pytest.raises(sa.exc.OperationalError, match="readonly"):
-        read.connection.execute(sa.text("delete from rollouts"))
+    with ws.control.read() as read, pytest.raises(sqlite3.OperationalError, match="readonly"):
+        read.connection.change("delete from rollouts")
 
 
 def test_readers_that_follow_one_another_do_not_let_the_log_grow_for_ever(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,7 +250,7 @@ def test_readers_that_follow_one_another_do_not_let_the_log_grow_for_ever(ws: Wo
     sizes = []
     for number in range(60):
         reader = ExitStack()
-        reader.enter_context(ws.control.read()).connection.execute(sa.text("select count(*) from rollouts")).all()
+        reader.enter_context(ws.control.read()).connection.rows("select count(*) from rollouts")
         with ws.control.write(by="test") as tx:
             save_rollout(tx, Rollout(id=f"rol_n{number}", model="desk", version="v1", slot="blue"))
         sizes.append(log.stat().st_size)

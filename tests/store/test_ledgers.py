@@ -7,7 +7,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from tunekeeper.core.clock import ManualClock
 from tunekeeper.core.errors import Conflict, NotFound
@@ -19,7 +18,7 @@ from tunekeeper.core.nouns.retraining import Cycle
 from tunekeeper.core.nouns.rollout import Approval, Incident, Phase, Rollout, RolloutCheck
 from tunekeeper.core.nouns.serving import ApiKey, FallbackEntry, Promotion, Route, Share, Slot
 from tunekeeper.core.nouns.training import TrainingRun, Version
-from tunekeeper.store import ledgers, schema
+from tunekeeper.store import ledgers, snapshot
 from tunekeeper.store.ledgers.jobs import JobRow
 from tunekeeper.store.ledgers.keys import find_keys, load_key, save_key
 from tunekeeper.store.ledgers.promotions import append_promotion, find_promotions, load_promotion
@@ -129,7 +128,7 @@ def test_a_noun_comes_back_as_it_was_saved(ws: Workspace, name: str, one: str, v
 
 def test_every_ledger_file_names_its_writer_and_its_database() -> None:
     files = sorted(path.stem for path in Path(ledgers.__path__[0]).glob("[a-z]*.py"))
-    assert files == sorted([*schema.CONTROL_LEDGERS, *schema.STATE_LEDGERS, "outbox"])
+    assert files == sorted([*snapshot.LEDGERS["control"], *snapshot.LEDGERS["state"], "outbox"])
     for name in files:
         ledger = importlib.import_module(f"tunekeeper.store.ledgers.{name}")
         assert ledger.WRITER in {
@@ -144,7 +143,7 @@ def test_every_ledger_file_names_its_writer_and_its_database() -> None:
             "jobs",
             "notify",
         }
-        home = "control" if name in schema.CONTROL_LEDGERS else "either" if name == "outbox" else "state"
+        home = "control" if name in snapshot.LEDGERS["control"] else "either" if name == "outbox" else "state"
         assert home == ledger.DATABASE
 
 
@@ -162,11 +161,11 @@ def test_rows_are_found_by_state_deadline_and_order(ws: Workspace) -> None:
 
 def test_fields_of_a_newer_release_are_passed_over(ws: Workspace) -> None:
     with ws.control.write(by="test") as tx:
-        body = json.loads(tx.connection.execute(sa.text("select body from rollouts where id = 'rol_0'")).scalar_one())
+        body = json.loads(tx.connection.rows("select body from rollouts where id = 'rol_0'")[0][0])
         assert body["schema"] == 1
         body |= {"schema": 2, "colour": {"deep": [1]}}
         del body["strategy"]
-        tx.connection.execute(sa.text("update rollouts set body = :body where id = 'rol_0'"), {"body": json.dumps(body)})
+        tx.connection.change("update rollouts set body = :body where id = 'rol_0'", body=json.dumps(body))
     with ws.control.read() as tx:
         assert load_rollout(tx, "rol_0").strategy == "canary"
 

@@ -8,9 +8,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 
 from tunekeeper.core.clock import ManualClock
 from tunekeeper.core.errors import UserError
@@ -77,11 +74,8 @@ def test_migrations_lead_from_nothing_to_exactly_the_tables_in_use(tmp_path: Pat
     assert database.version() is None
     assert database.upgrade() is None
     assert [database.version()] == [schema.HEAD[name]] == migrate.heads(name)
-    with database.read() as tx:
-        context = MigrationContext.configure(
-            tx.connection, opts={"version_table": schema.version_table(name), "compare_type": True}
-        )
-        assert compare_metadata(context, schema.metadata(name)) == []
+    made = tables(tmp_path / f"{name}.db") - {"sqlite_sequence"}
+    assert made == {*schema.tables(name), schema.version_table(name)}
 
 
 def test_one_database_can_hold_both_histories(tmp_path: Path) -> None:
@@ -148,7 +142,7 @@ def test_threads_that_create_at_once_make_one_database(tmp_path: Path) -> None:
 
 def test_the_schema_of_a_newer_release_is_left_alone(ws: Workspace) -> None:
     with ws.control.write(by="test") as tx:
-        tx.connection.execute(sa.text("update control_version set version_num = '0009'"))
+        tx.connection.change("update control_version set version_num = '0009'")
     with pytest.raises(UserError, match="0009"):
         ws.control.upgrade()
     assert list(ws.root.glob("control.db.before-*")) == []

@@ -11,11 +11,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from tunekeeper.core.clock import ManualClock
 from tunekeeper.core.errors import NotFound
-from tunekeeper.store import migrate, schema, snapshot, sqlite
+from tunekeeper.store import alchemy, migrate, schema, snapshot
 from tunekeeper.store.database import Database
 from tunekeeper.store.transactions import Name
 from tunekeeper.workspace import create_workspace
@@ -55,7 +54,7 @@ def content(path: Path) -> tuple[list[tuple[str, ...]], dict[str, list[tuple[obj
 @pytest.mark.parametrize("name", DATABASES)
 def test_what_the_snapshot_makes_is_what_the_migrations_make(tmp_path: Path, name: Name) -> None:
     migrated, made = tmp_path / "migrated.db", tmp_path / "made.db"
-    migrate.upgrade(sqlite.writer(migrated, create=True), name, migrated)
+    migrate.upgrade(alchemy.file(migrated), name, migrated)
     assert snapshot.create(made, name)
     assert content(made) == content(migrated)
     assert snapshot.version(made, name) == schema.HEAD[name] == Database(made, name, ManualClock()).version()
@@ -100,7 +99,7 @@ def test_a_database_that_stands_is_left_as_it_is(tmp_path: Path) -> None:
     ws = create_workspace(tmp_path)
     assert snapshot.create(tmp_path / "control.db", "control")
     with ws.control.write(by="test") as tx:
-        tx.connection.execute(sa.text("update control_version set version_num = '0000'"))
+        tx.connection.change("update control_version set version_num = '0000'")
     before = content(tmp_path / "control.db")
     assert not snapshot.create(tmp_path / "control.db", "control")
     assert content(tmp_path / "control.db") == before
@@ -119,6 +118,6 @@ def test_the_number_of_the_newest_change_is_read(tmp_path: Path) -> None:
     ws = create_workspace(tmp_path)
     assert snapshot.generation(tmp_path / "control.db") == 0
     with ws.control.write(by="test") as tx:
-        tx.connection.execute(sa.text("update sequences set value = 7"))
+        tx.connection.change("update sequences set value = 7")
     assert snapshot.generation(tmp_path / "control.db") == 7
     assert snapshot.generation(tmp_path / "state.db") is None

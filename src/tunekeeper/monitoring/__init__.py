@@ -17,7 +17,7 @@ __all__ = ["baseline", "measure", "rules", "watch", "watchdog"]
 
 
 def __getattr__(name: str) -> Any:
-    # On first use: reading the section's `Config` must not load SQLAlchemy.
+    # On first use: reading the section's `Config` must not load the databases.
     if name in __all__:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

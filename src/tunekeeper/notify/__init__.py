@@ -19,7 +19,7 @@ _HOMES = {"Delivery": "outbox", "NotSent": "notifier", "Notifier": "notifier", "
 
 
 def __getattr__(name: str) -> Any:
-    # On first use: reading the section's `Config` must not load SQLAlchemy.
+    # On first use: reading the section's `Config` must not load the databases.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

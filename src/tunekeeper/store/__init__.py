@@ -2,7 +2,7 @@
 
 In: frozen nouns. Out: the same nouns, after a restart. Owns: the files of the data directory, audit rows and leases.
 Never: decides anything, knows what a noun means, or is imported by a gateway beyond `published`, `log.spool` and `clockfile`
-(so this file imports nothing: SQLAlchemy comes with the first use of a name below).
+(so this file imports nothing: all else comes with the first use of a name below).
 """
 
 from __future__ import annotations

@@ -1,28 +1,28 @@
 """One database: `control` (what gateways and rollback need) or `state` (everything else). SQLite here, PostgreSQL by URL.
 
 Opening reads the schema's number and nothing more; only `upgrade` migrates, and it imports Alembic only where there is an older
-schema.
+schema. SQLite is spoken to as it is; SQLAlchemy is loaded for PostgreSQL and for migrations, and by nobody else.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-
-import sqlalchemy as sa
 
 from tunekeeper.core.clock import Clock
 from tunekeeper.core.errors import Busy, DiskFull, NotFound, OurFault, OutsideError, TunekeeperError, UserError
 from tunekeeper.store import leases, lock, schema, snapshot, sqlite
 from tunekeeper.store.leases import Lease
-from tunekeeper.store.transactions import Name, Read, Write, append_audit
+from tunekeeper.store.transactions import Connection, Name, Read, Write, append_audit
 
 __all__ = ["Database", "Lease", "Read", "Write"]
 UPGRADE = "tunekeeper store upgrade"
 RESTORE = "restore it from a backup"
 MOVE = f"move it elsewhere, then {UPGRADE}"
+_FILE_TABLES = "select name from sqlite_master where type = 'table' and name not like 'sqlite~_%' escape '~'"
+_SERVER_TABLES = "select table_name from information_schema.tables where table_schema = current_schema()"
 _NO_ROOM = ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_WRITE")
 """What SQLite says where the disk, or the size a file may have, is used up: opening takes room too, for the WAL's index."""
 
@@ -36,18 +36,18 @@ class Database:
         self.clock = clock
         self.path = target if isinstance(target, Path) else None
         self._checked = False
-        if isinstance(target, Path):
-            self._writer = sqlite.writer(target)
-            self._reader = sqlite.reader(target)
-        else:
-            self._writer = self._reader = sa.create_engine(target, poolclass=sa.NullPool)
+        self._errors: tuple[type[Exception], ...] = (sqlite3.Error,)
+        if isinstance(target, str):
+            from tunekeeper.store import alchemy
+
+            self._server, self._errors = alchemy.server(target), alchemy.ERRORS
 
     @contextmanager
     def read(self) -> Iterator[Read]:
         """A transaction that sees one moment and waits for nobody. Raises NotFound, or UserError on a foreign schema."""
         self._check()
         self._relieve()
-        with self._translated(), self._reader.begin() as connection:
+        with self._translated(), self._begun(write=False) as connection:
             yield Read(connection=connection, database=self.name)
 
     @contextmanager
@@ -61,22 +61,14 @@ class Database:
         own is killed (rollback's privilege); the kill is audited in this transaction.
         """
         self._check()
-        with self._alone(wait, break_after) as broken, self._translated(), self._writer.connect() as connection:
-            with connection.begin():
-                tx = Write(connection=connection, database=self.name, by=by, clock=self.clock)
-                for victim in broken:
-                    append_audit(
-                        tx,
-                        ledger="lock",
-                        id=str(victim.pid),
-                        rev=0,
-                        detail="killed: it was stopped or stuck while it held the lock",
-                    )
-                if lease is not None:
-                    leases.check(tx, lease)
-                yield tx
-            if self.path is not None:
-                sqlite.checkpoint(connection)
+        with self._alone(wait, break_after) as broken, self._translated(), self._begun(write=True) as connection:
+            tx = Write(connection=connection, database=self.name, by=by, clock=self.clock)
+            for victim in broken:
+                said = "killed: it was stopped or stuck while it held the lock"
+                append_audit(tx, ledger="lock", id=str(victim.pid), rev=0, detail=said)
+            if lease is not None:
+                leases.check(tx, lease)
+            yield tx
 
     def acquire_lease(self, name: str, owner: str, seconds: float) -> Lease | None:
         """The lease `name` for `seconds` of real time; None while somebody else holds it."""
@@ -104,17 +96,17 @@ class Database:
         if self.path is not None and not self.path.exists():
             return None
         table = schema.version_table(self.name)
-        with self._translated(), self._reader.connect() as connection:
-            there = set(sa.inspect(connection).get_table_names())
-            found = connection.execute(sa.text(f"select version_num from {table}")).scalar() if table in there else None
-        if found is not None:
-            return str(found)
-        ours = there & set(schema.metadata(self.name).tables)
+        with self._translated(), self._begun(write=False) as connection:
+            there = {name for (name,) in connection.rows(_SERVER_TABLES if connection.shared else _FILE_TABLES)}
+            found = connection.rows(f"select version_num from {table}") if table in there else []
+        if found and found[0][0] is not None:
+            return str(found[0][0])
+        ours = there & schema.tables(self.name)
         if ours:
             raise UserError(
                 f"{self._where()} is damaged: its table {table} is {'empty' if table in there else 'gone'}", fix=RESTORE
             )
-        strange = there - schema.tables()
+        strange = there - schema.all_tables()
         if strange and self.path is not None:
             raise UserError(f"{self._where()} is not the {self.name} database: it has the table {min(strange)}", fix=MOVE)
         return None
@@ -124,7 +116,7 @@ class Database:
         if self.path is None:
             return []
         with self.read() as tx:
-            found = [str(line) for line in tx.connection.execute(sa.text("pragma integrity_check")).scalars()]
+            found = [str(line) for (line,) in tx.connection.rows("pragma integrity_check")]
         return [] if found == ["ok"] else found
 
     def upgrade(self, *, dry_run: bool = False) -> Path | None:
@@ -137,11 +129,18 @@ class Database:
             return None
         if found is None and self.path is not None and snapshot.create(self.path, self.name):
             return None
-        from tunekeeper.store import migrate
+        from tunekeeper.store import alchemy, migrate
 
-        with self._alone(120.0, None), self._translated():
-            engine = self._writer if self.path is None else sqlite.writer(self.path, create=True)
-            return migrate.upgrade(engine, self.name, self.path)
+        with self._alone(120.0, None), self._translated(*alchemy.ERRORS):
+            return migrate.upgrade(self._server if self.path is None else alchemy.file(self.path), self.name, self.path)
+
+    def _begun(self, *, write: bool) -> AbstractContextManager[Connection]:
+        """A transaction."""
+        if self.path is not None:
+            return sqlite.writing(self.path) if write else sqlite.reading(self.path)
+        from tunekeeper.store import alchemy
+
+        return alchemy.transaction(self._server)
 
     def _check(self) -> None:
         if self._checked:
@@ -168,8 +167,8 @@ class Database:
         the other there is none: it would grow for ever."""
         if self.path is None or sqlite.log_bytes(self.path) < sqlite.LARGE_LOG:
             return
-        with suppress(TunekeeperError), self._alone(0.25, None), self._translated(), self._writer.connect() as connection:
-            sqlite.empty_log(connection)
+        with suppress(TunekeeperError), self._alone(0.25, None), self._translated():
+            sqlite.empty_log(self.path)
 
     @contextmanager
     def _alone(self, wait: float, break_after: float | None) -> Iterator[list[lock.Holder]]:
@@ -180,13 +179,13 @@ class Database:
             yield broken
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Errors of the database as our own: each a line and a way out."""
+    def _translated(self, *more: type[Exception]) -> Iterator[None]:
+        """Errors of the database, and `more`, as our own: each a line and a way out."""
         try:
             yield
         except TunekeeperError:
             raise
-        except (sa.exc.DBAPIError, sqlite3.Error) as error:
+        except (*self._errors, *more) as error:
             raise _ours(error, self.path.name if self.path is not None else self.name) from error
 
 

@@ -10,11 +10,9 @@ import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-
-import sqlalchemy as sa
+from typing import NamedTuple
 
 from tunekeeper.core.errors import LeaseLost
-from tunekeeper.store import schema
 from tunekeeper.store.transactions import Read, Write
 
 
@@ -42,47 +40,48 @@ def boot_id() -> str:
 
 def now(tx: Read) -> tuple[str, float]:
     """(boot id, seconds) to judge leases by: of this machine on SQLite, of the server where one database has many machines."""
-    if tx.connection.dialect.name == "sqlite":
+    if not tx.connection.shared:
         return boot_id(), time.clock_gettime(time.CLOCK_BOOTTIME)
-    return "server", float(tx.connection.execute(sa.text("select extract(epoch from clock_timestamp())")).scalar_one())
+    return "server", float(tx.connection.rows("select extract(epoch from clock_timestamp())")[0][0])
 
 
 def acquire(tx: Write, name: str, owner: str, seconds: float) -> Lease | None:
     """Take the lease `name`; None while somebody else holds it. Taking it again oneself gives a new epoch as well."""
-    table = schema.leases(tx.database)
     boot, at = now(tx)
-    row = tx.connection.execute(sa.select(table).where(table.c.name == name)).one_or_none()
+    row = _found(tx, name)
     if row is not None and row.owner != owner and row.boot == boot and row.expires > at:
         return None
     epoch = 1 if row is None else row.epoch + 1
-    values = {"owner": owner, "epoch": epoch, "boot": boot, "expires": at + seconds}
-    if row is None:
-        tx.connection.execute(table.insert().values(name=name, **values))
-    else:
-        tx.connection.execute(table.update().where(table.c.name == name).values(**values))
+    tx.connection.change(
+        f"insert into {tx.database}_leases (name, owner, epoch, boot, expires) values (:name, :owner, :epoch, :boot, :expires) "
+        "on conflict (name) do update set owner = :owner, epoch = :epoch, boot = :boot, expires = :expires",
+        name=name,
+        owner=owner,
+        epoch=epoch,
+        boot=boot,
+        expires=at + seconds,
+    )
     return Lease(name=name, owner=owner, epoch=epoch, seconds=seconds, expires=at + seconds)
 
 
 def renew(tx: Write, lease: Lease) -> Lease:
     """The same lease with a later expiry. Raises LeaseLost when its epoch is no longer the newest."""
-    table = schema.leases(tx.database)
     check(tx, lease)
     boot, at = now(tx)
-    tx.connection.execute(table.update().where(table.c.name == lease.name).values(boot=boot, expires=at + lease.seconds))
+    later = f"update {tx.database}_leases set boot = :boot, expires = :expires where name = :name"
+    tx.connection.change(later, boot=boot, expires=at + lease.seconds, name=lease.name)
     return Lease(name=lease.name, owner=lease.owner, epoch=lease.epoch, seconds=lease.seconds, expires=at + lease.seconds)
 
 
 def release(tx: Write, lease: Lease) -> None:
     """Let the next one in at once. The row stays, so that epochs never start again; a lease that was lost is left alone."""
-    table = schema.leases(tx.database)
-    ours = (table.c.name == lease.name) & (table.c.epoch == lease.epoch) & (table.c.owner == lease.owner)
-    tx.connection.execute(table.update().where(ours).values(expires=0.0))
+    freed = f"update {tx.database}_leases set expires = 0.0 where name = :name and epoch = :epoch and owner = :owner"
+    tx.connection.change(freed, name=lease.name, epoch=lease.epoch, owner=lease.owner)
 
 
 def check(tx: Read, lease: Lease) -> None:
     """Raise LeaseLost unless `lease` is the newest of its name. An expired lease that nobody took is still good."""
-    table = schema.leases(tx.database)
-    row = tx.connection.execute(sa.select(table.c.owner, table.c.epoch).where(table.c.name == lease.name)).one_or_none()
+    row = _found(tx, lease.name)
     if row is not None and row.epoch == lease.epoch and row.owner == lease.owner:
         return
     taken = "gone" if row is None else f"held by {row.owner} with epoch {row.epoch}"
@@ -91,7 +90,18 @@ def check(tx: Read, lease: Lease) -> None:
 
 def alive(tx: Read, name: str) -> bool:
     """Whether somebody holds the lease `name` now."""
-    table = schema.leases(tx.database)
     boot, at = now(tx)
-    row = tx.connection.execute(sa.select(table.c.boot, table.c.expires).where(table.c.name == name)).one_or_none()
+    row = _found(tx, name)
     return row is not None and row.boot == boot and row.expires > at
+
+
+class _Row(NamedTuple):
+    owner: str
+    epoch: int
+    boot: str
+    expires: float
+
+
+def _found(tx: Read, name: str) -> _Row | None:
+    rows = tx.connection.rows(f"select owner, epoch, boot, expires from {tx.database}_leases where name = :name", name=name)
+    return _Row(*rows[0]) if rows else None

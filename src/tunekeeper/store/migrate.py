@@ -52,7 +52,6 @@ def run(context: EnvironmentContext | Any) -> None:
     database = str(context.config.get_main_option("database"))
     context.configure(
         connection=context.config.attributes["connection"],
-        target_metadata=schema.metadata(database),
         version_table=schema.version_table(database),
         render_as_batch=True,
     )

@@ -75,7 +75,7 @@ class Reader:
     ) -> Iterator[tuple[packs.Pack, npt.NDArray[np.bool_], npt.NDArray[np.integer[Any]]]]:
         """The packs in which these rows lie: which of the rows each has, and their numbers in it."""
         owner = np.searchsorted(self._bases, numbers, "right") - 1
-        for pack in np.unique(owner).tolist():
+        for pack in np.flatnonzero(np.bincount(owner)).tolist():
             own = owner == pack
             yield self._packs[pack], own, numbers[own] - self._bases[pack]
 

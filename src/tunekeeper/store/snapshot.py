@@ -1,8 +1,7 @@
 """The newest schema as plain SQL, and what can be known of a database without a database library.
 
-A new SQLite database is made from here in one transaction, in milliseconds: a start pays for Alembic only where there is
-something to migrate, and for SQLAlchemy only where there is something to read or write. A test keeps the SQL equal to what the
-migrations make.
+A new SQLite database is made from here in one transaction, in milliseconds: a start pays for SQLAlchemy and Alembic only where
+there is something to migrate. A test keeps the SQL equal to what the migrations make.
 """
 
 from __future__ import annotations

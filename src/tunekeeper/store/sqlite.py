@@ -1,6 +1,6 @@
 """SQLite as two processes need it: `BEGIN IMMEDIATE`, full sync, no connection kept, checkpoints only under the lock.
 
-With SQLAlchemy's defaults four processes lost 1,715 of 2,142 updates; set up like this they lost none. Nobody may `open()` a
+With a library's defaults four processes lost 1,715 of 2,142 updates; set up like this they lost none. Nobody may `open()` a
 database file: closing that descriptor would drop SQLite's own locks, so copies go through SQLite's backup API.
 """
 
@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
-
-import sqlalchemy as sa
 
 from tunekeeper.store.snapshot import address, prepare
 
@@ -22,26 +20,51 @@ LARGE_LOG = 16 << 20
 """Bytes of the log beside a database from which readers help to get it copied."""
 
 
-def writer(path: Path, *, create: bool = False) -> sa.Engine:
-    """An engine for read-write connections; to be used under the file's lock only. `create`: make the file when missing."""
-    return _engine(path, "rwc" if create else "rw", "BEGIN IMMEDIATE", prepare)
+class Connection:
+    """An open transaction of one file."""
+
+    shared = False
+
+    def __init__(self, raw: sqlite3.Connection) -> None:
+        self._raw = raw
+
+    def rows(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
+        """The rows that a statement gives."""
+        return self._raw.execute(sql, values).fetchall()
+
+    def change(self, sql: str, **values: Any) -> int:
+        """How many rows a statement has changed."""
+        return self._raw.execute(sql, values).rowcount
+
+    def change_each(self, sql: str, values: Iterable[Mapping[str, Any]]) -> None:
+        """Run a statement once with each of these values."""
+        self._raw.executemany(sql, values)
 
 
-def reader(path: Path) -> sa.Engine:
-    """An engine for read-only connections; each transaction sees one moment."""
-    return _engine(path, "ro", "BEGIN", lambda connection: None)
+@contextmanager
+def reading(path: Path) -> Iterator[Connection]:
+    """A read-only transaction that sees one moment."""
+    with closing(connect(path, "ro")) as raw:
+        raw.execute("BEGIN")
+        yield Connection(raw)
 
 
-def checkpoint(connection: sa.Connection) -> None:
-    """Copy the log into the file as far as readers allow; under the lock, after a commit.
+@contextmanager
+def writing(path: Path) -> Iterator[Connection]:
+    """A transaction that changes the file, whole or not at all; under the file's lock only. After its end the log is copied into
+    the file as far as readers allow; where that fails nothing is lost, and the next writer copies it."""
+    with closing(connect(path, "rw")) as raw:
+        prepare(raw)
+        raw.execute("BEGIN IMMEDIATE")
+        yield Connection(raw)  # what is not committed when the connection is closed never was
+        raw.execute("COMMIT")
+        with suppress(sqlite3.OperationalError):
+            raw.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
-    A failure is passed over: the commit before it is durable in the log, and the next writer copies it.
-    """
-    raw = connection.connection.dbapi_connection
-    try:
-        raw.execute("PRAGMA wal_checkpoint(PASSIVE)")  # type: ignore[union-attr]
-    except sqlite3.OperationalError:
-        return
+
+def connect(path: Path, mode: str) -> sqlite3.Connection:
+    """A connection to a file, opened `ro`, `rw` or `rwc`, whose transactions begin and end where somebody says so."""
+    return sqlite3.connect(address(path, mode), uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
 
 
 def log_bytes(path: Path) -> int:
@@ -52,14 +75,12 @@ def log_bytes(path: Path) -> int:
         return 0
 
 
-def empty_log(connection: sa.Connection) -> None:
+def empty_log(path: Path) -> None:
     """Copy the whole log into the file and begin it anew, where nobody reads just now; under the lock."""
-    raw = connection.connection.dbapi_connection
-    try:
-        raw.execute("PRAGMA busy_timeout=0")  # type: ignore[union-attr]
-        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
-    except sqlite3.OperationalError:
-        return
+    with closing(connect(path, "rw")) as raw, suppress(sqlite3.OperationalError):
+        prepare(raw)
+        raw.execute("PRAGMA busy_timeout=0")
+        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def backup(path: Path, target: Path) -> None:
@@ -79,20 +100,3 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _engine(path: Path, mode: str, begin: str, prepare: Callable[[sqlite3.Connection], None]) -> sa.Engine:
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            address(path, mode), uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        prepare(connection)
-        return connection
-
-    engine = sa.create_engine("sqlite+pysqlite://", creator=connect, poolclass=sa.NullPool)
-
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: sa.Connection) -> Any:
-        connection.exec_driver_sql(begin)
-
-    return engine

@@ -9,11 +9,10 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 import msgspec
-import sqlalchemy as sa
 
 from tunekeeper.core.errors import Conflict, NotFound, OurFault
 from tunekeeper.store import schema
-from tunekeeper.store.transactions import Name, Read, Write, append_audit
+from tunekeeper.store.transactions import Name, Read, Write, append_audit, where
 
 T = TypeVar("T")
 _SCHEMA = 1
@@ -35,6 +34,18 @@ class Wanted:
     """How many at most."""
     newest_first: bool = False
     """Order of first saves, turned round."""
+
+
+_SET = 'model = :model, state = :state, due = :due, "key" = :key, body = :body'
+
+
+def _numbered(values: Iterable[str]) -> dict[str, str]:
+    """Each value under a name of its own, for `_among`."""
+    return {f"n{number}": value for number, value in enumerate(values)}
+
+
+def _among(column: str, names: Iterable[str]) -> str:
+    return f"{column} in ({', '.join(f':{name}' for name in names)})"
 
 
 def _nothing(value: Any) -> None:
@@ -64,33 +75,28 @@ class Ledger(Generic[T]):
     key: Callable[[T], str | None] = field(default=_nothing)
     """How its second key is found."""
 
-    @property
-    def table(self) -> sa.Table:
-        """The table itself."""
-        return schema.ledger(self.database, self.name)
-
     def load(self, tx: Read, id: str) -> T:
         """The value with this id. Raises NotFound naming the id and the command that lists the ledger."""
         self._belongs(tx)
-        body = tx.connection.execute(sa.select(self.table.c.body).where(self.table.c.id == id)).scalar_one_or_none()
-        if body is None:
+        found = self._known(tx, id)
+        if found is None:
             raise NotFound(f"{self.name} hold nothing with the id {id!r}", fix=self.listing)
-        return self.decode(body)
+        return found
 
     def find(self, tx: Read, wanted: Wanted) -> list[T]:
         """The values asked for, in the order of their first save."""
         self._belongs(tx)
-        columns = self.table.c
-        query = sa.select(columns.body).order_by(columns.seq.desc() if wanted.newest_first else columns.seq)
-        for column, value in ((columns.model, wanted.model), (columns.key, wanted.key)):
-            if value is not None:
-                query = query.where(column == value)
+        values = {name: value for name, value in (("model", wanted.model), ("key", wanted.key)) if value is not None}
+        more: list[str] = []
+        late: dict[str, Any] = {"most": wanted.limit, "due": wanted.due_before}
         if wanted.state is not None:
-            states = (wanted.state,) if isinstance(wanted.state, str) else wanted.state
-            query = query.where(columns.state.in_(states))
-        if wanted.due_before is not None:
-            query = query.where(columns.due <= wanted.due_before)
-        return [self.decode(body) for body in tx.connection.execute(query.limit(wanted.limit)).scalars()]
+            states = _numbered((wanted.state,) if isinstance(wanted.state, str) else wanted.state)
+            more, late = [_among("state", states)], late | states
+        more += ["due <= :due"] if wanted.due_before is not None else []
+        order = "seq desc" if wanted.newest_first else "seq"
+        most = "" if wanted.limit is None else " limit :most"
+        query = f"select body from {self.name}{where(values, *more)} order by {order}{most}"
+        return [self.decode(body) for (body,) in tx.connection.rows(query, **values, **late)]
 
     def save(self, tx: Write, value: T) -> T:
         """Insert (rev 0; the id must be new) or replace (the stored rev must be the value's). Returns it with the next rev and,
@@ -102,9 +108,8 @@ class Ledger(Generic[T]):
         if rev == 0:
             self._insert(tx, saved, rev=1)
         else:
-            ours = (self.table.c.id == id) & (self.table.c.rev == rev)
-            changed = tx.connection.execute(self.table.update().where(ours).values(**self._columns(saved), rev=rev + 1)).rowcount
-            if changed != 1:
+            replaced = f"update {self.name} set rev = :rev + 1, {_SET} where id = :id and rev = :rev"
+            if tx.connection.change(replaced, id=id, rev=rev, **self._columns(saved)) != 1:
                 raise Conflict(
                     f"{id} in {self.name} changed after it was read at rev {rev}", fix="read it again and repeat the change"
                 )
@@ -116,9 +121,9 @@ class Ledger(Generic[T]):
         self._belongs(tx)
         stamped = self.stamped(tx, value)
         id = self.id(stamped)
-        known = tx.connection.execute(sa.select(self.table.c.body).where(self.table.c.id == id)).scalar_one_or_none()
+        known = self._known(tx, id)
         if known is not None:
-            return self.decode(known)
+            return known
         self._insert(tx, stamped, rev=1)
         append_audit(tx, ledger=self.name, id=id, rev=1)
         return stamped
@@ -129,14 +134,14 @@ class Ledger(Generic[T]):
         fresh = {self.id(value): self.stamped(tx, value) for value in values}
         ids = list(fresh)
         for start in range(0, len(ids), 500):
-            part = ids[start : start + 500]
-            for known in tx.connection.execute(sa.select(self.table.c.id).where(self.table.c.id.in_(part))).scalars():
+            part = _numbered(ids[start : start + 500])
+            for (known,) in tx.connection.rows(f"select id from {self.name} where {_among('id', part)}", **part):
                 del fresh[known]
         if not fresh:
             return 0
         at = tx.stamp()
         rows = [{"id": id, "created": at, "rev": 1, **self._columns(value)} for id, value in fresh.items()]
-        tx.connection.execute(self.table.insert(), rows)
+        tx.connection.change_each(self._insertion, rows)
         append_audit(tx, ledger=self.name, id=subject, rev=1, detail=f"{len(rows)} rows")
         return len(rows)
 
@@ -146,8 +151,7 @@ class Ledger(Generic[T]):
         self._belongs(tx)
         count = 0
         for value in values:
-            same = self.table.c.id == self.id(value)
-            if tx.connection.execute(self.table.update().where(same).values(**self._columns(value))).rowcount:
+            if tx.connection.change(f"update {self.name} set {_SET} where id = :id", id=self.id(value), **self._columns(value)):
                 append_audit(tx, ledger=self.name, id=self.id(value), rev=1, detail=detail)
                 count += 1
         return count
@@ -165,12 +169,20 @@ class Ledger(Generic[T]):
         return dataclasses.replace(value, **kept)  # type: ignore[type-var]
 
     def _insert(self, tx: Write, value: T, *, rev: int) -> None:
-        try:
-            tx.connection.execute(
-                self.table.insert().values(**self._columns(value), id=self.id(value), created=self._created(tx, value), rev=rev)
-            )
-        except sa.exc.IntegrityError:
-            raise Conflict(f"{self.name} already hold {self.id(value)!r}", fix="read it again and repeat the change") from None
+        row = {"id": self.id(value), "created": self._created(tx, value), "rev": rev, **self._columns(value)}
+        if tx.connection.change(f"{self._insertion} on conflict (id) do nothing", **row) != 1:
+            raise Conflict(f"{self.name} already hold {self.id(value)!r}", fix="read it again and repeat the change")
+
+    def _known(self, tx: Read, id: str) -> T | None:
+        bodies = tx.connection.rows(f"select body from {self.name} where id = :id", id=id)
+        return self.decode(bodies[0][0]) if bodies else None
+
+    @property
+    def _insertion(self) -> str:
+        return (
+            f'insert into {self.name} (id, created, rev, model, state, due, "key", body) '
+            "values (:id, :created, :rev, :model, :state, :due, :key, :body)"
+        )
 
     def _created(self, tx: Write, value: T) -> str:
         created = getattr(value, "created", None)

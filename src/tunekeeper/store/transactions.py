@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
-
-import sqlalchemy as sa
+from typing import Any, Literal, Protocol
 
 from tunekeeper.core.clock import Clock
 from tunekeeper.store import schema
@@ -13,11 +12,27 @@ from tunekeeper.store import schema
 Name = Literal["control", "state"]
 
 
+class Connection(Protocol):
+    """An open transaction of a database, in the SQL that SQLite and PostgreSQL both know; values go by name, `:name` in it."""
+
+    shared: bool
+    """Whether processes of other machines use the same database."""
+
+    def rows(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
+        """The rows that a statement gives."""
+
+    def change(self, sql: str, **values: Any) -> int:
+        """How many rows a statement has changed."""
+
+    def change_each(self, sql: str, values: Iterable[Mapping[str, Any]]) -> None:
+        """Run a statement once with each of these values."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Read:
     """One consistent view of one database."""
 
-    connection: sa.Connection
+    connection: Connection
     """The open connection; used inside `store/` only."""
     database: Name
     """Which of the two databases this is."""
@@ -37,19 +52,34 @@ class Write(Read):
         return schema.moment(self.clock.utc())
 
 
+_AUDIT = ("by", "ledger", "id", "rev", "at", "detail")
+
+
 def append_audit(tx: Write, *, ledger: str, id: str, rev: int, detail: str = "") -> None:
     """Put on record that `tx.by` changed row `id` of `ledger`; kept or undone together with the change itself."""
-    values = {"by": tx.by, "ledger": ledger, "id": id, "rev": rev, "at": tx.stamp(), "detail": detail}
-    tx.connection.execute(schema.audit(tx.database).insert().values(**values))
+    tx.connection.change(
+        f'insert into {tx.database}_audit ("by", ledger, id, rev, at, detail) values (:by, :ledger, :id, :rev, :at, :detail)',
+        by=tx.by,
+        ledger=ledger,
+        id=id,
+        rev=rev,
+        at=tx.stamp(),
+        detail=detail,
+    )
 
 
 def find_audit(tx: Read, *, ledger: str | None = None, id: str | None = None, limit: int = 100) -> list[dict[str, str | int]]:
     """The newest `limit` audit rows as `{by, ledger, id, rev, at, detail}`, newest first, of one ledger or row when named."""
-    table = schema.audit(tx.database)
-    query = sa.select(table).order_by(table.c.seq.desc()).limit(limit)
-    if ledger is not None:
-        query = query.where(table.c.ledger == ledger)
-    if id is not None:
-        query = query.where(table.c.id == id)
-    rows = tx.connection.execute(query).mappings()
-    return [{name: value for name, value in row.items() if name != "seq"} for row in rows]
+    asked = {name: value for name, value in (("ledger", ledger), ("id", id)) if value is not None}
+    rows = tx.connection.rows(
+        f'select "by", ledger, id, rev, at, detail from {tx.database}_audit{where(asked)} order by seq desc limit :most',
+        **asked,
+        most=limit,
+    )
+    return [dict(zip(_AUDIT, row, strict=True)) for row in rows]
+
+
+def where(asked: Iterable[str], *more: str) -> str:
+    """The condition that each of these columns has the value of its name, and `more` holds; empty where nothing is asked."""
+    conditions = [*(f'"{name}" = :{name}' for name in asked), *more]
+    return f" where {' and '.join(conditions)}" if conditions else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 
 from tunekeeper.core.clock import ManualClock
 from tunekeeper.core.errors import DataError
-from tunekeeper.store.log import Log
-from tunekeeper.store.log.imports import read_file
+from tunekeeper.store.log import Log, segments
+from tunekeeper.store.log.imports import passed_over, read_file
+from tunekeeper.store.log.lines import scan
 
 LOG_01 = (
     '{"request_id":"abc-%d","timestamp":"2025-03-01T10:00:00Z","model_id":"churn","variant":"champion","prompt_tokens":3,'
@@ -85,7 +87,9 @@ def test_what_was_found_can_be_imported_elsewhere(root: Path, tmp_path: Path, cl
         ("request_id,timestamp,model_id", "the line does not begin a JSON object .*give each line a JSON object with at least"),
         ("\x1f\x8b", "the line does not begin a JSON object"),
         (HEAD + ',"latency_ms":""}', "latency_ms.*mend latency_ms, or leave it out"),
-        (HEAD + ',"status":{"status_code":"OK"}}', "status.*mend status, or leave it out"),
+        (HEAD + ',"status":{"status_code":"OK"}}', "status.*write one of ok, error, truncated, cancelled, interrupted, or"),
+        (HEAD + ',"purpose":"prod"}', "purpose.*write one of user, exam"),
+        ("[{}]", r"the line does not begin a JSON object.*jq -c"),
         (HEAD + ',"segments":{"age":3}}', "segments.*mend segments, or leave it out"),
         ('{"request_id":17,"timestamp":"2025-03-01T10:00:00Z","model_id":"m"}', "request_id.*write it as text, in quotes"),
     ],
@@ -125,6 +129,36 @@ def test_the_numbers_of_attempts_are_looked_at_too(tmp_path: Path) -> None:
     file.write_text(json.dumps({"request_id": "x", "timestamp": "2025-03-01T10:00:00Z", "model_id": "m", "attempts": tries}))
     with pytest.raises(DataError, match=r"old.jsonl:1: attempts\[1\].ms is -5"):
         list(read_file(file))
+
+
+def test_a_file_packed_with_gzip_is_read_as_it_is(root: Path, tmp_path: Path, clock: ManualClock) -> None:
+    file = tmp_path / "old.jsonl.gz"
+    whole = gzip.compress("\n".join(LOG_01 % n for n in range(3)).encode())
+    file.write_bytes(whole)
+    assert Log(root, clock).append_import(read_file(file)) == (3, 0)
+    assert passed_over(file) == []
+    for broken in (whole[:-9], whole[:20] + b"\x00" * 9 + whole[29:]):
+        file.write_bytes(broken)
+        with pytest.raises(DataError, match=r"old.jsonl.gz: not readable as gzip"):
+            list(read_file(file))
+
+
+def test_a_file_in_any_order_is_written_hour_by_hour(root: Path, tmp_path: Path, clock: ManualClock) -> None:
+    lines = [LOG_01.replace("10:00", f"{hour:02}:30") % n for n, hour in enumerate((9, 3, 23, 3, 9, 0))]
+    file = tmp_path / "old.jsonl"
+    file.write_text("\n".join([*lines, lines[1].replace("03:30", "01:30")]))
+    with segments.maintenance(root, wait=True):  # as a keeper does: what is written stays in the spool
+        assert Log(root, clock).append_import(read_file(file)) == (6, 1)
+        spool = b"".join(path.read_bytes() for path in sorted((root / "spool").glob("*.jsonl")))
+    assert [json.loads(line.json)["request_id"] for line in scan(spool).lines] == [f"abc-{n}" for n in (5, 1, 3, 0, 4, 2)]
+
+
+def test_null_says_that_nothing_is_known_as_in_tables_written_as_json(tmp_path: Path) -> None:
+    nulls = dict.fromkeys(("status", "segments", "metadata", "stream", "purpose", "attempts", "endpoint", "prompt_tokens"))
+    file = tmp_path / "table.jsonl"
+    file.write_text(json.dumps({"request_id": "x", "timestamp": "2025-03-01T10:00:00Z", "model_id": "m", **nulls}))
+    (found,) = read_file(file)
+    assert (found.status, found.segments, found.purpose, found.stream, found.prompt_tokens) == ("ok", {}, "user", False, None)
 
 
 @pytest.mark.parametrize("field", ["request_id", "model_id"])

@@ -7,10 +7,8 @@ from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
-import sqlalchemy as sa
 
 from tunekeeper.core.errors import NotFound
-from tunekeeper.store import schema
 from tunekeeper.store.transactions import Read, Write
 
 WRITER = "notify"
@@ -51,29 +49,24 @@ class Message:
 
 def append_message(tx: Write, message: Message) -> Message:
     """Add a message to the outbox of the caller's database; one with the same id stays as it is. Returns the stored one."""
-    table = schema.outbox(tx.database)
-    known = tx.connection.execute(sa.select(table.c.body).where(table.c.id == message.id)).scalar_one_or_none()
-    if known is not None:
-        return msgspec.json.decode(known, type=Message)
+    known = _messages(tx, "where id = :id", id=message.id)
+    if known:
+        return known[0]
     stored = replace(message, created=message.created or tx.clock.utc())
-    tx.connection.execute(table.insert().values(id=stored.id, created=tx.stamp(), **_columns(stored)))
+    added = f"insert into {tx.database}_outbox (id, created, state, due, body) values (:id, :created, :state, :due, :body)"
+    tx.connection.change(added, id=stored.id, created=tx.stamp(), **_columns(stored))
     return stored
 
 
 def find_pending(tx: Read, *, due_before: float | None = None, limit: int = 100) -> list[Message]:
     """Messages that wait, oldest first; with `due_before` (a UTC timestamp in seconds) only those that may be tried by then."""
-    table = schema.outbox(tx.database)
-    query = sa.select(table.c.body).where(table.c.state == "pending").order_by(table.c.seq).limit(limit)
-    if due_before is not None:
-        query = query.where(table.c.due.is_(None) | (table.c.due <= due_before))
-    return [msgspec.json.decode(body, type=Message) for body in tx.connection.execute(query).scalars()]
+    due = "" if due_before is None else " and (due is null or due <= :due)"
+    return _messages(tx, f"where state = 'pending'{due} order by seq limit :most", due=due_before, most=limit)
 
 
 def find_messages(tx: Read, *, limit: int = 100) -> list[Message]:
     """The delivery log: the newest messages in any state, newest first."""
-    table = schema.outbox(tx.database)
-    query = sa.select(table.c.body).order_by(table.c.seq.desc()).limit(limit)
-    return [msgspec.json.decode(body, type=Message) for body in tx.connection.execute(query).scalars()]
+    return _messages(tx, "order by seq desc limit :most", most=limit)
 
 
 def mark_delivered(tx: Write, id: str) -> Message:
@@ -90,16 +83,20 @@ def mark_failed(tx: Write, id: str, error: str, retry_at: float | None) -> Messa
 
 
 def _load(tx: Read, id: str) -> Message:
-    table = schema.outbox(tx.database)
-    body = tx.connection.execute(sa.select(table.c.body).where(table.c.id == id)).scalar_one_or_none()
-    if body is None:
+    found = _messages(tx, "where id = :id", id=id)
+    if not found:
         raise NotFound(f"the outbox holds no message {id!r}")
-    return msgspec.json.decode(body, type=Message)
+    return found[0]
+
+
+def _messages(tx: Read, which: str, **values: Any) -> list[Message]:
+    rows = tx.connection.rows(f"select body from {tx.database}_outbox {which}", **values)
+    return [msgspec.json.decode(body, type=Message) for (body,) in rows]
 
 
 def _save(tx: Write, message: Message) -> Message:
-    table = schema.outbox(tx.database)
-    tx.connection.execute(table.update().where(table.c.id == message.id).values(**_columns(message)))
+    changed = f"update {tx.database}_outbox set state = :state, due = :due, body = :body where id = :id"
+    tx.connection.change(changed, id=message.id, **_columns(message))
     return message
 
 

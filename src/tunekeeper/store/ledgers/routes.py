@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 
-import sqlalchemy as sa
-
 from tunekeeper.core.errors import NotFound
 from tunekeeper.core.nouns.serving import Route, RouteTable
 from tunekeeper.store.generation import current_generation, next_generation
 from tunekeeper.store.ledgers.keys import find_keys
-from tunekeeper.store.ledgers.promotions import LEDGER as HISTORY
 from tunekeeper.store.ledgers.slots import find_slots
 from tunekeeper.store.table import Ledger, Wanted
 from tunekeeper.store.transactions import Read, Write
@@ -28,6 +25,11 @@ _LEDGER = Ledger(
     id=lambda route: f"{route.model}@{route.generation}",
     key=lambda route: str(route.generation),
 )
+_ROLLBACKS = """
+select r.model, json_extract(r.body, '$.by'), count(*) from routes r join promotions p
+on p.model = r.model and cast(json_extract(p.body, '$.generation') as text) = r."key"
+where p.state = 'rollback' group by r.model, json_extract(r.body, '$.by')
+"""
 
 
 def load_route(tx: Read, model: str) -> Route:
@@ -50,12 +52,8 @@ def save_route(tx: Write, route: Route) -> Route:
 
 def count_rollbacks(tx: Read) -> dict[tuple[str, str], int]:
     """(model, who went back: `rollout` by its evidence, `hand` a person) → how often."""
-    route, line = _LEDGER.table, HISTORY.table
-    by = sa.func.json_extract(route.c.body, "$.by")
-    same = sa.cast(sa.func.json_extract(line.c.body, "$.generation"), sa.String) == route.c.key
-    query = sa.select(route.c.model, by, sa.func.count()).join(line, sa.and_(line.c.model == route.c.model, same))
     counts: dict[tuple[str, str], int] = {}
-    for model, who, count in tx.connection.execute(query.where(line.c.state == "rollback").group_by(route.c.model, by)):
+    for model, who, count in tx.connection.rows(_ROLLBACKS):
         key = model, "rollout" if who == "rollout" else "hand"
         counts[key] = counts.get(key, 0) + count
     return counts
@@ -64,10 +62,8 @@ def count_rollbacks(tx: Read) -> dict[tuple[str, str], int]:
 def load_route_table(tx: Read) -> RouteTable:
     """What gateways obey: the newest route of each model, all slots, all keys that are not revoked, the current generation. Not
     the models that are withdrawn: for a gateway they do not exist."""
-    table = _LEDGER.table
-    newest = sa.select(sa.func.max(table.c.seq)).group_by(table.c.model)
-    bodies = tx.connection.execute(sa.select(table.c.body).where(table.c.seq.in_(newest)).order_by(table.c.model)).scalars()
-    routes = [_LEDGER.decode(body) for body in bodies]
+    newest = "select body from routes where seq in (select max(seq) from routes group by model) order by model"
+    routes = [_LEDGER.decode(body) for (body,) in tx.connection.rows(newest)]
     gone = {route.model for route in routes if route.withdrawn}
     return RouteTable(
         generation=current_generation(tx),

@@ -190,11 +190,11 @@ class Reader:
 
         return self._retried(ask)
 
-    def statements(self, since: datetime | None) -> pa.Table:
-        """All feedback given from `since` on, each once, oldest first."""
+    def statements(self, since: datetime | None, ids: tuple[str, ...] | None = None) -> pa.Table:
+        """All feedback given from `since` on, on these requests or all, each once, oldest first."""
 
         def ask(_: Any) -> pa.Table:
-            return self._said(self.tail.read(), since).sort_by([("timestamp", "ascending"), ("id", "ascending")])
+            return self._said(self.tail.read(), since, ids).sort_by([("timestamp", "ascending"), ("id", "ascending")])
 
         return self._retried(ask)
 

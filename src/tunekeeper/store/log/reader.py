@@ -123,14 +123,13 @@ class Log:
     ) -> list[Feedback]:
         """Feedback given in `[since, until)`, oldest first. `model` takes what names the model and what speaks of one of its
         requests."""
-        found = [Feedback(**columns.values_of(row, columns.FEEDBACK_TYPES)) for row in self._reader.statements(since).to_pylist()]
-        ids = None if request_ids is None else set(request_ids)
+        rows = self._reader.statements(since, None if request_ids is None else tuple(request_ids)).to_pylist()
+        found = [Feedback(**columns.values_of(row, columns.FEEDBACK_TYPES)) for row in rows]
         kept = [
             f
             for f in found
             if (since is None or f.timestamp >= since)
             and (until is None or f.timestamp < until)
-            and (ids is None or f.request_id in ids)
             and (kind is None or f.kind in kind)
         ]
         return kept if model is None else self._of_model(kept, model)
