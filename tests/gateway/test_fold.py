@@ -129,10 +129,137 @@ def test_a_field_of_another_type_costs_that_field_alone(odd: dict[str, Any]) -> 
     assert json.loads(fold.answer())["choices"][0]["message"]["content"] == "ab"
 
 
-def test_content_in_parts_gives_its_text() -> None:
+def message_of(*deltas: dict[str, Any]) -> dict[str, Any]:
+    fold = folded(*[{"choices": [{"index": 0, "delta": delta}]} for delta in deltas])
+    message: dict[str, Any] = json.loads(fold.answer())["choices"][0]["message"]
+    return message
+
+
+def test_content_in_parts_stays_in_parts_once_one_is_no_text() -> None:
+    def thought(text: str) -> dict[str, Any]:
+        return {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": text}]}]}
+
+    whole = message_of({"role": "assistant", "content": ""}, thought("h"), thought("m"), {"content": "ye"}, {"content": "s"})
     parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "yes"}]
-    fold = folded(said("", role="assistant"), {"choices": [{"index": 0, "delta": {"content": parts}}]})
-    assert json.loads(fold.answer())["choices"][0]["message"]["content"] == "yes"
+    assert whole == {"role": "assistant", "content": parts}
+    assert message_of({"content": "so "}, thought("hm"))["content"] == [{"type": "text", "text": "so "}, parts[0]]
+    assert message_of({"content": "y"}, {"content": [{"type": "text", "text": "es"}]})["content"] == "yes"
+
+
+CALLED = {"name": "f", "arguments": "{}"}
+ALONE = {"role": "assistant", "content": None}
+
+
+@pytest.mark.parametrize(
+    ("deltas", "message"),
+    [
+        (
+            [
+                {**ALONE, "audio": {"id": "audio_1", "transcript": "Hel"}},
+                {"audio": {"data": "YWJjZA=="}},
+                {"audio": {"data": "eHk=", "transcript": "lo"}},
+                {"audio": {"expires_at": 5}},
+            ],
+            {**ALONE, "audio": {"id": "audio_1", "transcript": "Hello", "data": "YWJjZHh5", "expires_at": 5}},
+        ),
+        (
+            [
+                {**ALONE, "tool_calls": [{"index": 0, "id": "c", "type": "custom", "custom": {"name": "sql", "input": ""}}]},
+                {"tool_calls": [{"index": 0, "custom": {"input": "SEL"}}]},
+                {"tool_calls": [{"index": 0, "custom": {"input": "ECT"}}]},
+            ],
+            {**ALONE, "tool_calls": [{"id": "c", "type": "custom", "custom": {"name": "sql", "input": "SELECT"}}]},
+        ),
+        (
+            [{**ALONE, "tool_calls": [{"id": "c", "function": CALLED, "extra_content": {"google": {"thought_signature": "S"}}}]}],
+            {
+                **ALONE,
+                "tool_calls": [
+                    {"id": "c", "type": "function", "function": CALLED, "extra_content": {"google": {"thought_signature": "S"}}}
+                ],
+            },
+        ),
+        (
+            [
+                {"role": "assistant", "content": "", "refusal": None},
+                {"refusal": "I "},
+                {"refusal": "cannot"},
+            ],
+            {**ALONE, "refusal": "I cannot"},
+        ),
+        (
+            [
+                {"role": "assistant", "content": "x", "annotations": [{"type": "url_citation", "url_citation": {"url": "u"}}]},
+                {"annotations": [{"type": "url_citation", "url_citation": {"url": "v"}}]},
+            ],
+            {
+                "role": "assistant", "content": "x",
+                "annotations": [{"type": "url_citation", "url_citation": {"url": each}} for each in "uv"],
+            },
+        ),
+        (
+            [
+                {"role": "assistant", "content": ""},
+                {"content": "x", "reasoning_details": [{"type": "reasoning.text", "text": "a", "index": 0}]},
+                {"reasoning_details": [{"type": "reasoning.text", "text": "b", "index": 0}]},
+            ],
+            {"role": "assistant", "content": "x", "reasoning_details": [{"type": "reasoning.text", "text": "ab", "index": 0}]},
+        ),
+        (
+            [{"role": "assistant", "content": "", "tool_calls": [{"index": 0, "id": "c", "function": CALLED}]}],
+            {"role": "assistant", "content": "", "tool_calls": [{"id": "c", "type": "function", "function": CALLED}]},
+        ),
+    ],
+    ids=["audio", "custom tool", "signed call", "refusal", "annotations", "reasoning details", "empty beside a call"],
+)  # fmt: skip
+def test_a_stream_is_kept_as_the_plain_answer_would_have_been(deltas: list[dict[str, Any]], message: dict[str, Any]) -> None:
+    assert message_of(*deltas) == message
+
+
+def test_fields_that_nobody_foresaw_are_kept() -> None:
+    first = {
+        "provider": "p",
+        "citations": ["u"],
+        "choices": [{"index": 1, "delta": {"content": "a", "mood": "gl"}, "stop_reason": None}],
+    }
+    other = {"choices": [{"index": 0, "delta": {"content": "b"}, "token_ids": [1, 2]}]}
+    last = {
+        "provider": "p", "citations": ["u", "v"],
+        "choices": [
+            {"index": 0, "delta": {"content": "c"}, "token_ids": [3], "content_filter_results": {"hate": {"filtered": False}}},
+            {"index": 1, "delta": {"mood": "ad"}, "stop_reason": 7, "finish_reason": "stop", "message": {"content": "ac"}},
+        ],
+    }  # fmt: skip
+    empty = {"citations": [], "choices": [{"index": 0, "delta": {}, "content_filter_results": {}}]}
+    answer = json.loads(folded(first, other, last, empty).answer())
+    assert (answer["provider"], answer["citations"]) == ("p", ["u", "v"])
+    assert answer["choices"] == [
+        {
+            "index": 0, "message": {"role": "assistant", "content": "bc"}, "finish_reason": None,
+            "token_ids": [1, 2, 3], "content_filter_results": {"hate": {"filtered": False}},
+        },
+        {"index": 1, "message": {"role": "assistant", "content": "a", "mood": "glad"}, "finish_reason": "stop", "stop_reason": 7},
+    ]  # fmt: skip
+
+
+def test_usage_that_comes_in_several_chunks_is_one_with_all_its_fields() -> None:
+    counts = [
+        {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4, "prompt_cache_hit_tokens": 2},
+        {"completion_tokens": 5, "total_tokens": 8, "cost": 0.25},
+    ]
+    fold = folded(said("a"), *[{"choices": [], "usage": each} for each in counts])
+    assert json.loads(fold.answer())["usage"] == counts[0] | counts[1]
+
+
+def test_log_probabilities_of_a_refusal_go_on_as_those_of_a_text_do() -> None:
+    fold = Fold(chat=True, probabilities=True)
+    for token in "ab":
+        known = {"content": None, "refusal": [{"token": token, "logprob": -0.5}]}
+        chunk = parse_chunk(json.dumps({"choices": [{"index": 0, "delta": {"refusal": token}, "logprobs": known}]}).encode())
+        assert chunk is not None
+        fold.add(chunk)
+    told = json.loads(fold.answer())["choices"][0]["logprobs"]
+    assert told == {"content": None, "refusal": [{"token": token, "logprob": -0.5} for token in "ab"]}
 
 
 def test_what_a_client_asked_for_beside_the_text_is_kept_in_its_shape() -> None:

@@ -76,6 +76,23 @@ def test_unknown_models_are_404(bench: Any) -> None:
         assert (response.status_code, response.json()["error"]["code"]) == (404, "model_not_found")
 
 
+def test_clients_of_other_interfaces_are_told_where_models_answer(bench: Any) -> None:
+    for path in ("/v1/responses", "/v1/moderations", "/chat/completions", "/openai/deployments/m/chat/completions?api-version=1"):
+        refused = bench.http.post(bench.url + path, json={})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (404, "not_found")
+        assert "/v1/chat/completions" in refused.json()["error"]["message"]
+    refused = bench.http.options(f"{bench.url}/v1/chat/completions")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
+    assert refused.json()["error"]["message"] == "this path takes POST only"
+
+
+def test_a_model_whose_version_has_a_slash_in_its_name_is_found_by_it(bench: Any) -> None:
+    bench.replace_slot("a", version="org/small-1")
+    for path in ("org%2Fsmall-1", "org/small-1", f"{MODEL}%40org%2Fsmall-1"):
+        assert bench.get(f"/v1/models/{path}").status_code == 200, path
+    assert bench.get("/v1/models/org%2Fother").json()["error"]["code"] == "model_not_found"
+
+
 def test_every_endpoint_asks_for_its_scope_from_the_first_key_on(bench: Any) -> None:
     paths = [p.decode() for p in ENDPOINTS] + ["/v1/models/x"]
     keys = tuple(bench.key(scope, scope) for scope in ("infer", "feedback", "metrics", "admin"))

@@ -24,7 +24,14 @@ def test_what_is_no_host_is_refused(host: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", [b"/", b"/v1/models/support-desk@v1.0", b"/v1/models/support-desk%40champion", b"/livez?a=b&c=/d//e"]
+    "target",
+    [
+        b"/",
+        b"/v1/models/support-desk@v1.0",
+        b"/v1/models/support-desk%40champion",
+        b"/v1/models/desk%40org%2Fmodel-1",
+        b"/livez?a=b&c=/d//e",
+    ],
 )
 def test_plain_targets_are_taken(target: bytes) -> None:
     assert check(head(host=b"x"), target) is None
@@ -41,6 +48,10 @@ def test_plain_targets_are_taken(target: bytes) -> None:
         b"/a/../b",
         b"/a/.",
         b"/%2e%2E/a",
+        b"/..%2fa",
+        b"/a%2F..%2Fb",
+        b"/a%2F",
+        b"/%2Fa",
         b"/a;b",
         b"/a\\b",
         b"/a%5cb",

@@ -34,6 +34,30 @@ def test_the_field_that_a_server_complains_of_is_named_to_the_caller() -> None:
     assert json.loads(envelope(verdict))["error"]["param"] == "temperature"
 
 
+def test_what_a_content_filter_found_reaches_the_caller() -> None:
+    found = {"status": 400, "innererror": {"content_filter_result": {"violence": {"filtered": True}}}}
+    told = {"message": "filtered", "type": None, "param": "prompt", "code": "content_filter", **found}
+    verdict = judge(400, {}, json.dumps({"error": told}).encode(), CHAT)
+    assert isinstance(verdict, Rejected)
+    said = json.loads(envelope(verdict))["error"]
+    assert said == {**told, "type": "invalid_request_error", "code": "upstream_rejected"}
+
+
+def test_a_request_that_does_not_fit_names_the_field_too() -> None:
+    body = b'{"error":{"message":"maximum context length is 8","param":"messages","code":"context_length_exceeded"}}'
+    verdict = judge(400, {}, body, CHAT)
+    assert isinstance(verdict, Rejected)
+    said = json.loads(envelope(verdict))["error"]
+    assert (said["param"], said["code"]) == ("messages", "context_length_exceeded")
+
+
+@pytest.mark.parametrize("error", [b'"said"', b'{"message":"no","param":7}', b'{"message":"no","note":"' + b"x" * 20_000 + b'"}'])
+def test_an_envelope_that_is_none_or_of_no_size_adds_nothing(error: bytes) -> None:
+    verdict = judge(400, {}, b'{"error":' + error + b"}", CHAT)
+    assert isinstance(verdict, Rejected)
+    assert json.loads(envelope(verdict))["error"].keys() == {"message", "type", "param", "code"}
+
+
 def test_a_servers_word_about_a_model_that_it_does_not_have_is_passed_on() -> None:
     verdict = judge(404, {}, b'{"error":{"message":"The model `big` does not exist."}}', CHAT)
     assert isinstance(verdict, Failed)

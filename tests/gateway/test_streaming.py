@@ -48,6 +48,21 @@ def test_usage_goes_only_to_those_who_asked() -> None:
     assert made.fold.usage.completion_tokens == 2
 
 
+def test_what_the_last_counts_bring_along_reaches_those_too_who_did_not_ask_for_them() -> None:
+    told = {"id": "i", "choices": [], "citations": ["https://example.org/1"]}
+    last = {**told, "usage": {"prompt_tokens": 1, "completion_tokens": 2}}
+    made = stream()
+    assert json.loads(made.feed(event(last)).forward.removeprefix(b"data: ")) == told
+    assert made.fold.usage is not None
+    assert made.feed(event(last)).forward == b"", "it was told already"
+    assert stream(usage=True).feed(event(last)).forward == event(last)
+
+
+@pytest.mark.parametrize("beside", [{"timings": {"predicted_n": 2}}, {"citations": []}, {"provider": "p"}, {"note": None}])
+def test_a_chunk_that_came_for_its_counts_alone_stays_here(beside: dict[str, Any]) -> None:
+    assert stream().feed(event({**SPENT, **beside})).forward == b""
+
+
 def test_a_chunk_in_several_data_lines_stays_whole_without_its_usage() -> None:
     raw = b'data: {"choices": [{"index": 0,\ndata: "delta": {"content": "a"}}],\ndata: "usage": {"prompt_tokens": 1}}\n\n'
     told = stream().feed(raw).forward

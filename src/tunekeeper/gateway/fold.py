@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from tunekeeper.gateway.loose import read_loosely
+from tunekeeper.gateway.pieces import grown, sound, whole
 from tunekeeper.gateway.wire import NULL, Probabilities, Usage
 
 _ENCODE = msgspec.json.Encoder().encode
 _LISTS = msgspec.json.Decoder(dict[str, list[msgspec.Raw] | None]).decode
-
-
-class Function(msgspec.Struct):
-    """A piece of a tool call."""
-
-    name: str | None = None
-    arguments: str | None = None
-
-
-class ToolPiece(msgspec.Struct):
-    """A piece of one tool call of a delta."""
-
-    index: int = 0
-    id: str | None = None
-    type: str | None = None
-    function: Function | None = None
 
 
 class Delta(msgspec.Struct):
@@ -38,8 +24,7 @@ class Delta(msgspec.Struct):
     refusal: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
-    tool_calls: list[ToolPiece] | None = None
-    function_call: Function | None = None
+    tool_calls: list[dict[str, Any]] | None = None
 
 
 class ChunkChoice(msgspec.Struct):
@@ -63,13 +48,46 @@ class Chunk(msgspec.Struct):
     system_fingerprint: str | None = None
     service_tier: str | None = None
     error: msgspec.Raw = NULL
+    more: dict[str, Any] | None = msgspec.field(default=None, name="")
+    """All of it as it came, where it has fields besides these."""
+
+
+class _Delta(Delta, forbid_unknown_fields=True):
+    """A delta without other fields."""
+
+
+class _ChunkChoice(ChunkChoice, forbid_unknown_fields=True):
+    """A choice without other fields; vLLM gives its token ids only to those who ask, and says null to the others."""
+
+    delta: _Delta | None = None
+    token_ids: None = None
+
+
+class _Usage(Usage, forbid_unknown_fields=True):
+    """Counts without other fields."""
+
+
+class _Chunk(Chunk, forbid_unknown_fields=True):
+    """What nearly every event is: the fields above and such as say nothing of the answer. `obfuscation` only hides its length."""
+
+    choices: list[_ChunkChoice] | None = None  # type: ignore[assignment]  # nothing is ever put into the list
+    usage: _Usage | None = None
+    object: str | None = None
+    obfuscation: str | None = None
 
 
 class _Kind(msgspec.Struct):
     object: str | None = None
 
 
-_CHUNK = msgspec.json.Decoder(Chunk).decode
+_CHUNK = msgspec.json.Decoder(_Chunk).decode
+_ODD_CHUNK = msgspec.json.Decoder(Chunk).decode
+_ANYTHING = msgspec.json.Decoder().decode
+_OF_CHUNK = frozenset(_Chunk.__struct_fields__)
+_OF_CHOICE = frozenset(ChunkChoice.__struct_fields__) | {"message"}
+"""`message` is where some say beside the delta all that they have said so far."""
+_OF_DELTA = frozenset(Delta.__struct_fields__)
+_OF_USAGE = frozenset(Usage.__struct_fields__)
 _KIND = msgspec.json.Decoder(_Kind).decode
 _PROBABILITIES = msgspec.json.Decoder(Probabilities).decode
 
@@ -78,6 +96,18 @@ def parse_chunk(data: bytes) -> Chunk | None:
     """A chunk; None when the data is none."""
     try:
         return _CHUNK(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        chunk = _odd_chunk(data)
+    if chunk is not None:
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            chunk.more = _ANYTHING(data)
+    return chunk
+
+
+def _odd_chunk(data: bytes) -> Chunk | None:
+    """A chunk with other fields, or with ours of another type."""
+    try:
+        return _ODD_CHUNK(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return read_loosely(data, Chunk, "choices")
 
@@ -92,17 +122,21 @@ def is_error(data: bytes) -> bool:
 
 class _Choice:
     __slots__ = (
-        "finish_reason", "function", "logprobs", "parts", "raw_logprobs", "reasoning", "refusal", "role", "thoughts", "tools",
+        "blocks", "empty", "finish_reason", "logprobs", "more", "parts", "raw_logprobs", "reasoning", "refusal", "role", "said",
+        "thoughts", "tools",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.parts: list[str] = []
+        self.blocks: list[Any] = []
+        self.empty = False  # whether its server says "" beside a call, where others say null
         self.reasoning: list[str] = []
         self.thoughts: list[str] = []
         self.refusal: list[str] = []
         self.role: str | None = None
         self.tools: dict[int, list[dict[str, Any]]] = {}
-        self.function: Function | None = None
+        self.said: dict[str, Any] = {}
+        self.more: dict[str, Any] = {}
         self.finish_reason: str | None = None
         self.logprobs: list[float] = []
         self.raw_logprobs: list[msgspec.Raw] = []
@@ -112,7 +146,8 @@ class Fold:
     """One stream so far."""
 
     __slots__ = (
-        "chat", "choices", "created", "fingerprint", "id", "model", "partial_from", "probabilities", "tier", "usage",
+        "chat", "choices", "created", "fingerprint", "id", "model", "more", "partial_from", "probabilities", "spent", "tier",
+        "usage",
     )  # fmt: skip
 
     def __init__(self, *, chat: bool, probabilities: bool = False) -> None:
@@ -126,6 +161,8 @@ class Fold:
         self.created: int | None = None
         self.choices: dict[int, _Choice] = {}
         self.usage: Usage | None = None
+        self.spent: dict[str, Any] = {}
+        self.more: dict[str, Any] = {}
         self.partial_from = 0
 
     def add(self, chunk: Chunk) -> None:
@@ -133,11 +170,34 @@ class Fold:
         self.id = chunk.id or self.id
         self.model = chunk.model or self.model
         self.created = chunk.created or self.created
-        self.usage = chunk.usage or self.usage
+        if chunk.usage is not None:
+            self.usage = chunk.usage if self.usage is None else _later(self.usage, chunk.usage)
         self.fingerprint = chunk.system_fingerprint or self.fingerprint
         self.tier = chunk.service_tier or self.tier
         for piece in chunk.choices or ():
             self._add_choice(piece)
+        if chunk.more is not None:
+            self._add_more(chunk.more)
+
+    def _add_more(self, chunk: dict[str, Any]) -> None:
+        """Take in what a chunk has besides the usual fields. Of the chunk and of a choice the last value counts, as servers say
+        such things again or once; a delta's go on where they ended."""
+        _replace(self.more, chunk, _OF_CHUNK)
+        _replace(self.spent, chunk.get("usage"), _OF_USAGE)
+        pieces = chunk.get("choices")
+        for piece in pieces if isinstance(pieces, list) else ():
+            number = piece.get("index", 0) if isinstance(piece, dict) else None
+            choice = self.choices.get(number if type(number) is int else 0)
+            if choice is None or not isinstance(piece, dict):
+                continue
+            ids = piece.get("token_ids")
+            if isinstance(ids, list):
+                choice.more["token_ids"] = grown(choice.more.get("token_ids"), ids)
+            _replace(choice.more, piece, _OF_CHOICE | {"token_ids"})
+            delta = piece.get("delta")
+            if isinstance(delta, dict):
+                for name in delta.keys() - _OF_DELTA:
+                    choice.said[name] = grown(choice.said.get(name), delta[name], name)
 
     def _add_choice(self, piece: ChunkChoice) -> None:
         choice = self.choices.get(piece.index)
@@ -184,37 +244,69 @@ class Fold:
 
     def answer(self) -> bytes:
         """The whole answer as JSON, in the shape of a plain one."""
-        whole: dict[str, Any] = {"id": self.id, "object": "chat.completion" if self.chat else "text_completion"}
-        whole |= {"created": self.created, "model": self.model}
-        whole["choices"] = [self._choice(index) for index in sorted(self.choices)]
+        told: dict[str, Any] = {"id": self.id, "object": "chat.completion" if self.chat else "text_completion"}
+        told |= {"created": self.created, "model": self.model}
+        told["choices"] = [self._choice(index) for index in sorted(self.choices)]
         if self.usage is not None:
-            whole["usage"] = _usage(self.usage)
+            told["usage"] = _usage(self.usage) | self.spent
         for name, value in (("system_fingerprint", self.fingerprint), ("service_tier", self.tier)):
             if value is not None:
-                whole[name] = value
-        return _ENCODE(whole)
+                told[name] = value
+        return _ENCODE(self.more | told)
 
     def _choice(self, index: int) -> dict[str, Any]:
         choice = self.choices[index]
-        text = "".join(choice.parts)
         ending: dict[str, Any] = {"finish_reason": choice.finish_reason}
         if choice.raw_logprobs:
             ending["logprobs"] = _joined(choice.raw_logprobs)
         if not self.chat:
-            return {"index": index, "text": text, **ending}
-        message: dict[str, Any] = {
-            "role": choice.role or "assistant",
-            "content": text if choice.parts or not (choice.tools or choice.function) else None,
-        }
-        told = (("reasoning_content", choice.reasoning), ("reasoning", choice.thoughts), ("refusal", choice.refusal))
-        for name, parts in told:
-            if parts:
-                message[name] = "".join(parts)
-        if choice.tools:
-            message["tool_calls"] = [call for i in sorted(choice.tools) for call in choice.tools[i]]
-        if choice.function is not None:
-            message["function_call"] = {"name": choice.function.name or "", "arguments": choice.function.arguments or ""}
-        return {"index": index, "message": message, **ending}
+            return {**choice.more, "index": index, "text": "".join(choice.parts), **ending}
+        return {**choice.more, "index": index, "message": _message(choice), **ending}
+
+
+def _message(choice: _Choice) -> dict[str, Any]:
+    said = {name: whole(held) for name, held in choice.said.items()}
+    if isinstance(said.get("audio"), dict) and isinstance(said["audio"].get("data"), str):
+        said["audio"]["data"] = sound(said["audio"]["data"])
+    text = "".join(choice.parts)
+    instead = choice.tools or choice.refusal or said.get("function_call") or said.get("audio")
+    content = text if text or choice.empty or not instead else None
+    message: dict[str, Any] = {"role": choice.role or "assistant", "content": content}
+    if choice.blocks:
+        message["content"] = whole(choice.blocks)
+    told = (("reasoning_content", choice.reasoning), ("reasoning", choice.thoughts), ("refusal", choice.refusal))
+    for name, parts in told:
+        if parts:
+            message[name] = "".join(parts)
+    if choice.tools:
+        message["tool_calls"] = [_call(held) for i in sorted(choice.tools) for held in choice.tools[i]]
+    return said | message
+
+
+def _call(held: dict[str, Any]) -> dict[str, Any]:
+    """A tool call as a plain answer has it: of kind `function` unless its server says otherwise."""
+    call: dict[str, Any] = {"id": None, "type": "custom" if "custom" in held else "function"} | whole(held)
+    if call["type"] == "function":
+        function = call.get("function")
+        call["function"] = {"name": "", "arguments": ""} | (function if isinstance(function, dict) else {})
+    return call
+
+
+def _later(earlier: Usage, usage: Usage) -> Usage:
+    """Counts that came in two chunks: what both tell is told better by the later one."""
+    for name in usage.__struct_fields__:
+        if getattr(usage, name) is None:
+            setattr(usage, name, getattr(earlier, name))
+    return usage
+
+
+def _replace(held: dict[str, Any], fresh: Any, known: frozenset[str]) -> None:
+    """Take over the fields that are not `known`; what is empty only where there was nothing."""
+    if not isinstance(fresh, dict):
+        return
+    for name in fresh.keys() - known:
+        if fresh[name] not in (None, {}, []) or name not in held:
+            held[name] = whole(grown(None, fresh[name], name))
 
 
 def _usage(usage: Usage) -> dict[str, Any]:
@@ -253,42 +345,40 @@ def _add_probabilities(choice: _Choice, raw: msgspec.Raw, *, keep: bool) -> None
 
 def _add_delta(choice: _Choice, delta: Delta) -> None:
     choice.role = delta.role or choice.role
-    if isinstance(delta.content, str):
-        choice.parts.append(delta.content)
-    elif delta.content is not None:
-        choice.parts += [part["text"] for part in delta.content if isinstance(part.get("text"), str)]
+    if delta.content is not None:
+        _add_content(choice, delta.content)
+        choice.empty = choice.empty or (delta.content == "" and bool(delta.tool_calls))
     if delta.reasoning_content:
         choice.reasoning.append(delta.reasoning_content)
     if delta.reasoning:
         choice.thoughts.append(delta.reasoning)
-    if delta.function_call is not None:
-        _add_function(choice, delta.function_call)
     if delta.refusal:
         choice.refusal.append(delta.refusal)
     for piece in delta.tool_calls or ():
-        call = _call_of(choice, piece)
-        call["id"] = piece.id or call["id"]
-        call["type"] = piece.type or call["type"]
-        if piece.function is not None:
-            call["function"]["name"] += piece.function.name or ""
-            call["function"]["arguments"] += piece.function.arguments or ""
+        _add_call(choice, piece)
 
 
-def _call_of(choice: _Choice, piece: ToolPiece) -> dict[str, Any]:
-    """The call that a piece goes on with. Some servers number every call 0, or none: a name under another id begins the next."""
-    calls = choice.tools.setdefault(piece.index, [])
-    named = piece.function is not None and piece.function.name
-    if not calls or (named and piece.id and calls[-1]["id"] not in (None, piece.id)):
-        calls.append({"id": None, "type": "function", "function": {"name": "", "arguments": ""}})
-    return calls[-1]
+def _add_content(choice: _Choice, content: str | list[dict[str, Any]]) -> None:
+    """Take in a piece of text, or parts, which are kept as parts once one of them is no text."""
+    if isinstance(content, str):
+        if choice.blocks and content:
+            choice.blocks = grown(choice.blocks, [{"type": "text", "text": content}])
+        choice.parts.append(content)
+        return
+    if choice.blocks or any(part.get("type", "text") != "text" for part in content):
+        before = [] if choice.blocks or not any(choice.parts) else [{"type": "text", "text": "".join(choice.parts)}]
+        choice.blocks = grown(choice.blocks, [*before, *content])
+    choice.parts += [part["text"] for part in content if isinstance(part.get("text"), str)]
 
 
-def _add_function(choice: _Choice, piece: Function) -> None:
-    """The single call of the older interface."""
-    held = choice.function or Function(name="", arguments="")
-    choice.function = Function(
-        name=(held.name or "") + (piece.name or ""), arguments=(held.arguments or "") + (piece.arguments or "")
-    )
+def _add_call(choice: _Choice, piece: dict[str, Any]) -> None:
+    """Take in a piece of a call. Some servers number every call 0, or none: a name under another id begins the next."""
+    number, called = piece.get("index"), piece.get("id")
+    calls = choice.tools.setdefault(number if type(number) is int else 0, [])
+    named = any(isinstance(part, dict) and part.get("name") for part in piece.values())
+    if not calls or (named and called and calls[-1].get("id") not in (None, called)):
+        calls.append({})
+    calls[-1] = grown(calls[-1], {name: part for name, part in piece.items() if name != "index"})
 
 
 def _numbers(found: Probabilities) -> list[float]:

@@ -35,6 +35,12 @@ if TYPE_CHECKING:
 PURPOSES = ("exam", "probe", "drill", "replay")
 CLIENT_ID = re.compile(r"[\x21-\x7e]{1,128}")
 MODELS = b"/v1/models/"
+NOWHERE = Refusal(
+    "not_found",
+    "there is nothing at this path: models answer at /v1/chat/completions, /v1/completions and /v1/embeddings, "
+    "and /v1/models names them",
+)
+"""Newer clients ask at /v1/responses unless they are told not to, and many leave out the /v1."""
 
 
 @dataclass(slots=True)
@@ -77,11 +83,11 @@ def handle(gateway: Gateway, conn: Connection, head: Head, body: bytes) -> None:
     """Answer one whole request."""
     endpoint = ENDPOINTS.get(head.path) or (MODEL if head.path.startswith(MODELS) else None)
     if endpoint is None:
-        conn.refuse(Refusal("not_found", "there is nothing at this path"))
+        conn.refuse(NOWHERE)
         return
     if head.method != endpoint.method and (head.method, endpoint.method) != (b"HEAD", b"GET"):
         allow = "GET, HEAD" if endpoint.method == b"GET" else endpoint.method.decode()
-        conn.refuse(Refusal("method_not_allowed", "this path does not take that method", allow=allow))
+        conn.refuse(Refusal("method_not_allowed", f"this path takes {allow} only", allow=allow))
         return
     if endpoint.scope is None:
         endpoint.call(gateway, conn, head, body, NOTHING, gateway.clock.utc())

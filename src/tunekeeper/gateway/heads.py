@@ -34,7 +34,8 @@ HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 TARGET = re.compile(rb"/[A-Za-z0-9._~!$&'()*+,=:@%/-]*(?:\?[\x21\x22\x24-\x7e]*)?")
 END = b"\r\n\r\n"
 _AHEAD = frozenset((b"transfer-encoding", b"expect", b"content-encoding"))
-HIDDEN = re.compile(rb"//|/\.{1,2}(?:/|$)|%(?:2[eEfF]|5[cC]|00|25)")
+HIDDEN = re.compile(rb"//|/\.{1,2}(?:/|$)|%(?:2[eE]|5[cC]|00|25)|(?<![A-Za-z0-9])%2[fF]|%2[fF](?![A-Za-z0-9])")
+"""An escaped slash inside a name is its own: clients ask so for the version `org/model`, and nothing here reads it as a path."""
 
 
 @dataclass(slots=True)

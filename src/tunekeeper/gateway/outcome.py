@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import msgspec
 
 from tunekeeper.gateway.overflow import OVERFLOW, overflows
 from tunekeeper.gateway.refusals import Refusal
-from tunekeeper.gateway.wire import Answered, error_message, error_param, parse_answer
+from tunekeeper.gateway.wire import Answered, error_message, error_rest, parse_answer
 
 CALLERS_FAULT = frozenset((400, 409, 413, 415, 422))
 """Statuses by which a model server refuses this request itself: another server would refuse it too."""
@@ -33,8 +34,8 @@ class Rejected:
     """Its message."""
     code: str = "upstream_rejected"
     """Our stable code: this, or that the request does not fit into the context."""
-    param: str | None = None
-    """Field that it complains of, where it says so in OpenAI's envelope."""
+    rest: dict[str, Any] = field(default_factory=dict)
+    """What else it says in OpenAI's envelope: `param`, the field that it complains of, and what only some servers add."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,10 @@ def judge(status: int, headers: dict[bytes, bytes], body: bytes, endpoint: str) 
     message = error_message(body)
     if (status in CALLERS_FAULT or status >= 500) and overflows(body, message):
         # Some servers call it a fault of their own; it is none, and nobody else's requests are in danger.
-        return Rejected(status if status < 500 else 400, message or "the request does not fit into the context", OVERFLOW)
+        said = message or "the request does not fit into the context"
+        return Rejected(status if status < 500 else 400, said, OVERFLOW, error_rest(body))
     if status in CALLERS_FAULT:
-        return Rejected(status, message or "the model server refused the request", param=error_param(body))
+        return Rejected(status, message or "the model server refused the request", rest=error_rest(body))
     after = headers.get(b"retry-after")
     retry_after = after.decode("latin-1")[:64] if after else None
     if status == 429:
@@ -85,5 +87,5 @@ def wait_of(retry_after: str | None, now: datetime) -> float | None:
 
 def envelope(rejected: Rejected) -> bytes:
     """The client's body for a rejected request: OpenAI's envelope with our stable code."""
-    error = {"message": rejected.message, "type": "invalid_request_error", "param": rejected.param, "code": rejected.code}
-    return msgspec.json.encode({"error": error})
+    error: dict[str, Any] = {"message": rejected.message, "type": "invalid_request_error", "param": None, "code": rejected.code}
+    return msgspec.json.encode({"error": error | rejected.rest})

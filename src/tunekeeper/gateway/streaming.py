@@ -6,7 +6,7 @@ import json
 
 import msgspec
 
-from tunekeeper.gateway.fold import Fold, is_error, parse_chunk
+from tunekeeper.gateway.fold import Chunk, Fold, is_error, parse_chunk
 from tunekeeper.gateway.overflow import OVERFLOW, overflows
 from tunekeeper.gateway.refusals import Refusal
 from tunekeeper.gateway.sse import DONE, Event, Events, EventTooLargeError
@@ -84,12 +84,19 @@ class Stream:
             message = error_message(data)
             code = OVERFLOW if overflows(data, message) else "upstream_error"
             return Refusal(code, f"the model server failed: {message or 'no reason given'}"), True
-        self.fold.add(chunk)
         if self._call.usage:
             out.append(event.raw)
-        elif chunk.choices or chunk.usage is None:
+        elif chunk.choices or chunk.usage is None or self._is_news(chunk):
             out.append(_without_usage(event.raw, data) if b'"usage"' in data else event.raw)
+        self.fold.add(chunk)
         return None, False
+
+    def _is_news(self, chunk: Chunk) -> bool:
+        """Whether counts bring along what the client was not told yet: a list, as of citations. Objects beside counts are counts
+        too (`timings`, `x_groq`). Without news such a chunk, which came because we asked for it, stays here: many clients look
+        into the first choice of each."""
+        told = self.fold.more
+        return any(isinstance(found, list) and found and found != told.get(name) for name, found in (chunk.more or {}).items())
 
 
 def _without_usage(raw: bytes, data: bytes) -> bytes:

@@ -32,6 +32,8 @@ MAX_NAME = 256
 _MAX_RAW_NAME = 12 * MAX_NAME + 2
 """A character takes twelve bytes at most, as two escapes; what is longer is not worth remembering."""
 NEEDED = {"chat.completions": "messages", "completions": "prompt", "embeddings": "input"}
+_OURS = frozenset(("message", "type", "code"))
+_MOST_ERROR = 16_384
 NULL = msgspec.Raw(b"null")
 TRUE = msgspec.Raw(b"true")
 FALSE = msgspec.Raw(b"false")
@@ -302,23 +304,22 @@ def error_message(body: bytes) -> str | None:
     return message[:300] if isinstance(message, str) and message else None
 
 
-class _Blamed(msgspec.Struct):
-    param: str | None = None
+class _Envelope(msgspec.Struct):
+    error: dict[str, Any]
 
 
-class _Blame(msgspec.Struct):
-    error: _Blamed
+_ENVELOPE = msgspec.json.Decoder(_Envelope).decode
 
 
-_BLAME = msgspec.json.Decoder(_Blame).decode
-
-
-def error_param(body: bytes) -> str | None:
-    """The field that an error body in OpenAI's envelope complains of; None when it names none."""
+def error_rest(body: bytes) -> dict[str, Any]:
+    """What an error body in OpenAI's envelope says besides its message, type and code: the field that it complains of, and what
+    servers add, as Azure does of its content filter. Empty without an envelope, and for one of more than `_MOST_ERROR` bytes."""
     try:
-        return _BLAME(body).error.param
+        told = _ENVELOPE(body).error if len(body) <= _MOST_ERROR else {}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+        return {}
+    named = isinstance(told.get("param"), str)
+    return {name: found for name, found in told.items() if name not in _OURS and (named or name != "param")}
 
 
 def _complaint(item: dict[str, Any]) -> str:

@@ -111,18 +111,21 @@ class Inference:
     def question(self) -> str:
         """The text of the user's messages, in order, one per line."""
         messages = self.request.get("messages") if isinstance(self.request, dict) else None
-        found = [m.get("content") for m in messages or () if isinstance(m, dict) and m.get("role") == "user"]
-        return "\n".join(text for text in found if isinstance(text, str))
+        found = [_text(m.get("content")) for m in messages or () if isinstance(m, dict) and m.get("role") == "user"]
+        return "\n".join(text for text in found if text is not None)
 
     @property
     def answer(self) -> str | None:
         """The text of the first choice; None when there is none."""
         choices = self.response.get("choices") if isinstance(self.response, dict) else None
-        first = choices[0] if choices else None
-        if not isinstance(first, dict):
-            return None
-        content = first["message"].get("content") if isinstance(first.get("message"), dict) else first.get("text")
-        return content if isinstance(content, str) else None
+        first = choices[0] if choices and isinstance(choices[0], dict) else {}
+        return _text(first["message"].get("content") if isinstance(first.get("message"), dict) else first.get("text"))
+
+
+def _text(content: Any) -> str | None:
+    """A text as it is, of parts those that are text, one per line; None where there is none."""
+    parts = [part.get("text") for part in content if isinstance(part, dict)] if isinstance(content, list) else [content]
+    return "\n".join(part for part in parts if isinstance(part, str)) if any(isinstance(part, str) for part in parts) else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
