@@ -114,6 +114,10 @@ def test_a_model_that_no_file_names_is_told_with_the_near_one(tmp_path):
     config = load(tmp_path, {"tunekeeper.yaml": "", "models/support-desk.yaml": ""})
     with pytest.raises(NotFound, match="write 'support-desk'"):
         config.model("suport-desk")
+    with pytest.raises(NotFound, match=r"fix: write models/billing\.yaml"):
+        config.model("billing")
+    with pytest.raises(NotFound, match="fix: tunekeeper status names them"):  # no file can have that name
+        config.model("../x y")
 
 
 def test_flags_go_before_variables_before_the_env_file_before_the_file(tmp_path):

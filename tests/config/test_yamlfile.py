@@ -76,7 +76,7 @@ def test_a_date_stays_the_text_that_was_written():
 
 
 def test_a_file_that_cannot_be_read_or_is_too_long_is_one_line(tmp_path: Path):
-    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+    with pytest.raises(ConfigError, match=r"cannot be read: No such file or directory \(fix: name a YAML file"):
         read_yaml(tmp_path / "none.yaml")
     (tmp_path / "long.yaml").write_bytes(b"# " + b"x" * 1_000_001)
     with pytest.raises(ConfigError, match="too many for a configuration file"):

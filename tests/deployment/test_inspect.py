@@ -16,6 +16,13 @@ from tunekeeper.deployment.inspect import inspect, verify
 Copy = Callable[[str], Path]
 
 
+def test_what_is_no_model_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    for wrong in (tmp_path, tmp_path / "absent"):
+        with pytest.raises((ArtifactError, NotFound)) as refused:
+            inspect(wrong)
+        assert refused.value.fix
+
+
 def test_each_kind_of_file_is_recognised(made: Path, tmp_path: Path) -> None:
     export_folder(made / "wide" / "base", None, "Q4_K_M", tmp_path / "m.gguf")
 

@@ -19,6 +19,7 @@ from tunekeeper.core.nouns.retraining import Answer, Cycle, Done, Model, Stop, W
 from tunekeeper.core.nouns.training import Version
 from tunekeeper.deployment.checkpoint import weights_digest
 from tunekeeper.deployment.config import Config
+from tunekeeper.deployment.reference import transcribing
 from tunekeeper.store.ledgers.artifacts import find_artifacts, load_artifact
 from tunekeeper.store.ledgers.versions import save_version
 from tunekeeper.workspace import Workspace, create_workspace
@@ -177,3 +178,30 @@ def test_the_fake_engine_serves_the_rule_that_a_fake_trainer_left(tmp_path: Path
     made = deployment.export_version(ws, TASK, Config(engine="fake"), version)
     assert isinstance(made, Artifact)
     assert (made.id, made.engine, made.parity and made.parity.verdict) == (answer.record, "fake", "pass")
+
+
+@pytest.mark.real
+def test_a_version_trained_elsewhere_is_compared_with_its_own_answers_as_soon_as_they_can_be_had(
+    made: Path, tmp_path: Path
+) -> None:
+    ws = project(made, tmp_path)
+    version = declare(ws, "v1.0-2026-01-05-0examples", made / "llama" / "adapter", None)
+    reference = transcribing(ws, version)
+    assert reference is not None
+    jobs.cancel(ws, reference.id)
+    jobs.wait(ws, reference.id)
+
+    stopped = finish(ws, SECTION, cycle_of(version))
+
+    assert isinstance(stopped, Stop), stopped
+    assert stopped.outcome == "inconclusive"
+    assert "tunekeeper export parity desk@v1.0-2026-01-05-0examples" in stopped.why
+    transcribing(ws, version, again=True)
+    jobs.wait(ws, reference.id)
+    answer = finish(ws, SECTION, cycle_of(version))
+    assert isinstance(answer, Done), answer
+    with ws.state.read() as tx:
+        parity = load_artifact(tx, answer.record).parity
+    assert parity is not None
+    assert all(check.ok and check.n for check in parity.checks), parity
+    assert finish(ws, SECTION, cycle_of(version)) == answer

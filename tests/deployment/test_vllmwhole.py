@@ -27,8 +27,9 @@ from tunekeeper.deployment.checkpoint import weights_digest
 from tunekeeper.deployment.config import Config
 from tunekeeper.deployment.merging import read_merged
 from tunekeeper.deployment.parity import Limits
+from tunekeeper.deployment.reference import base_folder
 from tunekeeper.deployment.transcript import read_transcript
-from tunekeeper.deployment.verbs import base_folder, prompted_base
+from tunekeeper.deployment.verbs import prompted_base
 from tunekeeper.deployment.vllmadapter import Wanted, read_base
 from tunekeeper.deployment.vllmjob import described, endpoints_of, wanted_of
 from tunekeeper.deployment.vllmkeeper import Keeper, restore

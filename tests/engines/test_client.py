@@ -140,8 +140,9 @@ def test_nobody_there_is_unhealthy_and_unavailable() -> None:
 
 def test_an_endpoint_is_understood_with_and_without_v1() -> None:
     assert base_of("http://127.0.0.1:8080/v1/") == base_of("http://127.0.0.1:8080") == "http://127.0.0.1:8080"
-    with pytest.raises(ConfigError, match="not an http address"):
-        base_of("localhost:8080")
+    for wrong in ("localhost:8080", "http://127.0.0.1:99999", "http://127.0.0.1:port", "http://127.0.0.1:0", "http://[::1"):
+        with pytest.raises(ConfigError, match="not an http address"):
+            base_of(wrong)
 
 
 def test_answers_come_in_order_and_a_failed_one_is_its_error(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,29 @@ def test_a_file_that_was_deleted_is_put_back_and_its_server_serves_on(house: Hou
     house.engines.reconcile()
     assert house.ws.path("models/three").read_bytes() == b'{"default": "kept"}'
     assert (house.slot().observed, house.slot().pid) == ("ready", first.pid)
+
+
+def test_a_file_that_was_damaged_in_place_is_put_back_when_its_server_refused_it(house: House):
+    digest = house.ws.blobs.put_bytes(b'{"default": "kept"}')
+    house.ws.path("models/three").write_bytes(b'{"default": "kept"!')
+    want(house, digest=digest, files={"model": "models/three"})
+    house.until(lambda slot: slot.observed == "ready")
+    assert house.ws.path("models/three").read_bytes() == b'{"default": "kept"}'
+
+
+def test_while_nothing_can_be_written_down_the_other_slots_are_looked_at_all_the_same(house: House):
+    (house.ws.root / "run").mkdir(exist_ok=True)
+    want(house)
+    other = Slot(
+        id="desk-green", model="desk", version="v2", engine="fake", files={"model": "models/two"}, digest="sha256:" + 64 * "2"
+    )
+    declare_slots(house.ws, [other])
+    (house.ws.root / "run" / "engine-desk-blue.lock").mkdir()
+    with suppress(OSError):
+        house.engines.reconcile()
+    assert "desk-green" in house.engines.children
+    (house.ws.root / "run" / "engine-desk-blue.lock").rmdir()
+    house.until(lambda slot: slot.observed == "ready")
 
 
 def test_a_slot_that_asks_for_another_file_gets_another_server(house: House):

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -231,6 +232,18 @@ def test_an_address_that_others_reach_needs_a_key(tmp_path, upstream):
     told = (tmp_path / ".tunekeeper" / "run" / "gateway.json").read_text()
     assert "s3cret" not in told
     assert json.loads(told)["probe_seconds"] == 30
+
+
+def test_an_ipv6_address_is_taken_with_the_brackets_that_it_has_in_a_url(tmp_path, upstream):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 here")
+    (tmp_path / "g.yaml").write_text(FILE.format(upstream=upstream))
+    with cli("serve", "--config", str(tmp_path / "g.yaml"), "--port", "0", "--host", "[::1]") as process:
+        url = event(process, "ready")["url"]
+        assert url.startswith("http://[::1]:")
+        assert version(url) == (200, "m")  # and on loopback nobody is asked for a key
 
 
 def test_the_two_slot_file_alone_decides_and_is_read_again_when_it_changes(tmp_path, upstream):

@@ -27,6 +27,10 @@ def test_an_address_that_is_not_ours_is_refused(host, port):
         sockets.bind(host, port)
 
 
+def test_an_ipv6_address_may_have_the_brackets_that_it_has_in_a_url():
+    assert [sockets.bare(host) for host in ("[::1]", "::1", "127.0.0.1", "[x]")] == ["::1", "::1", "127.0.0.1", "[x]"]
+
+
 def test_the_holder_hands_the_socket_to_the_next_supervisor_and_clients_wait_meanwhile(tmp_path: Path):
     run = tmp_path / ("deep" * 20) / ("deeper" * 10) / "run"  # longer than the 108 bytes of a unix address
     run.mkdir(parents=True)

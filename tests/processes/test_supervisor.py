@@ -59,6 +59,27 @@ def test_a_second_supervisor_on_the_same_folder_is_refused(tmp_path: Path):
         Supervisor(tmp_path, os.environ, print)
 
 
+def test_a_chore_that_cannot_be_done_now_is_said_once_and_keeps_nobody_from_anything(tmp_path: Path):
+    said, tried = [], []
+
+    def cannot() -> None:
+        tried.append(1)
+        if len(tried) != 3:
+            raise Busy("control.db.lock is held by 12") if len(tried) != 4 else OSError(28, "No space left on device")
+
+    supervisor = Supervisor(tmp_path, os.environ, said.append)
+    others: list[int] = []
+    supervisor.chores = [(0.0, cannot), (0.0, lambda: others.append(1))]
+    for _ in range(5):
+        supervisor.tick()
+    assert len(tried) == len(others) == 5
+    assert [each["why"] for each in said if each["event"] == "trouble"] == [
+        "control.db.lock is held by 12",
+        "[Errno 28] No space left on device",
+        "control.db.lock is held by 12",
+    ]
+
+
 def test_chores_run_at_their_own_pace(tmp_path: Path):
     supervisor = Supervisor(tmp_path, os.environ, print)
     ran: list[str] = []

@@ -128,9 +128,8 @@ class ProjectConfig:
             return found
         near = difflib.get_close_matches(name, self.models, 1)
         known = ", ".join(self.models) or "none yet"
-        raise NotFound(
-            f"no model is called {name!r}; known: {known}", fix=f"write {near[0]!r}" if near else f"write models/{name}.yaml"
-        )
+        way = f"write models/{name}.yaml" if MODEL_NAME.fullmatch(name) else "tunekeeper status names them"
+        raise NotFound(f"no model is called {name!r}; known: {known}", fix=f"write {near[0]!r}" if near else way)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

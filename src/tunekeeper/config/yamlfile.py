@@ -53,7 +53,7 @@ def read_yaml(path: Path, *, name: str | None = None) -> YamlFile:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{name}: cannot be read: {error.strerror}") from None
+        raise ConfigError(f"{name}: cannot be read: {error.strerror}", fix="name a YAML file that you may read") from None
     if len(data) > MAX_BYTES:
         raise ConfigError(f"{name}: {len(data):,} bytes are too many for a configuration file (at most {MAX_BYTES:,})")
     return parse_yaml(data, name)

@@ -149,7 +149,9 @@ def read_json(path: Path) -> dict[str, Any]:
             raise ArtifactError(f"{path}: larger than {MAX_CONFIG >> 20} MiB")
         value = json.loads(path.read_bytes().decode("utf-8"))
     except OSError as error:
-        raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from error
+        raise ArtifactError(
+            f"{path}: cannot be read ({error.strerror})", fix=f"name the folder that holds {path.name}"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: not JSON ({error})") from error
     if not isinstance(value, dict):

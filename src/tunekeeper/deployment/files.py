@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from tunekeeper.deployment.inspect import inspect, verify
 from tunekeeper.deployment.mergedparity import compare_merged
 from tunekeeper.deployment.merging import own_dtype
 from tunekeeper.deployment.parity import Limits
+from tunekeeper.deployment.reference import KIND, asked_for, probes
 from tunekeeper.deployment.remoteparity import compare_remote
 from tunekeeper.deployment.source import open_source
 from tunekeeper.deployment.transcript import Reference, read_transcript
@@ -29,22 +29,6 @@ from tunekeeper.workspace import create_workspace
 __all__ = ["export_folder", "inspect", "parity_of_endpoint", "parity_of_folder", "read_subject", "verify"]
 
 KEYS = ("gguf", "lora", "lora_scale", "stop", "sampling")
-PROBES = (
-    ({"role": "user", "content": "My invoice is wrong and I want a refund."},),
-    ({"role": "user", "content": "The app crashes when I open it.\n\nWhat now?"},),
-    ({"role": "system", "content": "Answer with JSON."}, {"role": "user", "content": "I can't log in since 12:45, error 503."}),
-    ({"role": "user", "content": "Größe, naïve, 你好 and 🎉"},),
-    ({"role": "system", "content": "You are a helpful assistant."}, {"role": "user", "content": "What is 17 + 25?"}),
-    (
-        {"role": "user", "content": "Hi"},
-        {"role": "assistant", "content": "Hello!"},
-        {"role": "user", "content": "Write one line of Python."},
-    ),
-    ({"role": "user", "content": "  Leading and trailing spaces  "},),
-    ({"role": "user", "content": "Summarise: the delivery came two days late, and the box was open."},),
-)
-"""Conversations to compare on when the caller has none."""
-ANSWER_TOKENS = 32
 
 
 def parity_of_folder(
@@ -92,19 +76,9 @@ def _references(scratch: Path, checkpoint: Path, adapter: Path | None, prompts: 
     scratch.mkdir(exist_ok=True)
     if prompts is None:
         prompts = scratch / "prompts.jsonl"
-        # The job learns nothing from the last answer: it answers what stands before it.
-        rows = [{"messages": [*messages, {"role": "assistant", "content": "-"}]} for messages in PROBES]
-        prompts.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+        prompts.write_bytes(probes())
     ws = create_workspace(scratch / "data")
-    asked = {
-        "base": str(checkpoint.resolve()),
-        "adapter": str(adapter.resolve()) if adapter else None,
-        "prompts": str(prompts.resolve()),
-        "count": 64,
-        "answer_tokens": ANSWER_TOKENS,
-        "threads": 1,
-    }
-    job = jobs.wait(ws, jobs.ensure(ws, "reference-transcript", asked).id)
+    job = jobs.wait(ws, jobs.ensure(ws, KIND, asked_for(checkpoint, adapter, prompts)).id)
     if job.state != "done" or job.output is None:
         jobs.reraise(job)
     return read_transcript(job.work / job.output["transcript"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from tunekeeper.core.errors import ArtifactError, NotFound
@@ -25,7 +26,7 @@ def inspect(path: Path, base: Path | None = None) -> dict[str, Any]:
     Raises ArtifactError for anything damaged, foreign, or of a kind that can run code; NotFound when there is no such path.
     """
     if not path.exists():
-        raise NotFound(f"{path}: no such file or folder")
+        raise NotFound(f"{path}: no such file or folder", fix=f"ls {quote(str(path.parent))}")
     if path.is_dir() and (path / "adapter_config.json").exists():
         return _adapter(path, base)
     if base is not None and path.suffix == ".gguf":
@@ -180,7 +181,7 @@ def verify(path: Path) -> dict[str, Any]:
     `{verified: n, files: {name: digest}}`. Raises ArtifactError for the first that differs, NotFound when there is no record.
     """
     if not path.exists():
-        raise NotFound(f"{path}: no such file or folder")
+        raise NotFound(f"{path}: no such file or folder", fix=f"ls {quote(str(path.parent))}")
     if recorded := recorded_files(path):
         check_files(path, recorded)
         return {"verified": len(recorded), "files": {str(path / name): digest for name, digest in sorted(recorded.items())}}

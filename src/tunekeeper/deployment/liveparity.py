@@ -25,9 +25,10 @@ from tunekeeper.deployment.header import read_gguf
 from tunekeeper.deployment.job import Context
 from tunekeeper.deployment.measure import together
 from tunekeeper.deployment.parity import Compared, Limits, decide_live
+from tunekeeper.deployment.reference import base_folder, transcript_of
 from tunekeeper.deployment.remoteparity import compare_remote
 from tunekeeper.deployment.transcript import read_transcript
-from tunekeeper.deployment.verbs import base_folder, limits_of, parity_of, transcript_of
+from tunekeeper.deployment.verbs import limits_of, parity_of
 from tunekeeper.engines import ChatClient
 from tunekeeper.engines.engine import api_key_of, engine_of, option
 from tunekeeper.store.ledgers.artifacts import load_artifact, save_artifact
@@ -131,7 +132,7 @@ def measure(ws: Workspace, section: Config, version: Version, artifact: Artifact
 def measure_at(ws: Workspace, section: Config, version: Version, client: ChatClient) -> Parity:
     """Compare what any OpenAI-compatible server answers with what a version answered in training. Raises UpstreamUnavailable."""
     transcript, own = transcript_of(ws, version)
-    references = read_transcript(ws.blobs.path(transcript), section.parity_prompts) if transcript and own else []
+    references = read_transcript(transcript, section.parity_prompts) if transcript and own else []
     tokenizer = read_tokenizer(base_folder(ws, version)) if references else None
     return compare_remote(client, tokenizer, references, limits_of(section))
 
@@ -148,7 +149,7 @@ def described(ws: Workspace, section: Config, version: Version, artifact: Artifa
         "pid": slot.pid,  # another server is another question
         "digest": slot.digest,
         "base": str(base_folder(ws, version)),
-        "transcript": str(ws.blobs.path(transcript)) if transcript else None,
+        "transcript": str(transcript) if transcript else None,
         "own": own,
         "prompts": section.parity_prompts,
         "limits": dataclasses.asdict(limits_of(section)),

@@ -25,6 +25,8 @@ from tunekeeper.workspace import Workspace
 Observed = Literal["absent", "starting", "ready", "failed", "stopped"]
 TELLING_SECONDS = 30.0
 """How long a server of somebody else may take to load what a slot asks for before that is left to later."""
+OBSERVING_SECONDS = 2.0
+"""How long writing down what was seen may wait for another writer: who saw it has children to look after, and sees it again."""
 LORA_PATH = "lora_path"
 """Option of a vLLM's slot: the adapter's folder as the server names it."""
 LOAD_SECONDS = "load_seconds"
@@ -95,15 +97,18 @@ def arm(ws: Workspace, section: Config, version: Version, artifact: Artifact, *,
     return saved
 
 
-def restore_files(ws: Workspace, slot: Slot) -> None:
-    """Put back the slot's files that were deleted, or that another file of another size stands for, where they are stored."""
+def restore_files(ws: Workspace, slot: Slot, *, doubted: bool = False) -> None:
+    """Put back the slot's files that were deleted, or that another file of another size stands for, where they are stored.
+
+    `doubted`: a server refused them, so that a file of the right size may be damaged too.
+    """
     whole = slot.options.get(MODEL_DIGEST) if "lora" in slot.files else slot.digest
     for role, digest in (("model", whole), ("lora", slot.digest)):
         name = slot.files.get(role)
         if name is None or digest is None:
             continue
         stored, path = ws.blobs.path(digest), ws.path(name)
-        if stored.is_file() and not (path.is_file() and path.stat().st_size == stored.stat().st_size):
+        if stored.is_file() and (doubted or not (path.is_file() and path.stat().st_size == stored.stat().st_size)):
             link_or_copy(stored, path)
 
 
@@ -135,9 +140,9 @@ def observe_slot(
 
     `endpoint`: base address with `/v1`, None leaves the address as it is. `digest`: what the observed server had loaded; when
     the slot holds another file by now, the observation is old and is dropped. `seconds`: how long loading took, where that was
-    seen. Raises NotFound.
+    seen. Raises NotFound, and Busy soon when another process holds the lock.
     """
-    with ws.control.write(by="supervisor") as tx:
+    with ws.control.write(by="supervisor", wait=OBSERVING_SECONDS) as tx:
         slot = load_slot(tx, slot_id)
         if digest is not None and slot.digest is not None and digest != slot.digest:
             return slot
@@ -153,7 +158,7 @@ def observe_slot(
         if seen == slot:
             return slot
         saved = save_slot(tx, seen)
-    _publish(ws)
+    _publish(ws, wait=OBSERVING_SECONDS)
     return saved
 
 
@@ -285,9 +290,9 @@ def _seen(before: Slot, wanted: Slot) -> dict[str, Any]:
     return {"observed": before.observed, "endpoint": before.endpoint, "pid": before.pid, "reason": before.reason}
 
 
-def _publish(ws: Workspace) -> None:
+def _publish(ws: Workspace, *, wait: float = 30.0) -> None:
     """Publish the newest routes and slots; under the control lock, so that publishers never overtake one another."""
-    with ws.control.write(by="deployment") as tx:
+    with ws.control.write(by="deployment", wait=wait) as tx:
         publish(ws.root, load_route_table(tx))
 
 

@@ -16,6 +16,8 @@ from tunekeeper.deployment.config import Config
 from tunekeeper.deployment.layout import BASE_FILE, base_path
 from tunekeeper.deployment.parity import Limits
 from tunekeeper.deployment.publish import link_or_copy
+from tunekeeper.deployment.reference import adapter_folder, base_folder, too_large, transcribing, transcript_of
+from tunekeeper.jobs.verbs import ENDED
 from tunekeeper.store.ledgers.artifacts import find_artifacts, save_artifact
 from tunekeeper.store.ledgers.datasets import find_datasets
 from tunekeeper.store.ledgers.routes import load_route
@@ -44,10 +46,13 @@ def export_version(
     kind = quantization or file_kind(section)
     apart = apart and version.checkpoint is None and section.engine != "fake"
     known = find_artifact(ws, version, file_engine(section), kind, apart=apart)
-    if known is not None:
+    if known is not None and not _uncompared(known):
         return known
     if section.engine == "fake":
         return rules.export(ws, version, base_folder(ws, version))
+    reference = transcribing(ws, version, again=again)
+    if reference is not None and reference.state not in ENDED:
+        return reference
     asked = _job_input(ws, section, version, kind) | ({"apart": _base_file(version, kind)} if apart else {})
     job = jobs.ensure(ws, "export", asked, model=task.name, again=again)
     if job.state in ("failed", "cancelled"):
@@ -99,7 +104,8 @@ def poke(ws: Workspace, task: Model, section: Config, cycle: Cycle) -> Answer:
         return Done(record=made.id, note=describe(made))
     parity = made.parity
     if parity is None or parity.verdict == "inconclusive":
-        return Stop(why=f"parity of {version.name}: {_why(parity)}", record=made.id, outcome="inconclusive")
+        why = f"{_why(parity)}{_unknown(ws, version)}"
+        return Stop(why=f"parity of {version.name}: {why}", record=made.id, outcome="inconclusive")
     if parity.verdict == "block":
         return Stop(why=f"parity of {version.name} blocks at {parity.layer}: {_why(parity)}", record=made.id, outcome="blocked")
     return Done(record=made.id, note=describe(made))
@@ -110,6 +116,24 @@ def _why(parity: Parity | None) -> str:
         return "it was not compared with training"
     check = next((check for check in parity.checks if check.layer == parity.layer), None)
     return check.detail if check else "no layer was compared"
+
+
+def _unknown(ws: Workspace, version: Version) -> str:
+    """Why nothing is known to compare with, and what to do, as the end of a line; empty where there is something."""
+    if transcript_of(ws, version)[0] is not None:
+        return ""
+    job = transcribing(ws, version)
+    why = too_large(base_folder(ws, version)) if job is None else job.error or job.state
+    return f" (its own answers could not be had: {why}; try again: tunekeeper export parity {version.id})"
+
+
+def _uncompared(artifact: Artifact) -> bool:
+    """Whether an artifact was made while nothing was known to compare it with."""
+    return (
+        artifact.parity is not None
+        and artifact.parity.verdict == "inconclusive"
+        and not any(c.n for c in artifact.parity.checks if c.layer == "template")
+    )
 
 
 def describe(artifact: Artifact) -> str:
@@ -143,17 +167,6 @@ def _has_champion(ws: Workspace, model: str) -> bool:
         return False
 
 
-def base_folder(ws: Workspace, version: Version) -> Path:
-    """Where the checkpoint lies that a version is, or that its adapter is put on. Raises ConfigError when it is gone."""
-    if version.checkpoint is not None:
-        digest = version.checkpoint
-        return ws.blobs.checkout_folder(digest, ws.path("work", f"checkpoint-{digest[7:31]}"), link=True)
-    folder = ((ws.project or ws.root) / version.base).resolve()
-    if not folder.is_dir():
-        raise ConfigError(f"{folder}: the base of {version.name} is not there", fix=f"set `base` in models/{version.model}.yaml")
-    return folder
-
-
 def _job_input(ws: Workspace, section: Config, version: Version, kind: str) -> dict[str, Any]:
     transcript, own = transcript_of(ws, version)
     return {
@@ -165,7 +178,7 @@ def _job_input(ws: Workspace, section: Config, version: Version, kind: str) -> d
         "adapter": str(adapter_folder(ws, version.adapter)) if version.adapter else None,
         "name": version.name,
         "quantization": kind,
-        "transcript": str(ws.blobs.path(transcript)) if transcript else None,
+        "transcript": str(transcript) if transcript else None,
         "own": own,
         "rows": _rows(ws, version),
         "prompts": section.parity_prompts,
@@ -191,26 +204,6 @@ def limits_of(section: Config) -> Limits:
     )
 
 
-def adapter_folder(ws: Workspace, digest: str) -> Path:
-    """A copy of a stored adapter's folder, made once."""
-    return ws.blobs.checkout_folder(digest, ws.path("work", f"adapter-{digest[7:31]}"))
-
-
-def transcript_of(ws: Workspace, version: Version) -> tuple[str | None, bool]:
-    """The reference transcript to compare with, and whether its answers are this version's own.
-
-    A version that nobody trained borrows the prompts of one with the same tokenizer and template; its answers do not count.
-    """
-    if version.transcript is not None:
-        return version.transcript, True
-    with ws.state.read() as tx:
-        known = find_versions(tx, model=version.model, newest_first=True)
-    same = (version.base_digest, version.tokenizer_digest, version.template_digest)
-    lent = [v.transcript for v in known if v.transcript and (v.base_digest, v.tokenizer_digest, v.template_digest) == same]
-    # The oldest: the same job input whenever it is asked again.
-    return (lent[-1] if lent else None), False
-
-
 def _keep(ws: Workspace, section: Config, version: Version, job: jobs.Job) -> Artifact:
     """Put a finished export's file into blobs and on record, once however often it is asked."""
     assert job.output is not None
@@ -226,10 +219,11 @@ def _keep(ws: Workspace, section: Config, version: Version, job: jobs.Job) -> Ar
             raise ConfigError(f"{path}: changed after it was exported", fix=f"tunekeeper export gguf {version.name} --out FILE")
     if apart and base:
         link_or_copy(ws.blobs.path(base), ws.path(apart))
+    parity = parity_of(output["parity"])
     with ws.state.write(by="deployment") as tx:
         for known in find_artifacts(tx, model=version.model, newest_first=True):
             same = (known.version, known.engine, known.quantization) == (version.id, file_engine(section), output["quantization"])
-            if same and known.metadata.get(BASE_FILE) == apart:
+            if same and known.metadata.get(BASE_FILE) == apart and (known.parity == parity or not _uncompared(known)):
                 return known
         artifact = Artifact(
             id=ws.new_id("art"),
@@ -241,7 +235,7 @@ def _keep(ws: Workspace, section: Config, version: Version, job: jobs.Job) -> Ar
             bytes=output["bytes"],
             base=base if base != output["digest"] else None,
             fallback_tensors=tuple(output["fallback_tensors"]),
-            parity=parity_of(output["parity"]),
+            parity=parity,
             stop=tuple(output["stop"]),
             metadata={"timings": output["timings"], "notes": list(output["notes"]), "job": job.id, "seconds": job.seconds}
             | ({BASE_FILE: apart} if apart else {}),

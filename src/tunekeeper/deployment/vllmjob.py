@@ -19,8 +19,9 @@ from tunekeeper.deployment.config import Config
 from tunekeeper.deployment.job import Context
 from tunekeeper.deployment.parity import Limits
 from tunekeeper.deployment.pruning import shared_folder
+from tunekeeper.deployment.reference import base_folder, transcript_of
 from tunekeeper.deployment.transcript import Reference, read_transcript
-from tunekeeper.deployment.verbs import base_folder, limits_of, parity_of, transcript_of
+from tunekeeper.deployment.verbs import limits_of, parity_of
 from tunekeeper.deployment.vllmadapter import Wanted, adapter_name, named_there, read_base
 from tunekeeper.deployment.vllmkeeper import ASKING_SECONDS, restore
 from tunekeeper.deployment.vllmload import Served, load
@@ -83,7 +84,7 @@ def described(
         "weights": None if version.checkpoint else version.base_digest,
         "tokenizer": version.tokenizer_digest,
         "template": version.template_digest,
-        "transcript": str(ws.blobs.path(transcript)) if transcript else None,
+        "transcript": str(transcript) if transcript else None,
         "own": own,
         "prompts": section.parity_prompts,
         "limits": dataclasses.asdict(limits_of(section)),

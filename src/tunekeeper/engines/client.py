@@ -43,8 +43,12 @@ class Answer:
 
 def base_of(endpoint: str) -> str:
     """The server's root address (`http://host:port`) of an endpoint with or without `/v1`. Raises ConfigError."""
-    parts = urlsplit(endpoint)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(endpoint)
+        wrong = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
+    except ValueError:  # a port that is none, half an IPv6 address
+        wrong = True
+    if wrong:
         raise ConfigError(f"endpoint {endpoint!r} is not an http address", fix="write it like http://127.0.0.1:8080/v1")
     return endpoint.rstrip("/").removesuffix("/v1").rstrip("/")
 

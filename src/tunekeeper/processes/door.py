@@ -31,8 +31,8 @@ class Door:
         self.supervisor = supervisor
         self.root = root
         self.run = root / "run"
-        self.socket = self._socket(host, port)
-        self.host = host
+        self.host = sockets.bare(host)
+        self.socket = self._socket(self.host, port)
         self.names: list[str] = []
         self._adding = budgets.begin(root)  # it takes longer than what is done before `open`
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunekeeper import engines
-from tunekeeper.core.errors import TunekeeperError
+from tunekeeper.core.errors import ArtifactError, TunekeeperError, UserError
 from tunekeeper.engines.child import SIGNS
 from tunekeeper.engines.engine import lock_path
 from tunekeeper.engines.temporary import patience
@@ -68,16 +68,25 @@ class Engines:
             slots = {slot.id: slot for slot in find_slots(tx)}
         for name in [name for name in self.children if name not in slots]:
             self._end(name)
+        troubles: list[Exception] = []
         for slot in slots.values():
             try:
-                self._reconcile(slot)
-            except TunekeeperError as error:
-                self._observe(slot, "failed", reason=error.message)
+                self._look(slot)
+            except (TunekeeperError, OSError) as error:  # e.g. nothing can be written now: the others are looked at all the same
+                troubles.append(error)
+        if troubles:
+            raise troubles[0]
 
     def stop(self) -> None:
         """End every model server."""
         for name in list(self.children):
             self._end(name)
+
+    def _look(self, slot: Slot) -> None:
+        try:
+            self._reconcile(slot)
+        except UserError as error:
+            self._observe(slot, "failed", reason=error.message)
 
     def _reconcile(self, slot: Slot) -> None:
         from tunekeeper.deployment.slots import restore_files
@@ -158,10 +167,14 @@ class Engines:
         return f"it gave no sign of life for {SILENT_SECONDS:.0f} s and was ended"
 
     def _failed(self, slot: Slot, child: Child, why: str) -> None:
+        from tunekeeper.deployment.slots import restore_files
+
         code = child.process.returncode if child.process is not None else None
         wait = round(child.died(time.monotonic()), 1)
         self.supervisor.say({"event": "died", "name": child.plan.name, "code": code, "why": why, "restart_in": wait})
         self._observe(slot, "failed", reason=why)
+        if code == ArtifactError.exit_code:
+            restore_files(self.ws, slot, doubted=True)
 
     def _unload(self, slot: Slot) -> None:
         self._end_any(slot)

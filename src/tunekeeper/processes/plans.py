@@ -199,7 +199,7 @@ def _serve(asked: Serving, root: Path, say: Say, seeding: Nursery, spares: Nurse
         if asked.routing or not seeded.holds(root, file):
             _seed(root, asked, seeding.take())
         seeding.keep(0)
-        door.open(_serving_options(file, ws, asked.host, environ), asked.workers)
+        door.open(_serving_options(file, ws, door.host, environ), asked.workers)
         door.wait_obeyed()
         supervisor.ensure(keeper_plan(root, file.log))
         if file.log.sinks:

@@ -42,6 +42,11 @@ def bind(host: str, port: int, backlog: int = 1024) -> socket.socket:
     return listening
 
 
+def bare(host: str) -> str:
+    """An address without the brackets that an IPv6 one has in a URL, and so is often written with."""
+    return host[1:-1] if host.startswith("[") and host.endswith("]") and ":" in host else host
+
+
 def recover(run: Path) -> socket.socket | None:
     """The socket that a living holder keeps; None when there is no holder."""
     asking = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tunekeeper.core.errors import Busy
+from tunekeeper.core.errors import Busy, TunekeeperError
 from tunekeeper.processes import locks
 from tunekeeper.processes.children import WORDS, Child, Plan, cut_logs
 from tunekeeper.processes.warm import Nursery, Spare
@@ -43,6 +43,7 @@ class Supervisor:
         self.children: dict[str, Child] = {}
         self.chores: list[Chore] = [(LOGS_EVERY, partial(cut_logs, self.run_folder / "logs"))]
         self._due: list[float] = []
+        self._troubles: dict[int, type[Exception]] = {}
         self._stops: list[int] = []
         lock = locks.take(self.run_folder / "supervisor.lock")
         if lock is None:
@@ -83,7 +84,19 @@ class Supervisor:
                 self._due.append(now)
             if now >= self._due[index]:
                 self._due[index] = now + period
-                act()
+                self._do(index, act)
+
+    def _do(self, index: int, act: Callable[[], None]) -> None:
+        """Run a chore; what cannot be done now (a full disk, a lock that somebody holds) is said once and tried again: the
+        children need their supervisor most then."""
+        try:
+            act()
+        except (TunekeeperError, OSError) as error:
+            if self._troubles.get(index) is not type(error):
+                self.say({"event": "trouble", "why": str(error)})
+            self._troubles[index] = type(error)
+        else:
+            self._troubles.pop(index, None)
 
     def _look(self, child: Child, now: float) -> None:
         if child.pid is not None or child.due == 0.0:

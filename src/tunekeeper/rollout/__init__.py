@@ -18,7 +18,7 @@ __all__ = ["approvals", "canary", "drill", "incidents", "moves", "rollback", "st
 
 
 def __getattr__(name: str) -> Any:
-    # On first use: reading the section's `Config` must not load SQLAlchemy.
+    # On first use: reading the section's `Config` must not load the databases.
     if name == "rollback":
         return importlib.import_module(f"{__name__}.moves").rollback
     if name in __all__:

@@ -92,6 +92,8 @@ def rollback(ws: Workspace, model: str, *, to: str | None = None, by: str, reaso
 def _aim(tx: Read, model: str, to: str | None) -> tuple[Route, dict[str, Slot], str]:
     """The route, its slots and the one to go back to; raises as `rollback` does when there is none."""
     route = _committed(tx, model)
+    if to is not None and not to.strip():
+        raise UserError("what to go back to is empty", fix=f"tunekeeper route show {model}; or leave out --to: the previous one")
     slots = {slot.id: slot for slot in find_slots(tx, model=model)}
     history = find_promotions(tx, model=model)
     target = holding(to, slots.values()) if to else way_back(route, history, slots)
@@ -235,6 +237,8 @@ def _allowed(tx: Read, model: str, weights: Mapping[str, int], override: str | N
             f"weights of {model} add up to {sum(weights.values())}, not 10000", fix=f"tunekeeper route set {model} S=9000 T=1000"
         )
     route = _committed(tx, model)
+    if override is not None and not override.strip():
+        raise UserError("an override without a reason lets nothing pass", fix="--override REASON")
     slots = {slot.id: slot for slot in find_slots(tx, model=model)}
     for slot in weights:
         _may_serve(slot, slots, model, override)
