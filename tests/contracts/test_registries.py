@@ -81,7 +81,6 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_installed_package_is_found_by_the_name_of_its_entry_point() -> None:
     found = scorer("shouting", letter="?")
     assert found.score("what?", examples.CASE) == (0.0, "as loud as it is")
-    assert type(found).__module__ == "shouting_scorer"
     with pytest.raises(ConfigError, match="scorer shouting has no option 'letters'; it has: letter"):
         scorer("shouting", letters="?")
     assert not healthy("http://127.0.0.1:9", engine="elsewhere")

@@ -63,8 +63,9 @@ def test_targets_come_from_the_configuration_where_the_suite_states_none(ws: Wor
 
 
 def test_another_model_s_suite_is_refused(ws: Workspace, write_suite: Callable[..., Path]) -> None:
-    with pytest.raises(ConfigError, match="'support-desk', not 'billing-bot'"):
+    with pytest.raises(ConfigError, match="'support-desk', not 'billing-bot'") as refused:
         assemble(ws, Model(name="billing-bot"), Config(), write_suite(5))
+    assert "models/billing-bot.yaml: evaluation: {suite: suites/billing-bot.yaml}" in str(refused.value)  # the other's stays his
 
 
 def test_an_incident_case_that_was_written_to_the_file_is_asked_once_as_the_file_says(

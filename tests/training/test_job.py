@@ -364,6 +364,8 @@ def test_an_epoch_uses_each_row_once_in_groups_of_like_length() -> None:
     assert apart < 40, "eight rows drawn at random are 78 apart"
     half = batches(rows, [0.5] * 100, 8, random.Random(0))
     assert 30 < sum(map(len, half)) < 70
+    hardly = [0.0, 1e-9, 2e-9, 0.0]
+    assert batches(rows[:4], hardly, 8, random.Random(0)) == [[rows[2]]], "an epoch that draws none has the likeliest"
 
 
 def test_the_rate_climbs_then_falls_to_a_twentieth() -> None:

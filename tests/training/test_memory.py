@@ -201,6 +201,10 @@ def test_memory_is_spared_on_a_processor_that_has_little_or_where_the_recipe_ask
     free = CPU.free
     assert [is_tight(RECIPE, needed, CPU) for needed in (free // 3, free * 2 // 3)] == [False, True]
     assert is_tight(replace(RECIPE, checkpointing=True), free // 3, CPU)
+    plain, spared = (need(BASE, replace(RECIPE, checkpointing=each), 256, CPU) for each in (False, True))
+    assert (plain.tight, spared.tight) == (False, True)
+    assert plain.holes > spared.holes > 0, "what is not given back is planned for"
+    assert need(BASE, RECIPE, 256, CARD).holes == 0
     assert not is_tight(replace(RECIPE, checkpointing=True), free, CARD)
 
 

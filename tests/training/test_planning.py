@@ -65,6 +65,20 @@ def test_rows_longer_than_a_base_has_learned_places_for_are_refused_when_it_is_p
     assert caught.value.fix == "set training.max_tokens to 40: what is longer is left out"
 
 
+def test_rows_longer_than_a_base_was_made_for_are_named_when_it_is_planned(
+    ws: Workspace, task: Model, dataset: DatasetVersion, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(BASE, tmp_path / "short"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 60}))
+    found = plan(ws, replace(task, base=str(folder)), SMALL, dataset)
+    assert (found.rows, found.left_out) == (48, 0)
+    assert any("longer than the 60 tokens that short was made for" in line for line in found.warnings)
+    cut = plan(ws, replace(task, base=str(folder)), SMALL, dataset, recipe={"max_tokens": 60})
+    assert cut.left_out > 0
+    assert not any("was made for" in line for line in cut.warnings)
+
+
 def test_preferences_are_counted_on_both_sides(ws: Workspace, task: Model) -> None:
     rows = [json.loads(line) for line in chat_lines(4)]
     lines = [json.dumps(row | {"metadata": row["metadata"] | {"rejected": "no"}}) + "\n" for row in rows]

@@ -20,7 +20,15 @@ def test_a_question_is_rendered_up_to_the_prompt_for_its_answer() -> None:
     shown = preview(BASE, Row(id="r", messages=ASKED))
     assert shown.rendered == "<|im_start|>user\nHéllo<|im_end|>\n<|im_start|>assistant\n"
     assert shown.learned == 0
-    assert "".join(token.text for token in shown.tokens).startswith("<|im_start|>user")
+    assert "".join(token.text for token in shown.tokens) == shown.rendered
+
+
+def test_a_character_that_several_tokens_make_stands_whole_with_the_last_of_them() -> None:
+    said = {"role": "assistant", "content": "naïve 🙂 漢字 \ufffd"}
+    shown = preview(BASE, Row(id="r", messages=(*ASKED, said)))
+    assert "".join(token.text for token in shown.tokens if token.learned) == f"{said['content']}<|im_end|>"
+    assert [token.text for token in shown.tokens if token.text in ("ï", "🙂", "漢")] == ["ï", "🙂", "漢"]
+    assert any(token.text == "" for token in shown.tokens)
 
 
 def test_an_answered_conversation_shows_what_is_learned() -> None:

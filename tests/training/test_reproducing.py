@@ -35,6 +35,7 @@ def test_a_run_done_again_on_the_same_machine_is_identical_bit_by_bit(ws: Worksp
     again = reproduce(ws, task, section, run)
     assert (again.verdict, again.largest_difference, again.machine) == ("identical", 0.0, {})
     assert again.loss[0] == again.loss[1]
+    assert reproduce(ws, task, section, dataclasses.replace(run, machine={})).machine == {}  # where nobody said on what it ran
     # Which epoch was kept is on record, and once more is trained anew: of the first time only the last epoch is left.
     assert reproduce(ws, task, dataclasses.replace(section, suite="gone.yaml"), run) == again
     changed = dataclasses.replace(run, dataset_digest="sha256:other")

@@ -26,7 +26,11 @@ def assemble(ws: Workspace, task: Model, section: Config, path: Path, dataset: s
     learned; its held-out rows join as new cases (EVAL-42). Raises ConfigError when the suite is another model's."""
     suite = load_suite(path)
     if suite.model and suite.model != task.name:
-        raise ConfigError(f"{path}: the suite is for model {suite.model!r}, not {task.name!r}", fix=f"write model: {task.name}")
+        own = f"evaluation: {{suite: suites/{task.name}.yaml}}"
+        raise ConfigError(
+            f"{path}: the suite is for model {suite.model!r}, not {task.name!r}",
+            fix=f"name the model's own, for good in models/{task.name}.yaml: {own}",
+        )
     cases = _with_born(suite.cases, born_cases(ws, task.name))
     if dataset is not None and section.dataset_cases > 0:
         cases += _unknown(_as_new(dataset, held_out(ws, dataset)), cases, section.dataset_cases)

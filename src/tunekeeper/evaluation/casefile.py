@@ -42,7 +42,7 @@ def init_suite(ws: Workspace, task: Model, section: Config, path: Path, most: in
     cases_path = path.with_suffix(".jsonl")
     for each in (path, cases_path):
         if each.exists():
-            raise UserError(f"{each} exists already", fix="edit it, or name another file with --suite")
+            raise UserError(f"{each} exists already", fix=f"edit it, or name another: --suite suites/{task.name}.yaml")
     with ws.state.read() as tx:
         found = find_datasets(tx, model=task.name, newest_first=True)
     versions = [version for version in found if not version.report.get("detached")]

@@ -132,12 +132,11 @@ def _examine(
             tokens=said.completion_tokens,
             scores=score_answer(said.text, case, scorers),
         )
-    unscored: dict[str, tuple[float | None, str]] = {name: (0.0, "no answer") for name, s in scorers.items() if s.applies(case)}
-    return Result(case=case.id, category=case.category, tags=case.tags, error=error, scores=unscored)
+    return Result(case=case.id, category=case.category, tags=case.tags, error=error, scores=score_answer(None, case, scorers))
 
 
-def score_answer(answer: str, case: Case, scorers: Mapping[str, Scorer]) -> dict[str, tuple[float | None, str]]:
-    """Every applicable scorer's value and reason."""
+def score_answer(answer: str | None, case: Case, scorers: Mapping[str, Scorer]) -> dict[str, tuple[float | None, str]]:
+    """Every applicable scorer's value and reason; 0 without an answer."""
     return {name: found for name, s in scorers.items() if (found := judged(s, answer, case)) is not None}
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tunekeeper.core.nouns.evaluation import Case
+from tunekeeper.scoring.apart import Judged
 from tunekeeper.scoring.patterns import compile_pattern, searchable
-from tunekeeper.scoring.scorers import OUT_OF_SCOPE, Judged
+from tunekeeper.scoring.scorers import OUT_OF_SCOPE
 
 # Whole phrases in the first person or about the request's scope: "the card was declined" is an answer, not a refusal.
 PHRASES = (

@@ -13,10 +13,10 @@ from tunekeeper.core.errors import ConfigError
 from tunekeeper.core.nouns.evaluation import Case
 from tunekeeper.core.registry import Registry
 from tunekeeper.scoring import formats
+from tunekeeper.scoring.apart import SECONDS, Apart, Judged
 from tunekeeper.scoring.patterns import compile_pattern, searchable
 
 OUT_OF_SCOPE = "out_of_scope"
-Judged = tuple[float | None, str]
 
 
 class Scorer(Protocol):
@@ -44,7 +44,16 @@ SCORERS = Registry(
 
 
 def scorer(name: str, **options: Any) -> Scorer:
-    """The scorer called `name`. Raises ConfigError for an unknown name or option, naming the known ones."""
+    """The scorer called `name`; one from elsewhere judges in a process of its own (`apart`). Raises ConfigError for an unknown
+    name or option, naming the known ones."""
+    found = made(name, options)
+    if name in SCORERS.builtin:
+        return found
+    return Apart(name, options, float(getattr(found, "judging_seconds", SECONDS)))
+
+
+def made(name: str, options: dict[str, Any]) -> Scorer:
+    """As `scorer`, in this process. Raises ConfigError."""
     kind = SCORERS.load(name)
     known = [p for p in inspect.signature(kind).parameters if p not in ("args", "kwargs")]
     unknown = [key for key in options if key not in known]
@@ -54,17 +63,17 @@ def scorer(name: str, **options: Any) -> Scorer:
         fits, wanted = _OPTIONS.get(str(inspect.signature(kind).parameters[key].annotation), (_anything, ""))
         if not fits(value):
             raise ConfigError(f"scorer {name}: {key} is {_show(value)}, not {wanted}", fix=f"write {key} as {wanted}")
-    made: Scorer = kind(**options)
-    return made
+    found: Scorer = kind(**options)
+    return found
 
 
-def judged(judge: Scorer, answer: str, case: Case) -> Judged | None:
-    """What a scorer says of an answer; None where it does not judge such cases. One that raises, or says what is no judgement,
-    failed to judge: (None, why). What others wrote ends no exam and no training that was paid for."""
+def judged(judge: Scorer, answer: str | None, case: Case) -> Judged | None:
+    """What a scorer says of an answer, 0 where there is none; None where it does not judge such cases. One that raises, or says
+    what is no judgement, failed to judge: (None, why). What others wrote ends no exam and no training that was paid for."""
     try:
         if not judge.applies(case):
             return None
-        value, reason = judge.score(answer, case)
+        value, reason = (0.0, "no answer") if answer is None else judge.score(answer, case)
         if value is None or (isinstance(value, Real) and 0 <= value <= 1):
             return None if value is None else float(value), str(reason)
     except Exception as error:  # noqa: BLE001 - a scorer from elsewhere raises what it likes

@@ -17,6 +17,7 @@ from tunekeeper.training.card import license_of
 from tunekeeper.training.device import Room
 from tunekeeper.training.encode import Encoded, conversations
 from tunekeeper.training.memory import need
+from tunekeeper.training.places import context_of
 from tunekeeper.training.previewing import codec_of
 from tunekeeper.training.recipe import Recipe
 from tunekeeper.training.rows import Row
@@ -35,7 +36,7 @@ class Candidate:
     parameters: int = 0
     """Numbers in it."""
     context: int | None = None
-    """Longest text it was made for, in tokens; None where its config does not say."""
+    """Longest text it was made for, in tokens, see `places.context_of`; None where its config does not say."""
     license: str | None = None
     """By its own card; None where that names none."""
     tools: bool = False
@@ -69,12 +70,11 @@ def _candidate(folder: Path, rows: Sequence[Row], recipe: Recipe, there: Room) -
 
 
 def _told(folder: Path, config: dict[str, Any]) -> Candidate:
-    context = config.get("max_position_embeddings")
     return Candidate(
         folder=str(folder),
         family=str(config.get("model_type") or ""),
         parameters=parameters(folder),
-        context=context if isinstance(context, int) else None,
+        context=context_of(folder),
         license=license_of(folder),
         tools=any(name == "tool_use" or "tools" in text for name, text in read_templates(folder).items()),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from tunekeeper.training.base import parameters
 from tunekeeper.training.device import processor
 from tunekeeper.training.memory import BYTES
 from tunekeeper.training.selection import Kept
-from tunekeeper.training.workfolder import CHECKPOINT, EPOCHS, MODEL, TRL_CHECKPOINTS
+from tunekeeper.training.workfolder import BEGUN, CHECKPOINT, EPOCHS, MODEL, TRL_CHECKPOINTS
 from tunekeeper.workspace import Workspace
 
 
@@ -47,6 +48,8 @@ class Harvest:
     """What a provider says it cost."""
     left_out: int = 0
     """Conversations that were longer than `max_tokens`."""
+    notes: tuple[str, ...] = ()
+    """What the child had to say of the rows."""
     whereabouts: dict[str, Any] = field(default_factory=dict)
     """Of what was trained elsewhere: by whom, and where a model that stayed there answers."""
 
@@ -65,6 +68,7 @@ def of(job: jobs.Job) -> Harvest | None:
     transcript = selection.transcript_of(job.work, kept.epoch)
     if told is not None and told["transcript"]:
         transcript = job.work / told["transcript"]
+    known = told or _begun(job.work)
     ended = "finished" if last == asked_for else f"stopped early after epoch {last} of {asked_for}"
     return Harvest(
         state="cancelled" if told is None else "done",
@@ -75,11 +79,19 @@ def of(job: jobs.Job) -> Harvest | None:
         transcript=transcript if transcript.is_file() else None,
         curve=curve,
         tokens_per_second=curve["tokens"] / max(curve["seconds"], 1e-9),
-        rows=told["rows"] if told is not None else None,
-        memory=told["memory"] if told is not None else {},
-        machine=told["machine"] if told is not None else {},
-        left_out=told.get("left_out", 0) if told is not None else 0,
+        rows=known.get("rows"),
+        memory=known.get("memory", {}),
+        machine=known.get("machine", {}),
+        left_out=known.get("left_out", 0),
+        notes=tuple(known.get("notes", ())),
     )
+
+
+def _begun(work: Path) -> dict[str, Any]:
+    """What the child knew when it began to learn: rows, left_out, notes, machine; nothing of a run of an earlier version."""
+    file = work / BEGUN
+    found: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    return found
 
 
 def transcribing(ws: Workspace, job: jobs.Job, outcome: Harvest) -> jobs.Job | None:

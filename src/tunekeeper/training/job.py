@@ -26,10 +26,11 @@ from tunekeeper.training.checkpoint import as_saved, check_tuned_parent, save_ch
 from tunekeeper.training.device import choose, here
 from tunekeeper.training.encode import Codec, Encoded, conversations
 from tunekeeper.training.loading import codec_of, load, load_plain, load_tokenizer, pad_of, prepare_memory, prepare_threads
-from tunekeeper.training.memory import is_tight, refuse_beyond, refuse_full_disk, refuse_too_large
+from tunekeeper.training.memory import refuse_full_disk, refuse_too_large
+from tunekeeper.training.places import beyond, refuse_beyond
 from tunekeeper.training.recipe import Recipe, from_json
 from tunekeeper.training.rows import Row, nothing_fits, of_objective, read_questions, read_rows, select, weight_of
-from tunekeeper.training.workfolder import ADAPTER, ANSWERS, CHECKPOINT, CURVE, EPOCHS, MODEL, TRANSCRIPT
+from tunekeeper.training.workfolder import ADAPTER, ANSWERS, BEGUN, CHECKPOINT, CURVE, EPOCHS, MODEL, TRANSCRIPT
 
 if TYPE_CHECKING:
     from tunekeeper.training.loop import Curve, Progress, Setup
@@ -77,10 +78,11 @@ def run(input: dict[str, Any], context: Context, fit: Fit | None = None) -> dict
     tokenizer = load_tokenizer(base)
     taken = _taken(codec_of(tokenizer), rows, held, recipe)
     refuse_beyond(base.folder, max(map(_longest, (*taken.rows, *taken.held))))
+    begun = _begun(context.work, base, taken, replayed)
     longest, most, there = max(map(_longest, taken.rows)), max(map(_most_learned, taken.rows)), here()
     estimate = refuse_too_large(base.folder, recipe, longest, there, learned=most)
     refuse_full_disk(base.folder, recipe, context.work, there)
-    if is_tight(recipe, estimate.total, there):
+    if estimate.tight:
         prepare_memory()
     context.progress(0.0, note="loading the base")
     model, dtype = load(base, recipe, parent)
@@ -105,18 +107,16 @@ def run(input: dict[str, Any], context: Context, fit: Fit | None = None) -> dict
         context.progress(0.98, note="writing the reference transcript")
         with leaves.as_saved():
             written = leaves.transcript(context.work / TRANSCRIPT)
-    return asdict(curve) | {
+    ended = {
         "adapter": folder_of(recipe),
         "transcript": TRANSCRIPT if written else None,
         "final_loss": curve.loss[-1],
         "tokens_per_second": curve.tokens / max(curve.seconds, 1e-9),
-        "rows": taken.count,
-        "replayed": replayed,
-        "left_out": taken.left_out,
         "dtype": dtype,
         "memory": {"estimated": estimate.total, "peak": peak},
-        "machine": machine() | ({} if used is None else {"energy_wh": used}),
+        "machine": begun["machine"] | ({} if used is None else {"energy_wh": used}),
     }
+    return asdict(curve) | begun | ended
 
 
 def folder_of(recipe: Recipe) -> str:
@@ -284,6 +284,15 @@ def _taken(codec: Codec, rows: list[Row], held: list[Row], recipe: Recipe) -> _T
         held=seen,
         left_out=len(found) - len(kept),
     )
+
+
+def _begun(work: Path, base: Base, taken: _Taken, replayed: int) -> dict[str, Any]:
+    """What is known before the first step, and put down for a run that is cancelled: rows, replayed, left_out, notes, machine."""
+    notes = beyond(base.folder, map(_longest, taken.rows))
+    found = {"rows": taken.count, "replayed": replayed, "left_out": taken.left_out, "notes": notes, "machine": machine()}
+    (part := work / f".{BEGUN}").write_text(json.dumps(found), "utf-8")
+    part.replace(work / BEGUN)
+    return found
 
 
 def _setup(model: Any, tokenizer: Any, taken: _Taken, recipe: Recipe) -> Setup:

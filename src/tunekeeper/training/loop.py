@@ -1,7 +1,9 @@
 """The training loop: answers or preferences learned by an adapter, batches grouped by length, resumable at every epoch to the
 same result.
 
-Runs in a child process: imports torch.
+Read it from `fit` on: what it calls stands below it, in the order of a step, then of an epoch's end. In files of their own are
+how rows become tokens and a mask (`encode.py`), the forward pass with its cross entropy (`forward.py`) and the loss of
+preferences (`preference.py`). Runs in a child process: imports torch.
 """
 
 from __future__ import annotations
@@ -90,11 +92,11 @@ def fit(setup: Setup, progress: Progress) -> Curve:
     `progress(fraction, **fields)` is told step, loss, speed and eta at most twice a second.
     """
     recipe, model = setup.recipe, setup.model
-    learned = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learned, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+    numbers = [p for p in model.parameters() if p.requires_grad]  # of the adapter; in full tuning all there are
+    optimizer = torch.optim.AdamW(numbers, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
     scaler = scaler_of(model)
-    curve = _resume(setup, learned, optimizer, scaler)
-    steps = recipe.epochs * max(1, math.ceil(sum(setup.weights) / recipe.batch))
+    curve = _resume(setup, numbers, optimizer, scaler)
+    steps = recipe.epochs * max(1, math.ceil(sum(setup.weights) / recipe.batch))  # about: rows of less weight are drawn
     every = max(1, steps // CURVE_POINTS)
     meter = Meter(curve, steps, progress)
     recent: list[Any] = []  # kept where they were worked out: to ask for one is to wait for it
@@ -102,12 +104,13 @@ def fit(setup: Setup, progress: Progress) -> Curve:
         if stalled(curve.eval_loss, recipe.patience):
             break
         model.train()
+        # Each epoch draws from a seed of its own, so that one resumed in the middle of a run goes as it would have gone.
         for batch in batches(setup.rows, setup.weights, recipe.batch, random.Random(f"{recipe.seed}/{epoch}")):
             for group in optimizer.param_groups:
                 group["lr"] = rate(curve.step, steps, recipe)
             loss = learn(setup, batch, scaler)
             scaler.unscale_(optimizer)
-            torch.nn.utils.clip_grad_norm_(learned, recipe.clip)
+            torch.nn.utils.clip_grad_norm_(numbers, recipe.clip)
             scaler.step(optimizer)
             scaler.update()
             optimizer.zero_grad(set_to_none=True)
@@ -124,7 +127,7 @@ def fit(setup: Setup, progress: Progress) -> Curve:
             curve.eval_loss.append(held_out_loss(setup))
         meter.stop()
         setup.at_epoch(curve)
-        _save(setup, learned, optimizer, scaler, curve)
+        _save(setup, numbers, optimizer, scaler, curve)
         meter.start()
         meter.tell(epoch, curve.loss[-1], always=True)
     return curve
@@ -136,15 +139,6 @@ def scaler_of(model: Any) -> Any:
     return torch.amp.GradScaler(device, init_scale=FIRST_SCALE, enabled=model.config.dtype == torch.float16)
 
 
-def rate(step: int, steps: int, recipe: Recipe) -> float:
-    """The learning rate of a step: linear warm-up, then a cosine from the peak to a twentieth over the steps that are left."""
-    warm = min(recipe.warmup_steps, steps)
-    climb = min(1.0, (step + 1) / max(1, warm))
-    fallen = max(0, step + 1 - warm) / max(1, steps - warm)
-    fall = 0.5 * (1 + math.cos(math.pi * min(1.0, fallen)))
-    return recipe.learning_rate * climb * (LOWEST_RATE + (1 - LOWEST_RATE) * fall)
-
-
 def stalled(eval_loss: Sequence[float], patience: int | None) -> bool:
     """Whether the last `patience` epochs brought no lower held-out loss than those before (None: never)."""
     if patience is None or len(eval_loss) <= patience:
@@ -153,8 +147,10 @@ def stalled(eval_loss: Sequence[float], patience: int | None) -> bool:
 
 
 def batches(rows: Sequence[Learned], weights: Sequence[float], size: int, rng: random.Random) -> list[list[Learned]]:
-    """One epoch's batches: rows drawn by weight, shuffled, sorted by length inside pools, the batches shuffled again."""
+    """One epoch's batches: rows drawn by weight, at least the likeliest, shuffled, sorted by length inside pools, the batches
+    shuffled again."""
     drawn = [row for row, weight in zip(rows, weights, strict=True) if weight >= 1 or rng.random() < weight]
+    drawn = drawn or [rows[max(range(len(rows)), key=lambda place: weights[place])]]
     rng.shuffle(drawn)
     found = []
     for start in range(0, len(drawn), size * POOL):
@@ -164,14 +160,23 @@ def batches(rows: Sequence[Learned], weights: Sequence[float], size: int, rng: r
     return found
 
 
+def rate(step: int, steps: int, recipe: Recipe) -> float:
+    """The learning rate of a step: linear warm-up, then a cosine from the peak to a twentieth over the steps that are left."""
+    warm = min(recipe.warmup_steps, steps)
+    climb = min(1.0, (step + 1) / max(1, warm))
+    fallen = max(0, step + 1 - warm) / max(1, steps - warm)
+    fall = 0.5 * (1 + math.cos(math.pi * min(1.0, fallen)))
+    return recipe.learning_rate * climb * (LOWEST_RATE + (1 - LOWEST_RATE) * fall)
+
+
 def learn(setup: Setup, batch: Sequence[Learned], scaler: Any) -> Any:
     """Add the gradients of one step's batch, worked off in parts, by the multiple of `scaler`; returns its mean loss as a tensor.
 
     Each part counts by what it has to learn, so that the parts change the memory and not the result.
     """
-    whole, total = sum(learned(row) for row in batch), torch.zeros(())
+    whole, total = sum(map(mass, batch)), torch.zeros(())
     for part in parts(batch, setup.recipe):
-        share = sum(learned(row) for row in part) / whole
+        share = sum(map(mass, part)) / whole
         loss = loss_of(setup, part) * share
         scaler.scale(loss).backward()
         total = total.to(loss.device) + loss.detach()
@@ -196,7 +201,7 @@ def parts(batch: Sequence[Learned], recipe: Recipe) -> list[Sequence[Learned]]:
     return list(packs)
 
 
-def learned(row: Learned) -> float:
+def mass(row: Learned) -> float:
     """How much of a batch's mean a row is: its learned tokens, or one pair, by their weights."""
     return row.weight if isinstance(row, Pair) else row.mass
 
@@ -233,7 +238,7 @@ def held_out_loss(setup: Setup) -> float:
     with torch.no_grad():
         for start in range(0, len(ordered), setup.recipe.batch):
             for part in parts(ordered[start : start + setup.recipe.batch], setup.recipe):
-                n = sum(learned(row) for row in part)
+                n = sum(map(mass, part))
                 total += loss_of(setup, part).item() * n
                 count += n
     return total / count
@@ -252,11 +257,11 @@ def take_losses(curve: Curve, recent: list[Any], recipe: Recipe) -> None:
     recent.clear()
 
 
-def _save(setup: Setup, learned: list[Any], optimizer: Any, scaler: Any, curve: Curve) -> None:
+def _save(setup: Setup, numbers: list[Any], optimizer: Any, scaler: Any, curve: Curve) -> None:
     """Everything that the next epoch depends on, in one file, replaced as a whole."""
     state = {
         "key": setup.key,
-        "learned": [p.detach() for p in learned],
+        "learned": [p.detach() for p in numbers],
         "optimizer": optimizer.state_dict(),
         "scaler": scaler.state_dict(),
         "random": torch.get_rng_state(),
@@ -271,13 +276,13 @@ def _save(setup: Setup, learned: list[Any], optimizer: Any, scaler: Any, curve: 
     part.replace(setup.checkpoint)
 
 
-def _resume(setup: Setup, learned: list[Any], optimizer: Any, scaler: Any) -> Curve:
+def _resume(setup: Setup, numbers: list[Any], optimizer: Any, scaler: Any) -> Curve:
     """The curve so far, with weights, optimizer and random state put back; an empty one without a checkpoint of this work."""
-    state = _whole(setup.checkpoint, learned[0].device)
+    state = _whole(setup.checkpoint, numbers[0].device)
     if state is None or state["key"] != setup.key:
         return Curve()
     with torch.no_grad():
-        for parameter, value in zip(learned, state["learned"], strict=True):
+        for parameter, value in zip(numbers, state["learned"], strict=True):
             parameter.copy_(value)
     optimizer.load_state_dict(state["optimizer"])
     if state.get("scaler"):

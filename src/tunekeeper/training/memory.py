@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tunekeeper.core.errors import ConfigError, DataError, DiskFull
+from tunekeeper.core.errors import ConfigError, DiskFull
 from tunekeeper.core.nouns.training import TrainingRun
 from tunekeeper.training.base import parameters, read_json, weight_files
 from tunekeeper.training.device import Room, number_format
@@ -37,6 +37,9 @@ SMALLEST_RANK = 4
 ROOMY = 2
 """How many times what a run needs is free where it may keep what it has let go of: a C library's heap grows by holes to more
 than twice what is in it."""
+HOLES = 0.7
+"""Share of the activations that such a heap has of holes: 0 to 0.64 were measured, on six shapes. A run that gives back what it
+lets go of has them as well: of tensors smaller than `loading.GIVEN_BACK`, which are most of a small part's."""
 NAMES = (
     ("hidden_size", "n_embd", "d_model"),
     ("num_hidden_layers", "n_layer", "n_layers", "num_layers"),
@@ -46,8 +49,6 @@ NAMES = (
 """What configs call the hidden size, the layers, the inner size and the words."""
 NO_LAYERS = ("embed_tokens", "embed_positions", "embed_in", "embed_out", "word_embeddings", "lm_head", "wte", "wpe")
 """What `all-linear` leaves out: embeddings and output heads."""
-PLACES = ("wpe.weight", "embed_positions.weight", "position_embeddings.weight")
-"""How the tables of places are called that a base has learned one by one."""
 ATTENTION_DROPOUT = ("attn_pdrop", "attention_dropout")
 """What configs call the share of attention that is dropped while training: 0.1 in GPT-2, 0 in what came later."""
 MATRICES = (3, 4)
@@ -71,13 +72,17 @@ class Need:
     """What the largest part of a step keeps for its way back."""
     libraries: int
     """What the libraries take."""
+    holes: int = 0
+    """What stays taken of what was let go, on a processor."""
+    tight: bool = False
+    """Whether the run gives back at once what it lets go of, see `is_tight`."""
     factor: float = 1.0
     """What earlier runs of this base took, as a multiple of their estimates."""
 
     @property
     def total(self) -> int:
         """All of it."""
-        return round((self.weights + self.activations + self.libraries) * self.factor)
+        return round((self.weights + self.activations + self.libraries + self.holes) * self.factor)
 
 
 def need(folder: Path, recipe: Recipe, longest: int, there: Room, *, factor: float = 1.0, learned: int | None = None) -> Need:
@@ -96,7 +101,16 @@ def need(folder: Path, recipe: Recipe, longest: int, there: Room, *, factor: flo
         kept += dropping_heads(folder) * width * matrices
     said = tokens if learned is None else min(tokens, tokens_at_once(replace(recipe, packing=False), learned))
     activations = tokens * kept * size + said * 3 * words * 4
-    return Need(weights=round(weights), activations=round(activations), libraries=0 if there.gpu else LIBRARIES, factor=factor)
+    libraries = 0 if there.gpu else LIBRARIES
+    tight = is_tight(recipe, round(weights + activations + libraries), there)
+    return Need(
+        weights=round(weights),
+        activations=round(activations),
+        libraries=libraries,
+        holes=0 if there.gpu else round(HOLES * activations),
+        tight=tight,
+        factor=factor,
+    )
 
 
 def dimensions(folder: Path) -> tuple[int, int, int, int]:
@@ -191,27 +205,6 @@ def refuse_unknown_targets(folder: Path, recipe: Recipe) -> None:
                 f"recipe: targets: no layer of {folder} is called {target}",
                 fix=f"write all-linear, or some of {', '.join(known)}",
             )
-
-
-def places_of(folder: Path) -> int | None:
-    """Tokens that a base can take where it has learned each place of a text by itself, as GPT-2 and OPT; None for one that works
-    places out, which can be told of any."""
-    rows = [shape[0] for name, shape in shapes(folder) if name.endswith(PLACES) and len(shape) == 2]
-    if not rows:
-        return None
-    config = read_json(folder / "config.json")
-    said = [config[name] for name in ("n_positions", "max_position_embeddings") if isinstance(config.get(name), int)]
-    return min(*rows, *said) if said else min(rows)
-
-
-def refuse_beyond(folder: Path, longest: int) -> None:
-    """Raise DataError when a conversation of `longest` tokens has more than the base has places for."""
-    places = places_of(folder)
-    if places is not None and longest > places:
-        raise DataError(
-            f"a conversation has {longest:,} tokens, and {folder} knows {places:,} places",
-            fix=f"set training.max_tokens to {places}: what is longer is left out",
-        )
 
 
 def shapes(folder: Path) -> Iterator[tuple[str, list[int]]]:

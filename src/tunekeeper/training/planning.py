@@ -27,7 +27,6 @@ from tunekeeper.training.memory import (
     learned_parameters,
     method,
     need,
-    refuse_beyond,
     refuse_unknown_targets,
     run_bytes,
     suggestion,
@@ -35,6 +34,7 @@ from tunekeeper.training.memory import (
 )
 from tunekeeper.training.orders import base_folder, known_rows, parent_folder, rows_file, suite_of
 from tunekeeper.training.pace import beside_loop, loop_seconds, measured_speed, method_of
+from tunekeeper.training.places import beyond, refuse_beyond
 from tunekeeper.training.previewing import codec_of
 from tunekeeper.training.recipe import Recipe, idle, resolve
 from tunekeeper.training.rows import nothing_fits, of_objective, read_rows, select
@@ -175,7 +175,7 @@ def plan(
         advice=advice(facts, chosen),
         guard=guard(facts, chosen, done, dataset.digest),
         ways=ways(facts, chosen),
-        warnings=(*notes(base.folder, chosen, there), *idle(chosen, held=dataset.eval > 0)),
+        warnings=(*notes(base.folder, chosen, there), *idle(chosen, held=dataset.eval > 0), *rows.said),
         drivers=drivers(every, reviews, section.people_usd_per_hour),
     )
 
@@ -208,6 +208,8 @@ class _Rows:
     """Tokens of the longest conversation."""
     most: int
     """Most tokens that a conversation learns."""
+    said: tuple[str, ...]
+    """What to say of those that are longer than the base was made for."""
 
 
 def _rows(ws: Workspace, base: Base, dataset: DatasetVersion, recipe: Recipe, parent: Version | None) -> _Rows:
@@ -231,6 +233,7 @@ def _rows(ws: Workspace, base: Base, dataset: DatasetVersion, recipe: Recipe, pa
         learned=sum(sum(each.learned) for each in every),
         longest=max(len(each.ids) for each in every),
         most=max(sum(each.learned) for each in every),
+        said=beyond(base.folder, (len(each.ids) for each in every)),
     )
 
 

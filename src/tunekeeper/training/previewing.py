@@ -6,7 +6,7 @@ Rendering is ours (`text.rendering`), true to transformers; parity compares the 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,10 @@ from tunekeeper.training.base import embeddings, read_json
 from tunekeeper.training.encode import Codec, Encoded, conversations
 from tunekeeper.training.rows import Row, message_of, of_objective
 
+UNFINISHED = "\ufffd"
+"""How a decoder shows the first bytes of a character."""
+LONGEST = 8
+"""Tokens that one character has at most, of four bytes in twice as many."""
 Renderer = Callable[[list[dict[str, Any]], list[dict[str, Any]], bool], str]
 """As of `Codec`."""
 
@@ -29,7 +33,7 @@ class Token:
     id: int
     """Token id."""
     text: str
-    """What it stands for; a part of a character shows as a replacement mark."""
+    """What it adds to the text; a character that several tokens make stands with the last of them, and is empty before."""
     learned: bool
     """Whether the loss counts it."""
     weight: float = 0.0
@@ -98,11 +102,25 @@ def preview(folder: Path, row: Row, *, generate: bool | None = None, objective: 
             fix=f"set training.max_tokens to {longest}, or shorten the row",
         )
     tokens = [
-        Token(id=id, text=files.fast.decode([id], skip_special_tokens=False), learned=weight > 0, weight=weight)
+        Token(id=id, text=text, learned=weight > 0, weight=weight)
         for each in found
-        for id, weight in zip(each.ids, each.weights or map(float, each.learned), strict=True)
+        for id, text, weight in zip(each.ids, _texts(files, each.ids), each.weights or map(float, each.learned), strict=True)
     ]
     return Preview(rendered=rendered, tokens=tuple(tokens), conversations=len(found))
+
+
+def _texts(files: TokenizerFiles, ids: Sequence[int]) -> Iterator[str]:
+    """What each token adds to the text of those before it: alone, some decoders drop a word's space, and a part of a character
+    is none."""
+    begin = known = 0  # a few tokens back, and up to where they have been told
+    for place in range(len(ids)):
+        before = files.fast.decode(ids[begin:known], skip_special_tokens=False)
+        text = files.fast.decode(ids[begin : place + 1], skip_special_tokens=False)
+        if text.endswith(UNFINISHED) and place + 1 < min(len(ids), known + LONGEST):
+            yield ""
+            continue
+        yield text[len(before) :]
+        begin, known = known, place + 1
 
 
 def _learned(codec: Codec, row: Row, objective: str) -> list[Encoded]:
@@ -124,7 +142,8 @@ def read_messages(path: Path) -> tuple[Row, bool | None]:
     try:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise DataError(f"{path}: cannot be read: {why}", fix="name a JSON file that you may read") from error
     try:
         value = json.loads(text)
     except ValueError:

@@ -160,7 +160,8 @@ def read_changes(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(f"{path}: cannot be read: {why}", fix="name a recipe file in JSON or YAML that you may read") from error
     if len(text) > LONGEST_FILE:
         raise ConfigError(f"{path}: {len(text):,} characters are too many for a recipe (at most {LONGEST_FILE:,})")
     try:

@@ -77,7 +77,7 @@ def reproduce(
     machine = {
         name: (run.machine.get(name), value)
         for name, value in job.output["machine"].items()
-        if name != ENERGY and run.machine.get(name) != value
+        if run.machine and name != ENERGY and run.machine.get(name) != value  # what was cancelled did not always say
     }
     harvest.clear(job)
     return Reproduction(run=run.id, verdict=verdict(apart, losses), largest_difference=apart, loss=losses, machine=machine)

@@ -59,7 +59,8 @@ def read_rows(path: Path) -> list[Row]:
                 if line.strip():
                     rows.append(_row(line, f"{path}:{number}", number))
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise DataError(f"{path}: cannot be read: {why}", fix="name a JSONL file that you may read") from error
     if not rows:
         raise DataError(f"{path}: holds no rows", fix='write one {"messages": [...]} a line')
     return rows

@@ -34,8 +34,9 @@ def train_folder(
 ) -> dict[str, Any]:
     """Train on `data` (OpenAI chat JSONL) and write a PEFT folder to `out`, or in full tuning a checkpoint, whole or not at all.
 
-    Returns {run, version, state, seconds, cpu_seconds, tokens_per_second, loss, loss_curve, rows, left_out, adapter, checkpoint};
-    run and version are None, and of the last two the one that was not written. `left_out`: those longer than `max_tokens`.
+    Returns {run, version, state, seconds, cpu_seconds, tokens_per_second, loss, loss_curve, rows, left_out, notes, adapter,
+    checkpoint}; run and version are None, and of the last two the one that was not written. `left_out`: those longer than
+    `max_tokens`; `notes`: what is to be said of the others, a sentence each.
     What was killed is gone on with where it was, when the same is asked for again. Raises UserError when `out` exists, Busy when
     another training is about to write it, and what the run itself raises.
     """
@@ -120,4 +121,5 @@ def summary(output: dict[str, Any], *, cpu_seconds: float | None) -> dict[str, A
         "loss_curve": output["loss"],
         "rows": output["rows"],
         "left_out": output["left_out"],
+        "notes": output["notes"],
     }

@@ -16,7 +16,7 @@ import torch
 from tunekeeper.training.encode import Codec
 from tunekeeper.training.exact import in_float32
 from tunekeeper.training.loading import pad_of
-from tunekeeper.training.memory import PLACES
+from tunekeeper.training.places import TABLES
 from tunekeeper.training.rows import Row, question
 
 GROUP = 20
@@ -124,7 +124,7 @@ def _cut(answer: list[int], ends: set[int]) -> list[int]:
 
 def _places(model: Any) -> float:
     """Tokens that a model can be given: as many as it has learned places for, without end where it works them out."""
-    learned = any(name.endswith(PLACES) for name, _ in model.named_parameters())
+    learned = any(name.endswith(TABLES) for name, _ in model.named_parameters())
     return float(model.config.max_position_embeddings) if learned else math.inf
 
 

@@ -327,7 +327,7 @@ def _version(
 def _finished(run: TrainingRun, job: jobs.Job, outcome: harvest.Harvest, version: Version, rate: float | None) -> TrainingRun:
     curve = outcome.curve
     held = tuple(curve["eval_loss"])
-    notes = _notes(held, outcome.left_out, run.recipe.get("max_tokens"))
+    notes = (*_notes(held, outcome.left_out, run.recipe.get("max_tokens")), *outcome.notes)
     return dataclasses.replace(
         run,
         state=outcome.state,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+BEGUN = "begun.json"
+"""What is known of a run before its first step: rows, left_out, notes, machine."""
 ADAPTER = "adapter"
 MODEL = "model"
 """Folder of what full tuning leaves: a whole checkpoint."""
