@@ -11,7 +11,9 @@ import pytest
 from tunekeeper.core.errors import DataError, DiskFull, UserError
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.data import drafts
+from tunekeeper.data.erase import erase_data
 from tunekeeper.data.findings import Finding
+from tunekeeper.store.place import part_of
 from tunekeeper.workspace import Workspace
 
 MakeExample = Callable[..., Example]
@@ -30,6 +32,16 @@ def test_a_row_that_is_no_json_leaves_the_old_draft_and_no_litter(ws: Workspace,
         drafts.save_draft(ws, "desk", [row("c", "d"), row("e", "f", id="bad", odd=object())])
     assert [e.messages[1]["content"] for e in drafts.load_draft(ws, "desk")] == ["a"]
     assert [path.name for path in drafts.folder(ws, "desk").iterdir()] == ["draft.jsonl"]
+
+
+def test_what_a_killed_writer_left_half_written_goes_with_the_next_change_before_an_erasure_would_miss_it(ws: Workspace) -> None:
+    place = drafts.folder(ws, "desk")
+    for name in ("draft", "findings", "worklog", "origin", "collected", "reports/import_1"):
+        part = part_of(place / f"{name}.jsonl")
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text('{"id": "a", "row": {"metadata": {"user_id": "u-17"}}}')
+    erase_data(ws, set(), "u-17")
+    assert [path.name for path in place.rglob("*") if path.is_file()] == ["lock"]
 
 
 def test_a_place_where_no_file_can_be_is_one_line_and_stays_as_it_is(tmp_path: Path) -> None:

@@ -111,6 +111,18 @@ def test_nothing_of_others_is_touched(ws: Workspace, frozen: str) -> None:
     assert {path: path.read_bytes() for path in paths} == before
 
 
+@pytest.mark.parametrize("named", [{"user": "17"}, {"user_id": 17}, {"customer_id": "17"}, {"account_id": 17}])
+def test_a_row_is_a_users_by_each_key_that_keeps_users_on_one_side_be_it_a_number(
+    ws: Workspace, task: Model, named: dict[str, Any]
+) -> None:
+    mine = [replace(each, metadata={**each.metadata, **named}) if each.id in ("r0", "r3") else each for each in rows()]
+    drafts.save_draft(ws, MODEL, mine)
+    version = versions.freeze(ws, replace(task, name=MODEL), Config())
+    done = erase_data(ws, set(), "17")
+    assert (done.counts["examples"], done.counts["drafts"]) == (2, 2)
+    assert {each.id for each in versions.read_examples(ws, version)} == {each.id for each in rows()} - {"r0", "r3"}
+
+
 def test_an_item_that_waits_for_review_leaves_the_queue(ws: Workspace, frozen: str) -> None:
     erase_data(ws, {"req_other"}, "alice")
     assert [item.state for item in review.find(ws, MODEL) if item.request_id == "req_other"] == ["skipped"]

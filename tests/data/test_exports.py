@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.data.small import deal_out
 from tunekeeper import data
 from tunekeeper.core.clock import ManualClock
 from tunekeeper.core.errors import DataError, NotFound, UserError
@@ -16,6 +17,7 @@ from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import drafts
 from tunekeeper.data.config import Config
 from tunekeeper.data.exports import export
+from tunekeeper.data.mending import rewrite_terms
 from tunekeeper.workspace import Workspace, create_workspace
 
 MakeExample = Callable[..., Example]
@@ -47,6 +49,19 @@ def test_openai_rows_come_back_as_the_same_examples(ws: Workspace, task: Model, 
     expected = {e.id: (e.fingerprint, e.metadata.get("rejected")) for e in rows if e.id != "a"}
     assert {id: back[id] for id in expected} == expected
     assert set(back) == {"a", "b", "c"}
+
+
+def test_a_row_that_was_named_by_what_it_said_before_its_terms_were_written_anew_comes_back_just_so(
+    ws: Workspace, task: Model, row: MakeExample, tmp_path: Path
+) -> None:
+    section = Config(glossary={"AcmePay": "AcmeWallet"})
+    deal_out(ws, [row("Where is my refund?", "It is under AcmePay."), row("Where is my invoice?", "In your account.")], section)
+    rewrite_terms(ws, task, section)
+    version, out = data.freeze(ws, task, section), tmp_path / "out.jsonl"
+    export(ws, version.id, "openai", "all", out)
+    data.import_files(ws, task, section, [out], replace=True)
+    found = data.diff(ws, version.id, "draft", model="desk")
+    assert (found.counts["unchanged"], found.metadata, found.edited, found.added) == (2, (), (), ())
 
 
 @pytest.mark.parametrize("format", ["openai", "sharegpt", "alpaca"])

@@ -192,6 +192,17 @@ def test_one_answer_in_the_place_of_several_is_counted_once_and_nothing_falls_be
     assert answers(ws) == ["Never."]
 
 
+def test_an_edit_that_a_later_answer_of_another_row_beats_is_left_out_and_the_row_stays_as_it_was(
+    ws: Workspace, task: Model, write: Write
+) -> None:
+    rows = [chat("A?", "1", id="edited", created="2026-01-01"), chat("B?", "2", id="other", created="2026-03-01")]
+    load(ws, task, write("old.jsonl", rows))
+    edits = [chat("B?", "3", id="edited", created="2026-02-01"), chat("A?", "4", id="third", created="2025-01-01")]
+    report = load(ws, task, write("edits.jsonl", edits))
+    assert (report.added, report.replaced, report.dropped) == (0, 0, {"contradiction": 2})
+    assert answers(ws) == ["1", "2"], "what has come back counts against the rest of the file"
+
+
 def test_contradictions_can_be_kept_and_reported(ws: Workspace, task: Model, write: Write) -> None:
     report = load(ws, task, write("rows.jsonl", [chat("A?", "1"), chat("A?", "2")]), Config(contradictions="flag"))
     assert (report.added, report.flagged) == (2, {"contradiction": 2})
@@ -199,7 +210,7 @@ def test_contradictions_can_be_kept_and_reported(ws: Workspace, task: Model, wri
 
 def test_rows_that_share_an_id_can_be_told_apart(ws: Workspace, task: Model, write: Write) -> None:
     load(ws, task, write("rows.jsonl", [chat("A?", "1", id="t"), chat("B?", "2", id="t")]))
-    assert [e.id for e in drafts.load_draft(ws, "desk")] == ["t", "t#2"]
+    assert [(e.id, e.metadata["id"]) for e in drafts.load_draft(ws, "desk")] == [("t", "t"), ("t#2", "t#2")]
 
 
 def test_similar_tickets_with_other_answers_stay_and_near_duplicates_are_flagged(

@@ -33,6 +33,7 @@ def found(folder: Path) -> list[Leftover]:
         ("export.csv", 'id,metadata\n\'-7,"{""user_id"":""u1""}"\n2,"{"\n', 1),
         ("guarded.csv", "id,user\n'-9,u3\n", 1),
         ("hf.jsonl", '{"messages": [], "metadata": "{\\"id\\":\\"req_1\\"}"}\n{"metadata": "{"}\n', 1),
+        ("customers.csv", "id,customer_id,account_id\n1,u1,\n2,,u1\n3,u2,u3\n", 2),
         ("words.jsonl", '{"messages": [{"role": "user", "content": "u1 said req_1"}]}\n', 0),
         ("numbers.jsonl", '{"id": 7}\n[1]\n"req_1"\n', 0),
     ],

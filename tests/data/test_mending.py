@@ -130,7 +130,7 @@ def test_of_contradicting_answers_both_can_stand_again_each_with_its_own_id(ws: 
     data.import_files(ws, task, SECTION, [write("a.jsonl", [*rows, newer, older])])
     assert state(ws)[1] == [("contradiction", "x")]
     assert mending.readmit(ws, task, SECTION, ["x"]).changed == ("x#2",)
-    held = {e.id: texts(e)[1] for e in drafts.load_draft(ws, "desk")}
+    held = {e.metadata["id"]: texts(e)[1] for e in drafts.load_draft(ws, "desk")}
     assert (held["x"], held["x#2"]) == ("red", "blue")
     assert checks.check(ws, task, SECTION, only="contradiction").counts == {"contradiction": 2}
 

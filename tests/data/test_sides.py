@@ -117,3 +117,15 @@ def test_a_draft_of_which_nothing_is_to_be_held_out_is_refused_with_the_key_to_c
     with pytest.raises(DataError, match="none of them held out") as caught:
         data.freeze(ws, task, section)
     assert str(caught.value.fix).startswith(f"write data: {{eval_share: 0.1}} in models/{task.name}.yaml, then import rows")
+
+
+def test_a_draft_of_one_user_is_refused_with_the_key_that_binds_it_and_dealt_out_anew_without_it(
+    ws: Workspace, task: Model, write: Callable[..., Any]
+) -> None:
+    rows = [{"question": f"Where is parcel {i} of street {i * i}?", "answer": f"In {i} days."} for i in range(20)]
+    data.import_files(ws, task, Config(), [write("all.jsonl", [{**each, "account_id": "shop"} for each in rows])])
+    with pytest.raises(DataError, match="20 rows and none of them held out; all of them name one account_id") as caught:
+        data.freeze(ws, task, Config())
+    assert str(caught.value.fix).endswith("the file without it: tunekeeper data import FILE --replace --model desk")
+    data.import_files(ws, task, Config(), [write("all.jsonl", rows)], replace=True)
+    assert data.freeze(ws, task, Config()).eval == 2

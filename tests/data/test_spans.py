@@ -12,7 +12,7 @@ from tunekeeper.data import drafts, import_files
 from tunekeeper.data.config import Config
 from tunekeeper.data.conversations import Unreadable
 from tunekeeper.data.rows import parse_row
-from tunekeeper.data.spans import opened
+from tunekeeper.data.spans import spans_in
 from tunekeeper.workspace import Workspace
 
 Write = Callable[[str, Iterable[Any]], Path]
@@ -248,14 +248,14 @@ def test_a_trace_of_mlflow_gives_the_spans_that_called_a_model(packed: bool) -> 
     spans = [span({"mlflow.spanType": '"CHAIN"', "mlflow.spanInputs": "{}"}), span(traced()), span({"x": 1})]
     data: Any = {"request": "…", "spans": spans}
     document = {"info": {"trace_id": "tr-1"}, "data": json.dumps(data) if packed else data}
-    assert opened(document) == [spans[1]]
+    assert spans_in(document) == [spans[1]]
 
 
 def test_the_fields_of_an_otlp_document_may_be_written_with_underscores() -> None:
     listed = [{"key": "gen_ai.response.finish_reasons", "value": {"array_value": {"values": [{"string_value": "length"}]}}}]
     listed += [{"key": key, "value": {"string_value": value}} for key, value in newest().items() if isinstance(value, str)]
     document = {"resource_spans": [{"scope_spans": [{"spans": [{"span_id": "s1", "attributes": listed}]}]}]}
-    [found] = opened(document) or []
+    [found] = spans_in(document) or []
     assert parse_row(found, {}).metadata["finish_reason"] == "length"
 
 
@@ -264,3 +264,9 @@ def test_numbered_messages_come_in_the_order_of_their_numbers_however_long_these
     values = {**asked, "gen_ai.completion.0.role": "assistant", "gen_ai.completion.0.content": "Rain."}
     found = parse_row({"attributes": values}, {})
     assert [m["content"] for m in found.messages] == ["turn 1", "turn 2", "turn 5000", "Rain."]
+
+
+def test_a_column_that_a_trace_has_too_makes_no_trace_of_a_row(ws: Workspace, task: Model, write: Write) -> None:
+    rows = [{"question": f"Where is parcel {i}?", "answer": "On its way.", "info": info} for i, info in enumerate(("x", {}))]
+    done = import_files(ws, task, Config(), [write("a.jsonl", rows), write("b.json", [json.dumps(rows)])])
+    assert (done.added, done.dropped) == (2, {"exact_duplicate": 2})

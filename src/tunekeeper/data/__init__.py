@@ -23,7 +23,7 @@ _HOMES = {"diff": "differences", "freeze": "versions", "import_files": "imports"
 
 
 def __getattr__(name: str) -> Any:
-    # On first use: reading the section's `Config` must not load SQLAlchemy or a hashing library.
+    # On first use: reading the section's `Config` must not load the databases or a hashing library.
     if name in _HOMES:
         return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     if name in __all__:

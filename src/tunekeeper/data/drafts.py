@@ -57,10 +57,10 @@ def locked(ws: Workspace, model: str, seconds: float = LOCK_SECONDS) -> Iterator
 
 
 def _clear_halves(place: Path) -> None:
-    """Remove what a writer that was killed left half written; whoever holds the lock is the only writer there is."""
-    for name in ("draft.jsonl", "findings.jsonl"):
-        for half in place.glob(f".{name}.*"):
-            half.unlink(missing_ok=True)
+    """Remove what a writer that was killed left half written, of reports too: no erasure looks there. Whoever holds the lock is
+    the only writer there is."""
+    for half in (*place.glob(".*.jsonl.*"), *place.glob("reports/.*.jsonl.*")):
+        half.unlink(missing_ok=True)
 
 
 def _try_lock(descriptor: int) -> bool:

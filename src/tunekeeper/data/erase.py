@@ -15,6 +15,7 @@ import orjson
 
 from tunekeeper.core.nouns.data import DatasetVersion, ReviewItem
 from tunekeeper.data import drafts
+from tunekeeper.data.examples import USER_KEYS
 from tunekeeper.data.opinions import blanked
 from tunekeeper.data.redacting import alias_of
 from tunekeeper.data.sources import group_of
@@ -23,8 +24,6 @@ from tunekeeper.store.erasures import unit_of
 from tunekeeper.store.ledgers.datasets import find_datasets
 from tunekeeper.store.ledgers.reviews import find_reviews, save_review
 from tunekeeper.workspace import Workspace
-
-USER_KEYS = ("user_id", "user")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,8 +98,12 @@ def _belongs(row: Mapping[str, Any], requests: Set[str], users: Set[str]) -> boo
     if _names(row) & requests:
         return True
     metadata = row.get("metadata")
-    named = metadata if isinstance(metadata, Mapping) else {}
-    return any(isinstance(named.get(key), str) and named[key] in users for key in USER_KEYS)
+    return isinstance(metadata, Mapping) and names_one(metadata, users)
+
+
+def names_one(metadata: Mapping[str, Any], users: Set[str]) -> bool:
+    """Whether metadata names one of these users, be it by a number."""
+    return any(isinstance(name := metadata.get(key), str | int) and str(name) in users for key in USER_KEYS)
 
 
 def _names(row: Mapping[str, Any]) -> set[str]:

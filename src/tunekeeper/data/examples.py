@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ NOBODY = ("", "0", "-1", "none", "null", "unknown", "anonymous", "guest", "n/a",
 """Values that name no user and no conversation."""
 ORIGINS = ("file:", "inference:", "incident:", "review:")
 """What the source of a row begins with."""
+_BY_CONTENT = re.compile(r"ex_[0-9a-f]{16}(#[0-9]+)?")
+"""How a row is named by its content."""
 LINE = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 """How a row is written: sorted keys, a line end."""
 
@@ -36,13 +40,13 @@ def make_example(conversation: Conversation, *, source: str, system: str | None 
     if system and not any(m.get("role") in ("system", "developer") for m in messages):
         messages = ({"role": "system", "content": system}, *messages)
     digest = fingerprint(messages, conversation.tools)
-    by_content = f"ex_{digest.removeprefix('sha256:')[:16]}"
     own = id or conversation.metadata.get("id")
     metadata = dict(conversation.metadata)
-    if metadata.get("id") == by_content:  # our own name for it, which an export wrote down
+    # Our own name for it, which an export wrote down; be it for what it said before.
+    if _BY_CONTENT.fullmatch(str(metadata.get("id"))):
         del metadata["id"]
     return Example(
-        id=str(own) if own not in (None, "") else by_content,
+        id=str(own) if own not in (None, "") else f"ex_{digest.removeprefix('sha256:')[:16]}",
         messages=messages,
         fingerprint=digest,
         source=source,
@@ -50,6 +54,14 @@ def make_example(conversation: Conversation, *, source: str, system: str | None 
         tools=conversation.tools,
         weight=conversation.weight,
     )
+
+
+def named(example: Example, id: str) -> Example:
+    """The row under another name, which its metadata says as well where it says one, as it does when it was exported."""
+    if example.id == id:
+        return example
+    metadata = {**example.metadata, "id": id} if "id" in example.metadata else example.metadata
+    return replace(example, id=id, metadata=metadata)
 
 
 def encode(example: Example, *, with_split: bool = False) -> bytes:

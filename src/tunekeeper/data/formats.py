@@ -265,7 +265,7 @@ def _rows(file: str, number: int, line: bytes, mapping: Mapping[str, str], reque
         return
     if row is None and requests is not None:
         return
-    several = spans.opened(row)
+    several = spans.spans_in(row)
     yield from (_shaped(file, number, each, mapping) for each in ([row] if several is None else several))
 
 

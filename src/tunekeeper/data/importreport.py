@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from tunekeeper.core.errors import DataError
+from tunekeeper.core.errors import DataError, UserError
 from tunekeeper.data import drafts, tables
 from tunekeeper.data.batches import ALONE
 from tunekeeper.data.columns import BOTH, ONE_COLUMN
@@ -203,6 +203,15 @@ def unread_sheets(paths: Sequence[Path], read: Set[str]) -> tuple[str, ...]:
     books = [path for path in paths if path.suffix.casefold() in (".xlsx", ".xlsm") and path.is_file()]
     found = ((path, title) for path in books for title in sheets_of(path, path.name))
     return tuple(f"{path}#{title}" for path, title in found if not any(name.endswith(f"{path.name}#{title}") for name in read))
+
+
+def refuse_unfit(mapping: Mapping[str, str], tallies: Mapping[str, Tally]) -> None:
+    """Raise UserError for a mapping that was given for this import and fits none of its rows."""
+    shapes = {shape for tally in tallies.values() for shape in tally.formats}
+    if mapping and shapes and not any(tally.columns for tally in tallies.values()):
+        told, read_as = ", ".join(map("=".join, mapping.items())), ", ".join(sorted(shapes))
+        why = f"--map {told}: no row has such columns; the rows are {read_as}, which needs no mapping"
+        raise UserError(why, fix="leave --map out, or name columns that the rows have")
 
 
 def refuse_all_broken(rows: int, notes: Notes, paths: Sequence[Path]) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from tunekeeper.core.errors import DataError, UserError
+from tunekeeper.core.errors import DataError
 from tunekeeper.core.nouns.data import Example, Split
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import archives, drafts, duplicates, lines, quality, settling, split, versions, worklog
@@ -28,7 +28,7 @@ from tunekeeper.data.config import Config
 from tunekeeper.data.examples import read_file
 from tunekeeper.data.findings import Finding, finding, personal, place_of, row_of
 from tunekeeper.data.formats import STDIN, RawRow, names_of, read_rows, read_stdin
-from tunekeeper.data.importreport import ImportReport, Notes, Tally, refuse_all_broken, unread_sheets
+from tunekeeper.data.importreport import ImportReport, Notes, Tally, refuse_all_broken, refuse_unfit, unread_sheets
 from tunekeeper.data.nearfile import TEXT, Of
 from tunekeeper.data.preferences import taught_by, with_rejected
 from tunekeeper.data.redacting import redactor_of
@@ -57,6 +57,7 @@ class _Import:
     shelf: Shelf
     notes: Notes
     show: Progress
+    mapping: Mapping[str, str]
     rows: int = 0
     old: list[int] = field(default_factory=list)
     fresh: list[int] = field(default_factory=list)
@@ -116,8 +117,9 @@ def import_files(
             shelf=Shelf(file=aside[0]),
             notes=Notes(file=noted[0]),
             show=progress or (lambda stage, rows: None),
+            mapping=mapping or {},
         )
-        return _run(ws, work, aside[1], paths, _mapped(work, rows, mapping or {}), replace=replace, dry_run=dry_run)
+        return _run(ws, work, aside[1], paths, rows, replace=replace, dry_run=dry_run)
 
 
 def _rows(
@@ -140,16 +142,6 @@ def _rows(
     requests.refuse_unanswered()
 
 
-def _mapped(work: _Import, rows: Iterator[RawRow], mapping: Mapping[str, str]) -> Iterator[RawRow]:
-    """The rows. Raises UserError behind the last one when a mapping was given for this import that fits none of them."""
-    yield from rows
-    shapes = {shape for tally in work.tallies.values() for shape in tally.formats}
-    if mapping and shapes and not any(tally.columns for tally in work.tallies.values()):
-        told, read_as = ", ".join(map("=".join, mapping.items())), ", ".join(sorted(shapes))
-        why = f"--map {told}: no row has such columns; the rows are {read_as}, which needs no mapping"
-        raise UserError(why, fix="leave --map out, or name columns that the rows have")
-
-
 def _run(
     ws: Workspace, work: _Import, aside: Path, paths: Sequence[Path], rows: Iterator[RawRow], *, replace: bool, dry_run: bool
 ) -> ImportReport:
@@ -162,17 +154,18 @@ def _run(
         _take(work, raw)
         if work.rows % SHOW_EVERY == 0:
             work.show("reading", work.rows)
+    refuse_unfit(work.mapping, work.tallies)
     refuse_all_broken(work.rows, work.notes, paths)
     work.shelf.file.flush()
     merged = _merge(work)
     with ExitStack() as stack:
-        path = aside if _lies_in_order(work, merged) else _write_aside(ws, work, merged, stack)
-        fresh = np.isin(merged, np.array(work.fresh, dtype=np.int64))
-        _flag_near(work, merged, fresh, path)
+        path = aside if work.shelf.is_just(merged) else _write_aside(ws, work, merged, stack)
+        _flag_near(work, merged, np.isin(merged, np.array(work.fresh, dtype=np.int64)), path)
         sides = _sides(ws, work, merged, placed, path)
-    report = None
+        if replace and placed and len(set(sides.tolist())) == 1:  # of one side nothing can be frozen
+            sides = _sides(ws, work, merged, {}, path)
+    report = None if dry_run else work.notes.save(ws, work.task.name, replace=replace)
     if not dry_run:
-        report = work.notes.save(ws, work.task.name, replace=replace)
         drafts.save_lines(ws, work.task.name, _draft_lines(work, merged, sides))
         worklog.save_command(ws, work.task.name, "import")
     return _report(work, len(merged), report, paths)
@@ -180,9 +173,7 @@ def _run(
 
 def _report(work: _Import, examples: int, report: Path | None, paths: Sequence[Path]) -> ImportReport:
     added = Counter(place_of(work.shelf.sources[place])[0] for place in work.fresh if place not in work.replacing)
-    dropped = Counter(work.notes.dropped)
-    if work.present:
-        dropped["already_there"] = len(work.present)
+    dropped = Counter(work.notes.dropped) + Counter(already_there=len(work.present))
     return ImportReport(
         rows=work.rows,
         added=added.total(),
@@ -269,23 +260,40 @@ def _teach(work: _Import, known: int, example: Example) -> tuple[set[str], bool]
 def _merge(work: _Import) -> Places:
     """Old rows and fresh ones together: contradictions settled, a newer row with the same id in the old one's place."""
     work.show("looking for contradictions", work.rows)
-    if work.section.contradictions == "drop":
+    drops = work.section.contradictions == "drop"
+    if drops:
         _settle_within(work)
     _own_ids(work)
+    merged = _joined(work)
+    if drops:
+        while beaten := _beaten_edits(work, merged):
+            work.fresh = [place for place in work.fresh if place not in beaten]
+            merged = _joined(work)
+        return _settle_with_draft(work, merged)
+    for group in settling.contradicting(work.shelf, merged):
+        for _, found in settling.described(work.shelf, [place for place in group if not work.is_old(place)], group):
+            work.notes.flag(found)
+    return np.array(merged, dtype=np.int64)
+
+
+def _joined(work: _Import) -> list[int]:
+    """Old rows, a newer row with the same id in the old one's place, then the other fresh ones."""
     ids = work.shelf.ids
     newer = {ids[place]: place for place in work.fresh}
     by_id = {ids[place] for place in work.old}
-    merged = [newer.get(ids[place], place) for place in work.old] + [p for p in work.fresh if ids[p] not in by_id]
     work.replacing = {place for place in work.fresh if ids[place] in by_id}
     work.replaced = {place for place in work.old if ids[place] in newer}
-    del newer, by_id
-    if work.section.contradictions == "drop":
-        return _settle_with_draft(work, merged)
-    for group in settling.contradicting(work.shelf, merged):
-        own = [place for place in group if not work.is_old(place)]
-        for _, found in settling.described(work.shelf, own, group):
-            work.notes.flag(found)
-    return np.array(merged, dtype=np.int64)
+    return [newer.get(ids[place], place) for place in work.old] + [p for p in work.fresh if ids[p] not in by_id]
+
+
+def _beaten_edits(work: _Import, merged: Sequence[int]) -> set[int]:
+    """Drop rows that another row of the draft beats before they take the place of the one with their id, which then stays."""
+    beaten = set[int]()
+    for group in settling.contradicting(work.shelf, merged) if work.replacing else ():
+        new, old = ([place for place in group if work.is_old(place) is held] for held in (False, True))
+        if settling.is_later(work.shelf, old, new):
+            beaten |= _drop(work, [place for place in new if place in work.replacing], group)
+    return beaten
 
 
 def _settle_within(work: _Import) -> None:
@@ -302,8 +310,7 @@ def _settle_with_draft(work: _Import, merged: Sequence[int]) -> Places:
     """A fresh row takes the place of an older answer in the draft, unless the draft's is dated later."""
     gone: set[int] = set()
     for group in settling.contradicting(work.shelf, merged):
-        new = [place for place in group if not work.is_old(place)]
-        old = [place for place in group if work.is_old(place)]
+        new, old = ([place for place in group if work.is_old(place) is held] for held in (False, True))
         if new and old:
             losers = new if settling.is_later(work.shelf, old, new) else old
             gone |= _drop(work, losers, group)
@@ -330,11 +337,6 @@ def _own_ids(work: _Import) -> None:
 
 
 # ---- the set as a whole ----
-
-
-def _lies_in_order(work: _Import, merged: Places) -> bool:
-    """Whether what was put aside is just the rows that come in."""
-    return len(merged) == len(work.shelf) and not work.shelf.renamed and bool((np.diff(merged) == 1).all())
 
 
 def _write_aside(ws: Workspace, work: _Import, merged: Places, stack: ExitStack) -> Path:
@@ -368,8 +370,7 @@ def _flag_near(work: _Import, merged: Places, fresh: npt.NDArray[np.bool_], path
 
 
 def _flag(work: _Import, kind: Any, place: int, detail: str, of: str) -> None:
-    file, line = place_of(work.shelf.sources[place])
-    work.notes.flag(Finding(kind=kind, id=work.shelf.ids[place], file=file, line=line, of=of, detail=detail))
+    work.notes.flag(finding(kind, work.shelf.example(place), detail, of=of))
 
 
 def _sides(ws: Workspace, work: _Import, merged: Places, placed: dict[str, Split], path: Path) -> npt.NDArray[np.int8]:

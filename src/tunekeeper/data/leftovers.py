@@ -18,7 +18,7 @@ import orjson
 import yaml
 
 from tunekeeper.data.csvrows import unguarded
-from tunekeeper.data.erase import USER_KEYS
+from tunekeeper.data.erase import names_one
 
 ID_KEYS = ("id", "request_id", "source", "of")
 LARGEST = 64 << 20
@@ -72,7 +72,7 @@ def _holds(row: Row, ids: Set[str], user: str) -> bool:
         return any(_holds(each, ids, user) for each in row)
     if not isinstance(row, Mapping):
         return False
-    if any(row.get(key) == user for key in USER_KEYS) or any(_known(row.get(key), ids) for key in ID_KEYS):
+    if names_one(row, {user}) or any(_known(row.get(key), ids) for key in ID_KEYS):
         return True
     inside = _opened(row.get("metadata"))
     return _holds(inside, ids, user) or any(isinstance(v, dict | list) and _holds(v, ids, user) for v in row.values())

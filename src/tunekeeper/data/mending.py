@@ -20,7 +20,7 @@ from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import drafts, nextdraft, quality, worklog
 from tunekeeper.data.config import Config
-from tunekeeper.data.examples import decode, encode
+from tunekeeper.data.examples import decode, encode, named
 from tunekeeper.data.findings import KINDS, Finding, as_row, finding, row_of
 from tunekeeper.data.nextdraft import Came, Put, working
 from tunekeeper.data.quality import READMITTED, CountTokens
@@ -338,7 +338,7 @@ def _brought_back(report: Report, meant: Mapping[int, Finding], held: _Held, at:
         id = _free_id(str(line["id"]), taken)
         taken.add(hash(id))
         ids.append(id)
-        row, side = _as_it_was(line, id, dict.fromkeys(reasons[place], at.isoformat())), sides.get(id)
+        row, side = named(_as_it_was(line, dict.fromkeys(reasons[place], at.isoformat())), id), sides.get(id)
         if side is None:
             yield encode(row, with_split=True), Came.NEW
         else:
@@ -349,12 +349,12 @@ def _print_of(row: Mapping[str, Any]) -> str:
     return fingerprint(tuple(row["messages"]), tuple(row.get("tools", ())))
 
 
-def _as_it_was(line: Mapping[str, Any], id: str, spite: Mapping[str, str]) -> Example:
+def _as_it_was(line: Mapping[str, Any], spite: Mapping[str, str]) -> Example:
     """The row of a report's line, which remembers why it had been dropped and when it came back."""
     row = line["row"]
     earlier = row["metadata"].get(READMITTED)
     return Example(
-        id=id,
+        id=str(line["id"]),
         messages=tuple(row["messages"]),
         fingerprint=_print_of(row),
         source=row.get("source") or f"file:{line['file']}:{line['line']}",

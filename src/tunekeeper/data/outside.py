@@ -81,7 +81,7 @@ def rows_of(document: Any) -> list[Any] | None:
         return document
     if not isinstance(document, dict):
         return None
-    if (found := spans.opened(document)) is not None or (found := threads.exported(document)) is not None:
+    if (found := spans.spans_in(document)) is not None or (found := threads.exported(document)) is not None:
         return found
     if str(document.get("type")) == "conversation.list" and isinstance(document.get("conversations"), list):  # Intercom
         return list(document["conversations"])

@@ -11,7 +11,7 @@ import json
 import os
 from array import array
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import BinaryIO
 
@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.data.contradictions import said_key
-from tunekeeper.data.examples import GROUP_KEYS, created_of, decode, encode, topic_of
+from tunekeeper.data.examples import GROUP_KEYS, created_of, decode, encode, named, topic_of
 from tunekeeper.data.split import Rows, group_number, prompt_number
 from tunekeeper.text.fingerprints import normalise, prompt_key, text_of
 
@@ -98,11 +98,15 @@ class Shelf:
         lies = self.amended.get(place, place)
         start = self.starts[lies]
         line = os.pread(self.file.fileno(), self.starts[lies + 1] - start, start)
-        return encode(replace(decode(line), id=self.ids[place])) if place in self.renamed else line
+        return encode(named(decode(line), self.ids[place])) if place in self.renamed else line
 
     def lines(self, places: Iterable[int]) -> Iterator[bytes]:
         """The lines of rows, one after the other."""
         return (self.line(place) for place in places)
+
+    def is_just(self, places: npt.NDArray[np.int64]) -> bool:
+        """Whether the file holds just these rows, in this order."""
+        return len(places) == len(self) and not self.renamed and bool((np.diff(places) == 1).all())
 
     def rows(self, places: npt.NDArray[np.int64]) -> Rows:
         """What the split has to know of rows."""

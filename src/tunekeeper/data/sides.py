@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tunekeeper.core.errors import DataError
 from tunekeeper.core.nouns.data import Example, Split
 from tunekeeper.data import drafts
-from tunekeeper.data.examples import created_of, topic_of
+from tunekeeper.data.examples import GROUP_KEYS, created_of, read_file, tells, topic_of
 from tunekeeper.data.findings import Finding, place_of
 from tunekeeper.text.fingerprints import text_of
 from tunekeeper.workspace import Workspace
@@ -42,7 +42,21 @@ def refuse_one_sided(ws: Workspace, model: str, counts: Mapping[str, int], share
     if empty is None:
         return
     rows, where = sum(counts.values()), "to learn from" if empty == "train" else "held out"
+    key = None if share is None else _bound_by(ws, model)
+    if rows > 1 and key is not None:
+        alone = f"where {key} tells nobody apart, the file without it: tunekeeper data import FILE --replace --model {model}"
+        why = f"all of them name one {key}, and rows of one stay on one side"
+        raise DataError(f"{model}: {rows} rows and none of them {where}; {why}", fix=f"import rows of others, or, {alone}")
     raise DataError(f"{model}: {rows} rows and none of them {where}; no row changes sides", fix=_way_out(ws, model, share))
+
+
+def _bound_by(ws: Workspace, model: str) -> str | None:
+    """The key of metadata by which all rows of the draft are of one user or of one conversation; None where they are not."""
+    shared: dict[str, Any] | None = None
+    for row in read_file(drafts.folder(ws, model) / "draft.jsonl"):
+        named = {key: row.metadata[key] for key in GROUP_KEYS if tells(row.metadata.get(key))}
+        shared = named if shared is None else {key: name for key, name in shared.items() if named.get(key) == name}
+    return next(iter(shared or ()), None)
 
 
 def _way_out(ws: Workspace, model: str, share: float | None) -> str:

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tunekeeper.data import providers
-from tunekeeper.data.conversations import Conversation, Unreadable, as_tools, unpacked
+from tunekeeper.data.conversations import Conversation, Unreadable, as_tools, opened, unpacked
 from tunekeeper.data.exchanges import asked_in, exchange, mapping_of
 
 _DETAILS = ("gen_ai.client.inference.operation.details", "gen_ai.content.prompt", "gen_ai.content.completion")
@@ -34,10 +34,10 @@ _BEGUN = ("startTimeUnixNano", "start_time_unix_nano", "start_time_ns", "start_t
 _SPAN_KEYS = ("attributes", "events", "context", "spanId", "span_id", "trace_id", "traceId")
 
 
-def opened(document: Any) -> list[dict[str, Any]] | None:
+def spans_in(document: Any) -> list[dict[str, Any]] | None:
     """The spans of an OTLP document, or of a trace of MLflow, that hold a conversation; None for anything else."""
     whole = mapping_of(document)
-    if "info" in whole and isinstance(traced := unpacked(whole, ("data",))["data"], dict) and "spans" in traced:
+    if "info" in whole and isinstance(traced := opened(whole.get("data")), dict) and "spans" in traced:
         return [span for span in _objects(traced["spans"]) if holds(span)]
     listed = whole.get("resourceSpans", whole.get("resource_spans"))
     if not isinstance(listed, list):
@@ -99,7 +99,7 @@ def _said(values: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[list[dict[
         )
     if any(key.startswith("llm.input_messages") for key in values):
         tools = [mapping_of(each).get("json_schema", each) for each in _list(values, "llm.tools", "tool")]
-        tools = [unpacked({"t": each}, ("t",))["t"] for each in tools]
+        tools = [opened(each) for each in tools]
         asked = [*_list(values, "llm.input_messages", "message"), *_list(values, "llm.output_messages", "message")[:1]]
         return [_inferred(each) for each in asked], [tool for tool in tools if isinstance(tool, dict)], None
     if any(key.startswith("gen_ai.prompt.") for key in values):
@@ -109,8 +109,8 @@ def _said(values: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[list[dict[
         return _by_vercel(values)
     if _MLFLOW in values:
         return _by_mlflow(values)
-    told = unpacked({key: values.get(f"gen_ai.{key}") for key in ("prompt", "completion")}, ("prompt", "completion"))
-    return [*_plain(told["prompt"], "user"), *_plain(told["completion"], "assistant")[:1]], (), None
+    asked, said = opened(values.get("gen_ai.prompt")), opened(values.get("gen_ai.completion"))
+    return [*_plain(asked, "user"), *_plain(said, "assistant")[:1]], (), None
 
 
 def _by_attributes(values: Mapping[str, Any]) -> tuple[list[dict[str, Any]], Any, Any]:
@@ -134,7 +134,7 @@ def _by_vercel(values: Mapping[str, Any]) -> tuple[list[dict[str, Any]], Any, An
     calls = [{"type": "tool-call", **call} for call in _objects(told.get("ai.response.toolCalls"))]
     answer = {"role": "assistant", "content": [*([{"type": "text", "text": text}] if text else []), *calls]}
     listed = told.get("ai.prompt.tools")
-    tools = [unpacked({"t": each}, ("t",))["t"] for each in listed] if isinstance(listed, list) else []
+    tools = [opened(each) for each in listed] if isinstance(listed, list) else []
     talk = providers.messages_of(told[_VERCEL])
     return (
         [*talk, *providers.messages_of([answer] if text or calls else [])],
@@ -144,9 +144,9 @@ def _by_vercel(values: Mapping[str, Any]) -> tuple[list[dict[str, Any]], Any, An
 
 
 def _by_mlflow(values: Mapping[str, Any]) -> tuple[list[dict[str, Any]], Any, Any]:
-    told = unpacked({"asked": values[_MLFLOW], "said": values.get("mlflow.spanOutputs")}, ("asked", "said"))
-    tools = unpacked({"t": values.get("mlflow.chat.tools")}, ("t",))["t"] or mapping_of(told["asked"]).get("tools")
-    made = exchange("", asked_in(told["asked"]), told["said"], metadata={}, tools=tools)
+    asked, said = opened(values[_MLFLOW]), opened(values.get("mlflow.spanOutputs"))
+    tools = opened(values.get("mlflow.chat.tools")) or mapping_of(asked).get("tools")
+    made = exchange("", asked_in(asked), said, metadata={}, tools=tools)
     return list(made.messages), made.tools, made.metadata.get("finish_reason")
 
 
@@ -163,10 +163,10 @@ def _contents(parts: Any) -> Any:
 
 def _of_event(name: str, held: Mapping[str, Any]) -> dict[str, Any]:
     """A message of the convention with an event for each."""
-    said = unpacked({"message": held.get("message")}, ("message",))["message"] if name == _CHOICE else held
+    said = opened(held.get("message")) if name == _CHOICE else held
     body = {**held, **said} if isinstance(said, dict) else {**held, "content": said}
     role = "assistant" if name == _CHOICE else str(body.get("role") or name.split(".")[1])
-    calls = unpacked({"c": body.get("tool_calls")}, ("c",))["c"]
+    calls = opened(body.get("tool_calls"))
     made: dict[str, Any] = {"role": role, "content": body.get("content")}
     made |= {"tool_calls": [_call(each) for each in _objects(calls)]} if calls else {}
     return made | ({"tool_call_id": body["id"]} if role == "tool" and body.get("id") else {})
@@ -196,7 +196,7 @@ def _traced(message: Any) -> dict[str, Any]:
     """A message of OpenLLMetry."""
     held = mapping_of(message)
     calls = [_call(mapping_of(each)) for each in _in_order(held.get("tool_calls"))]
-    content = unpacked({"c": held.get("content")}, ("c",))["c"] if str(held.get("content", "")).startswith('[{"type"') else None
+    content = opened(held.get("content")) if str(held.get("content", "")).startswith('[{"type"') else None
     made: dict[str, Any] = {"role": str(held.get("role") or "user"), "content": content or held.get("content")}
     made |= {"tool_calls": calls} if calls else {}
     return made | ({"tool_call_id": held["tool_call_id"]} if held.get("tool_call_id") else {})
@@ -321,7 +321,7 @@ def _failed(status: Any) -> bool:
 
 def _finish(values: Mapping[str, Any]) -> Any:
     """Why the answer ended, where that is no stop."""
-    reasons = unpacked({"r": values.get("gen_ai.response.finish_reasons")}, ("r",))["r"]
+    reasons = opened(values.get("gen_ai.response.finish_reasons"))
     first = reasons[0] if isinstance(reasons, list) and reasons else values.get("gen_ai.completion.0.finish_reason")
     found = providers.finish_of(first)
     return None if found in ("stop", "tool_calls") else found
