@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import sqlalchemy as sa
-
 from tunekeeper.store.log import segments
 from tunekeeper.workspace import open_workspace
 
@@ -49,7 +47,7 @@ def test_an_erased_user_does_not_come_back_unnoticed(tell, project: Path, tmp_pa
 
 def test_a_newer_schema_and_a_foreign_file_are_one_line(tell, project: Path, tmp_path: Path) -> None:
     with open_workspace(project / ".tunekeeper").control.write(by="test") as tx:
-        tx.connection.execute(sa.text("update control_version set version_num = '0099'"))
+        tx.connection.change("update control_version set version_num = '0099'")
     file = tell("backup", "--dir", project, "--out", tmp_path / "b.tar.zst", "--json").json["file"]
     told = tell("restore", file, "--data", tmp_path / "t")
     assert (told.code, told.err.count("\n")) == (2, 1)

@@ -85,7 +85,7 @@ def test_a_dry_run_prints_files_columns_and_reasons_and_standard_input_is_a_dash
     assert main(["data", "import", str(table), "--model", "desk", "--dry-run", "--dir", str(tmp_path)]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "would add 12 of 14 rows; the draft of desk holds 12",
-        "tickets.csv: 14 rows (13 columns): 12 new, 1 broken, 1 exact_duplicate",
+        "tickets.csv: 14 rows (13 as columns): 12 new, 1 broken, 1 exact_duplicate",
         "  columns: --map user=ticket --map assistant=answer --map id=id --map created=created --map category=category",
         "dropped: 1 broken, 1 exact_duplicate",
         "  tickets.csv:14: broken: 4 cells, the header has 5 columns",

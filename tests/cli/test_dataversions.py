@@ -195,18 +195,20 @@ def test_merge_shows_conflicts_side_by_side_and_writes_nothing_until_a_side_is_p
 def examined(tmp_path: Path) -> Callable[..., None]:
     """`examined(1, "c1", 1.0, answer=…)`: a model learned desk/d1, and an exam gave its answer to that case that score."""
 
-    def make(number: int, case: str, value: float | None, *, answer: str | None = "ok", scorer: str = "exact") -> None:
+    def make(
+        number: int, case: str, value: float | None, *, answer: str | None = "ok", scorer: str = "exact", by: str = ""
+    ) -> None:
         ws = open_workspace(tmp_path / ".tunekeeper", project=tmp_path)
         results = [
             Result(case="other", answer="x", scores={scorer: (1.0, "")}),
             Result(case=case, answer=answer, scores={"format": (1.0, ""), scorer: (value, "")}),
         ]
         exam = Exam(
-            id=f"exam_{number}{scorer}", model="desk", version=f"desk@v{number}", artifact=None, artifact_digest=None,
+            id=f"exam_{number}{scorer}{by}", model="desk", version=f"desk@v{number}{by}", artifact=None, artifact_digest=None,
             suite="core", suite_digest="sha256:s", state="done", answers=ws.blobs.put_bytes(encode(results)),
         )  # fmt: skip
         version = Version(
-            id=exam.version, model="desk", name=f"v{number}", major=1, minor=number, base="b", base_digest="sha256:b",
+            id=exam.version, model="desk", name=f"v{number}{by}", major=1, minor=number, base="b", base_digest="sha256:b",
             dataset=f"desk/d{number}",
         )  # fmt: skip
         with ws.state.write(by="test") as tx:
@@ -233,6 +235,9 @@ def test_bisect_names_the_version_after_which_a_case_broke(
     _, lines = run("data", "bisect", "c1", "--model", "desk", text=True)
     assert lines[0] == "c1 broke after desk/d1: desk/d4 is the first that gets it wrong"
     assert lines[-1] == "next: tunekeeper data diff desk/d1 desk/d4"
+    examined(4, "c1", 1.0, by="b")
+    _, lines = run("data", "bisect", "c1", "--model", "desk", text=True)
+    assert lines[0] == "c1 broke after desk/d1: desk/d4 is the first of which not every model gets it right"
     assert run("data", "bisect", "other", "--model", "desk")[1]["verdict"] == "right now"
 
 

@@ -126,3 +126,5 @@ def test_a_first_suite_says_when_it_is_too_small_for_a_verdict(project: Path, ca
     assert main(["eval", "init", *where, "--suite", "suites/first.yaml"]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert shown[1] == "a verdict needs 50 cases: add some of your own, or set evaluation.min_cases"
+    own = "evaluation: {suite: suites/first.yaml}"
+    assert shown[2] == f"gates ask suites/core.yaml; to ask this one, in models/desk.yaml: {own}"

@@ -30,6 +30,15 @@ def test_json_is_one_line_with_absent_as_null():
     assert "é" in text
 
 
+def test_json_says_the_same_of_half_characters_and_of_vast_numbers():
+    odd = {"half": "\ud83d", "vast": 10**30, "tiny": 1e-7, "gone": [float("inf")], 5: (1, 2), "mark": "\x7f\u2028é", "none": {}}
+    text = frame.to_json(odd)
+    assert json.loads(text) == {**{str(key): value for key, value in odd.items()}, "gone": [None], "5": [1, 2]}
+    assert text.isascii()
+    plain = frame.to_json({"mark": "\x7f\u2028é", "rows": [{"a": 1, "b": []}]})
+    assert plain == '{"mark": "\\u007f\\u2028é", "rows": [{"a": 1, "b": []}]}'
+
+
 def test_emit_prints_text_or_json_and_passes_the_code_on(capsys):
     assert frame.emit({"a": 1}, False, ["first", "second"], code=3) == 3
     assert frame.emit({"a": 1}, True, "unseen", code=1) == 1
@@ -113,3 +122,43 @@ def test_an_empty_path_is_not_the_current_folder(words, tmp_path, monkeypatch, c
     assert main(words) == 2
     assert "it is empty, and names no file or folder (fix: tunekeeper " in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["tunekeeper.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("rollback", ""), "it is empty, and names no model"),
+        (("log", "ls", "--model", ""), "'--model': it is empty, and names no model"),
+        (("retrain", "run", "--model", "", "--json"), "'--model': it is empty, and names no model"),
+        (("data", "queue", "judge", "ri_1", "approved", "--seconds", "nan"), "'--seconds': nan is not a finite number"),
+        (("key", "create", "--budget", "-inf"), "'--budget': -inf is not a finite number"),
+    ],
+)
+def test_a_model_without_a_name_and_a_number_that_is_none_are_refused_by_every_command(tell, project, words, said):
+    told = tell(*words, "--dir", project)
+    assert (told.code, said in told.err, "(fix: tunekeeper " in told.err, told.err.count("\n")) == (2, True, True, 1)
+    assert told.out == "" or told.json["error"]["exit_code"] == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("log", "ls", "--model", "suport-desk"),
+        ("monitor", "windows", "--model", "suport-desk"),
+        ("monitor", "alerts", "--model", "suport-desk"),
+        ("monitor", "baseline", "--model", "suport-desk"),
+        ("history", "suport-desk"),
+        ("train", "ls", "--model", "suport-desk"),
+        ("model", "ls", "--model", "suport-desk"),
+        ("eval", "ls", "--model", "suport-desk"),
+        ("incident", "ls", "--model", "suport-desk"),
+        ("deploy", "check", "suport-desk"),
+    ],
+)
+def test_a_misspelt_model_is_no_silence_that_reads_as_all_is_well(tell, project, words):
+    told = tell(*words, "--dir", project)
+    assert (told.code, told.out) == (2, "")
+    assert "no model is called 'suport-desk'; known: support-desk (fix: write 'support-desk')" in told.err
+    (project / "models" / "support-desk.yaml").write_text("model: [")  # what cannot be known is not claimed
+    if words[0] != "deploy":
+        assert "no model is called" not in tell(*words, "--dir", project).err

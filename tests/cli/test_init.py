@@ -41,3 +41,10 @@ def test_a_place_where_no_project_can_be_is_one_line(tell, tmp_path, place):
 def test_the_next_command_can_be_copied_where_the_folder_has_a_blank(tell, tmp_path):
     told = tell("init", tmp_path / "my shop")
     assert told.out.splitlines()[-1] == f"next: tunekeeper data import FILE --model NAME --dir '{tmp_path}/my shop'"
+
+
+def test_two_models_of_a_project_never_share_a_suite(tell, project):
+    assert tell("init", project, "--model", "1e5").code == 0
+    written = {path.stem: path.read_text() for path in (project / "models").iterdir()}
+    assert {name: f'suite: "suites/{name}.yaml"' in text for name, text in written.items()} == {"1e5": True, "support-desk": True}
+    assert tell("config", "check", "--dir", project, "--json").json["models"] == ["1e5", "support-desk"]

@@ -43,7 +43,7 @@ def test_alerts_say_what_fires_since_when_with_the_number(tell, watched):
         watch(watched.ws, MODEL, CONFIG, FORMAT)
     assert "MON-03" not in tell(*asked).out
     assert "RESOLVED MON-03" in tell(*asked, "--all").out
-    quiet = tell("monitor", "alerts", "--model", "other", "--dir", watched.folder)
+    quiet = tell("monitor", "alerts", "--model", "other", "--data", watched.ws.root)
     assert quiet.out == "nothing fires\n"
 
 
@@ -51,6 +51,8 @@ def test_the_baseline_is_shown_or_said_to_be_missing(tell, watched):
     told = tell("monitor", "baseline", "--model", MODEL, "--dir", watched.folder)
     assert told.out.startswith("v1.0: day one of 60 requests from 2026-01-05")
     assert "error_rate" in told.out
+    (watched.folder / "models").mkdir(exist_ok=True)
+    (watched.folder / "models" / "other.yaml").write_text("model: other\n")
     missing = tell("monitor", "baseline", "--model", "other", "--dir", watched.folder)
     assert (missing.code, "has no baseline yet" in missing.err) == (2, True)
 

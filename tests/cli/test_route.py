@@ -72,6 +72,9 @@ def test_weights_are_set_and_printed_in_the_contract_s_shape(tell, desk):
         (("blue=1000",), 2, "not 10000"),
         (("blue",), 2, "is not SLOT=WEIGHT"),
         (("blue=x", "green=9000"), 2, "is not SLOT=WEIGHT"),
+        (("blue=" + "9" * 5000,), 2, "is not SLOT=WEIGHT"),
+        (("blue=١٠٠٠٠",), 2, "is not SLOT=WEIGHT"),
+        (("blue=10000", "blue=10000"), 2, "blue is named twice"),
         (("red=10000",), 2, "desk has no slot 'red'; it has: blue, green"),
     ],
 )
@@ -124,6 +127,10 @@ def test_an_ungated_slot_is_refused_with_exit_1_and_let_through_by_a_reason(tell
     for dry in ((), ("--dry-run",)):
         told = tell(*asked, *dry)
         assert (told.code, "passed no gate" in told.err) == (1, True)
+    for dry in ((), ("--dry-run",)):
+        told = tell(*asked, "--override", " ", *dry)
+        assert (told.code, "without a reason" in told.err) == (2, True)
+    assert desk.shares() == {"green": 10_000}
     assert tell(*asked, "--override", "a look").code == 0
     assert desk.route().reason.endswith("override: a look")
 
@@ -140,6 +147,13 @@ def test_rollback_goes_back_at_once_and_leaves_an_incident(tell, desk):
         again = tell(*asked, *dry)
         assert (again.code, "--to VERSION" in again.err) == (4, True)
     assert tell(*asked, "--to", "v1.1").code == 0
+
+
+def test_a_place_to_go_back_to_that_is_empty_moves_nothing(tell, desk):
+    for dry in ((), ("--dry-run",), ("--load",)):
+        told = tell("rollback", MODEL, "--to", "", *dry, "--dir", desk.folder)
+        assert (told.code, told.err.count("\n"), "leave out --to" in told.err) == (2, 1, True)
+    assert desk.shares() == {"green": 10_000}
 
 
 def test_rollback_needs_neither_configuration_nor_state(tell, desk):

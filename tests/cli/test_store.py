@@ -6,7 +6,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from tunekeeper.cli.app import main
 from tunekeeper.workspace import create_workspace, open_workspace
@@ -37,7 +36,7 @@ def test_a_missing_database_is_made_and_a_dry_run_makes_nothing(project: Path, c
 
 def test_the_store_of_a_newer_release_is_refused_with_exit_2(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with open_workspace(project / ".tunekeeper").control.write(by="test") as tx:
-        tx.connection.execute(sa.text("update control_version set version_num = '0009'"))
+        tx.connection.change("update control_version set version_num = '0009'")
     for words in ([], ["--dry-run"]):
         assert main(["store", "upgrade", "--dir", str(project), *words]) == 2
         assert "control.db has schema 0009, newer than 0001" in capsys.readouterr().err

@@ -88,6 +88,7 @@ def test_preview_of_a_dataset_row_marks_what_is_learned(project: Path, capsys: p
     assert code == 0
     learned = "".join(token["text"] for token in shown["tokens"] if token["learned"])
     assert learned == ROW["messages"][-1]["content"] + "<|im_end|>"
+    assert answer(capsys, "preview", "--model", "support-desk", "--dir", str(project)) == (0, shown)
     code, refused = answer(capsys, "preview", *where, "--row", "3")
     assert code == 2
     assert "rows 1 to 2" in refused["error"]["message"]
@@ -199,6 +200,11 @@ def test_a_recipe_file_with_an_unknown_key_is_refused_with_the_near_name(
     code, refused = answer(capsys, "plan", *where, "--recipe", str(tmp_path / "r.yaml"))
     assert code == 2
     assert refused["error"]["fix"] == "write 'epochs'"
+    (tmp_path / "latin.yaml").write_bytes(b"# \xe9\n")
+    for name, why in (("none.yaml", "No such file or directory"), (".", "Is a directory"), ("latin.yaml", "it is not UTF-8")):
+        code, refused = answer(capsys, "plan", *where, "--recipe", str(tmp_path / name))
+        assert (code, refused["error"]["message"]) == (2, f"{tmp_path / name}: cannot be read: {why}")
+        assert refused["error"]["fix"] == "name a recipe file in JSON or YAML that you may read"
 
 
 def another(project: Path, **changes: Any) -> None:

@@ -82,7 +82,7 @@ def _file_lines(file: FileReport) -> list[str]:
     """What an import says about one file: its shapes, the columns that were read, and what comes in."""
     from tunekeeper.data.columns import as_option
 
-    shapes = ", ".join(f"{n} {name}" for name, n in file.formats.items()) or "none readable"
+    shapes = ", ".join(f"{n} as {name}" for name, n in file.formats.items()) or "none readable"
     dropped = "".join(f", {n} {kind}" for kind, n in file.dropped.items())
     lines = [f"{file.file}: {file.rows} rows ({shapes}): {file.added} new{dropped}"]
     if file.columns:

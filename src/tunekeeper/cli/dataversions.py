@@ -243,10 +243,13 @@ def _was_judged(answer: str | None, scores: dict[str, tuple[float | None, str]],
 
 
 def _bisected(found: Bisected) -> list[str]:
+    wrong = next((seen.state == "wrong" for seen in found.seen if seen.dataset == found.bad), True)
+    first = "that gets it wrong" if wrong else "of which not every model gets it right"
+    never = "right with every model" if any(seen.state == "mixed" for seen in found.seen) else "right"
     verdicts = {
-        "broke": f"{found.case} broke after {found.good}: {found.bad} is the first that gets it wrong",
+        "broke": f"{found.case} broke after {found.good}: {found.bad} is the first {first}",
         "right now": f"{found.case} is right: {found.good} is the newest that an exam asked",
-        "never right": f"{found.case} was never right: {found.bad} is the first that an exam asked",
+        "never right": f"{found.case} was never {never}: {found.bad} is the first that an exam asked",
         "no exams": f"no exam on record asked a model of these versions for {found.case}",
     }
     lines = [line(verdicts[found.verdict])]

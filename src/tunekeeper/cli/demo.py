@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shlex
 import sys
 from pathlib import Path
@@ -10,6 +11,10 @@ from typing import Annotated
 import typer
 
 from tunekeeper.cli import frame, interrupts
+from tunekeeper.core.errors import MissingExtra
+
+NEEDED = ("torch", "transformers", "peft", "accelerate", "safetensors", "gguf", "xllamacpp", "openai")
+"""What the demo's parts need of the extras `train`, `local` and `demo`."""
 
 
 def demo(
@@ -22,6 +27,9 @@ def demo(
 
     Example: tunekeeper demo my-demo
     """
+    if lacking := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        what = f"the demo runs on real parts, and these are not installed: {', '.join(lacking)}"
+        raise MissingExtra(what, fix="pip install 'tunekeeper[train,local,demo]'")
     from tunekeeper.demo import ask, one_screen
     from tunekeeper.demo import demo as play
     from tunekeeper.demo.run import DEFAULT_FOLDER

@@ -72,11 +72,12 @@ def check(model: Name, dir: frame.Dir = None, json: frame.Json = False) -> int:
     from tunekeeper.store.ledgers.cycles import find_cycles
 
     ws, config = frame.project(dir)
+    section = config.model(model).sections["rollout"]
     with ws.state.read() as tx:
         open_ones = [each for each in find_cycles(tx, model=model, state="open") if "load" in each.records]
     if not open_ones:
         raise NotFound(f"{model} has nothing loaded that waits for its deployment", fix=f"tunekeeper retrain run --model {model}")
-    items = checklist_of(ws, config.model(model).sections["rollout"], open_ones[0])
+    items = checklist_of(ws, section, open_ones[0])
     verdict = judge(items)
     marks = {True: "ok", False: "NO", None: "n/a"}
     lines = [f"  {item.id} {'waived' if item.waived else marks[item.ok]:<6} {item.detail}" for item in items]
@@ -140,10 +141,15 @@ def probe(
 
     Example: tunekeeper deploy probe http://127.0.0.1:11434 --engine ollama
     """
+    from tunekeeper.core.errors import UpstreamUnavailable
     from tunekeeper.engines import ENGINES
     from tunekeeper.engines.engine import key_of
 
-    found = ENGINES.load(engine)().probe(endpoint, key_of(api_key_env))
+    try:
+        found = ENGINES.load(engine)().probe(endpoint, key_of(api_key_env))
+    except UpstreamUnavailable as error:
+        fix = error.fix or f"start the {engine} server there, or name where it listens and what it is (--engine)"
+        raise UpstreamUnavailable(error.message, fix=fix) from error
     lines = [f"{endpoint} ({engine})", *(f"  model {name}" for name in found.models)]
     lines += [f"  {what}: {'yes' if can else 'no'}" for what, can in (("logprobs", found.logprobs), ("adapters", found.adapters))]
     return frame.emit(found, json, lines)

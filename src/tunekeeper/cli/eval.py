@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -41,6 +42,9 @@ def init(
     lines = [f"wrote {path} with {cases} cases; edit its criteria before the first exam"]
     if cases < section.min_cases:
         lines.append(f"a verdict needs {section.min_cases} cases: add some of your own, or set evaluation.min_cases")
+    if path.resolve() != _suite_path(ws, None, section.suite).resolve():
+        own = os.path.relpath(path.resolve(), (ws.project or Path.cwd()).resolve())
+        lines.append(f"gates ask {section.suite}; to ask this one, in models/{model}.yaml: evaluation: {{suite: {own}}}")
     return frame.emit({"suite": str(path), "cases": cases, "min_cases": section.min_cases}, json, lines)
 
 
@@ -112,6 +116,8 @@ def ls(
     ws = frame.workspace(dir)
     with ws.state.read() as tx:
         exams = find_exams(tx, model=model, newest_first=True)
+    if not exams:
+        frame.refuse_unknown(model, dir)
     rows = [(e.id, e.version, e.suite, e.state, e.verdict.outcome if e.verdict else None, e.cases) for e in exams]
     return frame.emit(
         {"exams": exams}, json, lambda: frame.table(rows, ("exam", "version", "suite", "state", "verdict", "cases"))

@@ -53,7 +53,7 @@ def merge(
 
 def _of_version(dir: Path | None, model: str | None, name: str | None) -> tuple[Path, Path | None]:
     """The version's checkpoint and its adapter. Raises ArtifactError when the base is not the one it was trained on."""
-    from tunekeeper.deployment.verbs import adapter_folder, base_folder
+    from tunekeeper.deployment.reference import adapter_folder, base_folder
     from tunekeeper.deployment.vllmadapter import read_base
 
     ws, found = version_of(dir, model, name)

@@ -33,11 +33,13 @@ from __future__ import annotations
 
 import importlib
 import json as jsonlib
+import math
 import os
 import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -50,7 +52,7 @@ from typer.models import TyperPath
 
 from tunekeeper.cli.visible import in_json, line, visible
 from tunekeeper.core.clock import Clock
-from tunekeeper.core.errors import NotFound, UserError
+from tunekeeper.core.errors import ConfigError, NotFound, UserError
 
 if TYPE_CHECKING:
     from tunekeeper.config import ProjectConfig
@@ -120,7 +122,7 @@ def load_command(target: str, name: str) -> Any:
     else:
         command = typer.main.get_group(found)
     command.name = name
-    _refuse_empty_paths(command)
+    _refuse_nonsense(command)
     return command
 
 
@@ -135,12 +137,22 @@ class _Place(TyperPath):
         return super().convert(value, param, ctx)
 
 
-def _refuse_empty_paths(command: Any) -> None:
+def _refuse_nonsense(command: Any) -> None:
     for inner in getattr(command, "commands", {}).values():
-        _refuse_empty_paths(inner)
+        _refuse_nonsense(inner)
     for param in command.params:
+        param.callback = param.callback or _sensible
         if isinstance(param.type, TyperPath):
             param.type = _Place(path_type=param.type.type)
+
+
+def _sensible(ctx: Any, param: Any, value: Any) -> Any:
+    """`value`; an error that names the option for a model without a name, and for a number that no bound holds (NaN)."""
+    if param.name == "model" and value == "":
+        raise typer.BadParameter("it is empty, and names no model", ctx=ctx, param=param)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number", ctx=ctx, param=param)
+    return value
 
 
 # ---- the project ----
@@ -178,6 +190,14 @@ def project(dir: Path | None) -> tuple[Workspace, ProjectConfig]:
 
     folder = find_project(dir)
     return workspace(folder), load_project(folder)
+
+
+def refuse_unknown(model: str | None, dir: Path | None, data: Path | None = None) -> None:
+    """For a verb that found nothing of `model` on record: raise NotFound with the near name where the project has no such model.
+    A gateway without a project, and a project whose files cannot be read, know no better."""
+    if model is not None and data is None:
+        with suppress(ConfigError):
+            project(dir)[1].model(model)
 
 
 def user() -> str:
@@ -228,9 +248,10 @@ def to_json(value: Any) -> str:
     would obey."""
     import msgspec
 
-    plain = _finite(msgspec.to_builtins(value, str_keys=True, enc_hook=str))
-    other = str(getattr(sys.stdout, "encoding", None) or "utf-8").lower() not in ("utf-8", "utf8")
-    return in_json(jsonlib.dumps(plain, ensure_ascii=other, allow_nan=False))
+    if str(getattr(sys.stdout, "encoding", None) or "utf-8").lower() in ("utf-8", "utf8"):
+        with suppress(UnicodeEncodeError, OverflowError):  # half a character, a number of more than 64 bits
+            return in_json(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=0).decode())
+    return in_json(jsonlib.dumps(_finite(msgspec.to_builtins(value, str_keys=True, enc_hook=str)), allow_nan=False))
 
 
 def _finite(value: Any) -> Any:

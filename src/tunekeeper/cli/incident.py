@@ -23,6 +23,8 @@ def list_(model: frame.Model, dir: frame.Dir = None, json: frame.Json = False) -
 
     with frame.workspace(dir).control.read() as tx:
         found = find_incidents(tx, model=model, newest_first=True)
+    if not found:
+        frame.refuse_unknown(model, dir)
     rows = [[each.id, each.state, each.version, len(each.cases), each.reason[:80]] for each in found]
     return frame.emit(found, json, frame.table(rows, ["id", "state", "version", "cases", "reason"]))
 

@@ -25,12 +25,14 @@ gateway:
 """
 MODEL = """\
 # One task, one file. Every key and its default: tunekeeper config schema
-model: {model}
+model: "{model}"
 client: ""
 task: ""
 base: base            # folder of the base checkpoint, relative to the project
 # system: "What every request of this task carries."
-# format: {{kind: json, fields: {{category: [billing, shipping]}}}}
+# format: {{kind: json, fields: {{category: [billing, shipping]}}}}   # a field without a list, as {{note: []}}, takes any value
+evaluation:
+  suite: "suites/{model}.yaml"   # what gates ask; its own: another model's is refused
 """
 IGNORE = ".tunekeeper/\n.env\n"
 
@@ -52,7 +54,7 @@ def init(
     root = folder.resolve()
     files = {frame.PROJECT_FILE: PROJECT.format(name=jsonlib.dumps(root.name, ensure_ascii=False)), ".gitignore": IGNORE}
     if model is not None:
-        files[f"models/{model}.yaml"] = MODEL.format(model=jsonlib.dumps(model))
+        files[f"models/{model}.yaml"] = MODEL.format(model=model)
     written = [name for name in files if not (root / name).exists()]
     if frame.PROJECT_FILE not in written and (model is None or f"models/{model}.yaml" not in written):
         raise UserError(f"{root / frame.PROJECT_FILE} is there already", fix="name another folder, or a new --model")

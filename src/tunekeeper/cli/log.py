@@ -43,6 +43,8 @@ def list_(
 
     del json  # the answer is JSON either way, and every command takes the option
     ws = frame.workspace(dir, data)
+    if model is not None and next(iter(ws.log.each(model=model)), None) is None:  # of no time at all, whatever was asked
+        frame.refuse_unknown(model, dir, data)
     flags = Flags(ws)
     for inference in ws.log.each(model=model, since=frame.moment(since, ws.clock), until=frame.moment(until, ws.clock)):
         sys.stdout.write(frame.to_json(flags.on(inference)) + "\n")
@@ -65,7 +67,9 @@ def verify(dir: frame.Dir = None, data: frame.Data = None, json: frame.Json = Fa
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="JSONL of inferences, at least request_id, timestamp and model_id.")],
+    file: Annotated[
+        Path, typer.Argument(help="JSONL of inferences, packed with gzip or not: at least request_id, timestamp and model_id.")
+    ],
     dry_run: frame.DryRun = False,
     dir: frame.Dir = None,
     data: frame.Data = None,

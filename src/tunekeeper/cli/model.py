@@ -32,6 +32,8 @@ def ls(model: OptionalModel = None, dir: frame.Dir = None, json: frame.Json = Fa
         versions = find_versions(tx, model=model)
         artifacts = find_artifacts(tx, model=model)
         exams = find_exams(tx, model=model)
+    if not versions:
+        frame.refuse_unknown(model, dir)
     found, rows = [], []
     for version in versions:
         made = [each.quantization or each.hosted or each.engine for each in artifacts if each.version == version.id]

@@ -9,7 +9,7 @@ import typer
 
 from tunekeeper.cli import frame, monitorarms
 
-app = frame.group("Stage 5: baselines, drift, alerts, versions side by side.")
+app = frame.group("Stage 5: windows, baselines, alerts, versions side by side.")
 Since = Annotated[str | None, typer.Option("--since", help="From when: 24h, 7d, or a date.")]
 
 
@@ -24,7 +24,10 @@ def windows(model: frame.Model, since: Since = None, dir: frame.Dir = None, json
     ws = frame.workspace(dir)
     start = frame.moment(since, ws.clock)
     with ws.state.read() as tx:
-        signals = [each for each in find_signals(tx, model=model) if start is None or each.until >= start]
+        known = find_signals(tx, model=model)
+    if not known:
+        frame.refuse_unknown(model, dir)
+    signals = [each for each in known if start is None or each.until >= start]
     rows: list[list[Any]] = [
         [
             f"{each.until:%Y-%m-%d %H:%M}",
@@ -56,6 +59,8 @@ def alerts(
 
     with frame.workspace(dir, data).state.read() as tx:
         found = find_alerts(tx, model=model, state=None if all else "firing")
+    if not found:
+        frame.refuse_unknown(model, dir, data)
     lines = [f"{each.state.upper()} {each.rule} since {each.since:%Y-%m-%d %H:%M}: {each.reason}" for each in found]
     return frame.emit(found, json, lines or ["nothing fires"])
 
@@ -72,6 +77,7 @@ def baseline(model: frame.Model, dir: frame.Dir = None, json: frame.Json = False
     with frame.workspace(dir).state.read() as tx:
         found = find_baselines(tx, model=model, newest_first=True, limit=1)
     if not found:
+        frame.refuse_unknown(model, dir)
         raise NotFound(
             f"{model} has no baseline yet: too few users were answered since its promotion",
             fix=f"tunekeeper status {model}",

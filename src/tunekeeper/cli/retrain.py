@@ -137,6 +137,8 @@ def opened(
     from tunekeeper.retraining.cycle import open_cycle, refuse_second
 
     given = {name: value for name, value in options.items() if value is not None}
+    if not str(given.get("override", "a reason")).strip():
+        raise UserError("an override without a reason lets nothing pass", fix='--override "NAME: REASON"')
     if dry_run:
         with ws.state.read() as tx:
             refuse_second(tx, model)

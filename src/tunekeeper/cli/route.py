@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 app = frame.group("Who answers how much of the traffic.")
 Name = Annotated[str, typer.Argument(help="Name of the model.")]
+MOST_DIGITS = 9
+"""Digits of a weight; what is more is no number of anything."""
 ARM = 1000
 """Ten-thousandths of a slot in an experiment that names no other (AB-01)."""
 
@@ -166,8 +168,10 @@ def _weights(words: list[str], *, bare: int | None) -> dict[str, int]:
         name, given, weight = word.partition("=")
         if name and not given and bare is not None:
             weight = str(bare)
-        if not name or not weight.isdigit():
-            raise UserError(f"{word!r} is not SLOT=WEIGHT", fix="e.g. blue=9000 green=1000 (ten-thousandths)")
+        if not name or not (weight.isascii() and weight.isdigit() and len(weight) <= MOST_DIGITS):
+            raise UserError(f"{word[:80]!r} is not SLOT=WEIGHT", fix="e.g. blue=9000 green=1000 (ten-thousandths)")
+        if name in found:
+            raise UserError(f"{name[:80]} is named twice", fix="give each slot one weight; together they are 10000")
         found[name] = int(weight)
     return found
 
@@ -190,6 +194,7 @@ def _short(model: str, name: str) -> str:
 
 def _line(move: dict[str, Any]) -> str:
     pending = f"; pending: {move['pending']}" if move["pending"] else ""
-    workers = len(move["acknowledged_by"])
+    count = len(move["acknowledged_by"])
+    workers = "1 worker obeys" if count == 1 else f"{count} workers obey"
     went = f"{move['from']} → {move['to']} in {move['ms']:.1f} ms"
-    return f"{move['model']}: {went}, route version {move['route_version']}, {workers} workers obey{pending}"
+    return f"{move['model']}: {went}, route version {move['route_version']}, {workers}{pending}"

@@ -68,6 +68,8 @@ def history(
     ws = frame.workspace(dir, data)
     with ws.control.read() as tx:
         found = find_promotions(tx, model=model, newest_first=True, limit=min(limit, 1_000_000))
+    if not found:
+        frame.refuse_unknown(model, dir, data)
     rows = [
         (f"{p.created:%Y-%m-%d %H:%M:%S}" if p.created else None, p.kind, p.version, p.champion, p.left or p.previous)
         for p in found

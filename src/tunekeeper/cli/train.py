@@ -96,7 +96,7 @@ def preview(
     dir: frame.Dir = None,
     json: frame.Json = False,
 ) -> int:
-    """The rendered text, and with --model and --dataset which tokens of a row are learned.
+    """The rendered text, and with --model which tokens of a row of its newest dataset, or of --dataset, are learned.
 
     Example: tunekeeper train preview --checkpoint base --messages messages.json
     """
@@ -106,15 +106,17 @@ def preview(
         given, generate = previewing.read_messages(messages)
         shown = previewing.preview(checkpoint, given, generate=generate)
         return frame.emit(_preview_shape(shown), json, [shown.rendered])
-    if model is None or dataset is None:
-        raise UserError("train preview needs --checkpoint and --messages, or --model and --dataset")
+    if model is None:
+        raise UserError(
+            "train preview needs --model, or --checkpoint and --messages", fix="tunekeeper train preview --model M --row 1"
+        )
     from tunekeeper.training.orders import base_folder, rows_file
     from tunekeeper.training.rows import read_rows
 
     ws, config = frame.project(dir)
-    rows = read_rows(rows_file(ws, dataset_of(ws, model, dataset), "train"))
+    rows = read_rows(rows_file(ws, dataset_of(ws, model, dataset or "latest"), "train"))
     if not 1 <= row <= len(rows):
-        raise UserError(f"--row {row}: the dataset has rows 1 to {len(rows)}")
+        raise UserError(f"--row {row}: the dataset has rows 1 to {len(rows)}", fix="name one of them, or leave --row out")
     found = config.model(model)
     section = found.sections["training"]
     folder = base_folder(ws, found.task)
@@ -133,6 +135,8 @@ def ls(model: OptionalModel = None, dir: frame.Dir = None, json: frame.Json = Fa
     ws = frame.workspace(dir)
     with ws.state.read() as tx:
         found = find_runs(tx, model=model, newest_first=True)
+    if not found:
+        frame.refuse_unknown(model, dir)
     known = {name: _quality(ws, name) for name in {r.dataset for r in found}}
     scores = {name: quality["score"] if quality else None for name, quality in known.items()}
     header = ("run", "state", "dataset", "data quality", "rows", "loss", "seconds", "version")
@@ -277,6 +281,8 @@ def _run_folder(checkpoint: Path, data: Path | None, recipe: Path | None, out: P
     done = training.train_folder(checkpoint, data, out, recipe=changes, on_progress=frame.progress("training"))
     if done["left_out"]:
         typer.echo(f"note: {done['left_out']} of {data} are longer than max_tokens and were not learned", err=True)
+    for line in done["notes"]:
+        typer.echo(f"note: {line}", err=True)
     return frame.emit(done, json, [f"{out}: trained in {done['seconds']:.1f} s, loss {done['loss']:.4f}"])
 
 
@@ -360,7 +366,7 @@ def _token_lines(shown: Preview, objective: str) -> Iterator[str | frame.Painted
         yield f"the template changes answers once they are history: learned as {shown.conversations} conversations, one an answer"
     for token in shown.tokens:
         weight = f"  counts {token.weight:g}" if token.weight not in (0, 1) else ""
-        line = f"{token.id:>7} {token.text!r}{weight}"
+        line = f"{token.id:>7} {repr(token.text) if token.text else '…'}{weight}"
         yield frame.Painted(f"* {line}") if token.learned else f"  {line}"
 
 

@@ -6,6 +6,7 @@ a line or type a command; a mark that turns the direction of writing could make 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _JOINERS = "\u200c\u200d"
@@ -14,7 +15,7 @@ _NAMES = (
     *("NUL", "SOH", "STX", "ETX", "EOT", "ENQ", "ACK", "BEL", "BS", "HT", "LF", "VT", "FF", "CR", "SO", "SI"),
     *("DLE", "DC1", "DC2", "DC3", "DC4", "NAK", "SYN", "ETB", "CAN", "EM", "SUB", "ESC", "FS", "GS", "RS", "US"),
 )
-_IN_JSON = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
+_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def visible(text: str) -> str:
@@ -55,4 +56,4 @@ def in_json(document: str) -> str:
     half characters, which no output takes."""
     if document.isascii() and "\x7f" not in document:
         return document
-    return document.translate(_IN_JSON).encode("utf-8", "backslashreplace").decode()
+    return _IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
