@@ -186,7 +186,7 @@ def test_who_closes_waits_for_what_is_being_looked_through() -> None:
 def test_a_text_made_to_cost_time_is_left_out_where_it_was_not_looked_through_and_the_rest_stays() -> None:
     async def run() -> Record:
         bodies, record = Bodies(("card", "phone", "email"), keep=True), Record()
-        bodies.put(record, chat(f"hello there {'4 ' * 1_500_000}"), None, lambda: None)
+        bodies.put(record, chat(f"hello there {'and so on ' * 40}{'4 ' * 1_500_000}"), None, lambda: None)
         await bodies.settled()
         return record
 

@@ -31,9 +31,12 @@ task: ""
 base: base            # folder of the base checkpoint, relative to the project
 # system: "What every request of this task carries."
 # format: {{kind: json, fields: {{category: [billing, shipping]}}}}   # a field without a list, as {{note: []}}, takes any value
+"""
+OWN_SUITE = """\
 evaluation:
   suite: "suites/{model}.yaml"   # what gates ask; its own: another model's is refused
 """
+"""For every model but the first of a project, which has the default's."""
 IGNORE = ".tunekeeper/\n.env\n"
 
 
@@ -54,7 +57,8 @@ def init(
     root = folder.resolve()
     files = {frame.PROJECT_FILE: PROJECT.format(name=jsonlib.dumps(root.name, ensure_ascii=False)), ".gitignore": IGNORE}
     if model is not None:
-        files[f"models/{model}.yaml"] = MODEL.format(model=model)
+        more = OWN_SUITE if (root / frame.PROJECT_FILE).exists() else ""
+        files[f"models/{model}.yaml"] = (MODEL + more).format(model=model)
     written = [name for name in files if not (root / name).exists()]
     if frame.PROJECT_FILE not in written and (model is None or f"models/{model}.yaml" not in written):
         raise UserError(f"{root / frame.PROJECT_FILE} is there already", fix="name another folder, or a new --model")
