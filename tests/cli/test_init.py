@@ -46,5 +46,8 @@ def test_the_next_command_can_be_copied_where_the_folder_has_a_blank(tell, tmp_p
 def test_two_models_of_a_project_never_share_a_suite(tell, project):
     assert tell("init", project, "--model", "1e5").code == 0
     written = {path.stem: path.read_text() for path in (project / "models").iterdir()}
-    assert {name: f'suite: "suites/{name}.yaml"' in text for name, text in written.items()} == {"1e5": True, "support-desk": False}
+    assert {name: f'suite: "suites/{name}.yaml"' in text for name, text in written.items()} == {
+        "1e5": True,
+        "support-desk": False,
+    }
     assert tell("config", "check", "--dir", project, "--json").json["models"] == ["1e5", "support-desk"]

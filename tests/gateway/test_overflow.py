@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tunekeeper.core.nouns.serving import FallbackEntry
 from tunekeeper.gateway.outcome import Failed, Rejected, judge
 from tunekeeper.gateway.overflow import OVERFLOW, overflows
 from tunekeeper.gateway.wire import error_message
@@ -95,3 +96,27 @@ def test_record_metric_and_answer_name_it_and_the_server_is_not_to_blame(bench: 
         f'model_inference_errors_total{{model_id="support-desk",variant="champion",error="{OVERFLOW}"}} 8'
         in bench.get("/metrics").text
     )
+
+
+def picture(bench: Any) -> Any:
+    shown = [{"type": "text", "text": "what is this?"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]
+    return bench.chat(messages=[{"role": "user", "content": shown}])
+
+
+def test_a_picture_that_a_server_does_not_take_is_the_callers_and_no_reason_to_rest(bench: Any) -> None:
+    bench.a.default = "no_images"
+    for _ in range(8):
+        response = picture(bench)
+        error = response.json()["error"]
+        assert (response.status_code, error["code"]) == (400, "input_unsupported")
+        assert error["message"].startswith("image input is not supported")
+    assert bench.record(response)["error"] == "input_unsupported"
+    assert bench.chat().status_code == 200, "eight of them do not make a server ill"
+
+
+def test_a_fallback_may_take_the_picture(bench: Any) -> None:
+    bench.a.default = "no_images"
+    bench.publish(fallback=(FallbackEntry(slot="b"),))
+    response = picture(bench)
+    assert (response.status_code, response.headers["x-tunekeeper-slot"]) == (200, "b")
+    assert [attempt["error"] for attempt in bench.record(response)["attempts"]] == ["input_unsupported", None]

@@ -15,7 +15,7 @@ from tunekeeper.gateway.fold import confidence_of
 from tunekeeper.gateway.health import USUAL_WAIT
 from tunekeeper.gateway.outcome import Failed, Good, envelope, judge, wait_of
 from tunekeeper.gateway.outgoing import EVENTS, Outgoing
-from tunekeeper.gateway.overflow import OVERFLOW
+from tunekeeper.gateway.overflow import BLAMELESS
 from tunekeeper.gateway.planning import Plan, following, reachable, willing
 from tunekeeper.gateway.record import Record
 from tunekeeper.gateway.refusals import Refusal
@@ -130,7 +130,7 @@ class Exchange(Ending):
         wait = wait_of(refusal.retry_after, gateway.clock.utc()) if refusal.retry_after else None
         if wait is not None or limited:
             gateway.health.asked_to_wait(slot, USUAL_WAIT if wait is None else wait, now)
-        if not limited and refusal.code != OVERFLOW:
+        if not limited and refusal.code not in BLAMELESS:
             gateway.health.failed(slot, now)
         self._try_next()
 
@@ -316,7 +316,7 @@ class Exchange(Ending):
     def _end_stream(self, status: str, code: str, event: bytes) -> None:
         """The stream cannot become whole: say so in an event, log what there was. A reason to finish is never made up."""
         self._note(code)
-        if status != "cancelled" and code != OVERFLOW:
+        if status != "cancelled" and code not in BLAMELESS:
             self._gateway.health.failed(self._target.slot, self._gateway.now())
         if self._stream is not None:
             self._log_stream(self._stream)

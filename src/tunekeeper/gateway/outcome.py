@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from tunekeeper.gateway.overflow import OVERFLOW, overflows
+from tunekeeper.gateway.overflow import OVERFLOW, UNSUPPORTED, overflows, unsupported
 from tunekeeper.gateway.refusals import Refusal
 from tunekeeper.gateway.wire import Answered, error_message, error_rest, parse_answer
 
@@ -65,6 +65,8 @@ def judge(status: int, headers: dict[bytes, bytes], body: bytes, endpoint: str) 
         return Rejected(status if status < 500 else 400, said, OVERFLOW, error_rest(body))
     if status in CALLERS_FAULT:
         return Rejected(status, message or "the model server refused the request", rest=error_rest(body))
+    if message is not None and unsupported(message):
+        return Failed(Refusal(UNSUPPORTED, message))
     after = headers.get(b"retry-after")
     retry_after = after.decode("latin-1")[:64] if after else None
     if status == 429:

@@ -1,4 +1,5 @@
-"""Whether a model server's error says that a request does not fit into its context (MON-07). Pure, and only asked of errors.
+"""Whether a model server's error says that a request does not fit into its context (MON-07), or holds what it cannot take. Pure,
+and only asked of errors.
 
 Every server has words of its own, and some a code: OpenAI and Azure `context_length_exceeded`, llama.cpp
 `exceed_context_size_error`. What it is called here is OpenAI's code, which clients know already.
@@ -12,6 +13,9 @@ from typing import Any
 import msgspec
 
 OVERFLOW = "context_length_exceeded"
+UNSUPPORTED = "input_unsupported"
+BLAMELESS = frozenset((OVERFLOW, UNSUPPORTED))
+"""Errors that say nothing of the server's health."""
 _KNOWN = frozenset((OVERFLOW, "exceed_context_size_error", "context_window_exceeded", "model_context_window_exceeded"))
 _WORDS = re.compile(
     r"maximum context length"  # OpenAI, vLLM, SGLang, Mistral
@@ -25,6 +29,7 @@ _WORDS = re.compile(
     r"|`inputs` (?:tokens \+ `max_new_tokens` must be|must have less than)",  # TGI
     re.IGNORECASE,
 )
+_MEDIA = re.compile(r"\b(?:image|audio|video) input is not supported", re.IGNORECASE)  # llama.cpp
 
 
 def overflows(body: bytes, message: str | None) -> bool:
@@ -32,6 +37,12 @@ def overflows(body: bytes, message: str | None) -> bool:
     if message is not None and _WORDS.search(message) is not None:
         return True
     return not _KNOWN.isdisjoint(_named(body))
+
+
+def unsupported(message: str | None) -> bool:
+    """Whether an error's `message` says that this server takes no pictures, sound or video. llama.cpp calls it a fault of its
+    own; another one may take them."""
+    return message is not None and _MEDIA.search(message) is not None
 
 
 def _named(body: bytes) -> list[str]:

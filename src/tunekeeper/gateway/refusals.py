@@ -1,8 +1,8 @@
 """Every error the gateway itself answers with, in OpenAI's envelope, each with a stable code: refusals are part of the contract.
 
-A client, a log query and a test tell by the code who was wrong: codes of status 4xx are the caller's (`context_length_exceeded`
-too, though a model server said so), `upstream_*` the model
-server's, `route_unavailable`, `log_unavailable`, `limits_unavailable`, `overloaded` and `draining` ours.
+A client, a log query and a test tell by the code who was wrong: codes of status 4xx are the caller's (`context_length_exceeded` and
+`input_unsupported` too, though a model server said so), `upstream_*` the model server's, `route_unavailable`,
+`log_unavailable`, `limits_unavailable`, `overloaded` and `draining` ours.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ CODES = {
     "invalid_json": 400,
     "invalid_value": 400,
     "context_length_exceeded": 400,
+    "input_unsupported": 400,
     "missing_key": 401,
     "invalid_key": 401,
     "key_expired": 401,

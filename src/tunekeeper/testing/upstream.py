@@ -12,7 +12,7 @@ head) · `hang_body` (head, then nothing) · `pings` (a stream's head, then comm
 `error_in_stream` · `overflow` (llama.cpp's 400 for a prompt beyond its context) · `overflow_in_stream` (the same as the
 stream's first event; 500 where none is asked for) · `close` (dropped without a byte) · `no_usage` · `unsure` (tokens of
 probability 0.1 where log-probabilities are asked for, else 0.9) · `unsure_drip` (each token late as well) · `no_logprobs` (400
-where log-probabilities are asked for).
+where log-probabilities are asked for) · `no_images` (llama.cpp's 500 where a picture is shown).
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ BEHAVIOURS = (
     "unsure",
     "unsure_drip",
     "no_logprobs",
+    "no_images",
 )
 SURE, UNSURE = -0.1, -2.3
 """Log-probability of each token."""
@@ -67,6 +68,8 @@ OVERFLOW = {
         "type": "exceed_context_size_error",
     }
 }
+_HINT = "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"
+NO_IMAGES = {"error": {"code": 500, "message": _HINT, "type": "server_error"}}
 
 
 @dataclass(slots=True)
@@ -185,6 +188,10 @@ class FakeUpstream:
         delay = float(seconds) if seconds else 0.05
         if name == "no_logprobs":
             name = "400" if body.get("logprobs") else "ok"
+        if name == "no_images":
+            if '"image_url"' in json.dumps(body):
+                return await self._json(writer, 500, NO_IMAGES)
+            name = "ok"
         if name in STATUSES:
             error = {"error": {"message": STATUSES[name], "type": "server_error", "param": None, "code": None}}
             return await self._json(writer, int(name), error, b"retry-after: 7\r\n" if name == "429" else b"")
