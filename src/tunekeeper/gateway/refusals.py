@@ -1,7 +1,7 @@
 """Every error the gateway itself answers with, in OpenAI's envelope, each with a stable code: refusals are part of the contract.
 
-A client, a log query and a test tell by the code who was wrong: codes of status 4xx are the caller's (also `context_length_exceeded`
-and `input_unsupported`, though a model server said so), `upstream_*` the model server's, `route_unavailable`,
+A client, a log query and a test tell by the code who was wrong: codes of status 4xx are the caller's, `context_length_exceeded`
+and `input_unsupported` too, though a model server said so; `upstream_*` are the model server's, `route_unavailable`,
 `log_unavailable`, `limits_unavailable`, `overloaded` and `draining` ours.
 """
 
