@@ -290,3 +290,24 @@ def test_the_tokens_of_an_answer_do_not_spell_what_was_taken_out_of_it() -> None
     assert clean == {"choices": [{"message": {"content": "[EMAIL]"}, "logprobs": None}], "created": 1}
     kept = answer("nobody at all")
     assert Redactor().redact_json(kept)[0] is kept
+
+
+def test_text_in_many_scripts_is_filtered_without_a_set_giving_up(capfd: pytest.CaptureFixture[str]) -> None:
+    rng = random.Random("scripts")
+    scripts = (
+        "abcdefg ,.-/()@",
+        "абвгдежз тел +",
+        "电话手机你好",
+        "ابجد هاتف",
+        "τηλ κινητό",
+        "".join(map(chr, range(32, 0x3000, 7))),
+    )
+    redactor = Redactor()
+    for turn in range(60):
+        text = "".join(rng.choices(rng.choice(scripts) + rng.choice(scripts) + "0123456789", k=(200, 12_000)[turn % 2]))
+        held = f"{text}\ncall 4155550132, ana@example.com"
+        for body in (held.encode(), json.dumps({"content": held}, ensure_ascii=False).encode(), json.dumps([held]).encode()):
+            assert redactor.may_hold(body)
+        assert "ana@example.com" not in redactor.redact(held)[0]
+        redactor.may_hold(text.encode())
+    assert "out of memory" not in capfd.readouterr().err

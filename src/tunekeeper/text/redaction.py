@@ -80,10 +80,12 @@ def _hits(kinds: tuple[str, ...], *, escaped: bool) -> re2.Pattern:
     return re2.compile(b"|".join([_FILTERS[kind] for kind in kinds] + [_ESCAPED] * escaped), _options())
 
 
-def _options() -> re2.Options:
+def _options(*, log_errors: bool = False) -> re2.Options:
+    """`log_errors`: whether RE2 says on stderr that memory ran out. A search then goes on in a slower way and finds the same; a
+    set says no, which nobody may overlook."""
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1
-    options.log_errors = False
+    options.log_errors = log_errors
     return options
 
 
@@ -127,7 +129,7 @@ class _Whether:
 
 def _set(patterns: list[bytes]) -> _Match:
     """Which of the patterns are in bytes: a set keeps no places, and costs less."""
-    made = re2.Set.SearchSet(_options())
+    made = re2.Set.SearchSet(_options(log_errors=True))
     for pattern in patterns:
         made.Add(pattern)
     made.Compile()
