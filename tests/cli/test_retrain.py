@@ -34,7 +34,7 @@ def test_why_says_no_without_a_reason_and_names_what_holds_one_back(tell, desk):
 
 def test_run_opens_one_cycle_with_what_was_asked(tell, desk):
     asked = ("retrain", "run", "--model", MODEL, "--why", "new line", "--strategy", "blue-green", "--dir", desk.folder)
-    assert tell(*asked, "--dry-run").out == "would open a cycle of desk: {'strategy': 'blue-green'}\n"
+    assert tell(*asked, "--dry-run").out.splitlines()[0] == "would open a cycle of desk: {'strategy': 'blue-green'}"
     assert cycles(desk) == []
     told = tell(*asked, "--json").json
     assert (told["number"], told["why"], told["options"], told["stage"]) == (1, "new line", {"strategy": "blue-green"}, "data")
@@ -46,8 +46,18 @@ def test_run_opens_one_cycle_with_what_was_asked(tell, desk):
 
 def test_run_says_that_nobody_is_there_to_do_it(tell, desk):
     said = tell("retrain", "run", "--model", MODEL, "--why", "new line", "--dir", desk.folder).out.splitlines()
-    assert said[1] == "no worker is running to do it: tunekeeper up"
+    assert said[-1] == "no worker is running to do it: tunekeeper up"
     assert tell("retrain", "show", "--model", MODEL, "--dir", desk.folder).out.startswith("now: data: the worker takes it up\n")
+
+
+def test_run_says_at_once_what_would_stop_the_cycle_at_its_exam(tell, desk):
+    asked, folder = ("retrain", "run", "--model", MODEL, "--dir", desk.folder, "--dry-run"), desk.folder / "suites"
+    assert f"its exam would stop it: {folder / 'core.jsonl'}: holds no case" in tell(*asked).out
+    (folder / "core.jsonl").write_text('{"id": "c", "input": "It broke.", "expected": "bug"}\n')
+    assert "its exam" not in tell(*asked).out
+    (folder / "core.yaml").unlink()
+    gone = f"its exam would stop it: no suite file {folder / 'core.yaml'} (fix: tunekeeper eval init --model {MODEL})"
+    assert gone in tell(*asked).out
 
 
 @pytest.mark.parametrize("words", [("--model", "dsk"), ("--model", MODEL, "--strategy", "big-bang")])

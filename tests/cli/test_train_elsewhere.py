@@ -89,6 +89,9 @@ def test_a_plan_sends_nothing_and_a_run_makes_a_version(
     assert "has no GGUF file of its own" in refused["error"]["message"]
     code, refused = answer(capsys, "export", "parity", version, "--model", "support-desk", "--dir", str(project))
     assert (code, "was not compared with training" in refused["error"]["message"]) == (2, True)
+    assert main(["train", "run", *where]) == 0
+    following = capsys.readouterr().out.splitlines()[-1]
+    assert re.fullmatch(r"next: tunekeeper eval run --model support-desk --version v\S+", following), following
     monkeypatch.delenv("OPENAI_API_KEY")
     code, refused = answer(capsys, "train", "run", *where)
     assert code == 2

@@ -32,7 +32,7 @@ def start(
     from tunekeeper.training.versions import champion, find_version
 
     ws, config = frame.project(dir)
-    config.model(model)
+    told = config.model(model)
     options = {"strategy": strategy_of(strategy), "override": override}
     with ws.state.read() as tx:
         found = find_version(tx, model, version)
@@ -40,7 +40,7 @@ def start(
     if live is not None and live.id == found.id:
         raise UserError(f"{found.id} answers users already", fix="tunekeeper status")
     records = {"train": found.id} if found.dataset is None else {"data": found.dataset, "train": found.id}
-    return opened(ws, model, why=why, options=options, records=records, dry_run=dry_run, json=json)
+    return opened(ws, told, why=why, options=options, records=records, dry_run=dry_run, json=json)
 
 
 @app.command()

@@ -140,10 +140,26 @@ class _Place(TyperPath):
 def _refuse_nonsense(command: Any) -> None:
     for inner in getattr(command, "commands", {}).values():
         _refuse_nonsense(inner)
+    if any(param.name == "model" for param in command.params):
+        command.callback = _naming_the_model(command.callback)
     for param in command.params:
         param.callback = param.callback or _sensible
         if isinstance(param.type, TyperPath):
             param.type = _Place(path_type=param.type.type)
+
+
+def _naming_the_model(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """The same command; where it does not find something of a model that the project does not have, that is what it says."""
+
+    def run(**given: Any) -> Any:
+        try:
+            return verb(**given)
+        except NotFound:
+            dir, data = (given.get(name) for name in ("dir", "data"))  # words still: Typer makes paths of them in `verb`
+            refuse_unknown(given["model"], Path(dir) if dir else None, Path(data) if data else None)
+            raise
+
+    return run
 
 
 def _sensible(ctx: Any, param: Any, value: Any) -> Any:

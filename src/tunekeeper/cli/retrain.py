@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunekeeper.cli import frame
-from tunekeeper.core.errors import NotFound, UserError
+from tunekeeper.core.errors import NotFound, TunekeeperError, UserError
 
 if TYPE_CHECKING:
+    from tunekeeper.config import ModelConfig
     from tunekeeper.workspace import Workspace
 
 app = frame.group("Stage 6: why, run, approve, look at a cycle.")
@@ -51,9 +52,9 @@ def run(
     Example: tunekeeper retrain run --model support-desk --why "new product line"
     """
     ws, config = frame.project(dir)
-    config.model(model)
+    found = config.model(model)
     options = {"dataset": dataset, "from": from_, "override": override, "strategy": strategy_of(strategy)}
-    return opened(ws, model, why=why, options=options, records={}, dry_run=dry_run, json=json)
+    return opened(ws, found, why=why, options=options, records={}, dry_run=dry_run, json=json)
 
 
 @app.command()
@@ -130,7 +131,7 @@ def strategy_of(word: str | None) -> str | None:
 
 
 def opened(
-    ws: Workspace, model: str, *, why: str, options: dict[str, Any], records: dict[str, str], dry_run: bool, json: bool
+    ws: Workspace, config: ModelConfig, *, why: str, options: dict[str, Any], records: dict[str, str], dry_run: bool, json: bool
 ) -> int:
     """Open a cycle and say so; `options` that are None were not given, `records` as of `open_cycle`."""
     from tunekeeper.processes import ending
@@ -139,16 +140,30 @@ def opened(
     given = {name: value for name, value in options.items() if value is not None}
     if not str(given.get("override", "a reason")).strip():
         raise UserError("an override without a reason lets nothing pass", fix='--override "NAME: REASON"')
+    model, ahead = config.task.name, _ahead(ws, config)
     if dry_run:
         with ws.state.read() as tx:
             refuse_second(tx, model)
         told = f": {given | records}" if given or records else ""
-        return frame.emit({"model": model, "options": given}, json, [f"would open a cycle of {model}{told}"])
+        return frame.emit({"model": model, "options": given}, json, [f"would open a cycle of {model}{told}", *ahead])
     cycle = open_cycle(ws, model, why=why, by=frame.user(), options=given, records=records)
-    lines = [f"opened cycle {cycle.number} of {model}; follow it with tunekeeper retrain show --model {model}"]
+    lines = [f"opened cycle {cycle.number} of {model}; follow it with tunekeeper retrain show --model {model}", *ahead]
     if "worker" not in ending.running(ws.root):
         lines.append("no worker is running to do it: tunekeeper up")
     return frame.emit(cycle, json, lines)
+
+
+def _ahead(ws: Workspace, config: ModelConfig) -> list[str]:
+    """What would stop the cycle at its exam, which begins when everything has been trained: there is time to mend it."""
+    from tunekeeper.evaluation.assemble import assemble
+
+    section = config.sections["evaluation"]
+    try:
+        if ws.project is not None:
+            assemble(ws, config.task, section, ws.project / section.suite)
+    except TunekeeperError as error:
+        return [f"its exam would stop it: {error}"]
+    return []
 
 
 def _plain(choice: Any) -> dict[str, Any]:

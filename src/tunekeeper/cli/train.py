@@ -83,7 +83,8 @@ def run(
     quality = _quality(ws, ended.dataset)
     made = version_of(ws, ended)
     value = _shape(ended) | {"checkpoint": made.checkpoint if made else None, "data_quality": quality}
-    return frame.emit(value, json, lambda: _lines(ended, quality))
+    following = [f"next: tunekeeper eval run --model {model} --version {made.name}"] if made else []
+    return frame.emit(value, json, lambda: [*_lines(ended, quality), *following])
 
 
 @app.command("preview")

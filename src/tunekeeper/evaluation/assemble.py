@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tunekeeper.core.errors import ConfigError
+from tunekeeper.core.errors import ConfigError, NotFound
 from tunekeeper.core.ids import digest_json
 from tunekeeper.core.nouns.evaluation import Case, Criterion, Suite
 from tunekeeper.core.nouns.retraining import Model
@@ -23,7 +23,10 @@ NEW = "new"
 
 def assemble(ws: Workspace, task: Model, section: Config, path: Path, dataset: str | None = None) -> Suite:
     """The suite in `path` with everything that an exam of `task` adds, digested. `dataset`: id of the version that the candidate
-    learned; its held-out rows join as new cases (EVAL-42). Raises ConfigError when the suite is another model's."""
+    learned; its held-out rows join as new cases (EVAL-42). Raises NotFound without that file, ConfigError when the suite is
+    another model's, and what `load_suite` does."""
+    if not path.exists():
+        raise NotFound(f"no suite file {path}", fix=f"tunekeeper eval init --model {task.name}")
     suite = load_suite(path)
     if suite.model and suite.model != task.name:
         own = f"evaluation: {{suite: suites/{task.name}.yaml}}"
