@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.retraining.test_worker import cycles, worker_of
+from tunekeeper.core.errors import OurFault
 from tunekeeper.core.nouns.retraining import Answer, Cycle, Done, Wait
 from tunekeeper.overview import overview
 from tunekeeper.retraining.cycle import ORDER, STAGES, Stage, open_cycle
@@ -79,6 +80,14 @@ def test_a_fault_that_passes_leaves_no_trace_in_the_stages_after_it(desk: Desk) 
     assert cycles(desk)[0].waiting == "at work"
     rounds(desk, [stages(Done(record="dst_1"))[0], replace(STAGES[1], poke=lambda *given: Wait(why="training"))], 1)
     assert (cycles(desk)[0].stage, cycles(desk)[0].faults, cycles(desk)[0].waiting) == ("train", (), "training")
+
+
+def test_a_promise_of_ours_that_is_broken_for_a_while_is_tried_again_too(desk: Desk) -> None:
+    open_cycle(desk.ws, MODEL, why="test", by="ana")
+    rounds(desk, stages(OurFault("the log cannot be read", fix="tunekeeper log verify")), 1)
+    [cycle] = cycles(desk)
+    assert (cycle.state, len(cycle.faults)) == ("open", 1)
+    assert "the log cannot be read (fix: tunekeeper log verify); tried again in 5 s" in cycle.waiting
 
 
 def test_a_full_disk_is_waited_for_and_is_no_fault(desk: Desk) -> None:

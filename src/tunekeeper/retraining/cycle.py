@@ -15,7 +15,7 @@ from typing import Any
 
 from tunekeeper import data, deployment, evaluation, training
 from tunekeeper.config import ModelConfig
-from tunekeeper.core.errors import Busy, Conflict, DiskFull, LeaseLost, OutsideError, TunekeeperError, UserError
+from tunekeeper.core.errors import Busy, Conflict, DiskFull, LeaseLost, OurFault, OutsideError, TunekeeperError, UserError
 from tunekeeper.core.nouns.retraining import Answer, Cycle, Done, Stop, Wait
 from tunekeeper.jobs.child import NO_ROOM
 from tunekeeper.notify import queue
@@ -156,7 +156,7 @@ def after(cycle: Cycle, answer: Answer, real: float) -> Cycle:
 def _poke(ws: Workspace, stage: Stage, config: ModelConfig, cycle: Cycle) -> Answer:
     try:
         return stage.poke(ws, config.task, config.sections[stage.section], cycle)
-    except (Conflict, LeaseLost):
+    except OurFault:
         raise
     except OutsideError as error:
         return Wait(why=str(error))
