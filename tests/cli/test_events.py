@@ -20,15 +20,22 @@ def found(name: str) -> dict[str, Any]:
 
 def test_the_first_line_of_a_serve_that_finds_its_workers_running_is_the_ready_line(capsys: pytest.CaptureFixture[str]) -> None:
     say = events.ready_first()
-    for event in (found("gateway-w1"), found("keeper"), READY, found("later")):
+    begun = {"event": "started", "name": "engine-desk", "pid": 9}
+    for event in (found("gateway-w1"), begun, found("keeper"), READY, found("later")):
         say(event)
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert told == [READY, found("gateway-w1"), found("keeper"), found("later")]
+    assert told == [READY, found("gateway-w1"), begun, found("keeper"), found("later")]
 
 
 def test_what_goes_wrong_before_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     events.ready_first()({"event": "cannot_start", "name": "gateway-w1", "why": "no such file"})
     assert json.loads(capsys.readouterr().out)["event"] == "cannot_start"
+
+
+def test_the_ready_line_names_what_is_still_being_loaded(capsys: pytest.CaptureFixture[str]) -> None:
+    events.as_text({**READY, "loading": ["desk-blue", "desk-green"]})
+    said = capsys.readouterr().out
+    assert said == "ready: http://127.0.0.1:8080/v1, 1 gateway worker(s); loading: desk-blue, desk-green; Ctrl-C stops\n"
 
 
 def test_in_words_only_the_ready_line_is_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,6 +58,8 @@ def test_an_answer_is_doubtful_only_under_the_floor_and_only_when_its_confidence
         (call("completions"), b"1", True),
         (call("completions", logprobs=0), b"0", False),
         (call("completions", logprobs=5), b"5", False),
+        (call(n_probs=0), b"true", True),
+        (call(n_probs=None), b"true", True),
     ],
 )
 def test_log_probabilities_are_asked_for_where_the_client_did_not(made: Call, sent: bytes, strips: bool) -> None:
@@ -66,6 +68,11 @@ def test_log_probabilities_are_asked_for_where_the_client_did_not(made: Call, se
     assert probe is not None
     assert (bytes(probe[0].fields["logprobs"]), probe[1]) == (sent, strips)
     assert made.fields == before, "the client's own call is left as it was"
+
+
+def test_a_client_that_asks_llama_cpp_in_its_own_words_keeps_what_it_asked_for() -> None:
+    made = call("completions", n_probs=2)
+    assert probing(made) == (made, False)
 
 
 @pytest.mark.parametrize("made", [call("embeddings"), call(stream=True, tools=[])])

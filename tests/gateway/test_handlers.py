@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -237,3 +238,16 @@ def test_metrics_are_served_as_text(bench: Any) -> None:
     response = bench.get("/metrics")
     assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
     assert 'model_inference_requests_total{model_id="support-desk",variant="champion",status="ok"} 1' in response.text
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/feedback"])
+def test_a_page_of_another_site_may_not_call_a_gateway_that_asks_for_no_key(bench: Any, path: str) -> None:
+    body = json.dumps({"model": "support-desk", "messages": [{"role": "user", "content": "x"}]})
+    page = {"origin": "http://elsewhere.example", "sec-fetch-site": "cross-site", "content-type": "text/plain"}
+    for _ in range(2):
+        response = bench.http.post(bench.url + path, content=body, headers=page)
+        assert (response.status_code, response.json()["error"]["code"]) == (403, "cross_site")
+    assert bench.a.counts.requests == 0
+    assert bench.chat(headers={"sec-fetch-site": "same-origin"}).status_code == 200
+    bench.publish(keys=(bench.key("mine"),))
+    assert bench.chat(headers={**page, "authorization": "Bearer mine"}).status_code == 200, "a key is no cookie: no page has it"

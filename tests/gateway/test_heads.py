@@ -65,6 +65,15 @@ def test_targets_that_two_readers_could_read_differently_are_refused(target: byt
     assert check(head(host=b"x"), target) is not None
 
 
+@pytest.mark.parametrize(
+    ("target", "told"), [(b"/v1//chat/completions", True), (b"//v1", True), (b"/v1/#", False), (b"a//b", False)]
+)
+def test_a_base_url_that_ends_in_a_slash_is_told_as_such(target: bytes, told: bool) -> None:
+    refusal = check(head(host=b"x"), target)
+    assert refusal is not None
+    assert ("two slashes" in refusal.message) is told
+
+
 def test_old_clients_need_no_host_and_may_not_chunk() -> None:
     assert check(head("1.0"), b"/") is None
     assert check(head(), b"/") is not None

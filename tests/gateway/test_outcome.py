@@ -108,3 +108,35 @@ def test_a_servers_complaint_about_our_key_is_not_shown() -> None:
 )
 def test_a_retry_after_is_a_number_of_seconds_or_a_date(given: str | None, seconds: float | None) -> None:
     assert wait_of(given, datetime(2025, 3, 1, 12, 0, tzinfo=UTC)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("date", "told"),
+    [
+        ("Sat, 01 Mar 2025 12:00:00 GMT", "30"),
+        ("Sat, 01 Mar 2025 12:00:45 GMT", "0"),
+        ("today", "Sat, 01 Mar 2025 12:00:30 GMT"),
+        ("Fri, 31 Dec 9999 23:5959693598", "Sat, 01 Mar 2025 12:00:30 GMT"),
+        (None, "Sat, 01 Mar 2025 12:00:30 GMT"),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_date_to_come_back_at_is_counted_from_the_servers_own_date(date: str | None, told: str, status: int) -> None:
+    head = {b"retry-after": b"Sat, 01 Mar 2025 12:00:30 GMT"} | ({b"date": date.encode()} if date else {})
+    verdict = judge(status, head, b"", CHAT)
+    assert isinstance(verdict, Failed)
+    assert verdict.refusal.retry_after == told
+
+
+def test_a_number_of_seconds_needs_no_date() -> None:
+    verdict = judge(429, {b"retry-after": b"7", b"date": b"Sat, 01 Mar 2025 12:00:30 GMT"}, b"", CHAT)
+    assert isinstance(verdict, Failed)
+    assert verdict.refusal.retry_after == "7"
+
+
+@pytest.mark.parametrize(("after", "told"), [({}, "1"), ({b"retry-after": b"9"}, "9")])
+def test_a_server_that_loads_its_model_is_waited_for(after: dict[bytes, bytes], told: str) -> None:
+    body = b'{"error":{"message":"Loading model","type":"unavailable_error","code":503}}'
+    verdict = judge(503, after, body, CHAT)
+    assert isinstance(verdict, Failed)
+    assert (verdict.refusal.code, verdict.refusal.status, verdict.refusal.retry_after) == ("slot_unavailable", 503, told)

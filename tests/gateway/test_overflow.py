@@ -9,7 +9,7 @@ import pytest
 
 from tunekeeper.core.nouns.serving import FallbackEntry
 from tunekeeper.gateway.outcome import Failed, Rejected, judge
-from tunekeeper.gateway.overflow import OVERFLOW, overflows
+from tunekeeper.gateway.overflow import OVERFLOW, UNSUPPORTED, overflows
 from tunekeeper.gateway.wire import error_message
 
 CHAT = "chat.completions"
@@ -120,3 +120,88 @@ def test_a_fallback_may_take_the_picture(bench: Any) -> None:
     response = picture(bench)
     assert (response.status_code, response.headers["x-tunekeeper-slot"]) == (200, "b")
     assert [attempt["error"] for attempt in bench.record(response)["attempts"]] == ["input_unsupported", None]
+
+
+ALTERNATE = "Conversation roles must alternate user/assistant/user/assistant/..."
+PLACE = (
+    "\n------------\nWhile executing CallExpression at line 1, column 226 in source:\n"
+    "...op.index0 % 2 == 0) %}{{ raise_exception('Conversation roles must alternate user...\n" + 43 * " " + "^\n"
+)
+PARSER = "Unable to generate parser for this template. Automatic parser generation failed: "
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "said"),
+    [
+        (500, f"{PLACE}Error: Jinja Exception: {ALTERNATE}", f"the chat template refuses this: {ALTERNATE}"),
+        (400, f"{PARSER}{PLACE}Error: Jinja Exception: {ALTERNATE}", f"the chat template refuses this: {ALTERNATE}"),
+        (500, f"{PLACE}Error: Jinja Exception: Only yes!", "the chat template refuses this: Only yes!"),
+        (
+            500,
+            "Only yes! at row 19, column 27:\n{%- if x -%}\n    {{ raise_exception('Only yes!') }}\n     ^\n{%- endif -%}\n",
+            "the chat template refuses this: Only yes!",
+        ),
+        (500, "tools param requires --jinja flag", None),
+        (500, 'Failed to parse messages: Missing \'role\' in message: {"content":"x"}', None),
+        (501, "This server does not support embeddings. Start it with `--embeddings`", None),
+        (501, "Not implemented here", None),
+        (400, ALTERNATE, None),
+        (400, "System role not supported", None),
+        (400, "Qwen/Qwen3-8B is not a multimodal model", None),
+        (400, "At most 0 image(s) may be provided in one prompt.", None),
+        (400, "registry.ollama.ai/library/gemma:2b does not support tools", None),
+        (200, ALTERNATE, None),
+    ],
+)
+def test_what_a_template_or_a_server_does_not_take_is_told_without_the_place_in_the_template(
+    status: int, message: str, said: str | None
+) -> None:
+    verdict = judge(status, {}, json.dumps(envelope(message)).encode(), CHAT)
+    assert isinstance(verdict, Failed)
+    assert (verdict.refusal.code, verdict.refusal.message) == (UNSUPPORTED, said or message)
+
+
+@pytest.mark.parametrize(
+    "message", [f"{PLACE}Error: Value is not callable: null", "Failed to decode the batch", "system memory not supported"]
+)
+def test_a_server_that_cannot_render_its_template_is_ill(message: str) -> None:
+    verdict = judge(500, {}, json.dumps(envelope(message)).encode(), CHAT)
+    assert isinstance(verdict, Failed)
+    assert verdict.refusal.code == "upstream_error"
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+@pytest.mark.parametrize("endpoint", ["embeddings", "completions"])
+@pytest.mark.parametrize("body", [b"", b'{"detail":"Not Found"}', b'{"error":{"code":404,"message":"File Not Found"}}'])
+def test_an_endpoint_that_a_server_does_not_have_is_no_illness(status: int, endpoint: str, body: bytes) -> None:
+    verdict = judge(status, {}, body, endpoint)
+    assert isinstance(verdict, Failed)
+    assert verdict.refusal.code == UNSUPPORTED
+    if status != 501:  # that one is about the server, whatever it names
+        unknown = judge(status, {}, b'{"error":{"message":"The model `big` does not exist."}}', endpoint)
+        assert isinstance(unknown, Failed)
+        assert unknown.refusal.code == "upstream_error", "its name is wrong, and whoever runs the gateway must learn of it"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_conversation_that_a_template_refuses_is_no_reason_to_rest_and_a_fallback_may_take_it(bench: Any, stream: bool) -> None:
+    bench.a.default = "template"
+    for _ in range(8):
+        response = bench.chat(stream=stream)
+        error = response.json()["error"]
+        assert (response.status_code, error["code"]) == (400, "input_unsupported")
+        assert error["message"] == f"the chat template refuses this: {ALTERNATE}"
+    bench.a.default = "ok"
+    bench.publish(fallback=(FallbackEntry(slot="b"),))
+    assert bench.chat().headers["x-tunekeeper-slot"] == "a", "eight of them do not make a server ill"
+    bench.a.default = "template"
+    response = bench.chat(stream=stream)
+    assert (response.status_code, response.headers["x-tunekeeper-slot"]) == (200, "b")
+    assert [attempt["error"] for attempt in bench.record(response)["attempts"]] == ["input_unsupported", None]
+
+
+def test_all_that_one_server_does_not_take_goes_to_the_fallback_whatever_the_retry_budget_says(bench: Any) -> None:
+    bench.a.default = "template"
+    bench.publish(fallback=(FallbackEntry(slot="b"),))
+    assert {bench.chat().headers["x-tunekeeper-slot"] for _ in range(20)} == {"b"}
+    assert bench.a.counts.requests == 20, "it is asked each time: the next request may be one that it takes"

@@ -112,8 +112,9 @@ def test_probes_are_nobody_s_traffic(probing: Bench) -> None:
     assert all(line["purpose"] == "probe" for line in lines_of(probing.root, "O"))
 
 
-def test_a_server_that_refuses_what_a_probe_asks_is_neither_judged_nor_asked_again(probing: Bench) -> None:
-    probing.a.default = "404"
+@pytest.mark.parametrize("how", ["404", "template"])
+def test_a_server_that_refuses_what_a_probe_asks_is_neither_judged_nor_asked_again(probing: Bench, how: str) -> None:
+    probing.a.default = how
     silent(probing)
     until(lambda: len(probes(probing)) == 2)
     silent(probing)

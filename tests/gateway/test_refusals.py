@@ -15,7 +15,7 @@ def test_every_code_makes_an_envelope(code: str) -> None:
     error = json.loads(refusal.body())["error"]
     assert error == {"message": "why", "type": error["type"], "param": "field", "code": code}
     assert 400 <= refusal.status < 600
-    asks = b"www-authenticate: Bearer\r\n" if refusal.status == 401 else b""
+    asks = {401: b"www-authenticate: Bearer\r\n", 415: b"accept-encoding: identity\r\n"}.get(refusal.status, b"")
     assert refusal.headers() == b"retry-after: 3\r\n" + asks + b"allow: GET\r\n"
     assert refusal.event() == b"data: " + refusal.body() + b"\n\n"
 

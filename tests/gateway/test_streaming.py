@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.patience import PATIENCE
 from tunekeeper.core.nouns.serving import FallbackEntry
 from tunekeeper.gateway.sse import MAX_EVENT
 from tunekeeper.gateway.streaming import Stream
@@ -28,6 +29,7 @@ def stream(*, usage: bool = False) -> Stream:
 SAID = {"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": None}], "usage": None}
 SPENT = {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}}
 DONE = b"data: [DONE]\n\n"
+NULL = b',"usage":null'
 
 
 def test_the_last_event_is_held_back_and_nothing_after_it_goes_on() -> None:
@@ -48,19 +50,89 @@ def test_usage_goes_only_to_those_who_asked() -> None:
     assert made.fold.usage.completion_tokens == 2
 
 
-def test_what_the_last_counts_bring_along_reaches_those_too_who_did_not_ask_for_them() -> None:
-    told = {"id": "i", "choices": [], "citations": ["https://example.org/1"]}
-    last = {**told, "usage": {"prompt_tokens": 1, "completion_tokens": 2}}
+ENDS = {"id": "i", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+TIMED = {"timings": {"predicted_n": 2}, "citations": ["https://example.org/1"]}
+
+
+def chunks(data: bytes) -> list[Any]:
+    return [json.loads(each.removeprefix(b"data: ")) for each in data.split(b"\n\n")[:-1]]
+
+
+def test_what_the_counts_bring_along_reaches_those_who_did_not_ask_for_them_on_the_chunk_before() -> None:
+    last = {"id": "i", "choices": [], **TIMED, "usage": {"prompt_tokens": 1, "completion_tokens": 2}}
     made = stream()
-    assert json.loads(made.feed(event(last)).forward.removeprefix(b"data: ")) == told
+    assert made.feed(event(SAID)).forward, "only the chunk that ends the answer waits"
+    assert made.feed(event(ENDS)).forward == b""
+    assert made.feed(event(last)).forward == b""
+    assert made.feed(DONE).forward == b""
+    assert made.last.endswith(DONE)
+    assert chunks(made.last.removesuffix(DONE)) == [TIMED | ENDS]
     assert made.fold.usage is not None
-    assert made.feed(event(last)).forward == b"", "it was told already"
-    assert stream(usage=True).feed(event(last)).forward == event(last)
+    asked = stream(usage=True)
+    assert asked.feed(event(ENDS) + event(last)).forward == event(ENDS) + event(last)
 
 
-@pytest.mark.parametrize("beside", [{"timings": {"predicted_n": 2}}, {"citations": []}, {"provider": "p"}, {"note": None}])
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n"])
+def test_the_chunk_that_ends_an_answer_keeps_its_own_fields_and_its_name(end: bytes) -> None:
+    named = b'event: x\ndata: {"id": "i", "timings": 7, "choices": [{"delta": {}, "finish_reason": "stop"}], "usage": null}' + end
+    made = stream()
+    made.feed(named + event({"choices": [], **TIMED, "usage": {"prompt_tokens": 1}}))
+    head, _, data = made.held.partition(b"data: ")
+    assert head == b"event: x\n"
+    assert data.endswith(b"}" + end)
+    ends = [{"delta": {}, "finish_reason": "stop"}]
+    assert json.loads(data) == {"timings": 7, "citations": TIMED["citations"], "id": "i", "choices": ends}
+
+
+def test_what_each_chunk_says_again_the_last_one_says_too() -> None:
+    made = stream()
+    made.feed(event({**SAID, "timings": 7}))
+    made.feed(event(ENDS) + event({**SPENT, "timings": 7}))
+    assert chunks(made.held) == [{"timings": 7, **ENDS}]
+
+
+def test_an_end_of_one_of_several_choices_waits_for_the_next_chunk_only() -> None:
+    other = {"id": "i", "choices": [{"index": 1, "delta": {"content": "b"}, "finish_reason": None}]}
+    made = stream()
+    assert made.feed(event(ENDS)).forward == b""
+    assert made.feed(event(other)).forward == event(ENDS) + event(other)
+    assert made.last == DONE
+
+
+@pytest.mark.parametrize("beside", [{}, {"citations": []}, {"note": None}])
 def test_a_chunk_that_came_for_its_counts_alone_stays_here(beside: dict[str, Any]) -> None:
-    assert stream().feed(event({**SPENT, **beside})).forward == b""
+    made = stream()
+    assert made.feed(event(ENDS) + event({**SPENT, **beside})).forward == b""
+    assert made.last == event(ENDS) + DONE
+
+
+def test_a_failure_after_the_reason_to_finish_is_told_behind_it(bench: Any) -> None:
+    failed = event({"error": {"message": "boom"}})
+    made = stream()
+    made.feed(event(ENDS))
+    assert made.feed(failed).forward == event(ENDS) + failed
+    heard = threading.Event()
+    with speaking(event(SAID), heard, event(ENDS), b"data: {\n\n") as url:
+        bench.replace_slot("a", endpoint=url)
+        body = {"model": "support-desk", "messages": [{"role": "user", "content": "x"}], "stream": True}
+        with bench.http.stream("POST", f"{bench.url}/v1/chat/completions", json=body) as response:
+            pieces = response.iter_raw()
+            assert next(pieces)
+            heard.set()
+            told = chunks(b"".join(pieces))
+    assert told[0] == ENDS
+    assert told[1]["error"]["code"] == "upstream_garbage"
+
+
+def test_an_answer_of_one_chunk_reaches_the_client_whole(bench: Any) -> None:
+    with speaking(event(ENDS), event({**SPENT, **TIMED}), DONE) as url:
+        bench.replace_slot("a", endpoint=url)
+        response = bench.chat(stream=True)
+    assert chunks(response.content.removesuffix(DONE)) == [TIMED | ENDS]
+    assert bench.record(response)["response"]["timings"] == TIMED["timings"]
+    with speaking(event(ENDS)) as url:
+        bench.replace_slot("a", endpoint=url)
+        assert bench.chat(stream=True).content == event(ENDS) + DONE
 
 
 def test_a_chunk_in_several_data_lines_stays_whole_without_its_usage() -> None:
@@ -161,8 +233,9 @@ def test_bytes_that_are_no_text_where_nobody_reads_them_pass(odd: bytes, probabi
 
 
 @contextmanager
-def speaking(*events: bytes, head: bytes = b"content-type: text/event-stream\r\n") -> Iterator[str]:
-    """A model server that answers every request with these events and closes; yields its address."""
+def speaking(*events: bytes | threading.Event, head: bytes = b"content-type: text/event-stream\r\n") -> Iterator[str]:
+    """A model server that answers every request with these events and closes; yields its address. It waits for what is to be set
+    first."""
 
     class Answer(socketserver.StreamRequestHandler):
         def handle(self) -> None:
@@ -170,7 +243,12 @@ def speaking(*events: bytes, head: bytes = b"content-type: text/event-stream\r\n
             while line := self.rfile.readline().strip():
                 length = int(line.partition(b":")[2]) if line.lower().startswith(b"content-length") else length
             self.rfile.read(length)
-            self.wfile.write(b"HTTP/1.1 200 OK\r\n" + head + b"connection: close\r\n\r\n" + b"".join(events))
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n" + head + b"connection: close\r\n\r\n")
+            for each in events:
+                if isinstance(each, bytes):
+                    self.wfile.write(each)
+                else:
+                    each.wait(PATIENCE)
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answer) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()

@@ -215,3 +215,31 @@ def test_an_answer_with_a_field_of_another_type_is_an_answer(odd: bytes, tokens:
 )
 def test_error_messages_are_found_in_the_shapes_that_servers_use(body: bytes, message: str | None) -> None:
     assert error_message(body) == message
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "fields"),
+    [
+        ("embeddings", {"messages": [{"role": "user", "content": "x"}]}),
+        ("completions", {"prompt_embeds": "AAAA", "prompt": None}),
+    ],
+)
+def test_what_vllm_takes_in_place_of_a_text_is_sent_on(endpoint: str, fields: dict[str, Any]) -> None:
+    made = parse_call(json.dumps({"model": "m", **fields}).encode(), endpoint, LIMITS)
+    assert json.loads(upstream_body(made, splice_of("big", "Be kind.", (), None))) == {"model": "big", **fields}
+
+
+@pytest.mark.parametrize(("endpoint", "param"), [("embeddings", "input"), ("completions", "prompt"), (CHAT, "messages")])
+def test_a_request_without_what_is_asked_names_the_field(endpoint: str, param: str) -> None:
+    nothing = {"messages": None, "prompt_embeds": None, "input": None}
+    assert refused(json.dumps({"model": "m", **nothing}).encode(), endpoint) == ("invalid_value", param)
+    assert refused(b'{"model":"m"}', endpoint) == ("invalid_value", param)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"), [(b"", "has no body"), (b" \r\n", "has no body"), (b'\xef\xbb\xbf{"model":"m"}', "byte order mark")]
+)
+def test_what_a_body_lacks_or_has_too_much_is_said(body: bytes, said: str) -> None:
+    with pytest.raises(RefusedError) as error:
+        parse_fields(body, 64)
+    assert (error.value.refusal.code, said in error.value.refusal.message) == ("invalid_json", True)

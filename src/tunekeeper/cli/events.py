@@ -18,6 +18,7 @@ TEXT = {
     "died": "{name} ended: {why}; again in {restart_in} s",
     "restarted": "{name} is running again (process {pid})",
     "started": "{name} starts (process {pid})",
+    "loaded": "{name} answers",
     "ended": "{name} ended",
     "cannot_start": "{name} cannot be started: {why}",
     "reloaded": "{file} read again",
@@ -36,13 +37,13 @@ def as_json(event: dict[str, Any]) -> None:
 
 
 def ready_first() -> Callable[[dict[str, Any]], None]:
-    """As `as_json`, but what was found running already is told behind the ready line, which a script reads first."""
+    """As `as_json`, but what was found running, or is begun, is told behind the ready line, which a script reads first."""
     held: list[dict[str, Any]] = []
     ready = False
 
     def say(event: dict[str, Any]) -> None:
         nonlocal ready
-        if event["event"] == "adopted" and not ready:
+        if event["event"] in ("adopted", "started", "loaded") and not ready:
             held.append(event)
             return
         as_json(event)
@@ -57,7 +58,8 @@ def ready_first() -> Callable[[dict[str, Any]], None]:
 def as_text(event: dict[str, Any]) -> None:
     """The ready line on stdout, everything else on stderr."""
     if event["event"] == "ready":
-        _tell(f"ready: {event['url']}/v1, {len(event['workers'])} gateway worker(s); Ctrl-C stops", sys.stdout)
+        loading = f"; loading: {', '.join(event['loading'])}" if event.get("loading") else ""
+        _tell(f"ready: {event['url']}/v1, {len(event['workers'])} gateway worker(s){loading}; Ctrl-C stops", sys.stdout)
         return
     form = TEXT.get(event["event"])
     _tell(line(form.format(**event)) if form else _document(event), sys.stderr)

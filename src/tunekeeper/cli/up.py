@@ -18,13 +18,15 @@ def up(
 ) -> int:
     """Run gateway, worker and model servers until Ctrl-C; with --json it prints event lines, first {"event": "ready", …}.
 
+    Model servers that are not loaded yet are named there under "loading"; {"event": "loaded", …} follows for each.
+
     Example: tunekeeper up --dir support --port 8080
     """
     from tunekeeper.processes import plans
 
     folder = frame.find_project(dir)
     flags = {"gateway.host": host, "gateway.port": port, "gateway.workers": workers}
-    code: int = plans.up(folder, say=events.as_json if json else events.as_text, flags=flags)
+    code: int = plans.up(folder, say=events.ready_first() if json else events.as_text, flags=flags)
     return code
 
 

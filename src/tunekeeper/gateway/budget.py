@@ -1,8 +1,8 @@
 """How many extra calls of model servers one worker allows itself. Pure but for the time it is told.
 
-The first call of a request is always free, and so is the one after a doubtful answer; one after a failure is extra. Extra calls
-are at most a fifth of the model's requests of the last ten seconds, and three are always allowed: when every model server
-is ill, falling over must not double the load on them.
+The first call of a request is always free, and so is the one after a doubtful answer or after the refusal of what a server does
+not take; one after a failure is extra. Extra calls are at most a fifth of the model's requests of the last ten seconds, and three
+are always allowed: when every model server is ill, falling over must not double the load on them.
 """
 
 from __future__ import annotations

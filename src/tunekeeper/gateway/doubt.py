@@ -83,6 +83,10 @@ class Watch:
         """A plain answer as the client asked for it."""
         return without_probabilities(body) if self.strips else body
 
+    def clean_events(self, data: bytes) -> bytes:
+        """Whole events of a stream as the client asked for them."""
+        return _events_without(data) if self.strips else data
+
     def take(self, forward: bytes, stream: Stream) -> bytes | None:
         """What may go to the client now of whole events for it; None: the first tokens are in, and they are under the floor."""
         self.hold(forward)
@@ -97,7 +101,7 @@ class Watch:
     def hold(self, forward: bytes) -> None:
         """Keep what is for the client until `release`."""
         if forward:
-            self._held.append(_events_without(forward) if self.strips else forward)
+            self._held.append(self.clean_events(forward))
 
     def release(self) -> bytes:
         """What was held back; from now on nothing is judged any more."""

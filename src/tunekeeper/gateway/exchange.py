@@ -76,7 +76,7 @@ class Exchange(Ending):
             self._try_next()
 
     def _try_next(self, *, free: bool = False) -> None:
-        """On to the next candidate. `free`: whether the retry budget has no say, as after a doubtful answer."""
+        """On to the next candidate. `free`: whether the retry budget has no say, as after a doubtful answer: no server is ill."""
         gateway, candidates, now = self._gateway, self._plan.candidates, self._gateway.now()
         spare = free or self._reserved or len(candidates) == 1 or gateway.retries.left(self._plan.route.model, now)
         if self._asked and not spare:
@@ -132,7 +132,7 @@ class Exchange(Ending):
             gateway.health.asked_to_wait(slot, USUAL_WAIT if wait is None else wait, now)
         if not limited and refusal.code not in BLAMELESS:
             gateway.health.failed(slot, now)
-        self._try_next()
+        self._try_next(free=refusal.code in BLAMELESS)
 
     # ---- answers that their own server doubts ----
 
@@ -212,13 +212,10 @@ class Exchange(Ending):
             self._abort()
             self._attempt_failed(step.failed)
             return
-        forward: bytes | None = step.forward
-        if self._watch is not None:
-            forward = self._judged(self._watch, step.forward, self._stream)
-            if forward is None:
-                return
-        if forward:
-            self._send(forward)
+        forward = step.forward if self._watch is None else self._judged(self._watch, step.forward, self._stream)
+        if forward is None:
+            return
+        self._send(forward)
         if step.failed is not None:
             self._abort()
             self._end_stream("error", step.failed.code, b"" if step.told else step.failed.event())
@@ -236,24 +233,22 @@ class Exchange(Ending):
         if stream.done or stream.fold.finished:
             self._stream_whole()
             return
-        refusal = Refusal("upstream_truncated", "the model server ended the stream without finishing its answer")
-        if not self._out.begun:
-            self._attempt_failed(refusal)
-            return
-        self._end_stream("truncated", refusal.code, refusal.event())
+        self._broken(Refusal("upstream_truncated", "the model server ended the stream without finishing its answer"))
 
     def upstream_failed(self, code: str, message: str) -> None:
         """The model server's answer did not become whole."""
         self._request = None
-        refusal = Refusal(code, message)
-        stream = self._stream
-        if stream is not None and stream.done:
+        if self._stream is not None and self._stream.done:
             self._stream_whole()
             return
-        if not self._out.begun:
+        lost = code == "upstream_unreachable" and self._target.ours
+        self._broken(UNAVAILABLE if lost else Refusal(code, message))
+
+    def _broken(self, refusal: Refusal) -> None:
+        if self._out.begun:
+            self._end_stream("truncated", refusal.code, refusal.event())
+        else:
             self._attempt_failed(refusal)
-            return
-        self._end_stream("truncated", code, refusal.event())
 
     def _plain_end(self) -> None:
         pieces = self._pieces
@@ -298,6 +293,8 @@ class Exchange(Ending):
     # ---- streaming ----
 
     def _send(self, data: bytes) -> None:
+        if not data:
+            return
         if not self._out.begun:
             self._claim()
             self.record["ttft_ms"] = self._ms()
@@ -311,7 +308,7 @@ class Exchange(Ending):
             self.record["ttft_ms"] = self._ms()
         self._answered(None)
         self._log_stream(stream)
-        self._finish("ok", 200, stream.last, None)
+        self._finish("ok", 200, stream.last if self._watch is None else self._watch.clean_events(stream.last), None)
 
     def _end_stream(self, status: str, code: str, event: bytes) -> None:
         """The stream cannot become whole: say so in an event, log what there was. A reason to finish is never made up."""
@@ -320,6 +317,8 @@ class Exchange(Ending):
             self._gateway.health.failed(self._target.slot, self._gateway.now())
         if self._stream is not None:
             self._log_stream(self._stream)
+            held = self._stream.held
+            event = (held if self._watch is None else self._watch.clean_events(held)) + event
         self._finish(status, 200, event, code)
 
     # ---- endings ----

@@ -17,6 +17,7 @@ from tunekeeper.gateway import feedback
 from tunekeeper.gateway.auth import ANYONE, Caller, judge, presented
 from tunekeeper.gateway.exchange import Exchange
 from tunekeeper.gateway.heads import Head
+from tunekeeper.gateway.loading import loading, why_none_answers
 from tunekeeper.gateway.pacing import Held
 from tunekeeper.gateway.planning import plan_of
 from tunekeeper.gateway.record import Record, assigned, segments_of
@@ -41,6 +42,8 @@ NOWHERE = Refusal(
     "and /v1/models names them",
 )
 """Newer clients ask at /v1/responses unless they are told not to, and many leave out the /v1."""
+CROSS_SITE = Refusal("cross_site", "a web page of another site may not call a gateway that asks for no key")
+"""Any page that somebody looks at on this machine could: it would not see the answer, but the model would be asked."""
 
 
 @dataclass(slots=True)
@@ -145,6 +148,8 @@ def _facts(gateway: Gateway, head: Head, scope: str, obeyed: Obeyed) -> Facts | 
     )
     if isinstance(caller, Refusal):
         return caller
+    if caller is ANYONE and head.text(b"sec-fetch-site") == "cross-site":
+        return CROSS_SITE
     facts = Facts(obeyed, caller, client_id=_client_id(head))
     facts.echo = _echo(facts.client_id)
     if caller.trusted:
@@ -297,16 +302,24 @@ def _live(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts: Fa
 
 
 def _ready(gateway: Gateway, conn: Connection, head: Head, body: bytes, facts: Facts, now: datetime) -> None:
-    why = gateway.ready
+    why, waiting = gateway.ready, list[str]()
+    try:
+        table = gateway.obeyed().table
+        waiting = loading(table)
+        why = why or why_none_answers(table)
+    except RouteUnavailable:
+        why = "route_unavailable"
     said: dict[str, object] = {"ready": why is None}
     if why is not None:
         said["why"] = why
+    if waiting:
+        said["loading"] = waiting
     if gateway.recorder.level:
         said["disk"] = gateway.recorder.level.word
     note = refused(gateway.root)
     if note is not None:
         said["routing"] = note.why  # the routes of before stay in force: it is ready all the same
-    conn.reply(200 if why is None else 503, msgspec.json.encode(said))
+    conn.reply(200 if why is None else 503, msgspec.json.encode(said), b"" if why is None else b"retry-after: 1\r\n")
 
 
 NOTHING = Facts(Obeyed(RouteTable(generation=0), {}), ANYONE)

@@ -22,7 +22,7 @@ REASONS = {
 }  # fmt: skip
 KEPT = frozenset(
     (
-        b"authorization", b"content-encoding", b"content-length", b"expect", b"host", b"transfer-encoding",
+        b"authorization", b"content-encoding", b"content-length", b"expect", b"host", b"sec-fetch-site", b"transfer-encoding",
         b"x-litellm-session-id", b"x-request-id", b"x-session-id", b"x-tunekeeper-parent", b"x-tunekeeper-purpose",
         b"x-tunekeeper-tenant", b"x-tunekeeper-unit",
     )
@@ -89,6 +89,8 @@ def check(head: Head, target: bytes) -> Refusal | None:
     if coding is not None and (coding.strip().lower() != b"chunked" or head.version == "1.0"):
         return Refusal("bad_request", "transfer-encoding may only be chunked, and only in HTTP/1.1")
     if not _is_target(target):
+        if target.startswith(b"/") and b"//" in target.partition(b"?")[0]:
+            return Refusal("bad_request", "the path has two slashes in a row: does the base URL of the client end in one?")
         return Refusal("bad_request", "the request target must be a plain absolute path")
     return None
 

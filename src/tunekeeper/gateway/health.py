@@ -50,6 +50,11 @@ class Health:
         self._failures[slot] = max(FAILURES - 1, self._failures.get(slot, 0))
         self.failed(slot, now)
 
+    def forget(self, slot: str) -> None:
+        """Another process answers as `slot`: nothing is known against it."""
+        for held in (self._failures, self._until, self._wait, self._refuses):
+            held.pop(slot, None)
+
     def fared(self, slot: str) -> tuple[int, int]:
         """How often `slot` has answered, and failed since; equal as long as nothing is heard of it."""
         return self._answers.get(slot, 0), self._failures.get(slot, 0)

@@ -16,6 +16,9 @@ from tunekeeper.gateway.wire import Answered, error_message, error_rest, parse_a
 CALLERS_FAULT = frozenset((400, 409, 413, 415, 422))
 """Statuses by which a model server refuses this request itself: another server would refuse it too."""
 
+_LOADING = frozenset(("loading model", "model is loading"))
+"""What llama.cpp answers until it can."""
+
 
 class Good(msgspec.Struct, frozen=True, gc=False):
     """A whole, well-formed answer."""
@@ -55,6 +58,8 @@ def judge(status: int, headers: dict[bytes, bytes], body: bytes, endpoint: str) 
         message = error_message(body)
         if message is not None and overflows(body, message):
             return Rejected(400, message, OVERFLOW)
+        if message is not None and unsupported(status, endpoint, message):
+            return Failed(Refusal(UNSUPPORTED, message))
         if message is not None:
             return Failed(Refusal("upstream_error", f"the model server failed: {message}"))
         return Failed(Refusal("upstream_garbage", "the model server sent something that is no answer"))
@@ -63,16 +68,25 @@ def judge(status: int, headers: dict[bytes, bytes], body: bytes, endpoint: str) 
         # Some servers call it a fault of their own; it is none, and nobody else's requests are in danger.
         said = message or "the request does not fit into the context"
         return Rejected(status if status < 500 else 400, said, OVERFLOW, error_rest(body))
+    if unsupported(status, endpoint, message):
+        return Failed(Refusal(UNSUPPORTED, message or f"the model server answered {status}: it has no such endpoint"))
     if status in CALLERS_FAULT:
         return Rejected(status, message or "the model server refused the request", rest=error_rest(body))
-    if message is not None and unsupported(message):
-        return Failed(Refusal(UNSUPPORTED, message))
-    after = headers.get(b"retry-after")
-    retry_after = after.decode("latin-1")[:64] if after else None
+    retry_after = _after(headers)
+    if status == 503 and message is not None and message.lower() in _LOADING:
+        return Failed(Refusal("slot_unavailable", "the model server is still loading its model", retry_after=retry_after or "1"))
     if status == 429:
         return Failed(Refusal("upstream_rate_limited", "the model server asks to slow down", retry_after=retry_after))
     said = f": {message}" if status == 404 and message else ""  # nearly always a wrong model name, which nothing else tells
     return Failed(Refusal("upstream_error", f"the model server answered {status}{said}", retry_after=retry_after))
+
+
+def _after(headers: dict[bytes, bytes]) -> str | None:
+    """The Retry-After of a head; a date as seconds from the head's own Date, since its clock need not be ours or the client's."""
+    after = headers.get(b"retry-after", b"").decode("latin-1")[:64]
+    began = _date(headers.get(b"date", b"").decode("latin-1"))
+    seconds = wait_of(after, began) if began is not None else None
+    return (after if seconds is None else f"{seconds:.0f}") or None
 
 
 def wait_of(retry_after: str | None, now: datetime) -> float | None:
@@ -80,11 +94,16 @@ def wait_of(retry_after: str | None, now: datetime) -> float | None:
     text = (retry_after or "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
+    when = _date(text)
+    return None if when is None else max(0.0, (when - now).total_seconds())
+
+
+def _date(text: str) -> datetime | None:
     try:
         when = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
-    return max(0.0, ((when if when.tzinfo else when.replace(tzinfo=UTC)) - now).total_seconds())
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
 def envelope(rejected: Rejected) -> bytes:

@@ -1,5 +1,5 @@
-"""Whether a model server's error says that a request does not fit into its context (MON-07), or holds what it cannot take. Pure,
-and only asked of errors.
+"""Whether a model server's error says that a request does not fit into its context (MON-07), or holds what this server, or its
+model's chat template, cannot take. Pure, and only asked of errors.
 
 Every server has words of its own, and some a code: OpenAI and Azure `context_length_exceeded`, llama.cpp
 `exceed_context_size_error`. What it is called here is OpenAI's code, which clients know already.
@@ -29,7 +29,24 @@ _WORDS = re.compile(
     r"|`inputs` (?:tokens \+ `max_new_tokens` must be|must have less than)",  # TGI
     re.IGNORECASE,
 )
-_MEDIA = re.compile(r"\b(?:image|audio|video) input is not supported", re.IGNORECASE)  # llama.cpp
+_UNFIT = re.compile(
+    r"^the chat template refuses this: "
+    r"|\b(?:image|audio|video) input is not supported"  # llama.cpp, with 500
+    r"|\bis not a multimodal model|\bAt most 0 (?:image|audio|video)"  # vLLM
+    r"|\bmissing data required for image input"  # Ollama, with 500
+    r"|\bdoes not support (?:embeddings|tools|images?|vision|audio|video)\b"  # llama.cpp with 501, Ollama
+    r"|\btools? (?:param|choice) requires --"  # llama.cpp with 500, vLLM
+    r"|\bFailed to parse (?:messages|tools)\b"  # llama.cpp, with 500
+    r"|\bError rendering prompt with jinja template"  # LM Studio
+    r"|^.*\b(?:roles must alternate\b|system role (?:is )?not supported|roles are supported\b)",  # templates, in their own words
+    re.IGNORECASE,
+)
+_TEMPLATE = "the chat template refuses this: "
+_RAISED = re.compile(r"\bJinja Exception: (.*)", re.DOTALL)
+"""What a chat template refuses, behind the place in it, as llama.cpp tells it."""
+_RAISED_BEFORE = re.compile(r"(.+?) at row \d+, column \d+:\n.{0,400}?raise_exception\(", re.DOTALL)
+"""The same by older ones, which tell the place behind it."""
+_MISSING = frozenset((404, 405))
 
 
 def overflows(body: bytes, message: str | None) -> bool:
@@ -39,10 +56,20 @@ def overflows(body: bytes, message: str | None) -> bool:
     return not _KNOWN.isdisjoint(_named(body))
 
 
-def unsupported(message: str | None) -> bool:
-    """Whether an error's `message` says that this server takes no pictures, sound or video. llama.cpp calls it a fault of its
-    own; another one may take them."""
-    return message is not None and _MEDIA.search(message) is not None
+def plainly(message: str) -> str:
+    """An error's message without the place in a chat template that llama.cpp tells around what the template says."""
+    found = _RAISED.search(message) or _RAISED_BEFORE.match(message)
+    said = found[1].strip() if found is not None else ""
+    return f"{_TEMPLATE}{said}" if said else message
+
+
+def unsupported(status: int, endpoint: str, message: str | None) -> bool:
+    """Whether an error says that the request holds what this server, or the template of its model, does not take, or asks for an
+    endpoint that it does not have. Many call it a fault of their own; another one may take it."""
+    if status == 501 or (message is not None and _UNFIT.search(message) is not None):
+        return True
+    # Where it only lacks the model, as by a wrong name of ours, it says so.
+    return status in _MISSING and endpoint != "chat.completions" and "model" not in (message or "").lower()
 
 
 def _named(body: bytes) -> list[str]:

@@ -2,7 +2,8 @@
 
 A probe that fails gives its slot a rest at once, without a user waiting for it; one that is answered brings a slot back. Probes
 are logged with the purpose `probe` and are nobody's traffic. An idle slot whose upstream takes a key is left alone: it is
-somebody else's server, and may cost money. One that refuses what a probe asks (4xx) is not judged by probes.
+somebody else's server, and may cost money. One that refuses what a probe asks (4xx, or as what it does not take) is not judged by
+probes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import msgspec
 
 from tunekeeper.core.nouns.serving import Attempt, Timeouts
 from tunekeeper.gateway.health import Health
-from tunekeeper.gateway.outcome import Good, judge
+from tunekeeper.gateway.outcome import Failed, Good, judge
+from tunekeeper.gateway.overflow import BLAMELESS
 from tunekeeper.gateway.record import Record
 from tunekeeper.gateway.tables import Obeyed, Target
 from tunekeeper.gateway.wire import Call, Splice, upstream_body
@@ -171,9 +173,10 @@ class Probe:
 
     def upstream_end(self) -> None:
         """The answer is whole."""
-        if isinstance(judge(self._status, self._head, b"".join(self._pieces), "chat.completions"), Good):
+        verdict = judge(self._status, self._head, b"".join(self._pieces), "chat.completions")
+        if isinstance(verdict, Good):
             self._finish(None, alive=True)
-        elif 400 <= self._status < 500:
+        elif 400 <= self._status < 500 or (isinstance(verdict, Failed) and verdict.refusal.code in BLAMELESS):
             self._finish("upstream_rejected", alive=None)
         else:
             self._finish("upstream_error", alive=False)

@@ -31,6 +31,7 @@ CODES = {
     "key_expired": 401,
     "scope_missing": 403,
     "model_forbidden": 403,
+    "cross_site": 403,
     "not_found": 404,
     "model_not_found": 404,
     "request_not_found": 404,
@@ -95,6 +96,8 @@ class Refusal:
         lines = f"retry-after: {self.retry_after}\r\n" if self.retry_after else ""
         if self.status == 401:
             lines += "www-authenticate: Bearer\r\n"
+        if self.status == 415:
+            lines += "accept-encoding: identity\r\n"
         return (lines + (f"allow: {self.allow}\r\n" if self.allow else "")).encode("latin-1")
 
 

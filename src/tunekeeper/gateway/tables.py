@@ -56,6 +56,8 @@ class Target:
     """USD that a second of one request costs."""
     fallback: bool = False
     """Whether it stands in the route's fallback list with a prompt of its own."""
+    ours: bool = False
+    """Whether we start its server: one that cannot be reached is not loaded, or is being started again."""
 
     def request(self, path: bytes, request_id: str, body: bytes) -> bytes:
         """The bytes of one upstream request; `path` below the base, e.g. `/chat/completions`."""
@@ -97,6 +99,7 @@ def target_of(slot: Slot, environment: Mapping[str, str], entry: FallbackEntry |
         price_out=slot.price_out,
         price_second=None if slot.price_hour is None else slot.price_hour / 3600 / max(1, slot.options.get("parallel", 1)),
         fallback=own,
+        ours=bool(slot.files),
     )
 
 

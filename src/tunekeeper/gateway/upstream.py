@@ -28,7 +28,7 @@ KNOWN_BYTES = 2048
 END = b"\r\n\r\n"
 HEAD_BYTES = 262_144
 """Most bytes of an answer's head, with the interim ones before it, to one read of the socket: it is looked at after each."""
-_WANTED = frozenset((b"content-type", b"retry-after", b"content-length", b"transfer-encoding", b"content-encoding"))
+_WANTED = frozenset((b"content-type", b"retry-after", b"date", b"content-length", b"transfer-encoding", b"content-encoding"))
 
 
 class Sink(Protocol):

@@ -7,6 +7,7 @@ sent on, so that the model server cannot read another model name than the one th
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,6 +16,7 @@ import msgspec
 
 from tunekeeper.gateway.limits import Limits
 from tunekeeper.gateway.loose import read_loosely
+from tunekeeper.gateway.overflow import plainly
 from tunekeeper.gateway.refusals import Refusal, RefusedError
 from tunekeeper.text.prompts import prompted
 
@@ -32,11 +34,14 @@ MAX_NAME = 256
 _MAX_RAW_NAME = 12 * MAX_NAME + 2
 """A character takes twelve bytes at most, as two escapes; what is longer is not worth remembering."""
 NEEDED = {"chat.completions": "messages", "completions": "prompt", "embeddings": "input"}
+INSTEAD = {"completions": "prompt_embeds", "embeddings": "messages"}
+"""What vLLM takes in its place: it is for the model server to say what it makes of it."""
 _OURS = frozenset(("message", "type", "code"))
 _MOST_ERROR = 16_384
 NULL = msgspec.Raw(b"null")
 TRUE = msgspec.Raw(b"true")
 FALSE = msgspec.Raw(b"false")
+ZERO = msgspec.Raw(b"0")
 
 
 class Spoken(msgspec.Struct):
@@ -72,7 +77,10 @@ class Call:
 def asks_probabilities(call: Call) -> bool:
     """Whether the client itself asks for log-probabilities."""
     asked = call.fields.get("logprobs")
-    return asked is not None and bytes(asked) not in (b"null", b"false")
+    if asked is None:
+        asked = call.fields.get("n_probs", ZERO)  # llama.cpp's own name
+        return asked not in (NULL, ZERO)
+    return asked not in (NULL, FALSE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +130,10 @@ def parse_fields(body: bytes, depth: int) -> Fields:
 
 
 def _no_json(body: bytes, why: str) -> str:
+    if not body.strip():
+        return "the request has no body"
+    if body.startswith(BOM_UTF8):
+        return "the body begins with a byte order mark, which JSON has none of: save it as UTF-8 without one"
     if "surrogate" in why or _HALF.search(body):  # clients that cut a text to a length cut emojis too
         return "the body holds half of a character: a text in it was cut between the two \\u escapes of one"
     return f"the body is not JSON: {why[:120]}"
@@ -154,10 +166,10 @@ def parse_call(body: bytes, endpoint: str, limits: Limits) -> Call:
     call = Call(endpoint, fields, model)
     needed = NEEDED[endpoint]
     content = fields.get(needed)
-    if content is None or content == NULL:
+    if (content is None or content == NULL) and fields.get(INSTEAD.get(endpoint, needed), NULL) == NULL:
         raise RefusedError(Refusal("invalid_value", f"field {needed} is missing", needed))
     if needed == "messages":
-        _check_messages(bytes(content), limits)
+        _check_messages(bytes(content or b""), limits)
     found = fields.get("stream")
     if found is not None and found != FALSE:
         call.stream = bool(_decoded(found, "stream", _FLAG, "true or false")) and endpoint != "embeddings"
@@ -301,7 +313,7 @@ def error_message(body: bytes) -> str | None:
     if isinstance(said, list):
         said = "; ".join(_complaint(each) for each in said[:8] if isinstance(each, dict))
     message = said.get("message") if isinstance(said, dict) else said
-    return message[:300] if isinstance(message, str) and message else None
+    return plainly(message)[:300] if isinstance(message, str) and message else None
 
 
 class _Envelope(msgspec.Struct):

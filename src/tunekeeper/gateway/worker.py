@@ -17,6 +17,7 @@ from tunekeeper.gateway.handlers import handle
 from tunekeeper.gateway.heads import Head, Heads
 from tunekeeper.gateway.health import Health
 from tunekeeper.gateway.limits import Limits, address_of
+from tunekeeper.gateway.loading import started_anew
 from tunekeeper.gateway.meter import Meter
 from tunekeeper.gateway.metrics import Metrics
 from tunekeeper.gateway.mirror import Mirror
@@ -164,6 +165,8 @@ class Gateway:
             return seen
         obeyed = self.tables.now()
         if obeyed is not seen:
+            for slot in started_anew(seen.table if seen is not None else None, obeyed.table):
+                self.health.forget(slot)
             self._seen = obeyed
             self.heads.forget()
             self.meter.obey(obeyed.keys.values())

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -105,10 +106,11 @@ class Door:
                 raise OurFault(f"no gateway worker answered within {READY_SECONDS:.0f} s", fix=f"look into {self.run / 'logs'}")
             time.sleep(0.005)
 
-    def say_ready(self) -> None:
-        """Say where the gateway answers, and which processes do."""
+    def say_ready(self, loading: Sequence[str] = ()) -> None:
+        """Say where the gateway answers, which processes do, and which slots' model servers are still `loading`."""
         pids = [self.supervisor.children[f"gateway-{name}"].pid for name in self.names]
-        self.supervisor.say({"event": "ready", "url": self.url, "pid": os.getpid(), "workers": pids})
+        ready = {"event": "ready", "url": self.url, "pid": os.getpid(), "workers": pids}
+        self.supervisor.say(ready | ({"loading": list(loading)} if loading else {}))
 
 
 def _why(child: Child) -> TunekeeperError:

@@ -212,6 +212,8 @@ class Engines:
         observe_slot(
             self.ws, slot.id, observed, endpoint=endpoint, pid=pid, reason=reason, digest=slot.digest, seconds=seconds
         )  # fmt: skip
+        if observed == "ready" and slot.observed != "ready":
+            self.supervisor.say({"event": "loaded", "name": f"engine-{slot.id}"})
         self._said[slot.id] = seen
 
 

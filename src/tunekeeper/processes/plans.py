@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from tunekeeper.config.project import LogConfig
     from tunekeeper.config.slots import Entry
     from tunekeeper.gateway.options import Options
-    from tunekeeper.processes.engines import Engines
     from tunekeeper.workspace import Workspace
 
 OWNER_GONE = 5.0
@@ -93,17 +92,19 @@ def _up(project: Path, config: ProjectConfig, say: Say, spares: Nursery, flags: 
     from tunekeeper.gateway.options import options_of
     from tunekeeper.processes.converge import Converge
     from tunekeeper.processes.door import Door
+    from tunekeeper.processes.models import Models
     from tunekeeper.workspace import create_workspace
 
     spares.keep(_early(config.gateway.workers))
     environ = environment(project, os.environ)
     ws = create_workspace(project / ".tunekeeper", project=project)
     supervisor = Supervisor(ws.root, _for_children(environ), say, spares)
-    models = _Models(ws, supervisor)
+    models = Models(ws, supervisor)
     with supervisor.at_work(then=models.stop), Door(supervisor, ws.root, config.gateway.host, config.gateway.port) as door:
         _commit(ws, config)
         key = _static_key(ws, environ)
         options = options_of(config.gateway, require_key=True, static_key=key, seals=seals(config))
+        models.begin()
         door.open(options, config.gateway.workers)
         door.wait_obeyed()
         supervisor.ensure(keeper_plan(ws.root, config.log))
@@ -117,7 +118,7 @@ def _up(project: Path, config: ProjectConfig, say: Say, spares: Nursery, flags: 
         supervisor.chores.append((0.5, _Watch(project, partial(project_files, project), again, say)))
         if days := idle_days(config):
             supervisor.chores.append((5.0, IdleUnloader(ws, days)))
-        door.say_ready()
+        door.say_ready(models.loading())
         _notice({name: each.sections["serving"] for name, each in config.models.items()}, environ, say)
         return supervisor.run()
 
@@ -151,27 +152,6 @@ def _commit(ws: Workspace, config: ProjectConfig) -> None:
     publish_newest(ws)
     if commit_project(ws, config.models):
         seeded.note(ws.root, wish)
-
-
-class _Models:
-    """The model servers of a project, looked after from the first look on: the database library is loaded by then, not before
-    the gateway is ready."""
-
-    def __init__(self, ws: Workspace, supervisor: Supervisor) -> None:
-        self._ws = ws
-        self._supervisor = supervisor
-        self._engines: Engines | None = None
-
-    def reconcile(self) -> None:
-        if self._engines is None:
-            from tunekeeper.processes.engines import Engines
-
-            self._engines = Engines(self._ws, self._supervisor)
-        self._engines.reconcile()
-
-    def stop(self) -> None:
-        if self._engines is not None:
-            self._engines.stop()
 
 
 def serve(asked: Serving, *, say: Say) -> int:

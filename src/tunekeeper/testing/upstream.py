@@ -12,7 +12,8 @@ head) · `hang_body` (head, then nothing) · `pings` (a stream's head, then comm
 `error_in_stream` · `overflow` (llama.cpp's 400 for a prompt beyond its context) · `overflow_in_stream` (the same as the
 stream's first event; 500 where none is asked for) · `close` (dropped without a byte) · `no_usage` · `unsure` (tokens of
 probability 0.1 where log-probabilities are asked for, else 0.9) · `unsure_drip` (each token late as well) · `no_logprobs` (400
-where log-probabilities are asked for) · `no_images` (llama.cpp's 500 where a picture is shown).
+where log-probabilities are asked for) · `no_images` (llama.cpp's 500 where a picture is shown) ·
+`template` (llama.cpp's 500 for a conversation that the model's chat template refuses).
 """
 
 from __future__ import annotations
@@ -37,27 +38,10 @@ STATUSES = {
 }
 BROKEN = ("close", "garbage", "hang")
 BEHAVIOURS = (
-    "ok",
-    *STATUSES,
-    *BROKEN,
-    "hang_body",
-    "pings",
-    "slow",
-    "drip",
-    "early_end",
-    "cut",
-    "garbage_body",
-    "wrong_length",
-    "error_in_200",
-    "error_in_stream",
-    "overflow",
-    "overflow_in_stream",
-    "no_usage",
-    "unsure",
-    "unsure_drip",
-    "no_logprobs",
-    "no_images",
-)
+    "ok", *STATUSES, *BROKEN, "hang_body", "pings", "slow", "drip", "early_end", "cut", "garbage_body", "wrong_length",
+    "error_in_200", "error_in_stream", "overflow", "overflow_in_stream", "no_usage", "unsure", "unsure_drip", "no_logprobs",
+    "no_images", "template",
+)  # fmt: skip
 SURE, UNSURE = -0.1, -2.3
 """Log-probability of each token."""
 HANG = 3600.0
@@ -70,6 +54,13 @@ OVERFLOW = {
 }
 _HINT = "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"
 NO_IMAGES = {"error": {"code": 500, "message": _HINT, "type": "server_error"}}
+_PLACE = """
+------------
+While executing CallExpression at line 19, column 27 in source:
+...% 2 == 0) -%}↵        {{ raise_exception("Conversation roles must alternate user...
+                                           ^
+Error: Jinja Exception: Conversation roles must alternate user/assistant/user/assistant/..."""
+TEMPLATE = {"error": {"code": 500, "message": _PLACE, "type": "server_error"}}
 
 
 @dataclass(slots=True)
@@ -192,6 +183,8 @@ class FakeUpstream:
             if '"image_url"' in json.dumps(body):
                 return await self._json(writer, 500, NO_IMAGES)
             name = "ok"
+        if name == "template":
+            return await self._json(writer, 500, TEMPLATE)
         if name in STATUSES:
             error = {"error": {"message": STATUSES[name], "type": "server_error", "param": None, "code": None}}
             return await self._json(writer, int(name), error, b"retry-after: 7\r\n" if name == "429" else b"")
