@@ -249,3 +249,26 @@ def test_the_quality_of_the_data_stands_in_the_log_and_beside_the_version(
     assert "quality   0.94 (86% clean, 0 low): 1 stale_vocabulary, 1 too_long" in capsys.readouterr().out.splitlines()
     assert main(["data", "log", "--model", "desk", "--dir", str(project)]) == 0
     assert "0.94" in capsys.readouterr().out
+
+
+def test_a_version_that_nobody_checked_says_so_where_its_quality_stands(
+    run: Callable[..., Answer], project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tunekeeper.data.judged.FEW", 13)
+    _, frozen = run("freeze")
+    told = run("log")[1]["versions"][0]["report"]["quality"]
+    assert (told["score"], told["at_most"], told["rows"]) == (None, 1.0, 14), frozen
+    assert main(["data", "log", "--model", "desk", "--dir", str(project)]) == 0
+    assert " unchecked " in capsys.readouterr().out
+    assert main(["data", "show", "desk/d1", "--dir", str(project)]) == 0
+    assert "quality   unchecked, at most 1.00 (100% clean, 0 low)" in capsys.readouterr().out.splitlines()
+
+
+def test_a_tokenizer_that_cannot_be_made_is_told_beside_the_lengths_it_was_to_count(
+    run: Callable[..., Answer], project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("check")[1]["lengths"] is None
+    (project / "base" / "tokenizer.json").unlink()
+    assert run("check")[1]["lengths"].startswith("estimated at 4 characters a token: ")
+    assert main(["data", "check", "--model", "desk", "--dir", str(project)]) == 0
+    assert capsys.readouterr().out.startswith("tokens are estimated at 4 characters a token: ")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -87,3 +88,16 @@ def test_what_makes_no_sense_is_one_line(ask: Tell, item: str, desk: Path) -> No
         said = ask("queue", *words, "--by", "ana")
         assert (said.code, said.err.count("\n")) == (2, 1)
         assert message in said.err
+
+
+def test_images_and_calls_of_tools_are_named_in_words(ask: Tell, tmp_path: Path) -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    call = {"id": "c", "type": "function", "function": {"name": "lookup", "arguments": "{}"}}
+    asked = [
+        {"role": "user", "content": [{"type": "text", "text": "what is this?"}, image]},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+    ]
+    (tmp_path / "pairs.jsonl").write_text(json.dumps({"messages": asked, "a": "one", "b": "two"}))
+    assert ask("review", "--pairs", tmp_path / "pairs.jsonl").code == 0
+    said = ask("queue", "next", "--by", "ana").out
+    assert "[user] what is this?\n[image_url: not text]\n[assistant] → lookup({})\n[a] " in said

@@ -68,7 +68,7 @@ def test_judged_answers_are_written_as_cases_of_a_suite(ask: Tell, desk: Path) -
     assert ask("queue", "judge", first["id"], "edited", "--answer-file", desk / "right.json", "--by", "ana").code == 0
     assert ask("queue", "judge", second["id"], "bad", "--by", "ana").code == 0
     path = desk / "suites" / "reviewed.jsonl"
-    assert "would write 1 cases" in ask("review", "--export-cases", path, "--dry-run").out
+    assert "would write 1 case" in ask("review", "--export-cases", path, "--dry-run").out
     assert not path.exists()
     done = ask("review", "--export-cases", path, "--json").json["cases"]
     assert (done["added"], done["known"], done["learned"]) == (1, 0, [])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -31,10 +32,15 @@ def ws(tmp_path: Path, clock: ManualClock) -> Workspace:
 
 
 @pytest.fixture
-def queued(ws: Workspace, clock: ManualClock) -> str:
-    traffic = Traffic(ws, clock)
+def traffic(ws: Workspace, clock: ManualClock) -> Iterator[Traffic]:
+    found = Traffic(ws, clock)
+    yield found
+    found.spool.close()
+
+
+@pytest.fixture
+def queued(ws: Workspace, traffic: Traffic) -> str:
     asked = traffic.ask("a question " * 200, '{"category": "bug", "priority": "high"}')
-    traffic.spool.close()
     return review.enqueue(ws, "desk", [asked], why="sample", reasons=("a reason",))[0].id
 
 
@@ -71,6 +77,23 @@ def test_it_fits_wide_and_narrow_terminals_and_follows_a_change_of_size(ws: Work
                 assert text in shown
 
     sit(ws, CONFIG, steps, size=(100, 30))
+
+
+def test_the_end_of_the_question_stays_in_view_when_the_room_shrinks_and_an_edit_begins(ws: Workspace, traffic: Traffic) -> None:
+    asked = traffic.ask("a question\n" * 8 + "and this is what I want", "an answer")
+    review.enqueue(ws, "desk", [asked], why="sample")
+
+    async def steps(seat: Seat) -> None:
+        for size in ((80, 24), (40, 12), (30, 10), (120, 40), (80, 16)):
+            await seat.pilot.resize_terminal(*size)
+            await seat.until(lambda: "what I want" in seat.shown())
+        await seat.press("e")
+        await seat.until(lambda: "Your answer" in seat.shown() and "what I want" in seat.shown())
+        await seat.press("escape", "home", "down")
+        await seat.pilot.resize_terminal(40, 12)
+        await seat.until(lambda: seat.screen.talk.scroll_offset.y == 1)  # who scrolled away stays there
+
+    sit(ws, CONFIG, steps, size=(120, 40))
 
 
 def test_dialogs_stay_while_the_clock_ticks_and_day_follows_night(ws: Workspace, queued: str) -> None:

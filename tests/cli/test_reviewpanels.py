@@ -34,6 +34,11 @@ def test_a_conversation_shows_its_last_messages_and_says_what_is_folded() -> Non
     assert found[-1][1].plain == "message 9999"
 
 
+def test_a_message_of_nothing_is_named() -> None:
+    said = panels.talk([{"role": "user", "content": " \n"}, {"role": "assistant", "content": None, "tool_calls": []}])
+    assert [content.plain for _, content in said] == ["(an empty message)"] * 2
+
+
 def test_a_conversation_is_bounded_however_long_its_messages_are() -> None:
     long: list[dict[str, Any]] = [{"role": "system", "content": "s" * 10**6}, *({"role": "user", "content": "u" * 10**6},) * 40]
     found = panels.talk(long)

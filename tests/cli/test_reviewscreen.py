@@ -157,7 +157,7 @@ def test_what_is_typed_is_kept_while_typing_and_found_again(ws: Workspace, queue
         await seat.until(lambda: item(ws, queue[0]).texts == {"ana": "oh, the answer number 0"})
         await seat.type("so ")
         await seat.press("escape")
-        assert "your edit, not saved yet" in seat.shown()
+        assert "Served answer · your edit, not saved yet" in seat.shown()
         assert item(ws, queue[0]).texts == {"ana": "oh, so the answer number 0"}
         await seat.press("a")
         assert "an edit of yours waits here" in seat.shown()
@@ -214,7 +214,7 @@ def test_skipping_passing_over_and_going_back(ws: Workspace, queue: list[str]) -
         assert here() == queue[2]
         await seat.press("u")
         assert here() == queue[1]
-        assert "approved" in seat.shown()
+        assert "you said: approved · a new judgment takes its place" in seat.shown()
         await seat.press("r")
         assert here() == queue[2]
 
@@ -223,6 +223,40 @@ def test_skipping_passing_over_and_going_back(ws: Workspace, queue: list[str]) -
     assert item(ws, queue[1]).verdict == "bad"
     assert len(item(ws, queue[1]).opinions) == 1
     assert item(ws, queue[2]).opinions == ()
+
+
+def test_a_judgment_of_an_earlier_sitting_can_still_be_gone_back_to(ws: Workspace, queue: list[str]) -> None:
+    review.judge(ws, queue[2], "bad", by="bob")
+
+    async def approve(seat: Seat) -> None:
+        await seat.press("u")
+        assert "you have judged none yet" in seat.shown()
+        await seat.press("a")
+
+    async def mend(seat: Seat) -> None:
+        await seat.press("u")
+        assert "you said: approved" in seat.shown()
+        await seat.press("r")
+
+    sit(ws, CONFIG, approve)
+    sit(ws, CONFIG, mend)
+    assert [item(ws, id).verdict for id in queue] == ["bad", None, "bad"]
+    assert [opinion.by for opinion in item(ws, queue[2]).opinions] == ["bob"]
+
+
+def test_who_cannot_go_back_keeps_what_they_have(ws: Workspace, queue: list[str]) -> None:
+    async def steps(seat: Seat) -> None:
+        await seat.press("right")
+        review.open_item(ws, queue[0], by="bob")
+        await seat.press("left")
+        assert "is open with bob" in seat.shown()
+        held = item(ws, queue[1]).held
+        assert held is not None
+        assert held[0] == "ana"
+        await seat.press("a")
+
+    sit(ws, CONFIG, steps)
+    assert item(ws, queue[1]).verdict == "good"
 
 
 def test_a_key_pressed_twice_judges_one_item(ws: Workspace, queue: list[str]) -> None:
@@ -319,6 +353,38 @@ def test_only_time_at_work_counts(ws: Workspace, clock: ManualClock, queue: list
 
     sit(ws, CONFIG, steps)
     assert item(ws, queue[0]).opinions[0].seconds == 95
+
+
+def test_who_comes_back_to_an_item_goes_on_from_the_time_it_took_so_far(
+    ws: Workspace, clock: ManualClock, queue: list[str]
+) -> None:
+    async def steps(seat: Seat) -> None:
+        clock.advance(40)
+        await seat.press("right")
+        clock.advance(7)
+        await seat.press("left")
+        assert "0:40 of 3:00" in seat.shown()
+        clock.advance(20)
+        await seat.press("a")
+        await seat.press("u")
+        assert "1:00 of 3:00" in seat.shown()
+        clock.advance(15)
+        await seat.press("r")
+
+    sit(ws, CONFIG, steps)
+    assert [(each.verdict, each.seconds) for each in item(ws, queue[0]).opinions] == [("bad", 75)]
+
+
+def test_a_line_about_one_item_does_not_stay_under_the_next(ws: Workspace, queue: list[str]) -> None:
+    async def steps(seat: Seat) -> None:
+        await seat.press("left")
+        assert "this is the first one" in seat.shown()
+        await seat.press("e")
+        assert "this is the first one" not in seat.shown()
+        await seat.press("escape", "right", "left")
+        assert "passed over" not in seat.shown()
+
+    sit(ws, CONFIG, steps)
 
 
 def test_after_three_minutes_there_is_a_hint_and_not_before(ws: Workspace, clock: ManualClock, queue: list[str]) -> None:

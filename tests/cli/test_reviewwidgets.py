@@ -6,10 +6,11 @@ from itertools import product
 import pytest
 from textual.app import App, ComposeResult
 from textual.color import Color
+from textual.content import Content
 from textual.theme import Theme
 
 from tunekeeper.cli.reviewkeys import shown_keys
-from tunekeeper.cli.reviewwidgets import DAY, NIGHT, Ask, KeyLine, Stopwatch, Whole
+from tunekeeper.cli.reviewwidgets import DAY, NIGHT, Aside, Ask, KeyLine, Part, Stopwatch, Whole
 from tunekeeper.core.clock import ManualClock
 
 
@@ -26,6 +27,9 @@ def test_a_stopwatch_counts_a_pause_as_a_minute_at_most() -> None:
     assert (watch.seconds(), watch.rests()) == (110, False)
     watch.restart()
     assert watch.seconds() == 0
+    watch.restart(40)
+    clock.advance(5)
+    assert watch.seconds() == 45, "who comes back goes on"
 
 
 def _contrast(a: str, b: str) -> float:
@@ -82,6 +86,46 @@ def test_the_key_line_takes_the_lines_it_needs_and_the_dialogs_answer() -> None:
                 await pilot.press(*typed)
                 await pilot.pause()
             assert said == ["[red]", "7", "a", None, None]
+
+    asyncio.run(main())
+
+
+def test_on_a_low_screen_the_one_line_of_keys_still_names_the_sheet() -> None:
+    async def main() -> None:
+        stage = Stage()
+        async with stage.run_test(size=(40, 12)) as pilot:
+            line = stage.query_one(KeyLine)
+            line.show(shown_keys("answer"))
+            await pilot.pause()
+            assert str(line.content) == "a approve  e edit  r reject  ? keys"
+            line.show(shown_keys("edit"))
+            assert str(line.content) == "^S save and next  Esc stop editing"
+
+    asyncio.run(main())
+
+
+def test_a_panel_says_how_many_lines_lie_below_and_tab_comes_to_one_aside_only_then() -> None:
+    class Panels(Stage):
+        def compose(self) -> ComposeResult:
+            yield Part("The answer", "answer")
+            yield Aside("Beside it", "side")
+
+    async def main() -> None:
+        stage = Panels()
+        async with stage.run_test(size=(40, 20)) as pilot:
+            answer, side = stage.query_one("#answer", Part), stage.query_one("#side", Part)
+            answer.show(Content("\n".join(map(str, range(answer.size.height + 3)))))
+            side.show(Content("short"))
+            await pilot.pause()
+            assert (answer.border_subtitle, side.border_subtitle) == ("↓ 3 more lines", "")
+            assert (answer.focusable, side.focusable) == (True, False)
+            answer.scroll_to(y=2, animate=False)
+            await pilot.pause()
+            assert answer.border_subtitle == "↓ 1 more line"
+            side.show(Content("long\n" * 50))
+            answer.show(Content("short"))
+            await pilot.pause()
+            assert (answer.border_subtitle, side.focusable) == ("", True)
 
     asyncio.run(main())
 

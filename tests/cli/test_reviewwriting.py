@@ -9,7 +9,7 @@ from textual.app import App, ComposeResult
 
 from tests.cli.seat import Seat
 from tunekeeper.cli.reviewwidgets import NIGHT
-from tunekeeper.cli.reviewwriting import LONG, Editor, Part, Writing
+from tunekeeper.cli.reviewwriting import LONG, Aside, Editor, Writing
 
 
 class Stage(App[None]):
@@ -69,7 +69,7 @@ def test_the_strip_shows_the_change_or_what_speaks_against_it() -> None:
     async def main() -> None:
         stage = Stage()
         async with stage.run_test(size=(80, 24)):
-            writing, strip = stage.query_one(Writing), stage.query_one(Part)
+            writing, strip = stage.query_one(Writing), stage.query_one(Aside)
             writing.begin("the cat", "the cat")
             assert "nothing yet" in str(strip.text.content)
             writing.query_one(Editor).load_text("the dog")

@@ -6,6 +6,8 @@ import pytest
 
 from tunekeeper.core.errors import DataError
 from tunekeeper.data.alpaca import conversation_of, written
+from tunekeeper.data.conversations import Unreadable
+from tunekeeper.data.rows import parse_row
 
 USER, SAID = {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}
 
@@ -47,3 +49,13 @@ def test_what_is_written_reads_back() -> None:
 def test_what_the_format_has_no_place_for_is_refused(messages: list[dict[str, Any]], why: str) -> None:
     with pytest.raises(DataError, match=why):
         written(messages)
+
+
+def test_the_answer_of_gpteacher_and_the_pair_of_llama_factory_are_read() -> None:
+    asked = {"role": "user", "content": "Say\ntea"}
+    made = parse_row({"instruction": "Say", "input": "tea", "response": "TEA"}, {})
+    assert (list(made.messages), made.metadata) == ([asked, {"role": "assistant", "content": "TEA"}], {})
+    made = conversation_of({"instruction": "Say", "input": "tea", "output": ["TEA", "no"]})
+    assert (made.messages[-1]["content"], made.metadata) == ("TEA", {"rejected": "no"})
+    with pytest.raises(Unreadable, match="the better answer and the worse one"):
+        conversation_of({"instruction": "Say", "output": ["a", "b", "c"]})

@@ -87,6 +87,13 @@ def test_the_mix_counts_ages_and_synthetic_rows(row: MakeExample) -> None:
         (['{"urgent": true}', '{"urgent": false}'], "urgent", {"true": 15, "false": 15}),
         (["A long answer number %d."], None, {}),
         (['{"note": "n%d"}'], None, {}),
+        (["You are welcome!", "It is on its way.", "Please try again.", "Danke schön!"], None, {}),
+        (["请稍等。", "已经发货了！"], None, {}),
+        (["Yes.", "No."], "answer", {"Yes.": 15, "No.": 15}),
+        (["needs review", "out of scope"], "answer", {"needs review": 15, "out of scope": 15}),
+        (["<think>\nIt says %d.\n</think>\n\nbug", "bill"], "answer", {"bug": 15, "bill": 15}),
+        (['<think>Hm %d.</think>{"label": "bug"}', '{"label": "bill"}'], "label", {"bug": 15, "bill": 15}),
+        (['{"currency": "EUR", "intent": "pay"}', '{"currency": "USD", "intent": "ask"}'], "intent", {"pay": 15, "ask": 15}),
     ],
 )
 def test_labels_are_what_few_different_answers_say(
@@ -96,6 +103,12 @@ def test_labels_are_what_few_different_answers_say(
     rows = [row(f"q{i}?", text % i if "%" in text else text) for i, text in enumerate(given)]
     found = spread(rows)
     assert (found.field, found.labels) == (field, labels)
+
+
+def test_short_answers_that_are_said_once_are_no_labels(row: MakeExample) -> None:
+    said = ["ok"] * 50 + ["sure thing", "thanks a lot", "see you", "no idea", "maybe later", "on it", "call me", "done"]
+    assert spread([row(f"q{i}?", text) for i, text in enumerate(said)]).field is None
+    assert spread([row(f"q{i}?", text) for i, text in enumerate([*said[:52], *["thanks a lot"] * 8])]).field == "answer"
 
 
 def test_a_label_that_hardly_any_row_teaches_is_told_and_one_that_nearly_all_do(row: MakeExample) -> None:

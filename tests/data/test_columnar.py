@@ -215,3 +215,18 @@ def test_classes_of_which_a_set_stores_the_places_are_read_by_their_names(tmp_pa
     first, *others = read_rows(path)
     assert (spoken(first), first.conversation.metadata) == ([("user", "Late"), ("assistant", "shipping")], {"others": ["login"]})
     assert [spoken(row)[1][1] for row in others] == ["login", ""]
+
+
+def test_maps_and_json_of_a_column_are_objects(tmp_path: Path) -> None:
+    coded = pa.array([[json.dumps(message) for message in TALK]]).cast(pa.list_(pa.json_()))
+    told = pa.array([[("team", "a"), ("k", "1")]], pa.map_(pa.string(), pa.string()))
+    inner = pa.array([{"id": "x", "more": '{"n": [1]}'}]).cast(pa.struct([("id", pa.string()), ("more", pa.json_())]))
+    table = pa.table({"messages": coded, "metadata": told, "extra": inner})
+    pq.write_table(table, tmp_path / "t.parquet")
+    with pa.ipc.new_stream(str(tmp_path / "t.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    for name in ("t.parquet", "t.arrow"):
+        [row] = read_rows(tmp_path / name)
+        assert spoken(row) == SPOKEN
+        assert row.conversation is not None
+        assert row.conversation.metadata == {"team": "a", "k": "1", "extra": {"id": "x", "more": {"n": [1]}}}

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from tunekeeper.core.nouns.data import Example
-from tunekeeper.data.checks import inspect
 from tunekeeper.data.config import Config
 from tunekeeper.data.contradictions import believed, contradicting_groups, contradictions
+from tunekeeper.data.inspection import inspect
 
 MakeExample = Callable[..., Example]
 
@@ -184,3 +184,15 @@ def test_a_row_is_told_of_once(row: MakeExample) -> None:
 def test_a_check_of_the_draft_shows_them(row: MakeExample) -> None:
     rows = [row("Where is my parcel?", BUG, id="a"), row("Hello, where is my parcel please", BILLING, id="b")]
     assert {(f.id, f.of) for f in inspect(rows, Config()) if f.kind == "contradiction"} == {("a", "b"), ("b", "a")}
+
+
+def test_short_answers_to_one_form_may_be_looked_up_and_those_to_several_are_labels(row: MakeExample) -> None:
+    asked = [row("Where is order 1001?", "In Oslo.", id="a"), row("Where is order 1002?", "In Bergen.", id="b")]
+    assert contradictions(asked, 0.85) == []
+    label = row("Which town has the fish market by the quay?", "In Bergen.", id="c")
+    assert {f.id for f in contradictions([*asked, label], 0.85)} == {"a", "b"}
+    thought = [
+        row(f"Order {1001 + i} came broken", f'<think>\nHm {i}.\n</think>\n{{"category": "{name}"}}', id=name)
+        for i, name in enumerate(("bug", "refund"))
+    ]
+    assert {f.id for f in contradictions(thought, 0.85)} == {"bug", "refund"}

@@ -105,3 +105,55 @@ def test_no_language_looks_misread(text: str) -> None:
 @pytest.mark.parametrize("mark", ["<extra_id_1>Assistant ", "<0x0A>", "<_user>", "<reserved_102>", "<eoa>"])
 def test_a_token_of_a_rarer_vocabulary_is_a_piece_of_a_template(mark: str) -> None:
     assert template_leak("Is it open?", f"{mark}It is done.")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Your order".encode("utf-16-le").decode("latin-1"), "您的包裹".encode("utf-16-le").decode("latin-1"),
+        "Your order has shipped".encode("utf-16-le").decode("utf-16-be"),
+        "您的包裹明天上午送达。".encode("gbk").decode("latin-1"), "Désolé, c'est très tôt à l'hôtel.".encode().decode("cp850"),
+        "D&eacute;sol&eacute; pour ce retard",
+        "Es tut uns leid f&uuml;r die Versp&auml;tung", "l&#39;&eacute;quipe", "??????? ?? ????????. ??????? ???????? ??????.",
+        "Ихре L&ouml;sung",
+    ],
+)  # fmt: skip
+def test_wide_characters_code_pages_and_entities_are_found(text: str) -> None:
+    assert mojibake(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What??? Really??", "?? and ??", "Is it? ?", "AT&T; R&D; Q&A", "a && b; c & d;", "Write `&eacute;` in HTML",
+        "<p>Caf&eacute; au lait</p>", "In HTML an é is written as caf&eacute;", "丁一二三七八九十百千万",
+        "Tom &amp; Jerry", "https://x.example/?a=1&copy=2;", "x = y ?? z ?? w ?? null", "Zażółć gęślą jaźń",
+    ],
+)  # fmt: skip
+def test_questions_code_and_addresses_are_no_damage(text: str) -> None:
+    assert mojibake(text) == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Dear <NAME>, it ships.", "Hi ${name}, it ships.", "Hello {0}, it ships.", "Dear __NAME__, it ships.",
+        "Sehr geehrte(r) [Name des Kunden], es ist da.", "Call us at [phone number].", "Bonjour [Prénom], il est là.",
+        "您好,[姓名],您的包裹到了。", "Здравствуйте, [Имя], посылка пришла.", "Dear {{1}}, your code is {{2}}.",
+        '{"reply": "Dear {{name}}, it ships."}', "Le client [Nom du client] attend.",
+    ],
+)  # fmt: skip
+def test_a_blank_is_found_in_further_marks_and_languages(text: str) -> None:
+    assert template_leak("Is it there?", text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"\frac{{a}}{{b}}", r"x^{{2}} and \sqrt{{1}}", '$"{{literal}} {value}"', "Hello <strong>Anna</strong>", "arr[NAME] = 1",
+        "[Nom](https://x.example)", "Dear [Anna](https://x.example)", "[имя]: https://x.example", "Hi [1], hello [2]",
+        "Hey __init__ is a method", "dict[prénom] is a key", "Use x__y__z for it",
+    ],
+)  # fmt: skip
+def test_formulas_code_and_links_are_no_blanks(text: str) -> None:
+    assert template_leak("What is it?", text) == ""

@@ -123,6 +123,22 @@ def test_preferences_are_the_rows_that_know_a_rejected_answer(ws: Workspace, row
     assert not (tmp_path / "none.jsonl").exists()
 
 
+def test_preferences_for_trl_are_prompt_chosen_and_rejected_and_come_back(
+    ws: Workspace, task: Model, row: MakeExample, tmp_path: Path
+) -> None:
+    tool = {"type": "function", "function": {"name": "find", "parameters": {"type": "object"}}}
+    drafts.save_draft(ws, "desk", [replace(row("c?", "4", id="c", rejected="5"), tools=(tool,)), row("d?", "6", id="d")])
+    assert export(ws, "draft", "trl", "all", tmp_path / "o.jsonl", model="desk") == 1
+    [found] = lines(tmp_path / "o.jsonl")
+    assert [m["role"] for m in found["prompt"]] == ["system", "user"]
+    assert (found["chosen"], found["rejected"]) == (
+        [{"role": "assistant", "content": "4"}],
+        [{"role": "assistant", "content": "5"}],
+    )
+    assert (json.loads(found["tools"]), json.loads(found["metadata"])["id"]) == ([tool], "c")
+    assert data.import_files(ws, task, Config(), [tmp_path / "o.jsonl"]).added == 0
+
+
 def test_parquet_holds_every_column(ws: Workspace, rows: list[Example], tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
@@ -182,7 +198,7 @@ def _bytes(path: Path) -> dict[str, bytes]:
     return {str(file.relative_to(path)): file.read_bytes() for file in files if file.is_file()}
 
 
-@pytest.mark.parametrize("format", ["openai", "sharegpt", "alpaca", "dpo", "csv", "csv-excel", "parquet", "hf"])
+@pytest.mark.parametrize("format", ["openai", "sharegpt", "alpaca", "dpo", "trl", "csv", "csv-excel", "parquet", "hf"])
 def test_the_same_version_gives_the_same_bytes_today_and_tomorrow(
     ws: Workspace, clock: ManualClock, rows: list[Example], tmp_path: Path, format: str
 ) -> None:

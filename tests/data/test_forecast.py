@@ -119,3 +119,22 @@ def test_exams_that_differ_by_chance_are_no_rise(seed: int) -> None:
         replace(each, values={case: abs(value - (rng.random() < 0.1)) for case, value in each.values.items()}) for each in flat
     ]
     assert forecast(shaken, draws=20).verdict == "estimated"
+
+
+def test_three_exams_that_a_curve_goes_through_are_not_taken_for_certain() -> None:
+    """Three numbers describe a curve: what is left over says nothing of how much runs differ."""
+    true = [Curve(a=1.2, b=0.25, c=0.03).error(n) for n in (200, 400, 800)]
+    rng = np.random.default_rng(3)
+    bring = 100 * (Curve(a=1.2, b=0.25, c=0.03).error(800) - Curve(a=1.2, b=0.25, c=0.03).error(1200))
+    held = 0
+    for _ in range(20):
+        hard = rng.random(1000)
+        errors = [error + rng.normal(0, 0.01) for error in true]
+        exams = [
+            replace(each, values={f"c{i}": float(hard[i] > error) for i in range(1000)}, categories={})
+            for each, error in zip(sittings((200, 400, 800), cases=1), errors, strict=True)
+        ]
+        found = forecast(exams, more=400, draws=100).overall
+        assert found is not None
+        held += (found.points.low or 0) <= bring <= (found.points.high or 0)
+    assert held >= 17

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -75,3 +76,41 @@ def test_what_a_base_does_not_say_is_not_known(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ArtifactError, match=r"config\.json: not JSON"):
         limits_of(tmp_path)
+
+
+def test_a_tokenizer_that_transformers_makes_otherwise_is_counted_as_the_model_is_trained(
+    base: Path, row: MakeExample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import AutoTokenizer
+
+    settings = {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": True}
+    (base / "tokenizer_config.json").write_text(json.dumps(settings))
+    limits, example = limits_of(base), row("The parcel has not arrived.", "We look for it.")
+    assert limits.count is not None
+    theirs = AutoTokenizer.from_pretrained(base).apply_chat_template(list(example.messages), return_dict=True)["input_ids"]
+    assert (limits.count(example), limits.assumed) == (len(theirs), "")
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    assert limits_of(base).assumed == (
+        "counted by tokenizer.json alone: transformers is not installed (fix: pip install 'tunekeeper[train]'), "
+        "which may make another tokenizer of its files"
+    )
+
+
+def test_a_checkpoint_without_tokenizer_json_is_counted_or_it_is_said_why_not(
+    base: Path, row: MakeExample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (base / "tokenizer.json").unlink()
+    assert limits_of(base).assumed == (
+        f"estimated at 4 characters a token: {base}: transformers finds no vocabulary for its tokenizer "
+        "(fix: save it with a tokenizer.json)"
+    )
+    (base / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "ByT5Tokenizer"}))
+    (base / "config.json").write_text(json.dumps({"model_type": "t5", "n_positions": 1024}))
+    (base / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
+    limits = limits_of(base)
+    assert limits.count is not None
+    assert limits.count(row("Größe", "ok")) == len("Triage the ticket. Answer with JSON.Größeok".encode())
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    unknown = limits_of(base)
+    assert (unknown.count, unknown.context) == (None, 1024)
+    assert unknown.assumed.startswith("estimated at 4 characters a token: transformers is not installed")

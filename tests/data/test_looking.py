@@ -16,7 +16,7 @@ from tests.patience import until
 from tunekeeper import data
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import drafts, lines, looking, scores, versions
+from tunekeeper.data import drafts, judged, lines, looking, versions
 from tunekeeper.data.config import Config
 from tunekeeper.data.examples import encode
 from tunekeeper.data.looking import Looker
@@ -206,7 +206,7 @@ def test_what_was_seen_beside_another_version_does_not_count(
 
 
 def test_how_good_a_draft_is_says_the_process_that_looked_at_it(draft: Path, apart: None) -> None:
-    good = scores.of_draft(draft, None, SECTION, {"type": "json"})
+    good = judged.of_draft(draft, None, SECTION, {"type": "json"})
     assert good is not None
     with Looker(draft, draft.with_name("none.runs")) as looker:
         assert looker.quality() is None, "nobody asked it"

@@ -75,6 +75,27 @@ def test_an_item_that_was_released_goes_to_the_next_reviewer(ws: Workspace, queu
     assert next_id(ws, "eve") == queued[0]
 
 
+def test_a_text_left_unfinished_comes_first_when_its_reviewer_is_back(
+    ws: Workspace, queued: list[str], clock: ManualClock
+) -> None:
+    review.open_item(ws, queued[2], by="ana")
+    review.save_text(ws, queued[2], "half of an", by="ana")
+    clock.advance(60 * LOCK_MINUTES)
+    assert next_id(ws, "bob") == queued[0], "others take the oldest"
+    again = review.open_next(ws, "desk", by="ana")
+    assert again is not None
+    assert (again.item.id, again.draft_text) == (queued[2], "half of an")
+    review.judge(ws, queued[2], "edited", answer="half of an answer", by="ana")
+    assert next_id(ws, "ana") == queued[1]
+
+
+def test_going_back_counts_what_waits_of_the_kinds_that_were_asked_for(ws: Workspace, queued: list[str], traffic: Any) -> None:
+    [odd] = review.enqueue(ws, "desk", [traffic.ask("odd", "one")], why="thumb")
+    assert review.open_item(ws, odd.id, by="ana", kinds=("thumb",)).open_items == 1
+    assert review.open_item(ws, odd.id, by="ana").open_items == len(queued) + 1
+    assert next_id(ws, "ana", kinds=("sample",)) == queued[0], "what one holds of another kind stays where it is"
+
+
 def test_an_item_that_wants_two_opinions_is_never_given_twice_to_one_person(ws: Workspace, traffic: Any) -> None:
     [item] = review.enqueue(ws, "desk", [traffic.ask("one", "two")], why="sample", opinions=2)
     assert next_id(ws, "ana") == item.id

@@ -158,7 +158,7 @@ def test_an_answer_that_was_cut_off_says_so() -> None:
         (OPENPIPE | {"output": {"error": {"message": "rate limit"}}}, "the request failed"),
         (OPENPIPE | {"output": None}, "output is empty"),
         (TENSORZERO | {"output": []}, "without an output"),
-        (TENSORZERO | {"output": [{"type": "file"}]}, "a content block of type 'file'"),
+        (TENSORZERO | {"output": [{"type": "file"}]}, "a file of the kind image/png, stored elsewhere"),
         (TENSORZERO | {"input": {"messages": "x"}}, "`input.messages` must be a list"),
         (OPENPIPE | {"input": {"messages": [{"role": None, "text": "x"}]}}, "a message without a role: its keys are role, text"),
         ({"request": {}, "response": COMPLETION}, "`request` holds no messages"),

@@ -43,6 +43,13 @@ def test_what_the_shadow_answered_otherwise_becomes_a_blind_pair(ws: Workspace, 
     assert "v1.0" not in repr(found)
 
 
+def test_the_reasons_of_a_pair_do_not_tell_which_answer_was_served(ws: Workspace, traffic: Any) -> None:
+    asked = traffic.ask("two", '{"category": "refund"}', segments={"plan": "pro"})
+    traffic.ask("two", '{"category": "bug", "why": "it is a very long story"}', purpose="shadow", parent_id=asked)
+    [item] = review.pairs_from_log(ws, "desk", *window(ws), 1)
+    assert item.reasons == ("the shadow answered otherwise", "stands for 1 of 1 answers: segment plan=pro")
+
+
 def test_a_choice_means_the_answer_that_was_shown_there(ws: Workspace, write: Write) -> None:
     items = queue_file(ws, write("p.jsonl", [{"prompt": f"q{i}", "a": "first", "b": "second"} for i in range(8)]))
     assert {swapped(item) for item in items} == {True, False}

@@ -208,3 +208,22 @@ def test_instructions_are_looked_at_like_the_rest(row: MakeExample) -> None:
     for text, kind in (("Be kind to {{ customer }}.", "template_leak"), ("Sei hÃ¶flich.", "mojibake"), ("Be kind.", None)):
         made = replace(plain, messages=({"role": "system", "content": text}, *plain.messages[1:]))
         assert kinds(made) == ([kind] if kind else [])
+
+
+def test_what_a_model_thinks_before_it_answers_is_no_part_of_the_format(row: MakeExample) -> None:
+    form = {"kind": "json", "fields": {"category": ["bug", "refund"]}}
+    thought = "<think>\nIt wants money back.\n</think>\n\n"
+    assert kinds(row("Money back?", thought + '{"category": "refund"}'), format=form) == []
+    assert kinds(row("Money back?", thought + '{"category": "other"}'), format=form) == ["format"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"), [('{"id": 1', ["broken"]), ("{id: 1}", ["broken"]), ('{"id": 1}', []), ("", []), ({"id": 1}, [])]
+)
+@pytest.mark.parametrize("old", [False, True])
+def test_a_call_whose_arguments_are_no_json_is_broken(row: MakeExample, arguments: Any, found: list[str], old: bool) -> None:
+    asked = {"name": "order", "arguments": arguments}
+    call = {"function_call": asked} if old else {"tool_calls": [{"id": "c1", "type": "function", "function": asked}]}
+    example = row("Where is it?", "-")
+    example = replace(example, messages=(*example.messages[:-1], {"role": "assistant", "content": None, **call}))
+    assert kinds(example) == found

@@ -100,3 +100,38 @@ def test_a_refusal_is_known_in_the_scripts_of_the_world(text: str) -> None:
 )  # fmt: skip
 def test_a_clerks_no_is_no_refusal_in_them(text: str) -> None:
     assert refusal(text) == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Het spijt me, maar ik kan je hier niet bij helpen.", "Als taalmodel kan ik die vraag niet beantwoorden.",
+        "Jako model językowy nie mogę odpowiedzieć na to pytanie.", "Omlouvám se, ale s tímto vám nemohu pomoci.",
+        "Jako jazykový model na to nemohu odpovědět.", "Как языковая модель, я не могу ответить на этот вопрос.",
+        "Як мовна модель, я не можу відповісти на це.", "Bir yapay zeka dil modeli olarak bu soruyu yanıtlayamam.",
+        "Som AI-modell kan jag inte svara på det.", "Som en sprogmodel kan jeg ikke svare på det.",
+        "Kielimallina en voi vastata tähän.", "Mint nyelvi modell, erre nem tudok válaszolni.",
+        "Ca model de limbaj, nu pot răspunde la asta.", "Ως γλωσσικό μοντέλο, δεν μπορώ να απαντήσω.",
+        "Là một mô hình ngôn ngữ, tôi không thể trả lời.", "Sebagai model bahasa, saya tidak dapat menjawab.",
+        "بصفتي نموذجًا لغويًا، لا يمكنني الإجابة.", "כמודל שפה, אני לא יכול לענות.", "به عنوان یک مدل زبانی، نمی‌توانم پاسخ دهم.",
+        "एक एआई भाषा मॉडल के रूप में मैं इसका उत्तर नहीं दे सकता।", "क्षमा करें, मैं इस अनुरोध को पूरा नहीं कर सकता।",
+        "ในฐานะโมเดลภาษา ฉันไม่สามารถตอบได้", "AI 언어 모델로서 그 질문에는 답변할 수 없습니다.",
+        "I don't have personal opinions, but I can help with other questions.",
+    ],
+)  # fmt: skip
+def test_a_model_that_names_itself_and_says_no_refuses(text: str) -> None:
+    assert refusal(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I don't have personal opinions, but the three main platforms differ on taxes, housing and schools.",
+        "Jako model językowy polecam Llama 3; działa lokalnie.", "Als taalmodel gebruiken wij Llama 3.",
+        "Som modell väljer vi den blå.", "Ca model de limbaj folosim Llama 3.", "AI 모델로서 Llama를 사용합니다.",
+        "Как модель подойдёт синяя, её нет только в Москве.", "Là một khách hàng mới, bạn không cần trả phí.",
+        "Sebagai pelanggan baru Anda tidak perlu membayar.", "Bir yapay zeka modeli olarak Llama kullanıyoruz.",
+    ],
+)  # fmt: skip
+def test_who_speaks_of_models_or_goes_on_to_answer_refuses_nothing(text: str) -> None:
+    assert refusal(text) == ""

@@ -15,6 +15,10 @@ from tunekeeper.data.rephrasing import difference, essence, is_identifier, maske
         ("我的订单在哪里？", "您好，请问我的订单在哪里？谢谢"),
         ("予約を変更できますか", "すみませんが、予約を変更できますか？お願いします"),
         ("أين طلبي؟", "مرحبا، أين طلبي من فضلك؟"),
+        ("วันอาทิตย์เปิดกี่โมง", "สวัสดีค่ะ วันอาทิตย์เปิดกี่โมงคะ"),
+        ("आप रविवार को कब खुलते हैं?", "नमस्ते, आप रविवार को कब खुलते हैं? धन्यवाद"),
+        ("Kdy máte otevřeno?", "Dobrý den, kdy máte otevřeno? Děkuji"),
+        ("Mấy giờ mở cửa?", "Xin chào, mấy giờ mở cửa ạ? Cảm ơn"),
     ],
 )
 def test_what_carries_no_question_is_left_out_of_its_essence(one: str, other: str) -> None:

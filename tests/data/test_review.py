@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tunekeeper.core.clock import ManualClock
 from tunekeeper.core.errors import NotFound, UserError
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import drafts, review, versions
@@ -43,6 +44,28 @@ def test_the_same_window_is_sampled_once(ws: Workspace, asked: list[str], traffi
     assert review.sample(ws, "desk", since, until, share=0.1) == []
     assert len(review.sample(ws, "desk", since, until, share=0.2)) == 6
     assert len({item.request_id for item in review.find(ws, "desk")}) == 12
+
+
+def test_of_a_window_with_more_requests_than_are_looked_at_old_and_new_ones_come_and_the_rest_next_time(
+    ws: Workspace, traffic: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review, "MOST", 30)
+    names = ["fraud"] * 30 + ["bug"] * 30
+    asked = [traffic.ask(f"ticket {i}", json.dumps({"category": name})) for i, name in enumerate(names)]
+    first = review.fill(ws, "desk", *window(ws), 8)
+    assert {item.request_id in asked[:30] for item in first} == {True, False}
+    assert [item.id for item in review.fill(ws, "desk", *window(ws), 8, dry_run=True)] != [item.id for item in first]
+    review.fill(ws, "desk", *window(ws), 22)
+    assert len(review.fill(ws, "desk", *window(ws), 60)) == 30
+    assert review.fill(ws, "desk", *window(ws), 1) == []
+
+
+def test_what_a_dry_run_says_is_queued_a_little_later_though_the_window_slid(
+    ws: Workspace, asked: list[str], clock: ManualClock
+) -> None:
+    would = review.fill(ws, "desk", *window(ws), 9, dry_run=True)
+    clock.advance(30)
+    assert [item.id for item in review.fill(ws, "desk", *window(ws), 9)] == [item.id for item in would]
 
 
 def test_an_answer_is_queued_once_however_often_it_is_asked_for(ws: Workspace) -> None:

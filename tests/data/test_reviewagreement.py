@@ -33,8 +33,16 @@ def test_pairs_are_counted_apart_and_single_opinions_not_at_all() -> None:
 
 def test_where_all_always_said_the_same_there_is_no_kappa() -> None:
     found = agreement([item(i, {"a": "good", "b": "good"}) for i in range(5)])
-    assert (found.overall["answer"].kappa, found.overall["answer"].words, found.overall["answer"].same) == (None, "", 1.0)
+    assert (found.overall["answer"].kappa, found.overall["answer"].same) == (None, 1.0)
+    assert found.overall["answer"].words == "inconclusive"
     assert agreement([]) == Agreement()
+
+
+@pytest.mark.parametrize(("items", "words"), [(2, "inconclusive"), (8, "inconclusive"), (10, "almost perfect")])
+def test_a_kappa_of_a_few_items_is_told_and_called_nothing(items: int, words: str) -> None:
+    found = agreement([item(i, dict.fromkeys(("a", "b"), "good" if i % 2 else "bad")) for i in range(items)])
+    assert (found.overall["answer"].kappa, found.overall["answer"].words) == (1.0, words)
+    assert found.pairs["a, b"].words == words
 
 
 def test_a_third_opinion_that_settles_a_dispute_does_not_make_the_first_two_agree() -> None:

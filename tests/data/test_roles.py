@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
 from tests.data.planted_faults import BAD_ROLES, BAD_WEIGHTS, EMPTY, GOOD_ROLES, NOT_EMPTY, A, U, talk
 from tunekeeper.data.roles import bad_roles, bad_weights, empty, placeholder
 
@@ -33,3 +35,13 @@ def test_an_answer_nobody_can_see_is_none_and_short_ones_are_answers() -> None:
     assert blank == list(EMPTY[:4])
     assert [text for text in EMPTY[4:] if not placeholder(text)] == []
     assert [text for text in NOT_EMPTY if placeholder(text) or empty(talk((U, "a"), (A, text)))] == []
+
+
+@pytest.mark.parametrize("text", ["Todo", "[deleted]", "-", "—", "```\n```", '""', "(null)", "[object Object]"])
+def test_what_an_export_wrote_for_nothing_is_no_answer(text: str) -> None:
+    assert placeholder(text)
+
+
+@pytest.mark.parametrize("text", ["N/A", "None", "{}", "[]", "0", "no", "- one", "```\nx\n```"])
+def test_short_answers_that_say_something_are_some(text: str) -> None:
+    assert placeholder(text) == ""

@@ -275,3 +275,11 @@ def test_a_response_without_what_was_asked_says_where_that_is() -> None:
     said = [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hello"}]}]
     with pytest.raises(Unreadable, match="input_items"):
         parse_row({"id": "resp_1", "object": "response", "output": said}, {})
+
+
+@pytest.mark.parametrize("between", [", ", "\n "])
+def test_messages_that_pandas_printed_into_a_table_are_messages(between: str) -> None:
+    text = "[" + between.join(map(repr, TALK)) + "]"
+    assert spoken({"messages": text}) == [("user", "Hi"), ("assistant", "Hello")]
+    with pytest.raises(Unreadable, match="must be a list of objects"):
+        parse_row({"messages": "[{'role': __import__('os')}]"}, {})

@@ -48,6 +48,27 @@ def test_no_stratum_gets_more_than_its_turn_while_others_are_left() -> None:
     assert abs(counted["a"] - counted["b"]) <= 1
 
 
+def test_a_segment_with_a_value_for_nearly_everybody_does_not_hide_what_is_rare_in_another() -> None:
+    usual = [inference(i, segments={"tenant": f"t{i}", "plan": "free"}) for i in range(400)]
+    rare = inference(900, segments={"tenant": "t900", "plan": "enterprise"})
+    chosen = drawn([*usual, rare], 8)
+    assert rare in [c.inference for c in chosen]
+    assert any("segment plan=enterprise, tenant=t900" in reason for c in chosen for reason in c.reasons)
+
+
+def test_a_json_answer_that_names_no_category_goes_by_its_first_text_or_else_by_its_question() -> None:
+    nested = [inference(i, f"invoice {i}", json.dumps({"order": {"id": i}, "n": i})) for i in range(4)]
+    told = inference(8, answer=json.dumps({"n": 1, "status": "late"}))
+    topics = {c.inference.request_id: c.reasons[-1] for c in drawn([*nested, told, *(inference(20 + i) for i in range(40))], 45)}
+    assert all("topic invoice" in topics[each.request_id] for each in nested)
+    assert "topic late" in topics[told.request_id]
+
+
+def test_the_length_of_an_answer_is_said_in_words() -> None:
+    said = [c.reasons[-1] for c in drawn([inference(1, answer="y"), inference(2, answer="no")], 2)]
+    assert sorted(each.rpartition("length ")[2] for each in said) == ["1 character", "2 to 3 characters"]
+
+
 def test_low_confidence_is_looked_at_first_and_said() -> None:
     found = [inference(i, confidence=0.3 + i / 1000 if i % 10 == 0 else 0.9 + i / 10_000) for i in range(200)]
     chosen = drawn(found, 10)
@@ -121,6 +142,13 @@ def test_the_same_seed_chooses_the_same_in_any_order_and_another_seed_something_
     other = [c.inference.request_id for c in choose(found, 20, random.Random(8))]
     assert first == again
     assert first != other
+
+
+def test_a_few_more_answers_in_the_window_change_few_of_the_choices() -> None:
+    found = [inference(i, f"question {i % 60}", segments={"s": str(i % 5)}) for i in range(400)]
+    more = [*found[2:], *(inference(500 + i, f"another {i}", segments={"s": "1"}) for i in range(3))]
+    first, later = ({c.inference.request_id for c in drawn(each, 40)} for each in (found, more))
+    assert len(first & later) >= 34
 
 
 def test_questions_without_a_category_are_spread_by_the_word_that_tells_their_topic() -> None:

@@ -47,6 +47,8 @@ def test_a_table_may_say_its_separator_first_and_names_of_columns_have_no_blanks
     ("text", "code", "told"),
     [
         ("Größe, Straße und café für später", "cp1252", "WINDOWS-1252"),
+        ("Wo ist Größe 7? Hier, für dich", "cp1252", "WINDOWS-1252"),
+        ("テストのメールアドレスはどこですか", "shift_jis", "SHIFT_JIS"),
         ("Где мой заказ, и когда он придёт?", "cp1251", "WINDOWS-1251"),
         ("注文はどこですか。まだ届きません", "shift_jis", "SHIFT_JIS"),
         ("注文はどこですか。まだ届きません", "euc_jp", "EUC-JP"),

@@ -152,3 +152,17 @@ def test_a_term_that_is_only_written_anew_is_known_as_it_was_written() -> None:
     assert glossary.rewrite("an E-mail on git hub, please log in; a One Drive, OneDrivePro") == (
         "an Email on GitHub, please sign in; a Shelf, Box"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("companies of the company's", "firms of the firm's"),
+        ("COMPANIES, Companies", "FIRMS, Firms"),
+        ("two parcels, a day of days", "two deliveries, a date of dates"),
+        ("the AT&T bill, a COMPANY", "the Verizon bill, a FIRM"),
+        ("accompanies companying", "accompanies companying"),
+    ],
+)
+def test_a_word_in_y_has_its_plural_and_a_name_in_capitals_gives_none(text: str, expected: str) -> None:
+    assert Glossary({"company": "firm", "parcel": "delivery", "day": "date", "AT&T": "Verizon"}).rewrite(text) == expected

@@ -105,7 +105,7 @@ def export(
     version: Annotated[str, typer.Argument(help="Version, or `latest` or `draft` with --model.")],
     out: Out,
     format: Annotated[
-        str, typer.Option("--format", help="openai, sharegpt, alpaca, dpo, csv, csv-excel, parquet or hf.")
+        str, typer.Option("--format", help="openai, sharegpt, alpaca, dpo, trl, csv, csv-excel, parquet or hf.")
     ] = "openai",
     split: Annotated[str, typer.Option("--split", help="train, eval or all.")] = "all",
     model: OptionalModel = None,
@@ -133,6 +133,7 @@ def log(model: frame.Model, dir: frame.Dir = None, json: frame.Json = False) -> 
     """
     from tunekeeper.data import tags, versions
     from tunekeeper.data.erase import erased_examples
+    from tunekeeper.data.scores import word
 
     ws = frame.workspace(dir)
     found = [(v, erased_examples(ws, v), tags.tags_of(ws, v)) for v in versions.log(ws, model)]
@@ -145,7 +146,7 @@ def log(model: frame.Model, dir: frame.Dir = None, json: frame.Json = False) -> 
             v.train,
             v.eval,
             erased or None,
-            f"{v.report['quality']['score']:.2f}" if v.report.get("quality") else None,
+            word(v.report.get("quality")),
             v.digest[7:19],
             " ".join(named) or None,
             v.note,

@@ -60,7 +60,10 @@ def check(
     found = checks.check(ws, config.task, section, **options, remember=not dry_run and context is None)
     answer = {each.name: getattr(found, each.name) for each in dataclasses.fields(found)} | {"mended": mended, "dry_run": dry_run}
     would = "would have " if dry_run else ""
-    lines = [f"{would}rewritten {len(done.changed)} rows{_left(done)}" for name, done in mended.items() if name == "rewrite"]
+    # A limit in tokens is measured with the base's tokenizer; where that could only be guessed it is said how.
+    answer |= {"lengths": limits.assumed or None} if fits else {}
+    lines = [line(f"tokens are {limits.assumed}")] if fits and limits.assumed else []
+    lines += [f"{would}rewritten {len(done.changed)} rows{_left(done)}" for name, done in mended.items() if name == "rewrite"]
     lines += [f"{would}dropped {sum(done.dropped.values())} rows{_left(done)}" for name, done in mended.items() if name == "drop"]
     return frame.emit(answer, json, lambda: [*lines, *_told(found, only)])
 

@@ -46,7 +46,7 @@ def collect(
     config = project.model(model)
     wanted: Any = None if kinds is None else [kind.strip() for kind in kinds.split(",") if kind.strip()]
     options: dict[str, Any] = {"kinds": wanted, "tag": tag, "limit": limit, "dry_run": dry_run, "by": by}
-    options |= {"since": frame.moment(since, ws.clock), "until": frame.moment(until, ws.clock)}
+    options["since"], options["until"] = frame.window(since, until, ws.clock)
     done = gathering.collect(ws, config.task, config.sections["data"], **options)
     return frame.emit(done, json, lambda: _collected(done, model, dry_run))
 

@@ -228,10 +228,12 @@ def _read(text: str | None, file: Path | None) -> str | None:
 
 
 def _shown(opened: Opened) -> list[str]:
+    from tunekeeper.cli.reviewtext import body
+
     lines = [f"{opened.item.id}: one of {opened.open_items}; {opened.done_by_me} done by you"]
     lines += [f"why: {reason}" for reason in opened.reasons]
     lines += [f"{name}: {value}" for name, value in opened.facts.items()]
-    lines += [f"[{message.get('role')}] {message.get('content')}" for message in opened.messages]
+    lines += [f"[{message.get('role')}] {body(message)}" for message in opened.messages]
     lines += [f"[answer] {opened.answer}"] if opened.other is None else [f"[a] {opened.answer}", f"[b] {opened.other}"]
     return lines + ([f"[your text] {opened.draft_text}"] if opened.draft_text else [])
 

@@ -62,7 +62,7 @@ def review(
         answer["queued"] = queued = _filled(ws, config, asked, window, by or frame.user(), dry_run)
         would = "would queue" if dry_run else "queued"
         lines += [f"{would} {len(items)} {name}" for name, items in queued.items()]
-        lines += [f"{fill} were asked for: the window has no more"] if fill and len(queued["answers"]) < fill else []
+        lines += [_fewer(fill)] if fill and len(queued["answers"]) < fill else []
         lines += [line for items in queued.values() for line in _items(items)] if not listing else []
     if exam is not None:
         answer["exam"] = flagged = _flagged(ws, model, exam, most, opinions, dry_run)
@@ -72,14 +72,14 @@ def review(
 
         done = verbs.export_cases(ws, config.task, config.sections["data"], export_cases, dry_run=dry_run)
         answer["cases"] = done
-        lines += [f"{'would write' if dry_run else 'wrote'} {done.added} cases to {done.path}, {done.known} were there"]
+        lines += [f"{'would write' if dry_run else 'wrote'} {_some(done.added, 'case')} to {done.path}, {done.known} were there"]
         lines += [f"left out, because they are learned from: {len(done.learned)}"] if done.learned else []
         lines += [f"left out, because no suite can compare them: {', '.join(done.unfit)}"] if done.unfit else []
         lines += [f"no longer what reviewers say, see to it in the file: {', '.join(done.otherwise)}"] if done.otherwise else []
         lines += ["next: name the file, or its cases, in the suite"] if done.added and not dry_run else []
     if listing:
         answer["open"] = found = _open(ws, model, kind or ())
-        lines += [f"{len(found)} items wait", *_items(found)]
+        lines += [f"{_some(len(found), 'item')} wait{'s' if len(found) == 1 else ''}", *_items(found)]
     if stats:
         answer["stats"] = figures = _figures(ws, model)
         lines += _figure_lines(figures)
@@ -110,6 +110,12 @@ def _screen(ws: Workspace, config: ModelConfig, by: str, kinds: tuple[str, ...],
     if codecs.lookup(sys.stdout.encoding).name != "utf-8":
         raise UserError(f"this terminal is written to in {sys.stdout.encoding}", fix="export LC_ALL=C.UTF-8")
     return run(ws, config, by=by, kinds=kinds)
+
+
+def _fewer(asked: int) -> str:
+    from tunekeeper.data.review import MOST
+
+    return f"{asked} were asked for: no more were found that have an answer and were never queued (of {MOST:,} at most)"
 
 
 def _filled(
@@ -224,10 +230,8 @@ def _figure_lines(figures: dict[str, Any]) -> list[str]:
     rows = [("source", name, s.judged, _rounded(s.minutes_each), _rounded(s.an_hour)) for name, s in pace.by_source.items()]
     rows += [("reviewer", name, s.judged, _rounded(s.minutes_each), _rounded(s.an_hour)) for name, s in pace.by_reviewer.items()]
     lines += frame.table(rows, ("of", "name", "judged", "minutes", "an hour")) if rows else []
-    lines += [
-        f"{figures['agreement'].overall[kind].items} {kind}s: {_agreed(k)}" for kind, k in figures["agreement"].overall.items()
-    ]
-    lines += [f"{names}, {kappa.items} answers: {_agreed(kappa)}" for names, kappa in figures["agreement"].pairs.items()]
+    lines += [f"{_some(k.items, kind)}: {_agreed(k)}" for kind, k in figures["agreement"].overall.items()]
+    lines += [f"{names}, {_some(kappa.items, 'answer')}: {_agreed(kappa)}" for names, kappa in figures["agreement"].pairs.items()]
     if figures["agreement"].disputed:
         lines += [
             f"one more opinion is wanted on {len(figures['agreement'].disputed)}: {', '.join(figures['agreement'].disputed)}"
@@ -244,13 +248,23 @@ def _figure_lines(figures: dict[str, Any]) -> list[str]:
         f"{over}{budget.spent:.1f} h of review for this {budget.kind}{ahead}; {budget.low:g} to {budget.high:g} h are meant"
     ]
     if bus.judged:
-        lines += [f"bus factor {bus.people}: so many people did half of {bus.judged} judgments in the last {BUS_DAYS} days"]
+        lines += [
+            f"bus factor {bus.people}: so many people did half of {_some(bus.judged, 'judgment')} in the last {BUS_DAYS} days"
+        ]
     return lines
 
 
 def _agreed(kappa: Any) -> str:
-    told = "no kappa, as all said one and the same" if kappa.kappa is None else f"kappa {kappa.kappa:.2f}, {kappa.words}"
-    return f"{kappa.same:.0%} judged alike, {told}"
+    from tunekeeper.data.reviewagreement import LEAST
+
+    if kappa.kappa is None:
+        return f"{kappa.same:.0%} judged alike, {kappa.words}: no kappa, as all said one and the same"
+    few = f" (fewer than {LEAST})" if kappa.items < LEAST else ""
+    return f"{kappa.same:.0%} judged alike, kappa {kappa.kappa:.2f}, {kappa.words}{few}"
+
+
+def _some(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _rounded(value: float | None) -> float | None:

@@ -23,7 +23,7 @@ from textual.widgets import Static
 from tunekeeper.cli import reviewpanels as panels
 from tunekeeper.cli.reviewkeys import KEYS, Place, shown_keys
 from tunekeeper.cli.reviewtext import marked
-from tunekeeper.cli.reviewwidgets import DAY, NIGHT, KeyLine, Part, Stopwatch, Talk
+from tunekeeper.cli.reviewwidgets import DAY, LOW, NIGHT, Aside, KeyLine, Part, Stopwatch, Talk
 from tunekeeper.cli.reviewwriting import Writing
 from tunekeeper.cli.visible import visible
 from tunekeeper.config.project import ModelConfig
@@ -46,7 +46,7 @@ class ReviewFrame(App[None]):
     CSS_PATH = "reviewscreen.tcss"
     ENABLE_COMMAND_PALETTE = False
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]
-    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (18, "-low"), (32, "-tall")]
+    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (LOW, "-low"), (32, "-tall")]
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(key, f"option({key})", show=False) for key in "123456789"),
         *(Binding(key.keys, key.action, key.word, show=False) for key in KEYS if key.action != "option"),
@@ -62,6 +62,8 @@ class ReviewFrame(App[None]):
         self.place: Place = "empty"
         self.opened: review.Opened | None = None
         self.stopwatch = Stopwatch(ws.clock.real)
+        self.spent: dict[str, float] = {}
+        """Item left open → seconds spent on it so far: who comes back to it goes on from there."""
         self.trail: list[str] = []
         """Items seen, in order; `at` is the one on the screen."""
         self.at = -1
@@ -71,7 +73,7 @@ class ReviewFrame(App[None]):
         self.leaving: int | None = None
         """The exit code with which the screen ends once the step that is under way is done; None: it does not end."""
         self.late: str | None = None
-        """The item for which the three-minute hint was given."""
+        """The item on the screen, once the three-minute hint was given for it."""
         self.renewed = 0.0
         """Real seconds at which the lock was taken or renewed."""
         self.warned: str | None = None
@@ -92,7 +94,7 @@ class ReviewFrame(App[None]):
         self.headline, self.pace_line, self.why = (Static(markup=False, id=id) for id in ("title", "pace", "why"))
         self.empty, self.status = (Static(markup=False, id=id) for id in ("nothing", "status"))
         self.talk, self.writing, self.key_line = Talk(id="talk"), Writing(), KeyLine()
-        self.answer, self.other, self.side = Part("Served answer", "answer"), Part("B", "other"), Part("Why this one", "side")
+        self.answer, self.other, self.side = Part("Served answer", "answer"), Part("B", "other"), Aside("Why this one", "side")
         self.answers, self.left = Horizontal(self.answer, self.other, id="answers"), Vertical(id="left")
         with Horizontal(id="top"):
             yield self.headline
@@ -113,7 +115,6 @@ class ReviewFrame(App[None]):
             self.register_theme(theme)
         self.theme = NIGHT.name
         self.talk.border_title = "Conversation"
-        self.side.can_focus = False
         self._place("empty")
         self.set_interval(1.0, self.tick)
         self.moving = False
@@ -155,7 +156,9 @@ class ReviewFrame(App[None]):
         await self.talk.show(panels.talk(opened.messages))
         self._tell()
         self.talk.focus()
-        self.stopwatch.restart()
+        self.stopwatch.restart(self.spent.get(opened.item.id, opened.item.seconds or 0.0))
+        if self.stopwatch.seconds() >= panels.LINE:
+            self.late = opened.item.id
         self.renewed = self.ws.clock.real()
         self.tick()
 
@@ -168,6 +171,8 @@ class ReviewFrame(App[None]):
             self.answer.show(marked(opened.answer, opened.other))
             self.other.show(marked(opened.other, opened.answer))
         else:
+            own = panels.own_text(opened)
+            self.answer.border_title = f"Served answer · {own}" if own else "Served answer"
             self.answer.show(panels.answer(opened))
         self.side.show(panels.side(opened, self._options(), panels.said_before(opened)))
         self.why.update(panels.line(opened, room=2 * self.size.width - 12))
@@ -263,7 +268,7 @@ class ReviewFrame(App[None]):
 
     async def _open_next(self) -> None:
         """The next item of the queue that was not passed over; the screen says so when there is none."""
-        wanted = {"by": self.by, "kinds": self.kinds, "gold_share": self.config.sections["data"].gold_share}
+        wanted = self._wanted()
         found = await self._do(review.open_next, self.model, **wanted, but=tuple(self.passed))
         if found is None and self.passed:
             self.passed.clear()
@@ -271,10 +276,21 @@ class ReviewFrame(App[None]):
             found = await self._do(review.open_next, self.model, **wanted)
         await (self._show(found) if found is not None else self._nothing())
 
+    def _wanted(self) -> dict[str, Any]:
+        """Whose items are meant, and which."""
+        return {"by": self.by, "kinds": self.kinds, "gold_share": self.config.sections["data"].gold_share}
+
     async def _open(self, item: str) -> None:
-        """An item that was on the screen before."""
-        await self._let_go()
-        await self._show(await self._do(review.open_item, item, by=self.by))
+        """An item that was on the screen before. The one that is there now is freed only when that one could be had."""
+        await self._keep_text()
+        opened = await self._do(review.open_item, item, **self._wanted())
+        if self.opened is not None and self.opened.item.id == item:
+            self.spent[item] = self.stopwatch.seconds()
+        else:
+            await self._let_go()
+        await self._show(opened)
+        said = panels.said_before(opened)
+        self.say(f"you said: {said} · a new judgment takes its place" if said else "")
 
     async def _nothing(self) -> None:
         self.opened, self.at = None, len(self.trail)
@@ -286,6 +302,7 @@ class ReviewFrame(App[None]):
         """Keep what was typed and free the item for the others."""
         await self._keep_text()
         if self.opened is not None:
+            self.spent[self.opened.item.id] = self.stopwatch.seconds()
             with contextlib.suppress(*TROUBLE):  # what is gone, or another's by now, needs no freeing
                 await self._do(review.release, self.opened.item.id, by=self.by)
 

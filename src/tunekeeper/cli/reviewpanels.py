@@ -30,7 +30,7 @@ def talk(messages: Sequence[dict[str, Any]]) -> list[tuple[str, Content]]:
         role, said = str(message.get("role", "")), body(message)
         said = folded(said, LEAST if role == "system" and len(messages) > 1 else max(LEAST, min(left, CHARACTERS // 2)))
         left -= len(said)
-        shown.append((role, styled(said)))
+        shown.append((role, styled(said) if said.strip() else Content.styled("(an empty message)", "italic $quiet")))
     earlier = len(messages) - len(shown)
     more = [("more", Content(f"… {earlier} earlier messages: v shows them"))] if earlier else []
     return [*more, *reversed(shown)]
@@ -39,10 +39,16 @@ def talk(messages: Sequence[dict[str, Any]]) -> list[tuple[str, Content]]:
 def answer(opened: Opened) -> Content:
     """The served answer, and beneath it the reviewer's own words where they have begun or made a correction."""
     served = styled(opened.answer) if opened.answer.strip() else Content.styled("(an empty answer)", "italic $quiet")
-    if opened.draft_text is None or opened.draft_text == opened.answer:
+    if opened.draft_text is None or not (title := own_text(opened)):
         return served
-    title = "your correction" if opened.item.verdict == "edited" else "your edit, not saved yet: e goes on with it"
     return Content.assemble(served, "\n\n", (title, "bold $warning"), "\n", changed(opened.answer, opened.draft_text))
+
+
+def own_text(opened: Opened) -> str:
+    """What the reviewer's own words beneath the served answer are; empty where there are none."""
+    if opened.draft_text is None or opened.draft_text == opened.answer:
+        return ""
+    return "your correction" if opened.item.verdict == "edited" else "your edit, not saved yet: e goes on with it"
 
 
 def side(opened: Opened, options: Sequence[str], said: str | None) -> Content:

@@ -33,6 +33,7 @@ class ReviewScreen(ReviewFrame):
         if self.opened is not None:
             self.judged.append(self.opened.item.id)
             self.unkept.pop(self.opened.item.id, None)
+            self.spent.pop(self.opened.item.id, None)
         self.say(f"{done} in {panels.clock(self.stopwatch.seconds())} · u goes back to it")
         await self._open_next()
 
@@ -109,16 +110,19 @@ class ReviewScreen(ReviewFrame):
             self.say("this is the first one you opened")
 
     def action_again(self) -> None:
-        if self.judged:
-            item = self.judged[-1]
-            self._go(lambda: self._open(item))
-        else:
-            self.say("you have judged none yet")
+        async def step() -> None:
+            item = self.judged[-1] if self.judged else await self._do(review.last_judged, self.model, by=self.by)
+            if item is None:
+                return self.say("you have judged none yet")
+            return await self._open(item)
+
+        self._go(step)
 
     def action_edit(self) -> None:
         if self.opened is not None and not self.moving:
             begun = self.unkept.get(self.opened.item.id, self.opened.draft_text)
             self._place("edit")
+            self.say("")
             self.writing.begin(self.opened.answer, self.opened.answer if begun is None else begun)
             if self.opened.item.id in self.unkept:
                 self.writing.kept(None)

@@ -20,6 +20,8 @@ from tunekeeper.cli.visible import visible
 
 IDLE = 60.0
 """Seconds without a key after which nobody is taken to be reading."""
+LOW = 18
+"""Lines of a screen below which only question, answer and one line of keys are left."""
 PAGE = 12_000
 """Characters of one page of the whole conversation."""
 
@@ -87,9 +89,9 @@ class Stopwatch:
         self._real = real
         self.restart()
 
-    def restart(self) -> None:
-        """Begin at zero."""
-        self._spent, self._last = 0.0, self._real()
+    def restart(self, spent: float = 0.0) -> None:
+        """Begin at zero, or go on from the seconds that were `spent` before."""
+        self._spent, self._last = spent, self._real()
 
     def touch(self) -> None:
         """A key was pressed."""
@@ -116,7 +118,7 @@ SCROLLING: list[BindingType] = [
 
 
 class Part(VerticalScroll, inherit_bindings=False):
-    """A panel whose text scrolls."""
+    """A panel whose text scrolls, and says how much of it lies below."""
 
     BINDINGS = SCROLLING
 
@@ -133,6 +135,27 @@ class Part(VerticalScroll, inherit_bindings=False):
         """Replace the text and begin at its top."""
         self.text.update(content)
         self.scroll_home(animate=False)
+
+    def on_resize(self) -> None:
+        self._tell_more()
+
+    def watch_virtual_size(self) -> None:
+        self._tell_more()
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        self._tell_more()
+
+    def _tell_more(self) -> None:
+        below = self.max_scroll_y - self.scroll_offset.y
+        self.border_subtitle = f"↓ {below:,} more {'line' if below == 1 else 'lines'}" if below > 0 else ""
+
+
+class Aside(Part):
+    """A panel that Tab comes to only while there is something in it to scroll."""
+
+    def allow_focus(self) -> bool:
+        return bool(self.max_scroll_y > 0)
 
 
 class Said(Static):
@@ -151,11 +174,28 @@ class Talk(VerticalScroll, inherit_bindings=False):
     BINDINGS = SCROLLING
 
     async def show(self, messages: Iterable[tuple[str, Content]]) -> None:
-        """Replace what is shown and go to its end, where the question stands."""
+        """Replace what is shown and go to its end, where the question stands; it stays in view on a smaller screen."""
         async with self.batch():
             await self.remove_children()
             await self.mount_all(Said(role, content) for role, content in messages)
-        self.scroll_end(animate=False)
+        self.anchor()
+
+
+def _width(key: Key) -> int:
+    return len(key.shown) + 1 + len(key.word) + 2
+
+
+def _lines(keys: Iterable[Key], width: int) -> list[list[Key]]:
+    """The keys on as many lines of `width` characters as they need."""
+    lines: list[list[Key]] = [[]]
+    used = 0
+    for key in keys:
+        if lines[-1] and used + _width(key) > width + 2:
+            lines.append([])
+            used = 0
+        lines[-1].append(key)
+        used += _width(key)
+    return lines
 
 
 class KeyLine(Static):
@@ -174,15 +214,11 @@ class KeyLine(Static):
         self._draw()
 
     def _draw(self) -> None:
-        lines: list[list[Key]] = [[]]
-        used, width = 0, max(self.app.size.width - 2, 20)
-        for key in self._keys:
-            need = len(key.shown) + 1 + len(key.word) + 2
-            if lines[-1] and used + need > width + 2:
-                lines.append([])
-                used = 0
-            lines[-1].append(key)
-            used += need
+        width = max(self.app.size.width - 2, 20)
+        lines = _lines(self._keys, width)
+        sheet = [key for key in self._keys if key.action == "sheet"]
+        if len(lines) > 1 and self.app.size.height < LOW:  # there is one line: what it does not hold stands on the sheet
+            lines = [_lines(self._keys, width - sum(map(_width, sheet)))[0] + sheet]
         parts: list[Content | str | tuple[str, str]] = []
         for i, line in enumerate(lines):
             parts += ["\n"] if i else []

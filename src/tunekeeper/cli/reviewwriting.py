@@ -13,7 +13,7 @@ from textual.timer import Timer
 from textual.widgets import TextArea
 
 from tunekeeper.cli.reviewtext import Veil, changed
-from tunekeeper.cli.reviewwidgets import Part
+from tunekeeper.cli.reviewwidgets import Aside
 from tunekeeper.cli.visible import visible
 
 KEEP_EVERY = 2.0
@@ -60,11 +60,10 @@ class Writing(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Editor()
-        yield Part("What you changed", "strip")
+        yield Aside("What you changed", "strip")
 
     def on_mount(self) -> None:
         self.query_one(Editor).border_title = "Your answer"
-        self.query_one(Part).can_focus = False
 
     def begin(self, served: str, text: str) -> None:
         """Edit `text`, which began as `served`."""
@@ -91,7 +90,7 @@ class Writing(Vertical):
     def complain(self, found: Sequence[str], *, hard: bool) -> None:
         """Show what speaks against saving. `hard`: it cannot be saved like this."""
         self.complaints = tuple(found)
-        strip = self.query_one(Part)
+        strip = self.query_one(Aside)
         strip.border_title = "This cannot be saved" if hard else "Before you save"
         strip.add_class("warn")
         strip.show(Content.assemble(*(part for each in found for part in (("• ", "bold $warning"), visible(each), "\n"))))
@@ -99,7 +98,7 @@ class Writing(Vertical):
     def show_change(self) -> None:
         """Show what was changed so far."""
         self.complaints = ()
-        strip, text = self.query_one(Part), self.text
+        strip, text = self.query_one(Aside), self.text
         strip.border_title = "What you changed"
         strip.remove_class("warn")
         if text == self._served:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tunekeeper.core.errors import DataError
-from tunekeeper.data.conversations import Conversation, cell_of, conversation_from, earlier, unpacked
+from tunekeeper.data.conversations import Conversation, Unreadable, cell_of, conversation_from, earlier, unpacked
 from tunekeeper.data.originals import KEY, keys_of, original_of
 from tunekeeper.data.transcripts import rendered
 from tunekeeper.text.fingerprints import attachments_of, text_of
@@ -14,9 +14,15 @@ from tunekeeper.text.fingerprints import attachments_of, text_of
 FIELDS = ("instruction", "input", "output", "system", "history")
 
 
+def holds(keys: Collection[str]) -> bool:
+    """Whether a row with these keys is one of Alpaca; GPTeacher calls its answer `response`."""
+    return "instruction" in keys and ("output" in keys or ("input" in keys and "response" in keys))
+
+
 def conversation_of(row: dict[str, Any]) -> Conversation:
     """The conversation of a row. Raises Unreadable."""
     row = unpacked(row, ("tools", "metadata", KEY))
+    row, rejected = _with_answer(row)
     messages = [{"role": "system", "content": row["system"]}] if row.get("system") else []
     messages += earlier(row.get("history") or ())
     question = "\n".join(cell_of(row, key) for key in ("instruction", "input") if row.get(key))
@@ -25,7 +31,21 @@ def conversation_of(row: dict[str, Any]) -> Conversation:
     messages += [*asked, {"role": "assistant", "content": answer}]
     told = {key: row[key] for key in FIELDS if key in row}
     original = original_of(row, lambda known: written(known) == told)
-    return conversation_from(row, original or messages, (*FIELDS, *keys_of(row)), "alpaca")
+    made = conversation_from(row, original or messages, (*FIELDS, *keys_of(row)), "alpaca")
+    made.metadata.update(rejected)
+    return made
+
+
+def _with_answer(row: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The row with its answer as `output`, and the rejected one where LLaMA-Factory lists both there. Raises Unreadable."""
+    if "output" not in row:
+        return {**{key: value for key, value in row.items() if key != "response"}, "output": row["response"]}, {}
+    said = row["output"]
+    if not isinstance(said, list):
+        return row, {}
+    if len(said) not in (1, 2) or not all(isinstance(each, str) for each in said):
+        raise Unreadable("`output` must be a text, or a list of the better answer and the worse one")
+    return {**row, "output": said[0]}, {"rejected": said[1]} if said[1:] else {}
 
 
 def written(messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from tunekeeper.core.errors import DataError
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.data import tallies
-from tunekeeper.data.examples import parsed, topic_of
+from tunekeeper.data.examples import TOPIC_KEYS, parsed, topic_of
 from tunekeeper.data.findings import Finding, finding
+from tunekeeper.data.thoughts import spoken
 from tunekeeper.text.fingerprints import answer_of, prompt_of
 from tunekeeper.text.vocabulary import Glossary
 
@@ -42,6 +44,9 @@ MOST_LABELS = 50
 """Different answers above which they are no labels."""
 LONGEST_LABEL = 60
 """Characters of a label."""
+ONCE = 0.1
+"""Largest part of the answers, 0 to 1, whose label no other one has."""
+_SENTENCE = re.compile(r"\S\s+\S.*[.!?…।؟۔]\W*$|.[。！？]\W*$")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,8 +72,8 @@ def spread(examples: Iterable[Example]) -> Balance:
 class Spreading:
     """The spread over topics, and over the labels that the answers teach, of rows that are told one after the other.
 
-    Labels are the first field of the JSON answers that holds one of few values in most rows, else the answers themselves where
-    they are few and short.
+    Labels are the first field of the JSON answers that holds some in most rows (see `are_labels`), one that is called so before
+    others, else the answers themselves. What a reasoning model thought before it answered does not count.
     """
 
     def __init__(self) -> None:
@@ -80,7 +85,7 @@ class Spreading:
         """Count a row."""
         self._rows += 1
         self._topics[topic_of(example) or "none"] += 1
-        answer = answer_of(example.messages).strip()
+        answer = spoken(answer_of(example.messages)).strip()
         value = parsed(answer)
         if isinstance(value, dict):
             self._objects += 1
@@ -91,10 +96,11 @@ class Spreading:
 
     def balance(self) -> Balance:
         """How they are spread."""
-        most, of_objects = min(MOST_LABELS, self._rows // 5), 2 * self._objects >= self._rows
-        fields = ((name, few) for name, few in self._fields.items() if few.are_labels(self._objects, most))
+        of_objects = 2 * self._objects >= self._rows
+        called = sorted(self._fields.items(), key=lambda item: item[0] not in TOPIC_KEYS)
+        fields = ((name, few) for name, few in called if not few.many and are_labels(few.values, self._objects, self._rows))
         field, labels = next(fields, (None, None)) if of_objects else (None, None)
-        if not of_objects and self._whole.are_labels(self._rows, most):
+        if not of_objects and not self._whole.many and are_labels(self._whole.values, self._rows, self._rows):
             field, labels = "answer", self._whole
         counted = {} if labels is None else dict(labels.values.most_common())
         return Balance(topics=dict(self._topics.most_common()), field=field, labels=counted)
@@ -105,20 +111,23 @@ class _Few:
     """Values that are counted as long as they are few and short enough to be labels."""
 
     values: Counter[str] = dataclasses.field(default_factory=Counter)
-    taken: int = 0
     many: bool = False
 
     def take(self, value: Any) -> None:
         if self.many or value == "" or not isinstance(value, str | bool | int):
             return
         text = str(value).casefold() if isinstance(value, bool) else str(value)
-        self.taken += 1
         self.values[text] += 1
         self.many = len(self.values) > MOST_LABELS or len(text) > LONGEST_LABEL
 
-    def are_labels(self, of: int, most: int) -> bool:
-        """Whether at least half of so many answers have one, and they are at most `most`."""
-        return not self.many and 0 < len(self.values) <= most and 2 * self.taken >= of
+
+def are_labels(values: Mapping[str, int], answers: int, rows: int) -> bool:
+    """Whether values, each said so often by `answers` answers of a set of `rows`, are labels: few, at least half of the answers
+    have one, they are said again and again, and they are no sentences, as short answers of a chat are."""
+    said, once = sum(values.values()), sum(n == 1 for n in values.values())
+    sentences = sum(n for value, n in values.items() if _SENTENCE.search(value))
+    few = 0 < len(values) <= min(MOST_LABELS, rows // 5)
+    return few and 2 * said >= answers and once <= ONCE * said and 2 * sentences < said
 
 
 def imbalance(found: Balance, rows: int, section: Config) -> list[Finding]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import json
 import lzma
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ import orjson
 import zstandard
 
 from tunekeeper.core.errors import DataError
+from tunekeeper.data.apart import Words, begins_with_words
 from tunekeeper.data.conversations import Conversation, Unreadable
 
 ALONE = "of a batch comes without its request"
@@ -55,21 +57,36 @@ def alone(row: dict[str, Any]) -> Conversation:
 
 
 def first_asked(paths: Sequence[Path]) -> list[Path]:
-    """The files, those of requests first: an answer is read when its request is known."""
+    """The files, first those of requests and of what is said of rows elsewhere: a row is read when that is known."""
     return sorted(paths, key=lambda path: not _asks(path)) if len(paths) > 1 else list(paths)
 
 
 def _asks(path: Path) -> bool:
-    """Whether a file begins with a request of a batch; False for one that cannot be looked at so."""
+    """Whether a file begins with a request of a batch or with words about another row; False for one that cannot be looked at
+    so."""
+    if path.is_dir():
+        return any(_asks(file) for file in sorted(path.iterdir())[:1])
     kind = path.suffix.casefold()
-    if kind not in ("", ".txt", ".jsonl", ".ndjson", *_OPENED) or not path.is_file():
+    if kind not in ("", ".txt", ".json", ".jsonl", ".ndjson", *_OPENED) or not path.is_file():
         return False
     try:
         with _OPENED.get(kind, open)(path, "rb") as file:
-            first = file.read(_FIRST).partition(b"\n")[0]
-        return asked_in(orjson.loads(first.removeprefix(b"\xef\xbb\xbf"))) is not None
-    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zstandard.ZstdError):
+            first = _first_row(file.read(_FIRST).removeprefix(b"\xef\xbb\xbf").lstrip())
+        return asked_in(first) is not None or begins_with_words(first)
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error, lzma.LZMAError, zstandard.ZstdError):
         return False
+
+
+def _first_row(text: bytes) -> Any:
+    """The first row of a file that begins so: of a line, of a list, or of a page of an API. Raises ValueError."""
+    if text.startswith(b"["):
+        return json.JSONDecoder().raw_decode(text[1:].decode("utf-8", "ignore").lstrip())[0]
+    try:
+        row = orjson.loads(text.partition(b"\n")[0])
+    except ValueError:
+        row = orjson.loads(text)
+    page = row.get("data") if isinstance(row, dict) else None
+    return page[0] if isinstance(page, list) and page else row
 
 
 class Requests:
@@ -79,7 +96,8 @@ class Requests:
         """`file`: where they wait, as JSON."""
         self._file = file
         self._places: dict[str, tuple[int, int] | None] = {}
-        self._end = 0
+        self.words = Words(file)
+        """What the files say of rows elsewhere."""
         self._answers = False
 
     def joined(self, row: Any) -> Any:
@@ -90,6 +108,8 @@ class Requests:
         if row is None:
             raise Unreadable("a row must be an object, not NoneType")
         asked = asked_in(row)
+        if self.words.put(row):
+            return None
         if asked is not None:
             try:
                 self._put(str(name_in(row)), orjson.dumps(asked))
@@ -97,7 +117,7 @@ class Requests:
                 raise Unreadable(f"the request {name_in(row)!r} of a batch cannot be kept: {error}") from None
             return None
         if not is_answer(row):
-            return row
+            return self.words.joined(row)
         self._answers = True
         name = str(name_in(row))
         if name not in self._places:
@@ -108,7 +128,8 @@ class Requests:
         return _exchange(row, self._at(*place))
 
     def refuse_unanswered(self) -> None:
-        """Raise DataError where there were requests and not one answer."""
+        """Raise DataError where there were requests and not one answer, or words about other rows and not one other row."""
+        self.words.unheard()
         if self._places and not self._answers:
             why = f"{len(self._places)} requests of a batch, and none of the files holds an answer"
             raise DataError(
@@ -120,10 +141,8 @@ class Requests:
             known = self._places[name]
             self._places[name] = known if known is not None and self._at(*known) == orjson.loads(text) else None
             return
-        self._file.seek(self._end)
+        self._places[name] = (self._file.seek(0, 2), len(text))
         self._file.write(text)
-        self._places[name] = (self._end, len(text))
-        self._end += len(text)
 
     def _at(self, start: int, length: int) -> Any:
         self._file.seek(start)

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import starmap
 from pathlib import Path
-from typing import Any
 
 from tunekeeper.core.errors import DataError, UserError
 from tunekeeper.core.nouns.data import Example
@@ -15,30 +14,23 @@ from tunekeeper.core.nouns.evaluation import Case
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import (
     balance,
-    contradictions,
     coverage,
     drafts,
-    duplicates,
     filerows,
-    language,
+    inspection,
+    judged,
     lines,
-    quality,
     scores,
-    sides,
     tallies,
-    unended,
     usage,
     versions,
 )
 from tunekeeper.data.config import Config
 from tunekeeper.data.conversations import Conversation
 from tunekeeper.data.examples import TOPIC_KEYS, make_example, parsed
-from tunekeeper.data.findings import KINDS, Finding, counts, finding
+from tunekeeper.data.findings import KINDS, Finding, counts
 from tunekeeper.data.formats import read_rows
 from tunekeeper.data.quality import CountTokens
-from tunekeeper.data.redacting import redactor_of
-from tunekeeper.text.fingerprints import text_of
-from tunekeeper.text.redaction import Redactor
 from tunekeeper.workspace import Workspace
 
 SHOWN = 5
@@ -118,9 +110,8 @@ def check(
             raise DataError(f"{task.name} has no draft and no dataset", fix=f"tunekeeper data import FILE --model {task.name}")
         section = replace(section, glossary={**section.glossary, **(glossary or {})})
         spread, tally = balance.spread(examples), tallies.of_examples(examples)
-        found = [*kept, *inspect(examples, section, context=context, count=count, format=task.format)]
-        found += tallies.synthetic_only(tally) + tallies.synthetic_share(tally, section) + tallies.recency(tally, section)
-        found += balance.imbalance(spread, len(examples), section)
+        found = [*kept, *inspection.inspect(examples, section, context=context, count=count, format=task.format)]
+        found += inspection.of_whole(tally, spread, section)
         covered = None
         if against is not None:
             held = read_held(against)
@@ -129,9 +120,9 @@ def check(
             found += coverage.into_others(leaked, examples)
             found += coverage.uncovered(examples, held, section.uncovered_share, where=against.name)
         live = _live(examples, found, out)
-        whole = scores.quality_of(examples, live)
+        whole = scores.quality_of(examples, live, compared=True)
         if whole is not None and state is not None and remember:
-            scores.remember(path, state, whole)
+            judged.remember(path, state, whole)
         shown = tuple(f for f in dict.fromkeys(found) if only is None or f.kind == only)
         each = sorted(scores.row_scores(examples, live).items(), key=lambda item: item[1])
         return CheckReport(
@@ -158,48 +149,6 @@ def _rows(ws: Workspace, model: str, draft: Path) -> Iterator[Sequence[Example]]
         return
     with drafts.beside(draft, starmap(lines.for_draft, versions.read_lines(ws, newest))) as copy:
         yield filerows.rows_of(copy)
-
-
-def inspect(
-    examples: Sequence[Example],
-    section: Config,
-    *,
-    context: int | None = None,
-    count: CountTokens | None = None,
-    format: Mapping[str, Any] | None = None,
-) -> list[Finding]:
-    """Every check that needs the rows alone. `format`: of the model's answers."""
-    found: list[Finding] = []
-    redactor = redactor_of(section)
-    for example in examples:
-        found += quality.examine(example, section, context=context, count=count, format=format)
-        found += personal(example, redactor)
-    found += compared(examples, section)
-    found += language.switched(examples)
-    cut = {each.id for each in found if each.kind == "truncated"}
-    found += [each for each in unended.unended(examples) if each.id not in cut]
-    return found + (balance.stale_vocabulary(examples, section.glossary) if section.glossary else [])
-
-
-def compared(examples: Sequence[Example], section: Config) -> list[Finding]:
-    """What a comparison of the rows with each other finds: duplicates, contradictions, leaks and bias between the sides."""
-    if isinstance(examples, filerows.FileRows):
-        return filerows.compared(examples, section)
-    found = duplicates.exact_duplicates(examples)
-    found += duplicates.near_duplicates(examples, section.near_duplicate)
-    found += contradictions.contradictions(examples, section.near_duplicate)
-    train, held = [e for e in examples if e.split == "train"], [e for e in examples if e.split == "eval"]
-    found += coverage.leaks(train, held, section.leak_similarity, where="the held-out side")
-    return found + sides.side_bias(map(sides.traits_of, examples))
-
-
-def personal(example: Example, redactor: Redactor) -> list[Finding]:
-    """A finding when the row still holds personal data of the configured kinds."""
-    total: dict[str, int] = {}
-    for message in example.messages:
-        for kind, n in redactor.redact(text_of(message.get("content")))[1].items():
-            total[kind] = total.get(kind, 0) + n
-    return [finding("pii", example, ", ".join(f"{kind} {n}" for kind, n in sorted(total.items())))] if total else []
 
 
 def read_held(path: Path) -> list[Example]:

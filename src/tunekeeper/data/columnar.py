@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 
 from tunekeeper.core.errors import DataError, MissingExtra
 from tunekeeper.data import archives, arrowpacked
+from tunekeeper.data.conversations import parse_json
 
 GROUP_LIMIT = 1 << 30
 """Bytes of one row group after unpacking; a Parquet file with a larger one is refused before it is read."""
@@ -165,7 +167,34 @@ def _pieces(batch: Any) -> Iterator[Any]:
 def _as_rows(piece: Any) -> list[dict[str, Any]]:
     arrow = _pyarrow("")
     plain = arrow.schema([arrow.field(field.name, _plain_type(field.type)) for field in piece.schema])
-    return list((piece if plain.equals(piece.schema) else piece.cast(plain)).to_pylist())
+    held = piece if plain.equals(piece.schema) else piece.cast(plain)
+    rows = list(held.to_pylist(maps_as_pydicts="lossy"))  # of a name that a map holds twice the last value
+    coded = [field for field in piece.schema if _holds_json(field.type)]
+    for row, field in itertools.product(rows if coded else (), coded):
+        row[field.name] = _parsed(row[field.name], field.type)
+    return rows
+
+
+def _holds_json(kind: Any) -> bool:
+    """Whether values of a type hold JSON as text, as `datasets` stores objects that differ from row to row."""
+    if getattr(kind, "extension_name", "") == "arrow.json":
+        return True
+    return any(_holds_json(kind.field(place).type) for place in range(kind.num_fields))
+
+
+def _parsed(value: Any, kind: Any) -> Any:
+    """A value with what its JSON says in place of the text."""
+    types = _pyarrow("types")
+    if value is None or not _holds_json(kind):
+        return value
+    if types.is_struct(kind):
+        return {field.name: _parsed(value[field.name], field.type) for field in kind}
+    if types.is_list(kind) or types.is_large_list(kind):
+        return [_parsed(each, kind.value_type) for each in value]
+    try:
+        return parse_json(value) if isinstance(value, str) else value
+    except DataError:
+        return value  # its reader says what is wrong with it
 
 
 def _plain_type(kind: Any) -> Any:

@@ -9,8 +9,9 @@ from typing import Literal
 from tunekeeper.text.names import located
 
 Language = Literal[
-    "ar", "da", "de", "el", "en", "es", "fr", "he", "hi", "it", "ja", "ko", "nl", "pl", "pt", "ru", "sv", "th", "uk", "zh"
-]
+    "ar", "cs", "da", "de", "el", "en", "es", "fi", "fr", "he", "hi", "hu", "id", "it", "ja", "ko", "nl", "pl", "pt", "ro", "ru",
+    "sv", "th", "tr", "uk", "vi", "zh",
+]  # fmt: skip
 OnTrouble = Literal["drop", "flag"]
 
 

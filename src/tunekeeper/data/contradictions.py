@@ -12,6 +12,7 @@ from tunekeeper.data.duplicates import similar_pairs
 from tunekeeper.data.examples import TOPIC_KEYS, answer_key, comparable, created_of, parsed, question_key
 from tunekeeper.data.findings import Finding, finding
 from tunekeeper.data.rephrasing import difference, essence, masked, shared
+from tunekeeper.data.thoughts import spoken
 from tunekeeper.text.fingerprints import answer_of, attached, prompt_of
 from tunekeeper.text.shingles import tokens
 
@@ -88,6 +89,8 @@ class _Asked:
     """The words of its answer, without its courtesies."""
     label: str | None
     """Its answer where that is a label; None where it is a text."""
+    coded: bool
+    """Whether that stands in JSON."""
 
 
 def near_contradictions(examples: Sequence[Example], near: float, known: Set[str | None] = frozenset()) -> list[Finding]:
@@ -101,26 +104,27 @@ def near_contradictions(examples: Sequence[Example], near: float, known: Set[str
     beside: dict[str, _Asked] = {}
     for group in _grouped(asked, lambda each: each.question):
         _pair_off(group, lambda each: each.answer, beside)
-    forms = _grouped(asked, lambda each: each.form)
+    forms, told = _grouped(asked, lambda each: each.form), _told(asked)
     for group in forms:
         labelled = [each for each in group if each.label is not None]
-        if _agree_mostly(labelled):
+        if _agree_mostly(labelled) and any(each.label in told for each in labelled):
             _pair_off(labelled, lambda each: each.label, beside)
     for one, other in _nearly_asked([group[0] for group in forms], near):
-        if _contradict(one, other, near):
+        if _contradict(one, other, near, told):
             beside.setdefault(one.row.id, other)
             beside.setdefault(other.row.id, one)
     return [_beside(each.row, beside[each.row.id].row) for each in asked if each.row.id in beside and each.row.id not in known]
 
 
 def _asked(example: Example) -> _Asked:
-    scope, words, answer = _scope(example), _essence(example), answer_of(example.messages)
+    scope, words, answer = _scope(example), _essence(example), spoken(answer_of(example.messages))
     return _Asked(
         row=example,
         question=hash((scope, words)),
         form=hash((scope, masked(words))),
         answer=hash(tuple(tokens(plain(comparable(answer))))),
         label=_label(answer),
+        coded=answer.startswith("{"),
     )
 
 
@@ -184,14 +188,26 @@ def _nearly_asked(firsts: Sequence[_Asked], near: float) -> Iterator[tuple[_Aske
     yield from ((firsts[i], firsts[j]) for i, j in pairs if max(partners[i], partners[j]) <= FEW)
 
 
-def _contradict(one: _Asked, other: _Asked, near: float) -> bool:
+def _told(asked: Iterable[_Asked]) -> Set[str]:
+    """The labels that are known to be some: those of JSON answers, and texts that questions of several forms have. `Oslo`, said
+    to `Where is order 00000` alone, may be looked up."""
+    form: dict[str, int] = {}
+    return {
+        each.label
+        for each in asked
+        if each.label is not None and (each.coded or form.setdefault(each.label, each.form) != each.form)
+    }
+
+
+def _contradict(one: _Asked, other: _Asked, near: float, told: Set[str]) -> bool:
     if one.answer == other.answer or _scope(one.row) != _scope(other.row):
         return False
     a, b = _essence(one.row), _essence(other.row)
     if difference(a, b) == "nothing":
         return True
     labelled = one.label is not None and other.label is not None and one.label != other.label
-    return labelled and shared(a, b) >= (1 + near) / 2 and difference(masked(a), masked(b)) != "point"
+    known = one.label in told or other.label in told
+    return labelled and known and shared(a, b) >= (1 + near) / 2 and difference(masked(a), masked(b)) != "point"
 
 
 def _beside(row: Example, other: Example) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -9,9 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tunekeeper.core.errors import DataError
+from tunekeeper.data.calls import modern
 
 MAX_DEPTH = 64
 """Levels of lists and objects in one row."""
+MAX_PRINTED = 1 << 20
+"""Characters of a list that Python printed."""
+_PRINTED = re.compile(r"\s*\[\s*\{\s*'(?:role|content|from|value|type)'\s*:")
+_APART = re.compile(r"\}[ \t\r]*\n\s*\{")
 _NESTED = (
     "messages",
     "conversations",
@@ -19,10 +25,7 @@ _NESTED = (
     "tools",
     "metadata",
     "history",
-    "input",
-    "output",
     "request",
-    "response",
     "choices",
     "contents",
     "systemInstruction",
@@ -73,7 +76,18 @@ def opened(value: Any) -> Any:
     try:
         return parse_json(value)
     except NotJson:
-        return value
+        return _printed(value)
+
+
+def _printed(text: str) -> Any:
+    """A list of objects as Python prints it, as pandas writes one into a CSV; the text where it is none."""
+    if _PRINTED.match(text) is None or len(text) > MAX_PRINTED:
+        return text
+    try:
+        made = ast.literal_eval(_APART.sub("}, {", text.strip()))  # numpy prints no commas between them
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+    return made if isinstance(made, list) and all(isinstance(each, dict) for each in made) else text
 
 
 def by_row(value: Any) -> Any:
@@ -168,7 +182,7 @@ def conversation_from(row: dict[str, Any], messages: list[dict[str, Any]], used:
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= 1:
         raise Unreadable(f"`weight` must be a number from 0 to 1, not {weight!r}")
     return Conversation(
-        messages=tuple([refusing(message) if "refusal" in message else message for message in messages]),
+        messages=tuple(modern([refusing(message) if "refusal" in message else message for message in messages])),
         metadata={**others, **(metadata or {})},
         tools=as_tools(row.get("tools") or functions),
         weight=float(weight),

@@ -27,16 +27,31 @@ _MOJIBAKE = re.compile(
             "‚Ä[ôúùìî¶]|√[©®º∂§±≥¥¢´¨ü†≠](?=[^\\W\\d_])|(?<=[^\\W\\d_])√[©®º∂§±≥¥¢´¨∫ü†≠]",
             # encoded once too often
             "&amp;(?:amp|quot|lt|gt|nbsp|#\\d{1,5});",
+            # two bytes read as one, one byte too many
+            "\0",
+            # two bytes read in the other order: plain letters and blanks
+            f"[{''.join(chr(sign << 8) for sign in range(0x20, 0x7F))}]{{8,}}",
         )
     )
 )
 _LOST = re.compile(r"(?<![\w/=?&.])[A-Za-z]{1,20}\?{1,2}[a-z]{1,20}(?:\?{1,2}[a-z]{1,20})*(?![\w/=?])")
+_QUESTIONS = re.compile(r"(?:^|(?<=\s))(?:\?{2,}[\s.,!;:]+){2,}\?{2,}")
+"""Words of which nothing else is left."""
+_ENTITY = re.compile(
+    r"(?:[^\W\d_]&(?:[A-Za-z](?:acute|grave|circ|uml|tilde|cedil|ring|caron|slash)|szlig|[AaOo][Ee]lig|[rl]squo|#\d{2,5}|#x[\da-f]{2,4});"
+    r"|&(?:[A-Za-z](?:acute|grave|circ|uml|tilde|cedil|ring|caron|slash)|#\d{3,5});[^\W\d_])",
+    re.IGNORECASE,
+)
+"""A letter of a word as HTML writes it."""
+_TAG = re.compile(r"</?[a-z][a-z0-9]{0,9}[ />]|\bhtml\b", re.IGNORECASE)
 _ESCAPED = re.compile(r"[A-Za-z]\\u00[0-9a-fA-F]{2}|\\u00[c-fC-F][0-9a-fA-F][a-z]")
 
 _FOREIGN = re.compile(r"[^\x00-\x7f]+")
 _LATIN = re.compile(r"[\xa1-\xff]{3,}")
 _LETTERS = 12
 """Letters of Latin-1 in words without a plain one, from which a text is none of its own: below, it may list letters."""
+_ALONE = 16
+"""The same where all of them stand in one word."""
 _RUNS = 50
 """Runs of foreign characters that are looked at."""
 
@@ -47,10 +62,12 @@ def _paired(code: str) -> re.Pattern[str]:
     return re.compile(f"[{first}][{second}]")
 
 
-_READ_AS = tuple((code, least, _paired(code)) for code, least in (("cp1251", 2), ("cp437", 2), ("mac_roman", 3)))
+_READ_AS = tuple((code, least, _paired(code)) for code, least in (("cp1251", 2), ("cp437", 2), ("cp850", 2), ("mac_roman", 3)))
 """Encodings that UTF-8 is read in, each with the different characters that have to come of it."""
 
-_CODE = re.compile(r"^ {0,3}(`{3,}|~{3,}).*?(?:^ {0,3}\1|\Z)|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(
+    r"^ {0,3}(`{3,}|~{3,}).*?(?:^ {0,3}\1|\Z)|`[^`\n]*`|\\[A-Za-z]{1,20}(?:\{\{[^{}\n]{0,60}\}\}){1,4}", re.MULTILINE | re.DOTALL
+)
 _MARKS = re.compile(
     r"<[|｜][A-Za-z][\w▁]{1,40}[|｜]>|<(?:im_start|im_end|im_sep)>|\[[|｜](?:assistant|user|system|human|endofturn)[|｜]\]"
     r"|\[/?INST\]|\[/?(?:AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|SYSTEM_PROMPT)\]|<</?SYS>>|\[gMASK\]|<sop>"
@@ -65,12 +82,26 @@ _WORDED = re.compile(
 )
 _BOUNDS = re.compile(r"\A\s*<s>|</s>\s*\Z")
 _HEADINGS = re.compile(r"^#{2,3} (?:Instruction|Response|Human|Assistant|Input|User):", re.MULTILINE)
+_GREETING = (
+    r"(?:dear|hi|hello|hey|hallo|liebe[rs]?|sehr geehrte[rs]?(?:\(r\))?(?: (?:frau|herr))?|bonjour|ch(?:er|ère)|hola|estimad[oa]"
+    r"|ciao|gentile|olá|prezad[oa]|beste|geachte|hej|witaj|здравствуйте|уважаем\w{2,3}|merhaba|sayın)"
+)
+_NAMED = (
+    r"(?:(?:first|last|full|customer|client|user) ?name|name des kunden|(?:kunden|vor|nach)name|prénom|nom(?: du client)?"
+    r"|nombre(?: del cliente)?|apellidos?|nome(?: d[oe]l? cliente)?|cognome|(?:voor|achter)naam|imię(?: i nazwisko)?|nazwisko"
+    r"|имя(?: клиента)?|фамилия|ім'я|(?:您的|客户)?(?:姓名|名字)|氏名|お名前|お客様名|이름|고객명|성함|الاسم|اسمك|नाम|ชื่อ(?:ลูกค้า)?"
+    r"|phone number|telephone number|order number|tracking number|company name|support email)"
+)
+"""What a blank in square brackets is called: other words there may be meant."""
 _BLANKS = re.compile(
-    r"\{\{[#/^!&]?\s{0,4}[A-Za-z_.][\w.]{0,63}\s{0,4}\}\}|\{%-?\s"
+    r"(?<![}\\^])(?<!\$\")\{\{[#/^!&]?\s{0,4}[A-Za-z_.][\w.]{0,63}\s{0,4}\}\}|(?<![\w^}\\])\{\{\d{1,2}\}\}"
+    r"|\{%-?\s"
     r"|(?:(?<=\s)|(?<=\A))\{[a-z]{2,20}(?:_[a-z]{2,20}){1,3}\}(?=[\s,.!?]|\Z)"
     r"|\[(?:your|insert|customer|client|recipient|company|agent)(?:['’]s)?[ _](?:(?:your|the|first|last|full|company|customer) )?"
     r"(?:name|title|address|e-?mail|phone|position|company|number|date|link)(?: here)?\]"
-    r"|^(?:dear|hi|hello) \[[a-z][a-z ]{2,25}\]",
+    rf"|(?<![\w\])])\[{_NAMED}\](?![(\[:])"
+    rf"|^{_GREETING},? "
+    rf"(?:\[[^\W\d_][^\]\[\n\d]{{2,30}}\](?!\()|<[a-z_ ]{{0,20}}name>|\$?\{{\w{{1,20}}\}}|__(?:[a-z]{{2,10}}_)?name__)",
     re.IGNORECASE | re.MULTILINE,
 )
 _FIELD = re.compile(
@@ -90,20 +121,23 @@ _SPEAKER = re.compile(r"\A\s*(?:Assistant|ASSISTANT|Human|HUMAN|User|USER): ?\S|
 
 def mojibake(text: str) -> str:
     """Where characters of a text were damaged on the way; empty when none were. Letters that only look like it are left alone."""
-    plain = text.isascii()
-    if plain and "&amp;" not in text and "\\u00" not in text and text.count("?") < 2:
+    plain, marked = text.isascii(), "&" in text or "\0" in text
+    if plain and not marked and "\\u00" not in text and text.count("?") < 2:
         return ""
-    match = None if plain and "&amp;" not in text else _MOJIBAKE.search(text)
+    match = None if plain and not marked else _MOJIBAKE.search(text)
     if match is None and "\\u00" in text and not text.lstrip().startswith(("{", "[")):
         match = _ESCAPED.search(_CODE.sub(" ", text))
+    if match is None and marked and ";" in text and not _TAG.search(text):
+        match = _ENTITY.search(_CODE.sub(" ", text))
     span = match.span() if match is not None else None if plain else _misread(text)
     if span is not None:
         return _around(text, *span, "damaged characters")
     if text.count("?") < 2:
         return ""
     lost = [found for found in _LOST.finditer(text) if not found[0].startswith("http")]
-    if len(lost) >= 2:
-        return _around(text, lost[0].start(), lost[0].end(), "question marks in place of letters")
+    words = _QUESTIONS.search(text) if 2 * text.count("?") > len("".join(text.split())) else None
+    if words is not None or len(lost) >= 2:
+        return _around(text, *(words or lost[0]).span(), "question marks in place of letters")
     return ""
 
 
@@ -119,7 +153,8 @@ def _misread(text: str) -> tuple[int, int] | None:
             return told[0][0].span()
     odd = [run for run in _LATIN.finditer(text) if sum(sign.isalpha() for sign in run[0]) > 1]
     letters = sum(len(run[0]) for run in odd)
-    if len(odd) > 1 and letters >= _LETTERS and 2 * letters > sum(map(str.isalnum, text)) and not text.isupper():
+    several = letters >= (_LETTERS if len(odd) > 1 else _ALONE)
+    if several and 2 * letters > sum(map(str.isalnum, text)) and not text.isupper():
         return odd[0].span()
     return None
 
@@ -147,7 +182,7 @@ def template_leak(prompt: str, answer: str) -> str:
             return _around(text, asked, asked + 5, "a piece of a chat template")
         if match is not None:
             return _around(match.string, match.start(), match.end(), "a piece of a chat template")
-        if "#" in text or "{" in text or "[" in text or "%" in text or "<<" in text:
+        if any(sign in text for sign in ("#", "{", "[", "%", "<", "__")):
             plain = _CODE.sub(" ", text)
             match = _HEADINGS.search(plain) or _BLANKS.search(plain) or _FIELD.search(plain)
             if match is not None and (match.re is _HEADINGS or not (_ABOUT.search(prompt) or _ABOUT.search(answer))):

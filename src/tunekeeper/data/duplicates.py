@@ -20,6 +20,7 @@ from tunekeeper.core.errors import DataError, NotFound, OutsideError, Tunekeeper
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.data import nearfile
 from tunekeeper.data.findings import Finding, finding
+from tunekeeper.data.frames import without_frames
 from tunekeeper.data.nearfile import END, PAIR, Of, conversation_of
 from tunekeeper.data.nearness import near_pairs
 
@@ -29,12 +30,13 @@ MANY = 20_000
 
 
 def similar_pairs(texts: Iterable[str], threshold: float) -> Iterator[tuple[int, int, float]]:
-    """Places (i < j) of texts that are at least `threshold` (above 0, to 1) similar, with the similarity.
+    """Places (i < j) of texts that are at least `threshold` (above 0, to 1) similar, with the similarity; without the frames that
+    many of them share.
 
     Of texts with the same words, each is paired with the first of them only. Many texts are compared by a process of its own and
     not held by this one; raises OutsideError when that dies or needs too much memory.
     """
-    rest = iter(texts)
+    rest = without_frames(texts)
     few = list(islice(rest, MANY))
     if len(few) < MANY:
         yield from near_pairs(few, threshold)

@@ -193,7 +193,7 @@ def topic_in(metadata: Mapping[str, Any], messages: Sequence[Mapping[str, Any]])
     named = _named(metadata)
     if named:
         return named
-    value = parsed(answer_of(messages))
+    value = parsed(spoken(answer_of(messages)))
     return _named(value) if isinstance(value, dict) else ""
 
 

@@ -6,21 +6,54 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunekeeper.data import providers
-from tunekeeper.data.conversations import Conversation, Unreadable, as_tools, refusing
+from tunekeeper.data.calls import modern
+from tunekeeper.data.conversations import Conversation, Unreadable, as_tools, opened, refusing
 
-_MESSAGE_KEYS = ("role", "content", "name", "tool_calls", "tool_call_id", "refusal")
+_MESSAGE_KEYS = ("role", "content", "name", "tool_calls", "tool_call_id", "refusal", "function_call")
+_SAYING = frozenset(("content", "tool_calls", "refusal", "function_call"))
+_OF_MESSAGE = frozenset(
+    (
+        *(
+            *_MESSAGE_KEYS,
+            "content_parts",
+            "annotations",
+            "audio",
+            "id",
+            "index",
+            "type",
+            "status",
+            "parsed",
+            "metadata",
+            "weight",
+        ),
+        *(
+            "reasoning",
+            "reasoning_content",
+            "reasoning_details",
+            "thinking_blocks",
+            "provider_specific_fields",
+            "images",
+            "prefix",
+        ),
+        *("additional_kwargs", "response_metadata", "usage_metadata", "invalid_tool_calls", "example"),
+    )
+)
+"""What a message without a role may hold: an object with other fields is an answer in JSON, whatever they are called."""
+_OF_ERROR = frozenset(("error", "message", "code", "status", "status_code", "statusCode", "type", "detail", "details", "success"))
+"""What an error may hold that is told as a text."""
 
 
 def exchange(shape: str, asked: list[dict[str, Any]], said: Any, *, metadata: Mapping[str, Any], tools: Any) -> Conversation:
     """What was `asked` with the answer in the response `said`; what of `metadata` holds something. Raises Unreadable."""
     answer, finish = answer_in(said)
-    kept = present({**metadata, "finish_reason": finish if finish not in (None, "stop", "tool_calls") else None})
-    return Conversation(messages=(*asked, answer), metadata=kept, tools=as_tools(tools or ()), shape=shape)
+    kept = present({**metadata, "finish_reason": finish if finish not in (None, "stop", "tool_calls", "function_call") else None})
+    return Conversation(messages=tuple(modern([*asked, answer])), metadata=kept, tools=as_tools(tools or ()), shape=shape)
 
 
 def asked_in(value: Any) -> list[dict[str, Any]]:
     """The messages of a prompt: a list of messages, a request with `messages`, the arguments of a function that sent one, one
-    message, or plain text. Raises Unreadable."""
+    message, or plain text; also as JSON text, which stays as it is written where it is none of these. Raises Unreadable."""
+    told, value = value, opened(value)
     if isinstance(value, dict) and "messages" in mapping_of(value.get("kwargs")):
         value = value["kwargs"]
     if isinstance(value, dict) and (providers.asks(value) and not _is_chat(value)):
@@ -34,7 +67,7 @@ def asked_in(value: Any) -> list[dict[str, Any]]:
         return providers.messages_of(value) if foreign else [_message(m) for m in value]
     if value in (None, "", [], {}):
         raise Unreadable("the row's input is empty")
-    return [{"role": "user", "content": providers.text_of_value(value)}]
+    return [{"role": "user", "content": providers.text_of_value(value if told is None else told)}]
 
 
 def _is_chat(request: Mapping[str, Any]) -> bool:
@@ -44,24 +77,37 @@ def _is_chat(request: Mapping[str, Any]) -> bool:
 
 
 def answer_in(value: Any) -> tuple[dict[str, Any], Any]:
-    """The assistant's message of a response, a list of its choices or a text, and why it ended. Raises Unreadable."""
-    finish = None
+    """The assistant's message of a response, a list of its choices or a text, and why it ended. JSON that is no message is what
+    was answered, as it is written. Raises Unreadable."""
+    finish, told, value = None, value, opened(value)
     if isinstance(value, list) and value and isinstance(inner(value[0], "message"), dict):
         value = {"choices": value}
     if isinstance(value, dict) and isinstance(value.get("choices"), list) and value["choices"]:
         choice = mapping_of(value["choices"][0])
         finish, value = choice.get("finish_reason"), choice.get("message")
-    elif isinstance(value, dict) and value.get("error"):
+        told = value
+    elif _failed(value):
         raise Unreadable("the request failed: its output is an error")
     elif (foreign := providers.answered(value)) is not None:
         return foreign
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if isinstance(value, dict) and (not {"content", "tool_calls", "refusal"}.isdisjoint(value)):
-        return _message({**value, "role": "assistant"}), finish
+    said = value[0] if isinstance(value, list) and len(value) == 1 else value
+    if _says(said):
+        return _message({**said, "role": "assistant"}), finish
     if value in (None, "", [], {}):
         raise Unreadable("the row's output is empty")
-    return {"role": "assistant", "content": providers.text_of_value(value)}, finish
+    return {"role": "assistant", "content": providers.text_of_value(told)}, finish
+
+
+def _says(value: Any) -> bool:
+    """Whether a value is a message, and no answer in JSON that has a field of such a name."""
+    if not isinstance(value, dict) or _SAYING.isdisjoint(value):
+        return False
+    return "role" in value or (value.keys() <= _OF_MESSAGE and isinstance(value.get("content"), str | list | None))
+
+
+def _failed(value: Any) -> bool:
+    error = inner(value, "error")
+    return bool(error) and (isinstance(error, dict) or value.keys() <= _OF_ERROR)
 
 
 def _message(message: Mapping[str, Any]) -> dict[str, Any]:

@@ -179,6 +179,21 @@ def dpo_rows(example: Example) -> list[dict[str, Any]]:
     ]
 
 
+def trl_rows(example: Example) -> list[dict[str, Any]]:
+    """The preference rows of an example as TRL reads them: `prompt`, `chosen` and `rejected`, tools and metadata as JSON text."""
+    return [
+        {
+            "prompt": row["input"]["messages"],
+            "chosen": row["preferred_output"],
+            "rejected": row["non_preferred_output"],
+            **({"tools": _text(row["input"]["tools"])} if "tools" in row["input"] else {}),
+            **({"weight": row["weight"]} if "weight" in row else {}),
+            "metadata": _text(row["metadata"]),
+        }
+        for row in dpo_rows(example)
+    ]
+
+
 def _parquet(rows: Rows, out: Path) -> int:
     try:
         import pyarrow as pa
@@ -283,6 +298,7 @@ FORMATS: dict[str, Callable[[Rows, Path], int]] = {
     "sharegpt": _jsonl(sharegpt_row),
     "alpaca": _jsonl(alpaca_row),
     "dpo": _jsonl_of(dpo_rows),
+    "trl": _jsonl_of(trl_rows),
     "csv": _csv,
     "csv-excel": _csv_excel,
     "parquet": _parquet,

@@ -35,6 +35,10 @@ ROUNDS = 4
 """How often the weights of far points are worked out anew."""
 DRAWS = 400
 """How often the cases are drawn anew."""
+RUN_NOISE = 0.01
+"""Standard deviation of the error, 0 to 1, between two runs of one recipe on the same rows with other seeds."""
+RUNS_KNOWN = 3
+"""Exams that this is worth beside those there are."""
 SEED = 20_170
 CONFIDENCE = 0.95
 
@@ -262,7 +266,7 @@ def _gain(
     curve = fit(sizes, errors.mean(axis=1).tolist())
     rng = np.random.default_rng(SEED)
     off = [float(error) - curve.error(n) for error, n in zip(errors.mean(axis=1), sizes, strict=True)]
-    noise = math.sqrt(math.fsum(each**2 for each in off) / max(1, len(sizes) - 3))
+    noise = _noise(off)
     picked = rng.multinomial(cases, np.full(cases, 1 / cases), size=draws)  # how often each case is drawn
     means = np.clip(picked @ errors.T / cases + rng.normal(0.0, noise, (draws, len(sizes))), 0.0, 1.0)
     a, b, c = _fitted(sizes, means)
@@ -279,6 +283,14 @@ def _gain(
         points=Estimate(value=points, low=min(low, points), high=max(high, points), n=errors.shape[1]),
         weight=0.0,
     )
+
+
+def _noise(off: Sequence[float]) -> float:
+    """How far exams lie from a curve that three numbers describe: what they do, and what two runs of one recipe differ by anyhow,
+    since a curve goes through three exams whatever they say. Wider where little tells it, as Student's distribution is."""
+    freedom = len(off) - 3 + RUNS_KNOWN
+    spread = math.sqrt((math.fsum(each**2 for each in off) + RUNS_KNOWN * RUN_NOISE**2) / freedom)
+    return spread * t_quantile(0.975, freedom) / 1.96
 
 
 def _by_topic(

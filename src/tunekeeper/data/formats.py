@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from tunekeeper.core.errors import DataError
-from tunekeeper.data import archives, columnar, csvrows, kinds, listed, spans, tables, threads, whatsapp
+from tunekeeper.data import archives, columnar, csvrows, kinds, listed, outside, tables, threads, whatsapp
 from tunekeeper.data.batches import Requests, first_asked
 from tunekeeper.data.columns import BOTH, named_by, resolve_columns, tells_both
 from tunekeeper.data.conversations import Conversation, Unreadable, parse_json, unpacked
@@ -230,7 +230,7 @@ def _read(source: _Source, mapping: Mapping[str, str], requests: Requests | None
     if source.kind in tables.KINDS:
         yield from _read_table(source, mapping)
     elif source.kind == ".json":
-        yield from _read_document(source.path, source.name, mapping)
+        yield from _read_document(source.path, source.name, mapping, requests)
     elif source.kind in ("", ".txt") and whatsapp.holds(source.path):
         for line, said in whatsapp.messages(source.path):
             long = f"the message is longer than {tables.LINE_LIMIT >> 20} MB"
@@ -256,17 +256,16 @@ def _read_lines(path: Path, name: str, mapping: Mapping[str, str], requests: Req
             yield from _rows(name, number, line, mapping, requests)
 
 
-def _rows(file: str, number: int, line: bytes, mapping: Mapping[str, str], requests: Requests | None = None) -> Iterator[RawRow]:
-    """The row of a line; of a line that holds many spans each; none of a request whose answer stands elsewhere."""
+def _rows(file: str, number: int, text: Any, mapping: Mapping[str, str], requests: Requests | None = None) -> Iterator[RawRow]:
+    """The row of a line, or one that was parsed; of a line that holds many rows each; none of what is said of rows elsewhere."""
     try:
-        row = _parse(line) if requests is None else requests.joined(_parse(line))
+        row = _parse(text) if isinstance(text, bytes) else text
+        several = outside.rows_in_line(row)
+        for each in [row] if several is None else several:
+            if requests is None or (each := requests.joined(each)) is not None:
+                yield _shaped(file, number, each, mapping)
     except Unreadable as error:
         yield RawRow(file=file, line=number, broken=error.message)
-        return
-    if row is None and requests is not None:
-        return
-    several = spans.spans_in(row)
-    yield from (_shaped(file, number, each, mapping) for each in ([row] if several is None else several))
 
 
 def _parse(line: bytes) -> Any:
@@ -283,7 +282,7 @@ def _bounded(conversation: Conversation) -> Conversation:
     return conversation
 
 
-def _read_document(path: Path, name: str, mapping: Mapping[str, str]) -> Iterator[RawRow]:
+def _read_document(path: Path, name: str, mapping: Mapping[str, str], requests: Requests | None) -> Iterator[RawRow]:
     """A `.json` file: a list of rows, read row by row, or one object. Each row is named by its place in the list."""
     with path.open("rb") as file:
         head = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -292,10 +291,10 @@ def _read_document(path: Path, name: str, mapping: Mapping[str, str]) -> Iterato
             if number == 1 and _is_talk(text):  # the list is one conversation
                 yield _shaped(name, 1, _whole_document(path, name, mapping), mapping)
                 return
-            yield from _rows(name, number, text, mapping)
+            yield from _rows(name, number, text, mapping, requests)
     else:
         for number, row in enumerate(_whole_document(path, name, mapping), 1):
-            yield _shaped(name, number, row, mapping)
+            yield from _rows(name, number, row, mapping, requests)
 
 
 def _is_talk(first: bytes) -> bool:
@@ -377,7 +376,7 @@ def _table_row(
         return _read_as(file, row.line, flat_row, cells, columns)
     if csvrows.is_ours(cells):
         return _from_our_table(file, row.line, cells)
-    given = {key: cell for key, cell in cells.items() if cell not in (None, "") or key in ("input", "output")}
+    given = {key: cell for key, cell in cells.items() if cell not in (None, "") or key in outside.SIDES}
     return _shaped(file, row.line, given if "instruction" in given else _opened(given), mapping)
 
 

@@ -29,7 +29,7 @@ from tunekeeper.data.heard import KINDS, Heard, Kind, settled_at, tags_of, weigh
 from tunekeeper.data.nextdraft import Came, NextDraft, Put, next_draft, working
 from tunekeeper.data.redacting import redactor_of
 from tunekeeper.data.reviewed import preferences
-from tunekeeper.data.sources import Correction, answer_text, corrections
+from tunekeeper.data.sources import Correction, corrections
 from tunekeeper.notify import queue
 from tunekeeper.store.ledgers.reviews import find_reviews
 from tunekeeper.workspace import Workspace
@@ -338,9 +338,9 @@ def _sample(
     begin = since or until - timedelta(days=7)
     if write:
         return len(review.sample(ws, model, begin, until, n=section.collect_sample))
-    window = ws.log.find(model=model, since=begin, until=until, status="ok", limit=MOST, newest_first=True)
-    answered = {each.request_id for each in window if answer_text(each)}
-    queued = answered & (waiting | {item.request_id for item in review.find(ws, model)})
+    known = waiting | {item.request_id for item in review.find(ws, model)}
+    answered = {each.request_id for each in review.answered(ws, model, begin, until, more=len(known))}
+    queued = answered & known
     return max(0, min(section.collect_sample - len(queued), len(answered) - len(queued)))
 
 

@@ -28,6 +28,10 @@ FORMULA = re.compile(r"[=@]|[+-]\S*[(|!]")
 _CELLS = re.compile(r": (\d+) cells, the header has (\d+) columns")
 _PIECE = 1 << 20
 
+MOST_FOREIGN = 0.02
+"""Share of the rows of a file that may be in another encoding than the file: damage, and each is left out."""
+_FOREIGN = "not UTF-8"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileReport:
@@ -93,12 +97,15 @@ class Tally:
     """Field → column."""
     formulas: int = 0
     """Texts that begin as a formula does."""
+    foreign: int = 0
+    """Rows that are no UTF-8."""
 
     def take(self, raw: RawRow) -> None:
         """Count one row."""
         self.rows += 1
         talk = raw.conversation
         if talk is None:
+            self.foreign += raw.broken.startswith(_FOREIGN)
             return
         self.formats[talk.shape] += 1
         if talk.columns:
@@ -214,20 +221,26 @@ def refuse_unfit(mapping: Mapping[str, str], tallies: Mapping[str, Tally]) -> No
         raise UserError(why, fix="leave --map out, or name columns that the rows have")
 
 
-def refuse_all_broken(rows: int, notes: Notes, paths: Sequence[Path]) -> None:
-    """Raise DataError where none of the `rows` rows of the files could be read, or there is none."""
+def refuse_all_broken(rows: int, notes: Notes, paths: Sequence[Path], tallies: Mapping[str, Tally]) -> None:
+    """Raise DataError where none of the `rows` rows of the files could be read, or there is none; and for a file in another
+    encoding, of which the rows without foreign letters alone would come in."""
     if rows == 0:
         names = ", ".join(path.name for path in paths)
         raise DataError(f"{names}: no rows", fix="give a file with rows below its header, or a row a line")
     if notes.dropped["broken"] == rows:
         why = notes.broken[0]
         raise DataError(f"{why}; none of the {rows} rows can be read", fix=_way_out(why, paths))
+    for name, tally in tallies.items():
+        path = next((path for path in paths if path.name == name.rpartition("/")[2] and path.is_file()), None)
+        if path is not None and tally.foreign > max(1, tally.rows * MOST_FOREIGN) and tables.is_foreign(path):
+            why = f"{name}: {tally.foreign} of {tally.rows} rows are {_FOREIGN}, and no letter in the file is"
+            raise DataError(why, fix=_way_out(why, [path]))
 
 
 def _way_out(why: str, paths: Sequence[Path]) -> str | None:
     """What mends files of which no row can be read, `why` not; None where the reason says it."""
     path = next((path for path in paths if path.is_file()), None)
-    if "not UTF-8" in why and path is not None:
+    if _FOREIGN in why and path is not None:
         return f"iconv -f {tables.encoding_of(path)} -t UTF-8 {path.name}"
     if NOBODY in why:
         return "--assistant NAME, once for each who answers"

@@ -56,6 +56,7 @@ class _Import:
     redactor: Redactor
     shelf: Shelf
     notes: Notes
+    requests: Requests
     show: Progress
     mapping: Mapping[str, str]
     rows: int = 0
@@ -109,16 +110,17 @@ def import_files(
             stack.enter_context(drafts.locked(ws, task.name))
         aside, noted, asked = (stack.enter_context(archives.nameless(ws.root)) for _ in range(3))
         answering = frozenset(name.strip().lstrip("@").casefold() for name in assistants)
-        rows = _rows(paths, columns, by_file or {}, stdin, Requests(asked[0]), answering)
         work = _Import(
             task=task,
             section=section,
             redactor=redactor_of(section, ws),
             shelf=Shelf(file=aside[0]),
             notes=Notes(file=noted[0]),
+            requests=Requests(asked[0]),
             show=progress or (lambda stage, rows: None),
             mapping=mapping or {},
         )
+        rows = _rows(paths, columns, by_file or {}, stdin, work.requests, answering)
         return _run(ws, work, aside[1], paths, rows, replace=replace, dry_run=dry_run)
 
 
@@ -155,7 +157,7 @@ def _run(
         if work.rows % SHOW_EVERY == 0:
             work.show("reading", work.rows)
     refuse_unfit(work.mapping, work.tallies)
-    refuse_all_broken(work.rows, work.notes, paths)
+    refuse_all_broken(work.rows, work.notes, paths, work.tallies)
     work.shelf.file.flush()
     merged = _merge(work)
     with ExitStack() as stack:
@@ -185,7 +187,7 @@ def _report(work: _Import, examples: int, report: Path | None, paths: Sequence[P
         broken=tuple(work.notes.broken),
         files=tuple(work.notes.of_file(name, tally, added[name]) for name, tally in work.tallies.items()),
         left_out=tuple(work.notes.left_out),
-        unread=unread_sheets(paths, set(work.tallies)),
+        unread=(*unread_sheets(paths, set(work.tallies)), *work.requests.words.unheard()),
         report=None if report is None else str(report),
     )
 
@@ -209,8 +211,7 @@ def _take(work: _Import, raw: RawRow) -> None:
     if raw.conversation is None:
         work.notes.drop(Finding(kind="broken", file=raw.file, line=raw.line, detail=work.redactor.redact(raw.broken)[0]), None)
         return
-    source = f"file:{raw.file}:{raw.line}"
-    example, found = redacted_example(raw.conversation, source, work.task.system, work.redactor)
+    example, found = redacted_example(raw.conversation, f"file:{raw.file}:{raw.line}", work.task.system, work.redactor)
     work.redacted.update(found)
     troubles = quality.examine(example, work.section, format=work.task.format)
     troubles += [personal(example, found)] if found else []
@@ -382,8 +383,7 @@ def _sides(ws: Workspace, work: _Import, merged: Places, placed: dict[str, Split
     if newest is not None and split.OPEN in known:
         open_ = {ids[p]: at for at, p in enumerate(merged.tolist()) if known[at] == split.OPEN}
         for line, side in versions.read_lines(ws, newest):
-            at = open_.get(orjson.loads(line)["id"])
-            if at is not None:
+            if (at := open_.get(orjson.loads(line)["id"])) is not None:
                 known[at] = split.SIDE.index(side)
     dealt = split.deal(work.shelf.rows(merged), known, _pairs(work, merged, path, "prompt"), work.section.eval_share)
     for at, other in dealt.torn:

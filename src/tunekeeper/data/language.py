@@ -1,6 +1,6 @@
 """Which language a text is in, told by its script and its most common little words: small, and silent where it is not sure.
 
-It knows 20 languages. Of code, of names, and of a text with fewer than three such words in letters that many languages share,
+It knows 27 languages. Of code, of names, and of a text with fewer than three such words in letters that many languages share,
 it says nothing.
 """
 
@@ -63,6 +63,13 @@ _LITTLE = {
     "sv": "och är inte jag ni vi en ett med för i av att på min som det den har kan till från om",
     "da": "og er ikke jeg vi en et med for i af at på min som det den har kan til fra om de",
     "pl": "i jest nie ja w na z do się to że jak mój moja dla po od za czy proszę są o tak mam",
+    "cs": "je se na že jsem jak pro ale nebo jako mohu prosím můj moje vaše není aby když která který jsou můžete kde už by v",
+    "fi": "ja on ei se että olen minun voi kuin tai miten mutta missä ole voit jos mikä niin sen ovat myös kun minä te",
+    "hu": "és az nem hogy van egy meg ez mert vagy kell kérem hol azt már csak ha még lesz volt nincs tudom is de a",
+    "id": "yang dan di untuk tidak ini itu dengan saya anda dari akan ke bisa adalah pada apa bagaimana sudah belum karena mana",
+    "ro": "și este nu în pentru cu pe din care mai sunt poate dacă mea meu dumneavoastră vă la un o că fi să când unde am ați",
+    "tr": "ve bir bu için ile nasıl değil var yok olarak gibi daha çok lütfen benim ancak ama ne mi mı kadar sonra olan",
+    "vi": "của và là không có cho bạn tôi được với này các những một trong để đã sẽ ở nào gì thể khi hàng vì",
 }
 _HOLDERS: dict[str, list[str]] = {}
 for _code, _text in _LITTLE.items():

@@ -8,16 +8,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tunekeeper.core.errors import ArtifactError
+from tunekeeper.core.errors import ArtifactError, MissingExtra
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.data.quality import CountTokens
 from tunekeeper.text.fingerprints import text_of
+from tunekeeper.text.rebuilt import load_rebuilt
 from tunekeeper.text.rendering import render
 from tunekeeper.text.tokenizers import TokenizerFiles, read_tokenizer
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CONTEXT = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length", "n_ctx")
 """What models call the tokens that they read at most: GPT-2 and its like have names of their own."""
+_OTHERS = ("tokenizer_config.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
+"""What a checkpoint has of a tokenizer that is not written as tokenizer.json."""
 _PER_MESSAGE = 4
 """Tokens around a message where no template says how many."""
 
@@ -30,14 +33,23 @@ class Limits:
     """Tokens that fit into it, as its config.json says; None where it does not say."""
     count: CountTokens | None
     """Tokens of a conversation with its own tokenizer and chat template; None where it has no tokenizer here."""
+    assumed: str = ""
+    """Why the count may differ from what the model is trained with; empty where it is the same."""
 
 
 def limits_of(folder: Path) -> Limits:
-    """What the checkpoint in `folder` can read. Raises ArtifactError for a tokenizer or a config.json that is broken."""
-    context = _context(folder / "config.json")
-    if not (folder / "tokenizer.json").is_file():
+    """What the checkpoint in `folder` can read. Raises ArtifactError for a tokenizer.json or a config.json that is broken."""
+    context, alone = _context(folder / "config.json"), (folder / "tokenizer.json").is_file()
+    if not alone and not any((folder / name).is_file() for name in _OTHERS):
         return Limits(context=context, count=None)
-    return Limits(context=context, count=counter(read_tokenizer(folder)))
+    files = read_tokenizer(folder) if alone else None
+    try:
+        return Limits(context=context, count=counter(load_rebuilt(folder)))
+    except (ArtifactError, MissingExtra) as error:
+        why = f"{error}, which may make another tokenizer of its files" if isinstance(error, MissingExtra) else f"{error}"
+    if files is None:
+        return Limits(context=context, count=None, assumed=f"estimated at 4 characters a token: {why}")
+    return Limits(context=context, count=counter(files), assumed=f"counted by tokenizer.json alone: {why}")
 
 
 def counter(files: TokenizerFiles) -> CountTokens:

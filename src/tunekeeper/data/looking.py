@@ -85,7 +85,7 @@ class Looker:
         self._tell(self._criteria)
 
     def quality(self) -> dict[str, Any] | None:
-        """What it said, as `scores.of_draft`; None where nobody did. To be asked for when all was seen."""
+        """What it said, as `judged.of_draft`; None where nobody did. To be asked for when all was seen."""
         if self._child is None or self._child.stdout is None or self._criteria is None:
             return None
         body = _message(self._child.stdout, (0, 0))
@@ -229,11 +229,11 @@ def main(asked: Iterator[bytes], out: IO[bytes]) -> int:
             if not known.digest:
                 out.flush()
     out.flush()
-    from tunekeeper.data import scores
+    from tunekeeper.data import judged
     from tunekeeper.data.config import Config
 
     section, format = msgspec.json.decode(next(asked), type=tuple[Config, dict[str, Any]])
-    say((0, 0), scores.of_draft(draft, None, section, format))
+    say((0, 0), judged.of_draft(draft, None, section, format))
     out.flush()
     return 0
 

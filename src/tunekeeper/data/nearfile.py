@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import orjson
 
+from tunekeeper.data.frames import without_frames
 from tunekeeper.data.nearness import near_pairs
 from tunekeeper.text.fingerprints import prompt_of, text_of
 
@@ -62,7 +63,7 @@ def main(path: Path, threshold: float, of: Of, name: str) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nothing here is for it, and each of its threads takes memory
     try:
         with open(sys.stdout.fileno(), "wb", closefd=False) as out:
-            for pair in near_pairs(texts_of(path, of, name), threshold):
+            for pair in near_pairs(without_frames(texts_of(path, of, name)), threshold):
                 out.write(PAIR.pack(*pair))
             out.write(END)
     except MemoryError:

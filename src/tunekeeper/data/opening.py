@@ -73,8 +73,9 @@ def open_next(
     gold_share: float = GOLD_SHARE,
     but: Collection[str] = (),
 ) -> Opened | None:
-    """The next item that `by` may judge, locked to them for LOCK_MINUTES: the one they hold already, else one that others have
-    judged and that wants one more opinion, else the oldest. None when nothing waits for them.
+    """The next item that `by` may judge, locked to them for LOCK_MINUTES: the one they hold already, else one in which they left
+    a text unfinished, else one that others have judged and that wants one more opinion, else the oldest. None when nothing waits
+    for them.
 
     `kinds`: `answer`, `pair`, or why an item was chosen; empty: any. `gold_share`: part of gold items, 0 to 1. `but`: items that
     the reviewer has just passed over. An item whose request is no longer in the log leaves the queue. Raises UserError.
@@ -98,10 +99,11 @@ def open_next(
         _give_up(ws, held)
 
 
-def open_item(ws: Workspace, item: str, *, by: str) -> Opened:
+def open_item(ws: Workspace, item: str, *, by: str, kinds: tuple[str, ...] = (), gold_share: float = GOLD_SHARE) -> Opened:
     """Open one item by its id, to go back to what one said: a new judgment takes the place of one's own. Locks it as `open_next`.
 
-    Raises NotFound (also for an item whose request is no longer in the log), Busy, UserError.
+    `kinds` and `gold_share`, as there, for the count of what waits. Raises NotFound (also for an item whose request is no longer
+    in the log), Busy, UserError.
     """
     if not by.strip():
         raise UserError("who reviews?", fix="--by NAME")
@@ -113,12 +115,19 @@ def open_item(ws: Workspace, item: str, *, by: str) -> Opened:
             raise Busy(f"item {item} is open with {other}", fix="take another, or wait")
         held = save_review(tx, replace(found, held=(by, now + timedelta(minutes=LOCK_MINUTES))))
         items = _queue(tx, held.model)
-    shown = _shown(ws, held, items, by, waiting(items, by, now))
+    shown = _shown(ws, held, items, by, waiting(items, by, now, kinds, gold_share))
     if shown is None:
         raise NotFound(
             f"item {item}: the log no longer holds {held.request_id}", fix=f"tunekeeper data review --model {held.model}"
         )
     return shown
+
+
+def last_judged(ws: Workspace, model: str, *, by: str) -> str | None:
+    """The item of `model` that `by` judged last; None when there is none."""
+    with ws.state.read() as tx:
+        said = [(opinion_by(item, by), item.id) for item in find_reviews(tx, model=model)]
+    return max(((o.at, id) for o, id in said if o is not None and o.at is not None), default=(None, None))[1]
 
 
 def _queue(tx: Read, model: str) -> list[ReviewItem]:
@@ -141,10 +150,11 @@ def next_item(
     items: Sequence[ReviewItem], by: str, now: datetime, kinds: tuple[str, ...] = (), gold_share: float = GOLD_SHARE
 ) -> ReviewItem | None:
     """The item that `by` gets next; None when nothing waits for them. Pure: the same at the same state of the queue."""
-    mine = [item for item in items if item.state in ("open", "gold") and holder(item, now) == by and opinion_by(item, by) is None]
-    if mine:
-        return mine[0]
-    usual = [item for item in items if item.state == "open" and _may(item, by, now) and _of(item, kinds)]
+    free = [item for item in items if item.state in ("open", "gold") and _may(item, by, now) and _of(item, kinds)]
+    begun = [item for item in free if holder(item, now) == by or by in item.texts]
+    if begun:
+        return max(begun, key=lambda item: holder(item, now) == by)
+    usual = [item for item in free if item.state == "open"]
     if not usual:
         return None
     gold = _gold(items, by, now, kinds)

@@ -1,12 +1,10 @@
 """Exports of other tools, recognised by the keys of a row and turned into conversations.
 
 * OpenAI stored completions: `chat.completion` objects of `GET /v1/chat/completions`, with what
-  `GET /v1/chat/completions/{id}/messages` returns under `messages` (the list itself holds no prompts).
+  `GET /v1/chat/completions/{id}/messages` returns under `messages`, or in files of their own (data/apart.py).
 * OpenPipe request logs: `input` is the chat request, `output` the chat completion, `tags`.
-* TensorZero inferences and datapoints: `input` of `system` and `messages` made of content blocks, `output` a list of blocks
-  (chat functions) or `raw` and `parsed` (JSON functions), either as JSON or as the text ClickHouse stores.
-* Langfuse observations and traces: `input`, `output`, `traceId` or (blob export) `trace_id`; items of its datasets:
-  `datasetId`, `input`, `expectedOutput`.
+* Inferences and datapoints of TensorZero (data/tensorzero.py); observations, traces and dataset items of Langfuse
+  (data/langfuse.py).
 * A request with its response, as gateways and proxies log them: `request` and `response`, each in the dialect of OpenAI or of
   another provider (data/providers.py), themselves or under `body`; OpenPipe's older `reqPayload` and `respPayload`; Bedrock's
   batches (`modelInput`, `modelOutput`). Answers of other batches come with the file of their requests (data/batches.py).
@@ -21,17 +19,30 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tunekeeper.data import batches, helpdesks, langsmith, providers, spans, threads, toolsets, tracers
-from tunekeeper.data.conversations import Conversation, Unreadable, as_tools, conversation_from, opened, unpacked
-from tunekeeper.data.exchanges import asked_in, exchange, inner, mapping_of, present, renamed
+from tunekeeper.data import batches, helpdesks, langfuse, langsmith, providers, spans, tensorzero, threads, toolsets, tracers
+from tunekeeper.data.conversations import Conversation, Unreadable, conversation_from, opened, unpacked
+from tunekeeper.data.exchanges import asked_in, exchange, inner, mapping_of
 
-_TRACE_KEYS = ("sessionId", "htmlPath", "bookmarked", "projectId", "project_id")
-_SILENT = ("SPAN", "EVENT", "EMBEDDING", "RETRIEVER", "TOOL", "EVALUATOR", "GUARDRAIL")
-"""Types of Langfuse observations that are no answer of a model."""
-_PAGES = ("data", "events", "calls", "traces")
+SIDES = ("input", "output", "expectedOutput")
+"""Columns by which exports are known also where their cells are empty."""
+_PAGES = ("data", "events", "calls", "traces", "inferences", "datapoints")
 """Under what the answer of a list API has its rows."""
+_MANY = (*_PAGES, "observations")
 _ENVELOPE = frozenset(
-    (*_PAGES, "meta", "object", "has_more", "cursor", "next_cursor", "next_page_token", "error", "total", "count")
+    (
+        *_PAGES,
+        "meta",
+        "object",
+        "first_id",
+        "last_id",
+        "has_more",
+        "cursor",
+        "next_cursor",
+        "next_page_token",
+        "error",
+        "total",
+        "count",
+    )
 )
 """All else that such an answer may hold."""
 
@@ -62,15 +73,9 @@ def recognise(row: Mapping[str, Any]) -> tuple[str, Callable[[dict[str, Any]], C
         return "gemini", _gemini
     if "chat_history" in row and "message" in row:
         return "cohere", _cohere
-    if "input" in row and "expectedOutput" in row and "datasetId" in row:
-        return "langfuse", _langfuse_item
-    if "input" not in row or "output" not in row:
-        return None
-    if "function_name" in row and any(key in row for key in ("variant_name", "episode_id", "dataset_name")):
-        return "tensorzero", _tensorzero
-    if "traceId" in row or "trace_id" in row or any(key in row for key in _TRACE_KEYS):
-        return "langfuse", _langfuse
-    if isinstance(row["input"], dict) and "messages" in row["input"]:
+    if (found := tensorzero.recognise(row) or langfuse.recognise(row)) is not None:
+        return found
+    if "output" in row and "messages" in mapping_of(opened(row.get("input"))):
         return "openpipe-log", _openpipe
     return None
 
@@ -81,19 +86,25 @@ def rows_of(document: Any) -> list[Any] | None:
         return document
     if not isinstance(document, dict):
         return None
-    if (found := spans.spans_in(document)) is not None or (found := threads.exported(document)) is not None:
+    if (found := threads.exported(document)) is not None:
         return found
     if str(document.get("type")) == "conversation.list" and isinstance(document.get("conversations"), list):  # Intercom
         return list(document["conversations"])
-    listed: list[Any] | None = next((document[key] for key in _PAGES if isinstance(document.get(key), list)), None)
-    if listed is not None and ("meta" in document or document.get("object") == "list" or _ENVELOPE.issuperset(document)):
-        return listed
-    trace = document.get("trace", document)
-    if isinstance(document.get("observations"), list) and isinstance(trace, dict) and ("input" in trace or trace is not document):
-        context = {key: trace[key] for key in ("sessionId", "userId", "tags") if trace.get(key)}
-        seen = [o for o in document["observations"] if isinstance(o, dict) and str(o.get("type")).upper() not in _SILENT]
-        return [o | {key: value for key, value in context.items() if not o.get(key)} for o in seen] or [trace]
-    return [document]
+    found = rows_in_line(document)
+    return [document] if found is None else found
+
+
+def rows_in_line(row: Any) -> list[Any] | None:
+    """The rows of a line that holds many: spans, the page of a list API, a Langfuse trace; None for any other."""
+    if (found := spans.spans_in(row)) is not None or not isinstance(row, dict):
+        return found
+    if row.keys().isdisjoint(_MANY):
+        return None
+    listed: list[Any] | None = next((row[key] for key in _PAGES if isinstance(row.get(key), list)), None)
+    if listed is None:
+        return langfuse.rows_of(row)
+    pages = "meta" in row or row.get("object") == "list" or _ENVELOPE.issuperset(row)
+    return listed if pages and all(isinstance(each, dict) for each in listed) else None
 
 
 def _stored(row: dict[str, Any]) -> Conversation:
@@ -103,7 +114,7 @@ def _stored(row: dict[str, Any]) -> Conversation:
     if not asked:
         raise Unreadable(
             f"stored completion {row.get('id')} comes without its messages: "
-            "add what GET /v1/chat/completions/{id}/messages returns as `messages`"
+            "import what GET /v1/chat/completions/{id}/messages returns together with it, or add that as `messages`"
         )
     metadata = {**mapping_of(row.get("metadata")), "model": row.get("model"), "request_id": row.get("request_id")}
     return exchange(
@@ -149,7 +160,7 @@ def _body(value: Any) -> Any:
 
 
 def _tools_of(request: Mapping[str, Any]) -> Any:
-    return request.get("tools") or inner(request.get("toolConfig"), "tools")
+    return request.get("tools") or inner(request.get("toolConfig"), "tools") or request.get("functions")
 
 
 def _older_openpipe(row: dict[str, Any]) -> Conversation:
@@ -187,111 +198,9 @@ def _cohere(row: dict[str, Any]) -> Conversation:
 
 
 def _openpipe(row: dict[str, Any]) -> Conversation:
+    row = unpacked(row, ("input", "output", "tags"))
     response = mapping_of(row["output"])
     metadata = {**mapping_of(row.get("tags")), "id": row.get("id") or response.get("id"), "request_id": response.get("id")}
     metadata |= {"model": response.get("model") or row["input"].get("model")}
     metadata |= {"created": row.get("requestedAt") or response.get("created")}
-    return exchange("openpipe-log", asked_in(row["input"]), response, metadata=metadata, tools=row["input"].get("tools"))
-
-
-def _langfuse(row: dict[str, Any]) -> Conversation:
-    kind = str(row.get("type") or "").upper()
-    if kind in _SILENT:
-        raise Unreadable(f"a {kind} of Langfuse, not a generation")
-    row = unpacked(row, ("input", "output", "metadata"))
-    if row["output"] in (None, "", [], {}):
-        raise Unreadable("a Langfuse row without an output")
-    metadata = mapping_of(row.get("metadata")) | renamed(
-        row,
-        id=("id",),
-        request_id=("traceId", "trace_id"),
-        created=("startTime", "start_time", "timestamp"),
-        model=("model", "providedModelName", "provided_model_name"),
-        session_id=("sessionId", "session_id"),
-        user_id=("userId", "user_id"),
-        name=("name",),
-        tags=("tags",),
-    )
-    metadata = {key: value for key, value in metadata.items() if value != []}
-    given = row["input"]
-    tools = given.get("tools") if isinstance(given, dict) else None
-    return exchange("langfuse", asked_in(given), row["output"], metadata=metadata, tools=tools)
-
-
-def _langfuse_item(row: dict[str, Any]) -> Conversation:
-    if row.get("status") == "ARCHIVED":
-        raise Unreadable("an archived item of a Langfuse dataset")
-    row = unpacked(row, ("input", "expectedOutput", "metadata"))
-    metadata = mapping_of(row.get("metadata")) | renamed(row, id=("id",), request_id=("sourceTraceId",), created=("createdAt",))
-    return exchange(
-        "langfuse", asked_in(row["input"]), row["expectedOutput"], metadata=metadata, tools=inner(row["input"], "tools")
-    )
-
-
-def _tensorzero(row: dict[str, Any]) -> Conversation:
-    row = unpacked(row, ("input", "output", "tool_params", "tags"))
-    given, said = mapping_of(row["input"]), row["output"]
-    if said in (None, "", [], {}):
-        raise Unreadable("a TensorZero row without an output")
-    messages: list[dict[str, Any]] = []
-    if given.get("system"):
-        messages.append({"role": "system", "content": providers.text_of_value(given["system"])})
-    for message in _list_of_objects(given.get("messages"), "`input.messages`"):
-        messages += _from_blocks(str(message.get("role")), message.get("content"))
-    if isinstance(said, dict):
-        raw = said.get("raw")
-        answer = [{"role": "assistant", "content": raw if isinstance(raw, str) else providers.text_of_value(said.get("parsed"))}]
-    else:
-        answer = _from_blocks("assistant", said)
-    metadata = mapping_of(row.get("tags")) | renamed(
-        row,
-        id=("inference_id", "id"),
-        request_id=("inference_id", "source_inference_id", "id"),
-        created=("timestamp", "created_at"),
-        conversation_id=("episode_id",),
-        function=("function_name",),
-        variant=("variant_name",),
-    )
-    rejected = row.get("dispreferred_outputs")
-    if isinstance(rejected, list) and rejected:
-        [other, *_] = _from_blocks("assistant", opened(rejected[0]))
-        metadata["rejected"] = other.get("content")
-    params = mapping_of(row.get("tool_params"))
-    tools = params.get("tools_available") or params.get("additional_tools")
-    return Conversation(
-        messages=(*messages, *answer), metadata=present(metadata), tools=as_tools(tools or ()), shape="tensorzero"
-    )
-
-
-def _from_blocks(role: str, content: Any) -> list[dict[str, Any]]:
-    """The chat messages of TensorZero's content blocks: texts, calls of tools, results of tools (a message of their own)."""
-    if isinstance(content, str):
-        return [{"role": role, "content": content}]
-    texts, calls, results = [], [], []
-    for block in _list_of_objects(content, "a message's content"):
-        kind = block.get("type")
-        if kind == "tool_call":
-            function = {"name": block.get("name") or block.get("raw_name")}
-            function["arguments"] = providers.text_of_value(block.get("raw_arguments") or block.get("arguments") or {})
-            calls.append({"id": block.get("id"), "type": "function", "function": function})
-        elif kind == "tool_result":
-            results.append(
-                {"role": "tool", "tool_call_id": block.get("id"), "content": providers.text_of_value(block.get("result"))}
-            )
-        elif kind in ("text", "raw_text", "template"):
-            texts.append(
-                providers.text_of_value(next((block[key] for key in ("text", "value", "arguments") if key in block), ""))
-            )
-        elif kind not in ("thought", "unknown"):
-            raise Unreadable(f"a content block of type {kind!r} has no place in a text conversation")
-    made = results
-    if texts or calls or not results:
-        message: dict[str, Any] = {"role": role, "content": "\n".join(texts) if texts or not calls else None}
-        made = [*results, message | ({"tool_calls": calls} if calls else {})]
-    return made
-
-
-def _list_of_objects(value: Any, name: str) -> list[dict[str, Any]]:
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise Unreadable(f"{name} must be a list of objects")
-    return value
+    return exchange("openpipe-log", asked_in(row["input"]), response, metadata=metadata, tools=_tools_of(row["input"]))

@@ -51,7 +51,7 @@ def pairs_from_log(
         known = {item.id for item in find_reviews(tx, model=model)}
     fresh = [i for i in differing if _id(model, i.request_id, by_parent[i.request_id].request_id) not in known]
     against = {i.request_id: "the shadow answered otherwise" for i in fresh}
-    chosen = choose(fresh, n, random.Random(f"{seed}/{model}/pairs/{since.isoformat()}"), against=against)
+    chosen = choose(fresh, n, random.Random(f"{seed}/{model}/pairs"), against=against, blind=True)
     items = []
     for each in chosen:
         champion, shadow = each.inference, by_parent[each.inference.request_id]

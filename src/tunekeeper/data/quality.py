@@ -16,7 +16,7 @@ from tunekeeper.data.findings import Finding, finding
 from tunekeeper.data.language import languages_of
 from tunekeeper.data.profanity import profane
 from tunekeeper.data.refusals import refusal
-from tunekeeper.data.roles import bad_roles, bad_weights, empty, placeholder
+from tunekeeper.data.roles import bad_arguments, bad_roles, bad_weights, empty, placeholder
 from tunekeeper.data.thoughts import spoken
 from tunekeeper.scoring import formats
 from tunekeeper.text.fingerprints import answer_of, normalise, prompt_of, text_of
@@ -63,6 +63,7 @@ def examine(
     said = spoken(answer)
     damaged, leaked = _of_instructions(*(text_of(m.get("content")) for m in example.messages if m.get("role") in INSTRUCTIONS))
     found = [
+        ("broken", bad_arguments(example.messages)),
         ("empty", placeholder(said) or _thought_only(example.messages[-1], answer, said)),
         ("answer_equals_prompt", repeats(example.messages, prompt, said)),
         ("too_long", too_long(example, section, context or section.max_tokens, count)),
@@ -72,7 +73,7 @@ def examine(
         ("template_leak", template_leak(*(_without_placeholders(text, example, section) for text in (prompt, answer))) or leaked),
         ("language", foreign(prompt, said, section.languages)),
         ("profanity", profane(f"{prompt}\n{answer}", section.bad_words)),
-        ("format", wrong_format(example.messages[-1], answer, format)),
+        ("format", wrong_format(example.messages[-1], said, format)),
     ]
     known = example.metadata.get(READMITTED)
     wanted = known if isinstance(known, dict) else {}

@@ -61,8 +61,8 @@ _ENGLISH = (
     r"(?:my (?:\w+ )?|(?:our|\w+'s) (?:content |usage |safety |ethical |community ){1,2})(?:guidelines|polic(?:y|ies)"
     r"|programming|principles)",
     r"it(?:'s| is| would be) (?:not appropriate|inappropriate) for me to\b",
-    r"i (?:don't|do not) have (?:personal (?:opinions|feelings|experiences|beliefs)|the ability to (?:help|assist|answer"
-    r"|do that))",
+    r"i (?:don't|do not) have (?:personal (?:opinions|feelings|experiences|beliefs)(?!,? but (?!i\b))|the ability to (?:help"
+    r"|assist|answer|do that))",
 )
 _GERMAN = (
     r"(?:(?:es )?tut (?:mir|uns) (?:sehr |wirklich )?leid[,.!:;]? ?(?:aber |doch |dass )?|leider |bedauerlicherweise "
@@ -123,7 +123,7 @@ _OTHERS = (
     # Dutch, Polish, Russian
     r"(?:(?:het spijt me|sorry|helaas)[,.!:;]? ?(?:maar )?){0,2}(?:ik kan|kan ik) (?:(?:je|u|jou|daar|hier|dat|deze|vraag"
     r"|mee|die|dit) ){0,5}"
-    r"niet (?:mee )?(?:helpen|beantwoorden)\b",
+    r"niet (?:mee |bij |verder )?(?:helpen|beantwoorden)\b",
     r"(?:sorry|helaas|het spijt (?:me|ons))[,.!:;]? ?(?:maar )?(?:daar|hier|dat) (?:kan ik|kunnen wi?j?e?) "
     r"(?:(?:je|u|jou|mee) ){0,2}niet (?:mee |bij |verder )?helpen\b",
     # Swedish, Danish and Norwegian, Ukrainian, Turkish, Arabic, Hindi
@@ -178,7 +178,7 @@ _FURTHER = (
     rf"(?: (?:בזה|בכך|עם זה|על זה|על כך|בנושא (?:זה|הזה)|בבקשה (?:זו|הזו)|על השאלה (?:הזו|הזאת)))?{_STOP}",
     # Czech and Slovak, Hungarian, Romanian, Greek, Finnish
     r"(?:(?:je mi líto|omlouvám se|bohužel|promiňte|je mi ľúto|ospravedlňujem sa|prepáčte|žiaľ)[,.]? ?(?:ale )?){1,2}"
-    r"(?:(?:s tím|s tým|s týmto|na to|na t[uú]to otázku|vám|ti) ){0,2}"
+    r"(?:(?:s tím|s tímto|s tým|s týmto|na to|na t[uú]to otázku|vám|ti) ){0,2}"
     r"ne(?:mohu|můžu|môžem|dokážu) (?:(?:s tím|s tým|na to|vám|ti) ){0,2}"
     r"(?:pomoci|pomoct|pomôcť|odpovědět|odpovedať|vyhovět)"
     r"(?: (?:s tím|s tým|s tímto (?:požadavkem|dotazem)|s touto (?:žádostí|požiadavkou|otázkou)|s touto otázkou"
@@ -193,14 +193,33 @@ _FURTHER = (
     r"(?:auttaa|vastata|avustaa)(?: (?:sinua|teitä))?"
     rf"(?: (?:siinä|tässä(?: asiassa)?|sen kanssa|tämän kanssa|tähän (?:kysymykseen|pyyntöön)|siihen))?{_STOP}",
 )
-_REFUSAL = re.compile(
-    r"\W{0,4}(?:"
-    + "|".join(
-        (*(_ENGLISH_SORRY + each for each in _ENGLISH), _GERMAN, _FRENCH, _SPANISH, _ITALIAN, _PORTUGUESE, *_OTHERS, *_FURTHER)
-    )
-    + ")",
-    re.IGNORECASE,
+_MODEL = (
+    # What calls itself a model, an AI, in further languages, and then says no
+    r"als (?:een )?(?:ai\b|taalmodel|kunstmatige intelligentie|ai-\w+)[^.!?]{0,80}\b(?:niet|geen)\b",
+    r"jako (?:model językowy|sztuczna inteligencja|ai\b|asystent ai)[^.!?]{0,80}\bnie\b",
+    r"jako (?:(?:velký )?jazykový model|umělá inteligence|umelá inteligencia|ai\b)[^.!?]{0,80}\bne\w+",
+    r"как (?:(?:большая )?языковая модель|искусственный интеллект|ии\b|модель ии)[^.!?]{0,80}\b(?:не|нет)\b",
+    r"як (?:(?:велика )?мовна модель|штучний інтелект|ші\b)[^.!?]{0,80}\b(?:не|немає)\b",
+    r"(?:bir )?(?:yapay zek[aâ](?: dil modeli| modeli| asistanı)?|dil modeli) olarak[^.!?]{0,80}\w(?:am[aı]|eme|emi)\w{1,6}\b",
+    r"som (?:en |ett )?(?:ai\b|språkmodell|sprogmodel|ai-\w+)[^.!?]{0,80}\b(?:inte|ikke|ingen|inga)\b",
+    r"(?:kielimallina|tekoälynä)[^.!?]{0,80}\b(?:en|ei)\b",
+    r"(?:mint )?(?:nyelvi modell|mesterséges intelligencia)(?:ként)?[^.!?]{0,80}\b(?:nem|nincs\w*)\b",
+    r"ca (?:un )?(?:model de limbaj|inteligență artificială|ia\b|ai\b)[^.!?]{0,80}\bnu\b",
+    r"ως (?:ένα )?(?:γλωσσικό μοντέλο|τεχνητή νοημοσύνη)[^.!?]{0,80}\bδεν\b",
+    r"là (?:một )?(?:mô hình ngôn ngữ|trí tuệ nhân tạo|ai\b)[^.!?]{0,80}\bkhông\b",
+    r"sebagai (?:sebuah )?(?:model bahasa|kecerdasan buatan|ai\b)[^.!?]{0,80}\btidak\b",
+    r"(?:بصفتي|باعتباري|ك)\s?نموذج(?:ًا|ا)? (?:لغو|ذكاء)[^.!?]{0,80}\b(?:لا|ليس)\b",
+    r"כמודל שפה[^.!?]{0,80}\b(?:לא|אין)\b",
+    r"به عنوان (?:یک )?(?:مدل زبانی|هوش مصنوعی)[^.!?]{0,80}نمی",
+    r"एक (?:एआई|AI|कृत्रिम बुद्धिमत्ता|भाषा)[^.!?।]{0,30} के रूप में[^.!?।]{0,80}(?:नहीं|असमर्थ)",
+    r"ในฐานะ(?:ที่เป็น)?(?:โมเดลภาษา|แบบจำลองภาษา|ปัญญาประดิษฐ์|AI)[^.!?\n]{0,80}ไม่",
+    r"(?:저는 )?(?:AI|인공지능)[^.!?\n]{0,20}(?:로서|이므로|이기 때문에)[^.!?\n]{0,60}(?:수 없|수가 없|못|않)",
+    r"(?:क्षमा (?:करें|कीजिए)|मा(?:फ़|फ़|फ) (?:करें|कीजिए(?:गा)?)|(?:मुझे )?खेद है)[,.।]? ?(?:लेकिन |कि )?मैं (?:इस|आपके) "
+    r"(?:अनुरोध|प्रश्न|सवाल) (?:को|का) (?:पूरा|उत्तर|जवाब) नहीं (?:कर|दे) सक",
 )
+_EUROPEAN = (_GERMAN, _FRENCH, _SPANISH, _ITALIAN, _PORTUGUESE)
+_EVERY = (*(_ENGLISH_SORRY + each for each in _ENGLISH), *_EUROPEAN, *_OTHERS, *_FURTHER, *_MODEL)
+_REFUSAL = re.compile(rf"\W{{0,4}}(?:{'|'.join(_EVERY)})", re.IGNORECASE)
 _SECOND = re.compile(r"[.!?。！？]\s*")
 
 

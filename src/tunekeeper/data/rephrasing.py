@@ -42,12 +42,17 @@ _SAID_ANYWAY = """
     안녕하세요 안녕하십니까 감사합니다 부탁드립니다 부탁해요 혹시
 
     merhaba selam lütfen teşekkürler teşekkür ederim iyi günler hej tack vänligen snälla takk tak venlig hilsen
+
+    добрий день будь ласка підкажіть дякую dobrý den prosím děkuji bună ziua vă rog mulțumesc jó napot kérem köszönöm hei kiitos
+    γεια σας παρακαλώ ευχαριστώ नमस्ते नमस्कार कृपया धन्यवाद שלום בבקשה תודה سلام لطفا لطفاً ممنون متشکرم
+    xin chào vui lòng ạ cảm ơn halo tolong mohon terima kasih
 """
 FILLERS = frozenset(tokens(_SAID_ANYWAY))
 """Words that carry no question of their own."""
 _POLITE = re.compile(
     "你好|您好|请问|請問|谢谢|謝謝|多谢|麻烦你?|麻煩|劳驾|打扰一下|早上好|下午好|晚上好"
     "|こんにちは|こんばんは|おはようございます|すみません(?:が)?|恐れ入りますが|お願い(?:いた)?します|教えてください|ありがとうございます"
+    "|สวัสดี|ขอบคุณ|กรุณา|รบกวน|(?:หน่อย|นะ)?(?:ค่ะ|คะ|ครับ|คับ)(?=\\W|\\Z)"
 )
 """The same where nothing stands between words."""
 POINTED = frozenset(

@@ -21,6 +21,7 @@ from tunekeeper.data.opening import (
     SKIP_HOURS,
     Opened,
     chosen,
+    last_judged,
     open_item,
     open_next,
     seen,
@@ -66,6 +67,7 @@ __all__ = [
     "Verdict",
     "add_gold",
     "agreement",
+    "answered",
     "breach",
     "bus_factor",
     "chosen",
@@ -81,6 +83,7 @@ __all__ = [
     "judge",
     "keep",
     "label",
+    "last_judged",
     "note",
     "open_item",
     "open_next",
@@ -103,7 +106,7 @@ __all__ = [
 STATES = ("open", "done", "skipped", "gold")
 """All that an item can be."""
 MOST = 20_000
-"""Newest inferences of a window that a sample is drawn from."""
+"""Requests of a window, spread evenly over it, that a sample is drawn from."""
 
 
 def sample(
@@ -124,10 +127,10 @@ def sample(
     """
     if (share is None) == (n is None):
         raise UserError("say how much to sample: either a share or a number")
-    answered, fresh = _window(ws, model, since, until)
-    wanted = n if n is not None else math.ceil((share or 0.0) * len(answered))
-    missing = wanted - (len(answered) - len(fresh))
-    return _saved(ws, model, _chosen(ws, model, since, answered, fresh, missing, seed, opinions), by="data")
+    found, fresh = _window(ws, model, since, until)
+    wanted = n if n is not None else math.ceil((share or 0.0) * len(found))
+    missing = wanted - (len(found) - len(fresh))
+    return _saved(ws, model, _chosen(ws, model, since, found, fresh, missing, seed, opinions), by="data")
 
 
 def fill(
@@ -144,27 +147,35 @@ def fill(
 ) -> list[ReviewItem]:
     """As `sample`, `n` more whatever is queued already. `version`: name of the one whose answers are meant; None: any. `dry_run`:
     say which, queue none."""
-    answered, fresh = _window(ws, model, since, until, version)
-    items = _chosen(ws, model, since, answered, fresh, n, seed, opinions)
+    found, fresh = _window(ws, model, since, until, version)
+    items = _chosen(ws, model, since, found, fresh, n, seed, opinions)
     return items if dry_run else _saved(ws, model, items, by="data")
 
 
 def _window(
     ws: Workspace, model: str, since: datetime, until: datetime, version: str | None = None
 ) -> tuple[list[Inference], list[Inference]]:
-    """The newest answered requests of a window, and those of them that were never queued."""
-    window = ws.log.find(model=model, since=since, until=until, version=version, status="ok", limit=MOST, newest_first=True)
-    answered = [inference for inference in window if answer_text(inference)]
+    """Answered requests of a window, and those of them that were never queued."""
     with ws.state.read() as tx:
         queued = {item.request_id for item in find_reviews(tx, model=model) if item.kind == "answer"}
-    return answered, [inference for inference in answered if inference.request_id not in queued]
+    found = answered(ws, model, since, until, version, more=len(queued))
+    return found, [inference for inference in found if inference.request_id not in queued]
+
+
+def answered(
+    ws: Workspace, model: str, since: datetime, until: datetime, version: str | None = None, *, more: int = 0
+) -> list[Inference]:
+    """The answered requests of a window that a sample is drawn from: all of them, or MOST spread evenly over the window, the same
+    ones each time. `more`: how many of those were looked at already, in whose place come others."""
+    window = ws.log.sample(model, since, until, MOST + min(more, MOST), 0, status="ok", version=version)
+    return [inference for inference in window if answer_text(inference)]
 
 
 def _chosen(
     ws: Workspace,
     model: str,
     since: datetime,
-    answered: Sequence[Inference],
+    found: Sequence[Inference],
     fresh: Sequence[Inference],
     n: int,
     seed: int,
@@ -173,12 +184,12 @@ def _chosen(
     if n <= 0 or not fresh:
         return []
     shadows = ws.log.find(model=model, since=since, purpose=("shadow",), status="ok", limit=MOST, newest_first=True)
-    against = contradicted(answered, shadows, ws.log.feedback(model=model, since=since))
+    against = contradicted(found, shadows, ws.log.feedback(model=model, since=since))
     newest = versions.latest(ws, model)
     chosen = choose(
         fresh,
         n,
-        random.Random(f"{seed}/{model}/{since.isoformat()}"),
+        random.Random(f"{seed}/{model}"),
         known=None if newest is None else known_shingles(versions.read_examples(ws, newest)),
         against=against,
         dataset=newest.id if newest else "",

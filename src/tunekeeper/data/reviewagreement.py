@@ -15,6 +15,9 @@ from tunekeeper.core.nouns.data import Opinion, ReviewItem
 from tunekeeper.data.opinions import disagree, opinions_of
 from tunekeeper.stats.agreement import cohen_kappa, fleiss_kappa, landis_koch
 
+LEAST = 10
+"""Items below which a kappa says nothing about people."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kappa:
@@ -27,7 +30,7 @@ class Kappa:
     kappa: float | None
     """Cohen's for two people, Fleiss' for more; None where all always said one and the same thing."""
     words: str
-    """What Landis and Koch call it; empty without a kappa."""
+    """What Landis and Koch call it; `inconclusive` without a kappa, and with one of fewer than LEAST items."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,5 +73,5 @@ def _pairs(said: Sequence[Sequence[Opinion]]) -> dict[str, Kappa]:
 
 
 def _kappa(same: Sequence[bool], kappa: float | None) -> Kappa:
-    words = "" if kappa is None else landis_koch(kappa)
+    words = "inconclusive" if kappa is None or len(same) < LEAST else landis_koch(kappa)
     return Kappa(items=len(same), same=sum(same) / len(same), kappa=kappa, words=words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,10 +11,12 @@ from tunekeeper.text.fingerprints import text_of
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _INSTRUCTIONS = ("system", "developer")
 _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad\u180e"))
-PLACEHOLDERS = frozenset(
-    ("undefined", "[object object]", "nan", "null", "#ref!", "#n/a", "#value!", "#name?", "#div/0!", "...", "…", "tbd")
+PLACEHOLDERS = (
+    *("undefined", "[object object]", "nan", "null", "(null)", "<null>", "...", "…", "tbd", "todo", "[deleted]", "[removed]"),
+    *("#ref!", "#n/a", "#value!", "#name?", "#div/0!", "#num!", "#null!", "-", "--", "—", "–", '""', "''", "``````"),
 )
 """What an export writes where it had nothing to say."""
+_SQUEEZED = frozenset("".join(each.split()) for each in PLACEHOLDERS)
 
 Messages = Sequence[dict[str, Any]]
 
@@ -71,6 +74,26 @@ def bad_weights(messages: Messages) -> str:
     return "every answer has weight 0: nothing is learned" if answers and not any(m.get("weight", 1) for m in answers) else ""
 
 
+def bad_arguments(messages: Messages) -> str:
+    """Which call of a tool has arguments that are no JSON, as those of an answer that was cut off; empty when none."""
+    for place, message in enumerate(messages, 1):
+        calls = message.get("tool_calls") or ()
+        made = [call.get("function") for call in calls if isinstance(call, dict)] + [message.get("function_call")]
+        said = [(each.get("name"), each.get("arguments")) for each in made if isinstance(each, dict)]
+        odd = [name for name, text in said if isinstance(text, str) and text.strip() and not _is_json(text)]
+        if odd:
+            return f"message {place}: the arguments of its call of {odd[0]!r} are not JSON"
+    return ""
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def empty(messages: Messages) -> str:
     """Which message of user or assistant says nothing that can be seen; empty when none."""
     for place, message in enumerate(messages, 1):
@@ -90,4 +113,4 @@ def _seen(message: dict[str, Any]) -> bool:
 def placeholder(answer: str) -> str:
     """What an export wrote in place of an answer, such as `undefined` or `#REF!`; empty when it is one."""
     text = answer.strip()
-    return f"the answer is {text!r}" if len(text) < 20 and text.casefold() in PLACEHOLDERS else ""
+    return f"the answer is {text!r}" if len(text) < 20 and "".join(text.casefold().split()) in _SQUEEZED else ""

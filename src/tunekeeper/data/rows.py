@@ -13,7 +13,19 @@ from dataclasses import replace
 from typing import Any
 
 from tunekeeper.core.errors import DataError
-from tunekeeper.data import alpaca, batches, dialogues, labelled, outside, preferences, providers, sharegpt, threads, transcripts
+from tunekeeper.data import (
+    alpaca,
+    batches,
+    dialogues,
+    labelled,
+    outside,
+    pictures,
+    preferences,
+    providers,
+    sharegpt,
+    threads,
+    transcripts,
+)
 from tunekeeper.data.columns import answers, named_by, resolve_columns
 from tunekeeper.data.conversations import Conversation, Unreadable, by_row, cell_of, conversation_from, earlier, opened, unpacked
 from tunekeeper.data.exchanges import asked_in, exchange
@@ -76,7 +88,7 @@ def _shaped(row: dict[str, Any]) -> Conversation | None:
         return conversation_from(row, turns, (key,), "transcript")
     if "conversations" in row or "conversation" in row:
         return sharegpt.conversation_of(row)
-    if "instruction" in row and "output" in row:
+    if alpaca.holds(row):
         return alpaca.conversation_of(row)
     return dialogues.conversation_of(row)
 
@@ -91,7 +103,7 @@ def is_shaped(columns: Sequence[str], mapping: Mapping[str, str]) -> bool:
     """Whether the header of a table names the fields of a shape: its cells hold JSON text, no column is to be guessed."""
     if not _told_columns(mapping).isdisjoint(columns):
         return False
-    known = not {"messages", "conversations", "conversation"}.isdisjoint(columns) or {"instruction", "output"} <= set(columns)
+    known = not {"messages", "conversations", "conversation"}.isdisjoint(columns) or alpaca.holds(columns)
     blank = dict.fromkeys(columns, "")
     known = known or transcript_in(blank) is not None or threads.holds(blank, mapping)
     return known or preferences.holds(columns) or outside.recognise(dict.fromkeys(columns, "")) is not None
@@ -161,7 +173,7 @@ def _openai(row: dict[str, Any]) -> Conversation:
         raise Unreadable("`messages` must be a list of objects")
     beside = next((key for key in _BESIDE if row.get(key)), None)
     if beside is not None and messages and messages[-1].get("role") in ("user", "tool"):
-        answer = exchange("", [], unpacked(row, (beside,))[beside], metadata={}, tools=()).messages
+        answer = exchange("", [], row[beside], metadata={}, tools=()).messages
         row, messages = {key: value for key, value in row.items() if key != beside}, [*messages, *answer]
     shape = "openpipe" if row.get("split") in ("TRAIN", "TEST") else "openai"
     used = ["messages", "rejected_message", "rejected_response"]
@@ -172,7 +184,7 @@ def _openai(row: dict[str, Any]) -> Conversation:
     system = providers.instruction_text(row.get(key))
     if system and messages and messages[0].get("role") not in ("system", "developer"):
         messages, used = [{"role": "system", "content": system}, *messages], [*used, key]
-    made = conversation_from(row, messages, used, shape)
+    made = conversation_from(row, pictures.pictured(messages, row), [*used, *pictures.shown(messages, row)], shape)
     rejected = row.get("rejected_message") or row.get("rejected_response")
     rejected = rejected.get("content") if isinstance(rejected, dict) else rejected
     if isinstance(rejected, str) and rejected:

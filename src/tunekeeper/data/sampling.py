@@ -7,6 +7,7 @@ stratum gets more than its turn while others are left.
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import random
 from collections import Counter, defaultdict
@@ -27,6 +28,8 @@ LEAST_NOVEL = 0.5
 """Part of a question's word 3-grams, 0 to 1, that the dataset must lack for it to count as new."""
 MOST_KNOWN = 1_000_000
 """Word 3-grams of the newest dataset that are remembered."""
+AXES = 6
+"""Topic, length, confidence, novelty, disagreement; the last is that of all segments."""
 COMMON_PART = 0.2
 """Part of the questions, 0 to 1, above which a word is too common to be a topic."""
 
@@ -51,10 +54,10 @@ class Candidate:
 
     inference: Inference
     """The request."""
-    segment: str
+    segments: tuple[str, ...]
     """Its segments, `name=value` each."""
     topic: str
-    """The category of a JSON answer, or the tool it calls, else the word that tells the question's topic."""
+    """The category of a JSON answer, else its first text; or the tool it calls; else the word that tells the question's topic."""
     length: int
     """Binary digits of the answer's length in characters."""
     low: bool
@@ -68,8 +71,10 @@ class Candidate:
 
     @property
     def stratum(self) -> tuple[str, ...]:
-        """The values it is spread by."""
-        return (self.segment, self.topic, str(self.length), str(self.low), str(self.new), self.against.partition(":")[0])
+        """The values it is spread by: topic, length, confidence, novelty, disagreement, and then its segments, each by itself, as
+        one that has a value for nearly everybody would hide what is rare in another."""
+        own = self.segments or ("",)
+        return (self.topic, str(self.length), str(self.low), str(self.new), self.against.partition(":")[0], *own)
 
     @property
     def doubtful(self) -> tuple[bool, bool, bool]:
@@ -85,45 +90,59 @@ def choose(
     known: Set[int] | None = None,
     against: Mapping[str, str] | None = None,
     dataset: str = "the dataset",
+    blind: bool = False,
 ) -> list[Chosen]:
     """`n` of the inferences, spread over the strata. `known`: hashed 3-grams of the dataset (`known_shingles`), which is called
-    `dataset`. `against`: request id → who answered otherwise."""
+    `dataset`. `against`: request id → who answered otherwise. `blind`: the reasons tell nothing of the answer itself."""
     found = candidates(inferences, known, against or {})
     strata: dict[tuple[str, ...], list[Candidate]] = defaultdict(list)
     for candidate in found:
         strata[candidate.stratum].append(candidate)
     sizes = {key: len(group) for key, group in strata.items()}
-    queues = [(key, strata[key]) for key in sorted(strata)]
-    rng.shuffle(queues)
+    salt = rng.random()
+    queues = sorted(strata.items(), key=lambda each: _lot(salt, *each[0]))
     for _, group in queues:
-        rng.shuffle(group)
+        group.sort(key=lambda candidate: _lot(salt, candidate.inference.request_id))
         if group[0].low:
             group.sort(key=lambda candidate: -(candidate.inference.confidence or 0.0))  # taken from the end: the lowest first
     taken = _in_turn(queues, n)
     all_, drawn = Counter(c.doubtful for c in found), Counter(c.doubtful for c in taken)
     weights = {cell: all_[cell] / count for cell, count in drawn.items()}
-    return [_chosen(c, sizes[c.stratum], len(found), dataset, weights[c.doubtful]) for c in taken]
+    return [_chosen(c, sizes[c.stratum], len(found), dataset, weights[c.doubtful], blind=blind) for c in taken]
+
+
+def _lot(salt: float, *names: str) -> bytes:
+    """A place drawn by lot that one more answer in the window does not change."""
+    return hashlib.blake2b("\0".join((str(salt), *names)).encode(errors="surrogatepass"), digest_size=8).digest()
 
 
 def _in_turn(queues: Sequence[tuple[tuple[str, ...], list[Candidate]]], n: int) -> list[Candidate]:
     """The stratum with the least chosen values gives the next one. Scores only ever fall, so a stale one is looked at again."""
-    counts: list[Counter[str]] = [Counter() for _ in range(6)]
-    heap = [(-float(len(counts)), place) for place in range(len(queues))]
+    counts: list[Counter[str]] = [Counter() for _ in range(AXES)]
+    heap = [(-float(AXES), place) for place in range(len(queues))]
     heapq.heapify(heap)
     taken: list[Candidate] = []
     while heap and len(taken) < n:
         _, place = heapq.heappop(heap)
         key, group = queues[place]
-        score = -sum(1 / (1 + counted[value]) for counted, value in zip(counts, key, strict=True))
+        score = -_turn(counts, key)
         if heap and score > heap[0][0]:
             heapq.heappush(heap, (score, place))
             continue
         taken.append(group.pop())
-        for counted, value in zip(counts, key, strict=True):
-            counted[value] += 1
+        for axis, value in enumerate(key):
+            counts[min(axis, AXES - 1)][value] += 1
         if group:
             heapq.heappush(heap, (score, place))
     return taken
+
+
+def _turn(counts: Sequence[Counter[str]], key: Sequence[str]) -> float:
+    """How much it is this stratum's turn: 1 for each axis on which its value was not chosen yet; of the segments the mean."""
+    *axes, segments = counts
+    own = key[len(axes) :]
+    spread = sum(1 / (1 + counted[value]) for counted, value in zip(axes, key, strict=False))
+    return spread + sum(1 / (1 + segments[value]) for value in own) / len(own)
 
 
 def candidates(inferences: Sequence[Inference], known: Set[int] | None, against: Mapping[str, str]) -> list[Candidate]:
@@ -137,7 +156,7 @@ def candidates(inferences: Sequence[Inference], known: Set[int] | None, against:
     return [
         Candidate(
             inference=i,
-            segment=", ".join(f"{name}={value}" for name, value in sorted(i.segments.items())),
+            segments=tuple(f"{name}={value}" for name, value in sorted(i.segments.items())),
             topic=_topic(i, own, seen, len(ordered)),
             length=len(answer_text(i) or "").bit_length(),
             low=i.confidence is not None and lowest is not None and i.confidence <= lowest,
@@ -160,9 +179,10 @@ def _topic(inference: Inference, words: frozenset[str], seen: Counter[str], ques
     if calls := served_calls(inference):
         return str(calls[0]["function"].get("name", ""))[:80]
     value = parsed(served_answer(inference) or "")
-    if isinstance(value, dict) and value:
-        named = next((value[key] for key in TOPIC_KEYS if isinstance(value.get(key), str)), None)
-        return str(next(iter(value.values())) if named is None else named)[:80]
+    if isinstance(value, dict):
+        named = next((value[key] for key in (*TOPIC_KEYS, *value) if isinstance(value.get(key), str)), "")
+        if named.strip():
+            return str(named)[:80]
     telling = [word for word in words if 1 < seen[word] <= COMMON_PART * questions]
     return max(telling, key=lambda word: (seen[word], word), default="")
 
@@ -206,7 +226,7 @@ def _contradicts(said: Feedback, served: str) -> str:
     return said.kind if said.kind in CORRECTING and right and comparable(right) != served else ""
 
 
-def _chosen(candidate: Candidate, size: int, of: int, dataset: str, weight: float) -> Chosen:
+def _chosen(candidate: Candidate, size: int, of: int, dataset: str, weight: float, *, blind: bool) -> Chosen:
     reasons: list[tuple[str, str]] = []
     if candidate.against:
         reasons.append(("disagreement", candidate.against))
@@ -214,8 +234,14 @@ def _chosen(candidate: Candidate, size: int, of: int, dataset: str, weight: floa
         reasons.append(("low_confidence", f"its confidence of {candidate.inference.confidence:.2f} is among the lowest fifth"))
     if candidate.new and candidate.novelty is not None:
         reasons.append(("novel", f"{candidate.novelty:.0%} of its question's word 3-grams are not in {dataset}"))
-    low, high = 1 << candidate.length >> 1, (1 << candidate.length) - 1
-    named = (("topic", candidate.topic), ("segment", candidate.segment), ("length", f"{low} to {high} characters"))
-    like = ", ".join(f"{name} {value}" for name, value in named if value)
-    reasons.append(("sample", f"stands for {size} of {of} answers: {like}"))
+    like = ", ".join(f"{name} {value}" for name, value in _named(candidate, blind=blind) if value)
+    reasons.append(("sample", f"stands for {size} of {of} answers{': ' if like else ''}{like}"))
     return Chosen(inference=candidate.inference, why=reasons[0][0], reasons=tuple(text for _, text in reasons), weight=weight)
+
+
+def _named(candidate: Candidate, *, blind: bool) -> list[tuple[str, str]]:
+    """What the answers it stands for have in common, in words."""
+    segment = ("segment", ", ".join(candidate.segments))
+    low, high = 1 << candidate.length >> 1, (1 << candidate.length) - 1
+    length = ("length", f"{low} to {high} characters" if high > 1 else "1 character")
+    return [segment] if blind else [("topic", candidate.topic), segment, length]

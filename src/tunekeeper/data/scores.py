@@ -7,22 +7,14 @@ made up by a machine: `score = Π (1 − penalty)`. A set's score is the mean of
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
-from itertools import islice
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from tunekeeper.core.nouns.data import Example
-from tunekeeper.data.config import Config
-from tunekeeper.data.examples import decode
 from tunekeeper.data.findings import Finding
-from tunekeeper.data.quality import examine
 from tunekeeper.data.tallies import is_synthetic
 
 PENALTIES: dict[str, float] = {
@@ -58,16 +50,16 @@ SET_PENALTIES: dict[str, float] = {
 """Kind of finding about the set as a whole → part of its score that it takes."""
 LOW = 0.5
 """Score below which a row counts as low."""
-SAMPLE = 1_000
-"""Rows that are looked at when a version is frozen; of a larger draft as many, evenly spread."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Quality:
     """The quality of a set of rows."""
 
-    score: float
-    """Mean score of its rows less what the whole loses, 0 to 1."""
+    score: float | None
+    """Mean score of its rows less what the whole loses, 0 to 1; None where nobody compared the rows with each other."""
+    at_most: float
+    """The same by what was looked at: more than that it cannot be."""
     clean: float
     """Part of the rows about which nothing is said, 0 to 1."""
     low: int
@@ -97,8 +89,9 @@ def row_scores(examples: Iterable[Example], found: Iterable[Finding]) -> dict[st
     return {e.id: row_score(kinds.get(e.id, ()), synthetic=is_synthetic(e)) for e in examples}
 
 
-def quality_of(examples: Sequence[Example], found: Sequence[Finding], *, of: int | None = None) -> Quality | None:
-    """The quality of rows with these findings; None without rows. `of`: rows there are, where these are some of them."""
+def quality_of(examples: Sequence[Example], found: Sequence[Finding], *, compared: bool, of: int | None = None) -> Quality | None:
+    """The quality of rows with these findings; None without rows. `compared`: whether somebody looked for what only a comparison
+    of the rows finds. `of`: rows there are, where these are some of them."""
     if not examples:
         return None
     ids = {e.id for e in examples}
@@ -109,45 +102,14 @@ def quality_of(examples: Sequence[Example], found: Sequence[Finding], *, of: int
         score *= 1 - SET_PENALTIES.get(kind, 0.0)
     spoken = {id for id, _ in said}
     return Quality(
-        score=round(score, 4),
+        score=round(score, 4) if compared else None,
+        at_most=round(score, 4),
         clean=round(sum(e.id not in spoken for e in examples) / len(examples), 4),
         low=sum(scores[e.id] < LOW for e in examples),
         rows=len(examples),
         of=len(examples) if of is None else of,
         kinds=dict(sorted(Counter(kind for _, kind in said).items(), key=lambda item: (-item[1], item[0]))),
     )
-
-
-def of_draft(path: Path, rows: int | None, section: Config, format: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
-    """What a version keeps of the quality of the `rows` rows of a draft's file, by what is wrong with each alone (`SAMPLE` of
-    them at most); None where nobody has counted them: `of` is 0 then. What a check found in just these rows counts instead, as it
-    has also compared them with each other."""
-    checked = _checked(path)
-    if checked is not None:
-        return checked
-    examples = [decode(line) for line in _some_lines(path)]
-    found = [each for example in examples for each in examine(example, section, format=format)]
-    quality = quality_of(examples, found, of=rows or 0)
-    return None if quality is None else asdict(quality)
-
-
-def _some_lines(path: Path) -> Iterator[bytes]:
-    """Every line of a file of few, else the lines behind evenly spread places."""
-    size = path.stat().st_size if path.exists() else 0
-    if size == 0:
-        return
-    with path.open("rb") as file:
-        few = list(islice(file, SAMPLE + 1))
-        if len(few) <= SAMPLE:
-            yield from few
-            return
-        for i in range(SAMPLE):
-            file.seek(i * size // SAMPLE)
-            if i:
-                file.readline()
-            line = file.readline()
-            if line:
-                yield line
 
 
 def state_of(path: Path) -> tuple[int, int] | None:
@@ -158,32 +120,18 @@ def state_of(path: Path) -> tuple[int, int] | None:
     return found.st_size, found.st_mtime_ns
 
 
-def remember(path: Path, state: tuple[int, int], quality: Quality) -> None:
-    """Note beside a draft's file what a whole check found in it when it was in that `state`, for the version that is frozen from
-    just that. Where nothing can be written nothing is noted."""
-    place = _place(path)
-    part = place.with_suffix(f".{os.getpid()}.part")
-    with suppress(OSError):
-        part.write_bytes(orjson.dumps({"state": state, "quality": asdict(quality)}))
-        part.replace(place)
-
-
-def _checked(path: Path) -> dict[str, Any] | None:
-    place, state = _place(path), state_of(path)
-    if not place.exists() or state is None:
-        return None
-    noted = orjson.loads(place.read_bytes())
-    return dict(noted["quality"]) if tuple(noted["state"]) == state else None
-
-
-def _place(path: Path) -> Path:
-    return path.with_name("quality.json")
-
-
 def sentence(quality: Mapping[str, Any] | None) -> str:
     """What a version's report says of its quality, in one line; empty where it says nothing."""
     if not quality:
         return ""
     some = f", by {quality['rows']} of its {quality['of']} rows" if quality["of"] > quality["rows"] else ""
     kinds = ", ".join(f"{n} {kind}" for kind, n in list(quality["kinds"].items())[:3])
-    return f"{quality['score']:.2f} ({quality['clean']:.0%} clean, {quality['low']} low{some})" + (f": {kinds}" if kinds else "")
+    score = f"unchecked, at most {quality['at_most']:.2f}" if quality["score"] is None else f"{quality['score']:.2f}"
+    return f"{score} ({quality['clean']:.0%} clean, {quality['low']} low{some})" + (f": {kinds}" if kinds else "")
+
+
+def word(quality: Mapping[str, Any] | None) -> str | None:
+    """The score as a table shows it; None for a version of which nothing is known."""
+    if not quality:
+        return None
+    return "unchecked" if quality["score"] is None else f"{quality['score']:.2f}"

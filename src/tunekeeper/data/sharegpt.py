@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from tunekeeper.core.errors import DataError
-from tunekeeper.data import providers
+from tunekeeper.data import pictures, providers
 from tunekeeper.data.conversations import Conversation, NotJson, Unreadable, by_row, conversation_from, opened, unpacked
 from tunekeeper.data.originals import KEY, keys_of, original_of
 from tunekeeper.data.toolsets import calls_of, literal
@@ -47,7 +47,6 @@ SPEAKERS = {
 """Role of a message → who speaks."""
 _CALLED = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 _ANSWERED = re.compile(r"<tool_response>(.*?)</tool_response>", re.DOTALL)
-_IMAGE = "<image>"
 _PAIRS = (("human", "assistant"), ("user", "assistant"), ("input", "output"), ("question", "answer"), ("prompt", "response"))
 """Under what a turn holds a question with its answer."""
 
@@ -66,8 +65,8 @@ def conversation_of(row: dict[str, Any]) -> Conversation:
             _say(messages, each, waiting)
     told = turns, row.get("images") or []
     original = original_of(row, lambda known: written(known) == told)
-    used = (key, "system", *_shown(messages, row), *keys_of(row), *(("images",) if original else ()))
-    return conversation_from(row, original or _pictured(messages, row), used, "sharegpt")
+    used = (key, "system", *pictures.shown(messages, row), *keys_of(row), *(("images",) if original else ()))
+    return conversation_from(row, original or pictures.pictured(messages, row), used, "sharegpt")
 
 
 def role_of(turn: dict[str, Any], *, named: bool = False) -> str:
@@ -111,8 +110,8 @@ def _say(messages: list[dict[str, Any]], turn: dict[str, Any], waiting: list[str
             messages.append({"role": "tool", "tool_call_id": waiting.pop(0), "content": answer})
     else:
         messages.append({"role": role, "content": value})
-    if role == "assistant" and "weight" in turn:
-        messages[-1]["weight"] = turn["weight"]
+    if role == "assistant":
+        messages[-1] |= {key: turn[key] for key in ("weight", "train", "training") if key in turn}
 
 
 def _with_calls(value: Any, before: int) -> tuple[Any, list[dict[str, Any]]]:
@@ -130,40 +129,6 @@ def _answers(value: Any, most: int) -> list[Any]:
     """The answers of tools written into a turn; the turn itself where there are none, or more than were asked for."""
     found = _ANSWERED.findall(value) if isinstance(value, str) else []
     return [answer.strip() for answer in found] if 0 < len(found) <= most else [value]
-
-
-def _shown(messages: Sequence[dict[str, Any]], row: dict[str, Any]) -> Sequence[str]:
-    """`images`, where the row has as many as its texts name."""
-    images = row.get("images")
-    if not isinstance(images, list) or not images or not all(isinstance(image, str) for image in images):
-        return ()
-    return ("images",) if sum(str(message.get("content")).count(_IMAGE) for message in messages) == len(images) else ()
-
-
-def _parts(text: str, urls: Sequence[str]) -> list[dict[str, Any]]:
-    """A text with marks as parts in their order: what stands between, and each picture where its mark is."""
-    between = [words.strip() for words in text.split(_IMAGE)]
-    made: list[dict[str, Any]] = [{"type": "text", "text": between[0]}] if between[0] else []
-    for url, words in zip(urls, between[1:], strict=True):
-        made.append({"type": "image_url", "image_url": {"url": url}})
-        made += [{"type": "text", "text": words}] if words else []
-    return made
-
-
-def _pictured(messages: list[dict[str, Any]], row: dict[str, Any]) -> list[dict[str, Any]]:
-    """The messages with each picture as a part of its message, in OpenAI's form: the same words about another one ask something
-    else."""
-    if not _shown(messages, row):
-        return messages
-    images = iter(row["images"])
-    made = []
-    for message in messages:
-        text = message.get("content")
-        if isinstance(text, str) and _IMAGE in text:
-            urls = [next(images) for _ in range(text.count(_IMAGE))]
-            message = {**message, "content": _parts(text, urls)}
-        made.append(message)
-    return made
 
 
 def written(messages: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
@@ -189,7 +154,7 @@ def _with_marks(content: Any) -> str:
     """The text of a message with `<image>` where its pictures stand."""
     if not isinstance(content, list) or all("text" in part for part in content if isinstance(part, dict)):
         return text_of(content)
-    texts = (part.get("text", _IMAGE) for part in content if isinstance(part, dict))
+    texts = (part.get("text", pictures.MARK) for part in content if isinstance(part, dict))
     return "".join(text for text in texts if isinstance(text, str))
 
 

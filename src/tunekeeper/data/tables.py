@@ -19,6 +19,8 @@ LINE_LIMIT = 4 << 20
 """Bytes of one row; a longer one is skipped without being held in memory."""
 _SEPARATOR = re.compile(r'"?sep=([^\w\s"]|\t)"?\s*\Z')
 """What a spreadsheet may write before the header."""
+_LOOKED_AT = 8 << 20
+"""Bytes of a file by which its encoding is told."""
 _SCRIPTS = (
     ("SHIFT_JIS", r"[\u3040-\u30ff]", 0.2),
     ("EUC-JP", r"[\u3040-\u30ff]", 0.2),
@@ -170,18 +172,27 @@ def _head(path: Path) -> str:
         return file.readline(65536).decode("utf-8-sig", "replace")
 
 
+def is_foreign(path: Path) -> bool:
+    """Whether no letter beyond ASCII in the first part of a text is UTF-8, so that none of it was written so."""
+    with path.open("rb") as file:
+        return file.read(_LOOKED_AT).decode("utf-8", "ignore").removeprefix("\ufeff").isascii()
+
+
 def encoding_of(path: Path) -> str:
     """The encoding that a text which is not UTF-8 seems to have, by its first part: a guess, for advice only."""
     with path.open("rb") as file:
         head = file.read(65536).rpartition(b"\n")[0] or b""
+    runs = re.findall(rb"[\x80-\xff]+", head)  # letters of a Latin alphabet with accents stand alone, others in words
+    alone = sum(map(len, runs)) < 2 * len(runs)
     for code, letters, least in _SCRIPTS:
+        if alone and code != "SHIFT_JIS":  # whose katakana hold an ASCII letter each
+            continue
         try:
             foreign = [c for c in head.decode(code) if not c.isascii()]
         except UnicodeDecodeError:
             continue
         if foreign and sum(re.match(letters, c) is not None for c in foreign) >= least * len(foreign):
             return code
-    runs = re.findall(rb"[\x80-\xff]+", head)  # letters of a Latin alphabet with accents stand alone, Cyrillic ones in words
     return "WINDOWS-1251" if runs and sum(map(len, runs)) >= 3 * len(runs) else "WINDOWS-1252"
 
 

@@ -101,9 +101,9 @@ def _quality(ws: Workspace, task: Model, section: Config, rows: int, looks: look
     said = looks.quality()
     if said is not None:
         return {**said, "of": rows}
-    from tunekeeper.data import scores  # here: half of what a freeze would import
+    from tunekeeper.data import judged  # here: half of what a freeze would import
 
-    return scores.of_draft(draft_path(ws, task.name), rows, section, task.format)
+    return judged.of_draft(draft_path(ws, task.name), rows, section, task.format)
 
 
 def freeze_examples(
@@ -127,11 +127,11 @@ def freeze_locked(
     ws: Workspace, model: str, section: Config, *, note: str, by: str, report: dict[str, Any] | None = None
 ) -> DatasetVersion:
     """`freeze` for a caller that holds the draft's lock and wrote the draft."""
-    from tunekeeper.data import scores
+    from tunekeeper.data import judged
 
     path = draft_path(ws, model)
     content = _store(ws, model, lines.of_draft(path))
-    quality = scores.of_draft(path, content.tally.rows, section)
+    quality = judged.of_draft(path, content.tally.rows, section)
     full = _report(ws, model, content, section, {"quality": quality, **(report or {})})
     return _save(ws, model, content, full, note=note, by=by)
 

@@ -42,6 +42,8 @@ def jaccard(a: frozenset[str], b: frozenset[str]) -> float:
 
 _HISSING = ("s", "x", "z", "ch", "sh")
 """Ends of words whose plural takes `es`."""
+_Y = re.compile(r"[b-df-hj-np-tv-z]y\Z", re.IGNORECASE)
+"""What becomes `ies` in the plural."""
 _ENDINGS = ("'s", "’s", "s", "es", "s'", "s’", "es'", "es’")
 """What a plural and a possessive end in, in the order in which they are taken off."""
 _PARTS = re.compile(r"[^\s_\-\u2010\u2011]+")
@@ -84,6 +86,7 @@ class Glossary:
         self._otherwise = {key: old for key, old in others.items() if key}
         self._current = {*kept, *(_folded(new) for new in self.renames.values())} - self.renames.keys()
         self._lower = {_folded(old) for old in renames if old == old.lower()}
+        self._upper = {_folded(old) for old in renames if old == old.upper()}
         written = {_folded(term): term for term in (*self.renames.values(), *renames) if term.strip()}
         terms = sorted({*self.renames, *kept, *map(_folded, self.renames.values())} - {""}, key=len, reverse=True)
         joined = "|".join(filter(None, (each for t in terms for each in (_bounded(t), _otherwise(written.get(t, t))))))
@@ -101,6 +104,11 @@ class Glossary:
     def _new(self, written: str) -> str:
         if _folded(written) in self._current:
             return written
+        single = _single(written)
+        if single != written and _folded(single) in self.renames:
+            renamed = self.renames[_folded(single)]
+            plural = "S" if written.isupper() else "s"
+            return _in_number(self._in_case(single, _folded(single), renamed), plural) if renamed else ""
         for ending in ("", *_ENDINGS):
             term = written.removesuffix(written[-len(ending) :]) if ending else written
             old = _folded(term) if _folded(term) in self.renames else self._otherwise.get(_squeezed(term))
@@ -113,13 +121,19 @@ class Glossary:
         """The new term as the old one was written: a name has its own capitals, a plain word takes those of its place."""
         if new.casefold() == old:
             return new
-        if written.isupper() and sum(map(str.isalpha, written)) > 1 and (len(written) > 3 or old in self._lower):
-            return new.upper()  # up to three letters may be an acronym, which the glossary itself writes so
+        loud = written.isupper() and old not in self._upper and sum(map(str.isalpha, written)) > 1
+        if loud and (len(written) > 3 or old in self._lower):
+            return new.upper()  # up to three letters may be an acronym, also where the glossary does not write it so
         return new[:1].upper() + new[1:] if written[:1].isupper() and old in self._lower else new
 
     def suggestions(self, text: str) -> list[tuple[str, str]]:
         """(old term as written, new term), each pair once."""
         return list(dict.fromkeys((old, self._new(old)) for old in self.find(text)))
+
+
+def _single(written: str) -> str:
+    """A term in the plural of words in `y` as it is in the singular; any other as it is."""
+    return f"{written[:-3]}{'Y' if written.isupper() else 'y'}" if written[-3:].casefold() == "ies" else written
 
 
 def _bounded(term: str) -> str:
@@ -129,6 +143,8 @@ def _bounded(term: str) -> str:
     written = re.escape(term).replace(r"\ ", r"\s+")
     for folded, letter in _FOLDED_IN_TWO.items():
         written = written.replace(folded, f"(?:{folded}|{letter})")
+    if _Y.search(term) and len(term) > 3:
+        return before + f"(?:{written}{_endings(term)}|{written[:-1]}ies)" + after
     return before + written + _endings(term) + after
 
 
@@ -172,9 +188,12 @@ def _in_number(term: str, ending: str) -> str:
     """A new term with the ending that the old one had."""
     if not ending or ending[0] in "'’":
         return term + ending
-    plural = "es" if term.casefold().endswith(_HISSING) else "s"
     mark = ending[-1] if ending[-1] in "'’" else ""
-    return term + (plural.upper() if term.isupper() and len(term) > 3 else plural) + mark
+    loud = term.isupper() and len(term) > 3
+    if _Y.search(term):
+        return term[:-1] + ("IES" if loud else "ies") + mark
+    plural = "es" if term.casefold().endswith(_HISSING) else "s"
+    return term + (plural.upper() if loud else plural) + mark
 
 
 def document_frequency(texts: Iterable[str]) -> dict[str, int]:
