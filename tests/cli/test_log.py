@@ -24,7 +24,7 @@ from tunekeeper.text.seals import Seal
 from tunekeeper.workspace import create_workspace
 
 LINE = '{"request_id":"abc-%d","timestamp":"2025-03-01T1%d:00:00Z","model_id":"%s","metadata":{"user_id":"u%d"},"latency_ms":2}'
-REST = ("skipped", "left_out", "past_days", "past_body_days")
+REST = ("skipped", "left_out", "past_days", "past_body_days", "ahead")
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -184,7 +184,11 @@ def test_a_sound_log_is_0_and_a_doubled_record_is_1(run: Run, old: Path, tmp_pat
     (path,) = (tmp_path / ".tunekeeper" / "log" / "metrics" / "2025-03-01T10").rglob("*.parquet")
     path.write_bytes(path.read_bytes()[:-30])
     code, out, _ = run("verify")
-    assert (code, out) == (1, "NOT SOUND: 4 records, 0 duplicates, 0 open, 1 corrupt\n")
+    assert (code, out.splitlines()[0]) == (1, "NOT SOUND: 4 records, 0 duplicates, 0 open, 1 corrupt")
+    assert out.splitlines()[1] == f"damaged: {path}: put it back from a backup, or move it away to go on without its rows"
+    assert json.loads(run("verify", "--json")[1])["damaged"] == [str(path)]
+    path.unlink()
+    assert run("verify")[:2] == (0, "sound: 4 records, 0 duplicates, 0 open, 0 corrupt\n")
 
 
 def test_a_broken_line_imports_nothing_and_is_named(run: Run, old: Path) -> None:

@@ -329,6 +329,13 @@ def progress(label: str, more: Callable[[Any], str] = lambda job: "") -> Callabl
     return show
 
 
+def window(since: str | None, until: str | None, clock: Clock) -> tuple[datetime | None, datetime | None]:
+    """What `--since` and `--until` mean. A window that began and has no end ends now: a record that a wrong clock or zone dated
+    ahead is none of the last 24 hours. Raises UserError."""
+    start, end, now = moment(since, clock), moment(until, clock), clock.utc()
+    return start, now if end is None and start is not None and start <= now else end
+
+
 def moment(text: str | None, clock: Clock) -> datetime | None:
     """A point in time from `2026-01-05`, `2026-01-05T09:30`, or an age: `15m`, `24h`, `7d` before now. Raises UserError."""
     if text is None:

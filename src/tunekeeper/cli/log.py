@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunekeeper.cli import frame
+from tunekeeper.cli import frame, logimport
 from tunekeeper.core.errors import UserError
 
 if TYPE_CHECKING:
     from tunekeeper.data.leftovers import Leftover
-    from tunekeeper.store.log.keeping import Keeping, Survey
     from tunekeeper.store.madebackups import Holding
     from tunekeeper.workspace import Workspace
 
@@ -21,8 +20,6 @@ app = frame.group("The inference log: list, verify, import, count, reveal, erase
 
 Since = Annotated[str | None, typer.Option("--since", help="From: 24h, 7d before now, or 2026-01-05T09:30.")]
 Until = Annotated[str | None, typer.Option("--until", help="Before: as --since.")]
-_MOST_KEYS = 12
-"""Keys that one line names."""
 OptionalModel = Annotated[str | None, typer.Option("--model", help="Name of the model.")]
 
 
@@ -46,7 +43,8 @@ def list_(
     if model is not None and next(iter(ws.log.each(model=model)), None) is None:  # of no time at all, whatever was asked
         frame.refuse_unknown(model, dir, data)
     flags = Flags(ws)
-    for inference in ws.log.each(model=model, since=frame.moment(since, ws.clock), until=frame.moment(until, ws.clock)):
+    start, end = frame.window(since, until, ws.clock)
+    for inference in ws.log.each(model=model, since=start, until=end):
         sys.stdout.write(frame.to_json(flags.on(inference)) + "\n")
     sys.stdout.flush()
     return 0
@@ -58,86 +56,13 @@ def verify(dir: frame.Dir = None, data: frame.Data = None, json: frame.Json = Fa
 
     Example: tunekeeper log verify
     """
-    report = frame.workspace(dir, data).log.verify()
+    damaged: list[Path] = []
+    report: dict[str, Any] = frame.workspace(dir, data).log.verify(damaged)
     sound = not report["duplicates"] and not report["corrupt"]
     verdict = "sound" if sound else "NOT SOUND"
-    counts = ", ".join(f"{count} {name}" for name, count in report.items())
-    return frame.emit(report, json, f"{verdict}: {counts}", code=0 if sound else 1)
-
-
-@app.command("import")
-def import_(
-    file: Annotated[
-        Path, typer.Argument(help="JSONL of inferences, packed with gzip or not: at least request_id, timestamp and model_id.")
-    ],
-    dry_run: frame.DryRun = False,
-    dir: frame.Dir = None,
-    data: frame.Data = None,
-    json: frame.Json = False,
-) -> int:
-    """Add records of models that were served elsewhere, personal data taken out; a record that the log knows is skipped.
-
-    What is older than the log is kept is counted: a keeper that runs would drop it at once, so it is left out then.
-
-    Example: tunekeeper log import old-inferences.jsonl
-    """
-    from tunekeeper.data.redacting import clean_inference
-    from tunekeeper.store.log import keeping
-    from tunekeeper.store.log.imports import passed_over, read_file
-
-    ws = frame.workspace(dir, data, create=data is not None and not dry_run)
-    now, running, bounds = ws.clock.utc(), keeping.at_work(ws.root), _bounds(ws, dir, data)
-    found = keeping.survey(read_file(file), bounds, now)  # all of it is read first: a broken line imports nothing
-    answer: dict[str, Any] = {"rows": found.rows, "added": 0, "skipped": 0, "left_out": 0, "dry_run": dry_run}
-    answer |= {"past_days": found.past_days, "past_body_days": found.past_body_days, "passed_over": passed_over(file)}
-    lines = [f"{file}: {found.rows} inferences"]
-    if not dry_run:
-        taken = keeping.kept(read_file(file), bounds, now) if running else read_file(file)
-        added, skipped = ws.log.append_import(map(clean_inference, taken))
-        answer |= {"added": added, "skipped": skipped, "left_out": found.past_days if running else 0}
-        lines = [f"added {added} of {found.rows} inferences, {skipped} were known"]
-    return frame.emit(answer, json, [*lines, *_not_taken(answer["passed_over"]), *_too_old(found, bounds, running)])
-
-
-def _bounds(ws: Workspace, dir: Path | None, data: Path | None) -> Keeping:
-    """How long the log is kept: by the keeper that runs, else by the file of the project, else as the last keeper did."""
-    from tunekeeper.config.project import LogConfig
-    from tunekeeper.store.log import keeping
-
-    noted = keeping.noted(ws.root)
-    if noted is not None and (data is not None or keeping.at_work(ws.root)):
-        return noted
-    log = LogConfig() if data is not None else frame.project(dir)[1].log
-    return keeping.Keeping(days=log.days, body_days=log.body_days)
-
-
-def _not_taken(keys: list[str]) -> list[str]:
-    """Keys of a file that no field of an inference takes, each with the field that may be meant."""
-    import dataclasses
-    import difflib
-
-    from tunekeeper.core.nouns.serving import Inference
-
-    names = [field.name for field in dataclasses.fields(Inference)]
-    near = {key: difflib.get_close_matches(key, names, 1) for key in keys[:_MOST_KEYS]}
-    said = [f"{key} (did you mean {found[0]}?)" if found else key for key, found in near.items()]
-    more = [f"{len(keys) - _MOST_KEYS} more"] if len(keys) > _MOST_KEYS else []
-    return [f"passed over, as no field of an inference has the name: {', '.join([*said, *more])}"] if keys else []
-
-
-def _too_old(found: Survey, bounds: Keeping, running: bool) -> list[str]:
-    """What of a file the log does not keep, and what to do."""
-    fate = "were left out" if running else "go once `up` or `serve` runs"
-    raised = "in tunekeeper.yaml or the file of `serve`, start it again, then import"
-    lines = []
-    if found.past_days:
-        lines.append(
-            f"{found.past_days} {fate}: the log keeps records {bounds.days:g} days; to keep them raise log.days {raised}"
-        )
-    if found.past_body_days:
-        bound = f"{found.past_body_days} keep their numbers only: the log keeps texts {bounds.body_days:g} days"
-        lines.append(f"{bound}; to keep them raise log.body_days {raised}")
-    return lines
+    lines = [f"{verdict}: {', '.join(f'{count} {name}' for name, count in report.items())}"]
+    lines += [f"damaged: {path}: put it back from a backup, or move it away to go on without its rows" for path in damaged]
+    return frame.emit(report | ({"damaged": damaged} if damaged else {}), json, lines, code=0 if sound else 1)
 
 
 @app.command()
@@ -260,3 +185,6 @@ def _erase_copies(ws: Workspace, user: str, *, dry_run: bool) -> tuple[dict[str,
     counts = {**rows.counts, "incident_cases": cases, **exams, "transcripts": transcripts}
     known = {*requests, *names, *(id for ids in rows.rows.values() for id in ids), *erased_cases(ws)}
     return counts, [] if ws.project is None else leftovers(ws.project, known, user, apart=ws.root)
+
+
+app.registered_commands.extend(logimport.app.registered_commands)

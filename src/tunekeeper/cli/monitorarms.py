@@ -44,7 +44,7 @@ def shadow(
 
     judge = by_name(scorer)
     ws, spec = _format(model, dir, data)
-    start, end = frame.moment(since, ws.clock), frame.moment(until, ws.clock)
+    start, end = frame.window(since, until, ws.clock)
     found = compare(ws, model, spec, since=start, until=end, version=version, scorer=judge, least=least)
     return frame.emit(found, json, lambda: _told(found), code={"worse": 1, "not_enough": 3, "no_loss_shown": 0}[found.verdict])
 
@@ -72,7 +72,8 @@ def variants(
 
     ws, spec = _format(model, dir, data)
     keys = tuple(dict.fromkeys(by or ["variant"]))
-    found = arms(ws, model, spec, since=frame.moment(since, ws.clock), until=frame.moment(until, ws.clock), by=keys)
+    start, end = frame.window(since, until, ws.clock)
+    found = arms(ws, model, spec, since=start, until=end, by=keys)
     return frame.emit(found, json, lambda: _side_by_side(found))
 
 

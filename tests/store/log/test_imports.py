@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tunekeeper.core.clock import ManualClock
-from tunekeeper.core.errors import DataError
+from tunekeeper.core.errors import Busy, DataError
+from tunekeeper.core.nouns.serving import Inference
 from tunekeeper.store.log import Log, segments
 from tunekeeper.store.log.imports import passed_over, read_file
 from tunekeeper.store.log.lines import scan
@@ -190,3 +193,60 @@ def test_a_file_without_inferences_says_what_it_should_hold(tmp_path: Path, cont
 def test_a_missing_file_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone.jsonl: No such file"):
         list(read_file(tmp_path / "gone.jsonl"))
+
+
+def test_beside_an_import_there_is_no_other_one_and_no_erasure(root: Path, clock: ManualClock, tmp_path: Path) -> None:
+    file = tmp_path / "old.jsonl"
+    file.write_text(LOG_01.replace('"a":1', '"user_id":"u1"') % 1)
+    log = Log(root, clock)
+
+    def inside() -> Iterator[Inference]:
+        with pytest.raises(Busy, match=r"an import into .* runs"):
+            Log(root, clock).append_import(read_file(file))
+        with pytest.raises(Busy, match=r"an import into .* runs"):
+            log.erase("u1")
+        assert log.erase("u1", dry_run=True)["requests"] == 0
+        yield from read_file(file)
+
+    assert log.append_import(inside()) == (1, 0)
+    assert log.append_import(read_file(file)) == (0, 1)
+    assert log.erase("u1")["requests"] == 1
+
+
+def test_many_hours_and_models_become_a_file_for_each_however_they_are_mixed(
+    root: Path, clock: ManualClock, tmp_path: Path
+) -> None:
+    names = ["plain", "with space", "punkt.punkt", "模型", "../up", "m" * 200, "_", "CON"]
+    lines = [
+        json.dumps(
+            {"request_id": f"{name}-{n}", "timestamp": f"2025-03-0{1 + n % 2}T{20 + n % 4}:59:59.999999Z", "model_id": name}
+        )
+        for n in range(8)
+        for name in names
+    ]
+    random.Random(5).shuffle(lines)
+    file = tmp_path / "old.jsonl"
+    file.write_text("\n".join(lines))
+    log = Log(root, clock)
+    assert log.append_import(read_file(file)) == (64, 0)
+    assert len(list((root / "log" / "metrics").rglob("*.parquet"))) == 4 * len(names)
+    assert {row.key["model_id"]: row.requests for row in log.window(None, None, None, ("model_id",))} == dict.fromkeys(names, 8)
+    assert all(len(log.find(model=name)) == 8 for name in names)
+    assert log.verify() == {"records": 64, "duplicates": 0, "open": 0, "corrupt": 0}
+
+
+def test_a_list_in_json_is_read_as_its_elements(tmp_path: Path) -> None:
+    file = tmp_path / "export.json"
+    rows = [json.loads(LOG_01 % n) for n in range(3)]
+    for text in (json.dumps(rows), "\ufeff" + json.dumps(rows, indent=1)):
+        file.write_text(text)
+        assert [found.request_id for found in read_file(file)] == ["abc-0", "abc-1", "abc-2"]
+    file.write_text(json.dumps([*rows, {"request_id": "x"}]))
+    with pytest.raises(DataError, match=r"export.json:4: not an inference: it has no timestamp, no model_id .*say which column"):
+        list(read_file(file))
+    file.write_text(json.dumps(rows)[:-1])
+    with pytest.raises(DataError, match=r"export.json: not one list in JSON"):
+        list(read_file(file))
+    file.write_text("[]")
+    with pytest.raises(DataError, match=r"export.json holds no inferences"):
+        list(read_file(file))

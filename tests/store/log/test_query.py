@@ -16,6 +16,7 @@ from tunekeeper.core.clock import ManualClock
 from tunekeeper.core.errors import UserError
 from tunekeeper.store.log import Log, Spool, WindowRow, segments
 from tunekeeper.store.log.compact import compact
+from tunekeeper.store.log.query import Reader
 
 Record = Callable[..., dict[str, Any]]
 
@@ -182,3 +183,29 @@ def test_purposes_are_filtered_one_several_none_or_all(root: Path, clock: Manual
     for purposes, wanted in ((("user",), 2), (("shadow", "exam"), 2), (("of a newer version", "user"), 3), ((), 0), (None, 5)):
         assert sum(row.requests for row in log.window(None, None, None, purpose=purposes)) == wanted
         assert len(log.find(purpose=purposes)) == wanted
+
+
+def test_hours_that_are_dropped_one_after_the_other_while_they_are_asked_for_are_passed_over(
+    root: Path, clock: ManualClock, record: Record
+) -> None:
+    spool = Spool(root, "gateway-0", clock)
+    ids = []
+    for _ in range(20):
+        clock.advance(3600)
+        ids.append(record(request=b"{}", response=b"{}"))
+        spool.ended(ids[-1])
+    spool.close()
+    with segments.maintenance(root):
+        compact(root)
+    paths = sorted((root / "log" / "bodies").rglob("*.parquet"))
+    assert len(paths) == 20
+
+    def files() -> list[Path]:
+        """The files that are there, of which the oldest goes before it is read."""
+        there = [path for path in paths if path.exists()]
+        if len(there) > 2:
+            there[0].unlink()
+        return there
+
+    found = Reader(root).bodies([each["request_id"] for each in ids], files)
+    assert set(found) == {each["request_id"] for each in ids[-2:]}

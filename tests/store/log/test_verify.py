@@ -88,3 +88,48 @@ def test_bits_that_flip_in_parquet_are_found(root: Path, clock: ManualClock, rec
         assert report(root, clock)["corrupt"] == 1
     path.write_bytes(whole)
     assert report(root, clock)["corrupt"] == 0
+
+
+def test_a_footer_that_says_else_than_its_pages_is_damage_and_the_file_is_named(
+    root: Path, clock: ManualClock, record: Record
+) -> None:
+    spool = Spool(root, "gateway-0", clock)
+    for _ in range(3):
+        spool.ended(record())
+    spool.close()
+    with segments.maintenance(root):
+        compact(root)
+    (path,) = (root / "log" / "metrics").rglob("*.parquet")
+    whole = path.read_bytes()
+    end = whole.rindex(b"support-desk")  # among the least and greatest values, at the end of the file
+    for broken in (
+        whole[:end] + b"xupport-desk" + whole[end + 12 :],
+        whole.replace(b"variant", b"verient"),
+        whole.replace(b"latency_ms", b"laten\xff\xffmsx"),
+        whole[:-1],
+    ):
+        assert broken != whole
+        path.write_bytes(broken)
+        damaged: list[Path] = []
+        assert Log(root, clock).verify(damaged)["corrupt"] == 1
+        assert damaged == [path]
+
+
+def test_flips_anywhere_in_a_file_are_found_or_change_nothing(root: Path, clock: ManualClock, record: Record) -> None:
+    spool = Spool(root, "gateway-0", clock)
+    for _ in range(20):
+        spool.ended(record())
+    spool.close()
+    with segments.maintenance(root):
+        compact(root)
+    truth = Log(root, clock).find()
+    rng = random.Random(9)
+    for path in (root / "log").rglob("*.parquet"):
+        whole = path.read_bytes()
+        for _ in range(4):
+            broken = bytearray(whole)
+            broken[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
+            path.write_bytes(broken)
+            if not report(root, clock)["corrupt"]:
+                assert Log(root, clock).find() == truth
+        path.write_bytes(whole)

@@ -187,7 +187,11 @@ def _loader(hint: Any) -> Callable[[Any], Any] | None:
     return dict if _kind(hint) == dict[str, str] else None
 
 
+def aware(stamp: datetime) -> datetime:
+    """A stamp in UTC; one without a zone is UTC."""
+    return stamp.replace(tzinfo=UTC) if stamp.tzinfo is None else stamp.astimezone(UTC)
+
+
 def hour_of(stamp: datetime) -> str:
     """The partition a moment belongs to, `2026-01-05T09` in UTC; a stamp without a zone is UTC."""
-    aware = stamp.replace(tzinfo=UTC) if stamp.tzinfo is None else stamp.astimezone(UTC)
-    return aware.isoformat()[:13]
+    return aware(stamp).isoformat()[:13]

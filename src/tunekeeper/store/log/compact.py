@@ -93,13 +93,22 @@ def _compact_one(root: Path, segment: Segment) -> Compacted:
 
 def _write_inferences(root: Path, stem: str, metrics: pa.Table, bodies: pa.Table) -> None:
     """Bodies before metrics: a request that a query finds has its bodies."""
-    name = f"{stem}.parquet"
-    for (hour, model), rows in _groups(metrics).items():
-        some = _taken(metrics, rows)
-        partitions.write_table(root / "log" / "bodies" / hour / model, name, "bodies", _taken(bodies, rows))
-        partitions.write_table(root / "log" / "metrics" / hour / model, name, "metrics", some)
+    if len(metrics) == 0:
+        return
+    order, places = _grouped(metrics)
+    for kind, table in (("bodies", _taken(bodies, order)), ("metrics", _taken(metrics, order))):
+        partitions.write_tables(
+            (root / "log" / kind / place.hour / place.folder, f"{stem}.parquet", kind, table.slice(place.start, place.rows))
+            for place in places
+        )
+    by_hour: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    named = metrics.select(("body_id", "request_id")).take(order)
+    for place in places:
+        some = named.slice(place.start, place.rows)
         pairs = zip(some["body_id"].to_pylist(), some["request_id"].to_pylist(), strict=True)
-        Index(root).add(hour, [(body_id, id) for body_id, id in pairs if body_id is not None])
+        by_hour[place.hour] += [(body_id, id) for body_id, id in pairs if body_id is not None]
+    for hour, known in by_hour.items():
+        Index(root).add(hour, known)
 
 
 def _taken(table: pa.Table, rows: pa.Array) -> pa.Table:
@@ -110,30 +119,40 @@ def _taken(table: pa.Table, rows: pa.Array) -> pa.Table:
     return table if whole else table.take(rows)
 
 
-def _groups(metrics: pa.Table) -> dict[tuple[str, str], pa.Array]:
-    """Hour and model folder → the places of their rows by request id, the first one of each id."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Place:
+    """The rows of one hour and model folder, beside each other."""
+
+    hour: str
+    folder: str
+    start: int
+    rows: int
+
+
+def _grouped(metrics: pa.Table) -> tuple[pa.Array, list[_Place]]:
+    """The rows by hour, model folder and request id, the first one of each id there; and where each hour and folder begins."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if len(metrics) == 0:
-        return {}
     hours = pc.floor_temporal(metrics["timestamp"], unit="hour").combine_chunks().dictionary_encode()
     models = metrics["model_id"].combine_chunks().dictionary_encode()
-    folders = [partitions.model_folder(model) for model in models.dictionary.to_pylist()]
-    order = pc.sort_indices(metrics, sort_keys=[("request_id", "ascending")])  # stable: of one id, the first line comes first
-    ids = metrics["request_id"].take(order)
-    groups: dict[tuple[str, str], Any] = {}
-    for h, hour in enumerate(hours.dictionary.to_pylist()):
-        for folder in sorted(set(folders)):
-            chosen = [m for m, one in enumerate(folders) if one == folder]
-            inside = (hours.indices.to_numpy() == h) & np.isin(models.indices.to_numpy(), chosen)
-            places = np.flatnonzero(inside[order.to_numpy()])
-            if len(places):
-                some = ids.take(pa.array(places)).combine_chunks()
-                fresh = np.concatenate([[True], pc.not_equal(some[1:], some[:-1]).to_numpy(zero_copy_only=False)])
-                groups[columns.hour_of(hour), folder] = order.take(pa.array(places[fresh]))
-    return groups
+    folders = pa.array([partitions.model_folder(model) for model in models.dictionary.to_pylist()]).dictionary_encode()
+    groups = hours.indices.to_numpy() * np.int64(len(folders.dictionary)) + folders.indices.to_numpy()[models.indices.to_numpy()]
+    keys = pa.table({"group": groups, "id": metrics["request_id"]})
+    order = pc.sort_indices(keys, sort_keys=[("group", "ascending"), ("id", "ascending")])  # stable: the first line comes first
+    groups, ids = groups[order.to_numpy()], keys["id"].take(order).combine_chunks()
+    begins = np.concatenate([[True], groups[1:] != groups[:-1]])
+    fresh = begins | np.concatenate([[True], pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)])
+    groups, starts = groups[fresh], np.flatnonzero(begins[fresh])
+    ends = [*starts[1:].tolist(), len(groups)]
+    hour_names = [columns.hour_of(hour) for hour in hours.dictionary.to_pylist()]
+    places = [
+        _Place(hour=hour_names[group // len(folders.dictionary)], folder=name, start=start, rows=end - start)
+        for group, start, end in zip(groups[starts].tolist(), starts.tolist(), ends, strict=True)
+        for name in [folders.dictionary[group % len(folders.dictionary)].as_py()]
+    ]
+    return order.filter(pa.array(fresh)), places
 
 
 def _write_statements(root: Path, segment: Segment, found: bulk.Stretch) -> int:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tunekeeper.store.flocks import held
-from tunekeeper.store.log.columns import hour_of
+from tunekeeper.store.log.columns import aware, hour_of
 
 if TYPE_CHECKING:
     from tunekeeper.core.nouns.serving import Inference
 
 _HOUR = timedelta(hours=1)
+_SKEW = timedelta(minutes=1)
 
 
 def end_of(hour: str) -> datetime:
@@ -58,18 +59,26 @@ class Survey:
     """Of them, those older than records are kept."""
     past_body_days: int = 0
     """Of them, those of which the keeper would drop the text alone."""
+    ahead: int = 0
+    """Of them, those dated after now by more than clocks differ."""
+    latest: datetime | None = None
+    """The last of those."""
 
 
 def survey(inferences: Iterable[Inference], keeping: Keeping, now: datetime) -> Survey:
-    """Count what `keeping` would drop. Raises what reading them raises."""
-    rows = past = textless = 0
+    """Count what `keeping` would drop, and what lies in the future. Raises what reading them raises."""
+    rows = past = textless = ahead = 0
+    latest = now + _SKEW
     for each in inferences:
         rows += 1
+        moment = aware(each.timestamp)
+        if moment > now + _SKEW:
+            ahead, latest = ahead + 1, max(latest, moment)
         if keeping.drops(each.timestamp, now):
             past += 1
         elif (each.request is not None or each.response is not None) and keeping.drops_text(each.timestamp, now):
             textless += 1
-    return Survey(rows=rows, past_days=past, past_body_days=textless)
+    return Survey(rows=rows, past_days=past, past_body_days=textless, ahead=ahead, latest=latest if ahead else None)
 
 
 def kept(inferences: Iterable[Inference], keeping: Keeping, now: datetime) -> Iterator[Inference]:

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -40,6 +41,8 @@ RANGED = frozenset(("request_id", "timestamp", "model_id", "version", "variant",
 _DOUBLES = b"tunekeeper.doubles"
 _INSTANT = timedelta(microseconds=1)
 _LOOKS = 3
+_FEW, _AT_ONCE = 4, 8
+"""Files that are written one after the other, and how many side by side where they are more."""
 _HOUR = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -177,6 +180,18 @@ def write_table(folder: Path, name: str, kind: str, table: pa.Table) -> Path:
     path = folder / name
     settle(hidden, path)
     return path
+
+
+def write_tables(tables: Iterable[tuple[Path, str, str, pa.Table]]) -> None:
+    """`write_table` for each of these. Many are written side by side: what is waited for is the disk, which takes as long to make
+    one file safe as to make several."""
+    given = list(tables)
+    if len(given) <= _FEW:
+        for each in given:
+            write_table(*each)
+        return
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        list(pool.map(lambda each: write_table(*each), given))
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _TRIES = 6
+"""How often a file is read that cannot be read."""
+_GONE_TRIES = 240
+"""How often files are listed anew of which one was gone when it was read."""
+_GONE = ("No files found", "No such file")
+"""How DuckDB and the system say so."""
 _REMEMBERED = 4096
 _KEPT_BYTES = 64 << 20
 """How much of what was read of feedback and token counts is kept, and of the rows that they speak of."""
@@ -43,6 +48,7 @@ _BODIES = (
     "SELECT request_id, request, response, request64, response64 FROM read_parquet($files, union_by_name = true) "
     "WHERE request_id BETWEEN $low AND $high AND request_id IN (SELECT unnest($ids))"
 )
+_KNOWN = "SELECT DISTINCT request_id FROM read_parquet($files) SEMI JOIN asked USING (request_id)"
 _CONDITIONS = {
     "model": "model_id = $model",
     "since": "timestamp >= $since",
@@ -154,6 +160,21 @@ class Reader:
             return [found[0] | later], hot
 
         return self._retried(ask)
+
+    def known(self, ids: Sequence[str]) -> set[str]:
+        """Which of these ids the log holds; of the files nothing else is read."""
+        import pyarrow as pa
+
+        def ask(connection: Any) -> set[str]:
+            hot = self.tail.read()  # before the Parquet files are listed: what is compacted in between is seen twice, never not
+            found = {id for id in ids if id in hot}
+            files = [one.path for one in self._files(None, None, None) if one.overlaps(min(ids), max(ids))]
+            if files:
+                connection.register("asked", pa.table({"request_id": list(ids)}))
+                found.update(id for (id,) in connection.execute(_KNOWN, {"files": files}).fetchall())
+            return found
+
+        return self._retried(ask) if ids else set()
 
     def window(self, wanted: Filter, by: Sequence[str]) -> list[WindowRow]:
         """Counts, rates' numerators and latencies of a window, grouped."""
@@ -298,18 +319,21 @@ class Reader:
         return once([fresh, self._statements.read(paths, columns.schema(kind))], key, ids)
 
     def _retried(self, ask: Callable[[Any], T]) -> T:
-        """Ask again when a file was merged away between its listing and its reading. Raises OurFault when it stays unreadable."""
+        """Ask again when a file was merged away or dropped between its listing and its reading: where the log is now kept for a
+        shorter time, thousands go one after the other. Raises OurFault when it stays unreadable."""
         import duckdb
         import pyarrow as pa
 
         with self._lock:
             if self._connection is None:
                 self._connection = _connect()
-            for _ in range(_TRIES):
+            patience = _GONE_TRIES
+            while patience > 0:
                 try:
                     return ask(self._connection)
-                except (duckdb.Error, pa.ArrowInvalid, OSError) as error:
+                except (duckdb.Error, pa.ArrowException, OSError, UnicodeDecodeError) as error:
                     failure = str(error).partition("\n")[0]
+                    patience -= 1 if any(said in failure for said in _GONE) else _GONE_TRIES // _TRIES
         raise OurFault(f"the log under {self.root / 'log'} cannot be read: {failure}", fix="tunekeeper log verify")
 
 

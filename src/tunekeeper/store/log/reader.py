@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tunekeeper.store.log.tail import Hot
 
 Bodies = tuple[bytes | None, bytes | None]
-_BATCH = 500
 _PORTION = 10_000
 
 
@@ -158,18 +157,29 @@ class Log:
         """Every number that the log has of requests accepted in `[since, until)`, one row per group; otherwise as `window`."""
         return self._reader.arms(Filter(model=model, since=since, until=until, purpose=purpose), by)
 
-    def sample(self, model: str, since: datetime | None, until: datetime | None, n: int, seed: int) -> list[Inference]:
-        """`n` inferences of users drawn without replacement, uniformly, the same ones for the same seed and window."""
-        wanted = Filter(model=model, since=since, until=until, purpose=("user",))
+    def sample(
+        self,
+        model: str,
+        since: datetime | None,
+        until: datetime | None,
+        n: int,
+        seed: int,
+        *,
+        status: str | None = None,
+        version: str | None = None,
+    ) -> list[Inference]:
+        """`n` inferences of users drawn without replacement, uniformly, the same ones for the same seed and window; a larger `n`
+        draws those and more. `status`, `version`: of these only."""
+        wanted = Filter(model=model, since=since, until=until, status=status, version=version, purpose=("user",))
         table, hot = self._reader.rows(wanted, order="shuffled", limit=n, seed=seed)
         return self._inferences(table.to_pylist(), hot, True)
 
-    def verify(self) -> dict[str, int]:
+    def verify(self, damaged: list[Path] | None = None) -> dict[str, int]:
         """Read everything and count: `records` (request ids), `duplicates` (ids written more than once), `open` (requests that
-        have not ended), `corrupt` (damaged stretches)."""
+        have not ended), `corrupt` (damaged stretches and files). Damaged files of records are added to `damaged`."""
         from tunekeeper.store.log.verify import verify
 
-        return verify(self.root)
+        return verify(self.root, damaged)
 
     def append_import(self, inferences: Iterable[Inference]) -> tuple[int, int]:
         """Add records of models that were served elsewhere. Returns `(added, skipped)`: an id that the log knows is skipped, so
@@ -180,13 +190,17 @@ class Log:
 
     def erase(self, user: str, *, dry_run: bool = False) -> dict[str, int]:
         """Erase everything a user asked and was answered, in the spool and in Parquet, with the feedback on it. Returns how many
-        `requests`, spool `lines` and Parquet `rows` went; with `dry_run` only counts the requests."""
+        `requests`, spool `lines` and Parquet `rows` went; with `dry_run` only counts the requests. Raises Busy beside an
+        import."""
         from tunekeeper.store import erasures
         from tunekeeper.store.log.erase import erase
+        from tunekeeper.store.log.imports import alone
 
-        if not dry_run:
+        if dry_run:
+            return erase(self.root, user, dry_run=True)
+        with alone(self.root):
             erasures.note(self.root, user, self.clock.utc())
-        return erase(self.root, user, dry_run=dry_run)
+            return erase(self.root, user)
 
     def requests_of(self, user: str) -> set[str]:
         """Ids of the requests that `erase` would erase: those of every purpose that name `user` as theirs."""
@@ -201,11 +215,7 @@ class Log:
 
     def known(self, request_ids: Sequence[str]) -> set[str]:
         """Which of these ids the log holds."""
-        found: set[str] = set()
-        for start in range(0, len(request_ids), _BATCH):
-            table, _ = self._reader.rows(Filter(request_ids=tuple(request_ids[start : start + _BATCH])))
-            found.update(table["request_id"].to_pylist())
-        return found
+        return self._reader.known(request_ids)
 
     def _rows_of(self, request_id: str) -> tuple[list[dict[str, Any]], Hot]:
         try:

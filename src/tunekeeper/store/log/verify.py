@@ -4,33 +4,41 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tunekeeper.store.log import partitions, segments
+from tunekeeper.store.log import columns, partitions, segments
 from tunekeeper.store.log.lines import scan
 from tunekeeper.store.log.segments import Segment
 from tunekeeper.store.log.tail import Opened, read_lines
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 _COUNT = (
     "SELECT count(*), coalesce(CAST(sum(origins - 1) AS BIGINT), 0) FROM "
     "(SELECT request_id, count(DISTINCT origin) AS origins FROM held GROUP BY request_id)"
 )
 
+_EVERY = "SELECT bit_xor(hash(held)) FROM read_parquet($files, union_by_name = true) AS held"
+"""Reads every value of the files."""
 
-def verify(root: Path) -> dict[str, int]:
+
+def verify(root: Path, damaged: list[Path] | None = None) -> dict[str, int]:
     """Count `records` (request ids, interrupted ones included), `duplicates` (times an id was written again), `open` (requests
     of living writers that have not ended) and `corrupt` (damaged stretches of segments, whole lines that are no records, Parquet
-    files whose pages do not hold their checksums). Run beside a compaction it may look twice, but counts a record once."""
+    files whose pages do not hold their checksums, or not what their footers say). Run beside a compaction it may look twice, but
+    counts a record once. Damaged Parquet files are added to `damaged`."""
+    broken = [] if damaged is None else damaged
     with segments.maintenance(root):
         ids, origins, still_open, corrupt = _spool(root)
-        good, damaged, merged = _parquet(root)
+        good, merged = _parquet(root, broken)
         records, doubled = _counted(ids, origins, good)
     aside_doubled, aside_corrupt = _aside(root)
     return {
         "records": records,
         "duplicates": doubled + merged + aside_doubled,
         "open": still_open,
-        "corrupt": corrupt + damaged + aside_corrupt,
+        "corrupt": corrupt + len(broken) + aside_corrupt,
     }
 
 
@@ -62,26 +70,64 @@ def _origin(segment: Segment, start: int) -> str:
     return f"{segment.stem}:{start}"
 
 
-def _parquet(root: Path) -> tuple[list[str], int, int]:
-    """Files of metrics with rows, how many files are damaged, and how many repeated ids merging has dropped."""
+def _parquet(root: Path, damaged: list[Path]) -> tuple[list[str], int]:
+    """Files of metrics with rows, and how many repeated ids merging has dropped. What is damaged goes to `damaged`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    good: list[str] = []
-    damaged = merged = 0
-    for kind in partitions.KINDS:
+    good: dict[str, list[str]] = {kind: [] for kind in partitions.KINDS}
+    merged = 0
+    for kind, found in good.items():
         for path in partitions.files(root, kind, None, None):
             try:
-                file = pq.ParquetFile(path, page_checksum_verification=True)
-                rows = sum(len(batch) for batch in file.iter_batches())
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError):
-                damaged += 1
+                with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                    rows, again = _rows(file, kind), partitions.doubles(file.schema_arrow)
+            except (pa.ArrowException, OSError, ValueError):
+                damaged.append(path)
                 continue
-            if kind == "metrics":
-                merged += partitions.doubles(file.schema_arrow)
-            if kind == "metrics" and rows:
-                good.append(str(path))
-    return good, damaged, merged
+            merged += again if kind == "metrics" else 0
+            found += [str(path)] if rows else []
+        found[:] = _answering(found, damaged)
+    return good["metrics"], merged
+
+
+def _answering(files: list[str], damaged: list[Path]) -> list[str]:
+    """Of these files those that a question can be asked of: what one reader passes over in a damaged file, the other stops at."""
+    import duckdb
+
+    def answers(some: list[str]) -> bool:
+        try:
+            connection.execute(_EVERY, {"files": some}).fetchall()
+        except duckdb.Error:
+            return False
+        return True
+
+    with duckdb.connect() as connection:
+        if not files or answers(files):
+            return files
+        good = [file for file in files if answers([file])]
+    damaged.extend(Path(file) for file in files if file not in good)
+    return good
+
+
+def _rows(file: pq.ParquetFile, kind: str) -> int:
+    """How many rows a file has. Raises ValueError where its footer, which no checksum guards, says else than its pages: what it
+    says of least and greatest values, a question believes."""
+    import pyarrow.compute as pc
+
+    footer, known = file.metadata, columns.schema(kind).names
+    names = footer.schema.to_arrow_schema().names
+    rows = 0
+    for number in range(footer.num_row_groups):
+        group = file.read_row_group(number)
+        rows += len(group)
+        for place, name in enumerate(footer.schema.names):
+            said = footer.row_group(number).column(place).statistics if name in partitions.RANGED else None
+            if said is not None and said.has_min_max and pc.min_max(group[name]).as_py() != {"min": said.min, "max": said.max}:
+                raise ValueError(name)
+    if rows != footer.num_rows or not set(names) <= set(known):
+        raise ValueError(kind)
+    return rows
 
 
 def _counted(ids: list[str], origins: list[str], files: list[str]) -> tuple[int, int]:
