@@ -60,6 +60,8 @@ class Plan:
     lora: dict[str, Any] | None = None
     dtype: str = "float32"
     tokenizer: str = "bytes"
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Of tokenizer_config.json."""
 
 
 ROPE3 = {
@@ -115,6 +117,7 @@ PLANS = {
     "phi3": Plan("phi3", lora={"target_modules": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]}, tokenizer="stripping"),
     "phi3-longrope": Plan("phi3", {"rope_parameters": LONG, "original_max_position_embeddings": 512}, tokenizer="prefixed"),
     "llama-prefixed": Plan("llama", tokenizer="prefixed"),
+    "llama-2": Plan("llama", tokenizer="prefixed", settings={"tokenizer_class": "LlamaTokenizer", "legacy": False}),
     "phi4-mini": Plan(
         "phi3",
         {"rope_parameters": QUARTERS, "original_max_position_embeddings": 512, "tie_word_embeddings": True},
@@ -127,6 +130,50 @@ PLANS = {
     "llama-biases": Plan("llama", {"attention_bias": True}, lora={"bias": "all"}),
     "qwen2-head": Plan("qwen2", lora={"target_modules": ["embed_tokens", "lm_head"]}),
 }
+
+
+LOADED: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("prefixed", "llama", {"tokenizer_class": "LlamaTokenizer", "legacy": False}),
+    ("prefixed", "llama", {"tokenizer_class": "LlamaTokenizerFast", "legacy": True}),
+    ("prefixed", "llama", {"tokenizer_class": "LlamaTokenizer", "add_prefix_space": False}),
+    ("prefixed", "llama", {"tokenizer_class": None}),
+    ("prefixed", "llama", {"tokenizer_class": "PreTrainedTokenizerFast"}),
+    ("prefixed", "mistral", {"tokenizer_class": "LlamaTokenizer", "legacy": True}),
+    ("prefixed", "phi3", {"tokenizer_class": "LlamaTokenizer", "legacy": False}),
+    ("prefixed", "qwen3", {"tokenizer_class": "LlamaTokenizer"}),
+    ("prefixed", "gemma2", {"tokenizer_class": "GemmaTokenizerFast"}),
+    ("spaces", "gemma", {"tokenizer_class": "GemmaTokenizer"}),
+    ("spaces", "gemma3_text", {"tokenizer_class": None}),
+    ("cases", "llama", {"tokenizer_class": None}),
+    ("cases", "llama", {"tokenizer_class": "LlamaTokenizerFast"}),
+    ("cases", "llama", {"tokenizer_class": "GPT2Tokenizer"}),
+    ("cases", "qwen2", {}),
+    ("cases", "qwen2", {"tokenizer_class": "PreTrainedTokenizerFast"}),
+    ("cases", "qwen3", {}),
+    ("cases", "qwen3", {"tokenizer_class": "Qwen2Tokenizer", "add_prefix_space": True}),
+    ("cases", "phi", {"tokenizer_class": "CodeGenTokenizer"}),
+    ("cases", "phi", {"tokenizer_class": "TokenizersBackend"}),
+    ("cases", "mixtral", {"tokenizer_class": "LlamaTokenizer"}),
+)
+"""Tokenizer, family of the model, and what is changed in tokenizer_config.json: see `make_loaded`."""
+TOLD = (
+    "<s>[INST] hi [/INST]", "hello  world", " it's 12345 dollars 你好 🎉 हिन्दी IT'LL", "a\n\n b",
+    "<|im_start|>user\nMy invoice is wrong<|im_end|>\n<|im_start|>assistant\n", "e\u0301cole École GRÖSSE",
+)  # fmt: skip
+
+
+def make_loaded(folder: Path) -> None:
+    """`<number>/` of each of `LOADED`: its tokenizer, and in loaded.json the ids and special tokens that transformers has."""
+    from transformers import AutoTokenizer
+
+    for number, (kind, family, settings) in enumerate(LOADED):
+        place = folder / str(number)
+        _ = make_tokenizer(place, GPT_4O) if kind == "cases" else make_pieces(place, kind)
+        (place / "config.json").write_text(json.dumps({"model_type": family}))
+        edit_json(place / "tokenizer_config.json", **settings)
+        loaded = AutoTokenizer.from_pretrained(place)
+        ids = [loaded(text, add_special_tokens=False)["input_ids"] for text in TOLD]
+        (place / "loaded.json").write_text(json.dumps({"ids": ids, "special": loaded.special_tokens_map}))
 
 
 def make_all(folder: Path) -> None:
@@ -214,6 +261,7 @@ def make_checkpoint(folder: Path, plan: Plan, hidden: int = 64) -> Path:
         size = make_tokenizer(folder, SPLITS.get(plan.tokenizer, LLAMA3 if plan.family == "llama" else QWEN2))
     else:
         size = make_pieces(folder, plan.tokenizer)
+    edit_json(folder / "tokenizer_config.json", **plan.settings)
     torch.manual_seed(0)
     name = plan.family.capitalize()
     settings: dict[str, Any] = {
@@ -300,7 +348,7 @@ def edit_json(path: Path, **changes: Any) -> None:
 
 def main(folder: Path) -> None:
     """Every plan: `<name>/base`, `<name>/adapter`, `<name>/transcript.jsonl`; `wide/base`, with rows long enough for K-quants;
-    and `desk`, an adapter of the example's base.
+    `desk`, an adapter of the example's base; and `tokenizers`, see `make_loaded`.
     """
     import torch
 
@@ -312,6 +360,7 @@ def main(folder: Path) -> None:
     make_checkpoint(folder / "wide" / "base", Plan("qwen2"), hidden=256)
     tuned = make_adapter(folder / "desk" / "adapter", DESK, {}, size=0.04)
     transcribe(tuned, DESK, folder / "desk" / "transcript.jsonl", TICKETS, 24)
+    make_loaded(folder / "tokenizers")
 
 
 if __name__ == "__main__":

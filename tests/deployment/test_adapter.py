@@ -30,6 +30,12 @@ def rewrite(folder: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) ->
     [
         ({"peft_type": "IA3"}, "only LORA"),
         ({"lora_bias": True}, "lora_bias"),
+        ({"alora_invocation_tokens": [1, 75]}, "alora_invocation_tokens"),
+        ({"kasa_config": {"beta": 1e-4}}, "kasa_config"),
+        ({"use_of_next_year": True}, "use_of_next_year"),
+        ({"auto_mapping": {"base_model_class": "Mine", "parent_library": "modeling_mine"}}, "custom code"),
+        ({"auto_mapping": {"base_model_class": "Mine", "parent_library": "transformers_modules.mine"}}, "custom code"),
+        ({"auto_mapping": "transformers"}, "custom code"),
         ({"init_lora_weights": "pissa"}, "changes the base itself"),
         ({"layer_replication": [[0, 1]]}, "layer_replication"),
         ({"use_dora": True}, "contradict"),
@@ -50,6 +56,14 @@ def test_an_adapter_that_would_be_merged_wrongly_is_refused(made: Path, copy: Co
 
     with pytest.raises(ArtifactError, match=why):
         open_adapter(folder, open_checkpoint(made / "llama" / "base"))
+
+
+def test_what_peft_writes_for_want_of_a_task_type_is_no_code(made: Path, copy: Copy) -> None:
+    folder = copy("llama/adapter")
+    told = {"base_model_class": "LlamaForCausalLM", "parent_library": "transformers.models.llama.modeling_llama"}
+    edit_json(folder / "adapter_config.json", task_type=None, auto_mapping=told)
+
+    assert open_adapter(folder, open_checkpoint(made / "llama" / "base")).rank == 4
 
 
 Q = "base_model.model.model.layers.0.self_attn.q_proj"

@@ -5,12 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from tests.deployment.checkpoints import edit_json
 from tunekeeper.core.errors import ArtifactError
 from tunekeeper.core.ids import digest_file
 from tunekeeper.deployment.checkpoint import open_checkpoint, weights_digest
+from tunekeeper.deployment.source import open_source
 
 Copy = Callable[[str], Path]
 
@@ -40,6 +43,24 @@ def test_a_checkpoint_that_is_not_what_its_configuration_says_is_refused(
 
     with pytest.raises(ArtifactError, match=why):
         open_checkpoint(base)
+
+
+@pytest.mark.parametrize("louder", [1.0, 1.5], ids=["the same", "another"])
+def test_an_output_layer_of_its_own_beside_tied_embeddings_is_refused_where_it_is_another(copy: Copy, louder: float) -> None:
+    base = copy("qwen2-dora/base")
+    tensors = load_file(base / "model.safetensors")
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"] * np.float32(louder)
+    save_file(tensors, base / "model.safetensors", {"format": "pt"})
+
+    if louder == 1.0:
+        assert open_checkpoint(base).tied
+        assert open_source(base).tied
+        return
+    for open_it in (open_checkpoint, open_source):
+        with pytest.raises(ArtifactError, match=r"another lm_head\.weight.*set tie_word_embeddings to false"):
+            open_it(base)
+    edit_json(base / "config.json", tie_word_embeddings=False)
+    assert not open_checkpoint(base).tied
 
 
 def test_a_broken_or_missing_file_is_named(copy: Copy) -> None:

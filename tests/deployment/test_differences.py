@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,3 +54,14 @@ def test_a_sliding_window_as_long_as_the_context_is_no_difference(copy: Copy) ->
     edit_json(base / "config.json", sliding_window=512)
 
     assert open_checkpoint(base).shape.family == "mistral"
+
+
+def test_a_gemma_2_without_caps_is_refused_and_one_that_does_not_say_them_has_the_usual_ones(copy: Copy) -> None:
+    base = copy("gemma2/base")
+    edit_json(base / "config.json", attn_logit_softcapping=None, final_logit_softcapping=None)
+    assert open_checkpoint(base).shape.caps == (50.0, 30.0)
+
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(config | {"attn_logit_softcapping": None}))
+    with pytest.raises(ArtifactError, match="not capped"):
+        open_checkpoint(base)

@@ -106,7 +106,7 @@ def test_the_spelling_of_a_quantization_is_forgiven() -> None:
 
 
 def test_a_tokenizer_nobody_knows_stops_the_export(made: Path, copy: Any, tmp_path: Path) -> None:
-    base = copy("qwen2-dora/base")
+    base = copy("qwen3-head/base")
     value = json.loads((base / "tokenizer.json").read_text())
     value["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = r"\p{L}+|\d"
     (base / "tokenizer.json").write_text(json.dumps(value))

@@ -13,7 +13,7 @@ from tests.deployment.conftest import serving
 from tunekeeper.core.errors import ArtifactError
 from tunekeeper.deployment.checkpoint import open_checkpoint
 from tunekeeper.deployment.gguf import write_model
-from tunekeeper.deployment.sentencepiece import read
+from tunekeeper.deployment.sentencepiece import notes, read
 from tunekeeper.deployment.tokens import tokens_of
 from tunekeeper.text.tokenizers import TokenizerFiles, read_tokenizer
 
@@ -27,15 +27,15 @@ TRICKY = [
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", ["gemma", "phi3", "llama-prefixed", "mistral-v3"])
+@pytest.mark.parametrize("name", ["gemma", "phi3", "llama-prefixed", "mistral-v3", "llama-2"])
 def test_the_server_makes_the_tokens_of_training(made: Path, tmp_path: Path, name: str) -> None:
     base = made / name / "base"
     files = read_tokenizer(base)
     write_model(open_checkpoint(base), None, tmp_path / "m.gguf", "f16", name="m")
 
     with serving(tmp_path / "m.gguf") as client:
-        # Training puts a space before a text of Mistral's that no special token begins; chats begin with one.
-        for text in [f"<s>{text}" for text in TRICKY] if name == "mistral-v3" else TRICKY:
+        # Training puts a space before a text of theirs that no special token begins; chats begin with one.
+        for text in [f"<s>{text}" for text in TRICKY] if name in ("mistral-v3", "llama-2") else TRICKY:
             asked = {"content": text, "add_special": False, "parse_special": True}
             assert list(client.post("/tokenize", asked)["tokens"]) == files.encode(text), text
 
@@ -108,12 +108,20 @@ def metaspace(**fields: Any) -> dict[str, Any]:
     return {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": False, **fields}
 
 
-@pytest.mark.parametrize(("scheme", "prefix"), [("always", True), ("never", False), ("first", False)])
-def test_the_newer_way_of_writing_spaces_down_is_understood(made: Path, tmp_path: Path, scheme: str, prefix: bool) -> None:
+@pytest.mark.parametrize(
+    ("scheme", "prefix", "said"),
+    [("always", True, "no second space"), ("never", False, ""), ("first", False, "begin raw prompts")],
+)
+def test_the_newer_way_of_writing_spaces_down_is_understood(
+    made: Path, tmp_path: Path, scheme: str, prefix: bool, said: str
+) -> None:
     def change(value: dict[str, Any]) -> None:
         value.update(normalizer=None, pre_tokenizer=metaspace(prepend_scheme=scheme))
 
-    assert read(changed(made, tmp_path, "gemma", change), 800).space_prefix is prefix
+    files = changed(made, tmp_path, "gemma", change)
+    assert read(files, 800).space_prefix is prefix
+    assert said in "".join(notes(files))
+    assert bool(said) is bool(notes(files))
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from tunekeeper.text.tokenizers import read_tokenizer
 Copy = Callable[[str], Path]
 
 
-def changed(copy: Copy, change: Callable[[dict[str, Any]], None], name: str = "qwen2-dora/base") -> Path:
+def changed(copy: Copy, change: Callable[[dict[str, Any]], None], name: str = "qwen3-head/base") -> Path:
     """A base whose tokenizer.json was changed."""
     folder = copy(name)
     value = json.loads((folder / "tokenizer.json").read_text())
@@ -134,6 +134,24 @@ def test_types_padding_ends_and_template_reach_the_file(made: Path) -> None:
     assert (tokens.add_bos, tokens.add_eos) == (False, False)
     assert tokens.template == files.template
     assert "NFC" in tokens.notes[0]
+
+
+def test_ends_for_which_there_is_no_name_are_told_and_those_that_llama_cpp_knows_by_text_take_none(made: Path) -> None:
+    files = read_tokenizer(made / "qwen2-dora" / "base")
+
+    tokens = tokens_of(files, 430, (2, 0, 1, 5, 6))
+
+    assert (tokens.special["eot"], tokens.special["eom"]) == (1, 5)
+    assert tokens.notes[-1].startswith(f"answers end at {tokens.texts[6]!r} too")
+    assert tokens_of(files, 430, (2, 0, 1, 5)).notes == tokens.notes[:-1]
+
+
+@pytest.mark.parametrize(("normalizers", "said"), [([], 0), ([{"type": "NFC"}], 1)])
+def test_a_sequence_of_normalizers_is_its_members(copy: Copy, normalizers: list[dict[str, str]], said: int) -> None:
+    folder = copy("llama/base")
+    edit_json(folder / "tokenizer.json", normalizer={"type": "Sequence", "normalizers": normalizers})
+
+    assert len(tokens_of(read_tokenizer(folder), 430, (2,)).notes) == said
 
 
 def test_a_tokenizer_that_begins_with_bos_says_so(copy: Copy) -> None:

@@ -90,6 +90,12 @@ def test_a_missing_or_unreadable_file_is_named(folder: Path) -> None:
         read_tokenizer(folder)
 
 
+def test_an_older_form_of_a_tokenizer_is_named_with_what_makes_the_newer_one(folder: Path) -> None:
+    (folder / "tokenizer.json").rename(folder / "vocab.json")
+    with pytest.raises(ArtifactError, match=r'only vocab\.json \(fix: python -c ".*AutoTokenizer.*save_pretrained'):
+        read_tokenizer(folder)
+
+
 def test_a_tokenizer_the_library_refuses_is_our_error(folder: Path) -> None:
     (folder / "tokenizer.json").write_text('{"model": {"type": "Nothing"}}')
 

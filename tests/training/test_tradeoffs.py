@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tunekeeper.core.nouns.training import TrainingRun
 from tunekeeper.training.device import Room
+from tunekeeper.training.memory import targeted
 from tunekeeper.training.recipe import from_json
 from tunekeeper.training.tradeoffs import Facts, about_qlora, advice, cost_of_full, guard, notes, ways
 
@@ -37,6 +38,14 @@ def test_full_tuning_is_begun_with_its_cost_and_an_adapter_without_a_word() -> N
     assert "a whole model of 8.1 MB on the disk" in disk
     assert "1.5 times the work" in work
     assert len(notes(BASE, replace(RECIPE, method="full", learning_rate=2e-4, epochs=9), FACTS.there)) == 5
+
+
+def test_a_rank_that_no_layer_can_have_is_begun_with_a_word() -> None:
+    sides = max(min(shape) for shape in targeted(BASE, RECIPE))
+    assert notes(BASE, replace(RECIPE, rank=64, alpha=128), FACTS.there) == ()
+    said = notes(BASE, replace(RECIPE, rank=4096, alpha=8192), FACTS.there)
+    assert said[-1] == f"rank 4096 is more than {sides}, all that the widest layer it adapts can have: {sides} learns the same"
+    assert notes(BASE, replace(RECIPE, rank=sides), FACTS.there)[1:] == ()
 
 
 def test_four_bits_on_a_processor_are_begun_with_a_word_of_their_price() -> None:

@@ -36,11 +36,18 @@ _UNKNOWN = (
     "loftq_config",
     "arrow_config",
     "lora_bias",
+    "alora_invocation_tokens",
 )
+_LIKE_A_KIND = re.compile(r"use_\w+|\w+_config")
+"""How PEFT names what makes an adapter of another kind; new versions bring new ones."""
+_HARMLESS_KINDS = ("use_rslora", "use_dora", "eva_config", "corda_config", "lora_ga_config", "runtime_config")
+"""Such names that say nothing, that are read here, or that speak of the start alone, which `init_lora_weights` names as well."""
 SIDECAR = "tunekeeper.json"
 ANOTHER, AGAIN = "use the base it was trained on", "save the adapter again with PEFT"
 MERGED = "merge it with PEFT and export the merged checkpoint"
 """What to do with an adapter of another base, with a broken one, and with a kind that has no place here."""
+UNMERGED = "train it without them: what works from some token of a text on can neither be merged nor put on here"
+"""And with the one kind that is none of its base's weights."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -200,7 +207,7 @@ def _refuse_kinds(config: Mapping[str, Any], folder: Path) -> None:
     where = folder / "adapter_config.json"
     if config.get("peft_type") != "LORA":
         raise ArtifactError(f"{where}: peft_type {config.get('peft_type')!r}; only LORA can be exported", fix=MERGED)
-    if config.get("auto_mapping"):
+    if config.get("auto_mapping") and not _of_transformers(config["auto_mapping"]):
         raise ArtifactError(f"{where}: auto_mapping, the adapter belongs to custom code", fix=MERGED)
     if config.get("fan_in_fan_out"):
         raise ArtifactError(f"{where}: fan_in_fan_out is for layers these families do not have", fix=MERGED)
@@ -209,9 +216,17 @@ def _refuse_kinds(config: Mapping[str, Any], folder: Path) -> None:
             f"{where}: init_lora_weights {config['init_lora_weights']!r} changes the base itself",
             fix="convert it with PEFT's path_initial_model_for_weight_conversion",
         )
-    unknown = next((key for key in _UNKNOWN if config.get(key)), None)
+    kinds = [key for key in config if _LIKE_A_KIND.fullmatch(key) and key not in _HARMLESS_KINDS]
+    unknown = next((key for key in (*_UNKNOWN, *kinds) if config.get(key)), None)
     if unknown:
-        raise ArtifactError(f"{where}: {unknown} cannot be exported", fix=MERGED)
+        fix = UNMERGED if unknown == "alora_invocation_tokens" else MERGED
+        raise ArtifactError(f"{where}: {unknown} cannot be exported", fix=fix)
+
+
+def _of_transformers(mapping: object) -> bool:
+    """Whether it is what PEFT writes for want of a `task_type`: the class of transformers that the base is."""
+    library = mapping.get("parent_library") if isinstance(mapping, dict) else None
+    return isinstance(library, str) and library.split(".")[0] == "transformers"
 
 
 def _refuse_odd_numbers(config: Mapping[str, Any], folder: Path) -> None:

@@ -129,6 +129,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     shape = shape_of(config, folder)
     weights = open_folder(folder)
     _check_tensors(folder, shape, weights)
+    refuse_two_outputs(folder, weights, tied=shape.tied)
     return Checkpoint(folder=folder, shape=shape, weights=weights, eos=ends_of(config, folder))
 
 
@@ -226,7 +227,8 @@ def _family(config: dict[str, Any], folder: Path) -> str:
 def _caps(config: dict[str, Any], family: str) -> tuple[float | None, float | None]:
     if family not in PATTERNS:
         return None, None
-    found = [config.get(f"{name}_logit_softcapping") for name in ("attn", "final")]
+    usual = {"attn": 50.0, "final": 30.0} if family == "gemma2" else {"attn": None, "final": None}
+    found = [config.get(f"{name}_logit_softcapping", usual[name]) for name in ("attn", "final")]
     return (None if found[0] is None else float(found[0])), (None if found[1] is None else float(found[1]))
 
 
@@ -293,6 +295,18 @@ def _check_tensors(folder: Path, shape: Shape, weights: Weights) -> None:
     for name, size in expected.items():
         if weights.shape(name) != size:
             raise ArtifactError(f"{folder}: tensor {name} is {weights.shape(name)}, config.json asks for {size}", fix=RIGHT)
+
+
+def refuse_two_outputs(folder: Path, weights: Weights, *, tied: bool) -> None:
+    """Raise ArtifactError for weights with an output layer of their own where config.json says that it is the embedding:
+    transformers 5 takes the layer, older ones and most servers the embedding."""
+    output, embedding = "lm_head.weight", "model.embed_tokens.weight"
+    if not tied or output not in weights or embedding not in weights or weights.alike(output, embedding):
+        return
+    raise ArtifactError(
+        f"{folder}: config.json ties the output layer to the embedding, and the weights hold another {output}",
+        fix=f"set tie_word_embeddings to false in a copy, or take {output} out of its weights, as it was trained",
+    )
 
 
 def weights_digest(folder: Path) -> str:

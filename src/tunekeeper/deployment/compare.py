@@ -16,7 +16,7 @@ from tunekeeper.deployment.checkpoint import Checkpoint, read_json
 from tunekeeper.deployment.header import read_gguf
 from tunekeeper.deployment.sentencepiece import first_only
 from tunekeeper.deployment.source import open_source
-from tunekeeper.deployment.tokens import same_anyway
+from tunekeeper.deployment.tokens import normalises, same_anyway
 from tunekeeper.deployment.transcript import Reference
 from tunekeeper.deployment.weights import Served, weigh
 from tunekeeper.engines import ChatClient, serve_temporarily
@@ -127,7 +127,7 @@ def _common(
     answers: bool,
 ) -> dict[str, parity.Compared]:
     ids = {id: text for text, id in tokenizer.vocabulary.items()}
-    normal = (tokenizer.tokenizer.get("normalizer") or {}).get("type") == "NFC"
+    normal = normalises(tokenizer)
     behind = tokenizer.special().get("bos_token", "") if first_only(tokenizer) else ""
     known = same_anyway(tokenizer)
     words = [word for word in _words(tokenizer) if known(word)]

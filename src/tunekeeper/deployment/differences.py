@@ -72,6 +72,12 @@ def _refuse_gemmas(config: dict[str, Any], shape: Shape, where: Path) -> None:
         raise ArtifactError(
             f"{where}: layer_types; llama.cpp lets one of {every} layers of {shape.family} see everything", fix=INSTEAD
         )
+    if shape.family == "gemma2" and None in shape.caps:
+        raise ArtifactError(
+            f"{where}: attention or logits that are not capped; llama.cpp's gemma2 caps both",
+            fix="put back attn_logit_softcapping and final_logit_softcapping if the model was trained with them, or serve the "
+            "checkpoint itself (export vllm)",
+        )
     scalar = shape.hidden // shape.heads if shape.layers == _LARGEST[shape.family] else shape.head
     if float(config.get("query_pre_attn_scalar", 256)) != scalar:
         raise ArtifactError(

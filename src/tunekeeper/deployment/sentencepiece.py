@@ -21,6 +21,13 @@ _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6
 _NEVER_STRIPS = ("<unk>", "<s>", "<|endoftext|>")
 """Tokens after which llama.cpp keeps white space even where it strips it after the others."""
 _INSTEAD = "serve it with vLLM, which uses the same tokenizer as training"
+FIRST = "training puts a space before a text that no special token begins, llama.cpp does not: begin raw prompts with a space"
+"""What a server of a tokenizer with `prepend_scheme: first` must be told; prompts of a chat begin with a special token."""
+ONCE = (
+    "training puts no second space before a text, or what follows a special token, that begins with one, llama.cpp does: send "
+    "texts without such spaces"
+)
+"""The same of `prepend_scheme: always`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,8 +168,18 @@ def _space_prefix(files: TokenizerFiles) -> bool:
 
 def first_only(files: TokenizerFiles) -> bool:
     """Whether a space is put before a text that no special token begins, and before no other."""
+    return _scheme(files) == "first"
+
+
+def notes(files: TokenizerFiles) -> tuple[str, ...]:
+    """What a server must be told of where training puts spaces."""
+    return {"first": (FIRST,), "always": (ONCE,)}.get(_scheme(files), ())
+
+
+def _scheme(files: TokenizerFiles) -> str:
+    """Where a Metaspace puts a space; empty where there is none."""
     splitter = files.tokenizer.get("pre_tokenizer") or {}
-    return splitter.get("type") == "Metaspace" and splitter.get("prepend_scheme") == "first"
+    return str(splitter.get("prepend_scheme", "always")) if splitter.get("type") == "Metaspace" else ""
 
 
 def _step(step: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tunekeeper.core.errors import ArtifactError
-from tunekeeper.deployment.checkpoint import ends_of, read_json
+from tunekeeper.deployment.checkpoint import ends_of, read_json, refuse_two_outputs
 from tunekeeper.deployment.safetensors import Weights, open_folder
 
 EMBEDDING, OUTPUT = "model.embed_tokens.weight", "lm_head.weight"
@@ -56,11 +56,13 @@ def open_source(folder: Path) -> Source:
             f"{where}: quantization_config, the weights are already quantized", fix="use the full-precision checkpoint"
         )
     weights = open_folder(folder)
-    tied = config.get("tie_word_embeddings")
+    told = config.get("tie_word_embeddings")
+    tied = OUTPUT not in weights if told is None else bool(told)
+    refuse_two_outputs(folder, weights, tied=tied)
     return Source(
         folder=folder,
         config=config,
         weights=weights,
-        tied=OUTPUT not in weights if tied is None else bool(tied),
+        tied=tied,
         eos=ends_of(config, folder),
     )

@@ -37,10 +37,10 @@ PRE = {
 that takes a word that is a token whole (`ignore_merges`), where there is such a one."""
 TAKES_WHOLE = ("llama-bpe", "granite-embed-multi-97m", "tekken")
 """Those that do take it whole."""
-FIRST = "training puts a space before a text that no special token begins, llama.cpp does not: begin raw prompts with a space"
-"""What a server of a tokenizer with `prepend_scheme: first` must be told; prompts of a chat begin with a special token."""
 UNBEGUN = "training's chats begin without {bos}, so this file puts none before a text: begin raw prompts with it"
-"""The same of a tokenizer that puts a token before every text, but whose chat template does not write it."""
+"""What a server must be told of a tokenizer that puts a token before every text, but whose chat template does not write it."""
+UNENDED = "answers end at {texts} too in training, for which this file has no place: give the server these as `stop`"
+"""The same where generation_config.json names more ends than GGUF has names for."""
 _CAPITALS = "llama.cpp splits words of capitals where accented ones meet plain ones (GRÖSSE), training does not"
 _MARKS = (
     "llama.cpp splits words at combining marks (Hindi, Tamil, Thai, vowel signs of Arabic and Hebrew, accents written apart), "
@@ -115,18 +115,19 @@ def tokens_of(files: TokenizerFiles, vocab: int, ends: tuple[int, ...], rows: It
     by_id |= _renamed(files)
     kinds = {int(a["id"]): CONTROL if a.get("special") else USER_DEFINED for a in files.added}
     bos, eos, unbegun = _added_around(files)
+    special, unended = _special(files, ends)
     files.encode("")  # what training could not have read, as merges of no tokens, is refused in the library's words
     return Tokens(
         pre=pre,
         texts=[by_id.get(id, f"[PAD{id}]") for id in range(vocab)],
         types=[kinds.get(id, NORMAL if id in by_id else UNUSED) for id in range(vocab)],
         merges=[merge if isinstance(merge, str) else " ".join(merge) for merge in model.get("merges") or ()],
-        special=_special(files, ends),
+        special=special,
         add_bos=bos,
         add_eos=eos,
         template=files.template,
         tool_template=files.tool_template,
-        notes=_notes(files) + SPLIT_OTHERWISE.get(pre, ()) + counted + unbegun,
+        notes=_notes(files) + SPLIT_OTHERWISE.get(pre, ()) + counted + unbegun + unended,
     )
 
 
@@ -163,7 +164,7 @@ def _of_sentencepiece(files: TokenizerFiles, vocab: int, ends: tuple[int, ...]) 
     found = sentencepiece.read(files, vocab)
     by_id = _by_id(files, vocab, pieces=True, stripped=found.stripped)
     bos, eos, unbegun = _added_around(files)
-    special = _special(files, ends)
+    special, unended = _special(files, ends)
     return Tokens(
         pre="default",
         texts=[by_id.get(id, f"[PAD{id}]") for id in range(vocab)],
@@ -174,7 +175,7 @@ def _of_sentencepiece(files: TokenizerFiles, vocab: int, ends: tuple[int, ...]) 
         add_eos=eos,
         template=files.template,
         tool_template=files.tool_template,
-        notes=((FIRST,) if sentencepiece.first_only(files) else ()) + unbegun,
+        notes=sentencepiece.notes(files) + unbegun + unended,
         model="llama",
         scores=found.scores,
         space_prefix=found.space_prefix,
@@ -185,7 +186,7 @@ def _of_sentencepiece(files: TokenizerFiles, vocab: int, ends: tuple[int, ...]) 
 def pre_tokenizer(files: TokenizerFiles) -> str:
     """llama.cpp's name for the way tokenizer.json splits text. Raises ArtifactError for one it does not have."""
     where = files.folder / "tokenizer.json"
-    steps = list(_steps(files.tokenizer.get("pre_tokenizer")))
+    steps = list(_steps(files.tokenizer.get("pre_tokenizer"), "pretokenizers"))
     kinds = [step.get("type") for step in steps]
     last = steps[-1] if steps else {}
     if not kinds or kinds[-1] != "ByteLevel" or last.get("add_prefix_space"):
@@ -205,12 +206,13 @@ def pre_tokenizer(files: TokenizerFiles) -> str:
     )
 
 
-def _steps(step: Any) -> Iterator[dict[str, Any]]:
+def _steps(step: Any, several: str) -> Iterator[dict[str, Any]]:
+    """A step, or the steps of a sequence, which stand in its field `several`."""
     if not isinstance(step, dict):
         return
     if step.get("type") == "Sequence":
-        for inner in step.get("pretokenizers") or ():
-            yield from _steps(inner)
+        for inner in step.get(several) or ():
+            yield from _steps(inner, several)
         return
     yield step
 
@@ -274,7 +276,7 @@ def _added_around(files: TokenizerFiles) -> tuple[bool, bool, tuple[str, ...]]:
     """
     where = files.folder / "tokenizer.json"
     bos = eos = False
-    for step in _processors(files.tokenizer.get("post_processor")):
+    for step in _steps(files.tokenizer.get("post_processor"), "processors"):
         if step.get("type") == "ByteLevel":
             continue
         if step.get("type") != "TemplateProcessing":
@@ -298,35 +300,30 @@ def _added_around(files: TokenizerFiles) -> tuple[bool, bool, tuple[str, ...]]:
     return bos, eos, ()
 
 
-def _processors(step: Any) -> Iterator[dict[str, Any]]:
-    if not isinstance(step, dict):
-        return
-    if step.get("type") == "Sequence":
-        for inner in step.get("processors") or ():
-            yield from _processors(inner)
-        return
-    yield step
-
-
-def _special(files: TokenizerFiles, ends: tuple[int, ...]) -> dict[str, int]:
+def _special(files: TokenizerFiles, ends: tuple[int, ...]) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Ids by llama.cpp's name for them, and what a server must be told of ends that it has no name for."""
     found = {"bos": files.id_of("bos_token"), "pad": files.id_of("pad_token"), "eos": files.id_of("eos_token")}
-    # transformers ends an answer at any id of generation_config.json; GGUF has one name for the first and one for a second.
-    others = [id for id in ends if id != found["eos"]]
+    # transformers ends an answer at any id of generation_config.json; GGUF has names for three, and llama.cpp knows some by text.
+    texts = {id: text for text, id in files.vocabulary.items()}
+    others = sorted((id for id in ends if id != found["eos"]), key=lambda id: texts.get(id) in LOOKS_SPECIAL)
     if found["eos"] is None and others:
         found["eos"] = others.pop(0)
     if others:
         found["eot"] = others[0]
     if len(others) > 1:
         found["eom"] = others[1]
-    return {name: id for name, id in found.items() if id is not None}
+    left = [texts.get(id, str(id)) for id in others[2:] if texts.get(id) not in LOOKS_SPECIAL]
+    unended = (UNENDED.format(texts=", ".join(map(repr, left))),) if left else ()
+    return {name: id for name, id in found.items() if id is not None}, unended
+
+
+def normalises(files: TokenizerFiles) -> bool:
+    """Whether texts are brought into NFC before they are split."""
+    return any(step.get("type") == "NFC" for step in _steps(files.tokenizer.get("normalizer"), "normalizers"))
 
 
 def _notes(files: TokenizerFiles) -> tuple[str, ...]:
-    normalizer = files.tokenizer.get("normalizer")
-    if normalizer is None:
-        return ()
-    if normalizer.get("type") == "NFC":
-        return ("the tokenizer normalises text to NFC, llama.cpp does not: send text in NFC",)
-    raise ArtifactError(
-        f"{files.folder / 'tokenizer.json'}: normalizer {normalizer.get('type')} is not done by llama.cpp", fix=INSTEAD
-    )
+    kinds = [step.get("type") for step in _steps(files.tokenizer.get("normalizer"), "normalizers")]
+    if odd := [kind for kind in kinds if kind != "NFC"]:
+        raise ArtifactError(f"{files.folder / 'tokenizer.json'}: normalizer {odd[0]} is not done by llama.cpp", fix=INSTEAD)
+    return ("the tokenizer normalises text to NFC, llama.cpp does not: send text in NFC",) if kinds else ()

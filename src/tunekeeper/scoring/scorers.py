@@ -13,7 +13,7 @@ from tunekeeper.core.errors import ConfigError
 from tunekeeper.core.nouns.evaluation import Case
 from tunekeeper.core.registry import Registry
 from tunekeeper.scoring import formats
-from tunekeeper.scoring.apart import SECONDS, Apart, Judged
+from tunekeeper.scoring.apart import Apart, Judged
 from tunekeeper.scoring.patterns import compile_pattern, searchable
 
 OUT_OF_SCOPE = "out_of_scope"
@@ -44,12 +44,9 @@ SCORERS = Registry(
 
 
 def scorer(name: str, **options: Any) -> Scorer:
-    """The scorer called `name`; one from elsewhere judges in a process of its own (`apart`). Raises ConfigError for an unknown
-    name or option, naming the known ones."""
-    found = made(name, options)
-    if name in SCORERS.builtin:
-        return found
-    return Apart(name, options, float(getattr(found, "judging_seconds", SECONDS)))
+    """The scorer called `name`; one from elsewhere is made and judges in a process of its own (`apart`). Raises ConfigError for
+    an unknown name or option, naming the known ones, and for one that cannot be made."""
+    return made(name, options) if name in SCORERS.builtin else Apart(name, options)
 
 
 def made(name: str, options: dict[str, Any]) -> Scorer:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunekeeper.core.errors import ArtifactError
 from tunekeeper.core.ids import digest_bytes, digest_file, digest_json
-from tunekeeper.text import toolcalls
+from tunekeeper.text import anew, toolcalls
 from tunekeeper.text.rendering import render
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MAX_FILE = 64 << 20
 _MARKS = {"{": 200_000, "[": 2_000_000, ":": 3_000_000, ",": 8_000_000}
 """What JSON is made of → how many of it a tokenizer of half a million tokens has at most: a few bytes may be an object of 100."""
+OLDER = ("tokenizer.model", "vocab.json", "tekken.json")
+"""Files of which transformers makes a tokenizer.json."""
 SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
 _MORE_SPECIAL = ("sep_token", "cls_token", "mask_token", "additional_special_tokens", "extra_special_tokens")
 _FLAGS = ("lstrip", "rstrip", "normalized", "single_word", "special")
@@ -47,6 +49,8 @@ class TokenizerFiles:
     """Text of the chat template; None when there is none."""
     tool_template: str | None = None
     """Text of the template that takes its place where tools are given (`tool_use`); None where one does for all."""
+    anew: bool = False
+    """Whether transformers makes it anew, so that `tokenizer` is not what tokenizer.json says word for word."""
 
     @cached_property
     def vocabulary(self) -> dict[str, int]:
@@ -82,17 +86,23 @@ class TokenizerFiles:
         return self.tool_template or self.template if tools else self.template
 
     def prepared(self, messages: toolcalls.Messages) -> list[dict[str, Any]]:
-        """The messages as the template is given them: arguments of tool calls as servers give them, see `text.toolcalls`."""
+        """The messages as the template is given them: tool calls as servers give them, see `text.toolcalls`."""
         if toolcalls.has_texts(messages) and self._wants_objects:
-            return toolcalls.with_objects(messages)
+            messages = toolcalls.with_objects(messages)
+        if toolcalls.has_silent(messages) and self._wants_text:
+            messages = toolcalls.with_texts(messages)
         return [dict(message) for message in messages]
 
     @cached_property
     def _wants_objects(self) -> bool:
-        def rendered(messages: list[dict[str, Any]]) -> str:
-            return render(self.template or "", messages, add_generation_prompt=False, special=self.special())
+        return toolcalls.wants_objects(self._rendered)
 
-        return toolcalls.wants_objects(rendered)
+    @cached_property
+    def _wants_text(self) -> bool:
+        return toolcalls.wants_text(self._rendered, {} if self._wants_objects else "{}")
+
+    def _rendered(self, messages: list[dict[str, Any]]) -> str:
+        return render(self.template or "", messages, add_generation_prompt=False, special=self.special())
 
     @property
     def digest(self) -> str:
@@ -111,7 +121,10 @@ class TokenizerFiles:
         from tokenizers import Tokenizer
 
         try:
-            found = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+            if self.anew:
+                found = Tokenizer.from_str(json.dumps(self.tokenizer))
+            else:
+                found = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
         except Exception as error:  # the library raises bare Exception
             raise ArtifactError(
                 f"{self.folder / 'tokenizer.json'}: {error}", fix="put back the tokenizer.json that came with the weights"
@@ -161,17 +174,41 @@ def _told(value: Any) -> dict[str, dict[str, Any]]:
 
 def read_tokenizer(folder: Path) -> TokenizerFiles:
     """What the folder says. Raises ArtifactError when tokenizer.json is missing, too large or broken."""
+    if not (folder / "tokenizer.json").exists() and (other := next((n for n in OLDER if (folder / n).exists()), None)):
+        load = f"from transformers import AutoTokenizer as A; A.from_pretrained('{folder}').save_pretrained('{folder}')"
+        raise ArtifactError(f"{folder}: no tokenizer.json, only {other}", fix=f'python -c "{load}"')
     tokenizer = _json(folder / "tokenizer.json")
     if not isinstance(tokenizer.get("model"), dict):
         raise ArtifactError(f"{folder / 'tokenizer.json'}: it has no model")
-    path = folder / "tokenizer_config.json"
-    config = _json(path) if path.exists() else {}
-    named = _templates(folder, config)
+    files = read_settings(folder)
     odd = _odd_model(tokenizer) or _odd_steps({key: value for key, value in tokenizer.items() if key != "model"})
     if odd:
         raise ArtifactError(f"{folder / 'tokenizer.json'}: {odd}", fix="put back the tokenizer.json that came with the weights")
+    model = _model_of(folder)
+    loaded = anew.as_loaded(tokenizer, files.config, model)
+    special = anew.SPECIAL.get(anew.class_of(tokenizer, files.config, model) or "", {})
+    return replace(files, tokenizer=loaded, config=special | files.config, anew=loaded is not tokenizer)
+
+
+def _model_of(folder: Path) -> dict[str, Any]:
+    """What config.json says of the model beside a tokenizer; empty where there is none that can be read."""
+    try:
+        return _json(folder / "config.json")
+    except ArtifactError:
+        return {}
+
+
+def read_settings(folder: Path) -> TokenizerFiles:
+    """What the folder says beside tokenizer.json, in whose place stands an empty one. Raises ArtifactError."""
+    path = folder / "tokenizer_config.json"
+    config = _json(path) if path.exists() else {}
+    named = _templates(folder, config)
     return TokenizerFiles(
-        folder=folder, tokenizer=tokenizer, config=config, template=named.get("default"), tool_template=named.get("tool_use")
+        folder=folder,
+        tokenizer={"model": {}},
+        config=config,
+        template=named.get("default"),
+        tool_template=named.get("tool_use"),
     )
 
 

@@ -1,5 +1,6 @@
 """Tool calls as chat templates take them. OpenAI's format writes a call's arguments as a text of JSON; most templates want the
-object, and would quote the text once more, which no server does: vLLM and llama.cpp hand them the object."""
+object, and would quote the text once more or refuse it, which no server does: vLLM and llama.cpp hand them the object. What is
+said beside a call is null there, which some templates do not take, or write as `None`: those are handed an empty text."""
 
 from __future__ import annotations
 
@@ -19,9 +20,10 @@ def with_objects(messages: Messages) -> list[dict[str, Any]]:
 
 
 def wants_objects(render: Callable[[list[dict[str, Any]]], str]) -> bool:
-    """Whether a template writes arguments as JSON where they are an object, and does not where they are a text. `render`: how it
-    renders messages; what it raises means that it does not take them."""
-    return not _writes(render, json.dumps({NEEDLE: "1"})) and _writes(render, {NEEDLE: "1"})
+    """Whether a template writes arguments where they are an object, in JSON or otherwise, and not as JSON where they are a text.
+    `render`: how it renders messages; what it raises means that it does not take them."""
+    text, taken = (_called(render, "", arguments) for arguments in (json.dumps({NEEDLE: "1"}), {NEEDLE: "1"}))
+    return f'"{NEEDLE}":' not in (text or "") and NEEDLE in (taken or "")
 
 
 def has_texts(messages: Messages) -> bool:
@@ -29,13 +31,35 @@ def has_texts(messages: Messages) -> bool:
     return any(_has_calls(message) and _calls(message["tool_calls"]) != list(message["tool_calls"]) for message in messages)
 
 
-def _writes(render: Callable[[list[dict[str, Any]]], str], arguments: object) -> bool:
+def with_texts(messages: Messages) -> list[dict[str, Any]]:
+    """The messages with an empty text where nothing is said beside a tool call."""
+    return [{**message, "content": ""} if _is_silent(message) else dict(message) for message in messages]
+
+
+def wants_text(render: Callable[[list[dict[str, Any]]], str], arguments: object) -> bool:
+    """Whether a template takes a call beside an empty text, and beside null not, or writes that as `None`. `arguments`: of the
+    call, as the template takes them."""
+    null, empty = (_called(render, content, arguments) for content in (None, ""))
+    return empty is not None and (null is None or ("None" in null and "None" not in empty))
+
+
+def has_silent(messages: Messages) -> bool:
+    """Whether the content beside a tool call among the messages is null."""
+    return any(map(_is_silent, messages))
+
+
+def _called(render: Callable[[list[dict[str, Any]]], str], content: str | None, arguments: object) -> str | None:
+    """What a template writes for a call with these arguments; None where it refuses."""
     call = {"id": "call00001", "type": "function", "function": {"name": "find", "arguments": arguments}}
     asked = {"role": "user", "content": "Hi"}
     try:
-        return f'"{NEEDLE}":' in render([asked, {"role": "assistant", "content": "", "tool_calls": [call]}])
+        return render([asked, {"role": "assistant", "content": content, "tool_calls": [call]}])
     except Exception:  # noqa: BLE001 - a template is a program from outside and raises what it likes
-        return False
+        return None
+
+
+def _is_silent(message: Mapping[str, Any]) -> bool:
+    return bool(_has_calls(message)) and message.get("content") is None
 
 
 def _has_calls(message: Mapping[str, Any]) -> bool:

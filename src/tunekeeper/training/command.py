@@ -12,10 +12,9 @@ from typing import Any
 
 from tunekeeper.core.errors import ArtifactError, MissingExtra, UserError
 from tunekeeper.training.base import read_base
-from tunekeeper.training.job import Context
 from tunekeeper.training.outside import admit
 from tunekeeper.training.rows import read_rows
-from tunekeeper.training.workfolder import ADAPTER
+from tunekeeper.training.workfolder import ADAPTER, Context
 
 OUT = "out"
 RECIPE = "recipe.json"

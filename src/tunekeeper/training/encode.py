@@ -21,6 +21,7 @@ PROBE = "\ue000"
 """An answer that begins as no other does, of Unicode's private area."""
 TAG = re.compile(r"<[^<>]+>")
 """What opens or closes a thought."""
+OTHER_TEMPLATE = "put a chat_template.jinja beside tokenizer.json whose prompt for an answer is how its answers begin"
 SAMPLES = 4
 """How many answers of a longer one are, to see whether that makes a difference; the last one besides."""
 
@@ -179,8 +180,8 @@ def _turn_of(row: Row, place: int, head: int) -> int:
 def _asked_and_said(codec: Codec, row: Row, messages: Sequence[dict[str, Any]]) -> tuple[str, str]:
     """The prompt for the last of the messages, and that one as the answer to it."""
     tools = list(row.tools)
-    prompt = _rendered(codec, row, list(messages[:-1]), tools, prompt=True)
-    whole = _rendered(codec, row, list(messages), tools, prompt=False)
+    prompt = rendered_by(codec, row, list(messages[:-1]), tools, prompt=True)
+    whole = rendered_by(codec, row, list(messages), tools, prompt=False)
     begin = len(prompt) if whole.startswith(prompt) else _answer_of(codec, row, messages, prompt, whole)
     answer = _until_end(whole[begin:], messages[-1].get("content"), codec)
     _refuse_lost_calls(row, messages[-1], answer)
@@ -195,7 +196,7 @@ def _answer_of(codec: Codec, row: Row, messages: Sequence[dict[str, Any]], promp
     Gemma 4's asks with an empty thought that no answer has.
     """
     other = [*messages[:-1], {"role": "assistant", "content": PROBE}]
-    before = whole[: _alike(whole, _rendered(codec, row, other, list(row.tools), prompt=False))]
+    before = whole[: _alike(whole, rendered_by(codec, row, other, list(row.tools), prompt=False))]
     last = max(((prompt.rfind(token), token) for token in codec.special if token), default=(-1, ""))[1]
     alike = prompt[len(prompt) - _alike(before[::-1], prompt[::-1]) :]
     asked = messages[-2].get("content") if len(messages) > 1 and messages[-2]["role"] == "user" else ""
@@ -203,12 +204,12 @@ def _answer_of(codec: Codec, row: Row, messages: Sequence[dict[str, Any]], promp
         return len(before)
     more = prompt.removeprefix(before) if prompt.startswith(before) else ""
     if not more:
-        raise _rewrites(row)
+        raise _rewrites(row, prompt, before, last if (asked or "").strip() else "")
     if (tags := TAG.findall(more)) and len(tags) % 2 == 0:
         return len(before)
     raise DataError(
         f"row {row.id}: the chat template asks for an answer with {more[:80]!r}, and writes none that begins so",
-        fix="put a chat_template.jinja beside tokenizer.json whose prompt for an answer is how its answers begin",
+        fix=OTHER_TEMPLATE,
     )
 
 
@@ -217,11 +218,20 @@ def _alike(one: str, other: str) -> int:
     return next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
-def _rewrites(row: Row) -> DataError:
+def _rewrites(row: Row, prompt: str = "", before: str = "", last: str = "") -> DataError:
+    """What to say where an answer's place is not known. `prompt`, `before`: what asks for it, and what stands before it where it
+    is history; `last`: the last special token of the prompt, where there is one and something was asked."""
+    asked, told = (text[text.rfind(last) :] for text in (prompt, before))
+    if last and prompt[: prompt.rfind(last)] == before[: before.rfind(last)]:
+        return DataError(
+            f"row {row.id}: the chat template asks for an answer with {asked[:80]!r}, and writes this one behind {told[:80]!r}",
+            fix=OTHER_TEMPLATE,
+        )
     return DataError(f"row {row.id}: the chat template rewrites earlier turns; the answer's place is not known")
 
 
-def _rendered(codec: Codec, row: Row, messages: Messages, tools: list[dict[str, Any]], *, prompt: bool) -> str:
+def rendered_by(codec: Codec, row: Row, messages: Messages, tools: list[dict[str, Any]], *, prompt: bool) -> str:
+    """The text of messages of the row. Raises DataError naming the row that the template refuses."""
     try:
         return codec.render(messages, tools, prompt)
     except Exception as error:  # noqa: BLE001 - a template is a program from outside and raises what it likes

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from tunekeeper.core.errors import ConfigError
 from tunekeeper.core.ids import digest_json
@@ -30,7 +30,8 @@ from tunekeeper.training.memory import refuse_full_disk, refuse_too_large
 from tunekeeper.training.places import beyond, refuse_beyond
 from tunekeeper.training.recipe import Recipe, from_json
 from tunekeeper.training.rows import Row, nothing_fits, of_objective, read_questions, read_rows, select, weight_of
-from tunekeeper.training.workfolder import ADAPTER, ANSWERS, BEGUN, CHECKPOINT, CURVE, EPOCHS, MODEL, TRANSCRIPT
+from tunekeeper.training.turns import FOLDER, turn
+from tunekeeper.training.workfolder import ADAPTER, ANSWERS, BEGUN, CHECKPOINT, CURVE, EPOCHS, MODEL, TRANSCRIPT, Context
 
 if TYPE_CHECKING:
     from tunekeeper.training.loop import Curve, Progress, Setup
@@ -38,17 +39,6 @@ if TYPE_CHECKING:
     Fit = Callable[[Setup, Progress], Curve]
 
 HELD_FOR_LOSS = 64
-
-
-class Context(Protocol):
-    """What the job runner hands to a child."""
-
-    @property
-    def work(self) -> Path:
-        """Scratch folder; what is left there is the result. The same folder in every attempt."""
-
-    def progress(self, fraction: float | None, **fields: Any) -> None:
-        """Say how far the job is, 0 to 1."""
 
 
 def run(input: dict[str, Any], context: Context, fit: Fit | None = None) -> dict[str, Any]:
@@ -63,6 +53,11 @@ def run(input: dict[str, Any], context: Context, fit: Fit | None = None) -> dict
     answer_tokens. Returns loss, eval_loss, seconds, cpu_seconds, tokens_per_second, rows …; leaves `adapter/`, or `model/` of
     full tuning (the last epoch's), `transcript.jsonl` and `epochs/` in `context.work`. Raises UserErrors.
     """
+    with contextlib.ExitStack() as held:
+        return _run(input, context, fit, held)
+
+
+def _run(input: dict[str, Any], context: Context, fit: Fit | None, held_memory: contextlib.ExitStack) -> dict[str, Any]:
     recipe = from_json(input["recipe"])
     choose(context.work)
     prepare_threads(recipe.threads)
@@ -79,8 +74,11 @@ def run(input: dict[str, Any], context: Context, fit: Fit | None = None) -> dict
     taken = _taken(codec_of(tokenizer), rows, held, recipe)
     refuse_beyond(base.folder, max(map(_longest, (*taken.rows, *taken.held))))
     begun = _begun(context.work, base, taken, replayed)
-    longest, most, there = max(map(_longest, taken.rows)), max(map(_most_learned, taken.rows)), here()
-    estimate = refuse_too_large(base.folder, recipe, longest, there, learned=most)
+    longest, most = max(map(_longest, taken.rows)), max(map(_most_learned, taken.rows))
+    needed = refuse_too_large(base.folder, recipe, longest, here(), learned=most).total
+    trainings = context.root / "work" / FOLDER
+    held_memory.enter_context(turn(trainings, needed, here, lambda why: context.progress(0.0, note=why)))
+    estimate = refuse_too_large(base.folder, recipe, longest, there := here(), learned=most)
     refuse_full_disk(base.folder, recipe, context.work, there)
     if estimate.tight:
         prepare_memory()

@@ -17,6 +17,7 @@ from tunekeeper.core.errors import ArtifactError, ConfigError, MissingExtra
 from tunekeeper.training.base import Base, parameters
 from tunekeeper.training.device import here, number_format
 from tunekeeper.training.encode import Codec
+from tunekeeper.training.memory import GIVEN_BACK
 from tunekeeper.training.recipe import Recipe
 
 ONEDNN_KERNELS = "64"
@@ -24,8 +25,6 @@ ONEDNN_KERNELS = "64"
 base of 2 million numbers took 2.3 GB, with 64 they take 1.4, in the same time."""
 M_MMAP_THRESHOLD = -3
 """Of glibc's `mallopt`: bytes from which on memory is taken apart from the heap. Set, it does not grow by itself any more."""
-GIVEN_BACK = 4 << 20
-"""Bytes of a tensor that is given back at once."""
 
 
 def prepare_memory() -> None:
@@ -177,7 +176,22 @@ def _loaded(base: Base, options: dict[str, Any]) -> Any:
             f"{base.folder}: its weights lack {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else ""),
             fix="fetch the checkpoint again, or put back the config.json that belongs to it",
         )
+    _refuse_two_outputs(base, model)
     return model
+
+
+def _refuse_two_outputs(base: Base, model: Any) -> None:
+    """Raise ArtifactError where this transformers does not tie what config.json ties, because the weights differ: servers do."""
+    import torch
+
+    if not getattr(model.config.get_text_config(), "tie_word_embeddings", False):
+        return
+    one, other = (getattr(each, "weight", None) for each in (model.get_input_embeddings(), model.get_output_embeddings()))
+    if one is not None and other is not None and one is not other and not torch.equal(one, other):
+        raise ArtifactError(
+            f"{base.folder}: config.json ties the output layer to the embedding, and the weights hold another lm_head.weight",
+            fix="set tie_word_embeddings to false in a copy, or take lm_head.weight out of its weights, as it was trained",
+        )
 
 
 def _quantized(base: Base, options: dict[str, Any], device: str) -> Any:

@@ -15,7 +15,7 @@ from tunekeeper.core.errors import ArtifactError, DataError
 from tunekeeper.text.rendering import render
 from tunekeeper.text.tokenizers import TokenizerFiles, read_tokenizer
 from tunekeeper.training.base import embeddings, read_json
-from tunekeeper.training.encode import Codec, Encoded, conversations
+from tunekeeper.training.encode import Codec, Encoded, conversations, rendered_by
 from tunekeeper.training.rows import Row, message_of, of_objective
 
 UNFINISHED = "\ufffd"
@@ -93,7 +93,8 @@ def preview(folder: Path, row: Row, *, generate: bool | None = None, objective: 
     files = read_tokenizer(folder)
     codec = codec_of(folder)
     answered = row.messages[-1]["role"] == "assistant"
-    rendered = codec.render(list(row.messages), list(row.tools), not answered if generate is None else generate)
+    asking = not answered if generate is None else generate
+    rendered = rendered_by(codec, row, list(row.messages), list(row.tools), prompt=asking)
     found = _learned(codec, row, objective) if answered and not generate else [_read(codec, rendered)]
     longest = max(len(each.ids) for each in found)
     if most is not None and longest > most:

@@ -21,6 +21,7 @@ from tunekeeper.training.memory import (
     number_size,
     run_bytes,
     size,
+    targeted,
     version_bytes,
 )
 from tunekeeper.training.recipe import Recipe, warnings
@@ -203,7 +204,17 @@ def notes(folder: Path, recipe: Recipe, there: Room | None = None) -> tuple[str,
     """What is worth a word before a run begins: what is unusual about the recipe, what full tuning costs. `there`: the
     device that would train; None looks."""
     there = there or room()
-    return *warnings(recipe), *cost_of_full(folder, recipe, there), *about_qlora(recipe, there)
+    return *warnings(recipe), *about_rank(folder, recipe), *cost_of_full(folder, recipe, there), *about_qlora(recipe, there)
+
+
+def about_rank(folder: Path, recipe: Recipe) -> tuple[str, ...]:
+    """What to say of a rank that no layer can have."""
+    if recipe.method == "full":
+        return ()
+    widest = max((min(sides) for sides in targeted(folder, recipe)), default=recipe.rank)
+    if recipe.rank <= widest:
+        return ()
+    return (f"rank {recipe.rank} is more than {widest}, all that the widest layer it adapts can have: {widest} learns the same",)
 
 
 def about_qlora(recipe: Recipe, there: Room) -> tuple[str, ...]:

@@ -23,14 +23,14 @@ from transformers.utils import logging
 from tunekeeper.training import job
 from tunekeeper.training.encode import Encoded
 from tunekeeper.training.loop import CURVE_POINTS, Curve, Meter, Progress, Setup, held_out_loss, rate, stalled, take_losses
-from tunekeeper.training.workfolder import TRL_CHECKPOINTS
+from tunekeeper.training.workfolder import TRL_CHECKPOINTS, Context
 
 WHOLE = "whole.json"
 """Put into a checkpoint once all of it is written: the work it belongs to, and the curve so far."""
 IGNORED = -100
 
 
-def run(input: dict[str, Any], context: job.Context) -> dict[str, Any]:
+def run(input: dict[str, Any], context: Context) -> dict[str, Any]:
     """As `job.run`, learned by TRL."""
     logging.set_verbosity_error()  # its advice is for who calls it, and the job's log is ours
     done = job.run(input, context, fit=fit)
