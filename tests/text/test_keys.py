@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tunekeeper.text.keys import keys
+from tunekeeper.text.keys import keys, named
+from tunekeeper.text.redaction import Redactor
 
 
 @pytest.mark.parametrize(
@@ -82,3 +83,61 @@ def test_a_secret_is_found_from_its_first_to_its_last_character(text: str, left:
 )  # fmt: skip
 def test_words_about_secrets_are_none(text: str) -> None:
     assert keys(text) == []
+
+
+HEX, UUID = "9f8e7d6c5b4a39281706f5e4d3c2b1a0", "4c3b2e7b-253b-4e72-87cc-09f5734724a4"
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        (f"Mein API-Schlüssel lautet {UUID}.", "Mein API-Schlüssel lautet ."),
+        (f"Voici la clef d'API : {HEX}", "Voici la clef d'API : "),
+        (f"Вот токен доступа — {HEX}", "Вот токен доступа — "),
+        (f"Minun API-avain on {UUID}", "Minun API-avain on "),
+        (f"מפתח API: {HEX}", "מפתח API: "),
+        (f"{HEX} is our API key", " is our API key"),
+        (f"{UUID}がAPIキーです", "がAPIキーです"),
+        (f'acme_key = "{HEX}"', 'acme_key = ""'),
+        ("the key for staging is still aB3xK9mQ7pL2wZ8v", "the key for staging is still "),
+        (f"dd-apikey-{HEX}", ""),
+        ("polar_oat_dNREmhx2SALSlUJREvTQdbcb", ""),
+    ],
+)
+def test_random_letters_and_digits_are_a_secret_where_a_name_leads_to_them(text: str, left: str) -> None:
+    (span,) = named(text)
+    assert text[: span[0]] + text[span[1] :] == left
+    assert Redactor(["key"]).redact(text)[0] == text[: span[0]] + "[KEY]" + text[span[1] :]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        UUID, f"order {UUID}", f"commit {HEX} fixes the token", f"the key commit is {HEX}", f"public key {HEX}",
+        f"idempotency key: {UUID}", f"token for order {UUID}", f"primary key {UUID}", f"trace id {HEX}, token count 20",
+        f"completion tokens {UUID}", f"api key docs https://x.example/v2/{HEX}", f'{{"key": "uploads/2026/{HEX}.png"}}',
+        "the key findings in report-2026-q1-v2-final3", "winreg.OpenKey(winreg.HKEY_CURRENT_USER",
+        "AutoTokenizer a1b2c3d4e5f6a7b8",
+        f'{{"tool_call_id": "call_{HEX}"}}', f"api key [KEY] {HEX}",
+    ],
+)  # fmt: skip
+def test_random_letters_and_digits_that_are_called_otherwise_stay(text: str) -> None:
+    assert Redactor(["key"]).redact(text) == (text, {})
+
+
+def test_a_secret_of_any_length_is_found_by_the_name_of_its_field() -> None:
+    value = {"azure_openai_key": "a1B2c3D4e5F6" * 7, "checksum": HEX}
+    assert Redactor().redact_json(value)[0] == {"azure_openai_key": "[KEY]", "checksum": HEX}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "aio_" + "aB3x" * 7, "odt_" + "aB3x" * 8, "2/1234567890123456/6543210987654321:" + HEX,
+        "LLM|1234567890123456|" + "aB3" * 9,
+        "dp.audit." + "aB3x" * 11, "cnvca" + "aB3x" * 12, "aB3+" * 19 + "+AStAaB3xyz==", "cu_" + HEX, "slk_" + HEX * 2,
+        "LS0tLS1CRUdJTiBSU0EgUFJJVkFURSBLRVk" + "aB3x" * 40, "s.aB3xaB3xaB3xaB3xaB3xaB3x",
+    ],
+)  # fmt: skip
+def test_further_formats_of_vendors_are_found_whole(key: str) -> None:
+    assert keys(f"use {key} now") == [(4, 4 + len(key))]

@@ -18,6 +18,8 @@ REDACTOR = Redactor()
         "Med venlig hilsen\nElin Kjær\n36 42 62 12\nFur", "Alves, Ana\tana@example.com\t53292612", "53292612 / ana@example.com",
         "ana@example.com;Porto;925 807 302", "You can get hold of her on 53292612 most days.", "Kontaktperson: Bo Holm, 53292612",
         "new one is 53292612, please", "{n} schrieb von 53292612 aus", "連絡先は53292612です", "顧客 田中様 12-6520-6427",
+        "A telefonszámom 81190497.", "Телефонът ми е 514082130.", "customer dialled in from 40156480 and hung up",
+        "Un saludo,\nเอกชัย ดาวกระจาย\n08127074", "Kontakt: Rosina Grimani, 8018884",
         "ulaşın: 608 9 265", '"from": "53292612"', "| Karl Rudi Ek | 925807302 |", "Bia Rocha - (351) 925807302 - Porto",
     ],
 )  # fmt: skip
@@ -33,6 +35,11 @@ def test_what_is_around_digits_makes_them_a_number_where_no_word_does(text: str)
     [
         "Order Total 53292612", "Net Income 12 345 678", "contact us about order 53292612", "Ana Lee, order 53292612",
         "Mi número de póliza es 2449180911.", "Mój numer polisy to 4813368.", "Population 1933: 856 561 218; 1945: 927 496 250.",
+        "Tilaukseni 00323814971 puuttuu", "Min ordre 0132297847 mangler", "Rendelésem: 062087145", "Fattura n. 0124327984",
+        "Moje zamówienie 09340014726", "Comanda mea 04925376262 din mai",
+        "טלפון לא ידוע, הזמנה 0570060181", "Flight LH12, PNR 0234063568",
+        "Ana Lee, 14. 5. 2010, 10:20", "Ana Lee\t6203108763445\tOslo",
+        "Ana Lee\t433-4182251-3273302\tOslo", "Regards\nAna Lee\n66683-136",
         "会員番号:5932032429", "Ana Lee, 2026-03-04 10:20", "Release Notes 2026-03-04", "ana@example.com 2026-03-04",
     ],
 )  # fmt: skip

@@ -26,14 +26,19 @@ _DOT = r"(?:\.| ?[\[({<] ?(?i:dot|punkt|\.) ?[\])}>] ?)"
 _DOMAIN = re.compile(
     rf"[\w-]{{1,63}}(?:{_DOT}[\w-]{{1,63}}){{0,8}}{_DOT}(?:(?:xn--[\w-]{{2,59}}|[A-Za-z]{{2,24}})(?!_?[0-9A-Za-z])|[^\W\d_]{{2,24}}(?!_?[^\W_]))|\[?\d{{1,3}}(?:\.\d{{1,3}}){{3}}\]?"
 )
+_DOTTED_BACK = re.compile(r"(?:[)\]}>] ?(?i:tod|tnup) ?[(\[{<][\w+%\-]{1,64}){1,4}")
+"""What goes on before a local part whose dots are spelled out, read from right to left."""
 _LEADING = ".'`/={|}*&!?#"
 """Signs that a local part may hold and seldom begins with."""
 _ENDINGS = (
     "com|org|net|edu|gov|info|io|eu|de|at|ch|fr|nl|be|it|es|pt|pl|se|no|dk|fi|"
-    "ie|uk|us|ca|au|nz|in|jp|br|mx|ru|me|dev|app|ai|co|ar|cl|xyz"
+    "ie|uk|us|ca|au|nz|in|jp|br|mx|ru|me|dev|app|ai|co|ar|cl|xyz|ua|gr|tr|cz|sk|hu|ro|bg|hr|si|rs|ee|lv|lt|lu|il|kr|cn|tw|hk|"
+    "sg|th|vn|id|my|ph|za|biz|gal|example|test"
 )
 """Of the domains of addresses that are written with words or blanks, so that prose is none."""
-_SPELLED = re.compile(rf"[\w-]{{1,63}}(?i:(?: (?:{_SAID_DOT}) [\w-]{{1,63}}){{0,4}} (?:{_SAID_DOT}) (?:{_ENDINGS}))(?!\w)")
+_SPELLED = re.compile(
+    rf"[\w-]{{1,63}}(?i:(?: (?:{_SAID_DOT}) [\w-]{{1,63}}){{0,4}} (?:{_SAID_DOT}) (?:{_ENDINGS}))(?![A-Za-z\d_])"
+)
 _SPACED = re.compile(rf"[\w-]{{1,63}}(?:\.[\w-]{{1,63}}){{0,4}}\.(?:{_ENDINGS})(?!\.?\w)")
 EMAIL_FILTER = (
     rb"@|\xef\xbc\xa0|\\u[fF][fF]20|%40|[\[({<] ?(?i:at) ?[\])}>]|(?i: (?:"
@@ -58,7 +63,9 @@ def emails(text: str) -> list[Span]:
         if spans and start - len(local) < spans[-1][1]:  # a@b.example/c@d.example: the former one's end is no part of this one
             local = text[spans[-1][1] : start].lstrip(_LEADING + "-+")
         if after is not None and local:
-            spans.append((start - len(local), after.end()))
+            first = start - len(local)
+            more = _DOTTED_BACK.match(text[max(0, first - 80) : first][::-1]) if text[first - 1 : first] in set(")]}>") else None
+            spans.append((first - (more.end() if more is not None else 0), after.end()))
     return spans
 
 
@@ -79,7 +86,8 @@ _GIVEN_OUT = re.compile(
 )
 """How addresses begin that are in use (IANA's registry); a double colon between other numbers is code."""
 _VERSION_BEFORE = re.compile(
-    r"\b(?:v[. ]{0,2}|rv:)\Z|(?:\bver|version|release|build|firmware|driver|"
+    r"\b(?:v[. ]{0,2}|rv:)\Z|(?:\bver|version|release|build|firmware|driver|plugin|\blib\w{0,12}|"
+    r"(?:up|down)graded? to|updated? to|rolled back to|"
     r"\b(?:section|chapter|clause|paragraph|article|abschnitt|kapitel|ziffer|oid)s?|§)"
     r"[\W_]{0,5}\Z"
     r"|(?:\A|[^\w.])(?!\w*(?:addr|ip\b|host|src|dst|peer|client|remote))[A-Za-z][\w\[\]\-]*[=~<>]=\Z",
@@ -107,6 +115,8 @@ def _is_version(text: str, four: re.Match[str]) -> bool:
     """Whether four numbers are those of a version (`v1.2.3.4`, `Chrome/99.0.0.0`, `a-1.2.3.4.tar.gz`) or head a section."""
     start, end = four.span()
     first = max(0, start - 32)
+    if four[0].startswith("0.") and four[0] != "0.0.0.0":
+        return True  # no machine has such an address
     if _VERSION_BEFORE.search(text, first, start) is not None:
         return True
     if four[0].endswith(".0.0") and _PRODUCT_BEFORE.search(text, first, start) is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from tunekeeper.text.numbers import ESCAPE, Span, bytes_of, longest
+from tunekeeper.text.numbers import ESCAPE, Span, any_of, bytes_of, least, longest
 
 _W, _A, _H = r"[A-Za-z0-9_\-]", "[A-Za-z0-9]", "[a-f0-9]"
 _KNOWN = rf"""
@@ -16,21 +16,21 @@ _KNOWN = rf"""
     (?:AKIA|ASIA|ABIA|ACCA|A3T[A-Z0-9])[0-9A-Z]{{16}} ABSK[A-Za-z0-9+/]{{100,280}} bedrock-api-key-[A-Za-z0-9+/=]{{40,2000}}
     AIza{_W}{{30,64}} ya29\.{_W}{{20,512}} GOCSPX-{_W}{{20,64}} 1//0{_W}{{38,80}} AQ\.Ab{_W}{{40,120}} AQVN{_W}{{35,38}}
     hf_{_A}{{20,64}} api_org_{_A}{{34}} gsk_{_A}{{30,128}} (?:xai|pplx|nvapi)-{_W}{{32,160}} r8_{_A}{{30,64}}
-    tgp_v1_{_W}{{40,64}} pa-[A-Za-z0-9_]{{20}}{_W}{{20,44}} lsv2_[a-z][a-z]_{_H}{{32}}_{_H}{{10}} tvly-{_W}{{28,64}}
-    fw3?_{_A}{{22,32}} pcsk_[A-Za-z0-9_]{{40,128}} (?:xox[abdeoprs]|xapp)-[A-Za-z0-9\-]{{10,255}}
+    tgp_v1_{_W}{{40,64}} pa-{_W}{{40,64}} lsv2_[a-z][a-z]_{_H}{{32}}_{_H}{{10}} tvly-{_W}{{28,64}}
+    fw3?_{_A}{{22,32}} pcsk_[A-Za-z0-9_]{{40,128}} (?:xox[abcdeoprs]|xapp)-[A-Za-z0-9\-]{{10,255}}
     xoxe[.\-](?:xox[bp]-)?[0-9]-{_A}{{100,200}} SG\.{_W}{{16,64}}\.{_W}{{16,64}} eyJrIjoi[A-Za-z0-9_\-=]{{40,400}}
     ops_eyJ{_W}{{100,2000}} [sp]k\.eyJ{_W}{{20,256}}\.{_W}{{20,64}} do[por]_v1_{_H}{{64}} whsec_[A-Za-z0-9+/=]{{20,128}}
     pypi-AgE{_W}{{32,512}} shp(?:at|ss|ca|pa)_[a-fA-F0-9]{{32}} lin_(?:api|oauth)_{_A}{{32,64}} dapi{_H}{{32}}(?:-[0-9])?
-    ATATT3[A-Za-z0-9_\-=]{{32,512}} ATBB{_A}{{32}} (?:pub)?key-{_H}{{32}} dckr_(?:pat|oat)_{_W}{{20,64}} ntn_{_A}{{40,64}}
+    AT(?:A|C)TT3[A-Za-z0-9_\-=]{{32,512}} ATBB{_A}{{32}} (?:pub)?key-{_H}{{32}} dckr_(?:pat|oat)_{_W}{{20,64}} ntn_{_A}{{40,64}}
     secret_{_A}{{43,64}} HRKU-{_W}{{30,80}} sbp_{_H}{{40,64}} sb_(?:secret|publishable)_{_W}{{20,64}}
     NR(?:AK|JS|II|AA|RA)-[A-Za-z0-9\-]{{19,40}} sq0[a-z][a-z][a-z]-{_W}{{22,64}} EAAA{_W}{{22,80}} cmVmd{_A}{{59}}
     EAA{_A}{{80,400}} pat{_A}{{14}}\.{_H}{{64}} (?:SK|AC)[a-fA-F0-9]{{32}} glsa_{_A}{{32}}_[A-Fa-f0-9]{{8}}
     glc_[A-Za-z0-9+/=]{{32,400}} pscale_[a-z]{{2,8}}_[A-Za-z0-9_\-.=]{{32,80}} hv[sbr]\.{_W}{{24,400}}
-    sntry[su]_[A-Za-z0-9_\-+=]{{40,512}} dp\.(?:pt|st|ct|sa)\.[A-Za-z0-9_\-.]{{40,100}} fig[dour]_{_W}{{30,80}}
+    sntry[su]_[A-Za-z0-9_\-+=]{{40,512}} dp\.(?:pt|st|ct|sa|scim|audit)\.[A-Za-z0-9_\-.]{{40,100}} fig[dour]_{_W}{{30,80}}
     PMAK-{_H}{{24}}-{_H}{{34}} xkeysib-{_H}{{64}}-{_A}{{16}} LTAI{_A}{{16,24}} re_{_A}{{8}}_{_A}{{24}}
     sgp_[A-Za-z0-9_]{{40,80}} nfp_{_A}{{36,48}} pul-{_H}{{40}} apify_api_{_A}{{30,48}} AGE-SECRET-KEY-1[A-Z0-9]{{58}}
     tskey-[a-z]{{3,8}}-{_A}{{8,24}}-{_A}{{20,48}} fc-{_H}{{32}} ph[cx]_{_A}{{32,64}} v1\.0-{_H}{{24}}-{_H}{{146}}
-    sl\.(?:u\.)?{_W}{{130,400}} A3-[A-Z0-9]{{6}}-(?:[A-Z0-9]{{5,11}}-){{3,4}}[A-Z0-9]{{5}} EZ[AT]K{_A}{{54}}
+    sl\.(?:u\.)?{_W}{{130,1500}} A3-[A-Z0-9]{{6}}-(?:[A-Z0-9]{{5,11}}-){{3,4}}[A-Z0-9]{{5}} EZ[AT]K{_A}{{54}}
     FLWSECK(?:_TEST)?-{_A}{{12,40}}(?:-X)? fm[12][ar]?_[A-Za-z0-9+/=]{{100,800}} fo1_{_W}{{43}} API-[A-Z0-9]{{25,30}}
     rubygems_{_H}{{48}} sm_[aps]at_{_A}{{16}} sha256~{_W}{{43}} tfp_[A-Za-z0-9_\-.=]{{40,64}} AKCp{_A}{{60,80}} p8e-{_A}{{32}}
     CLOJARS_{_A}{{60}} dt0[a-z][0-9][0-9]\.{_A}{{24}}\.{_A}{{64}} dnkey-[A-Za-z0-9=_\-]{{60,90}}
@@ -47,24 +47,32 @@ _KNOWN = rf"""
     CCIP(?:AT|RJ)_{_A}{{22}}_{_H}{{40}} CFPAT-{_W}{{43}} dG9rO[A-Za-z0-9=]{{50,60}} AAAAAAAAAAAAAAAAAAAAA[A-Za-z0-9%]{{50,120}}
     WPL_AP[01]\.[A-Za-z0-9.+/=]{{20,60}} secret-(?:live|test)-{_W}{{35,60}} secret_{_A}{{20}}_{_H}{{32}}
     ory_(?:pat|at|rt|st|wak)_{_W}{{24,120}} dbt[cu]_{_W}{{36,60}} mdb_sa_sk_{_W}{{36,60}} cflt[A-Za-z0-9+/]{{60}}
-    SCW[A-Z0-9]{{17}} AKID{_A}{{32}} t1\.{_W}{{40,200}}\.{_W}{{80,90}} AVNS_{_W}{{18,24}} jina_{_A}{{50,70}} llx-{_A}{{40,64}}
+    SCW[A-Z0-9]{{17}} AKID{_A}{{32}} t1\.{_W}{{40,200}}\.{_W}{{80,90}} AVNS_{_W}{{18,24}} jina_{_W}{{50,70}} llx-{_A}{{40,64}}
+    cnvca{_W}{{40,60}} aio_{_A}{{28}} (?:odt|tss|dd[opw]|ion)_{_A}{{32,44}} endr\+{_W}{{16}} u\+{_W}{{18}}
+    YC{_W}{{38}} (?:rootly|slk)_{_H}{{64}} cu_{_H}{{32}} BBFF-{_A}{{30}} tkn\.v1_[A-Za-z0-9+/=]{{60,90}} as-{_A}{{22}}
+    AKLT{_A}{{36,48}} vtwn_{_A}{{36,44}} unkey_{_A}{{20,40}} CCDB1_{_A}{{22}}_{_A}{{40}}
+    b_{_W}{{44}} persona_(?:production|sandbox)_[a-f0-9\-]{{36}}
+    LS0tLS1CRUdJTiB(?:SU0Eg|PUEVO|QUklW|FQyBQ|FTkNS)[A-Za-z0-9+/=]{{60,8000}}
     access_token\$(?:production|sandbox)\$[a-z0-9]{{16}}\${_H}{{32}}
 """.split()
 """Keys that are known by how they begin and how long they are, told by the exact expression and by its filter alike."""
 _JWT = rf"eyJ{_W}{{8,4096}}\.(?:eyJ{_W}{{8,8192}}\.(?:{_W}{{8,2048}})?|{_W}{{16,2048}}(?:\.{_W}{{8,4096}}){{3}})"
 _KEY = re.compile(
-    r"(?<![A-Za-z0-9])(?<![A-Za-z0-9][_\-])(?=[A-Za-z0-9_\-.:/~$+]{15})"
+    r"(?<![A-Za-z0-9])(?<![A-Za-z0-9][_\-])(?=[A-Za-z0-9_\-.:/~$+|]{15})"
     r"(?:(?:sk|pk|rk|tk|ak|csk)[-_](?=[A-Za-z_\-]{0,511}\d)[A-Za-z0-9_\-]{16,512}"
     rf"|{_JWT}|[MNO]{_W}{{23,27}}\.{_W}{{6}}\.{_W}{{27,40}}|{_A}{{14}}\.atlasv1\.[A-Za-z0-9_\-=]{{60,80}}"
     rf"|{_W}{{11}}:APA91b{_W}{{100,200}}"
     rf"|[A-Za-z0-9_~.]{{3}}[0-9]Q~[A-Za-z0-9_~.\-]{{31,34}}|{_A}{{6}}_{_A}{{29}}_mmk|{_H}{{32}}-us[0-9]{{1,2}}"
+    rf"|s\.(?=[A-Za-z]{{0,23}}[0-9]){_A}{{24}}|(?:sc|ext|scauth|authress)_[A-Za-z0-9]{{5,30}}\.[A-Za-z0-9]{{4,6}}\.acc[_-]{_W}{{10,32}}[.a-z0-9_+/=\-]{{30,120}}"
+    rf"|2{_A}{{26}}_{_A}{{21}}|(?:LLM\|)?[0-9]{{15,17}}\|{_W}{{26,40}}"
+    rf"|[A-Za-z0-9+/]{{76,80}}\+ASt[A-Za-z0-9+/]{{6,10}}={{0,2}}|[12]/[0-9]{{16}}(?:/[0-9]{{16}})?:{_H}{{32}}"
     rf"|{_A}{{32,86}}(?:JQQJ9|AzSe|AzCa|AZDO|ACDb|APIM){_A}{{4,30}}|{_H}{{36}}NRAL"
     rf"|(?:bot)?\d{{8,10}}:AA{_W}{{30,40}}"
     rf"|{'|'.join(_KNOWN)})(?![_\-]?[A-Za-z0-9])"
 )
 _HOOK = re.compile(
     r"(?:hooks\.slack\.com/(?:services|workflows|triggers)|discord(?:app)?\.com/api/webhooks|hooks\.zapier\.com/hooks/catch"
-    r"|\.webhook\.office\.com/webhookb2)/([A-Za-z0-9_\-/@]{12,256})"
+    r"|\.webhook\.office\.com/webhookb2|outlook\.office\.com/webhook)/([A-Za-z0-9_\-/@]{12,256})"
 )
 _OF_KEYS = "access|account|private|signing|encryption|subscription|storage|deploy|master|license|client|shared|consumer|admin"
 _ELSEWHERE = (
@@ -73,6 +81,18 @@ _ELSEWHERE = (
     "wachtwoord", "lösenord", "heslo", "şifre",
 )  # fmt: skip
 """What keys, tokens and passwords are called in other languages, also as the beginning of a longer name."""
+_SECRETS = (
+    "secret", "passw", "pwd", "passphrase", "credential", "kennwort", "geheim", "clef d'", "clef secr", "clé api", "clé d'",
+    "clé secr", "clé d’", "secreto", "segreto", "segredo", "gettone", "sleutel", "sekret", "tajn", "klíč", "kľúč", "nyckel",
+    "hemlig", "nøgle", "nøkkel", "passord", "kodeord", "avain", "salaisuu", "tunnus", "anahtar", "parola", "gizli", "ключ",
+    "пароль", "секрет", "токен", "κλειδί", "κωδικ", "διακριτικ", "kulcs", "jelszó", "titk", "cheie", "cheia", "キー", "鍵",
+    "秘密", "口令", "密鑰", "権杖", "키", "시크릿", "암호", "مفتاح", "رمز", "كلمة المرور", "כלמת", "מפתח", "סיסמה", "אסימון",
+    "कुंजी", "टोकन", "पासवर्ड", "kunci", "sandi", "mật khẩu", "khóa", "mã bí mật", "กุญแจ", "โทเค็น", "รหัสผ่าน",
+)  # fmt: skip
+"""What secrets are called, as the beginning of a word, besides `_ELSEWHERE`, *key* and *token*."""
+_IN_NAMES = ("pat", "oat", "sk", "live", "prod", "apikey", "token", "secret", "key")
+"""Parts of a key's own beginning that say what it is, as in `polar_oat_…`."""
+_NAMING = (*_SECRETS, *_ELSEWHERE)
 _CALLED = re.compile(
     rf"(?:(?i:\bauthorization|\bbearer|\bbasic|\bssws|api[-_ ]?key|(?:{_OF_KEYS})[-_ ]?key(?:[-_]id|-data)?|secret[\w\-]{{0,24}}|"
     rf"token|signingkey|passw(?:or[dt]|d)|passphrase|(?:{'|'.join(_ELSEWHERE)})[\w\-]{{0,16}})|[A-Z0-9]_KEY|[\"']auth|\b_auth)"
@@ -80,9 +100,9 @@ _CALLED = re.compile(
 )
 _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 """How code calls a value that is kept elsewhere."""
-_QUOTED = re.compile(r"(?i:secret[\w\-]{0,24})[\"']?\s{0,3}[:=]\s{0,3}[\"']([^\s\"'<>]{16,256})[\"']")
+_QUOTED = re.compile(r"(?i:secret[\w\-]{0,24})[\"']?\s{0,3}[:=]\s{0,3}[\"']((?=[^,;]{8})[^\s\"'<>]{16,256})[\"']")
 _IN_ENV = re.compile(r"SECRET[A-Z0-9_]{0,24}=(?![${%\[<])([^\s\"'<>,;]{24,256})")
-_IN_QUERY = re.compile(r"[?&](?:key|appid|auth)=([A-Za-z0-9_\-]{24,512})")
+_IN_QUERY = re.compile(r"[?&](?:key|appid|auth|sig)=([A-Za-z0-9_\-]{24,512})")
 _COOKIE = re.compile(r"(?i:sessid|session(?:[_-]?(?:id|token))?|\bsid|_sess|aspxauth)=([A-Za-z0-9_\-.%]{20,512})")
 _TYPED = re.compile(
     r"(?i:\blogin )([A-Za-z0-9]{32,128})|\s-u [A-Za-z0-9_.\-]{1,64}:([^\s\"']{8,128})"
@@ -123,44 +143,53 @@ _ENOUGH = 10
 def _beginning(key: str) -> bytes:
     """How a key of `_KNOWN` begins, as far as the filter looks; a slash may be escaped."""
     head, _, rest = key.partition("{")
-    least = min(_ENOUGH, int(rest[: re.search(r"\D", rest).start()]))  # type: ignore[union-attr]
+    few = min(_ENOUGH, int(rest[: re.search(r"\D", rest).start()]))  # type: ignore[union-attr]
     if head.endswith(("/=]", "/]")):
         at = head.rindex("[")
         head = rf"{head[:at]}(?:{head[at:]}|\\/)"
-    return f"{head}{{{least}}}".replace("//", r"(?:\\?/){2}").encode()
+    return f"{head}{{{few}}}".replace("//", r"(?:\\?/){2}").encode()
 
 
-KEY_FILTER = rb"|".join(
+_LETTERS = rb"(?:[A-Za-z0-9_\-\x80-\xff]|\\u[0-9A-Fa-f]{4})*"
+ALONE_FILTER = rb"|".join(
     (
         rb"(?:^|[^0-9A-Za-z]|"
         + ESCAPE
-        + rb")(?:eyJ[A-Za-z0-9_\-]{8}|(?:sk|pk|rk|tk|ak|csk)[-_][A-Za-z0-9_\-]{10}|"
+        + rb")(?:eyJ[A-Za-z0-9_\-]{8}|(?:sk|pk|rk|tk|ak|csk)[-_][A-Za-z0-9_\-]{10}|s\.[A-Za-z0-9]{24}|"
         + rb"|".join(map(_beginning, _KNOWN))
         + rb")",
         rb"\.atlasv1\.|:APA91b|\.[A-Za-z0-9_\-]{6}\.[A-Za-z0-9_\-]{27}",
         # The digits of a Telegram token may be those of another script.
-        rb":AA[A-Za-z0-9_\-]{30}|slack\.com\\?/|discord(?:app)?\.com\\?/api|hooks\.zapier\.com|webhook\.office\.com",
-        rb"JQQJ9|AzSe|AzCa|AZDO|ACDb|APIM|NRAL",
-        rb"[0-9]Q~[A-Za-z0-9_~.\-]{8}|[A-Za-z0-9]_mmk|[a-f0-9]{8}-us[0-9]|[?&](?:key|appid|auth)=[A-Za-z0-9_\-]{24}",
+        rb":AA[A-Za-z0-9_\-]{30}|slack\.com\\?/|discord(?:app)?\.com\\?/api|hooks\.zapier\.com|(?:webhook|outlook)\.office\.com",
+        rb"\+ASt|2[A-Za-z0-9]{26}_[A-Za-z0-9]{10}|[0-9]{8}\|[A-Za-z0-9_\-]{10}|\.acc[_\-][A-Za-z0-9]",
+        rb"[12]\\?/[0-9]{16}|JQQJ9|AzSe|AzCa|AZDO|ACDb|APIM|NRAL",
+        rb"[0-9]Q~[A-Za-z0-9_~.\-]{8}|[A-Za-z0-9]_mmk|[a-f0-9]{8}-us[0-9]|[?&](?:key|appid|auth|sig)=[A-Za-z0-9_\-]{24}",
         rb"(?i:sess(?:id|ion(?:[_\-]?(?:id|token))?)?|sid|aspxauth)=[A-Za-z0-9_\-.%]{16}",
-        rb"(?i:login )[A-Za-z0-9]{32}|-u [A-Za-z0-9_.\-]{1,64}:[^\x00-\x20]{8}",
-        rb"--(?:password|token|secret)[ =]|(?i:passw(?:or[dt]|d)|passphrase)(?i: is| ist|) [^\x00-\x20\x22',;<>]{8}",
+        rb"(?i:login )[A-Za-z0-9]{32}|-u [A-Za-z0-9_.\-]{1,64}:[^\x00-\x20]{8}|--(?:password|token|secret)[ =]",
+        rb"(?:sig|Signature)=(?:[A-Za-z0-9%+/=]|\\/){16}",
+        rb":(?:\\?/){2}[^\x00-\x20/@:\x22\x27]*:[^\x00-\x20@]{3,}@",
+        rb"----[ -]BEGIN |Private-Lines: ",
+        rb"(?i:passw(?:or[dt]|d)|passphrase)(?i: is| ist|) [^\x00-\x20\x22',;<>]{8}",
         rb"SECRET[A-Z0-9_]{0,24}=[^\x00-\x20\x22'<>,;]{24}|(?:[\x22']|\b_)auth" + _BLANK + rb"*[:=]",
-        rb"(?i:authorization|bearer|basic|ssws|key(?:[\-_]id|-data)?|token|passw(?:or[dt]|d)|passphrase|secret(?:[A-Za-z0-9_\-\x80-\xff]|\\u[0-9A-F]{4})*)"
-        rb"(?:" + _BLANK + rb"|[:=]|value)+(?:[A-Za-z0-9_\-./+=~]|\\/){16}",
-        rb"(?i:" + rb"|".join(map(bytes_of, _ELSEWHERE)) + rb")(?:[A-Za-z0-9_\-\x80-\xff]|\\u[0-9A-Fa-f]{4})*"
-        rb"(?:" + _BLANK + rb"|[:=]|value)+(?:[A-Za-z0-9_\-./+=~]|\\/){16}",
-        rb"(?i:passw(?:or[dt]|d)|pwd|passphrase|_pass|" + rb"|".join(map(bytes_of, _PASSWORDS)) + rb"|"
-        rb"secret(?:[A-Za-z0-9_\-\x80-\xff]|\\u[0-9A-F]{4})*)"
+        rb"(?i:passw(?:or[dt]|d)|pwd|passphrase|_pass|" + rb"|".join(map(bytes_of, _PASSWORDS)) + rb"|secret" + _LETTERS + rb")"
         + _BLANK
         + rb"*(?:[:=\x22\x27>]|\xef\xbc\x9a|\\u[fF][fF]1[aA])"
         + _BLANK
         + rb"*[^\x00-\x20\x22',;<>]{8}",
-        rb"sig=[A-Za-z0-9%+/=]{16}|Signature=[A-Za-z0-9%+/=]{16}",
-        rb":(?:\\?/){2}[^\x00-\x20/@:\x22\x27]*:[^\x00-\x20@]{3,}@",
-        rb"----[ -]BEGIN |Private-Lines: ",
     )
+)  # fmt: skip
+"""Secrets that no word need lead to, and passwords, however short."""
+KEY_FILTER = (
+    ALONE_FILTER
+    + rb"|(?i:authorization|bearer|basic|ssws|key(?:[\-_]id|-data)?|token|passw(?:or[dt]|d)|passphrase|(?:secret|"
+    + rb"|".join(map(bytes_of, _ELSEWHERE))
+    + rb")"
+    + _LETTERS
+    + rb")(?:"
+    + _BLANK
+    + rb"|[:=]|value)+(?:[A-Za-z0-9_\-./+=~]|\\/){16}"
 )
+"""The same, and what stands directly behind a word of `NAME_FILTER`."""
 
 
 _SHOWN = (
@@ -171,7 +200,7 @@ _SHOWN = (
     (("passw", "pwd", "passphrase", "_pass", *_PASSWORDS), _PASSWORD, False),
     (("secret",), _QUOTED, False),
     (("secret",), _IN_ENV, False),
-    (("key=", "appid=", "auth="), _IN_QUERY, False),
+    (("key=", "appid=", "auth=", "sig="), _IN_QUERY, False),
     (("sess", "sid=", "aspxauth="), _COOKIE, False),
     (("login ", "-u ", "--"), _TYPED, False),
 )
@@ -203,3 +232,87 @@ def _mixed(value: str) -> bool:
 def _is_code(value: str) -> bool:
     """Whether a value is the name of one, such as `settings.secret_v2`."""
     return _DOTTED.fullmatch(value) is not None and sum(map(str.isdecimal, value)) < 4
+
+
+# ---- what a name leads to ----
+
+_RUN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z0-9](?:[A-Za-z0-9_\-./+~]{14,1023})[A-Za-z0-9/+]={0,2}(?![A-Za-z0-9])")
+_OWN = re.compile(
+    rf"(?i:.{{0,40}}(?:(?<![a-z])|(?<=api)|(?<=auth)|(?<=access))(?:{'|'.join(_IN_NAMES)})[_\-./])(?=[A-Za-z0-9_\-./+~]{{16}})"
+)
+"""A name that is one word with its value, as in `dd-apikey-…`."""
+_NAMED = re.compile(
+    rf"(?:key(?![a-z])|token(?!s|i[sz])|_pat(?![a-z])|{'|'.join(map(re.escape, least(_NAMING)))})"
+    r"((?:[^\d!?。.]|\.(?!\s)){0,36})\Z",
+    re.IGNORECASE,
+)
+_NAMED_BEHIND = re.compile(
+    rf"[\"'`)\]]{{0,2}}(?: (?:is|was|as|for) (?:[a-z]+ ){{1,2}}|(?:が|は|を)[^\s\d]{{0,8}}?)[^\W\d_]{{0,8}}[ -]?"
+    rf"(?:key(?![a-z])|token(?!s|i[sz])|{'|'.join(map(re.escape, least(_NAMING)))})(?! [a-z]{{4,}})",
+    re.IGNORECASE,
+)
+_SAID_NAME = any_of((*_NAMING, "key", "token", "_pat"))
+_OF_ANOTHER = re.compile(
+    r"(?<![a-z])(?:commits?|sha|hash|digest|checksum|fingerprint|orders?|trace|request|revision|version|build|image|invoice|ticket|"
+    r"correlation|transaction|users?|tracking|uuid|guid|etag|model|files?|page|path|url|id|see|https?|customer|job|run|issue)(?![a-z])"
+    r"|\[KEY",
+    re.IGNORECASE,
+)
+"""Between the name and the value: whose the value is instead."""
+_NO_SECRET = re.compile(
+    r"(?:public|primary|foreign|cache|partition|sort|idempotency|composite|unique|surrogate|routing|shard|object|lookup|row|group|"
+    r"map|index|registry|hot|low|\[)[ _-]?\Z",
+    re.IGNORECASE,
+)
+NAME_FILTER = (
+    rb"(?i:(?:key|basic|_pat)(?:[^a-z]|$)|token(?:[^s]|$)|authorization|bearer|ssws|_pass|(?:[\x22']|_)auth|"
+    + b"|".join(map(bytes_of, least((*_NAMING, *_PASSWORDS))))
+    + rb")|(?:^|[^a-z]|api|auth|access|"
+    + ESCAPE
+    + rb")(?i:"
+    + "|".join(_IN_NAMES).encode()
+    + rb")(?:[_\-.]|\\?/)"
+)
+"""Names of secrets. Whether there is a value at all is asked for first, by `VALUE_FILTER`: names in all scripts make an automaton
+with many states."""
+VALUE_FILTER = rb"(?:[A-Za-z0-9_\-./+=~]|\\/){16}"
+_SWITCHES = re.compile(r"(?<=[0-9])(?=[A-Za-z])|(?<=[A-Za-z])(?=[0-9])")
+_FILE = re.compile(r"/.*\.[a-z]{2,4}\Z")
+_ODD = re.compile(r"(?<=[A-Za-z])(?=[A-Z])")
+
+
+def named(text: str) -> list[Span]:
+    """Where random letters and digits stand that are called a key, a token or a secret: over a few words, in any language."""
+    spans: list[Span] = []
+    for run in _RUN.finditer(text):
+        start, end = run.span()
+        own = _OWN.match(run[0])
+        if own is not None and _is_random(text[start + own.end() : end]):
+            spans.append((start + 1 + run[0].rfind("/", 0, own.end()), end))
+        elif _is_random(run[0]) and (_is_named(text, start) or _is_named_behind(text, end)):
+            spans.append((start, end))
+    return spans
+
+
+def _is_named(text: str, start: int) -> bool:
+    before = text[max(0, start - 56) : start]
+    if _SAID_NAME.search(before.encode("utf-8", "surrogatepass")) is None:
+        return False
+    name = _NAMED.search(before)
+    return name is not None and _OF_ANOTHER.search(name[1]) is None and _NO_SECRET.search(before, 0, name.start()) is None
+
+
+def _is_named_behind(text: str, end: int) -> bool:
+    return _NAMED_BEHIND.match(text, end, end + 48) is not None
+
+
+def _is_random(value: str) -> bool:
+    """Whether nobody would write it: letters and digits change more often than in a name, and it is no file's."""
+    if _FILE.search(value) is not None:
+        return False
+    switches = len(_SWITCHES.findall(value))
+    if switches >= 4:
+        return True
+    changes = (switches + len(_ODD.findall(value))) / len(value)
+    lower = sum(map(str.islower, value)) >= len(value) // 4
+    return lower and changes > (0.3 if switches else 0.36) and "." not in value and "_" not in value

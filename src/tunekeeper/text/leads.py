@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import re
 
-import re2
-
-from tunekeeper.text.numbers import CODE_BEFORE, ESCAPE, bytes_of
+from tunekeeper.text.numbers import CODE_BEFORE, ESCAPE, any_of, bytes_of, least
 
 _FEW = 6
 """Digits of the numbers of small towns and countries, which need a word directly before them that means nothing else."""
-_ENOUGH = 8
+_ENOUGH, _MOST_BARE = 8, 12
 """Digits that a number has where no word, but what is around it, says that it is one; one less where they are in groups."""
 _SURELY = re.compile(r"tel|phone|fax|fon|mob|тел|电话|電話|전화|☎|📞|📱", re.IGNORECASE)
 _WORDS = (
@@ -37,12 +35,14 @@ _OURS = (
     "contact no",
 )  # fmt: skip
 """Somebody's number; of what, is said behind it, if of anything."""
+_STEMS = ("telef", "telep", "puhelin", "телеф", "τηλέφ", "τηλεφ", "điện thoại", "dialled", "dialed")
+"""How words for telephones begin where they are bent: *telefonszámom*, *телефонът*."""
 _SIGNS = (
     "☎", "✆", "📞", "📱", "📲", "电话", "手机", "電話", "携帯", "전화", "핸드폰", "휴대폰", "फोन", "मोबाइल", "هاتف", "جوال",
     "טלפון", "נייד", "โทร", "回拨",
 )  # fmt: skip
 _TOWARDS = (
-    "contact", "kontakt", "contatt", "contat", "caller", "sender", "recipient", "reach", "get hold of", "get back to",
+    "contact", "kontakt", "contatt", "contat", "caller", "sender", "recipient", "reach", "get hold of", "get back to", "in touch",
     "ask for", "ping", "if urgent", "emergency", "erreich", "ansprechpartner", "melden", "notfall", "joign", "urgence",
     "urgencia", "urgência", "localiz", "raggiung", "referente", "emergenz", "bereik", "spoed", "dostępn", "pilne",
     "disponible en", "disponível", "falem", "ni når", "anträff", "hör av", "akut", "få fat", "træffes", "zastihn", "zastiž",
@@ -62,10 +62,15 @@ _WROTE = (
     "escreveu", "skrev", "psal", "psala", "писал", "писала", "kirjoitti",
 )  # fmt: skip
 _FROM = "from|von|depuis le|depuis|desde el|desde|da|dal|do|vanaf|z|från|fra|с|numerosta"
+_CLOSING = (
+    "regards", "grüße", "grüßen", "cordialement", "saludo", "saludos", "atentamente", "saluti", "groet", "groeten", "pozdrawiam",
+    "pozdravem", "pozdravom", "уважением", "hälsningar", "hilsen", "terveisin", "cumprimentos", "saygılar", "cheers", "sincerely",
+)  # fmt: skip
+"""How letters end; the name comes on the next line, and then perhaps a number."""
 _LETTER = "0-9A-Za-z_\u00c0-\u1fff"
 _NOTHING_OF = rf"(?!\W{{1,3}}(?:d[eioau]|du|del|of|for|für|voor)(?![{_LETTER}])|\W{{1,3}}[^\W\d_]{{5,}})"
 _WORD = re.compile(
-    rf"(?:(?:(?<![0-9A-Za-z\u00c0-\u1fff])(?:{'|'.join(_WORDS)})"
+    rf"(?:(?:(?<![0-9A-Za-z\u00c0-\u1fff])(?:{'|'.join(_WORDS)}|(?:{'|'.join(_STEMS)})[^\W\d_]{{0,14}})"
     r"|(?-i:(?<=[a-z])(?:Phone|Mobile|Tel|Telephone|Cell|Fax|WhatsApp)))"
     rf"(?:[ _-]?(?:number|no|nr|num))?(?: me| us| back)?(?: at| on)?(?![{_LETTER}])"
     rf"|(?<![{_LETTER}])(?:(?:my|our|his|her|their|contact) (?:new )?(?:number|no|nr)|{'|'.join(_OURS)})"
@@ -75,8 +80,9 @@ _WORD = re.compile(
 )
 """A word or a sign that leads to a number, a name of a field, or what stands for such a word in a signature, as in `M: …`."""
 _TURNED_TO = re.compile(
-    rf"(?<![{_LETTER}])(?:(?:{'|'.join(_TOWARDS)})(?!_?id|(?:o|at)?re(?![^\W\d_]))[^\n\d\".!?。]{{0,44}}(?:\"[^\n\d\".!?。]{{0,3}}){{0,2}}"
+    rf"(?<![{_LETTER}])(?:(?:{'|'.join(_TOWARDS)})(?!_?id|(?:o|at)?re(?![^\W\d_]))[^\n\d\".!?。\]]{{0,44}}(?:\"[^\n\d\".!?。\]]{{0,3}}){{0,2}}"
     rf"|(?:{'|'.join(_NEW_ONE)}|(?:{'|'.join(_WROTE)})(?: [^\W\d_]{{1,4}})?(?: (?:{_FROM}))) \(?"
+    rf"|(?:{'|'.join(_CLOSING)})[^\n\d]{{0,20}}\n[^\n\d]{{2,40}}\n"
     r"|[\"'](?:from|to)[\"']: ?[\"'])\Z",
     re.IGNORECASE,
 )
@@ -95,6 +101,10 @@ _NO_NAME = re.compile(
     r"|october|november|december)(?![^\W\d_])|nummer|номер|numer|número|numéro|numero",
     re.IGNORECASE,
 )
+_NO_PERSON = re.compile(
+    r"(?<![^\W\d_])(?:forms?|submissions?|requests?|tickets?|orders?|entry|records?|campaign|lists?)(?![^\W\d_])", re.I
+)
+"""What somebody contacts, or is reached, and has a number of its own."""
 _CELL = r"(?:[^\W\d_][^\d\n@=:,;|\t]{0,40}[,;|\t\n] ?)?"
 _MAIL_BEFORE = re.compile(rf"@[A-Za-z0-9.\-]{{3,80}}[>\])]?(?:[ ,;|/\t]{{1,3}}|\r?\n){_CELL}\(?\Z")
 _MAIL_BEHIND = re.compile(rf"\)?(?:[ ,;|/\t]{{1,3}}|\r?\n){_CELL}<?[A-Za-z0-9_.+\-]{{1,40}}@[A-Za-z]")
@@ -134,12 +144,13 @@ _OF_A_THING = re.compile(
     re.IGNORECASE,
 )
 """Before digits with nothing between: what they are instead."""
-_YEAR_FIRST = re.compile(r"20\d[\d/.\-]?[/.\-]")
+_YEAR_FIRST = re.compile(r"20\d[\d/.\-]?[/.\-]|\d{5}-\d{3,4}\Z")
+"""A date, or the code of a place."""
 _ASCII_DIGIT = re.compile("[0-9]")
 _SIGNED = re.compile(r"(?:[tpmcf]:|\([tpmfohw]\))\W{0,3}\Z", re.IGNORECASE)
 _A_LETTER = re.compile(r"[^\W\d_]|[☎✆📞📱📲]")
-_TO_OTHER = re.compile(r"(?:.*[\n\d])?", re.DOTALL)
-"""All up to the last digit or end of a line."""
+_TO_OTHER = re.compile(r"(?:.*(?:[\n\d]|\[[A-Z]{2,8}(?=[:\]])))?", re.DOTALL)
+"""All up to the last digit, end of a line, or placeholder of what was taken out before."""
 
 # Digits of every script, by the first bytes of their UTF-8 or of their escapes.
 D = (
@@ -151,22 +162,14 @@ S = rb"(?:[./()\-]|" + GAPS + rb"|\xe2\x88[\x80-\xbf]|\xef\xbc[\x88-\x8f]|\\/|\\
 EDGE = rb"(?:^|[^0-9A-Za-z.+\-]|" + ESCAPE + rb")"
 
 
-def _least(words: tuple[str, ...]) -> tuple[str, ...]:
-    """The words that hold no other one: where any of `words` is, one of these is."""
-    return tuple(sorted(word for word in set(words) if not any(other != word and other in word for other in words)))
-
-
 def _said(words: tuple[str, ...]) -> bytes:
-    return rb"(?i:" + b"|".join(map(bytes_of, _least(words))) + rb")"
+    return rb"(?i:" + b"|".join(map(bytes_of, least(words))) + rb")"
 
 
-def _any_of(words: tuple[str, ...]) -> re2.Pattern:
-    """Tells that one of `words` is there much sooner than the expression that asks how it stands there."""
-    return re2.compile(("(?i)" + "|".join(map(re2.escape, _least(words)))).encode())
-
-
-_LED = _any_of((*_WORDS, *_OURS, *_SIGNS, "contact", "our no", "my no", "his no", "her no", "their no", "my new", "our new"))
-_TO_SOMEBODY = _any_of((*_TOWARDS, *_NEW_ONE, *_WROTE, "from", "to"))
+_LED = any_of(
+    (*_WORDS, *_STEMS, *_OURS, *_SIGNS, "contact", "our no", "my no", "his no", "her no", "their no", "my new", "our new")
+)
+_TO_SOMEBODY = any_of((*_TOWARDS, *_NEW_ONE, *_WROTE, *_CLOSING, "from", "to"))
 
 
 _NON_ASCII = rb"[\x80-\xff]|\\u[0-9A-Fa-f]{4}"
@@ -176,7 +179,7 @@ BEFORE_FILTER = rb"|".join(
     (
         _BEGUN + rb"(?i:" + b"|".join(map(bytes_of, _WORDS)) + rb")(?i:number|num|no|nr)?(?:$|[^A-Za-z])",
         rb"[a-z](?:Phone|Mobile|Tel|Telephone|Cell|Fax|WhatsApp)",
-        _BEGUN + _said((*_OURS, *_TOWARDS, *_NEW_ONE, *_WROTE)),
+        _BEGUN + _said((*_STEMS, *_OURS, *_TOWARDS, *_NEW_ONE, *_WROTE, *_CLOSING)),
         _BEGUN + rb"(?i:(?:my|our|his|her|their) (?:new )?n(?:umber|o|r))",
         _said(_SIGNS) + rb"|(?:\x22|')(?i:from|to)(?:\\?\x22|')|@[A-Za-z0-9.\-]{3}",
         _CAPITAL + rb"(?: (?:d[aeiou]s?|del|van|von|der|den|la))? " + _CAPITAL + rb"(?: (?:at|on|via|under) | ?"
@@ -229,12 +232,17 @@ def stands_with_somebody(text: str, start: int, end: int) -> bool:
     number = text[start:end]
     amount = _AMOUNT.fullmatch(number) is not None
     digits = len(_ASCII_DIGIT.findall(number))
-    if digits + (len(number) > digits) < _ENOUGH or (amount and "." in number) or _YEAR_FIRST.match(number):
+    bare = len(number) == digits
+    if digits + 1 < _ENOUGH or (bare and digits > _MOST_BARE) or (amount and "." in number) or _YEAR_FIRST.match(number):
         return False
     first = max(0, start - 96)
     lettered = _A_LETTER.search(text, first, start) is not None
+    towards = lettered and _is_turned_to(text, first, start)
+    if digits + (not bare) < _ENOUGH and not towards:
+        return False
     return (
-        (lettered and (_is_turned_to(text, first, start) or _is_behind_a_name(text, first, start, amount)))
+        towards
+        or (lettered and _is_behind_a_name(text, first, start, amount))
         or (lettered and text.find("@", first, start) >= 0 and _MAIL_BEFORE.search(text, first, start) is not None)
         or (text.find("@", end, end + 96) >= 0 and _MAIL_BEHIND.match(text, end, end + 128) is not None)
         or _SAYS_SO.match(text, end) is not None
@@ -242,7 +250,10 @@ def stands_with_somebody(text: str, start: int, end: int) -> bool:
 
 
 def _is_turned_to(text: str, first: int, start: int) -> bool:
-    return _TO_SOMEBODY.search(_bytes(text[first:start])) is not None and _TURNED_TO.search(text, first, start) is not None
+    if _TO_SOMEBODY.search(_bytes(text[first:start])) is None:
+        return False
+    found = _TURNED_TO.search(text, first, start)
+    return found is not None and _NO_PERSON.search(found[0]) is None
 
 
 def _is_behind_a_name(text: str, first: int, start: int, amount: bool) -> bool:

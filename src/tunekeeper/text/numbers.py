@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
+from itertools import pairwise
+
+import re2
 
 Span = tuple[int, int]
 ESCAPE = rb"\\[bfnrt]|\\u[0-9A-Fa-f]{4}"
@@ -16,19 +20,26 @@ MOST_RUNS = 2_000
 """Long runs of digits of one text that are looked at for cards; further ones are taken for such as they are. A text with more is
 a table of numbers or made to cost time, and whoever writes the log may not stand still for seconds."""
 
-_CODES = r"(?<![0-9A-Za-z])(?:ISBN|ISSN|EAN|UPC|GTIN|IMEI|ICCID|SIRET|SIREN"
-_A_NUMBER = r"(?:number|no|nr|num|nummer|code|ids?|key|n°|№|nº)"
+_CODES = r"(?<![0-9A-Za-z])(?:ISBN|ISSN|EAN|UPC|GTIN|PNR|booking|IMEI|ICCID|SIRET|SIREN"
+_A_NUMBER = r"(?:number|no|nr|num|n|nummer|رقم|номер|numeris|code|ids?|key|n°|№|nº)"
 _BEHIND = r"[\"']?[\s.:：=#(№\[]{0,4}[\"']?\Z"
 _AS_A_NUMBER = rf"[-._ ]{{0,2}}(?:1[0-4]|8)?[-._ ]{{0,2}}{_A_NUMBER}?{_BEHIND}"
 _NOT_A_CARD = re.compile(rf"{_CODES}){_AS_A_NUMBER}", re.IGNORECASE)
 """Stands before the code of a thing that may pass for a card of the old, short kind."""
+_ORDERS = (
+    "command|comand|comenz|colis|paquete|pacco|pedido|encomend|fatur|fattur|factur|factuur|bestelling|beställning|ordre|tilau|"
+    "lähety|rendelés|objednáv|zásilk|zamówieni|przesyłk|paczk|faktur|narudžb|naročil|užsakym|pasūtīj|tellimus|sipariş|kargo|gönderi|"
+    "pesanan|đơn hàng|vận đơn|παραγγελ|заказ|поръчк|замовлен|накладн|сч[её]т|посылк|הזמנ|طلب|الطلب|forsendelse|"
+    "운송장|송장|주문|注文|订单|运单"
+)
+"""How orders, invoices and parcels begin to be called elsewhere."""
 CODE_BEFORE = re.compile(
-    rf"(?:{_CODES}|BLZ|VAT(?:[- ]?[A-Z]{{2}})?|DOI|SKU|arXiv|ISIN|FedEx|UPS|DHL|USPS|DPD|tracking|serial|order|invoice|ticket|"
-    r"ref|reference|case|policy|lot|batch|charge|part|model|P/N|S/N|KRS|NIP|REGON|ABN|ACN|TFN|CNPJ|CPF|NIF|SSN|EORI|"
+    rf"(?:{_CODES}|BLZ|VAT(?:[- ]?[A-Z]{{2}})?|DOI|SKU|arXiv|ISIN|FedEx|UPS|DHL|USPS|DPD|tracking|serial|orders?[/ ]?|invoice|"
+    r"ticket|ref|reference|case|policy|lot|batch|charge|part|model|P/N|S/N|KRS|NIP|REGON|ABN|ACN|TFN|CNPJ|CPF|NIF|SSN|EORI|"
     r"Bestellung|Bestell|Auftrag|Auftrags|Rechnung|Rechnungs|Sendungs|Serien|Artikel|Art|Kunden|Vertrags|"
     r"Paket|Paketnummer|Sendung|Sendungsnummer|Buchungs|Policen|Versicherungs|Aktenzeichen|"
     r"(?:订单|快递|运单|单|注文|伝票|会員|顧客|契約|商品|予約|受付|会员|客户|合同|产品|주문|송장|회원|고객|계약|예약)(?:编号|号码|番号|번호|号)|"
-    rf"commande|facture|pedido|factura|ordine|fattura|заказа?){_AS_A_NUMBER}"
+    rf"ordine|(?:{_ORDERS})[^\W\d_]{{0,9}}(?: (?:mea|saya|μου))?){_AS_A_NUMBER}"
     rf"|(?<![0-9A-Za-z])(?:account|acct|customer|client|contract|member|claim|booking|konto)[-._ ]{{0,2}}{_A_NUMBER}{_BEHIND})",
     re.IGNORECASE,
 )
@@ -56,12 +67,14 @@ _BEGIN, _END = rf"(?<![0-9A-Za-z.])(?<!\d{{13}},){NOT_IN_A_NAME}", r"(?!_?[0-9A-
 _WRAP = rf"\r?\n[{_BLANKS}>]?"
 _LINK = rf"(?:[{_BLANKS}]?[/·][{_BLANKS}]?|[|+_\t\u3000]|[,;:*~=#] ?|{_WRAP})"
 _DIGITS = re.compile(rf"{_BEGIN}\d(?:[{_BLANKS}]{{0,3}}\d){{11,200}}{_END}")
-_DOTTED = re.compile(_BEGIN + r"[2-6]\d{3}(?:\.\d{4}\.\d{4}(?:\.\d{4}(?:\.\d{3})?|\d)|\.\d{6}\.\d{4,5}|\d\d\.\d{13})" + _END)
+_DOTTED = re.compile(
+    _BEGIN + r"(?!\d{1,3}(?:\.\d{3})+(?![.\d]))[2-689]\d{1,7}(?P<link>[.·])(?:\d{2,8}(?P=link)){1,6}\d{1,13}" + _END
+)
 _DECIMAL = re.compile(r"(?<!\d)\d,\Z")
 _LINKED = re.compile(
     rf"(?<![0-9A-Za-z.])(?:(?<![\[(])|(?!\d{{4}},))(?<!\d[/|·+\t\n\u3000_,;:*~=#])(?<!\d[,;:*~=#] )"
     rf"[2-689]\d{{3}}(?P<link>{_LINK})"
-    rf"(?:\d{{4}}(?P=link)\d{{4}}(?P=link)\d{{4}}(?:(?P=link)\d{{3}})?|\d{{6}}(?P=link)\d{{4,5}})(?!(?P=link)\d|_?[0-9A-Za-z]|\n\d{{4}})"
+    rf"(?:\d{{4}}(?P=link)\d{{4}}(?P=link)\d{{4}}(?:(?P=link)\d{{1,3}})?|\d{{6}}(?P=link)\d{{4,5}})(?!(?P=link)\d|_?[0-9A-Za-z]|\n\d{{4}})"
 )
 """Groups with another sign between them than a blank or a dash, no further number behind the like."""
 _WRAPPED = re.compile(
@@ -82,10 +95,10 @@ _CARD_GROUPS = {
     (6, 13),
     (4, 4, 4),
 }
-_ALONE = {(8, 8), (4, 12), (6, 10), (6, 6, 4), (4, 4, 8), (8, 4, 4), *((1,) * n for n in range(13, 20))}
-_ALONE |= {(*(size,) * (n // size), n % size) for n in range(13, 20) for size in (3, 5, 6) if n % size}
-_ALONE |= {(*(2,) * (n // 2), *(1,) * (n % 2)) for n in range(13, 20)}
+_ALONE = {(*(size,) * (n // size), *(1,) * (n % size)) for n in range(13, 20) for size in (1, 2)}
 """Digits of the groups that a card has only where no further number stands beside it."""
+_IN_A_TABLE = re.compile(r"\d[ \t|;,]{0,3}\r?\n[ \t|]{0,3}\Z")
+"""Before digits: a line of numbers ends."""
 _SIZES: dict[int, tuple[int, ...]] = {
     **{lead: tuple(sorted({len(g) for g in _CARD_GROUPS if g[0] == lead}, reverse=True)) for lead in (4, 6)},
     **dict.fromkeys(range(12, 20), (1,)),
@@ -138,7 +151,7 @@ IBAN_FILTER = (
 CARD_FILTER = (
     _BEFORE + rb"(?:[2-689](?:(?:" + _JOINT + rb"|[\r\n>]|\\[rn]|\\u000[aAdD]){0,4}[0-9]){11}"
     rb"|(?:1800|0604)[0-9]{8}|[2-689][0-9]{3}(?:[,;:*~=#] ?[0-9]{4}){2}|3[0-9]{3}[,;:*~=#] ?[0-9]{6}"
-    rb"|[2-6][0-9]{3}(?:\.[0-9]{4}(?:[0-9]{2})?\.[0-9]{4}|[0-9]{2}\.[0-9]{13}))"
+    rb"|[2-689][0-9]{1,7}\.[0-9]{2,8}\.[0-9])"
 )  # fmt: skip
 
 
@@ -165,8 +178,10 @@ def _cards_in(text: str, within: Span) -> list[Span]:
     groups = [m.span() for m in _DIGIT_RUN.finditer(text, *within)]
     widths = [end - start for start, end in groups]
     for n in (len(widths), len(widths) - 1):  # `12/27` and the three digits of the back may stand behind
-        if tuple(widths[:n]) in _ALONE and max(widths[n:], default=3) <= 3 and is_card(text[within[0] : groups[n - 1][1]]):
-            return [(within[0], groups[n - 1][1])]
+        until = groups[n - 1][1]
+        alone = max(widths[n:], default=3) <= 3 and _may_be_alone(text, groups[:n], widths[:n])
+        if alone and is_card(text[within[0] : until]):
+            return [(within[0], until)]
     spans: list[Span] = []
     first = 0
     while first < len(groups):
@@ -182,6 +197,21 @@ def _cards_in(text: str, within: Span) -> list[Span]:
             spans.append((start, groups[first + last - 1][1]))
         first += last or 1
     return spans
+
+
+def _may_be_alone(text: str, groups: list[Span], widths: list[int]) -> bool:
+    """Whether groups of digits are those of a card where no further number stands beside it: single digits, or of any size with
+    one sign between them, and no amount, no order of a large shop (3-7-7) and no row of a table."""
+    if not 13 <= sum(widths) <= 19 or len(widths) > 9 or min(widths[:-1], default=0) < 2:
+        return tuple(widths) in _ALONE
+    signs = {text[end:start] for (_, end), (start, _) in pairwise(groups)}
+    amount = widths[0] <= 3 and set(widths[1:]) == {3}
+    return (
+        len(signs) == 1
+        and not amount
+        and widths != [3, 7, 7]
+        and not _IN_A_TABLE.search(text, max(0, groups[0][0] - 24), groups[0][0])
+    )
 
 
 def _is_grouped(widths: list[int], first: int, n: int) -> bool:
@@ -243,6 +273,16 @@ def bytes_of(word: str) -> bytes:
         return b"(?:" + b"|".join([*(v.encode() for v in both), *escaped]) + b")"
 
     return b"".join(c.encode() if c.isascii() else one(c) for c in word)
+
+
+def least(words: Collection[str]) -> tuple[str, ...]:
+    """The words that hold no other one: where any of `words` is, one of these is."""
+    return tuple(sorted(word for word in set(words) if not any(other != word and other in word for other in words)))
+
+
+def any_of(words: Collection[str]) -> re2.Pattern:
+    """Over UTF-8: tells that one of `words` is there much sooner than the expression that asks how it stands there."""
+    return re2.compile(("(?i)" + "|".join(map(re2.escape, least(words)))).encode())
 
 
 def longest(spans: list[Span]) -> list[Span]:

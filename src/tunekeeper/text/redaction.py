@@ -18,7 +18,7 @@ import re2
 
 from tunekeeper.core.errors import ConfigError
 from tunekeeper.text.contacts import EMAIL_FILTER, IP_FILTER, addresses, emails
-from tunekeeper.text.keys import KEY_FILTER, keys
+from tunekeeper.text.keys import ALONE_FILTER, KEY_FILTER, NAME_FILTER, VALUE_FILTER, keys, named
 from tunekeeper.text.leads import BEFORE_FILTER, BEHIND_FILTER
 from tunekeeper.text.names import NameFinder
 from tunekeeper.text.numbers import CARD_FILTER, IBAN_FILTER, Span, cards, ibans, longest
@@ -58,8 +58,8 @@ Found = tuple[int, int, str]
 _NUMBERED = re.compile(r"\[[A-Z]{2,8}:(\d{1,9})\]")
 _SHORTEST = 5
 """No kind is shorter."""
-_SHORT, _A_DIGIT = 80, re.compile(r"\d")
-"""Characters of a value that what its field is called tells something about."""
+_SHORT, _LONGER, _A_DIGIT = 80, 512, re.compile(r"\d")
+"""Characters of a value that what its field is called tells something about; of one without blanks."""
 _ANYTHING = frozenset(("content", "text", "input", "prompt", "role", "id"))
 """Fields whose name tells nothing."""
 _AT_ONCE, _COMMON = 100_000, 200
@@ -70,6 +70,7 @@ again, and takes a microsecond a byte; those of single kinds are small."""
 
 
 _Match = Callable[[bytes], list[int] | None]
+_NEVER = rb"[^\x00-\xff]"
 _A_DATE = re.compile(rb"(?<![0-9])(?:19|20)[0-9]{2}-[01][0-9]-[0-3][0-9](?![0-9])")
 """As log lines begin with: no number, and no reason to look closer."""
 
@@ -99,13 +100,14 @@ class _Whether:
 
     def __init__(self, kinds: tuple[str, ...], *, escaped: bool) -> None:
         """`escaped`: in JSON, where ASCII written as an escape could be anything."""
-        others = [_FILTERS[kind] for kind in kinds if kind != "phone"]
-        self._kinds = [_set([each]) for each in others + [_ESCAPED] * escaped]
-        self._others = _set(
-            [b"|".join(others + [_ESCAPED] * escaped) or rb"[^\x00-\xff]", JSON_FILTER if escaped else TEXT_FILTER]
-        )
-        self._otherwise = _set([JSON_FILTER if escaped else TEXT_FILTER])
-        self._phones = _set([PHONE_FILTER, DIGITS_IN_JSON if escaped else DIGITS_FILTER]) if "phone" in kinds else None
+        filters, otherwise = _FILTERS | {"key": ALONE_FILTER}, JSON_FILTER if escaped else TEXT_FILTER
+        others = [filters[kind] for kind in kinds if kind != "phone"] + [_ESCAPED] * escaped
+        self._kinds = [_set([each]) for each in others]
+        self._others = _set([b"|".join(others) or _NEVER, otherwise])
+        self._otherwise = _set([otherwise])
+        phones = [PHONE_FILTER, DIGITS_IN_JSON if escaped else DIGITS_FILTER] if "phone" in kinds else [_NEVER, _NEVER]
+        self._apart = _set([*phones, VALUE_FILTER if "key" in kinds else _NEVER])
+        self._names = _set([NAME_FILTER])
         self._before = re2.compile(BEFORE_FILTER, _options())
         self._behind = _set([BEHIND_FILTER])
 
@@ -116,15 +118,19 @@ class _Whether:
             found = self._others(data) or ()
         else:
             found = (0,) * any(one(data) for one in self._kinds) + (1,) * bool(self._otherwise(data))
-        return found if 0 in found or self._phones is None or not self._may_phone(self._phones, data) else (0, *found)
+        return found if 0 in found or not self._may_apart(data) else (0, *found)
 
-    def _may_phone(self, phones: _Match, data: bytes) -> bool:
-        found = phones(data) or ()
-        if 0 in found or not found:
-            return bool(found)
+    def _may_apart(self, data: bytes) -> bool:
+        seen = self._apart(data)
+        if not seen:
+            return False
+        if 0 in seen or (2 in seen and self._names(data)):
+            return True
+        if 1 not in seen:
+            return False
         first = self._before.search(data)
         bare = data if self._behind(data) else b"" if first is None else data[max(0, first.start() - 1) :]
-        return bool(bare) and bool(phones(_A_DATE.sub(b"", bare)))
+        return bool(bare) and 1 in (self._apart(_A_DATE.sub(b"", bare)) or ())
 
 
 def _set(patterns: list[bytes]) -> _Match:
@@ -215,7 +221,8 @@ class Redactor:
     def _redacted(self, text: str, work: _Work, field: str = "") -> str:
         """`field`: what the text is called where it stands; looked at as well where the text alone is nothing."""
         spans = self._found(text, work)
-        if not spans and field and field not in _ANYTHING and len(text) <= _SHORT and _A_DIGIT.search(text) is not None:
+        short = len(text) <= _SHORT or (len(text) <= _LONGER and " " not in text)
+        if not spans and field and field not in _ANYTHING and short and _A_DIGIT.search(text) is not None:
             before = len(named := f'"{field}": "')
             spans = [(a - before, b - before, kind) for a, b, kind in self._found(named + text, work) if a >= before]
         if not spans:
@@ -338,7 +345,16 @@ class _Work:
 
 def _look(kind: str, data: bytes, work: _Work) -> Look:
     """What is found of a kind in a text."""
-    return look_near(_FINDERS[kind], _hits((kind,), escaped=False), data, take=work.take)
+    look = look_near(_FINDERS[kind], _hits((kind,), escaped=False), data, take=work.take)
+    if kind == "key":  # with no end: it costs a tenth of the others, and code is full of names
+        look.found[:] = longest(look.found + look_near(named, _names(), data).found)
+    return look
+
+
+@lru_cache(maxsize=1)
+def _names() -> re2.Pattern:
+    """Where a secret could be named in bytes."""
+    return re2.compile(NAME_FILTER, _options())
 
 
 def _in_parts(names: NameFinder, text: str) -> list[Span]:

@@ -34,7 +34,7 @@ _PHONES = (
         rf"(?:(?:\+|(?<!\d )(?<!\d[.,/-])00(?!\d{{3}}-\d{{4}}(?!\d))(?={_COUNTRY}{_SEP})"
         rf"|(?<![\d)\]] )(?<!\b\w )\+ (?={_COUNTRY}{_SEP}))"
         rf"[1-9]\d{{0,2}}|\((?:\+|00){_COUNTRY}\)|\+\({_COUNTRY}\))"
-        rf"{_SEP}?(?:\(\d{{1,5}}\){_SEP}?)?\d{{1,12}}(?:{_ANOTHER}{_SEP}\d{{1,9}}){{0,6}}(?!\d)"
+        rf"{_SEP}?(?:\(\d{{1,5}}\){_SEP}?)?\d{{1,12}}(?:{_ANOTHER}{_SEP}\d{{1,9}}){{0,6}}(?!\d)(?![\w.+\-]{{0,40}}@)"
     )),
     # 00447700900123
     (11, re.compile(rf"{_ALONE}00{_COUNTRY}\d{{7,12}}(?![0-9A-Za-z_])(?![.,]\d)")),
@@ -67,7 +67,7 @@ _PHONES = (
         rf"|0{_GAP}?\([2-5]\d\d\){_GAP}?)\d{{3}}{_SEP}\d{{2}}{_SEP}?\d{{2}}"
         rf"|8{_GAP}?\(\d{{4,5}}\){_GAP}?\d{{1,3}}{_SEP}\d\d{_SEP}\d\d|8{_GAP}?\(7\d\d\){_GAP}?\d{{3}}{_SEP}\d{{4}}"
         rf"|(?:\(\d{{2}}\){_GAP}?\d{{4,5}}|[1-9]\d (?:9\d{{4}}|(?!(?:19|20)\d\d-(?:19|20))\d{{4}}))-\d{{4}}"
-        rf"|1[3-9]\d[ -]\d{{4}}[ -]\d{{4}}|[1-9]\d-\d{{4}}-\d{{4}}){_NO_AMOUNT}"
+        rf"|1[3-9]\d[ -]\d{{4}}[ -]\d{{4}}(?! ?\d)|[1-9]\d-\d{{4}}-\d{{4}}){_NO_AMOUNT}"
     )),
     # (22) 345 67 89, (852) 2345 6789, (2) 2106 9122
     (9, re.compile(
@@ -94,7 +94,7 @@ _PHONES = (
 _MOST_DIGITS = 15
 _MARKS = r"[ .\-/()\u00a0\u2009\u202f\u2010-\u2014\u2212]"
 _BARE = re.compile(
-    rf"(?<![0-9A-Za-z_.+-])(?:\d(?:{_MARKS}{{0,2}}| [-–] )){{5,14}}\d(?![0-9A-Za-z_])(?![.:]\d)(?!,\d{{1,2}}(?!\d))"
+    rf"(?<![0-9A-Za-z_.+-])(?:\d(?:{_MARKS}{{0,2}}| [-–] )){{5,14}}\d(?![0-9A-Za-z_])(?![.:-]\d)(?!,\d{{1,2}}(?!\d))"
 )
 _PLAIN = re.compile(
     # 06151234567, 015112345678: no number begins with a zero but one that is dialled
@@ -116,12 +116,12 @@ _DIGITS = re.compile(rf"(?:[+(]{{1,2}}{_GAP}?)?\d(?:{_MARKS}{{0,5}}\d){{5,}}")
 """Digits with what may stand between those of a number: no expression finds anything that is more than a part of it."""
 _SEEN_BEHIND = 12
 """Characters behind such digits that an expression asks for."""
-_EXTENSION = re.compile(r"[ ,;]{0,2}(?:x|ext\.?|extension|durchwahl|#) ?\d{1,6}(?![0-9A-Za-z_])", re.IGNORECASE)
+_EXTENSION = re.compile(r"[ ,;]{0,2}(?:x|ext\.?|extension|durchwahl|#) ?\d{1,6}(?![0-9A-Za-z_@])", re.IGNORECASE)
 _DATE = re.compile(
     r"(?:1[6-9]|2[01])\d\d(?:([.\-/ ])\d{1,2}\1\d{1,2}|(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))(?!\d)"
     r"|(?:19|20)\d\d ?[-/\u2013] ?(?:19|20)\d\d(?!\d)"
     r"|(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01])/\d{4}(?!\d)"
-    r"|(?:0?[1-9]|[12]\d|3[01])([.\-/ ])(?:0?[1-9]|1[0-2])\2(?:\d{4}(?!\d)|\d{2}(?!\d|\2\d))"
+    r"|(?:0?[1-9]|[12]\d|3[01])([.\-/ ]|\. )(?:0?[1-9]|1[0-2])\2(?:\d{4}(?!\d)|\d{2}(?!\d|\2\d))"
 )
 _PAIRS = re.compile(r"0\d(?:([ .\-])\d\d)(?:\1\d\d){3}")
 """01 23 45 67 89: five pairs with one sign between them are a number, whatever date the first three would make."""
