@@ -62,7 +62,7 @@ def test_the_project_is_found_from_a_folder_inside_it(tmp_path, monkeypatch):
 def test_a_window_that_began_ends_now_and_one_of_the_future_has_no_end():
     clock = ManualClock()
     now = clock.utc()
-    assert frame.window("24h", None, clock) == (now - timedelta(days=1), now)
+    assert frame.window("24h", None, clock) == (now - timedelta(days=1), now + timedelta(minutes=1))
     assert frame.window("24h", "1h", clock) == (now - timedelta(days=1), now - timedelta(hours=1))
     assert frame.window("2027-01-01", None, clock) == (datetime(2027, 1, 1, tzinfo=UTC), None)
     assert frame.window(None, None, clock) == (None, None)

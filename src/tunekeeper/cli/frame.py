@@ -156,7 +156,9 @@ def _naming_the_model(verb: Callable[..., Any]) -> Callable[..., Any]:
             return verb(**given)
         except NotFound:
             dir, data = (given.get(name) for name in ("dir", "data"))  # words still: Typer makes paths of them in `verb`
-            refuse_unknown(given["model"], Path(dir) if dir else None, Path(data) if data else None)
+            models = [given["model"]] if isinstance(given["model"], str) else given["model"] or ()
+            for model in models:
+                refuse_unknown(model, Path(dir) if dir else None, Path(data) if data else None)
             raise
 
     return run
@@ -330,10 +332,12 @@ def progress(label: str, more: Callable[[Any], str] = lambda job: "") -> Callabl
 
 
 def window(since: str | None, until: str | None, clock: Clock) -> tuple[datetime | None, datetime | None]:
-    """What `--since` and `--until` mean. A window that began and has no end ends now: a record that a wrong clock or zone dated
-    ahead is none of the last 24 hours. Raises UserError."""
+    """What `--since` and `--until` mean. A window that began and has no end ends now, or as much later as clocks differ: a record
+    that a wrong clock or zone dated ahead is none of the last 24 hours. Raises UserError."""
+    from tunekeeper.store.log.keeping import SKEW
+
     start, end, now = moment(since, clock), moment(until, clock), clock.utc()
-    return start, now if end is None and start is not None and start <= now else end
+    return start, now + SKEW if end is None and start is not None and start <= now else end
 
 
 def moment(text: str | None, clock: Clock) -> datetime | None:

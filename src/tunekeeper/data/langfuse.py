@@ -111,9 +111,7 @@ def _observed(row: dict[str, Any]) -> Conversation:
 
 def _right(score: Mapping[str, Any]) -> Any:
     """What a correction says the answer should have been."""
-    return next(
-        (score[key] for key in ("longStringValue", "long_string_value", "stringValue", "string_value") if score.get(key)), None
-    )
+    return next((score[key] for key in _RIGHT if score.get(key)), None)
 
 
 def _judged(score: Mapping[str, Any], said: Any) -> dict[str, Any]:

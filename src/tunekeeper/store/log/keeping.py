@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from tunekeeper.core.nouns.serving import Inference
 
 _HOUR = timedelta(hours=1)
-_SKEW = timedelta(minutes=1)
+SKEW = timedelta(minutes=1)
+"""How far ahead a stamp may lie before it counts as of the future: clocks differ."""
 
 
 def end_of(hour: str) -> datetime:
@@ -68,11 +69,11 @@ class Survey:
 def survey(inferences: Iterable[Inference], keeping: Keeping, now: datetime) -> Survey:
     """Count what `keeping` would drop, and what lies in the future. Raises what reading them raises."""
     rows = past = textless = ahead = 0
-    latest = now + _SKEW
+    latest = now + SKEW
     for each in inferences:
         rows += 1
         moment = aware(each.timestamp)
-        if moment > now + _SKEW:
+        if moment > now + SKEW:
             ahead, latest = ahead + 1, max(latest, moment)
         if keeping.drops(each.timestamp, now):
             past += 1
