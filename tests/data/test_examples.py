@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tunekeeper.core.nouns.data import Example
-from tunekeeper.data.examples import Compared, comparable, compared, created_of, decode, encode, question_key, topic_of
+from tunekeeper.data.examples import asks_alike, comparable, compared, created_of, decode, encode, question_key, topic_of
 
 MakeExample = Callable[..., Example]
 
@@ -67,4 +67,22 @@ def test_a_row_that_is_compared_is_the_example_in_every_field_that_counts(row: A
     line = encode(replace(row("q", "a", id="t1", category="bug"), **more))
     for each in (line, line.replace(b'"id":"t1"', b'"id":1', 1)):
         wanted, (found,) = decode(each, side), compared([each], side)
-        assert all(getattr(found, name) == getattr(wanted, name) for name in Compared.__struct_fields__)
+        counting = ("id", "messages", "fingerprint", "split", "metadata", "tools", "weight")
+        assert all(getattr(found, name) == getattr(wanted, name) for name in counting)
+        assert repr(list(found.messages)) == repr(list(wanted.messages))
+
+
+def test_rows_ask_alike_that_differ_in_their_last_answer_alone(row: Any) -> None:
+    tricky = 'say "role":"assistant" and ,{"content": twice'
+    one = row(tricky, "a", id="t")
+    cases = {
+        True: [row(tricky, "b", id="t"), row(tricky, tricky, id="t"), one],
+        False: [row(tricky + "!", "a", id="t"), row("q", "a", id="t")],
+    }
+    for alike, others in cases.items():
+        for other in others:
+            (a,), (b,) = compared([encode(one)], "train"), compared([encode(other)], "train")
+            assert asks_alike(a, b) is asks_alike(one, other) is alike
+    asked = replace(one, messages=one.messages[:-1])
+    assert not asks_alike(*(compared([encode(each)], "train")[0] for each in (asked, asked)))
+    assert not asks_alike(None, one)

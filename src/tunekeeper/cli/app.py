@@ -15,7 +15,7 @@ from typing import Any
 
 import typer
 
-from tunekeeper.cli import faults, frame, interrupts
+from tunekeeper.cli import faults, frame, groups, interrupts
 from tunekeeper.cli.visible import line
 from tunekeeper.core.errors import INTERRUPTED, TunekeeperError, UserError
 
@@ -48,7 +48,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
-class Root(frame.LazyGroup):
+class Root(groups.LazyGroup):
     """The top of the command tree."""
 
     table = COMMANDS

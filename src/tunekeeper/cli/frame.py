@@ -31,9 +31,7 @@ line shows in `--help`.
 
 from __future__ import annotations
 
-import importlib
 import json as jsonlib
-import math
 import os
 import re
 import shlex
@@ -44,11 +42,9 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
-from typer.models import TyperPath
 
 from tunekeeper.cli.visible import in_json, line, visible
 from tunekeeper.core.clock import Clock
@@ -82,95 +78,6 @@ def group(help: str) -> typer.Typer:
     return typer.Typer(
         help=help, rich_markup_mode=None, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False
     )
-
-
-class LazyGroup(TyperGroup):
-    """A group whose commands are imported when they are called; its help is printed from the table alone.
-
-    `table`: name → (`module:attribute`, one line of help). The attribute is a Typer app, or a plain function (a single command).
-    """
-
-    table: dict[str, tuple[str, str]] = {}
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return list(self.table)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in self.table:
-            return None
-        target, _ = self.table[cmd_name]
-        return load_command(target, cmd_name)
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        self.commands = cast(Any, dict.fromkeys(self.table))  # Typer suggests near names out of it
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, help) for name, (_, help) in self.table.items()])
-
-
-def load_command(target: str, name: str) -> Any:
-    """The command or group that `module:attribute` holds, ready to be invoked under `name`."""
-    module, _, attribute = target.partition(":")
-    found = getattr(importlib.import_module(module), attribute)
-    if not isinstance(found, typer.Typer):
-        single = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
-        single.command(name)(found)
-        found = single
-        command = typer.main.get_command(found)
-    else:
-        command = typer.main.get_group(found)
-    command.name = name
-    _refuse_nonsense(command)
-    return command
-
-
-class _Place(TyperPath):
-    """A path, as Typer reads it, but for an empty one: Python takes that for the current folder, where a variable of a script was
-    not set."""
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """`value` as a Path; an error that names the option where it is empty."""
-        if value == "":
-            self.fail("it is empty, and names no file or folder", param, ctx)
-        return super().convert(value, param, ctx)
-
-
-def _refuse_nonsense(command: Any) -> None:
-    for inner in getattr(command, "commands", {}).values():
-        _refuse_nonsense(inner)
-    if any(param.name == "model" for param in command.params):
-        command.callback = _naming_the_model(command.callback)
-    for param in command.params:
-        param.callback = param.callback or _sensible
-        if isinstance(param.type, TyperPath):
-            param.type = _Place(path_type=param.type.type)
-
-
-def _naming_the_model(verb: Callable[..., Any]) -> Callable[..., Any]:
-    """The same command; where it does not find something of a model that the project does not have, that is what it says."""
-
-    def run(**given: Any) -> Any:
-        try:
-            return verb(**given)
-        except NotFound:
-            dir, data = (given.get(name) for name in ("dir", "data"))  # words still: Typer makes paths of them in `verb`
-            models = [given["model"]] if isinstance(given["model"], str) else given["model"] or ()
-            for model in models:
-                refuse_unknown(model, Path(dir) if dir else None, Path(data) if data else None)
-            raise
-
-    return run
-
-
-def _sensible(ctx: Any, param: Any, value: Any) -> Any:
-    """`value`; an error that names the option for a model without a name, and for a number that no bound holds (NaN)."""
-    if param.name == "model" and value == "":
-        raise typer.BadParameter("it is empty, and names no model", ctx=ctx, param=param)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise typer.BadParameter(f"{value} is not a finite number", ctx=ctx, param=param)
-    return value
 
 
 # ---- the project ----
@@ -268,8 +175,17 @@ def to_json(value: Any) -> str:
 
     if str(getattr(sys.stdout, "encoding", None) or "utf-8").lower() in ("utf-8", "utf8"):
         with suppress(UnicodeEncodeError, OverflowError):  # half a character, a number of more than 64 bits
-            return in_json(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=0).decode())
-    return in_json(jsonlib.dumps(_finite(msgspec.to_builtins(value, str_keys=True, enc_hook=str)), allow_nan=False))
+            return in_json(msgspec.json.format(msgspec.json.encode(value, enc_hook=_as_written), indent=0).decode())
+    return in_json(jsonlib.dumps(_finite(msgspec.to_builtins(value, str_keys=True, enc_hook=_as_list)), allow_nan=False))
+
+
+def _as_written(value: Any) -> Any:
+    """What a row keeps as JSON, as it is; anything else that JSON has not as text."""
+    return getattr(value, "written", None) or str(value)
+
+
+def _as_list(value: Any) -> Any:
+    return list(value) if hasattr(value, "written") else str(value)
 
 
 def _finite(value: Any) -> Any:

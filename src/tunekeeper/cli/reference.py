@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tunekeeper.cli.app import command
-from tunekeeper.cli.frame import LazyGroup
+from tunekeeper.cli.groups import LazyGroup
 from tunekeeper.config.project import ROOMS, SECTIONS, LogConfig, WorkerConfig
 from tunekeeper.config.schema import field_docs, model_schema, project_schema
 from tunekeeper.core.nouns.retraining import Model

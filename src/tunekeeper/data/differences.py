@@ -18,7 +18,7 @@ from tunekeeper.core.errors import DataError, NotFound, UserError
 from tunekeeper.core.nouns.data import DatasetVersion, Example
 from tunekeeper.data import drafts, lines, tallies
 from tunekeeper.data.balance import topics
-from tunekeeper.data.examples import Row, compared, decode, is_origin, question_in
+from tunekeeper.data.examples import Row, asks_alike, compared, decode, is_origin, question_in, same_beside, same_tools
 from tunekeeper.data.tallies import SIDES
 from tunekeeper.data.versions import resolve
 from tunekeeper.store.garbage import uncollected
@@ -224,7 +224,7 @@ def _many_ask_otherwise(known: Mapping[str, Row], after: Sequence[Row], least: i
         if left + otherwise < least or otherwise >= least:
             break
         left -= 1
-        otherwise += not _asks_alike(known.get(example.id), example)
+        otherwise += not asks_alike(known.get(example.id), example)
     return otherwise >= least
 
 
@@ -246,7 +246,7 @@ def paired(a: Sequence[Row], b: Sequence[Row]) -> Difference:
     for before, after in pairs:
         if not same_content(before, after):
             edited.append(Edit(id=before.id, before=before.messages, after=after.messages, beside=_beside(before, after)))
-        elif before.metadata != after.metadata:
+        elif not same_beside(before, after):
             change = relabel(before, after)
             relabelled += [change] if change.before or change.after else []
         if before.split != after.split:
@@ -275,8 +275,9 @@ def relabel(a: Row, b: Row) -> Relabel:
 
 def _beside(a: Row, b: Row) -> dict[str, tuple[Any, Any]]:
     """What changed of a row besides its messages."""
-    found = {name: (x, y) for name in ("tools", "weight") if (x := getattr(a, name)) != (y := getattr(b, name))}
-    if a.metadata == b.metadata:
+    found: dict[str, tuple[Any, Any]] = {} if same_tools(a, b) else {"tools": (a.tools, b.tools)}
+    found |= {} if a.weight == b.weight else {"weight": (a.weight, b.weight)}
+    if same_beside(a, b):
         return found
     change = relabel(a, b)
     return found | {key: (change.before.get(key), change.after.get(key)) for key in {**change.before, **change.after}}
@@ -286,14 +287,9 @@ def _has(row: Row, key: str) -> tuple[bool, Any]:
     return key in row.metadata, row.metadata.get(key)
 
 
-def _asks_alike(a: Row | None, b: Row) -> bool:
-    """Whether two rows differ in their last answer at most, as most edited rows do."""
-    return a is not None and a.messages[:-1] == b.messages[:-1] and b.messages[-1].get("role") == "assistant"
-
-
 def same_content(a: Row, b: Row) -> bool:
     """Whether two rows say the same, with the same tools and weight; side, source and metadata do not count."""
-    return a.fingerprint == b.fingerprint and a.tools == b.tools and a.weight == b.weight
+    return a.fingerprint == b.fingerprint and a.weight == b.weight and same_tools(a, b)
 
 
 def _same_question(removed: Sequence[Row], added: Sequence[Row]) -> list[tuple[Row, Row]]:

@@ -226,9 +226,9 @@ class Pack:
         """Names behind the numbers of `topic`."""
         parts = []
         for size in header["sizes"]:
-            parts.append(self._bytes[at : at + size])
+            parts.append(memoryview(self._bytes)[at : at + size])  # digests of a million rows are not copied
             at += size
-        self.digests: bytes = parts[0]
+        self.digests = parts[0]
         """The digest of each row, one after the other."""
         self._marks = parts[1]
         self._read_marks()
@@ -291,7 +291,7 @@ class Pack:
     def draft(self) -> Draft:
         """All rows, to be written again. Raises ArtifactError."""
         lines = [line for i in range(len(self.block_rows)) for line in lines_of(self.block(i))]
-        digests = [self.digests[i : i + DIGEST] for i in range(0, len(self.digests), DIGEST)]
+        digests = [bytes(self.digests[i : i + DIGEST]) for i in range(0, len(self.digests), DIGEST)]
         topics = [self.topics[code] for code in self.topic.tolist()]
         return Draft(lines, digests, topics, self.made_up.tolist(), self.at.tolist())
 

@@ -20,7 +20,7 @@ from tunekeeper.store.manifests import Manifest, Numbers
 from tunekeeper.store.marks import digests_of
 
 _NEIGHBOURS = 200
-_AHEAD = 2 << 20
+_AHEAD = 8 << 20
 """Bytes of blocks that are read at once where it is known which ones will be."""
 _MANY = 8
 """One row of so many of a pack, from which on all of the pack is checked: that takes as long as checking those rows."""

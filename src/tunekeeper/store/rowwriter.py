@@ -39,7 +39,7 @@ class Writer:
         """`shared`: packs by digest whose rows may be named. `sides`: every side a row may be on."""
         self._blobs = blobs
         self._packs = [(name, pack.rows) for name, pack in shared]
-        self._digests = [pack.digests for _, pack in shared]
+        self._digests: list[bytes | memoryview] = [pack.digests for _, pack in shared]
         self._base = sum(pack.rows for _, pack in shared)
         self._index = _Index([pack for _, pack in shared])
         self._sides = tuple(sides)
