@@ -16,6 +16,22 @@ def run() -> None:
 
     code = main()
     interrupts.at_once()
+    _leave(code)
+
+
+def _leave(code: int) -> None:
+    """Exit as Python does, less that everything in memory is taken apart first: of a command that held a million rows that is a
+    tenth of its time. Where a thread is still at work, or nobody takes what was printed, Python does it all."""
+    import atexit
+
+    if "threading" not in sys.modules or sys.modules["threading"].active_count() == 1:
+        try:
+            atexit._run_exitfuncs()
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            sys.exit(code)
+        os._exit(code)
     sys.exit(code)
 
 

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from tests.data.small import deal_out
 from tunekeeper.core.clock import ManualClock
 from tunekeeper.core.ids import request_id
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
+from tunekeeper.data.config import Config
 from tunekeeper.data.conversations import Conversation
 from tunekeeper.data.examples import make_example
 from tunekeeper.store.log.spool import Spool
@@ -69,6 +71,13 @@ def tickets() -> Callable[..., list[tuple[str, str]]]:
         ]
 
     return make
+
+
+@pytest.fixture
+def filled(ws: Workspace, row: MakeExample, tickets: Callable[..., list[tuple[str, str]]]) -> list[Example]:
+    """A draft of 40 rows, four of them held out."""
+    rows = [row(text, answer, id=f"t{i}") for i, (text, answer) in enumerate(tickets(40))]
+    return deal_out(ws, rows, Config())
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import drafts, review, versions
+from tunekeeper.data import drafts, freezing, review
 from tunekeeper.data.config import Config
 from tunekeeper.workspace import Workspace
 
@@ -34,7 +34,7 @@ def test_a_value_that_no_example_has_is_probably_a_slip(
 ) -> None:
     rows = [row(prompt, answer) for prompt, answer in tickets(60)]
     drafts.save_draft(ws, "desk", [replace(each, split="train" if place % 10 else "eval") for place, each in enumerate(rows)])
-    version = versions.freeze(ws, task, Config())
+    version = freezing.freeze(ws, task, Config())
     assert review.complaints(ws, task, '{"category": "refund", "priority": "normal", "note": "new"}') == ()
     assert review.complaints(ws, task, '{"category": "refnd", "priority": "normal"}') == (
         f"category 'refnd' stands in no example of {version.id}",

@@ -9,7 +9,7 @@ import pytest
 from tunekeeper.core.errors import DataError
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import drafts, versions
+from tunekeeper.data import drafts, freezing
 from tunekeeper.data.config import Config
 from tunekeeper.data.effect import as_text, between, effect, survey
 from tunekeeper.workspace import Workspace
@@ -33,7 +33,7 @@ def test_what_freezing_would_change_is_said_per_topic_label_age_and_origin(
     ws: Workspace, task: Model, rows: list[Example], row: MakeExample
 ) -> None:
     drafts.save_draft(ws, "desk", rows)
-    frozen = versions.freeze(ws, task, SECTION)
+    frozen = freezing.freeze(ws, task, SECTION)
     edited = replace(rows[1], messages=(*rows[1].messages[:-1], {"role": "assistant", "content": "{}"}), fingerprint="sha256:e")
     fresh = [
         row(f"Unicorn {i} ran away", json.dumps({"category": "pets"}), id=f"n{i}", created="2026-01-05", synthetic=True)
@@ -52,7 +52,7 @@ def test_what_freezing_would_change_is_said_per_topic_label_age_and_origin(
     assert lines[0] == f"50 added, 2 removed, 1 edited, 0 moved, 37 unchanged against {frozen.id}"
     assert any(line.startswith("pets") and "50 (57%)" in line for line in lines)
     assert lines[-1].startswith("new words: ")
-    versions.freeze(ws, task, SECTION)
+    freezing.freeze(ws, task, SECTION)
     assert effect(ws, "desk", SECTION).counts["unchanged"] == 88
 
 

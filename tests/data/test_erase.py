@@ -13,7 +13,7 @@ import zstandard
 
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import drafts, review, versions
+from tunekeeper.data import drafts, freezing, review, versions
 from tunekeeper.data.config import Config
 from tunekeeper.data.conversations import Conversation
 from tunekeeper.data.differences import diff
@@ -51,7 +51,7 @@ def frozen(ws: Workspace, task: Model) -> str:
     review.enqueue(ws, MODEL, [THEIRS, "req_other"], why="sample")
     item = next(each for each in review.find(ws, MODEL) if each.request_id == THEIRS)
     review.judge(ws, item.id, "edited", answer="mallory's secret four", by="ana")
-    return versions.freeze(ws, replace(task, name=MODEL), Config()).id
+    return freezing.freeze(ws, replace(task, name=MODEL), Config()).id
 
 
 def secrets(ws: Workspace) -> list[str]:
@@ -117,7 +117,7 @@ def test_a_row_is_a_users_by_each_key_that_keeps_users_on_one_side_be_it_a_numbe
 ) -> None:
     mine = [replace(each, metadata={**each.metadata, **named}) if each.id in ("r0", "r3") else each for each in rows()]
     drafts.save_draft(ws, MODEL, mine)
-    version = versions.freeze(ws, replace(task, name=MODEL), Config())
+    version = freezing.freeze(ws, replace(task, name=MODEL), Config())
     done = erase_data(ws, set(), "17")
     assert (done.counts["examples"], done.counts["drafts"]) == (2, 2)
     assert {each.id for each in versions.read_examples(ws, version)} == {each.id for each in rows()} - {"r0", "r3"}
@@ -134,7 +134,7 @@ def test_collected_rows_are_found_by_the_users_digest_when_the_log_has_expired(w
     mine = traffic.ask("My secret lamp", "bug", edit="secret refund", unit_kind="user", unit=unit_of("mallory"))
     other = traffic.ask("Another lamp here", "bug", edit="a refund", unit_kind="user", unit=unit_of("alice"))
     assert collect(ws, replace(task, name=MODEL), Config(collect_sample=0)).added == (mine, other)
-    frozen = versions.freeze(ws, replace(task, name=MODEL), Config()).id
+    frozen = freezing.freeze(ws, replace(task, name=MODEL), Config()).id
     review.enqueue(ws, MODEL, [mine, other], why="sample")
     item = next(each for each in review.find(ws, MODEL) if each.request_id == mine)
     review.judge(ws, item.id, "edited", answer="secret answer", by="ana")

@@ -12,7 +12,7 @@ from tests.data.small import deal_out
 from tunekeeper.core.errors import Busy, ConfigError, UserError
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import drafts, mending, review, versions
+from tunekeeper.data import drafts, freezing, mending, review
 from tunekeeper.data.collection import Collection, history
 from tunekeeper.data.config import Config
 from tunekeeper.data.gathering import collect
@@ -273,7 +273,7 @@ def test_it_grows_from_the_newest_version_and_deals_out_sides(
 ) -> None:
     rows = [row(text, answer, id=f"t{i}") for i, (text, answer) in enumerate(tickets(40))]
     deal_out(ws, rows, SECTION)
-    versions.freeze(ws, task, SECTION)
+    freezing.freeze(ws, task, SECTION)
     (drafts.folder(ws, "desk") / "draft.jsonl").unlink()
     assert collect(ws, task, SECTION).examples == 40
     assert ids(ws) == set(), "without anything new no draft is made"

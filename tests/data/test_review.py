@@ -13,7 +13,7 @@ import pytest
 from tunekeeper.core.clock import ManualClock
 from tunekeeper.core.errors import NotFound, UserError
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import drafts, review, versions
+from tunekeeper.data import drafts, freezing, review
 from tunekeeper.data.config import Config
 from tunekeeper.workspace import Workspace
 
@@ -131,7 +131,7 @@ def test_a_sample_says_why_each_was_chosen_and_keeps_clear_of_gold(ws: Workspace
 def test_what_the_newest_version_lacks_is_chosen_as_new(ws: Workspace, traffic: Any, row: Any, task: Model) -> None:
     rows = [row(f"my parcel number {i} has not come yet", "ok") for i in range(12)]
     drafts.save_draft(ws, "desk", [replace(each, split="train" if i else "eval") for i, each in enumerate(rows)])
-    version = versions.freeze(ws, task, Config())
+    version = freezing.freeze(ws, task, Config())
     for i in range(9):
         traffic.ask(f"my parcel number {i} has not come yet", "ok")
     odd = traffic.ask("please cancel the subscription of our team", "ok")

@@ -11,7 +11,7 @@ from tunekeeper import data
 from tunekeeper.core.errors import UserError
 from tunekeeper.core.nouns.data import DatasetVersion, Example
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import drafts, versions
+from tunekeeper.data import drafts, freezing, versions
 from tunekeeper.data.config import Config
 from tunekeeper.data.revert import revert
 from tunekeeper.data.tallies import SIDES
@@ -41,7 +41,7 @@ class Merging:
         """The id of a version of these rows; a row of both sides, in every version the same, comes last on its side."""
         message = ({"role": "user", "content": "stays"}, {"role": "assistant", "content": "as it is"})
         stays = [Example(id=f"stays_{side}", messages=message, fingerprint="", split=side) for side in SIDES]
-        return versions.freeze_examples(self.ws, "desk", [*rows, *stays], parent=parent).id
+        return freezing.freeze_examples(self.ws, "desk", [*rows, *stays], parent=parent).id
 
     def __call__(
         self, base: Sequence[Example] | None, a: Sequence[Example], b: Sequence[Example], prefer: Any = None

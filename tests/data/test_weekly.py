@@ -9,7 +9,7 @@ from tests.data.small import deal_out
 from tests.patience import until
 from tunekeeper.core.errors import ConfigError
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import drafts, gathering, versions, weekly
+from tunekeeper.data import drafts, freezing, gathering, versions, weekly
 from tunekeeper.data.collection import history
 from tunekeeper.data.config import Config
 from tunekeeper.store.ledgers.jobs import find_jobs
@@ -24,7 +24,7 @@ def first(ws: Workspace, task: Model, row: Any, tickets: Any) -> None:
     """A first version, frozen now."""
     rows = [row(text, answer, id=f"t{i}") for i, (text, answer) in enumerate(tickets(20))]
     deal_out(ws, rows, SECTION)
-    versions.freeze(ws, task, SECTION)
+    freezing.freeze(ws, task, SECTION)
 
 
 @pytest.mark.parametrize(("text", "days"), [("7d", 7.0), ("2w", 14.0), ("12h", 0.5), ("90m", 0.0625), ("never", None)])

@@ -20,7 +20,7 @@ from tunekeeper.config import ModelConfig, load_project
 from tunekeeper.core.ids import new_id
 from tunekeeper.core.nouns.retraining import Answer, Cycle, Done, Model, Stop, Wait
 from tunekeeper.core.nouns.training import TrainingRun
-from tunekeeper.data import import_files, versions
+from tunekeeper.data import freezing, import_files
 from tunekeeper.deployment.slots import observe_slot
 from tunekeeper.engines import serve_temporarily
 from tunekeeper.retraining.cycle import STAGES, open_cycle
@@ -117,7 +117,7 @@ class Loop:
         """Import the project's rows and freeze them."""
         config = self.config()
         import_files(self.ws, config.task, config.sections["data"], [self.desk.folder / "data" / "rows.jsonl"])
-        return versions.freeze(self.ws, config.task, config.sections["data"], by="ana").id
+        return freezing.freeze(self.ws, config.task, config.sections["data"], by="ana").id
 
     def open(self, why: str, **given: Any) -> Cycle:
         self.desk.clock.advance(1)

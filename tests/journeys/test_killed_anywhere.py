@@ -24,7 +24,7 @@ from tests.patience import PATIENCE, until
 from tests.rollout.conftest import new_desk
 from tunekeeper.core.nouns.retraining import Cycle
 from tunekeeper.core.nouns.serving import Slot
-from tunekeeper.data import import_files, versions
+from tunekeeper.data import freezing, import_files
 from tunekeeper.deployment.slots import declare_slots
 from tunekeeper.gateway.keys import create_key
 from tunekeeper.processes.ending import running
@@ -164,7 +164,7 @@ def _more_rows(loop: Loop) -> str:
     write_rows(path, [World().ticket(loop.desk.rng) for _ in range(60)])
     import_files(loop.ws, config.task, config.sections["data"], [path])
     loop.desk.clock.advance(60)
-    return versions.freeze(loop.ws, config.task, config.sections["data"], by="ana").id
+    return freezing.freeze(loop.ws, config.task, config.sections["data"], by="ana").id
 
 
 def _live_and_die(loop: Loop, start: Callable[[Path], int], rng: random.Random, cycle: Cycle) -> int:
@@ -173,7 +173,7 @@ def _live_and_die(loop: Loop, start: Callable[[Path], int], rng: random.Random, 
     Lives grow longer with each death: the first are shorter than any stage, so that there are deaths on a fast machine, and in
     the end they are long enough for a stage on a slow one.
     """
-    kills, end_of_patience = 0, time.monotonic() + 240
+    kills, end_of_patience = 0, time.monotonic() + 900
     consented = False
     while True:
         pid = start(loop.desk.folder)
@@ -321,4 +321,4 @@ def _go_on(worker: int) -> None:
         return
 
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)

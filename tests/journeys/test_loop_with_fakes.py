@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.journeys.loop import SECTION, Loop, looped
 from tests.rollout.conftest import new_desk
 from tunekeeper.core.nouns.retraining import Cycle
-from tunekeeper.data import versions
+from tunekeeper.data import freezing, versions
 from tunekeeper.rollout.incidents import regression_cases
 from tunekeeper.rollout.stage import latest
 from tunekeeper.store.ledgers.artifacts import find_artifacts
@@ -97,7 +97,7 @@ def _a_bad_version_is_blocked(loop: Loop) -> Cycle:
     for row, answer in zip(rows, answers, strict=True):
         messages = (*row.messages[:-1], answer)
         shuffled.append(replace(row, messages=messages, fingerprint=fingerprint(messages)))
-    dataset = versions.freeze_examples(loop.ws, MODEL, shuffled, by="ana")
+    dataset = freezing.freeze_examples(loop.ws, MODEL, shuffled, by="ana")
     ended = loop.until(loop.open("shuffled labels", options={"dataset": dataset.id}).id, lambda cycle: False)
     assert ended.state == "blocked"
     assert ended.closed_why.startswith("evaluate: fail: accuracy")

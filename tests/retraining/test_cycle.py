@@ -8,7 +8,7 @@ import pytest
 from tunekeeper.config import ModelConfig
 from tunekeeper.core.errors import Busy, Conflict, LeaseLost, NotFound, UpstreamUnavailable, UserError
 from tunekeeper.core.nouns.retraining import Answer, Cycle, Done, Stop, Wait
-from tunekeeper.data import import_files, versions
+from tunekeeper.data import freezing, import_files
 from tunekeeper.retraining.cycle import ORDER, Stage, after, open_cycle, step
 from tunekeeper.store.ledgers.cycles import find_cycles, load_cycle
 from tunekeeper.store.ledgers.outbox import find_messages
@@ -100,7 +100,7 @@ def test_the_data_stage_leaves_its_record_and_the_next_begins(desk: Desk, config
     rows = desk.folder / "data" / "rows.jsonl"
     write_rows(rows, [World().ticket(desk.rng) for _ in range(30)])
     import_files(desk.ws, config.task, config.sections["data"], [rows])
-    frozen = versions.freeze(desk.ws, config.task, config.sections["data"], by="ana")
+    frozen = freezing.freeze(desk.ws, config.task, config.sections["data"], by="ana")
     moved = step(desk.ws, opened(desk, options={"dataset": frozen.id}), config)
     assert (moved.stage, moved.records) == ("train", {"data": frozen.id})
     with desk.ws.state.read() as tx:

@@ -22,7 +22,7 @@ from tunekeeper.core.nouns.monitoring import Trigger
 from tunekeeper.core.nouns.retraining import Cycle
 from tunekeeper.core.nouns.rollout import Rollout
 from tunekeeper.core.nouns.training import Version
-from tunekeeper.data import import_files, versions
+from tunekeeper.data import freezing, import_files, versions
 from tunekeeper.data.collection import history
 from tunekeeper.data.drafts import load_draft
 from tunekeeper.data.review import find as find_reviews
@@ -56,7 +56,7 @@ def frozen(desk: Desk, rows: int = 40) -> str:
     path = desk.folder / "data" / "rows.jsonl"
     write_rows(path, [World().ticket(desk.rng) for _ in range(rows)])
     import_files(desk.ws, config.task, config.sections["data"], [path])
-    dataset = versions.freeze(desk.ws, config.task, config.sections["data"], by="ana").id
+    dataset = freezing.freeze(desk.ws, config.task, config.sections["data"], by="ana").id
     made = Version(
         id=f"{MODEL}@v0.9", model=MODEL, name="v0.9", major=0, minor=9, base="b", base_digest="sha256:b", dataset=dataset
     )

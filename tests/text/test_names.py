@@ -94,12 +94,13 @@ def test_time_grows_with_the_text_however_long_the_list_is() -> None:
     finder = Listed([f"N{rng.randrange(10**9)}x Ypsilon" for _ in range(50_000)] + ["a " * 7 + "b"], any_case=True)
 
     def seconds(n: int) -> float:
-        begin = time.process_time()
+        begin = time.thread_time()
         finder.find("a " * n)
-        return time.process_time() - begin
+        return time.thread_time() - begin
 
     seconds(1_000)
-    assert seconds(80_000) < 30 * seconds(8_000) + 0.3
+    least = {n: min(seconds(n) for _ in range(5)) for n in (8_000, 80_000)}  # whatever else a process does only adds
+    assert least[80_000] < 30 * least[8_000] + 0.3
 
 
 def test_presidio_says_what_is_missing() -> None:

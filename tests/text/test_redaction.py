@@ -10,7 +10,7 @@ import pytest
 
 from tests.text.personal import MAKERS, carried, clean, telling
 from tunekeeper.core.errors import ConfigError
-from tunekeeper.text.keys import named
+from tunekeeper.text.named import named
 from tunekeeper.text.redaction import _FINDERS, KINDS, Redactor, said
 
 
@@ -256,12 +256,14 @@ def test_time_grows_with_the_length_whatever_the_text(piece: str) -> None:
     redactor = Redactor()
 
     def seconds(length: int) -> float:
-        text, begin = piece * (length // len(piece)), time.process_time()
+        text, begin = piece * (length // len(piece)), time.thread_time()
         redactor.redact(text)
-        return time.process_time() - begin
+        return time.thread_time() - begin
 
     seconds(1000)
-    assert seconds(80_000) < 20 * seconds(10_000) + 0.15
+    # What else a process does, e.g. look for rings of objects, only adds: the least of some runs is the text's own.
+    least = {length: min(seconds(length) for _ in range(5)) for length in (10_000, 80_000)}
+    assert least[80_000] < 20 * least[10_000] + 0.15
 
 
 def test_fields_that_are_called_by_an_address_are_called_otherwise() -> None:

@@ -86,10 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal of ASCII alone shows the rest as what it is called
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words == ["--version"]:
-        return _version()
     token = frame.fresh_output()
     try:
+        if words == ["--version"]:
+            return _version()
         _refuse_other_codes(words)
         answer = command().main(words, prog_name="tunekeeper", standalone_mode=False)
         if answer == INTERRUPTED:  # Typer has turned Ctrl-C into an exit code

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from tunekeeper.data import checks, review, versions
     from tunekeeper.data.collect import poke
     from tunekeeper.data.differences import diff
+    from tunekeeper.data.freezing import freeze
     from tunekeeper.data.imports import import_files
-    from tunekeeper.data.versions import freeze
 
 __all__ = ["checks", "diff", "freeze", "import_files", "poke", "review", "versions"]
 
-_HOMES = {"diff": "differences", "freeze": "versions", "import_files": "imports", "poke": "collect"}
+_HOMES = {"diff": "differences", "freeze": "freezing", "import_files": "imports", "poke": "collect"}
 
 
 def __getattr__(name: str) -> Any:

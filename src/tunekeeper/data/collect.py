@@ -10,7 +10,7 @@ from tunekeeper.core.errors import Busy, DataError, NotFound
 from tunekeeper.core.nouns.data import DatasetVersion, Example, Split
 from tunekeeper.core.nouns.retraining import Answer, Cycle, Done, Model, Stop, Wait
 from tunekeeper.core.nouns.serving import Inference
-from tunekeeper.data import balance, drafts, tallies, versions
+from tunekeeper.data import balance, drafts, freezing, tallies, versions
 from tunekeeper.data.admission import presentable, standing
 from tunekeeper.data.collection import history
 from tunekeeper.data.config import Config
@@ -82,7 +82,7 @@ def _collect_locked(ws: Workspace, task: Model, section: Config, cycle: Cycle) -
             return Stop(why=f"{task.name} has no data yet (fix: tunekeeper data import FILE --model {task.name})")
         if parent is None:
             balance.refuse_made_up(task.name, tallies.of_examples(map(decode, old())))
-            first = versions.freeze_locked(ws, task.name, section, note=cycle.why, by="data", report={"cycle": cycle.id})
+            first = freezing.freeze_locked(ws, task.name, section, note=cycle.why, by="data", report={"cycle": cycle.id})
             return Done(record=first.id, note=f"{first.id}, {first.examples} rows, the first version")
         collected = gather(ws, task, section, versions.frozen_at(ws, parent), draft=map(decode, old()))
         since = _since(ws, parent, map(decode, old()))
@@ -175,7 +175,7 @@ def _freeze_merged(
     told = ", ".join(f"{n} {name}" for name, n in parts.items() if n)
     sentence = f"{len(draft.rows)} rows: {told or 'no corrections'}; against {parent.id}: {counted(changed)}"
     report = {"cycle": cycle.id, "merge": parts, "diff": changed, "sentence": sentence}
-    return versions.freeze_locked(ws, task.name, section, note=cycle.why, by="data", report=report)
+    return freezing.freeze_locked(ws, task.name, section, note=cycle.why, by="data", report=report)
 
 
 def _remembered(ws: Workspace, model: str, cycle: str, merged: Merge, extra: dict[str, int]) -> dict[str, int]:

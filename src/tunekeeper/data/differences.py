@@ -17,8 +17,7 @@ import numpy as np
 from tunekeeper.core.errors import DataError, NotFound, UserError
 from tunekeeper.core.nouns.data import DatasetVersion, Example
 from tunekeeper.data import drafts, lines, tallies
-from tunekeeper.data.balance import topics
-from tunekeeper.data.examples import Row, asks_alike, compared, decode, is_origin, question_in, same_beside, same_tools
+from tunekeeper.data.examples import Row, asks_alike, compared, decode, is_origin, question_in, same_beside, same_rest, same_tools
 from tunekeeper.data.tallies import SIDES
 from tunekeeper.data.versions import resolve
 from tunekeeper.store.garbage import uncollected
@@ -27,7 +26,6 @@ from tunekeeper.store.marks import digest_of
 from tunekeeper.store.packs import lines_of
 from tunekeeper.store.rowreader import Reader, apart
 from tunekeeper.text.fingerprints import answer_of, prompt_of, text_of
-from tunekeeper.text.vocabulary import content_words, document_frequency
 from tunekeeper.workspace import Workspace
 
 MOST_PAIRS = 4_000_000
@@ -163,6 +161,8 @@ def _to_draft(ws: Workspace, model: str, old: Reader) -> Changes:
     gone = {side: each[~np.isin(each, there)] for side, each in numbers.items()}
     before = [decode(line, side) for side, rows in gone.items() for line in old.pick(rows)]
     found = _told(old, before, after, crossed, there, len(kept) + len(after))
+    from tunekeeper.data.balance import topics
+
     was_there = tallies.topics_of(old)
     now = Counter(was_there)
     now.subtract(topics(before))
@@ -199,6 +199,8 @@ def _coming_words(old: Reader, kept: Numbers, known: Mapping[str, Row], after: S
     least = max(2, rows // 100)
     if not _many_ask_otherwise(known, after, least):
         return ()
+    from tunekeeper.text.vocabulary import content_words, document_frequency  # here: of most differences nobody needs it
+
     asked = {prompt_of(example.messages) for example in known.values()}
     counts = document_frequency(prompt for example in after if (prompt := prompt_of(example.messages)) not in asked)
     open_words = {word for word, n in counts.items() if n >= least}
@@ -275,6 +277,8 @@ def relabel(a: Row, b: Row) -> Relabel:
 
 def _beside(a: Row, b: Row) -> dict[str, tuple[Any, Any]]:
     """What changed of a row besides its messages."""
+    if same_rest(a, b):
+        return {}
     found: dict[str, tuple[Any, Any]] = {} if same_tools(a, b) else {"tools": (a.tools, b.tools)}
     found |= {} if a.weight == b.weight else {"weight": (a.weight, b.weight)}
     if same_beside(a, b):

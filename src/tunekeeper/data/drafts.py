@@ -11,7 +11,6 @@ import fcntl
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -166,6 +165,8 @@ def beside(path: Path, pieces: Iterable[bytes]) -> Iterator[Path]:
 
 def _write(file: BinaryIO, pieces: Iterable[bytes]) -> None:
     """Write pieces; what is written of a large file goes to the disk while the next pieces are made."""
+    from concurrent.futures import ThreadPoolExecutor  # here: who only reads does without
+
     waiting, syncing = 0, None
     with ThreadPoolExecutor(max_workers=1) as hands:
         for piece in pieces:

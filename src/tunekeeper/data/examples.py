@@ -8,16 +8,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import orjson
 
 from tunekeeper.core.errors import DataError
 from tunekeeper.core.nouns.data import Example, Split
-from tunekeeper.data.conversations import Conversation
 from tunekeeper.data.thoughts import spoken
+from tunekeeper.store.moments import written_moment
 from tunekeeper.text.fingerprints import answer_of, fingerprint, normalise, prompt_key, text_of
+
+if TYPE_CHECKING:
+    from tunekeeper.data.conversations import Conversation
 
 TOPIC_KEYS = ("category", "topic", "intent", "label")
 TALK_KEYS = ("conversation_id", "conversation", "session_id", "thread_id")
@@ -159,6 +162,7 @@ class Compared(msgspec.Struct, gc=False):
 
 Row = Example | Compared
 _COMPARED = msgspec.json.Decoder(Compared)
+_ANSWER = b'"role":"assistant"'
 _LAST = b',{"content":'
 """How a message begins that is not the first one, as rows are written; in a text its quotes would stand behind a backslash."""
 
@@ -179,8 +183,9 @@ def asks_alike(a: Row | None, b: Row) -> bool:
     if a is None:
         return False
     if isinstance(a, Compared) and isinstance(b, Compared):
-        (before, _), (same, last) = (bytes(row.written).rpartition(_LAST)[::2] for row in (a, b))
-        if before and before == same and b'"role":"assistant"' in last:
+        before, after = bytes(a.written), bytes(b.written)
+        last = after.rfind(_LAST)
+        if last > 0 and before.rfind(_LAST) == last and before.startswith(after[:last]) and _ANSWER in after[last:]:
             return True
     one, other = list(a.messages), list(b.messages)
     return one[:-1] == other[:-1] and other[-1].get("role") == "assistant"
@@ -189,6 +194,13 @@ def asks_alike(a: Row | None, b: Row) -> bool:
 def same_beside(a: Row, b: Row) -> bool:
     """Whether two rows have the same metadata."""
     return (isinstance(a, Compared) and isinstance(b, Compared) and a.told == b.told) or a.metadata == b.metadata
+
+
+def same_rest(a: Row, b: Row) -> bool:
+    """Whether two rows that were read to be compared have the same metadata, tools and weight; of others nothing is said."""
+    if not isinstance(a, Compared) or not isinstance(b, Compared):
+        return False
+    return a.told == b.told and a.offered == b.offered and a.weight == b.weight
 
 
 def same_tools(a: Row, b: Row) -> bool:
@@ -274,12 +286,12 @@ def _named(place: Mapping[str, Any]) -> str:
 
 
 def created_of(metadata: Mapping[str, Any]) -> datetime | None:
-    """The row's date: ISO 8601 or Unix seconds or milliseconds; None when there is none or it cannot be read."""
+    """The row's date: ISO 8601, `31.01.2026 14:05`, Unix seconds or milliseconds; None when none can be read."""
     value = metadata.get("created")
     try:
         if not isinstance(value, str) and isinstance(value, int | float) and not isinstance(value, bool):
             return datetime.fromtimestamp(value / 1000 if value > 1e11 else value, UTC)
-        found = datetime.fromisoformat(str(value).strip()) if value else None
+        found = written_moment(str(value)) if value else None
     except (ValueError, OverflowError, OSError):
         return None
     return found if found is None or found.tzinfo else found.replace(tzinfo=UTC)

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from tunekeeper.core.errors import DataError
 from tunekeeper.core.nouns.data import DatasetVersion, Split
-from tunekeeper.data import drafts, lines, versions
+from tunekeeper.data import drafts, freezing, lines, versions
 from tunekeeper.data.erase import erased_examples
 from tunekeeper.data.lines import Line
 from tunekeeper.store.place import whole
@@ -107,7 +107,7 @@ def _keep(ws: Workspace, model: str, draft: Path, digest: str, *, by: str) -> st
     """The version that holds what the draft holds; None for an empty one."""
     if next(lines.of_draft(draft), None) is None:
         return None
-    return _known(ws, model, digest) or versions.keep_rows(ws, model, lines.of_draft(draft), by=by).id
+    return _known(ws, model, digest) or freezing.keep_rows(ws, model, lines.of_draft(draft), by=by).id
 
 
 def _known(ws: Workspace, model: str, digest: str) -> str | None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from tunekeeper.core.errors import OurFault, OutsideError
 from tunekeeper.core.nouns.retraining import Cycle
-from tunekeeper.data.versions import freeze_examples, read_examples
+from tunekeeper.data.freezing import freeze_examples
+from tunekeeper.data.versions import read_examples
 from tunekeeper.demo.acts_change import CANARY_FACTOR
 from tunekeeper.demo.acts_first import RATE
 from tunekeeper.demo.cast import MODEL, Demo

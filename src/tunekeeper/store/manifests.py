@@ -51,7 +51,7 @@ def decode(data: bytes) -> Manifest:
     """The manifest of these bytes. Raises ArtifactError when they are none."""
     header, end = _header(data)
     try:
-        body, at, sides = zstandard.ZstdDecompressor().decompress(data[end:]), 0, {}
+        body, at, sides = memoryview(zstandard.ZstdDecompressor().decompress(data[end:])), 0, {}
         for side, count in header["sides"].items():
             sides[side] = _numbers(body[at : at + 4 * count])
             at += 4 * count
@@ -86,10 +86,10 @@ def _steps(numbers: Numbers) -> bytes:
     return steps.view(np.uint8).reshape(-1, 4).T.tobytes()
 
 
-def _numbers(data: bytes) -> Numbers:
+def _numbers(data: memoryview) -> Numbers:
     places = np.frombuffer(data, np.uint8).reshape(4, -1)
     steps = places[0].astype(np.uint32)
     for i, place in enumerate(places[1:], 1):
         if place.any():  # hardly ever: most steps are 1
             steps |= place.astype(np.uint32) << np.uint32(8 * i)
-    return np.cumsum(steps, dtype=np.uint32)
+    return np.cumsum(steps, dtype=np.uint32, out=steps)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -140,13 +139,13 @@ class Reader:
         """These rows, each with its line end and checked by its digest; `packs.GONE` for an erased one. Raises ArtifactError."""
         order = np.argsort(numbers, kind="stable")
         wanted = numbers[order]
-        blocks = self._block_of[wanted]
+        blocks = np.searchsorted(self._starts, wanted, "right") - 1
         inside = (wanted - self._starts[blocks]).tolist()
         first = np.flatnonzero(np.diff(blocks, prepend=-1))
         picked: list[bytes] = []
         cuts = [*first.tolist(), len(wanted)]
-        for (a, b), block in zip(pairwise(cuts), self._read(blocks[first]), strict=True):
-            picked += _lines_at(block, inside[a:b])
+        for (a, b), rows in zip(pairwise(cuts), self._each(blocks[first]), strict=True):
+            picked += [rows[i] + b"\n" for i in inside[a:b]]
         self._check(wanted, picked)
         return [picked[i] for i in np.argsort(order).tolist()]
 
@@ -188,14 +187,22 @@ class Reader:
                 yield next(blocks)
                 continue
             if come:
-                self._keep(one, next(blocks))
+                self._keep(one, packs.lines_of(next(blocks)))
             lines, start = self._lines(one), int(self._starts[one])
             piece = b"".join([line for n in numbers[a:b].tolist() if (line := lines[n - start]) != packs.GONE])
             if piece:
                 yield piece
 
+    def _each(self, blocks: npt.NDArray[np.int64]) -> Iterator[list[bytes]]:
+        """The rows of these blocks in order without their line ends, block by block."""
+        cuts = np.searchsorted(blocks, self._first_block).tolist()
+        for pack, base, (a, b) in zip(self._packs, self._first_block[:-1], pairwise(cuts), strict=True):
+            yield from pack.each(blocks[a:b] - base)
+
     def _read(self, blocks: npt.NDArray[np.int64]) -> Iterator[bytes]:
         """These blocks in order, many at a time; the next ones are decompressed while somebody looks at these."""
+        from concurrent.futures import ThreadPoolExecutor  # here: a difference does without
+
         with ThreadPoolExecutor(max_workers=1) as hands:
             coming = None
             for pack, inside in self._together(blocks):
@@ -221,9 +228,8 @@ class Reader:
         self._kept.move_to_end(block)
         return self._kept[block]
 
-    def _keep(self, block: int, data: bytes) -> list[bytes]:
+    def _keep(self, block: int, lines: list[bytes]) -> list[bytes]:
         """Keep the lines of a block for a while. Raises ArtifactError when there are not as many as it should have."""
-        lines = packs.lines_of(data)
         if len(lines) != self._block_rows[block]:
             raise ArtifactError("a pack is damaged: a block cannot be read", fix="tunekeeper store verify")
         self._kept[block] = lines
@@ -287,62 +293,71 @@ def apart(a: Reader, b: Reader) -> Apart:
         if pack not in base:
             base[pack], total = total, total + rows
     sides = tuple(dict.fromkeys((*a.manifest.sides, *b.manifest.sides)))
-    olds, news = ({side: reader.present(side) for side in sides} for reader in (a, b))
+    olds, news = ({side: _placed(reader, side, base) for side in sides} for reader in (a, b))
     in_a, in_b = np.zeros(total, np.uint8), np.zeros(total, np.uint8)
-    to_a, to_b = _placed(a, base), _placed(b, base)
-    for place, found, to in ((in_a, olds, to_a), (in_b, news, to_b)):
-        for code, side in enumerate(sides, 1):
-            place[to[found[side]]] = code
-    _join_equal(a, b, (in_a, in_b), (to_a, to_b))
-    there = {side: in_b[to_a[rows]] for side, rows in olds.items()}
+    for place, found in ((in_a, olds), (in_b, news)):
+        for code, (_, places) in enumerate(found.values(), 1):
+            place[places] = code
+    only_a, only_b = _apart(olds, in_b), _apart(news, in_a)
+    if _join_equal(a, b, (in_a, in_b), (only_a, only_b)):
+        only_a, only_b = _apart(olds, in_b), _apart(news, in_a)
+    there = {side: in_b[places] for side, (_, places) in olds.items()}
     return Apart(
-        only_a={side: rows[there[side] == 0] for side, rows in olds.items()},
-        only_b={side: rows[in_a[to_b[rows]] == 0] for side, rows in news.items()},
-        moved={side: rows[(there[side] != 0) & (there[side] != code)] for code, (side, rows) in enumerate(olds.items(), 1)},
-        kept=np.concatenate([rows[there[side] != 0] for side, rows in olds.items()]),
+        only_a={side: rows for side, (rows, _) in only_a.items()},
+        only_b={side: rows for side, (rows, _) in only_b.items()},
+        moved={side: rows[(there[side] != 0) & (there[side] != code)] for code, (side, (rows, _)) in enumerate(olds.items(), 1)},
+        kept=np.concatenate([rows[there[side] != 0] for side, (rows, _) in olds.items()]),
     )
 
 
-def _placed(reader: Reader, base: dict[str, int]) -> npt.NDArray[np.int64]:
-    """The place of each row, by its number, where all packs of both versions are counted through."""
-    known = zip(reader.manifest.packs, reader.manifest.rows, strict=True)
-    return np.concatenate([np.empty(0, np.int64), *(np.arange(base[pack], base[pack] + rows) for pack, rows in known)])
+Placed = tuple[Numbers, npt.NDArray[Any]]
+"""Rows by their numbers, and their places where all packs of both versions are counted through."""
+
+
+def _placed(reader: Reader, side: str, base: dict[str, int]) -> Placed:
+    """The rows of a side. `base`: the place of each pack's first row."""
+    rows, start, shifts = reader.present(side), 0, list[int]()
+    for pack, count in zip(reader.manifest.packs, reader.manifest.rows, strict=True):
+        shifts.append(base[pack] - start)
+        start += count
+    if not any(shifts):  # as always of the first version, and of one that was made from it
+        return rows, rows
+    return rows, rows + np.repeat(shifts, reader.manifest.rows)[rows]
+
+
+def _apart(sides: Mapping[str, Placed], other: npt.NDArray[np.uint8]) -> dict[str, Placed]:
+    """The rows of each side that the other version does not hold."""
+    found = {}
+    for side, (rows, places) in sides.items():
+        alone = np.flatnonzero(other[places] == 0)
+        found[side] = rows[alone], places[alone]
+    return found
 
 
 def _join_equal(
     a: Reader,
     b: Reader,
     held: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]],
-    places: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
-) -> None:
-    """Rows that are the same by their digests though they lie in two packs count as held by both."""
-    (in_a, in_b), (to_a, to_b) = held, places
-    left, right = (np.flatnonzero((x[to] != 0) & (y[to] == 0)) for x, y, to in ((in_a, in_b, to_a), (in_b, in_a, to_b)))
+    alone: tuple[Mapping[str, Placed], Mapping[str, Placed]],
+) -> bool:
+    """Rows that are the same by their digests though they lie in two packs count as held by both. Says whether there were any."""
+    in_a, in_b = held
+    (left, to_a), (right, to_b) = (
+        tuple(np.concatenate([np.empty(0, np.uint32), *(each[i] for each in sides.values())]) for i in (0, 1)) for sides in alone
+    )
     if not len(left) or not len(right):
-        return
-    mine, theirs = (reader.digests(rows) for reader, rows in ((a, left), (b, right)))
+        return False
+    mine, theirs = a.digests(left), b.digests(right)
     begins = mine.view("u8")[::2], theirs.view("u8")[::2]
     shared = np.intersect1d(*begins, assume_unique=True)  # most often none: then nothing has to be looked up
     like, alike = (np.isin(each, shared) for each in begins)
-    known = dict(zip(mine[like].tolist(), to_a[left[like]].tolist(), strict=True))
-    for digest, place in zip(theirs[alike].tolist(), to_b[right[alike]].tolist(), strict=True):
+    known = dict(zip(mine[like].tolist(), to_a[like].tolist(), strict=True))
+    equal = False
+    for digest, place in zip(theirs[alike].tolist(), to_b[alike].tolist(), strict=True):
         if (other := known.get(digest)) is not None:
             in_b[other], in_a[place] = in_b[place], in_a[other]
-
-
-def _lines_at(block: bytes, places: Sequence[int]) -> list[bytes]:
-    """The rows of a block at these places, which are in order and may come twice; something else where it has fewer rows."""
-    find, lines, at, row = block.find, list[bytes](), 0, 0
-    for place in places:
-        if place < row:
-            lines.append(lines[-1])
-            continue
-        for _ in range(place - row):
-            at = find(b"\n", at) + 1
-        end = find(b"\n", at) + 1
-        lines.append(block[at:end])
-        at, row = end, place + 1
-    return lines
+            equal = True
+    return equal
 
 
 def _opened(blobs: Blobs, pack: str) -> packs.Pack:

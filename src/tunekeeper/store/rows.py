@@ -11,17 +11,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tunekeeper.core.ids import digest_file
-from tunekeeper.store import lock, manifests, packs, runs
+from tunekeeper.store import lock, manifests, packs
 from tunekeeper.store.blobs import Blobs, Tombstone, place
 from tunekeeper.store.manifests import Manifest, Numbers
 from tunekeeper.store.marks import Mark
 from tunekeeper.store.rowreader import Reader
-from tunekeeper.store.rowwriter import Look, Writer
-from tunekeeper.store.runs import Known, Looked
+
+if TYPE_CHECKING:  # who writes rows loads what writes them: readers need not wait for it
+    from tunekeeper.store.rowwriter import Look
+    from tunekeeper.store.runs import Known, Looked
 
 SIDES = ("train", "eval")
 MONTH = 30 * 86400.0
@@ -58,6 +61,8 @@ class Rows:
     def keep(self, rows: Iterable[tuple[bytes, str]], look: Look, known: Iterable[str] = ()) -> Kept:
         """Store rows: lines with their side, in order. `known`: digests of manifests whose packs may hold some of them. Bounded
         memory: about 150 bytes a row, and one pack. Raises DiskFull."""
+        from tunekeeper.store.rowwriter import Writer
+
         shared = self._shared(known)
         with Writer(self._blobs, shared, SIDES) as writer:
             writer.take(rows, look)
@@ -66,10 +71,13 @@ class Rows:
     def keep_draft(self, seen: Callable[[Known], Iterable[Looked]], name: str, known: Sequence[str] = ()) -> Kept:
         """As `keep`, for the draft of the model `name`. `seen` is told what is known of the draft that the first manifest of
         `known` was stored from."""
+        from tunekeeper.store import runs
+        from tunekeeper.store.rowwriter import Writer
+
         shared = self._shared(known)
         parent = known[0] if known and self._blobs.has(known[0]) else None
         path = self.runs_of(name)
-        before, numbers = (Known(), np.empty(0, np.uint32)) if parent is None else self._before(path, parent, shared)
+        before, numbers = (runs.Known(), np.empty(0, np.uint32)) if parent is None else self._before(path, parent, shared)
         with Writer(self._blobs, shared, SIDES) as writer:
             found = writer.take_draft(seen(before), before, numbers)
             kept = self._kept(*writer.close(), dict(shared))
@@ -85,6 +93,8 @@ class Rows:
     def _before(self, path: Path, parent: str, shared: Sequence[tuple[str, packs.Pack]]) -> tuple[Known, Numbers]:
         """What is known of the draft of a version, and the numbers of its rows: nothing where they have other ones now, or one
         was erased."""
+        from tunekeeper.store import runs
+
         known = runs.load(path)
         if known.manifest == parent:
             manifest = manifests.decode(self._blobs.read(parent))
@@ -94,10 +104,12 @@ class Rows:
                 for place, own in enumerate(manifest.sides.values()):
                     numbers[sides == place] = own
                 return known, numbers
-        return Known(), np.empty(0, np.uint32)
+        return runs.Known(), np.empty(0, np.uint32)
 
     def runs_of(self, name: str) -> Path:
         """Where the runs of the newest version of the model `name` lie."""
+        from tunekeeper.store import runs
+
         return runs.path_of(self._scratch, name)
 
     def put(self, sides: dict[str, Sequence[bytes]]) -> str:
