@@ -45,6 +45,8 @@ def test_an_address_is_found_whole_however_its_sign_is_written(text: str, found:
         ("3.8.5.9 Scope\n### 3.8.5.10 Terms\n<h4>3.8.5.11 Parts</h4>", []),
         ("10.8.5.9 Connected\n203.0.113.9 Bye", ["10.8.5.9", "203.0.113.9"]),
         ("Mozilla/5.0 (X11; rv:1.9.6.20) Gecko", []),
+        ("Version 8.7.8.12 fixes the crash of 3.0.8.0, and 3.0.8.1 too", []),
+        ("upgraded to version 2.4.1.0 on 10.0.0.5 and 192.0.2.1", ["10.0.0.5", "192.0.2.1"]),
         ("section 4.2.1.3, chapters 1.2.3.4, § 1.2.3.4", []),
         ("a[10::2] std::vector db::add 12:34:56 00:1b:44:11:3a:b7", []),
         ("EUI-64 00:1b:44:ff:fe:11:3a:b7, a3::b4, abc::f10(), ::f10", []),

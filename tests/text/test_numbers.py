@@ -45,6 +45,7 @@ def test_what_only_looks_like_a_card_stays(text: str) -> None:
 
 
 def test_a_short_number_that_is_named_as_a_code_is_no_card_and_another_word_excuses_none() -> None:
+    assert cards("JANコード4222222222222, barcode: 4222222222222, Strichcode 4222222222222") == []
     assert cards("EAN 4222222222222, IMEI: 378282246310005, GTIN-14 30569309025904") == []
     assert cards("in this case 378282246310005") == [(13, 28)]
     assert cards("order 378282246310005") == [(6, 21)]

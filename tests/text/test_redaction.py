@@ -86,6 +86,21 @@ def test_json_keeps_its_shape_and_its_identity_when_clean() -> None:
     assert counts == {"email": 1}
 
 
+def test_a_value_is_told_by_the_name_beside_it() -> None:
+    headers = [{"name": "X-Api-Key", "value": "SUu3hD8i1gBjk6B0"}, {"name": "Accept", "value": "application/json;v=2"}]
+    clean, counts = Redactor().redact_json({"headers": headers, "env": {"key": "DB_PASSWORD", "value": "rG$VJL#VlRFJUpPZ"}})
+    assert clean == {
+        "headers": [{"name": "X-Api-Key", "value": "[KEY]"}, {"name": "Accept", "value": "application/json;v=2"}],
+        "env": {"key": "DB_PASSWORD", "value": "[KEY]"},
+    }
+    assert counts == {"key": 2}
+
+
+def test_a_password_needs_no_digit_where_its_field_says_what_it_is() -> None:
+    value = {"password": "rG$VJL#VlRFJUpPZ", "note": "rG$VJL#VlRFJUpPZ", "passwordHint": "FirstPet"}
+    assert Redactor().redact_json(value)[0] == value | {"password": "[KEY]"}
+
+
 def exact(kind: str, text: str) -> bool:
     """Whether the exact expressions of a kind find something, the filter before them left out."""
     return bool(_FINDERS[kind](text)) or (kind == "key" and bool(named(text)))
@@ -141,6 +156,16 @@ SECRETS = (
     "密钥: abcdefgh12345678XYZ",
     "chiave_segreta = abcdefgh12345678XYZ",
     "ya29.abcdefghijklmnopqrstuv",
+    "orbit:\n  client_secret: w3xMiYDdE7x",
+    '<add key="apiKey" value="9aKq2:mZ8xR4tW6yB1nC5"/>',
+    "os.environ['ACME_SECRET'] = 'kQ7v!r/Zp2w'",
+    "X_AUTH=rNiEp3dGuuWxN5vYGlEfF6PC",
+    "smtp_password: 'DmvAAyhykiHh'",
+    "**Password:** `kQ-vXr!Zpw`",
+    "Moje hasło to YdLkeuztmXzj, ale",
+    "パスワードはHdlpjzsY5jPUです",
+    "pw: Xk9vLq2",
+    "kestrel_test_aB3xK9mQ7paB3xK9mQ7p",
 )
 NUMBERS = (
     "call ٠١٢٣٤٥٦٧٨٩",
@@ -167,6 +192,9 @@ NUMBERS = (
     "Bo schrieb von 2012 3456",
     "53292612 に折り返し",
     "担当者 田中 53292612",
+    "Pueden llamarme al 222972484",
+    "line 2074684544 ext. 74",
+    "she gave me 2074684544 as her number",
 )
 PREFIXES = ("", "to ", "is:", "\n", "é", "\u00a0", "(", '"', "1 ", "_", "/", "\\")
 
@@ -250,6 +278,9 @@ def test_numbers_of_any_length_and_bytes_of_any_kind_are_filtered_without_runnin
         "1\u200b",
         "\\n1 ",
         "７",
+        'secret="a1',
+        "key a1b2c3 ",
+        "pass: Ab!",
     ],
 )
 def test_time_grows_with_the_length_whatever_the_text(piece: str) -> None:

@@ -86,7 +86,7 @@ _GIVEN_OUT = re.compile(
 )
 """How addresses begin that are in use (IANA's registry); a double colon between other numbers is code."""
 _VERSION_BEFORE = re.compile(
-    r"\b(?:v[. ]{0,2}|rv:)\Z|(?:\bver|version|release|build|firmware|driver|plugin|\blib\w{0,12}|"
+    r"\b(?:v[. ]{0,2}|rv:)\Z|(?:\bver|version|release|build|firmware|driver|kernel|bios|plugin|\blib\w{0,12}|"
     r"(?:up|down)graded? to|updated? to|rolled back to|"
     r"\b(?:section|chapter|clause|paragraph|article|abschnitt|kapitel|ziffer|oid)s?|§)"
     r"[\W_]{0,5}\Z"
@@ -101,14 +101,34 @@ _PRODUCT_BEFORE, _ARCHIVE = (
 _HEADING = re.compile(r"(?:\A|[\n>\"'])[#>*\- ]{0,8}\Z")
 _HEADED = re.compile(r"\.? {1,3}[A-Z][a-z]")
 _MOST_SECTIONS = 30
+_SAME_SENTENCE = 64
+_COMPARED = re.compile(
+    r"[\s,;(/–→>-](?:of|in|and|or|to|than|since|before|after|through|until|till|below|above|und|oder|auf|als|bis|et|ou|y|o|e|a|"
+    r"à|en|de|[,/–-]|→|->|=>|vs\.?)[ \n]?\Z",
+    re.IGNORECASE,
+)
+"""Between a version and another one."""
 IP_FILTER = rb"[0-9]%b[0-9]{1,3}%b[0-9]{1,3}%b[0-9]" % ((_POINT.encode(),) * 3) + rb"|ip-[0-9]{1,3}-|::|(?::[0-9A-Fa-f]{1,4}){6}"
 
 
 def addresses(text: str) -> list[Span]:
     """Where IP addresses stand; the four numbers of a version are none, nor is a slice such as `a[10::2]`."""
-    spans = [m.span() for m in _IPV4.finditer(text) if _is_ip(_BRACKETED.sub(".", m[0])) and not _is_version(text, m)]
+    spans: list[Span] = []
+    version = -_SAME_SENTENCE  # where the last one ended
+    for four in _IPV4.finditer(text):
+        if _is_version(text, four) or (four.start() - version < _SAME_SENTENCE and _is_compared(text, four, version)):
+            version = four.end()
+        elif _is_ip(_BRACKETED.sub(".", four[0])):
+            spans.append(four.span())
     spans += [m.span() for m in _HOST_V4.finditer(text)]
     return longest(spans + [m.span() for m in _IPV6.finditer(text) if _looks_v6(m[0]) and _is_ip(m[0])])
+
+
+def _is_compared(text: str, four: re.Match[str], version: int) -> bool:
+    """Whether four numbers behind a version, in the same sentence, are another one: joined by a word that joins things of a kind,
+    and no larger than versions are."""
+    first = int(re.match(r"\d+", four[0])[0])  # type: ignore[index]
+    return first <= _MOST_SECTIONS and first != 10 and _COMPARED.search(text, version, four.start()) is not None
 
 
 def _is_version(text: str, four: re.Match[str]) -> bool:

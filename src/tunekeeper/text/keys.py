@@ -6,8 +6,9 @@ The exact finder and its filter stand beside each other, as in `text/numbers.py`
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
-from tunekeeper.text.numbers import ESCAPE, Span, any_of, bytes_of, least, longest
+from tunekeeper.text.numbers import ESCAPE, Span, bytes_of, longest
 
 _W, _A, _H = r"[A-Za-z0-9_\-]", "[A-Za-z0-9]", "[a-f0-9]"
 _KNOWN = rf"""
@@ -70,11 +71,27 @@ _KEY = re.compile(
     rf"|(?:bot)?\d{{8,10}}:AA{_W}{{30,40}}"
     rf"|{'|'.join(_KNOWN)})(?![_\-]?[A-Za-z0-9])"
 )
+_UNLISTED = re.compile(
+    r"(?<![A-Za-z0-9_\-./+%])([A-Za-z][A-Za-z0-9]{1,15}(?:[_\-][A-Za-z0-9]{1,12}){0,3}?)([_\-])([A-Za-z0-9]{20,255})"
+    r"(?![A-Za-z0-9_\-/]|\.[A-Za-z0-9])"
+)
+"""A short name and a long run, as most vendors make keys."""
+_BEHIND_NAME = re.compile(r"[_\-][A-Za-z0-9]{20}")
+_TELLING = re.compile(r"(?:[_\-]|\b)(?:test|tok|api|auth|access|sbx|sandbox|dev|stg|admin|svc|priv|prv|sec)\Z", re.IGNORECASE)
+_THINGS = re.compile(
+    r"(?:sha\d+|md5|etag|chatcmpl|cmpl|call|msg|req|resp|run|users?|usr|cus|evt|files?|img|docs?|thread|trace|span|sess|org|team|"
+    r"proj|order|task|job|tool|batch|item|upload|asset|build|dpl|prj|txn|pi|ch|sub|in|price|acct|cs)(?![A-Za-z])",
+    re.IGNORECASE,
+)
+"""How the names of things begin that are no secrets."""
+_SMALL_AND_LARGE = re.compile("[a-z].*[A-Z]|[A-Z].*[a-z]")
+SWITCHES = re.compile(r"(?<=[0-9])(?=[A-Za-z])|(?<=[A-Za-z])(?=[0-9])")
+"""Where letters and digits meet."""
 _HOOK = re.compile(
     r"(?:hooks\.slack\.com/(?:services|workflows|triggers)|discord(?:app)?\.com/api/webhooks|hooks\.zapier\.com/hooks/catch"
     r"|\.webhook\.office\.com/webhookb2|outlook\.office\.com/webhook)/([A-Za-z0-9_\-/@]{12,256})"
 )
-_OF_KEYS = "access|account|private|signing|encryption|subscription|storage|deploy|master|license|client|shared|consumer|admin"
+OF_KEYS = "access|account|private|signing|encryption|subscription|storage|deploy|master|license|client|shared|consumer|admin"
 _ELSEWHERE = (
     "geheimnis", "schlüssel", "jeton", "clave", "chave", "chiave", "klucz", "adgangskode", "salasana", "секрет", "密钥",
     "令牌", "토큰", "トークン", "contraseña", "mot_de_passe", "пароль", "senha", "密码", "パスワード", "비밀번호", "hasło",
@@ -90,11 +107,10 @@ _SECRETS = (
     "कुंजी", "टोकन", "पासवर्ड", "kunci", "sandi", "mật khẩu", "khóa", "mã bí mật", "กุญแจ", "โทเค็น", "รหัสผ่าน",
 )  # fmt: skip
 """What secrets are called, as the beginning of a word, besides `_ELSEWHERE`, *key* and *token*."""
-_IN_NAMES = ("pat", "oat", "sk", "live", "prod", "apikey", "token", "secret", "key")
-"""Parts of a key's own beginning that say what it is, as in `polar_oat_…`."""
-_NAMING = (*_SECRETS, *_ELSEWHERE)
+NAMING = (*_SECRETS, *_ELSEWHERE)
+"""What secrets are called, as the beginning of a word, besides *key* and *token*."""
 _CALLED = re.compile(
-    rf"(?:(?i:\bauthorization|\bbearer|\bbasic|\bssws|api[-_ ]?key|(?:{_OF_KEYS})[-_ ]?key(?:[-_]id|-data)?|secret[\w\-]{{0,24}}|"
+    rf"(?:(?i:\bauthorization|\bbearer|\bbasic|\bssws|api[-_ ]?key|(?:{OF_KEYS})[-_ ]?key(?:[-_]id|-data)?|secret[\w\-]{{0,24}}|"
     rf"token|signingkey|passw(?:or[dt]|d)|passphrase|(?:{'|'.join(_ELSEWHERE)})[\w\-]{{0,16}})|[A-Z0-9]_KEY|[\"']auth|\b_auth)"
     r"(?:[\"']?\s{0,3}[:=]\s{0,3}|[\"'] value=|\s)[\"']?([A-Za-z0-9_\-./+=~]{16,2048})"
 )
@@ -106,31 +122,41 @@ _IN_QUERY = re.compile(r"[?&](?:key|appid|auth|sig)=([A-Za-z0-9_\-]{24,512})")
 _COOKIE = re.compile(r"(?i:sessid|session(?:[_-]?(?:id|token))?|\bsid|_sess|aspxauth)=([A-Za-z0-9_\-.%]{20,512})")
 _TYPED = re.compile(
     r"(?i:\blogin )([A-Za-z0-9]{32,128})|\s-u [A-Za-z0-9_.\-]{1,64}:([^\s\"']{8,128})"
+    r"|(?:mysql\w{0,8}|mariadb|sshpass|docker login|redis-cli)(?: [^\s]{1,40}){0,6} -[pa] ?[\"']?([^\s\"']{8,128})"
     r"|--(?:password|token|secret)[ =][\"']?([^\s\"'<>$/.\-\[{][^\s\"']{7,256})"
 )
 """At a prompt: behind an option, or a word of a command."""
 _SIGNED = re.compile(r"(?:[?&;]sig=|[-\s]Signature=)([A-Za-z0-9%+/=]{40,512})")
-_PASSWORDS = (
-    "contraseña",
-    "mot de passe",
-    "пароль",
-    "senha",
-    "密码",
-    "密碼",
-    "パスワード",
-    "비밀번호",
-    "hasło",
-    "wachtwoord",
-    "lösenord",
-    "heslo",
-    "şifre",
-)
+PASSWORDS = (
+    "contraseña", "contrasenya", "mot de passe", "пароль", "senha", "palavra-passe", "密码", "密碼", "口令",
+    "パスワード", "비밀번호", "암호", "hasło", "hasła", "wachtwoord", "lösenord", "heslo", "şifre", "parola",
+    "adgangskode", "kodeord", "passord", "salasana", "kennwort", "jelszó", "jelszav", "mật khẩu", "kata sandi",
+    "รหัสผ่าน", "كلمة المرور", "סיסמה", "पासवर्ड", "lozinka", "κωδικός", "парола",
+)  # fmt: skip
 """What passwords are called elsewhere."""
+VERBS = ("is", "was", "ist", "lautet", "est", "es", "è", "é", "to", "as", "är", "er", "on", "je", "jest", "este", "είναι")
+"""What stands between a name and its value in a sentence."""
+_ASSIGNED = r"[\"'`*\])\\]{0,3}\s{0,3}(?:=>|:=|[:=：])[*_]{0,2}\s{0,3}[rbfu]?[\"'`*\\]{0,3}"
 _PASSWORD = re.compile(
-    rf"(?i:passw(?:or[dt]|d)|pwd|passphrase|_pass|{'|'.join(_PASSWORDS)})(?:[\"']?\s{{0,3}}[:=：]\s{{0,3}}[\"']?|\s{{1,2}}[\"']|>)"
-    r"([^\s\"',;<>]{8,128})"
-    r"|(?i:\bpassw(?:or[dt]|d)|\bpassphrase)(?i: is| ist|) ([^\s\"',;<>]{8,128})"
+    rf"(?:(?i:passw(?:or[dt]|d)|passphrase|passcode|pwd|{'|'.join(PASSWORDS)})[^\W\d_]{{0,4}}"
+    rf"(?:{_ASSIGNED}|\s{{1,2}}[\"'`]|>|[はが이가는은] ?(?=[!-~]{{6}})|[\"'`*]? (?i:{'|'.join(VERBS)})(?: now| jetzt)?:? "
+    r"[\"'`*]{0,2})"
+    rf"|(?:(?i:(?<![A-Za-z])(?:pass|pw|psw|mdp))|(?<=[a-z])Pass){_ASSIGNED})([^\s\"'`,;<>]{{6,128}})"
+    r"|(?i:\bpassw(?:or[dt]|d)|\bpassphrase) ([^\s\"'`,;<>]{8,128})"
 )
+_PART = (
+    r"(?:(?:[A-Z]?[a-z]{2,}|[A-Z]{2,}(?=[A-Z][a-z]{2}))(?:\d?[A-Z][a-z]{2,})*|[A-Z]{2,}(?:\d{1,3}[A-Z]{2,})?|[a-z]{3,}[24][a-z]{3,}|"
+    r"[A-Za-z])\d{0,5}|\d{1,4}"
+)
+PLAIN = re.compile(
+    rf"(?:{_PART})(?:[\-_./+@=|:&]{{1,3}}(?:{_PART}))*"
+    r"|\d[\d.\-_/+]{0,7}[A-Za-z%]{0,8}|\d{4}-\d\d-\d\d.*|[$@#%]+[{(]{0,2}[\w.\- ]+[)}]{0,2}%?|[^@]*@[^@]*\.[a-z]{2,}"
+)
+"""What a person or a program calls something: words with numbers, measures, dates, variables, addresses."""
+_PASSED, _A_RESULT = re.compile("pass", re.IGNORECASE), re.compile(r"\d|\w*[_/]")
+_ENOUGH_ALONE = 8
+"""Characters of a password without digits."""
+_CODE = re.compile(r"[A-Za-z_][\w.:>!\-]*[(\[{]|[{\[(%]")
 _IN_URL = re.compile(r"://[^\s/@:\"']{0,64}:([^\s/@\"']{3,128})@")
 _PEM = re.compile(r"----[ -]BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?[ -]----|\bPrivate-Lines: \d{1,4}\b")
 _PEM_END = re.compile(r"----[ -]END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?[ -]----|\bPrivate-MAC: [0-9a-f]{40,64}\b")
@@ -151,6 +177,8 @@ def _beginning(key: str) -> bytes:
 
 
 _LETTERS = rb"(?:[A-Za-z0-9_\-\x80-\xff]|\\u[0-9A-Fa-f]{4})*"
+_COLON = rb"[:=\x22\x27]|\xef\xbc\x9a|\\u[fF][fF]1[aA]"
+_AFTER = rb"(?:" + _BLANK + rb"|[:=>`*\]\)\\]|now|jetzt|[rbfuRBFU][\\\x22'`])"
 ALONE_FILTER = rb"|".join(
     (
         rb"(?:^|[^0-9A-Za-z]|"
@@ -158,6 +186,7 @@ ALONE_FILTER = rb"|".join(
         + rb")(?:eyJ[A-Za-z0-9_\-]{8}|(?:sk|pk|rk|tk|ak|csk)[-_][A-Za-z0-9_\-]{10}|s\.[A-Za-z0-9]{24}|"
         + rb"|".join(map(_beginning, _KNOWN))
         + rb")",
+        rb"_[A-Za-z0-9]{30}|-[A-Za-z0-9]{32}|(?i:test|tok|api|auth|access|sbx|sandbox|dev|stg|admin|svc|priv|prv|sec)_[A-Za-z0-9]{20}",
         rb"\.atlasv1\.|:APA91b|\.[A-Za-z0-9_\-]{6}\.[A-Za-z0-9_\-]{27}",
         # The digits of a Telegram token may be those of another script.
         rb":AA[A-Za-z0-9_\-]{30}|slack\.com\\?/|discord(?:app)?\.com\\?/api|hooks\.zapier\.com|(?:webhook|outlook)\.office\.com",
@@ -166,16 +195,18 @@ ALONE_FILTER = rb"|".join(
         rb"[0-9]Q~[A-Za-z0-9_~.\-]{8}|[A-Za-z0-9]_mmk|[a-f0-9]{8}-us[0-9]|[?&](?:key|appid|auth|sig)=[A-Za-z0-9_\-]{24}",
         rb"(?i:sess(?:id|ion(?:[_\-]?(?:id|token))?)?|sid|aspxauth)=[A-Za-z0-9_\-.%]{16}",
         rb"(?i:login )[A-Za-z0-9]{32}|-u [A-Za-z0-9_.\-]{1,64}:[^\x00-\x20]{8}|--(?:password|token|secret)[ =]",
+        rb"(?:mysql[a-z]{0,8}|mariadb|sshpass|docker login|redis-cli) ",
         rb"(?:sig|Signature)=(?:[A-Za-z0-9%+/=]|\\/){16}",
         rb":(?:\\?/){2}[^\x00-\x20/@:\x22\x27]*:[^\x00-\x20@]{3,}@",
         rb"----[ -]BEGIN |Private-Lines: ",
-        rb"(?i:passw(?:or[dt]|d)|passphrase)(?i: is| ist|) [^\x00-\x20\x22',;<>]{8}",
-        rb"SECRET[A-Z0-9_]{0,24}=[^\x00-\x20\x22'<>,;]{24}|(?:[\x22']|\b_)auth" + _BLANK + rb"*[:=]",
-        rb"(?i:passw(?:or[dt]|d)|pwd|passphrase|_pass|" + rb"|".join(map(bytes_of, _PASSWORDS)) + rb"|secret" + _LETTERS + rb")"
-        + _BLANK
-        + rb"*(?:[:=\x22\x27>]|\xef\xbc\x9a|\\u[fF][fF]1[aA])"
-        + _BLANK
-        + rb"*[^\x00-\x20\x22',;<>]{8}",
+        rb"(?i:passw(?:or[dt]|d)|passphrase) [^\x00-\x20\x22',;<>]{8}",
+        rb"SECRET[A-Z0-9_]{0,24}=[^\x00-\x20\x22'<>,;]{24}|(?:[\x22']|\b_)auth" + _BLANK + rb"*(?:[:=]|value)",
+        rb"(?i:(?:passw(?:or[dt]|d)|passphrase|passcode|pwd|" + rb"|".join(map(bytes_of, PASSWORDS)) + rb")" + _LETTERS
+        + rb"(?:" + _BLANK + rb"*(?:" + _COLON + rb"|[>`*\]\)\\]|(?:" + rb"|".join(map(bytes_of, "はが이가는은")) + rb"))"
+        + rb"|\\?[\x22'`*]? (?:" + rb"|".join(map(bytes_of, VERBS)) + rb")[: ])"
+        + rb"|(?:^|[^a-z]|" + ESCAPE + rb"|[a-z])(?:pass|pw|psw|mdp)" + _BLANK + rb"*(?:" + _COLON + rb"|[`*\]\)\\]))"
+        + _AFTER + rb"*[^\x00-\x20\x22'`,;<>]{6}",
+        rb"(?i:secret)" + _LETTERS + _BLANK + rb"*(?:" + _COLON + rb"|>)" + _BLANK + rb"*[^\x00-\x20\x22',;<>]{8}",
     )
 )  # fmt: skip
 """Secrets that no word need lead to, and passwords, however short."""
@@ -189,7 +220,7 @@ KEY_FILTER = (
     + _BLANK
     + rb"|[:=]|value)+(?:[A-Za-z0-9_\-./+=~]|\\/){16}"
 )
-"""The same, and what stands directly behind a word of `NAME_FILTER`."""
+"""The same, and what stands directly behind a name."""
 
 
 _SHOWN = (
@@ -197,12 +228,12 @@ _SHOWN = (
     (("sig=", "signature="), _SIGNED, True),
     (("://",), _IN_URL, True),
     (("bearer", "basic", "ssws", "key", "secret", "token", "passw", "passphrase", "auth", *_ELSEWHERE), _CALLED, False),
-    (("passw", "pwd", "passphrase", "_pass", *_PASSWORDS), _PASSWORD, False),
+    (("pass", "pw", "psw", "mdp", *PASSWORDS), _PASSWORD, False),
     (("secret",), _QUOTED, False),
     (("secret",), _IN_ENV, False),
     (("key=", "appid=", "auth=", "sig="), _IN_QUERY, False),
     (("sess", "sid=", "aspxauth="), _COOKIE, False),
-    (("login ", "-u ", "--"), _TYPED, False),
+    (("login ", "-u ", "--", " -p", " -a"), _TYPED, False),
 )
 """Words without which an expression finds nothing, the expression, and whether a value needs no letters and digits."""
 
@@ -210,11 +241,13 @@ _SHOWN = (
 def keys(text: str) -> list[Span]:
     """Where secrets stand; of a password and a token only the value, without the word that names it."""
     spans, lower = [m.span() for m in _KEY.finditer(text)], text.lower()
+    if _BEHIND_NAME.search(text) is not None:
+        spans += [m.span() for m in _UNLISTED.finditer(text) if _is_unlisted(*m.groups())]
     for words, pattern, sure in _SHOWN:
         if any(word in lower for word in words):
             for match in pattern.finditer(text):
                 value = match[match.lastindex or 0]
-                if sure or (_mixed(value) and not (pattern is _CALLED and _is_code(value))):
+                if sure or (_mixed(value) and not _is_other(pattern, match, value)) or _is_password(pattern, match):
                     spans.append(match.span(match.lastindex or 0))
     at = 0
     while (begin := _PEM.search(text, at)) is not None:
@@ -224,95 +257,40 @@ def keys(text: str) -> list[Span]:
     return longest(spans)
 
 
+@lru_cache(maxsize=512)
+def is_of_password(field: str) -> bool:
+    """Whether a field is called a password."""
+    lower = field.lower()
+    return any(word in lower for word in ("pass", "pwd", *PASSWORDS))
+
+
 def _mixed(value: str) -> bool:
     """Letters and digits: a word alone is no secret, nor is a number."""
     return any(c.isdecimal() for c in value) and any(c.isalpha() for c in value)
 
 
+def _is_unlisted(name: str, sign: str, run: str) -> bool:
+    """Whether a name and a run are a key of a vendor that is not listed: random letters, large and small, and digits."""
+    enough = 20 if sign == "_" and _TELLING.search(name) is not None else 30 if sign == "_" else 32
+    random = len(SWITCHES.findall(run)) > 2 and _SMALL_AND_LARGE.search(run) is not None
+    return random and len(run) >= enough and _THINGS.match(name) is None
+
+
+def _is_other(pattern: re.Pattern[str], match: re.Match[str], value: str) -> bool:
+    """Whether a value with letters and digits is code, or what passed: `PASS: test_login_2`."""
+    if pattern is _PASSWORD and _PASSED.match(match[0]) is not None:
+        return _A_RESULT.match(value) is not None and PLAIN.fullmatch(value) is not None
+    return pattern is _CALLED and _is_code(value)
+
+
+def _is_password(pattern: re.Pattern[str], match: re.Match[str]) -> bool:
+    """Whether what stands for a password is none of the things a word could be, though it has no digit."""
+    if pattern is not _PASSWORD or match.lastindex != 1 or _CODE.match(match[1]) is not None:
+        return False
+    value = match[1].partition("\\")[0].strip("*!.:?(){}[]")
+    return len(value) >= _ENOUGH_ALONE and value.isascii() and PLAIN.fullmatch(value) is None
+
+
 def _is_code(value: str) -> bool:
     """Whether a value is the name of one, such as `settings.secret_v2`."""
     return _DOTTED.fullmatch(value) is not None and sum(map(str.isdecimal, value)) < 4
-
-
-# ---- what a name leads to ----
-
-_RUN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z0-9](?:[A-Za-z0-9_\-./+~]{14,1023})[A-Za-z0-9/+]={0,2}(?![A-Za-z0-9])")
-_OWN = re.compile(
-    rf"(?i:.{{0,40}}(?:(?<![a-z])|(?<=api)|(?<=auth)|(?<=access))(?:{'|'.join(_IN_NAMES)})[_\-./])(?=[A-Za-z0-9_\-./+~]{{16}})"
-)
-"""A name that is one word with its value, as in `dd-apikey-…`."""
-_NAMED = re.compile(
-    rf"(?:key(?![a-z])|token(?!s|i[sz])|_pat(?![a-z])|{'|'.join(map(re.escape, least(_NAMING)))})"
-    r"((?:[^\d!?。.]|\.(?!\s)){0,36})\Z",
-    re.IGNORECASE,
-)
-_NAMED_BEHIND = re.compile(
-    rf"[\"'`)\]]{{0,2}}(?: (?:is|was|as|for) (?:[a-z]+ ){{1,2}}|(?:が|は|を)[^\s\d]{{0,8}}?)[^\W\d_]{{0,8}}[ -]?"
-    rf"(?:key(?![a-z])|token(?!s|i[sz])|{'|'.join(map(re.escape, least(_NAMING)))})(?! [a-z]{{4,}})",
-    re.IGNORECASE,
-)
-_SAID_NAME = any_of((*_NAMING, "key", "token", "_pat"))
-_OF_ANOTHER = re.compile(
-    r"(?<![a-z])(?:commits?|sha|hash|digest|checksum|fingerprint|orders?|trace|request|revision|version|build|image|invoice|ticket|"
-    r"correlation|transaction|users?|tracking|uuid|guid|etag|model|files?|page|path|url|id|see|https?|customer|job|run|issue)(?![a-z])"
-    r"|\[KEY",
-    re.IGNORECASE,
-)
-"""Between the name and the value: whose the value is instead."""
-_NO_SECRET = re.compile(
-    r"(?:public|primary|foreign|cache|partition|sort|idempotency|composite|unique|surrogate|routing|shard|object|lookup|row|group|"
-    r"map|index|registry|hot|low|\[)[ _-]?\Z",
-    re.IGNORECASE,
-)
-NAME_FILTER = (
-    rb"(?i:(?:key|basic|_pat)(?:[^a-z]|$)|token(?:[^s]|$)|authorization|bearer|ssws|_pass|(?:[\x22']|_)auth|"
-    + b"|".join(map(bytes_of, least((*_NAMING, *_PASSWORDS))))
-    + rb")|(?:^|[^a-z]|api|auth|access|"
-    + ESCAPE
-    + rb")(?i:"
-    + "|".join(_IN_NAMES).encode()
-    + rb")(?:[_\-.]|\\?/)"
-)
-"""Names of secrets. Whether there is a value at all is asked for first, by `VALUE_FILTER`: names in all scripts make an automaton
-with many states."""
-VALUE_FILTER = rb"(?:[A-Za-z0-9_\-./+=~]|\\/){16}"
-_SWITCHES = re.compile(r"(?<=[0-9])(?=[A-Za-z])|(?<=[A-Za-z])(?=[0-9])")
-_FILE = re.compile(r"/.*\.[a-z]{2,4}\Z")
-_ODD = re.compile(r"(?<=[A-Za-z])(?=[A-Z])")
-
-
-def named(text: str) -> list[Span]:
-    """Where random letters and digits stand that are called a key, a token or a secret: over a few words, in any language."""
-    spans: list[Span] = []
-    for run in _RUN.finditer(text):
-        start, end = run.span()
-        own = _OWN.match(run[0])
-        if own is not None and _is_random(text[start + own.end() : end]):
-            spans.append((start + 1 + run[0].rfind("/", 0, own.end()), end))
-        elif _is_random(run[0]) and (_is_named(text, start) or _is_named_behind(text, end)):
-            spans.append((start, end))
-    return spans
-
-
-def _is_named(text: str, start: int) -> bool:
-    before = text[max(0, start - 56) : start]
-    if _SAID_NAME.search(before.encode("utf-8", "surrogatepass")) is None:
-        return False
-    name = _NAMED.search(before)
-    return name is not None and _OF_ANOTHER.search(name[1]) is None and _NO_SECRET.search(before, 0, name.start()) is None
-
-
-def _is_named_behind(text: str, end: int) -> bool:
-    return _NAMED_BEHIND.match(text, end, end + 48) is not None
-
-
-def _is_random(value: str) -> bool:
-    """Whether nobody would write it: letters and digits change more often than in a name, and it is no file's."""
-    if _FILE.search(value) is not None:
-        return False
-    switches = len(_SWITCHES.findall(value))
-    if switches >= 4:
-        return True
-    changes = (switches + len(_ODD.findall(value))) / len(value)
-    lower = sum(map(str.islower, value)) >= len(value) // 4
-    return lower and changes > (0.3 if switches else 0.36) and "." not in value and "_" not in value

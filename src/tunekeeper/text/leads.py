@@ -15,28 +15,44 @@ _ENOUGH, _MOST_BARE = 8, 12
 """Digits that a number has where no word, but what is around it, says that it is one; one less where they are in groups."""
 _SURELY = re.compile(r"tel|phone|fax|fon|mob|тел|电话|電話|전화|☎|📞|📱", re.IGNORECASE)
 _WORDS = (
-    "phone", "tel", "telephone", "telefon", "mobile", "mobil", "cell", "call", "fax", "whatsapp", "sms", "ring", "reach",
-    "dial", "ph", "mob", "cel", "gsm", "text me", "can text", "please text", "or text", "just text", "msisdn", "landline",
-    "handy", "fon", "hotline", "rufnummer", "telefono", "teléfono", "móvil", "tél", "téléphone", "portable", "cellulare",
-    "telefoon", "tlf", "тел", "телефон", "wa.me", "viber", "caller id", "voicemail", "rang", "phoned", "called from",
-    "anrufen", "angerufen", "rufen", "zurückrufen", "rückruf", "telefonnummer", "handynummer", "mobilnummer", "telefonisch",
-    "festnetz", "fastnet", "pevná linka", "vaste lijn", "appelez", "rappelez", "appeler", "rappeler", "m'appeler",
-    "joindre", "téléphoné", "celular", "llamar", "llámame", "llame", "llámeme", "llamó", "telefone", "telemóvel", "ligar",
-    "ligue", "telefonou", "erreichen mich", "erreichst mich", "erreichen uns", "erreichbar unter", "my contact",
-    "contact me", "contact us", "komórka", "komórkowy", "chiamare", "chiamami", "chiamarmi", "richiamatemi", "chiama",
-    "telefonato", "bel", "bellen", "belde", "mobiel", "gsm", "dzwonić", "zadzwonić", "zadzwoń", "oddzwonić", "dzwonił",
-    "telefonu", "puhelin", "puh", "soittaa", "soittakaa", "soitti", "kännykkä", "mobilen", "ringa", "ringde", "ringe",
-    "ringede", "volat", "zavolejte", "volal", "τηλέφωνο", "κινητό", "телефону", "телефона", "позвонить", "позвоните",
-    "перезвоните", "звоните", "звонить", "звонил", "по номеру", "telefondan", "numaralı", "arayın", "numeroon",
+    "phone", "tel", "telephone", "telefon", "mobile", "mobil", "cell", "call", "fax", "whatsapp", "sms", "ring",
+    "reach", "dial", "ph", "mob", "cel", "gsm", "text me", "can text", "please text", "or text", "just text", "msisdn",
+    "landline", "handy", "fon", "hotline", "rufnummer", "telefono", "teléfono", "móvil", "tél", "téléphone", "portable",
+    "cellulare", "telefoon", "tlf", "тел", "телефон", "wa.me", "viber", "caller id", "voicemail", "rang", "phoned",
+    "called from", "anrufen", "angerufen", "rufen", "zurückrufen", "rückruf", "telefonnummer", "handynummer",
+    "mobilnummer", "telefonisch", "festnetz", "fastnet", "pevná linka", "vaste lijn", "appelez", "rappelez", "appeler",
+    "rappeler", "m'appeler", "joindre", "téléphoné", "celular", "llamar", "llámame", "llame", "llámeme", "llamó",
+    "telefone", "telemóvel", "ligar", "ligue", "telefonou", "erreichen mich", "erreichst mich", "erreichen uns",
+    "erreichbar unter", "my contact", "contact me", "contact us", "komórka", "komórkowy", "chiamare", "chiamami",
+    "chiamarmi", "richiamatemi", "chiama", "telefonato", "bel", "bellen", "belde", "mobiel", "gsm", "dzwonić",
+    "zadzwonić", "zadzwoń", "oddzwonić", "dzwonił", "telefonu", "puhelin", "puh", "soittaa", "soittakaa", "soitti",
+    "kännykkä", "mobilen", "ringa", "ringde", "ringe", "ringede", "volat", "zavolejte", "volal", "τηλέφωνο", "κινητό",
+    "телефону", "телефона", "позвонить", "позвоните", "перезвоните", "звоните", "звонить", "звонил", "по номеру",
+    "telefondan", "numaralı", "arayın", "numeroon", "called me from", "calling from", "calling me from", "callback",
+    "text stop to", "marque el", "marque al", "hablar al", "hablarme al", "me liga", "liga-me", "me ligou", "meu whats",
+    "no whats", "meu zap", "me chama no", "fale comigo no", "jestem pod", "tfn", "volejte", "τηλ", "wa ke", "nomor hp",
+    "no. hp", "no hp", "ponsel", "mi chiami", "kom.",
 )  # fmt: skip
 _OURS = (
     "meine nummer", "mon numéro", "mi número", "mi numero", "meu número", "il mio numero", "mijn nummer", "mój numer",
     "мой номер", "my number", "our number", "his number", "her number", "their number", "contact number", "new number",
-    "contact no",
+    "contact no", "wrong number", "right number", "correct number", "personal number", "private number", "work number",
+    "home number", "office number", "direct number", "emergency number", "neue nummer", "nouveau numéro",
+    "nuevo número", "cambié de número", "novo número", "nuovo numero", "nieuwe nummer", "nowy numer", "новый номер",
+    "с номера", "nové číslo", "moje číslo", "mé číslo", "na čísle", "mitt nummer", "mit nummer", "nytt nummer",
+    "nyt nummer", "yeni numara", "numaram", "मेरा नंबर", "nomor saya", "numărul meu", "номерът ми", "мій номер",
+    "moj broj", "moja številka", "numéro", "número nuevo", "direct line", "office line", "work line", "home line",
+    "support line",
 )  # fmt: skip
 """Somebody's number; of what, is said behind it, if of anything."""
-_STEMS = ("telef", "telep", "puhelin", "телеф", "τηλέφ", "τηλεφ", "điện thoại", "dialled", "dialed")
-"""How words for telephones begin where they are bent: *telefonszámom*, *телефонът*."""
+_STEMS = (
+    "telef", "telep", "puhelin", "телеф", "τηλέφ", "τηλεφ", "điện thoại", "dialled", "dialed", "llamar", "llámen",
+    "llámam", "llamem", "llamad", "contáct", "contactar", "comuníq", "comuníc", "comunicar", "márca", "marcar",
+    "chiamat", "chiamar", "richiam", "chamada", "zadzwo", "oddzwo", "zavol", "звон", "позвон", "перезвон", "созвон",
+    "дзвон", "обади", "набери", "вотсап", "ватсап", "мобіл", "мобил", "моб.", "καλέσ", "κάλεσ", "κινητ", "hubungi",
+    "telpon", "hívj", "hívhat", "sunați", "pokliči", "skambin", "zvaniet", "rückruf", "nazovit", "ahora es",
+)  # fmt: skip
+"""How words for telephones and for calling begin where they are bent: *telefonszámom*, *телефонът*, *llámenme*."""
 _SIGNS = (
     "☎", "✆", "📞", "📱", "📲", "电话", "手机", "電話", "携帯", "전화", "핸드폰", "휴대폰", "फोन", "मोबाइल", "هاتف", "جوال",
     "טלפון", "נייד", "โทร", "回拨",
@@ -101,6 +117,18 @@ _NO_NAME = re.compile(
     r"|october|november|december)(?![^\W\d_])|nummer|номер|numer|número|numéro|numero",
     re.IGNORECASE,
 )
+_UNITS = re.compile(
+    r"[ \u00a0](?:times|views|visits|users|followers|bytes|pixels|rows|records|items|units|people|downloads|requests|tokens|"
+    r"steps|km|kg|ms|mal|fois|veces|volte|stück|aufrufe|euros?|dollars?|usd|eur|[€$£%])(?![^\W\d_])",
+    re.IGNORECASE,
+)
+"""Behind bare digits: what they count."""
+_OF_SALES = re.compile(
+    r"[^\n]{0,60}?(?:(?<![\d.,])\d{1,6}[.,]\d\d(?![\d.,])|[€$£]|(?<![^\W\d_])(?:shipped|delivered|paid|unpaid|pending|open|closed|refunded|"
+    r"cancelled|canceled|returned|offen|bezahlt|storniert|versendet|geliefert|expédiée?|payée?|enviado|pagado|spedito|pagato)(?![^\W\d_]))",
+    re.IGNORECASE,
+)
+"""In the same row behind a name and bare digits: they are an order's or an invoice's."""
 _NO_PERSON = re.compile(
     r"(?<![^\W\d_])(?:forms?|submissions?|requests?|tickets?|orders?|entry|records?|campaign|lists?)(?![^\W\d_])", re.I
 )
@@ -112,9 +140,18 @@ _ENDINGS = (
     " is the best way", " is the best number", " from now on", ", call me", "様", "に折り返し", "で連絡", "まで連絡",
     "までご連絡", "まで電話", "までお電話", "から電話", "からお電話", "로 연락", "로 전화", "으로 연락", "에서 전화",
     "打来", " numaralı telefon", " numarasını", " üzerinden ulaş", " üzerinden iletişim", " üzerinden arad",
-    " üzerinden yazd", " üzerinden bana",
+    " üzerinden yazd", " üzerinden bana", " as a callback", " as my number", " as her number", " as his number",
+    " as their number", " as your number", " as my contact", " is my number", " is my new number", " is my cell",
+    " is my mobile", " is my phone", " is still your current", " still your number", " still your current",
+    " to the whatsapp", " on whatsapp", " to get in touch", " to reach me", " to reach us", " and ask for", ", ask for",
+    " called me", " rang me", " texted me", " keeps calling", " last called", " hat mich angerufen", " hat angerufen",
+    " ist meine nummer", " m'a appelé", " est mon numéro", " me llamó", " es mi número", " mi ha chiamato",
+    " è il mio numero", " me ligou", " é o meu número", " heeft gebeld", " is mijn nummer", " to mój numer",
+    " är mitt nummer", " er mit nummer", " je moje číslo", " मेरा नंबर", " पर कॉल", "が私の番号", "是我的号码",
+    "는 제 번호", " ext.", " ext ", ", ext", " extension ", " durchwahl ", " anexo ", " ramal ", " wew.", " доб.",
+    " вн.",
 )  # fmt: skip
-_SAYS_SO = re.compile(rf"[)）]?(?:{'|'.join(_ENDINGS)})", re.IGNORECASE)
+_SAYS_SO = re.compile(rf"[)）]?(?:{'|'.join(map(re.escape, _ENDINGS))})", re.IGNORECASE)
 """Behind the digits."""
 _AMOUNT = re.compile(r"[1-9]\d{0,2}(?:[ .\u00a0\u2009\u202f]\d{3})+")
 _THINGS = (
@@ -122,7 +159,9 @@ _THINGS = (
     r"downloads"
 )
 _NAMED_OTHERWISE = re.compile(
-    rf"(?:(?<![{_LETTER}])(?:about|regarding|concerning|wegen|{_THINGS})[^\w\d]*|{CODE_BEFORE.pattern})\Z", re.IGNORECASE
+    rf"(?:(?<![{_LETTER}])(?:about|regarding|concerning|wegen|ids?|code|functions?|función|funktion|fonction|função|funzione|expediente|"
+    rf"volumen?|{_THINGS})[^\w\d]*|{CODE_BEFORE.pattern})\Z",
+    re.IGNORECASE,
 )
 """Between the word and the digits: what the call is about."""
 _OTHERWISE = re.compile(
@@ -138,8 +177,10 @@ _COUNTED = (
     "factorial|prime|integer|int|long|number of|equals|equal to|about|approximately|approx|over|nearly|than|least|most|up to|"
     "roughly|almost|exceeds|USD|EUR|GBP|Rs|INR|JPY|routing|konto|kennung|nr|№|nº|n°|#"
 )
+_NOT_HIS = r"(?!telefon|handy|mobil|\w{0,8}ruf|fax|festnetz|meine|kontakt|notfall|privat|whatsapp)"
+"""Before a word that ends in *nummer*: none of those that are somebody's."""
 _OF_A_THING = re.compile(
-    rf"(?:(?:(?<![A-Za-z])(?:{_COUNTED}|(?!telefon|handy|mobil|ruf|fax|festnetz|meine)\w{{3,20}}nummer)|(?-i:(?<=[a-z])(?:Id|ID|No|Nr|Code|Key|Ref)))"
+    rf"(?:(?:(?<![A-Za-z])(?:{_COUNTED}|{_NOT_HIS}\w{{3,20}}nummer)|(?-i:(?<=[a-z])(?:Id|ID|No|Nr|Code|Key|Ref)))"
     r"(?:[-_ ]{0,2}(?:number|no|nr))?(?: (?:is|was|ist|of))?[\"'>\])]{0,2}[\s:=.]{0,4}[\"']?)\Z",
     re.IGNORECASE,
 )
@@ -199,7 +240,9 @@ def leads_to(text: str, start: int, number: str) -> bool:
         return False
     if sum(map(str.isdecimal, number)) <= _FEW and (_SURELY.search(said[0]) is None or any(map(str.isalpha, said[1]))):
         return False
-    return said[1].count('"') <= 2 and _NAMED_OTHERWISE.search(said[1]) is None
+    return (
+        said[1].count('"') <= 2 and _UNITS.match(text, start + len(number)) is None and _NAMED_OTHERWISE.search(said[1]) is None
+    )
 
 
 def _said_before(text: str, start: int) -> re.Match[str] | None:
@@ -235,6 +278,8 @@ def stands_with_somebody(text: str, start: int, end: int) -> bool:
     bare = len(number) == digits
     if digits + 1 < _ENOUGH or (bare and digits > _MOST_BARE) or (amount and "." in number) or _YEAR_FIRST.match(number):
         return False
+    if bare and _UNITS.match(text, end) is not None:
+        return False
     first = max(0, start - 96)
     lettered = _A_LETTER.search(text, first, start) is not None
     towards = lettered and _is_turned_to(text, first, start)
@@ -242,7 +287,11 @@ def stands_with_somebody(text: str, start: int, end: int) -> bool:
         return False
     return (
         towards
-        or (lettered and _is_behind_a_name(text, first, start, amount))
+        or (
+            lettered
+            and _is_behind_a_name(text, first, start, amount)
+            and not (bare and number[0] != "0" and _OF_SALES.match(text, end))
+        )
         or (lettered and text.find("@", first, start) >= 0 and _MAIL_BEFORE.search(text, first, start) is not None)
         or (text.find("@", end, end + 96) >= 0 and _MAIL_BEHIND.match(text, end, end + 128) is not None)
         or _SAYS_SO.match(text, end) is not None

@@ -20,8 +20,11 @@ MOST_RUNS = 2_000
 """Long runs of digits of one text that are looked at for cards; further ones are taken for such as they are. A text with more is
 a table of numbers or made to cost time, and whoever writes the log may not stand still for seconds."""
 
-_CODES = r"(?<![0-9A-Za-z])(?:ISBN|ISSN|EAN|UPC|GTIN|PNR|booking|IMEI|ICCID|SIRET|SIREN"
-_A_NUMBER = r"(?:number|no|nr|num|n|nummer|رقم|номер|numeris|code|ids?|key|n°|№|nº)"
+_CODES = (
+    r"(?<![0-9A-Za-z])(?:JAN|barcode|Strichcode|code-barres|código de barras|codice a barre|kod kreskowy|штрих-?код|バーコード|"
+    r"条形码|条码|條碼|바코드|ISBN|ISSN|EAN|UPC|GTIN|PNR|booking|IMEI|ICCID|SIRET|SIREN"
+)
+_A_NUMBER = r"(?:number|no|nr|num|n|nummer|コード|号码|번호|رقم|номер|numeris|code|ids?|key|n°|№|nº)"
 _BEHIND = r"[\"']?[\s.:：=#(№\[]{0,4}[\"']?\Z"
 _AS_A_NUMBER = rf"[-._ ]{{0,2}}(?:1[0-4]|8)?[-._ ]{{0,2}}{_A_NUMBER}?{_BEHIND}"
 _NOT_A_CARD = re.compile(rf"{_CODES}){_AS_A_NUMBER}", re.IGNORECASE)

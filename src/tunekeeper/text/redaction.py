@@ -18,8 +18,9 @@ import re2
 
 from tunekeeper.core.errors import ConfigError
 from tunekeeper.text.contacts import EMAIL_FILTER, IP_FILTER, addresses, emails
-from tunekeeper.text.keys import ALONE_FILTER, KEY_FILTER, NAME_FILTER, VALUE_FILTER, keys, named
+from tunekeeper.text.keys import ALONE_FILTER, KEY_FILTER, is_of_password, keys
 from tunekeeper.text.leads import BEFORE_FILTER, BEHIND_FILTER
+from tunekeeper.text.named import NAME_FILTER, VALUE_FILTER, named
 from tunekeeper.text.names import NameFinder
 from tunekeeper.text.numbers import CARD_FILTER, IBAN_FILTER, Span, cards, ibans, longest
 from tunekeeper.text.places import AROUND, Look, look_near
@@ -39,14 +40,7 @@ _FINDERS: dict[str, Callable[[str], list[Span]]] = {
     "ip": addresses,
     "phone": phones,
 }
-_FILTERS = {
-    "key": KEY_FILTER,
-    "email": EMAIL_FILTER,
-    "iban": IBAN_FILTER,
-    "card": CARD_FILTER,
-    "ip": IP_FILTER,
-    "phone": DIGITS_FILTER,
-}
+_FILTERS = dict(zip(KINDS, (KEY_FILTER, EMAIL_FILTER, IBAN_FILTER, CARD_FILTER, IP_FILTER, DIGITS_FILTER), strict=True))
 """RE2 over the bytes says where a kind could be at all; the exact expressions look there only. A filter must never say no where
 an exact expression hits, in a plain text as in the same text inside JSON, so it looks at less: no checks on what follows, any
 byte that is not ASCII stands for any letter or blank, and an escape is whatever it could be."""
@@ -222,7 +216,7 @@ class Redactor:
         """`field`: what the text is called where it stands; looked at as well where the text alone is nothing."""
         spans = self._found(text, work)
         short = len(text) <= _SHORT or (len(text) <= _LONGER and " " not in text)
-        if not spans and field and field not in _ANYTHING and short and _A_DIGIT.search(text) is not None:
+        if not spans and field and field not in _ANYTHING and short and (_A_DIGIT.search(text) or is_of_password(field)):
             before = len(named := f'"{field}": "')
             spans = [(a - before, b - before, kind) for a, b, kind in self._found(named + text, work) if a >= before]
         if not spans:
@@ -272,9 +266,7 @@ class Redactor:
         if isinstance(value, dict | Mapping):  # a plain dict first: asking Mapping costs a microsecond
             before = work.counts.total() if value.get("logprobs") else 0
             changed = {
-                self._field(key, work, value): self._walk(
-                    item, work, depth + 1, key if isinstance(key, str) and len(key) <= 40 else ""
-                )
+                self._field(key, work, value): self._walk(item, work, depth + 1, _called(key, value))
                 for key, item in value.items()
             }
             if value.get("logprobs") and work.counts.total() > before:
@@ -298,6 +290,13 @@ class Redactor:
         while f"{clean} {work.fields}" in beside:
             work.fields += 1
         return f"{clean} {work.fields}"  # two addresses are two fields still
+
+
+def _called(key: Any, beside: Mapping[Any, Any]) -> str:
+    """What a field is called; a `value` by the `name` or `key` beside it, as headers and variables are listed."""
+    if key == "value":
+        key = beside.get("name", beside.get("key"))
+    return key if isinstance(key, str) and len(key) <= 40 else ""
 
 
 @lru_cache(maxsize=1)
