@@ -154,26 +154,47 @@ LOADED: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("cases", "phi", {"tokenizer_class": "CodeGenTokenizer"}),
     ("cases", "phi", {"tokenizer_class": "TokenizersBackend"}),
     ("cases", "mixtral", {"tokenizer_class": "LlamaTokenizer"}),
+    ("prefixed", "llama", {"tokenizer_class": "CodeLlamaTokenizer"}),
+    ("first", "llama", {"tokenizer_class": "CodeLlamaTokenizerFast", "add_prefix_space": False, "fill_token": None}),
+    ("cases", "qwen3_5", {"tokenizer_class": "TokenizersBackend"}),
+    ("cases", "gpt_neox", {"tokenizer_class": "GPTNeoXTokenizerFast"}),
+    ("cases", "llama", {"extra_special_tokens": ["<|tool|>"], "pad_token": "<pad>"}),
+    ("cases", "phi3", {"extra_special_tokens": {"image_token": "<|tool|>"}, "sound_token": "<pad>"}),
+    (
+        "cases",
+        "qwen3",
+        {"tokenizer_class": "Qwen2Tokenizer", "added_tokens_decoder": {"2": {"content": "<|im_end|>", "special": True}}},
+    ),
+    (
+        "prefixed",
+        "llama",
+        {"tokenizer_class": None, "eos_token": None, "older": {"eos_token": {"content": "</s>"}, "pad_token": "<pad>"}},
+    ),
+    ("first", "mistral", {"added_tokens_decoder": {}, "older": {"eos_token": "</s>"}}),
 )
-"""Tokenizer, family of the model, and what is changed in tokenizer_config.json: see `make_loaded`."""
+"""Tokenizer, family of the model, and what is changed in tokenizer_config.json; `older`: special_tokens_map.json. See
+`make_loaded`."""
 TOLD = (
     "<s>[INST] hi [/INST]", "hello  world", " it's 12345 dollars 你好 🎉 हिन्दी IT'LL", "a\n\n b",
-    "<|im_start|>user\nMy invoice is wrong<|im_end|>\n<|im_start|>assistant\n", "e\u0301cole École GRÖSSE",
+    "<|im_start|>user\nMy invoice is wrong<|im_end|>\n<|im_start|>assistant\n", "e\u0301cole École GRÖSSE", "",
+    "a <|tool|> b<|tool|>", "<pad></s> \u2581<SUF>c\u2581<MID>",
 )  # fmt: skip
 
 
 def make_loaded(folder: Path) -> None:
-    """`<number>/` of each of `LOADED`: its tokenizer, and in loaded.json the ids and special tokens that transformers has."""
+    """`<number>/` of each of `LOADED`: its tokenizer, and in loaded.json the ids and tokens that transformers has."""
     from transformers import AutoTokenizer
 
     for number, (kind, family, settings) in enumerate(LOADED):
         place = folder / str(number)
         _ = make_tokenizer(place, GPT_4O) if kind == "cases" else make_pieces(place, kind)
         (place / "config.json").write_text(json.dumps({"model_type": family}))
-        edit_json(place / "tokenizer_config.json", **settings)
+        (place / "special_tokens_map.json").write_text(json.dumps(settings.get("older", {})))
+        edit_json(place / "tokenizer_config.json", **settings | {"older": None})
         loaded = AutoTokenizer.from_pretrained(place)
-        ids = [loaded(text, add_special_tokens=False)["input_ids"] for text in TOLD]
-        (place / "loaded.json").write_text(json.dumps({"ids": ids, "special": loaded.special_tokens_map}))
+        told = {"ids": [loaded(text, add_special_tokens=False)["input_ids"] for text in TOLD]}
+        told |= {"whole": [loaded(text)["input_ids"] for text in TOLD], "special": loaded.special_tokens_map}
+        (place / "loaded.json").write_text(json.dumps(told | {"vocabulary": loaded.get_vocab()}))
 
 
 def make_all(folder: Path) -> None:

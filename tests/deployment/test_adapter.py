@@ -47,6 +47,7 @@ def rewrite(folder: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) ->
         ({"lora_alpha": "x"}, "lora_alpha holds 'x'"),
         ({"lora_alpha": float("nan")}, "lora_alpha holds 'nan'"),
         ({"rank_pattern": [4]}, "rank_pattern holds"),
+        ({"alpha_pattern": 3}, "alpha_pattern holds .3., which names no modules"),
         ({"alpha_pattern": {"q_proj": "8"}}, "alpha_pattern holds '8'"),
     ],
 )

@@ -26,6 +26,7 @@ Copy = Callable[[str], Path]
         ("qwen2-dora", {"auto_map": {"AutoModel": "m.py"}}, "its own code"),
         ("qwen2-dora", {"quantization_config": {"bits": 4}}, "already quantized"),
         ("qwen2-dora", {"intermediate_size": 64}, "config.json asks for"),
+        ("qwen3-head", {"head_dim": None}, r"asks for \(128,\)"),
         ("qwen2-dora", {"num_hidden_layers": 3}, "tensors are missing"),
         ("qwen2-dora", {"num_hidden_layers": 1}, "has no place"),
         ("qwen2-dora", {"num_attention_heads": 0}, "config.json"),
@@ -33,6 +34,7 @@ Copy = Callable[[str], Path]
         ("qwen2-dora", {"tie_word_embeddings": "maybe"}, "tie_word_embeddings 'maybe'"),
         ("qwen2-dora", {"rms_norm_eps": float("nan")}, "epsilon of nan"),
         ("qwen2-dora", {"rms_norm_eps": -1.0}, "epsilon of -1"),
+        ("qwen2-dora", {"rms_norm_eps": 1e308}, r"epsilon of 1e\+308"),
     ],
 )
 def test_a_checkpoint_that_is_not_what_its_configuration_says_is_refused(

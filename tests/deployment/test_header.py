@@ -4,7 +4,6 @@ import contextlib
 import os
 import random
 import struct
-import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -78,12 +77,9 @@ def test_lying_numbers_are_refused_at_once(file: Path, tmp_path: Path, at: int, 
     struct.pack_into(form, data, at, value)
     path = tmp_path / "lie.gguf"
     path.write_bytes(data)
-    began = time.monotonic()
-
     with pytest.raises(ArtifactError, match=why):
         read_gguf(path)
-
-    assert time.monotonic() - began < 10
+    assert megabytes(lambda: read_gguf(path)) < 5
 
 
 def test_flipped_bits_of_the_tensor_table_are_refused_or_leave_the_places_right(file: Path, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_a_file_whose_texts_are_not_utf_8_is_refused_in_one_line(tmp_path: Path,
     writer = gguf.GGUFWriter(tmp_path / "plain.gguf", "llama")
     writer.add_block_count(1)
     writer.add_string("general.name", "hereitis-key")
-    writer.add_tensor("blk.0.hereitis-tensor.weight", np.ones((1, 256), np.float32))
+    writer.add_tensor("blk.0.hereitis-tensor_norm.weight", np.ones((1, 256), np.float32))
     write_out(writer)
     data = (tmp_path / "plain.gguf").read_bytes()
     (tmp_path / "plain.gguf").write_bytes(data.replace(f"hereitis-{place}".encode(), b"\xff\xfe" + f"reitis-{place}".encode()))
@@ -89,6 +89,21 @@ def test_a_file_that_does_not_say_how_many_blocks_it_has_is_refused(tmp_path: Pa
 
     with pytest.raises(ArtifactError, match=r"llama\.block_count"):
         quantize_file(tmp_path / "plain.gguf", tmp_path / "q.gguf", "Q8_0")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "name"), [("llama", "blk.0.ffn_gate_inp.weight"), ("mamba", "blk.0.ssm_conv1d.weight"), ("falcon", "")]
+)
+@pytest.mark.parametrize("kind", ["Q4_K_M", "f16"])
+def test_what_llama_cpp_quantizes_by_other_rules_is_refused(tmp_path: Path, architecture: str, name: str, kind: str) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "plain.gguf", architecture)
+    writer.add_block_count(1)
+    writer.add_tensor(name or "output.weight", np.ones((8, 256), np.float32))
+    write_out(writer)
+    with pytest.raises(
+        ArtifactError, match=f"{name or 'a falcon'} is quantized by rules that are not known here.*llama-quantize"
+    ):
+        quantize_file(tmp_path / "plain.gguf", tmp_path / "q.gguf", kind)
 
 
 def write_out(writer: gguf.GGUFWriter) -> None:

@@ -30,8 +30,11 @@ YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_pos
         ("llama", {"rope_parameters": {"rope_type": "llama3", "factor": 8.0}}, "lacks high_freq_factor, low_freq_factor, orig"),
         ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 0}}, "factor 0 of its RoPE is impossible"),
         ("llama", {"rope_parameters": {"rope_type": "linear", "factor": float("inf")}}, "factor inf"),
+        ("llama", {"rope_parameters": ROPE3 | {"low_freq_factor": 0}}, "high_freq_factor of its RoPE must be above low"),
+        ("llama", {"rope_parameters": ROPE3 | {"high_freq_factor": 1}}, "high_freq_factor of its RoPE must be above low"),
         ("llama", {"rope_parameters": {"rope_type": "default", "rope_theta": -5.0}}, "rope_theta -5"),
         ("llama", {"rope_parameters": {"rope_type": "default", "rope_theta": float("nan")}}, "rope_theta nan"),
+        ("llama", {"rope_parameters": {"rope_type": "default", "rope_theta": 1e308}}, r"rope_theta 1e\+308"),
     ],
 )
 def test_a_rotary_embedding_without_a_place_in_gguf_is_refused(copy: Copy, name: str, changes: dict[str, Any], why: str) -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import time
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +79,8 @@ def test_a_huge_header_is_refused_without_reading_it(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.write((200 << 20).to_bytes(8, "little"))
         file.truncate(201 << 20)
-    began = time.monotonic()
-
     with pytest.raises(ArtifactError, match="more than the allowed"):
         read_header(path)
-
-    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("crowd", [b"[],", b"{},", b'"a":0,', b"0,"])

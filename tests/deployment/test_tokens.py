@@ -58,6 +58,10 @@ def test_the_name_of_the_pre_tokenizer_comes_from_its_expression(made: Path) -> 
         (lambda v: v["added_tokens"][1].update(lstrip=True), "lstrip"),
         (lambda v: v["added_tokens"][1].update(id=9999), "do not belong together"),
         (lambda v: v["added_tokens"][1].update(id=2), "is both"),
+        (
+            lambda v: v["added_tokens"].append(v["added_tokens"][1] | {"id": 425, "content": "<|tool|>"}),
+            "gets 419 once it is loaded",
+        ),
         (lambda v: v["model"].update(merges=[["a", "zzz"]]), "`zzz` out of vocabulary"),
         (lambda v: v["model"].update(merges=[5]), r"tokenizer\.json: "),
         (lambda v: v.update(post_processor={"type": "BertProcessing"}), "BertProcessing"),
@@ -134,6 +138,19 @@ def test_types_padding_ends_and_template_reach_the_file(made: Path) -> None:
     assert (tokens.add_bos, tokens.add_eos) == (False, False)
     assert tokens.template == files.template
     assert "NFC" in tokens.notes[0]
+
+
+def test_a_token_that_only_the_settings_name_reaches_the_file_where_the_model_has_a_row_for_it(copy: Copy) -> None:
+    folder = copy("qwen2-dora/base")
+    edit_json(folder / "tokenizer_config.json", pad_token="<pad>", extra_special_tokens=["<|im_start|>", "<|tool|>"])
+    files = read_tokenizer(folder)
+    pad, tool = (files.vocabulary[text] for text in ("<pad>", "<|tool|>"))
+
+    both, one, none = (tokens_of(files, rows, (2, -1, 2**70)) for rows in (tool + 1, tool, pad))
+
+    assert (both.texts[pad:], both.types[pad:], both.special) == (["<pad>", "<|tool|>"], [CONTROL] * 2, {"eos": 2, "pad": pad})
+    assert (one.texts[pad:], one.special) == (["<pad>"], both.special)
+    assert (len(none.texts), none.special) == (pad, {"eos": 2})
 
 
 def test_ends_for_which_there_is_no_name_are_told_and_those_that_llama_cpp_knows_by_text_take_none(made: Path) -> None:

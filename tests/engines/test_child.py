@@ -61,7 +61,7 @@ def test_a_supervised_child_holds_its_lock_and_a_second_one_is_refused(tmp_path:
         assert is_held(lock_path(slot, tmp_path))
         assert json.loads(lock_path(slot, tmp_path).read_text()) == report
         assert report["pid"] == child.pid
-        second = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        second = subprocess.run(command, capture_output=True, text=True, timeout=150)
         assert (second.returncode, "already serves this slot" in second.stderr) == (4, True)
     finally:
         end(child)
@@ -100,7 +100,7 @@ def test_a_parent_that_dies_while_a_server_loads_is_missed_all_the_same() -> Non
     assert parent.stdout.readline() == "loading\n"
     parent.kill()
     parent.wait()
-    parent.communicate(timeout=60)  # it has loaded, and ends: else its side of the pipe stays open
+    parent.communicate(timeout=150)  # it has loaded, and ends: else its side of the pipe stays open
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_parent_that_dies_while_a_server_loads_is_missed_all_the_same() -> Non
 )
 def test_why_a_server_ends_is_its_last_line(main: str, said: str) -> None:
     script = f"from tunekeeper.engines import child; child.run({main})"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=150)
     assert (done.returncode, done.stderr.strip()) == (4, said)
 
 
@@ -125,7 +125,7 @@ def test_a_taken_port_is_refused_or_another_is_chosen(tmp_path: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         strict = [sys.executable, "-m", "tunekeeper.engines.fake_server", "--port", str(port)]
-        done = subprocess.run(strict, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(strict, capture_output=True, text=True, timeout=150)
         assert (done.returncode, f"port {port}" in done.stderr) == (4, True)
 
         slot = Slot(id="s", model="m", engine="fake", endpoint=f"http://127.0.0.1:{port}/v1")

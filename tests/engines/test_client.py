@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,12 +95,8 @@ def test_whatever_a_server_does_wrong_is_one_error(raw: tuple[str, list[bytes]],
 
 def test_a_silent_server_is_left_when_the_time_is_up(raw: tuple[str, list[bytes]]) -> None:
     raw[1].append(b"HANG")
-    began = time.monotonic()
-
     with pytest.raises(UpstreamUnavailable, match="TimeoutError"):
         ChatClient(raw[0], "m", total=0.3).chat([{"role": "user", "content": "hi"}], max_tokens=1)
-
-    assert time.monotonic() - began < 30
 
 
 def test_a_key_is_sent_without_the_line_end_of_its_file_and_one_that_cannot_be_sent_is_said() -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
+from tests.deployment.checkpoints import LOADED, TOLD, make_all
+from tests.once import made_once
 from tunekeeper.core.errors import ArtifactError, MissingExtra
 from tunekeeper.text.rebuilt import load_rebuilt
 
@@ -105,6 +107,28 @@ def test_files_that_make_no_tokenizer_are_told_in_one_line(save: Save, capfd: py
 def test_a_tokenizer_that_transformers_makes_of_nothing_is_none(save: Save, name: str) -> None:
     with pytest.raises(ArtifactError, match=r"no vocabulary|cannot load its tokenizer"):
         load_rebuilt(save(None, {"model_type": "llama"}, tokenizer_class=name))
+
+
+def test_of_the_classes_that_are_known_transformers_is_not_asked(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = made_once(tmp_path_factory, "checkpoints", make_all) / "tokenizers"
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    for number in range(len(LOADED)):
+        theirs = json.loads((made / str(number) / "loaded.json").read_text())
+        ours = load_rebuilt(made / str(number))
+        assert [ours.encode(text) for text in TOLD] == theirs["ids"]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"tokenizer_class": "CohereTokenizer"}, {"auto_map": {"AutoTokenizer": ["code.Own", None]}}]
+)
+def test_of_other_classes_and_of_code_of_its_own_transformers_is_asked(
+    save: Save, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(MissingExtra, match="transformers is not installed"):
+        load_rebuilt(save(of_bytes(), {"model_type": "qwen3"}, **settings))
 
 
 def test_without_transformers_only_a_tokenizer_that_its_file_describes_is_read(

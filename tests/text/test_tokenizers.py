@@ -146,7 +146,7 @@ def test_what_was_cut_and_filled_up_when_a_tokenizer_was_saved_is_counted_whole(
         {"added_tokens_decoder": {"5000": {"content": "<|tool|>", "special": True, "normalized": False}, "x": 3}},
         {"additional_special_tokens": ["<|tool|>", 5, {"content": None}]},
         {"extra_special_tokens": [{"content": "<|tool|>", "lstrip": False}]},
-        {"mask_token": "<|tool|>"},
+        {"mask_token": "<|tool|>", "cls_token": "\ud800"},
     ],
 )
 def test_a_token_that_only_the_settings_name_is_one(folder: Path, config: dict[str, Any]) -> None:

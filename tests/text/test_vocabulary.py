@@ -143,6 +143,17 @@ def test_a_longer_word_or_an_address_is_no_term(text: str) -> None:
     assert Glossary({"Acme Pay": "Nova Till"}).rewrite(text) == text
 
 
+def test_an_address_is_left_as_it_is_unless_the_term_is_one() -> None:
+    glossary = Glossary({"AcmePay": "Lumen Pay", "acme.example": "lumen.example"})
+    text = "AcmePay: https://acmepay.example/x?AcmePay=1, www.AcmePay.io, a.b@acmepay.example, acmepay.com/buy, shop.acmepay.com."
+    assert glossary.find(text) == ["AcmePay"]
+    assert glossary.rewrite(text) == text.replace("AcmePay:", "Lumen Pay:")
+    assert glossary.rewrite("https://acme.example/pay or ann@acme.example") == "https://lumen.example/pay or ann@lumen.example"
+    assert glossary.rewrite("Use AcmePay. Then acmepay, then (AcmePay).") == "Use Lumen Pay. Then Lumen Pay, then (Lumen Pay)."
+    long = "a" * 200_000 + " AcmePay " + "b." * 100_000
+    assert glossary.rewrite(long) == long.replace("AcmePay", "Lumen Pay")
+
+
 def test_a_term_that_is_only_written_anew_is_known_as_it_was_written() -> None:
     glossary = Glossary(
         {"e-mail": "email", "Git Hub": "GitHub", "log-in": "sign in", "One Drive Pro": "Box", "OneDrive": "Shelf"}

@@ -231,14 +231,15 @@ def _of_transformers(mapping: object) -> bool:
 
 def _refuse_odd_numbers(config: Mapping[str, Any], folder: Path) -> None:
     """Raise ArtifactError naming a rank or an alpha that is no number."""
-    patterns = {key: config.get(key) or {} for key in ("rank_pattern", "alpha_pattern")}
+    where = folder / "adapter_config.json"
     told = [(key, config[key]) for key in ("r", "lora_alpha") if config.get(key) is not None]
-    told += [
-        (key, value) for key, found in patterns.items() for value in (found.values() if isinstance(found, dict) else [found])
-    ]
+    for key in ("rank_pattern", "alpha_pattern"):
+        found = config.get(key) or {}
+        if not isinstance(found, dict):
+            raise ArtifactError(f"{where}: {key} holds {str(found)[:40]!r}, which names no modules", fix=AGAIN)
+        told += [(key, value) for value in found.values()]
     for key, value in told:
         if type(value) not in (int, float) or not math.isfinite(value):
-            where = folder / "adapter_config.json"
             raise ArtifactError(f"{where}: {key} holds {str(value)[:40]!r}, which is no number", fix=AGAIN)
 
 

@@ -7,7 +7,6 @@ the checkpoint) is refused, never converted into a file that answers something e
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,8 @@ FAMILIES = {
     "PhiForCausalLM": "phi2",
     "Phi3ForCausalLM": "phi3",
 }
+_HEADS = {"gemma": 256, "gemma2": 256, "gemma3": 256, "qwen3": 128}
+"""Width of a head where config.json says nothing of it, as transformers has it; of the others what the heads share."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,7 +172,7 @@ def shape_of(config: dict[str, Any], folder: Path) -> Shape:
         shape = Shape(
             family=family, vocab=int(config["vocab_size"]), hidden=hidden, inner=int(config["intermediate_size"]),
             layers=int(config["num_hidden_layers"]), heads=heads, kv_heads=int(config.get("num_key_value_heads") or heads),
-            head=int(config.get("head_dim") or (256 if family.startswith("gemma") else hidden // heads)), context=context,
+            head=int(config.get("head_dim") or _HEADS.get(family, hidden // heads)), context=context,
             epsilon=float(config["layer_norm_eps" if family == "phi2" else "rms_norm_eps"]),
             theta=theta, rope=rope, rope_values=values, tied=_tied(config, family),
             attention_bias=family in ("qwen2", "phi2") or bool(config.get("attention_bias")),
@@ -201,7 +202,7 @@ def _check_sizes(shape: Shape, folder: Path) -> None:
     odd = shape.head % 2 or shape.rotary % 2 or not 0 < shape.part <= 1
     if min(sizes) < 1 or max(sizes) > 1 << 31 or shape.heads % shape.kv_heads or odd:
         raise ArtifactError(f"{folder / 'config.json'}: impossible dimensions {sizes}", fix=RIGHT)
-    if not (math.isfinite(shape.epsilon) and shape.epsilon >= 0):
+    if not 0 <= shape.epsilon < 1:
         raise ArtifactError(f"{folder / 'config.json'}: a norm's epsilon of {shape.epsilon:g} is impossible", fix=RIGHT)
 
 

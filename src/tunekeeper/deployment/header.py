@@ -10,12 +10,13 @@ import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import gguf
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tunekeeper.core.errors import ArtifactError
 from tunekeeper.deployment.safetensors import refuse_pickle, regular_size
+
+if TYPE_CHECKING:
+    import gguf  # an extra: the worker starts without it
 
 AGAIN = "fetch or export the file again and compare its digest"
 """What to do with a damaged file."""
@@ -226,6 +227,8 @@ def _header(reader: _Reader, size: int) -> GgufHeader:
 
 
 def _tensor(reader: _Reader) -> GgufTensor:
+    import gguf
+
     name = reader.name(MAX_NAME - 1)
     dimensions = reader.number("<I")
     if not name or not 0 < dimensions <= 4:
@@ -267,6 +270,8 @@ def refuse_part(path: Path, header: GgufHeader) -> None:
 
 def open_model(path: Path) -> gguf.GGUFReader:
     """The `gguf` package's reader of a model file whose header was checked first. Raises ArtifactError."""
+    import gguf
+
     header = read_gguf(path)
     if header.adapter:
         raise ArtifactError(f"{path}: an adapter, not a model", fix="give the model's file")

@@ -18,7 +18,6 @@ from tunekeeper.core.nouns.training import Version
 from tunekeeper.deployment import memory
 from tunekeeper.deployment.config import Config
 from tunekeeper.deployment.hosted import slot_of
-from tunekeeper.deployment.liveparity import poke_live
 from tunekeeper.deployment.publish import whole_or_absent
 from tunekeeper.deployment.slots import arm
 from tunekeeper.engines import ChatClient
@@ -76,6 +75,8 @@ def poke_load(ws: Workspace, task: Model, section: Config, cycle: Cycle) -> Answ
     _record(ws, artifact, summary)
     if wrong:
         return Stop(why=f"smoke test of {slot.id}: {wrong}", record=slot.id)
+    from tunekeeper.deployment.liveparity import poke_live  # needs the extra `local`, without which the worker starts
+
     compared = poke_live(ws, task, section, version, artifact, slot)
     if compared is not None:
         return compared

@@ -29,6 +29,8 @@ KINDS = {"Q8_0": (Type.Q8_0, 7), "Q4_K_M": (Type.Q4_K, 15), "Q5_K_M": (Type.Q5_K
 """Name → main tensor type and llama.cpp's file type number."""
 PLAIN = {"f32": (Type.F32, 0), "f16": (Type.F16, 1), "bf16": (Type.BF16, 32)}
 """The same of kinds that are not quantized."""
+_RULED = re.compile(r"(token_embd|output|blk\.\d+\.(attn_(q|k|v|qkv|output)|ffn_(up|gate|down)))\.weight|.*_norm.*")
+"""Matrices whose types follow the rules here."""
 _SMALLER = {Type.Q4_K: Type.Q5_0, Type.Q5_K: Type.Q5_1, Type.Q6_K: Type.Q8_0}
 
 
@@ -145,6 +147,7 @@ def quantize_file(source: Path, target: Path, kind: str) -> Quantized:
     Raises ArtifactError, also for a value that the kind cannot hold."""
     reader = open_model(source)
     architecture = str(reader.fields["general.architecture"].contents())
+    _refuse_other_rules(source, reader, architecture)
     blocks = reader.fields.get(f"{architecture}.block_count")
     if blocks is None or type(blocks.contents()) is not int:
         raise ArtifactError(f"{source}: nothing says how many blocks it has ({architecture}.block_count)", fix=AGAIN)
@@ -169,6 +172,16 @@ def quantize_file(source: Path, target: Path, kind: str) -> Quantized:
         finally:
             writer.close()
     return Quantized(types=types, fallback=tuple(fallback))
+
+
+def _refuse_other_rules(source: Path, reader: gguf.GGUFReader, architecture: str) -> None:
+    """Raise ArtifactError for what llama.cpp quantizes by other rules: routers of experts, convolutions, positions."""
+    odd = next((tensor.name for tensor in reader.tensors if len(tensor.shape) > 1 and not _RULED.fullmatch(tensor.name)), None)
+    if odd or architecture == "falcon":
+        raise ArtifactError(
+            f"{source}: {odd or 'a falcon'} is quantized by rules that are not known here",
+            fix="quantize it with llama.cpp's own llama-quantize",
+        )
 
 
 def _grouped(reader: gguf.GGUFReader, architecture: str) -> bool:

@@ -116,8 +116,10 @@ def _refuse_impossible(kind: str, values: dict[str, float], where: Path) -> None
     for name, value in values.items():
         # transformers takes 0 for "not set" in YaRN's own.
         least = 0.0 if name in ("factor", "rope_theta", "original_max_position_embeddings") else -1e-9
-        if not (math.isfinite(value) and value > least):
+        if not least < value < 1e30:
             raise ArtifactError(f"{where}: {name} {value:g} of its RoPE is impossible", fix=RIGHT)
+    if kind == "llama3" and not 0 < values["low_freq_factor"] < values["high_freq_factor"]:
+        raise ArtifactError(f"{where}: high_freq_factor of its RoPE must be above low_freq_factor, and both above 0", fix=RIGHT)
 
 
 def _constant(values: dict[str, float], key: str) -> float:

@@ -5,6 +5,7 @@ llama.cpp knows byte-level BPE by the name of its split expression; the name is 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -115,7 +116,7 @@ def tokens_of(files: TokenizerFiles, vocab: int, ends: tuple[int, ...], rows: It
     by_id |= _renamed(files)
     kinds = {int(a["id"]): CONTROL if a.get("special") else USER_DEFINED for a in files.added}
     bos, eos, unbegun = _added_around(files)
-    special, unended = _special(files, ends)
+    special, unended = _special(files, vocab, ends)
     files.encode("")  # what training could not have read, as merges of no tokens, is refused in the library's words
     return Tokens(
         pre=pre,
@@ -164,7 +165,7 @@ def _of_sentencepiece(files: TokenizerFiles, vocab: int, ends: tuple[int, ...]) 
     found = sentencepiece.read(files, vocab)
     by_id = _by_id(files, vocab, pieces=True, stripped=found.stripped)
     bos, eos, unbegun = _added_around(files)
-    special, unended = _special(files, ends)
+    special, unended = _special(files, vocab, ends)
     return Tokens(
         pre="default",
         texts=[by_id.get(id, f"[PAD{id}]") for id in range(vocab)],
@@ -221,6 +222,8 @@ def _by_id(files: TokenizerFiles, vocab: int, *, pieces: bool = False, stripped:
     where = files.folder / "tokenizer.json"
     by_id: dict[int, str] = {}
     for text, id in files.vocabulary.items():
+        if id >= vocab and text in files.unlisted:
+            continue  # the settings alone name it, and nothing that was learned holds it: mostly a token to fill up with
         if not 0 <= id < vocab:
             raise ArtifactError(
                 f"{where}: token {text!r} has id {id}, the model has {vocab} rows: tokenizer and weights do not belong together",
@@ -233,7 +236,13 @@ def _by_id(files: TokenizerFiles, vocab: int, *, pieces: bool = False, stripped:
         if id in by_id:
             raise ArtifactError(f"{where}: id {id} is both {by_id[id]!r} and {text!r}", fix=BACK)
         by_id[id] = text
-    for added in files.added:
+    vocabulary = files.tokenizer["model"].get("vocab") or {}
+    free = itertools.count(len(vocabulary))
+    for added in sorted(files.added, key=lambda each: int(each["id"])):
+        got = vocabulary[added["content"]] if added["content"] in vocabulary else next(free)
+        if got != added["id"]:
+            why = f"is told to have id {added['id']}, and gets {got} once it is loaded: an id before it belongs to no token"
+            raise ArtifactError(f"{where}: token {added['content']!r} {why}", fix=BACK)
         odd = next(
             (key for key in ("lstrip", "rstrip", "single_word") if added.get(key) and not (stripped and key == "rstrip")), None
         )
@@ -300,12 +309,13 @@ def _added_around(files: TokenizerFiles) -> tuple[bool, bool, tuple[str, ...]]:
     return bos, eos, ()
 
 
-def _special(files: TokenizerFiles, ends: tuple[int, ...]) -> tuple[dict[str, int], tuple[str, ...]]:
+def _special(files: TokenizerFiles, vocab: int, ends: tuple[int, ...]) -> tuple[dict[str, int], tuple[str, ...]]:
     """Ids by llama.cpp's name for them, and what a server must be told of ends that it has no name for."""
-    found = {"bos": files.id_of("bos_token"), "pad": files.id_of("pad_token"), "eos": files.id_of("eos_token")}
+    ids = {name: files.id_of(f"{name}_token") for name in ("bos", "pad", "eos")}
+    found = {name: id if id is not None and id < vocab else None for name, id in ids.items()}
     # transformers ends an answer at any id of generation_config.json; GGUF has names for three, and llama.cpp knows some by text.
     texts = {id: text for text, id in files.vocabulary.items()}
-    others = sorted((id for id in ends if id != found["eos"]), key=lambda id: texts.get(id) in LOOKS_SPECIAL)
+    others = sorted((id for id in ends if id != found["eos"] and 0 <= id < vocab), key=lambda id: texts.get(id) in LOOKS_SPECIAL)
     if found["eos"] is None and others:
         found["eos"] = others.pop(0)
     if others:

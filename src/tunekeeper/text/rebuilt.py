@@ -15,9 +15,6 @@ from typing import Any
 from tunekeeper.core.errors import ArtifactError, MissingExtra
 from tunekeeper.text.tokenizers import TokenizerFiles, read_settings, read_tokenizer
 
-AS_IT_STANDS = ("TokenizersBackend", "PreTrainedTokenizerFast")
-"""Classes whose tokenizer.json is the tokenizer."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Rebuilt(TokenizerFiles):
@@ -41,7 +38,7 @@ def load_rebuilt(folder: Path) -> TokenizerFiles:
     files = read_settings(folder)
     if (folder / "tokenizer.json").is_file():
         files = read_tokenizer(folder)
-        if files.config.get("tokenizer_class") in AS_IT_STANDS:
+        if files.known:
             return files
     with _in_one_line(folder):
         from transformers import AutoTokenizer

@@ -27,10 +27,7 @@ _MARKS = {"{": 200_000, "[": 2_000_000, ":": 3_000_000, ",": 8_000_000}
 """What JSON is made of → how many of it a tokenizer of half a million tokens has at most: a few bytes may be an object of 100."""
 OLDER = ("tokenizer.model", "vocab.json", "tekken.json")
 """Files of which transformers makes a tokenizer.json."""
-SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
-_MORE_SPECIAL = ("sep_token", "cls_token", "mask_token", "additional_special_tokens", "extra_special_tokens")
-_FLAGS = ("lstrip", "rstrip", "normalized", "single_word", "special")
-
+_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
 _STEPS = ("pretokenizers", "processors", "normalizers", "decoders", "single", "pair")
 """Fields of tokenizer.json that hold steps, one after the other."""
 
@@ -44,13 +41,15 @@ class TokenizerFiles:
     tokenizer: dict[str, Any]
     """Content of tokenizer.json."""
     config: dict[str, Any] = field(default_factory=dict)
-    """Content of tokenizer_config.json; empty when it is missing."""
+    """Content of tokenizer_config.json, and of special_tokens_map.json where that counts; empty when they are missing."""
     template: str | None = None
     """Text of the chat template; None when there is none."""
     tool_template: str | None = None
     """Text of the template that takes its place where tools are given (`tool_use`); None where one does for all."""
     anew: bool = False
     """Whether transformers makes it anew, so that `tokenizer` is not what tokenizer.json says word for word."""
+    known: bool = False
+    """Whether it is known for certain that transformers makes just this of it."""
 
     @cached_property
     def vocabulary(self) -> dict[str, int]:
@@ -61,20 +60,17 @@ class TokenizerFiles:
         found = {str(token): int(id) for token, id in vocab.items()}
         return found | {added["content"]: int(added["id"]) for added in self.added}
 
-    @property
+    @cached_property
     def added(self) -> list[dict[str, Any]]:
-        """The added tokens, in order."""
-        return list(self.tokenizer.get("added_tokens") or ())
+        """The added tokens, in order: those of tokenizer.json, and those that only the settings name."""
+        if not self.anew and not self.unlisted:
+            return list(self.tokenizer.get("added_tokens") or ())
+        decoder = sorted(self.fast.get_added_tokens_decoder().items())
+        return [{"id": id, "content": token.content} | {key: getattr(token, key) for key in anew.FLAGS} for id, token in decoder]
 
     def special(self) -> dict[str, str]:
         """The special tokens that are set, e.g. `eos_token` → its text."""
-        found = {}
-        for name in SPECIAL:
-            value = self.config.get(name)
-            text = value.get("content") if isinstance(value, dict) else value
-            if isinstance(text, str):
-                found[name] = text
-        return found
+        return anew.special(self.config)
 
     def id_of(self, name: str) -> int | None:
         """Id of the special token called `name`; None when it is not set or not in the vocabulary."""
@@ -122,7 +118,8 @@ class TokenizerFiles:
 
         try:
             if self.anew:
-                found = Tokenizer.from_str(json.dumps(self.tokenizer))
+                found = Tokenizer.from_str(json.dumps(self.tokenizer | {"added_tokens": []}))
+                found.add_tokens([_token(each["content"], each) for each in self.tokenizer["added_tokens"]])
             else:
                 found = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
         except Exception as error:  # the library raises bare Exception
@@ -131,29 +128,15 @@ class TokenizerFiles:
             ) from error
         found.no_truncation()
         found.no_padding()
-        found.add_tokens(self._named)
+        found.add_tokens([_token(text, flags) for text, flags in self.unlisted.items()])
         found.encode_special_tokens = self.config.get("split_special_tokens") is True
         return found
 
-    @property
-    def _named(self) -> list[AddedToken]:
-        """The tokens that tokenizer_config.json names and tokenizer.json has not among the added ones."""
-        from tokenizers import AddedToken
-
-        told = self.config.get("added_tokens_decoder")
-        decoder: dict[str, Any] = told if isinstance(told, dict) else {}
-        known = {added["content"] for added in self.added}
-        named: dict[str, dict[str, Any]] = {}
-        for id in sorted(filter(str.isdigit, decoder), key=int):
-            named |= _told(decoder[id])
-        for more in (*self.special().values(), *(self.config.get(key) for key in _MORE_SPECIAL)):
-            for each in more if isinstance(more, list) else (more,):
-                named = {**_told(each), **named}
-        return [
-            AddedToken(text, **{flag: bool(flags[flag]) for flag in _FLAGS if flag in flags})
-            for text, flags in named.items()
-            if text not in known
-        ]
+    @cached_property
+    def unlisted(self) -> dict[str, dict[str, Any]]:
+        """The tokens that the settings name and tokenizer.json has not among the added ones: text → flags."""
+        listed = {added["content"] for added in self.tokenizer.get("added_tokens") or ()}
+        return {text: flags for text, flags in anew.named(self.config).items() if text not in listed}
 
     def encode(self, text: str, *, add_special: bool = False) -> list[int]:
         """The token ids of a text; special tokens written in it are recognised."""
@@ -164,12 +147,10 @@ class TokenizerFiles:
         return str(self.fast.decode(list(ids), skip_special_tokens=True))
 
 
-def _told(value: Any) -> dict[str, dict[str, Any]]:
-    """What the settings say of a special token, by its text: they write it as a text, or with its flags."""
-    if isinstance(value, str):
-        return {value: {"special": True}}
-    text = value.get("content") if isinstance(value, dict) else None
-    return {text: value} if isinstance(text, str) and isinstance(value, dict) else {}
+def _token(text: str, flags: dict[str, Any]) -> AddedToken:
+    from tokenizers import AddedToken
+
+    return AddedToken(text, **{flag: bool(flags[flag]) for flag in anew.FLAGS if flag in flags})
 
 
 def read_tokenizer(folder: Path) -> TokenizerFiles:
@@ -185,9 +166,11 @@ def read_tokenizer(folder: Path) -> TokenizerFiles:
     if odd:
         raise ArtifactError(f"{folder / 'tokenizer.json'}: {odd}", fix="put back the tokenizer.json that came with the weights")
     model = _model_of(folder)
-    loaded = anew.as_loaded(tokenizer, files.config, model)
-    special = anew.SPECIAL.get(anew.class_of(tokenizer, files.config, model) or "", {})
-    return replace(files, tokenizer=loaded, config=special | files.config, anew=loaded is not tokenizer)
+    own = anew.SPECIAL.get(anew.class_of(tokenizer, files.config, model) or "", {})
+    config = own | files.config
+    loaded = anew.as_loaded(tokenizer, config, model)
+    known = anew.known(tokenizer, config, model)
+    return replace(files, tokenizer=loaded, config=config, anew=loaded is not tokenizer, known=known)
 
 
 def _model_of(folder: Path) -> dict[str, Any]:
@@ -200,8 +183,8 @@ def _model_of(folder: Path) -> dict[str, Any]:
 
 def read_settings(folder: Path) -> TokenizerFiles:
     """What the folder says beside tokenizer.json, in whose place stands an empty one. Raises ArtifactError."""
-    path = folder / "tokenizer_config.json"
-    config = _json(path) if path.exists() else {}
+    config, older = (_json(path) if path.exists() else {} for path in (folder / name for name in _SETTINGS))
+    config = anew.settled(config, older)
     named = _templates(folder, config)
     return TokenizerFiles(
         folder=folder,

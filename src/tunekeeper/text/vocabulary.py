@@ -49,6 +49,14 @@ _ENDINGS = ("'s", "’s", "s", "es", "s'", "s’", "es'", "es’")
 _PARTS = re.compile(r"[^\s_\-\u2010\u2011]+")
 """What a term consists of that may also be written with hyphens, or as one word."""
 _HUMPS = re.compile(r"(?:[A-Z][a-z]{2,}|[A-Z]{2,}(?![a-z]))")
+_ADDRESS = re.compile(
+    r"(?:\b[A-Za-z][A-Za-z\d+.-]{1,20}://|\bwww\.)\S+"
+    r"|(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
+    r"|(?<![\w.-])(?:[a-z\d-]+\.)+[a-z]{2,}(?!\w|-|\.\w)(?:/\S*)?"
+)
+"""A URL, an e-mail address, or a domain in small letters: written anew it would lead nowhere."""
+_ADDRESSING = frozenset("./@:")
+"""What a term has that is one itself."""
 _FOLDED_IN_TWO = {"ss": "ß", "i\u0307": "İ"}
 """What case folding makes of a letter that becomes two → the letter, which no expression takes for them by itself."""
 
@@ -73,7 +81,8 @@ def _last(new: str, renames: Mapping[str, str]) -> str:
 class Glossary:
     """Terms that were renamed: finds the old ones as whole words, in any case, and writes the new ones in the same number, as
     possessives where they were, and in capitals where they were. A term of several words is also known with hyphens (`acme-pay`)
-    and with capitals (`AcmePay`), unless it stands in an address. A compound (`Padhülle`, `Pad-Hülle`) is another word."""
+    and with capitals (`AcmePay`). In an address a term is left alone, unless it is one itself. A compound (`Padhülle`,
+    `Pad-Hülle`) is another word."""
 
     def __init__(self, renames: Mapping[str, str]) -> None:
         """`renames`: old term → new term. The longest old term wins where two overlap; one that was renamed twice becomes the
@@ -94,12 +103,16 @@ class Glossary:
 
     def find(self, text: str) -> list[str]:
         """The old terms in `text`, as written there, in order."""
-        found = () if self._pattern is None else (match[0] for match in self._pattern.finditer(text))
-        return [term for term in found if term != self._new(term)]
+        found = [] if self._pattern is None else list(self._pattern.finditer(text))
+        spans = _addresses(text) if found else []
+        return [match[0] for match in found if match[0] != self._new(match[0]) and not _inside(match, spans)]
 
     def rewrite(self, text: str) -> str:
         """The text with every old term replaced by its new one."""
-        return text if self._pattern is None else self._pattern.sub(lambda match: self._new(match[0]), text)
+        if self._pattern is None or not self._pattern.search(text):
+            return text
+        spans = _addresses(text)
+        return self._pattern.sub(lambda match: match[0] if _inside(match, spans) else self._new(match[0]), text)
 
     def _new(self, written: str) -> str:
         if _folded(written) in self._current:
@@ -129,6 +142,15 @@ class Glossary:
     def suggestions(self, text: str) -> list[tuple[str, str]]:
         """(old term as written, new term), each pair once."""
         return list(dict.fromkeys((old, self._new(old)) for old in self.find(text)))
+
+
+def _addresses(text: str) -> list[tuple[int, int]]:
+    return [found.span() for found in _ADDRESS.finditer(text)]
+
+
+def _inside(match: re.Match[str], spans: Iterable[tuple[int, int]]) -> bool:
+    """Whether a term stands in an address without being one."""
+    return any(start <= match.start() < end for start, end in spans) and _ADDRESSING.isdisjoint(match[0])
 
 
 def _single(written: str) -> str:
