@@ -249,6 +249,14 @@ def test_runs_on_the_same_rows_in_another_order_are_said_to_differ_by_chance(
     assert "cannot be compared" not in told
 
 
+def test_a_cancelled_run_says_which_version_its_best_epoch_became(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = "cancelled after epoch 2 of 4; the best finished one is kept"
+    another(project, state="cancelled", ended=said, version="support-desk@v1.1-2026-01-05-2examples")
+    assert main(["train", "show", "run_2", "--dir", str(project)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [f"run_2: {said}", "kept as support-desk@v1.1-2026-01-05-2examples"]
+
+
 def test_a_run_that_has_ended_cannot_be_cancelled_nor_one_without_adapter_done_again(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

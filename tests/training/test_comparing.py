@@ -98,3 +98,11 @@ def test_the_same_rows_in_another_order_are_said_to_be_the_same() -> None:
     found = compare(RUN, replace(RUN, id="run_b", dataset="desk/d2", dataset_digest="sha256:2"), reordered=True)
     assert "the datasets hold the same rows in another order" in found.says[1]
     assert not any("cannot be compared" in line for line in found.says)
+
+
+def test_two_models_that_learned_the_same_rows_differ_by_nothing_that_could_explain_the_outcome() -> None:
+    found = compare(RUN, replace(RUN, id="run_2", model="office", final_loss=0.4))
+    assert [change.what for change in found.changes] == ["model"]
+    assert found.says == ("the same base, data and recipe went in, on the same machine: what differs comes from chance",)
+    other = compare(RUN, replace(RUN, id="run_2", model="office", dataset_digest="sha256:other"))
+    assert "the losses are of different rows and cannot be compared; an exam on one suite can" in other.says

@@ -90,6 +90,18 @@ def test_a_row_with_several_rejected_answers_is_a_comparison_for_each(tmp_path: 
     assert replace(row, rejected=None, further=()).compared == []
 
 
+def test_a_rejected_answer_that_called_tools_is_compared_as_a_call(tmp_path: Path) -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "find", "arguments": '{"x": 1}'}}
+    called = {"role": "assistant", "content": None, "tool_calls": [call]}
+    asked = {"messages": [{"role": "user", "content": "q"}], "tools": [{"type": "function", "function": {"name": "find"}}]}
+    good = {"role": "assistant", "content": "good"}
+    preference = {"input": asked, "preferred_output": [good], "non_preferred_output": [called]}
+    kept = {**asked, "messages": [*asked["messages"], good], "metadata": {"rejected": json.dumps([call])}}
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(each) + "\n" for each in (preference, kept)))
+    assert [row.other.messages[-1] for row in read_rows(file)] == [called, called]
+
+
 def test_the_weight_of_a_message_is_from_nothing_to_all(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     wrong = ("1", -1, 1.5, True, float("nan"), float("inf"), [1])

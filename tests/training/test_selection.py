@@ -11,7 +11,7 @@ import pytest
 from tunekeeper.core.nouns.evaluation import Case, Suite
 from tunekeeper.scoring import SCORERS
 from tunekeeper.training.rows import Row
-from tunekeeper.training.selection import candidates, choose, finished, learned_of, said_of, sample, shares, thin
+from tunekeeper.training.selection import candidates, choose, finished, learned_of, rose, said_of, sample, shares, thin
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,22 @@ def test_whole_models_of_epochs_that_cannot_be_chosen_any_more_are_removed(tmp_p
 )
 def test_the_held_out_loss_says_when_epochs_were_too_many_or_too_few(eval_loss: tuple[float, ...], said: str | None) -> None:
     found = said_of(eval_loss)
+    assert found is None if said is None else said in (found or "")
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        ((0.25, 3.48, 2.78, 2.4, 2.0, 1.9, 1.8, 1.6), "the loss rose from 0.250 to 1.700 while it was learned"),
+        ((0.25, 0.24, 0.29, 0.21, 0.26, 0.22, 0.3, 0.31), None),
+        ((0.02, 0.01, 0.03, 0.02, 0.05, 0.06, 0.05, 0.06), None),
+        ((2.5, 9.0, 9.0), None),
+    ],
+)
+def test_a_loss_that_rose_while_it_was_learned_is_told_and_what_batches_differ_by_is_not(
+    loss: tuple[float, ...], said: str | None
+) -> None:
+    found = rose(loss)
     assert found is None if said is None else said in (found or "")
 
 

@@ -57,7 +57,8 @@ def test_it_learns_and_leaves_what_our_loop_leaves(trained: tuple[Path, dict[str
     assert output["eval_loss"][1] < output["eval_loss"][0]
     assert output["tokens_per_second"] > 0
     assert output["machine"]["trl"]
-    assert {path.name for path in (folder / "work").iterdir()} == {"adapter", "epochs"}
+    names = {path.name for path in (folder / "work").iterdir()}
+    assert names == {"adapter", "begun.json", "epochs", "trainings"}, "the last says who trains beside it"
     for epoch in ("1", "2"):
         left = folder / "work" / "epochs" / epoch
         assert {path.name for path in left.iterdir()} == {"adapter", "curve.json", "transcript.jsonl"}

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,8 +24,9 @@ from tunekeeper.store.ledgers.routes import save_route
 from tunekeeper.store.ledgers.runs import find_runs, load_run, save_run
 from tunekeeper.store.ledgers.slots import save_slot
 from tunekeeper.store.ledgers.versions import find_versions, load_version, save_version
-from tunekeeper.training import planning
+from tunekeeper.training import planning, verbs
 from tunekeeper.training.base import read_base
+from tunekeeper.training.config import BackendOptions, Config
 from tunekeeper.training.orders import require_extra
 from tunekeeper.workspace import Workspace
 
@@ -188,6 +190,17 @@ def test_a_named_parent_that_does_not_exist_stops_the_cycle(ws: Workspace, task:
     answer = training.poke(ws, task, SMALL, cycle_of(dataset, **{"from": "v7.0"}))
     assert isinstance(answer, Stop)
     assert "v7.0" in answer.why
+
+
+def test_to_cancel_a_run_leaves_another_model_that_learns_the_same_rows_alone(
+    ws: Workspace, task: Model, dataset: DatasetVersion
+) -> None:
+    waits = (sys.executable, "-c", "import time; time.sleep(600)", "{data}", "{out}")
+    section = Config(backend="command", backend_options=BackendOptions(command=waits))
+    own, other = (training.train(ws, model, section, dataset) for model in (task, dataclasses.replace(task, name="office")))
+    assert verbs.cancel(ws, own).state == "cancelled"
+    assert training.collect(ws, other).state == "running"
+    assert verbs.cancel(ws, other).state == "cancelled"
 
 
 def test_the_prompted_base_is_one_version_per_prompt(ws: Workspace, task: Model) -> None:

@@ -333,7 +333,10 @@ def _lines(run: TrainingRun, quality: dict[str, Any] | None, standing: dict[str,
     from tunekeeper.training.verbs import describe
 
     goes_on = standing["said"] if standing else "not ended"
-    yield describe(run) if run.state == "done" else f"{run.id} {run.state}: {run.ended or goes_on}"
+    if run.state == "cancelled":
+        yield from _cancelled(run)
+    else:
+        yield describe(run) if run.state == "done" else f"{run.id} {run.state}: {run.ended or goes_on}"
     yield f"run {run.id} · recipe {run.recipe_digest[:19]} · base {run.base_digest[:19]} · dataset {run.dataset_digest[:19]}"
     if run.tokenizer_digest and run.template_digest:
         yield f"tokenizer {run.tokenizer_digest[:19]} · chat template {run.template_digest[:19]}"

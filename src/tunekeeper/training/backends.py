@@ -282,6 +282,11 @@ def _check_options(task: Model, section: Config, key_env: str) -> None:
         raise ConfigError(f"{where}.account is empty: Fireworks keeps everything under an account", fix="write its id")
     if options.poll_seconds <= 0 or options.give_up_seconds <= 0 or options.most_bytes <= 0:
         raise ConfigError(f"{where}: poll_seconds, give_up_seconds and most_bytes must be above 0")
+    if options.most_usd is not None and not KNOWN[section.backend].terms.tells_price:
+        raise ConfigError(
+            f"{where}.most_usd: {section.backend} says what a run costs only once it has begun, so nothing holds it to a limit",
+            fix=f"leave out most_usd, and set a limit in your account at {section.backend}",
+        )
     if options.learning_rate_multiplier is not None and options.learning_rate_multiplier <= 0:
         raise ConfigError(f"{where}.learning_rate_multiplier must be above 0, not {options.learning_rate_multiplier}")
     if not os.environ.get(key_env):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunekeeper.core.nouns.training import TrainingRun
-from tunekeeper.training.selection import said_of
+from tunekeeper.training.selection import rose, said_of
 
 ENERGY = "energy_wh"
 """Stands with the machine in a run's record, and is what came out of it."""
@@ -57,8 +57,8 @@ class Comparison:
 
 
 def compare(a: TrainingRun, b: TrainingRun, *, reordered: bool = False) -> Comparison:
-    """What differs between two runs. A run of another model is compared as well; its measures then say little. `reordered`:
-    whether their datasets hold the same rows, so that only the order is another."""
+    """What differs between two runs, also of two models. `reordered`: whether their datasets hold the same rows, so that only the
+    order is another."""
     changes = [
         Change(what=name, a=x, b=y)
         for name, x, y in (
@@ -79,8 +79,8 @@ def compare(a: TrainingRun, b: TrainingRun, *, reordered: bool = False) -> Compa
 
 
 def _curves(a: TrainingRun, b: TrainingRun) -> list[str]:
-    """What the held-out losses of two runs say of their epochs, where it is not the same."""
-    said = [(run.id, said_of(run.eval_loss)) for run in (a, b)]
+    """What the losses of two runs say of their rates and epochs, where it is not the same."""
+    said = [(run.id, rose(run.loss) or said_of(run.eval_loss)) for run in (a, b)]
     return [f"{id}: {what}" for id, what in said if what] if said[0][1] != said[1][1] else []
 
 
@@ -100,15 +100,16 @@ def _measure(run: TrainingRun, name: str) -> Any:
 
 
 def _says(changes: list[Change], outcome: dict[str, tuple[Any, Any]], reordered: bool) -> list[str]:
-    went_in = [change.what for change in changes if not change.what.startswith("machine.")]
+    changed = [change.what for change in changes if change.what != "model"]  # for whom it was learned explains nothing
+    went_in = [what for what in changed if not what.startswith("machine.")]
     found = []
-    if not changes:
+    if not changed:
         alike = all(outcome[name][0] == outcome[name][1] for name in LEARNED if name in outcome)
         came = "the same came out" if alike else "what differs comes from chance"
         found.append(f"the same base, data and recipe went in, on the same machine: {came}")
     elif not went_in:
         found.append("the same base, data and recipe went in: what differs comes from the machine, or from chance")
-    elif len(went_in) == 1 and len(changes) > 1:
+    elif len(went_in) == 1 and len(changed) > 1:
         found.append(f"{went_in[0]} and the machine differ: neither alone can be held to explain the outcome")
     elif len(went_in) == 1:
         found.append(f"only {went_in[0]} differs: it explains the outcome as far as anything does")
@@ -116,7 +117,7 @@ def _says(changes: list[Change], outcome: dict[str, tuple[Any, Any]], reordered:
         found.append(f"{len(went_in)} things differ at once: no one of them can be held to explain the outcome")
     if reordered:
         found.append("the datasets hold the same rows in another order: what differs by it is chance, as by another seed")
-    elif {"dataset", "model"} & set(went_in):
+    elif "dataset" in went_in:
         found.append("the losses are of different rows and cannot be compared; an exam on one suite can")
     elif other := next((name for name in MEASURES if name in went_in), None):
         found.append(f"with another {other} the losses measure something else and cannot be compared; an exam on one suite can")

@@ -25,7 +25,7 @@ class BackendOptions:
     learning_rate_multiplier: float | None = None
     """OpenAI, which has a rate of its own for each model: what it is multiplied by, above 0; None: chosen by OpenAI."""
     most_usd: float | None = None
-    """Most that a run may cost by the provider's own estimate, where it gives one (Together, Mistral); None: no limit."""
+    """Together and Mistral, which estimate a run before it begins: the most that it may cost; None: no limit."""
     poll_seconds: float = 30.0
     """Seconds between two looks at the provider's job, above 0."""
     give_up_seconds: float = 3600.0

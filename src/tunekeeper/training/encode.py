@@ -125,7 +125,10 @@ def segments(codec: Codec, row: Row) -> list[tuple[str, float]]:
     the last answer's end."""
     places = learned_places(row)
     if not places:
-        raise DataError(f"row {row.id}: every answer has weight 0, nothing is learned")
+        raise DataError(
+            f"row {row.id}: every answer has weight 0, nothing is learned",
+            fix="leave the row out, or give one of its answers a weight above 0",
+        )
     found = _by_windows(codec, row, places) if len(places) > MANY else None
     return found or _one_by_one(codec, row, places)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from tunekeeper.core.errors import DataError
 from tunekeeper.core.ids import digest_json
+from tunekeeper.text.answers import as_message, written_message
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
@@ -40,7 +41,7 @@ class Row:
     @property
     def other(self) -> Row:
         """The same conversation with the rejected answer at its end."""
-        said = {"role": "assistant", "content": self.rejected}
+        said = as_message(self.rejected or "", tools=bool(self.tools))
         return replace(self, messages=(*self.messages[:-1], said), rejected=None, further=())
 
     @property
@@ -208,7 +209,7 @@ def _flat(value: dict[str, Any]) -> dict[str, Any]:
     asked, good, bad = value.get("input"), value.get("preferred_output"), value.get("non_preferred_output")
     if not isinstance(asked, dict) or not isinstance(asked.get("messages"), list) or not isinstance(good, list):
         return value
-    rejected = bad[-1].get("content") if isinstance(bad, list) and bad and isinstance(bad[-1], dict) else None
+    rejected = written_message(bad[-1]) if isinstance(bad, list) and bad and isinstance(bad[-1], dict) else None
     metadata = value.get("metadata") if isinstance(value.get("metadata"), dict) else {}
     kept: dict[str, Any] = {key: value[key] for key in ("id", "weight") if key in value}
     return {
@@ -228,7 +229,7 @@ def _rejected(value: dict[str, Any], messages: list[dict[str, Any]], where: str)
     found = [metadata["rejected"], *(each.get("answer") for each in more or () if isinstance(each, dict))]
     if not all(isinstance(answer, str) for answer in found) or messages[-1]["role"] != "assistant":
         raise DataError(f"{where}: metadata.rejected must be the text of another answer to the last question")
-    return list(dict.fromkeys(answer for answer in found if answer != messages[-1].get("content")))
+    return list(dict.fromkeys(answer for answer in found if answer != written_message(messages[-1])))
 
 
 def _id(value: dict[str, Any], number: int) -> str:

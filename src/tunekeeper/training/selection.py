@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,6 +68,17 @@ def said_of(eval_loss: Sequence[float]) -> str | None:
         fell = f"eval_loss fell by {1 - last / before:.0%} in the last epoch"
         return f"{fell}: more epochs, or a higher learning_rate, would learn more"
     return None
+
+
+def rose(loss: Sequence[float]) -> str | None:
+    """What a loss that rose while it was learned says, in words; None where it did not. Its last quarter is held against where it
+    began: half as much again, and a tenth of a nat a token, is more than batches differ by (our own two lines)."""
+    if len(loss) < 4:
+        return None
+    began, ended = loss[0], statistics.fmean(loss[-(len(loss) // 4) :])
+    if ended <= max(1.5 * began, began + 0.1):
+        return None
+    return f"the loss rose from {began:.3f} to {ended:.3f} while it was learned: take a lower learning_rate"
 
 
 def candidates(task: Sequence[float | None], eval_loss: Sequence[float], keep: str) -> set[int]:

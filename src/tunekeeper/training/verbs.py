@@ -25,7 +25,7 @@ from tunekeeper.training.hosted import job as hosted_job
 from tunekeeper.training.orders import base_folder, learned_by
 from tunekeeper.training.pace import expected, outlier
 from tunekeeper.training.recipe import Recipe, resolve
-from tunekeeper.training.selection import said_of
+from tunekeeper.training.selection import rose, said_of
 from tunekeeper.training.versions import champion, find_version, name_of, next_number
 from tunekeeper.workspace import Workspace
 
@@ -53,7 +53,9 @@ def train(
         if run.state in ("running", "done"):
             said = _chosen_otherwise(ws, run, section, ask)
             return dataclasses.replace(run, warnings=(*run.warnings, said)) if said else run
-    job = jobs.ensure(ws, ask.kind, ask.input, model=task.name, timeout=ask.timeout, env=ask.env, again=True)
+    # Two models that learn the same rows have a job each: to cancel one, or to clear up after it, must not touch the other.
+    work = ask.input | {"task": task.name}
+    job = jobs.ensure(ws, ask.kind, work, model=task.name, timeout=ask.timeout, env=ask.env, again=True)
     with ws.state.write(by="training") as tx:
         for run in find_runs(tx, model=task.name, newest_first=True):
             if run.job == job.id and run.state == "running":
@@ -327,7 +329,8 @@ def _version(
 def _finished(run: TrainingRun, job: jobs.Job, outcome: harvest.Harvest, version: Version, rate: float | None) -> TrainingRun:
     curve = outcome.curve
     held = tuple(curve["eval_loss"])
-    notes = (*_notes(held, outcome.left_out, run.recipe.get("max_tokens")), *outcome.notes)
+    curved = rose(curve["loss"]) or said_of(held)
+    notes = (*([curved] if curved else ()), *_left_out(outcome.left_out, run.recipe.get("max_tokens")), *outcome.notes)
     return dataclasses.replace(
         run,
         state=outcome.state,
@@ -353,14 +356,9 @@ def _finished(run: TrainingRun, job: jobs.Job, outcome: harvest.Harvest, version
     )
 
 
-def _notes(held: tuple[float, ...], left_out: int, most: int | None) -> tuple[str, ...]:
-    """What a finished run is to be told of, a sentence each. `held`: held-out loss after each epoch; `most`: max_tokens, None for
-    a trainer that has no such bound."""
-    curve = said_of(held)
-    found = [curve] if curve else []
-    if left_out:
-        found.append(f"{left_out} conversations are longer than max_tokens ({most}) and were not learned")
-    return tuple(found)
+def _left_out(count: int, most: int | None) -> tuple[str, ...]:
+    """What is to be told of rows that were too long. `most`: max_tokens, None for a trainer that has no such bound."""
+    return (f"{count} conversations are longer than max_tokens ({most}) and were not learned",) if count else ()
 
 
 def _cost(job: jobs.Job, outcome: harvest.Harvest, rate: float | None) -> float | None:

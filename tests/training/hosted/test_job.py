@@ -196,7 +196,12 @@ def test_a_job_that_fails_says_why_and_is_begun_anew_when_asked_again(
 
 @pytest.mark.parametrize(
     ("provider", "said"),
-    [("together", "user_error"), ("fireworks", "JOB_STATE_DELETING_CLEANING_UP"), ("fireworks", "JOB_STATE_DELETED")],
+    [
+        ("together", "user_error"),
+        ("fireworks", "JOB_STATE_DELETED"),
+        ("fireworks", "JOB_STATE_EXPIRED_CLEANING_UP"),
+        ("fireworks", "JOB_STATE_ARCHIVED"),
+    ],
 )
 def test_every_state_that_a_job_ends_in_ends_the_run_and_is_not_waited_for(
     bench: Bench, there: Providers, section: Section, provider: str, said: str
@@ -244,6 +249,19 @@ def test_what_goes_on_at_any_provider_can_be_ended_even_when_its_id_was_never_wr
     (job,) = there.jobs.values()
     assert str(job["ended"]).upper().endswith("CANCELLED")
     assert "was told to cancel" in bench.end(section(provider)), "an ended one is no error"
+
+
+@pytest.mark.parametrize("provider", ALL)
+def test_a_job_in_a_state_that_nobody_knows_is_not_taken_for_ended_when_it_cannot_be_cancelled(
+    bench: Bench, there: Providers, section: Section, provider: str
+) -> None:
+    there.hold = True
+    with pytest.raises(Killed):
+        bench(section(provider), dies=4)
+    (job,) = there.jobs.values()
+    job["ended"] = "pausing"
+    there.faults.append(Fault("POST", "cancel", "409"))
+    assert "may go on and cost" in bench.end(section(provider))
 
 
 def test_a_cancelled_run_whose_provider_is_away_says_that_it_may_go_on_and_cost(
@@ -349,9 +367,22 @@ def test_a_run_that_would_cost_more_than_was_allowed_is_not_begun(
     assert [job["ended"] for job in there.jobs.values()] == ["CANCELLED"] * left
     assert not any(asked.path.endswith("/start") for asked in there.asked)
     assert bench(section(provider, options={"most_usd": 2.0}))["cost_usd"] == 1.25
+    (job,) = [job["body"] for job in there.jobs.values() if job["ended"] is None]
+    for priced in (asked.value for asked in there.asked if asked.path.endswith("/estimate-price")):
+        assert priced.items() <= job.items(), "what is estimated is the job"
+        assert {"validation_file", "n_evals"} <= priced.keys(), "looking at the held-out rows is paid for as well"
     there.price = None
     with pytest.raises(UserError, match="gives no estimate"):
         bench(section(provider, epochs=4, options={"most_usd": 2.0}))
+
+
+@pytest.mark.parametrize("provider", ["openai", "fireworks"])
+def test_a_limit_that_a_provider_cannot_be_held_to_is_refused_and_not_passed_over(
+    bench: Bench, there: Providers, section: Section, provider: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"most_usd: {provider} says what a run costs only once it has begun"):
+        bench(section(provider, options={"most_usd": 20.0}))
+    assert there.asked == []
 
 
 def test_rows_beyond_the_providers_limits_are_refused_before_anything_is_sent(

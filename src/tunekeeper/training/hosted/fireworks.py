@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tunekeeper.core.errors import DataError, UserError
-from tunekeeper.training.hosted.provider import Order, Remote, State, Terms, Values
+from tunekeeper.training.hosted.provider import ENDED, Order, Remote, State, Terms, Values
 from tunekeeper.training.hosted.wire import Reply, Unanswered, Wire
 
 SMALL = 150 << 20
@@ -39,11 +39,10 @@ STATES: dict[str, State] = {
     "JOB_STATE_CANCELLING": "running",
     "JOB_STATE_COMPLETED": "done",
     "JOB_STATE_EARLY_STOPPED": "done",
-    "JOB_STATE_FAILED": "failed",
-    "JOB_STATE_FAILED_CLEANING_UP": "failed",
-    "JOB_STATE_EXPIRED": "failed",
-    "JOB_STATE_CANCELLED": "cancelled",
-    **dict.fromkeys(("JOB_STATE_DELETING", "JOB_STATE_DELETING_CLEANING_UP", "JOB_STATE_DELETED"), "cancelled"),
+    **dict.fromkeys(("JOB_STATE_FAILED", "JOB_STATE_FAILED_CLEANING_UP", "JOB_STATE_EXPIRED"), "failed"),
+    **dict.fromkeys(("JOB_STATE_EXPIRED_CLEANING_UP", "JOB_STATE_ARCHIVED"), "failed"),
+    **dict.fromkeys(("JOB_STATE_CANCELLED", "JOB_STATE_DELETING"), "cancelled"),
+    **dict.fromkeys(("JOB_STATE_DELETING_CLEANING_UP", "JOB_STATE_DELETED"), "cancelled"),
 }
 
 
@@ -117,7 +116,7 @@ class Fireworks:
         """As of `Provider`."""
         path = self._path(f"/supervisedFineTuningJobs/{quote(id)}")
         reply = self.wire.send("POST", f"{path}:cancel", {})
-        if reply.status >= 400 and STATES.get(str(self.wire.once("GET", path).get("state")), "waiting") in ("waiting", "running"):
+        if reply.status >= 400 and STATES.get(str(self.wire.once("GET", path).get("state"))) not in ENDED:
             raise UserError(f"fireworks does not cancel {id}: {reply.words}")
 
     def _path(self, rest: str) -> str:

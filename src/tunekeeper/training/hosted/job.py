@@ -20,7 +20,7 @@ from tunekeeper.core.ids import digest_json
 from tunekeeper.jobs.folder import read_json, write_json
 from tunekeeper.training.base import read_base
 from tunekeeper.training.hosted.archive import unpack
-from tunekeeper.training.hosted.provider import Home, Order, Provider, Remote, Terms
+from tunekeeper.training.hosted.provider import ENDED, Home, Order, Provider, Remote, Terms
 from tunekeeper.training.hosted.terms import KNOWN, line
 from tunekeeper.training.hosted.wire import Gone, Wire
 from tunekeeper.training.outside import admit
@@ -272,7 +272,7 @@ def _followed(provider: Provider, id: str, input: dict[str, Any], wire: Wire, co
         more = {"loss": remote.loss[-1]} if remote.loss else {}
         left = {} if remote.eta_seconds is None else {"eta_seconds": remote.eta_seconds}
         context.progress(0.95 * remote.fraction if remote.fraction else None, note=note, remote=remote.said, **more, **left)
-        if remote.state not in ("waiting", "running"):
+        if remote.state in ENDED:
             return remote
         wire.rest(input["poll_seconds"])
 

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from tunekeeper.core.errors import DataError, UserError
-from tunekeeper.training.hosted.provider import Order, Remote, State, Terms, Values
+from tunekeeper.training.hosted.provider import ENDED, Order, Remote, State, Terms, Values
 from tunekeeper.training.hosted.wire import Wire, id_of
 
 PAGE = 100
@@ -25,6 +25,7 @@ TERMS = Terms(
     objectives=("sft",),
     defaults={"learning_rate": 1e-4, "max_tokens": None},
     suffix=18,
+    tells_price=True,
     warnings=(
         "the model stays at Mistral: without an adapter parity with training cannot be checked, the exam alone judges it",
         "Mistral's training API is deprecated, and each model kept there costs a monthly fee",
@@ -112,7 +113,7 @@ class Mistral:
         """As of `Provider`."""
         path = f"/fine_tuning/jobs/{quote(id)}"
         reply = self.wire.send("POST", f"{path}/cancel")
-        if reply.status >= 400 and STATES.get(str(self.wire.once("GET", path).get("status"))) in ("waiting", "running"):
+        if reply.status >= 400 and STATES.get(str(self.wire.once("GET", path).get("status"))) not in ENDED:
             raise UserError(f"mistral does not cancel {id}: {reply.words}")
 
     def _start(self, id: str) -> None:

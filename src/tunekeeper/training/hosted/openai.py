@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from tunekeeper.core.errors import ConfigError, DataError, UserError
-from tunekeeper.training.hosted.provider import Order, Remote, State, Terms, Values
+from tunekeeper.training.hosted.provider import ENDED, Order, Remote, State, Terms, Values
 from tunekeeper.training.hosted.wire import Unanswered, Wire, id_of
 
 MARK = "tunekeeper"
@@ -91,7 +91,7 @@ class OpenAI:
         job = self.wire.get(f"/fine_tuning/jobs/{quote(id)}")
         said = str(job.get("status"))
         state = STATES.get(said, "waiting")
-        events = self.wire.patiently(lambda: self._events(id, every=state not in ("waiting", "running")))
+        events = self.wire.patiently(lambda: self._events(id, every=state in ENDED))
         steps = [e["data"] for e in reversed(events) if e.get("type") == "metrics" and isinstance(e.get("data"), dict)]
         last = steps[-1] if steps else {}
         total = last.get("total_steps")
@@ -112,7 +112,7 @@ class OpenAI:
         """As of `Provider`."""
         path = f"/fine_tuning/jobs/{quote(id)}"
         reply = self.wire.send("POST", f"{path}/cancel")
-        if reply.status >= 400 and STATES.get(str(self.wire.once("GET", path).get("status"))) in ("waiting", "running"):
+        if reply.status >= 400 and STATES.get(str(self.wire.once("GET", path).get("status"))) not in ENDED:
             raise UserError(f"{self.wire.name} does not cancel {id}: {reply.words}")
 
     def _processed(self, id: str, name: str) -> str:

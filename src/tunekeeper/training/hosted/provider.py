@@ -16,9 +16,9 @@ from tunekeeper.training.rows import Row, question, weight_of
 
 MACHINE = ("threads", "dtype", "accumulation", "checkpointing", "packing")
 """Recipe values that say how our machine works the same result out; a provider sees to that itself."""
-
-
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
+ENDED: tuple[State, ...] = ("done", "failed", "cancelled")
+"""States in which nothing goes on any more, and nothing costs; what a provider calls otherwise goes on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +49,8 @@ class Terms:
     """Largest file."""
     suffix: int = 40
     """Longest suffix of a model name."""
+    tells_price: bool = False
+    """Whether it says what a job will cost before it costs anything."""
     warnings: tuple[str, ...] = ()
     """What is weaker than a run at home, one sentence each."""
 
@@ -182,7 +184,7 @@ def preference_line(row: Row, terms: Terms) -> dict[str, Any]:
     return {
         "input": {"messages": asked} | ({"tools": list(row.tools)} if row.tools else {}),
         "preferred_output": [preferred],
-        "non_preferred_output": [{"role": "assistant", "content": row.rejected}],
+        "non_preferred_output": [row.other.messages[-1]],
     }
 
 

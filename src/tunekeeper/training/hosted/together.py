@@ -13,12 +13,14 @@ from urllib.parse import quote
 
 from tunekeeper.core.errors import DataError, UserError
 from tunekeeper.core.ids import digest_file
-from tunekeeper.training.hosted.provider import Order, Remote, State, Terms, Values
+from tunekeeper.training.hosted.provider import ENDED, Order, Remote, State, Terms, Values
 from tunekeeper.training.hosted.wire import MOVED, Unanswered, Wire, id_of
 
 NANO = 1e-9
+PRICED = ("model", "training_file", "validation_file", "n_epochs", "n_evals", "training_type", "training_method")
+"""Fields of a job that make its price: looking at the held-out rows is paid for as well."""
 TERMS = Terms(
-    endpoint="https://api.together.xyz/v1",
+    endpoint="https://api.together.ai/v1",
     serves=None,
     api_key_env="TOGETHER_API_KEY",
     takes=frozenset(
@@ -28,6 +30,7 @@ TERMS = Terms(
     objectives=("sft", "dpo"),
     defaults={"batch": "max", "learning_rate": 1e-5, "max_tokens": None},
     most_bytes=5 << 30,
+    tells_price=True,
     warnings=("Together's base is known by its name alone: the adapter's shapes are compared with ours, its values cannot be",),
 )
 STATES: dict[str, State] = {
@@ -87,9 +90,9 @@ class Together:
         if found is not None:
             return found
         files = {"training_file": order.train} | ({"validation_file": order.held} if order.held else {})
-        self._affordable(order, files)
         body = {"model": order.model, "suffix": f"{order.suffix}-{order.key}", **files, **order.hyperparameters}
         body |= {"n_evals": int(order.hyperparameters["n_epochs"])} if order.held else {}
+        self._affordable(body)
         return self.wire.patiently(lambda: self._marked(order.key) or id_of(self.wire.once("POST", "/fine-tunes", body)))
 
     def find(self, key: str) -> str | None:
@@ -125,7 +128,7 @@ class Together:
         """As of `Provider`."""
         path = f"/fine-tunes/{quote(id)}"
         reply = self.wire.send("POST", f"{path}/cancel", {})
-        if reply.status >= 400 and STATES.get(str(self.wire.once("GET", path).get("status"))) in ("waiting", "running"):
+        if reply.status >= 400 and STATES.get(str(self.wire.once("GET", path).get("status"))) not in ENDED:
             raise UserError(f"together does not cancel {id}: {reply.words}")
 
     def fetch(self, id: str, archive: Path, most: int) -> None:
@@ -161,12 +164,11 @@ class Together:
         named = (job for job in jobs if key in str(job.get("suffix") or job.get("model_output_name") or ""))
         return next((str(job["id"]) for job in named), None)
 
-    def _affordable(self, order: Order, files: dict[str, str]) -> None:
+    def _affordable(self, body: dict[str, Any]) -> None:
         if self.most_usd is None:
             return
-        names = ("n_epochs", "training_type", "training_method")
-        body = {"model": order.model, **files, **{name: order.hyperparameters[name] for name in names}}
-        told = self.wire.patiently(lambda: self.wire.once("POST", "/fine-tunes/estimate-price", body))
+        asked = {name: body[name] for name in PRICED if name in body}
+        told = self.wire.patiently(lambda: self.wire.once("POST", "/fine-tunes/estimate-price", asked))
         price = told.get("estimated_total_price")
         if price is None:
             raise UserError(
