@@ -265,6 +265,13 @@ def test_bisect_looks_at_the_versions_that_the_newest_grew_from_and_not_at_what_
     assert freeze(T5="both") == "desk/d6"
     _, found = run("data", "bisect", "c1", "--model", "desk")
     assert [each["dataset"] for each in found["seen"]] == [f"desk/d{n}" for n in range(1, 7)]
+    examined(6, "c1", 0.0)
+    assert run("data", "merge", "desk/d4", "desk/d3", "--prefer", "a")[0] == 0
+    assert freeze(T6="both") == "desk/d7"
+    examined(4, "c1", 1.0)
+    examined(7, "c1", 0.0)
+    _, found = run("data", "bisect", "c1", "--model", "desk")
+    assert (found["good"], found["bad"]) == ("desk/d2", "desk/d3"), "what the merge brought"
 
 
 def test_bisect_knows_a_held_out_example_under_the_name_of_each_version(

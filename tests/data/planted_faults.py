@@ -489,7 +489,21 @@ NO_REPEATS = (
     ("The parcel has not arrived.", "The parcel has arrived."),
     ("Say it in capitals: please wait here", "PLEASE WAIT HERE"),
 )
-EMPTY = ("", "  \n\t", "\u200b\u200b", "\ufeff", "undefined", "[object Object]", "NaN", "#REF!", "#N/A", "null", "...", "…")
+EMPTY = (
+    "",
+    "  \n\t",
+    "\u200b\u200b",
+    "\ufeff",
+    "undefined",
+    "[object Object]",
+    "NaN",
+    "#REF!",
+    "#N/A",
+    "#NV",
+    "null",
+    "...",
+    "…",
+)
 NOT_EMPTY = ("0", "No", "none", "👍", "-1", "?", "ok", "+", "{}", "[]")
 
 U, A, S = "user", "assistant", "system"

@@ -48,6 +48,36 @@ def test_a_guess_is_shown_with_three_rows_and_with_what_is_unsure(table: Path) -
     ]
 
 
+def test_where_nothing_is_recognised_the_rows_show_what_each_column_holds(tmp_path: Path) -> None:
+    table, said, asked = tmp_path / "t.csv", list[str](), list[str]()
+    table.write_text("Anfrage (neu);Erwiderung\nWo ist es?;Hier.\nWarum?;Darum.\n")
+    told: Iterator[str] = iter(["user=Anfrage (neu)", "assistant=Erwiderung", "n"])
+
+    def ask(question: str) -> str:
+        asked.append(question)
+        return next(told)
+
+    with pytest.raises(UserError, match="not confirmed") as refused:
+        confirmed([table], {}, ask, said.append)
+    assert refused.value.fix == "--map 'user=Anfrage (neu)' --map assistant=Erwiderung"
+    assert [question.partition("?")[0] for question in asked] == [
+        "which column is user",
+        "which column is assistant",
+        "is that right",
+    ]
+    assert said[:9] == [
+        "t.csv: which columns are what?",
+        "  missing: no column looks like user",
+        "  missing: no column looks like assistant",
+        "  kept beside each row: Anfrage (neu), Erwiderung",
+        "row 2",
+        "  Anfrage (neu)  Wo ist es?",
+        "  Erwiderung     Hier.",
+        "row 3",
+        "  Anfrage (neu)  Warum?",
+    ]
+
+
 def test_a_yes_takes_the_guess_and_an_edit_changes_it(table: Path) -> None:
     said: list[str] = []
     whole = {"user": "question", "assistant": "answer", "id": "id"}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -127,6 +128,27 @@ def test_a_label_that_hardly_any_row_teaches_is_told_and_one_that_nearly_all_do(
     assert told(set_of(bug=90, bill=10), Config(label_share=0.95)) == []
     topics_only = [row(f"q{i}?", f"Answer number {i}.", category="a" if i else "b") for i in range(60)]
     assert told(topics_only)[0].startswith("topic 'a' has 59 of 60 rows")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "made_up"),
+    [
+        ({"synthetic": True}, True),
+        ({"is_synthetic": "Yes"}, True),
+        ({"generated": 1}, True),
+        ({"generated_by": "gpt-4"}, True),
+        ({"source": "Synthetic:v2"}, True),
+        ({"source": "llm-generated"}, True),
+        ({"source": "tickets", "origin": "augmented"}, True),
+        ({"synthetic": "false", "generated": "2026-01-02", "generated_by": " "}, False),
+        ({"source": "file:synthetic.jsonl:1"}, False),
+        ({"source": "user-generated"}, False),
+        ({"source": "synthetics"}, False),
+        ({"origin": 5}, False),
+    ],
+)
+def test_rows_say_in_several_ways_that_a_machine_made_them_up(metadata: dict[str, Any], made_up: bool) -> None:
+    assert says_synthetic(metadata) is made_up
 
 
 def test_a_row_that_says_beside_its_messages_that_it_is_synthetic_is_so() -> None:

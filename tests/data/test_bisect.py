@@ -57,6 +57,36 @@ def test_nothing_between_good_and_bad_was_asked_and_nothing_after_good_was_right
             assert "r" not in states[bad:]
 
 
+@pytest.mark.parametrize(
+    ("states", "good", "bad", "between"),
+    [
+        ("rwrrw", "d1", "d2", ()),  # what d5 merged was bad since d2
+        ("rwrww", "d3", "d4", ()),  # both sides were: the newer one
+        ("rrwww", "d1", "d3", ()),  # d2 is no version that d3 grew from
+        ("rrrww", "d3", "d4", ()),
+        ("rrrrw", "d4", "d5", ()),
+        ("r---w", "d1", "d5", ("d2", "d3", "d4")),
+        ("rw---", "d1", "d2", ()),
+        ("-r-w-", "d2", "d4", ()),
+        ("rm-r-", None, None, ()),
+    ],
+)
+def test_where_versions_were_merged_the_side_that_broke_it_is_found(
+    states: str, good: str | None, bad: str | None, between: tuple[str, ...]
+) -> None:
+    """d2 grew from d1; d3, after a revert, from d1 as well; d4 from d3; d5 is d4 merged with d2."""
+    order = ["d1", "d2", "d3", "d4", "d5"]
+    grew_from = {"d1": ["d0"], "d2": ["d1"], "d3": ["d1"], "d4": ["d3"], "d5": ["d4", "d2"]}
+    told = {"r": [True], "w": [False], "m": [True, False], "-": []}
+    sightings = [
+        Sighting(dataset=id, version=id, exam=f"e{n}", right=right, answer="x")
+        for id, state in zip(order, states, strict=True)
+        for n, right in enumerate(told[state])
+    ]
+    found = bisect("c1", order, sightings, grew_from)
+    assert (found.good if bad else None, found.bad, found.between) == (good, bad, between)
+
+
 def test_an_exam_of_a_version_outside_the_line_does_not_count() -> None:
     stray = Sighting(dataset="m/d9", version="m@v9", exam="exam_9", right=False, answer=None)
     assert bisect("c1", ["m/d1"], [stray]).verdict == "no exams"

@@ -90,6 +90,14 @@ def test_importing_the_same_file_again_adds_nothing(ws: Workspace, task: Model, 
     assert data.checks.check(ws, task, Config()).counts == {"contradiction": 3, "exact_duplicate": 1}
 
 
+def test_a_row_that_an_import_holds_twice_under_one_id_is_a_duplicate(ws: Workspace, task: Model, write: Write) -> None:
+    path = write("rows.jsonl", [chat("A?", "1", id="a"), chat("B?", "1", id="b"), chat("A?", "1", id="a")])
+    first, again = load(ws, task, path), load(ws, task, path)
+    assert (first.added, first.dropped, again.dropped) == (2, {"exact_duplicate": 1}, {"already_there": 3})
+    found = data.checks.check(ws, task, Config()).findings
+    assert [(f.kind, f.id, f.line) for f in found] == [("exact_duplicate", "a", 3)]
+
+
 def test_personal_data_is_replaced_before_anything_is_stored(ws: Workspace, task: Model, write: Write) -> None:
     rows = [
         chat("Mail ana@example.com or +47 22 55 13 14", "ok", id="a", contact="bo@example.com"),
@@ -257,6 +265,14 @@ def test_two_imports_at_once_wait_for_each_other_and_a_model_name_cannot_leave_t
 def test_a_share_that_makes_no_sense_is_refused(ws: Workspace, task: Model, write: Write) -> None:
     with pytest.raises(ConfigError, match=r"models/desk\.yaml: data\.eval_share is 0\.9"):
         load(ws, task, write("rows.jsonl", [chat("A?", "1")]), Config(eval_share=0.9))
+
+
+def test_texts_with_tags_of_html_are_counted_and_kept(ws: Workspace, task: Model, write: Write, tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text(CSV + "1,2026-01-02,bug,<p>Where is it?</p>,Here<br/>.\n2,2026-01-02,bug,Is 1 < 2 > 0?,Say <name>.\n")
+    report = data.import_files(ws, task, Config(), [table])
+    assert [file.markup for file in report.files] == [2]
+    assert drafts.load_draft(ws, "desk")[0].messages[1]["content"] == "<p>Where is it?</p>"
 
 
 def test_the_report_of_a_dry_run_names_format_columns_and_what_would_be_dropped_per_file(

@@ -90,6 +90,8 @@ def test_a_tokenizer_that_transformers_makes_otherwise_is_counted_as_the_model_i
     theirs = AutoTokenizer.from_pretrained(base).apply_chat_template(list(example.messages), return_dict=True)["input_ids"]
     assert (limits.count(example), limits.assumed) == (len(theirs), "")
     monkeypatch.setitem(sys.modules, "transformers", None)
+    assert limits_of(base).assumed == ""
+    (base / "tokenizer_config.json").write_text(json.dumps(settings | {"auto_map": {"AutoTokenizer": ["code.Own", None]}}))
     assert limits_of(base).assumed == (
         "counted by tokenizer.json alone: transformers is not installed (fix: pip install 'tunekeeper[train]'), "
         "which may make another tokenizer of its files"

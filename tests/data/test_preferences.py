@@ -124,6 +124,37 @@ def test_every_rejected_answer_of_a_conversation_is_kept_and_each_is_a_pair_of_t
     assert [rejected_of(e) for e in drafts.load_draft(ws, "other")] == [rejected_of(row)]
 
 
+@pytest.mark.parametrize("form", ["openai", "trl"])
+def test_calls_of_tools_are_preferred_and_rejected_as_answers_are(
+    ws: Workspace, task: Model, write: Write, tmp_path: Path, form: str
+) -> None:
+    tool = {"type": "function", "function": {"name": "find", "parameters": {"type": "object"}}}
+    first, second = (
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function", "function": each}]}
+        for each in ({"name": "find", "arguments": '{"x": 1}'}, {"name": "find", "arguments": '{"x": 2}'})
+    )
+    pairs = [("Find one.", first, second), ("Find it.", first, BAD), ("Find what?", GOOD, second)]
+    asked = [({"role": "user", "content": question}, good, bad) for question, good, bad in pairs]
+    openai = [
+        {"input": {"messages": [question], "tools": [tool]}, "preferred_output": [good], "non_preferred_output": [bad]}
+        for question, good, bad in asked
+    ]
+    trl = [{"prompt": [question], "chosen": [good], "rejected": [bad], "tools": [tool]} for question, good, bad in asked]
+    data.import_files(ws, task, Config(), [write("pairs.jsonl", openai if form == "openai" else trl)])
+    assert export(ws, "draft", "dpo", "all", tmp_path / "o.jsonl", model="desk") == 3
+    made = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert [(each["preferred_output"], each["non_preferred_output"]) for each in made] == [([g], [b]) for _, g, b in asked]
+    again = data.import_files(ws, task, Config(), [tmp_path / "o.jsonl"])
+    assert (again.added, again.replaced) == (0, 0)
+
+
+def test_a_rejected_answer_that_comes_in_parts_is_their_text() -> None:
+    bad = {"role": "assistant", "content": [{"type": "text", "text": "Dunno."}]}
+    assert conversation_of({"prompt": [ASK], "chosen": [GOOD], "rejected": [bad]}).metadata["rejected"] == "Dunno."
+    nothing = {"role": "assistant", "content": None}
+    assert conversation_of({"prompt": [ASK], "chosen": [GOOD], "rejected": [nothing]}).metadata["rejected"] is None
+
+
 def test_a_row_keeps_the_rejected_answers_it_has(row: Callable[..., Example]) -> None:
     plain, one, two = (
         row("Which tea?", "Black.", id=i, **more) for i, more in (("a", {}), ("b", {"rejected": "B"}), ("c", {"rejected": "C"}))

@@ -86,8 +86,8 @@ def test_a_judgement_is_kept_with_who_and_how_long(ws: Workspace) -> None:
     ("verdict", "options", "message"),
     [
         ("superb", {}, "no verdict is called 'superb'"),
-        ("edited", {}, "an edited answer and the verdict `edited` belong together"),
-        ("good", {"answer": "x"}, "belong together"),
+        ("edited", {}, "`edited` needs the right answer .*--answer TEXT"),
+        ("good", {"answer": "x"}, "an answer of your own goes with `edited` or `bad`"),
         ("good", {"by": ""}, "who says so"),
         ("good", {"seconds": -1}, "-1 is no number of seconds"),
     ],

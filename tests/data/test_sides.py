@@ -13,7 +13,7 @@ from tunekeeper import data
 from tunekeeper.core.errors import DataError
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import drafts, versions
+from tunekeeper.data import drafts, freezing
 from tunekeeper.data.config import Config
 from tunekeeper.data.effect import effect
 from tunekeeper.data.mending import readmit
@@ -56,7 +56,21 @@ def test_each_respect_in_which_the_sides_differ_is_named(row: MakeExample, other
     found = side_bias(map(traits_of, rows))
     assert [each.kind for each in found] == ["side_bias"] * len(told)
     assert all(each.detail.startswith(begin) for each, begin in zip(found, told, strict=True)), found
-    assert side_bias(map(traits_of, rows[:549])) == [], "too few rows are held out"
+    few = side_bias(map(traits_of, rows[:549]))
+    assert all("none held out" in each.detail for each in few), "too few rows are held out to tell more"
+
+
+def test_a_topic_that_stands_on_one_side_alone_is_named_however_small_its_share(row: MakeExample) -> None:
+    rng = random.Random(3)
+    rows = [make(row, n, rng, file="x") for n in range(1800)]
+    rows += [replace(make(row, 1800 + n, rng, file="x"), split="eval") for n in range(200)]
+    one = [make(row, 3000 + n, rng, topic="vip", file="x") for n in range(80)]
+    [found] = side_bias(map(traits_of, [*rows, *one]))
+    assert (found.kind, found.topic, found.detail) == ("side_bias", "vip", "topic 'vip': 80 rows to learn from, none held out")
+    [found] = side_bias(map(traits_of, [*rows, *(replace(e, split="eval") for e in one[:6])]))
+    assert found.detail == "topic 'vip': 6 rows held out, none to learn from"
+    assert side_bias(map(traits_of, [*rows, *one[:50]])) == [], "chance leaves out so few"
+    assert side_bias(map(traits_of, [*rows, *(replace(e, split="eval") for e in one[:4])])) == []
 
 
 def test_what_the_split_itself_deals_out_is_never_called_biased(row: MakeExample) -> None:
@@ -81,7 +95,7 @@ def test_check_says_it(ws: Workspace, task: Model, row: MakeExample) -> None:
 def test_freezing_and_the_effect_of_it_warn_of_what_the_guard_finds(
     ws: Workspace, task: Model, row: MakeExample, monkeypatch: pytest.MonkeyPatch, looked_at: int
 ) -> None:
-    monkeypatch.setattr(versions, "LOOKED_AT", looked_at)
+    monkeypatch.setattr(freezing, "LOOKED_AT", looked_at)
     rng = random.Random(4)
     rows = [make(row, n, rng, words=50 if n % 3 == 0 else 5) for n in range(600)]
     drafts.save_draft(ws, "desk", [replace(e, split="eval" if n % 3 == 0 else "train") for n, e in enumerate(rows)])

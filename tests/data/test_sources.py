@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -188,7 +189,10 @@ def test_a_text_that_should_have_stood_in_the_place_of_tool_calls_is_learned_wit
     [found] = collect(said("I cannot refund that."), of=calling())
     assert found.example.messages[-1] == {"role": "assistant", "content": "I cannot refund that."}
     assert found.changed
-    assert "rejected" not in found.example.metadata, "there is no text that it could stand beside as the worse one"
+    assert json.loads(found.example.metadata["rejected"])[0]["function"] == {
+        "name": "refund",
+        "arguments": '{"to": "[EMAIL]"}',
+    }
 
 
 @pytest.mark.parametrize("content", [None, "One moment."])
@@ -200,6 +204,7 @@ def test_tool_calls_that_a_reviewer_corrected_are_learned_as_calls(content: str 
     answer = found.example.messages[-1]
     assert (answer["content"], found.changed) == (content, True)
     assert [each["function"] for each in answer["tool_calls"]] == [{"name": "replace", "arguments": '{"item": 7}'}]
+    assert found.example.metadata["rejected"] == Redactor().redact(shown)[0]
     [same] = collect(review=reviewed("edited", shown), of=calling(content))
     assert not same.changed
 

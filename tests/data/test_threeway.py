@@ -102,7 +102,23 @@ def test_metadata_that_one_side_alone_changed_is_taken(row: Any, merge: Merging)
     old, relabelled, edited = (row("what?", text, id="x", category=name) for text, name in (("1", "p"), ("1", "q"), ("2", "p")))
     assert merge([old], [old], [relabelled])[1][0].metadata["category"] == "q"
     assert merge([old], [relabelled], [old])[1][0].metadata["category"] == "q"
-    assert answers(merge([old], [relabelled], [edited])[1]) == {"x": "2"}
+    for done, [kept] in (merge([old], [relabelled], [edited]), merge([old], [edited], [relabelled])):
+        assert (answers([kept]), kept.metadata["category"]) == ({"x": "2"}, "q"), (
+            "what it says and its metadata, each from its side"
+        )
+        assert (done.counts["from_a"], done.counts["from_b"], done.counts["both"]) == (1, 1, 0)
+
+
+def test_metadata_that_both_changed_differently_is_a_conflict_and_what_was_noted_of_a_rewrite_is_none(
+    row: Any, merge: Merging
+) -> None:
+    old, p, q = (row("what?", "1", id="x", category=name) for name in "opq")
+    done, _ = merge([old], [p], [q])
+    assert [(c.id, c.why) for c in done.conflicts] == [("x", "edited differently")]
+    assert [merge([old], [p], [q], prefer=side)[1][0].metadata["category"] for side in "ab"] == ["p", "q"]
+    assert merge([old], [p], [p])[0].counts["both"] == 1
+    once, later = (replace(p, metadata={**p.metadata, "rewritten": [{"at": at}]}) for at in ("2026-01-01", "2026-01-02"))
+    assert merge([old], [once], [later])[1] == [once]
 
 
 def test_an_edited_row_that_is_named_by_its_content_is_one_row(row: Any, merge: Merging) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -178,9 +179,13 @@ def _merged(done: MergeDone, dry_run: bool) -> list[str]:
     lines = [f"{done.a} and {done.b}, which grew from {done.base or 'nothing in common'}: {counted}"]
     for conflict in done.conflicts:
         lines.append(line(f"conflict {conflict.id}: {conflict.why}"))
-        for name, row in (("base", conflict.base), ("a", conflict.a), ("b", conflict.b)):
+        rows = (conflict.base, conflict.a, conflict.b)
+        told = [row.metadata for row in rows if row is not None]
+        differing = sorted(key for key in {*chain.from_iterable(told)} if any(each.get(key) != told[0].get(key) for each in told))
+        for name, row in zip(("base", "a", "b"), rows, strict=True):
             text = "–" if row is None else f"{prompt_of(row.messages)} => {answer_of(row.messages)}"
-            lines.append(line(f"  {name:<4}  {text}"))
+            beside = [] if row is None else [f"; {key}: {row.metadata.get(key, '–')}" for key in differing]
+            lines.append(line(f"  {name:<4}  {text}{''.join(beside)}"))
     if done.draft is not None:
         return [*lines, *_replaced(done.draft, f"{done.a} merged with {done.b}")]
     if dry_run:
@@ -204,10 +209,11 @@ def bisect(
     from tunekeeper.data.bisect import bisect
 
     ws = frame.workspace(dir)
-    order = [each.id for each in threeway.ancestry(ws, versions.latest(ws, model))]
-    if not order:
+    ancestry = threeway.ancestry(ws, versions.latest(ws, model))
+    if not ancestry:
         frame.project(dir)[1].model(model)  # a model that is not there is none without exams
-    found = bisect(case, order, _sightings(ws, model, case, scorer))
+    grew_from = {each.id: threeway.grew_from(each) for each in ancestry}
+    found = bisect(case, list(grew_from), _sightings(ws, model, case, scorer), grew_from)
     return frame.emit(found, json, lambda: _bisected(found), code=3 if found.verdict == "no exams" else 0)
 
 

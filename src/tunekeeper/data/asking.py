@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tunekeeper.core.errors import DataError, UserError
-from tunekeeper.data.columns import check_mapping, guess_columns, named_by
+from tunekeeper.data.columns import as_option, check_mapping, guess_columns, named_by
 from tunekeeper.data.formats import STDIN, Peek, peek
 
 SAMPLES = 3
@@ -41,16 +41,21 @@ def _proposal(seen: Peek, mapping: Mapping[str, str]) -> _Proposal:
 def _as_lines(found: _Proposal) -> list[str]:
     """What a person is shown: fields and columns, what is unsure, and the first rows as they would be read."""
     width = max(map(len, found.columns), default=0)
-    lines = [f"{found.name}: columns would be read as"]
+    lines = [f"{found.name}: {'columns would be read as' if found.columns else 'which columns are what?'}"]
     lines += [f"  {role:<{width}}  {column}" for role, column in found.columns.items()]
     for role, names in found.open.items():
         lines.append(f"  unsure: {role} could be {', '.join(names)}" if names else f"  missing: no column looks like {role}")
     rest = [name for name in found.header if name not in named_by(found.columns.values())]
     lines += [f"  kept beside each row: {', '.join(rest)}"] if rest else []
+    shown: dict[str, str] = {
+        role: found.columns[role] for role in ("system", "user", "context", "assistant", "category") if role in found.columns
+    }
+    if not all(found.open.values()):  # one is missing: the columns themselves say what they are
+        shown = {name: name for name in found.header}
+        width = max(map(len, shown), default=0)
     for line, row in found.samples:
         lines.append(f"row {line}")
-        shown = [role for role in ("system", "user", "context", "assistant", "category") if role in found.columns]
-        lines += [f"  {role:<{width}}  {_short(row, found.columns[role])}" for role in shown]
+        lines += [f"  {name:<{width}}  {_short(row, column)}" for name, column in shown.items()]
     return lines
 
 
@@ -76,13 +81,18 @@ def _settled(seen: Peek, told: dict[str, str], ask: Callable[[str], str], say: C
         found = _proposal(seen, told)
         for line in _as_lines(found):
             say(line)
-        answer = ask("is that right? [y, n, or FIELD=COLUMN] ").strip()
-        role, mark, column = (part.strip() for part in answer.partition("="))
         missing = [each for each, names in found.open.items() if not names]
+        what = (
+            f"which column is {missing[0]}? [{missing[0]}=COLUMN, or n] "
+            if missing
+            else "is that right? [y, n, or FIELD=COLUMN] "
+        )
+        answer = ask(what).strip()
+        role, mark, column = (part.strip() for part in answer.partition("="))
         if mark:
             told = _edited(seen, told, {role: column}, say)
         elif answer.casefold() in ("n", "no", "q", "quit"):
-            line = " ".join(f"--map {role}={column}" for role, column in found.columns.items() if role in ("user", "assistant"))
+            line = " ".join(as_option(role, column) for role, column in found.columns.items() if role in ("user", "assistant"))
             raise UserError(f"{seen.name}: not confirmed, nothing was imported", fix=line or "--map user=COLUMN")
         elif answer.casefold() not in ("y", "yes"):
             say(f"answer y, n, or for instance user={seen.header[0] if seen.header else 'COLUMN'}")

@@ -14,8 +14,8 @@ from tunekeeper.data.conversations import Conversation
 from tunekeeper.data.examples import make_example, parsed
 from tunekeeper.data.quality import examine
 from tunekeeper.data.redacting import redactor_of
-from tunekeeper.data.sources import called_in
 from tunekeeper.scoring import formats
+from tunekeeper.text.answers import called_in
 from tunekeeper.text.fingerprints import answer_of
 from tunekeeper.workspace import Workspace
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 
 from tunekeeper.core.errors import DataError, NotFound, UserError
 from tunekeeper.core.nouns.data import DatasetVersion, Example
-from tunekeeper.data import drafts, lines, tallies
+from tunekeeper.data import ages, drafts, lines, tallies
 from tunekeeper.data.examples import Row, asks_alike, compared, decode, is_origin, question_in, same_beside, same_rest, same_tools
 from tunekeeper.data.tallies import SIDES
 from tunekeeper.data.versions import resolve
@@ -79,6 +79,8 @@ class Difference:
     """Words of at least 1 % of B's prompts that none of A's uses, most frequent first."""
     metadata: tuple[Relabel, ...] = ()
     """Rows in both that say the same and have other metadata."""
+    recency: tuple[ages.Ages, ages.Ages] | None = None
+    """How recent the rows of A and of B are."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,18 +123,18 @@ def changes(ws: Workspace, a: DatasetVersion, b: DatasetVersion | None) -> Chang
             raise NotFound(f"{each.id} holds no rows")
     with uncollected():
         old = ws.rows.open(a.manifest or "")
-        return _to_draft(ws, a.model, old) if b is None else _to_version(ws, old, b)
+        return _to_draft(ws, a.model, old) if b is None else _to_version(ws, a, old, b)
 
 
-def _to_version(ws: Workspace, old: Reader, b: DatasetVersion) -> Changes:
+def _to_version(ws: Workspace, a: DatasetVersion, old: Reader, b: DatasetVersion) -> Changes:
     new = ws.rows.open(b.manifest or "", beside=old)
     parts = apart(old, new)
     before, after = _rows(old, parts.only_a), _rows(new, parts.only_b)
     found = _told(old, before, after, _rows(old, parts.moved), parts.kept, b.examples)
-    if _topics(old, parts.only_a) == _topics(new, parts.only_b):
-        return found
-    topics = _shifts(tallies.topics_of(old), tallies.topics_of(new))
-    return replace(found, difference=replace(found.difference, topics=topics))
+    same = _topics(old, parts.only_a) == _topics(new, parts.only_b)
+    topics = {} if same else _shifts(tallies.topics_of(old), tallies.topics_of(new))
+    recency = ages.of_version(a, old), ages.of_version(b, new)
+    return replace(found, difference=replace(found.difference, topics=topics, recency=recency))
 
 
 def _topics(reader: Reader, sides: Mapping[str, Numbers]) -> Counter[str]:
@@ -148,7 +150,8 @@ def _to_draft(ws: Workspace, model: str, old: Reader) -> Changes:
     if not path.exists():
         raise DataError(f"{model} has no draft", fix=f"tunekeeper data import FILE --model {model}")
     numbers = {side: old.present(side) for side in SIDES}
-    known = {digest: (side, n) for side, each in numbers.items() for digest, n in _digests(old, each)}
+    named = ((side, zip(old.digests(each).tolist(), each.tolist(), strict=True)) for side, each in numbers.items())
+    known = {digest: (side, n) for side, each in named for digest, n in each}
     kept, crossed, after = array("I"), list[Example](), list[Example]()
     for line, side in lines.of_draft(path):
         was = known.get(digest_of(line))
@@ -167,11 +170,9 @@ def _to_draft(ws: Workspace, model: str, old: Reader) -> Changes:
     now = Counter(was_there)
     now.subtract(topics(before))
     now.update(topics(after))
-    return replace(found, difference=replace(found.difference, topics=_shifts(was_there, now)))
-
-
-def _digests(reader: Reader, numbers: Numbers) -> Iterator[tuple[bytes, int]]:
-    return zip(reader.digests(numbers).tolist(), numbers.tolist(), strict=True)
+    dates = ages.dates_of(old, numbers.values()), np.concatenate([ages.dates_of(old, [there]), ages.told_by(after)])
+    recency = ages.ages_of(dates[0]), ages.ages_of(dates[1])
+    return replace(found, difference=replace(found.difference, topics=_shifts(was_there, now), recency=recency))
 
 
 def _told(old: Reader, before: Sequence[Row], after: Sequence[Row], crossed: Sequence[Row], kept: Numbers, rows: int) -> Changes:
@@ -345,6 +346,7 @@ def as_text(found: Difference, most: int = 20) -> list[str]:
     """The difference for a reader: counts first, then at most `most` rows of each kind."""
     lines = [counted(found.counts)]
     lines += [f"topic {topic}: {a} -> {b}" for topic, (a, b) in found.topics.items()]
+    lines += ages.as_text(*found.recency) if found.recency is not None else []
     lines += [f"new words: {', '.join(found.new_words)}"] if found.new_words else []
     for name, ids in (("added", found.added), ("removed", found.removed), ("moved", found.moved)):
         more = f" and {len(ids) - most} more" if len(ids) > most else ""
@@ -386,10 +388,7 @@ def relabelled(each: Relabel) -> list[str]:
 
 
 def _value(metadata: Mapping[str, Any], key: str) -> str:
-    return _cut(str(metadata[key])) if key in metadata else "none"
-
-
-def _cut(text: str) -> str:
+    text = str(metadata[key]) if key in metadata else "none"
     return text if len(text) <= 100 else f"{text[:99]}…"
 
 

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from tunekeeper.core.nouns.data import DatasetVersion
-from tunekeeper.data import drafts
+from tunekeeper.data import ages, drafts
 from tunekeeper.data.differences import Changes, Difference, Edit, changes, elsewhere, pair_of, relabelled, word_pieces
 from tunekeeper.data.examples import Row
 from tunekeeper.text.fingerprints import answer_of, prompt_of
@@ -121,6 +121,8 @@ def _sections(changed: Changes, a: str, b: str) -> Iterator[str]:
     before, after = {e.id: e for e in changed.old}, {e.id: e for e in changed.new}
     shifts = (f"{_name(topic)}{_number(x)}{_number(y)}" for topic, (x, y) in found.topics.items())
     yield from _section("topics", "Topics", ("topic", a, b), shifts, len(found.topics))
+    if found.recency is not None:
+        yield from (f"<h2>Recency</h2><p>{_text(each)}</p>" for each in ages.as_text(*found.recency))
     if found.new_words:
         yield f"<h2>New words</h2><p>{', '.join(map(_text, found.new_words))}</p>"
     edits = (_edit(edit) for edit in found.edited)

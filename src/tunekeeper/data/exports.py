@@ -20,6 +20,7 @@ from tunekeeper.data.preferences import REJECTED, rejected_of
 from tunekeeper.data.scores import sentence
 from tunekeeper.data.versions import draft_path, read_examples, resolve
 from tunekeeper.store.place import whole
+from tunekeeper.text.answers import as_message
 from tunekeeper.workspace import Workspace
 
 T = TypeVar("T")
@@ -171,7 +172,7 @@ def dpo_rows(example: Example) -> list[dict[str, Any]]:
         {
             "input": asked,
             "preferred_output": [example.messages[-1]],
-            "non_preferred_output": [{"role": "assistant", "content": rejected}],
+            "non_preferred_output": [as_message(rejected, tools=bool(example.tools))],
             **({"weight": example.weight} if example.weight != 1.0 else {}),
             "metadata": {key: value for key, value in _provenance(example).items() if key not in REJECTED},
         }

@@ -6,10 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+import numpy as np
+
 from tunekeeper.core.errors import DataError
 from tunekeeper.core.nouns.data import DatasetVersion, Example
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import balance, drafts, lines, looking, sides, tallies, versions
+from tunekeeper.data.ages import AGES, ages_of
 from tunekeeper.data.examples import decode
 from tunekeeper.data.lines import Line
 from tunekeeper.data.tallies import SIDES, Tally
@@ -147,7 +151,7 @@ def _save(
             eval=kept.counts["eval"],
             manifest=kept.manifest,
             parent=parent if detached else grown.id if grown is not None else None,
-            report=report,
+            report={**report, AGES: msgspec.to_builtins(ages_of(np.asarray(content.tally.dates)))},
             note=_said(note),
         )
         return save_dataset(tx, version)

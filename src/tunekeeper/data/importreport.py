@@ -25,6 +25,10 @@ SHOWN = 3
 """Broken rows, and dropped ones of each reason, that the report names itself; its file names them all."""
 FORMULA = re.compile(r"[=@]|[+-]\S*[(|!]")
 """How a cell begins that a spreadsheet would evaluate; a list item or a negative number is none."""
+_MARKUP = re.compile(
+    r"</?(?:p|div|span|br|b|i|u|em|strong|a|ul|ol|li|table|tr|td|h[1-6]|font|img)(?:\s[^<>]*)?/?>", re.IGNORECASE
+)
+"""Tags that help desks write; a lone `<name>` of a placeholder is none."""
 _CELLS = re.compile(r": (\d+) cells, the header has (\d+) columns")
 _PIECE = 1 << 20
 
@@ -51,6 +55,8 @@ class FileReport:
     """Reason → rows left out; `already_there` counts rows that an earlier import brought."""
     formulas: int
     """Questions and answers of flat rows that begin as a spreadsheet's formula does; kept as plain text, never evaluated."""
+    markup: int
+    """Questions and answers of flat rows that hold tags of HTML, which are learned as they stand."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +103,8 @@ class Tally:
     """Field → column."""
     formulas: int = 0
     """Texts that begin as a formula does."""
+    markup: int = 0
+    """Texts with tags of HTML."""
     foreign: int = 0
     """Rows that are no UTF-8."""
 
@@ -110,7 +118,9 @@ class Tally:
         self.formats[talk.shape] += 1
         if talk.columns:
             self.columns = {**talk.columns, **self.columns}
-            self.formulas += sum(FORMULA.match(str(m["content"])) is not None for m in talk.messages)
+            texts = [str(message["content"]) for message in talk.messages]
+            self.formulas += sum(FORMULA.match(text) is not None for text in texts)
+            self.markup += sum(_MARKUP.search(text) is not None for text in texts)
 
 
 @dataclass(slots=True)
@@ -169,6 +179,7 @@ class Notes:
             added=added,
             dropped=dict(dropped.most_common()),
             formulas=tally.formulas,
+            markup=tally.markup,
         )
 
     def save(self, ws: Workspace, model: str, *, replace: bool) -> Path:

@@ -234,7 +234,7 @@ def _take_again(work: _Import, tally: Tally, example: Example, known: int) -> No
     work.repeats[print_of(example.fingerprint)] += 1
     source, id = work.shelf.sources[known], work.shelf.ids[known]
     came_from, taught = _teach(work, known, example)
-    if example.source in (source, *came_from) or (id == example.id and not id.startswith("ex_")):
+    if example.source in (source, *came_from) or (work.is_old(known) and id == example.id and not id.startswith("ex_")):
         tally.present += 1
         work.present.append(work.shelf.add(example))
     else:

@@ -12,10 +12,11 @@ from dataclasses import replace
 from typing import Any
 
 from tunekeeper.core.nouns.data import Example
+from tunekeeper.data.calls import modern
 from tunekeeper.data.conversations import Conversation, Unreadable, conversation_from, opened, unpacked
 from tunekeeper.data.sharegpt import role_of
 from tunekeeper.data.transcripts import turns_of
-from tunekeeper.text.fingerprints import answer_of
+from tunekeeper.text.answers import written_message
 
 FROM = "rejected_from"
 """Metadata that names the row a rejected answer came from, where another row brought the conversation."""
@@ -58,7 +59,7 @@ def completion_of(row: dict[str, Any]) -> Conversation:
 def with_rejected(row: Example, said: Example) -> Example | None:
     """`row` with the rejected answers of `said`, which holds the same conversation, besides its own; None when they are nothing
     new."""
-    metadata, known = dict(row.metadata), {answer_of(row.messages), *rejected_of(row)}
+    metadata, known = dict(row.metadata), {_own(row), *rejected_of(row)}
     for answer in rejected_of(said):
         if answer in known:
             continue
@@ -73,7 +74,7 @@ def with_rejected(row: Example, said: Example) -> Example | None:
 def rejected_of(row: Example) -> list[str]:
     """The rejected answers of a row, each once, the first one first; what equals its good answer is none."""
     told = [row.metadata.get("rejected"), *(each["answer"] for each in _more(row.metadata))]
-    return list(dict.fromkeys(answer for answer in told if isinstance(answer, str) and answer != answer_of(row.messages)))
+    return list(dict.fromkeys(answer for answer in told if isinstance(answer, str) and answer != _own(row)))
 
 
 def taught_by(row: Example) -> set[str]:
@@ -88,6 +89,17 @@ def _more(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [each for each in listed if isinstance(each, dict) and "answer" in each]
 
 
+def rejected_in(message: dict[str, Any]) -> Any:
+    """What a rejected message says, as its row keeps it: a text, calls of tools beneath it as JSON."""
+    [said] = modern([message])
+    return written_message(said) if said.get("content") or said.get("tool_calls") else said.get("content")
+
+
+def _own(row: Example) -> str:
+    """The answer that a row teaches, written as a rejected one is."""
+    return written_message(row.messages[-1]) if row.messages and row.messages[-1].get("role") == "assistant" else ""
+
+
 def _openai(row: dict[str, Any]) -> Conversation:
     given, good, bad = row.get("input"), row["preferred_output"], row.get("non_preferred_output")
     asked = given.get("messages") if isinstance(given, dict) else given
@@ -98,7 +110,7 @@ def _openai(row: dict[str, Any]) -> Conversation:
         kept["tools"] = given["tools"]
     made = conversation_from(kept, [*asked, *good], ("input", "preferred_output", "non_preferred_output"), "preference")
     if isinstance(bad, list) and bad and isinstance(bad[-1], dict):
-        made.metadata["rejected"] = bad[-1].get("content")
+        made.metadata["rejected"] = rejected_in(bad[-1])
     return made
 
 
@@ -119,7 +131,7 @@ def _chosen(row: dict[str, Any]) -> Conversation:
     if isinstance(row.get("system"), str) and row["system"] and messages[0]["role"] != "system":
         messages = [{"role": "system", "content": row["system"]}, *messages]
     made = conversation_from(row, messages, used, "preference")
-    made.metadata["rejected"] = bad[-1].get("content")
+    made.metadata["rejected"] = rejected_in(bad[-1])
     return made
 
 

@@ -40,8 +40,11 @@ def judge(
     """
     if verdict not in ("good", "bad", "edited", "excluded"):
         raise UserError(f"no verdict is called {verdict!r}", fix="good, bad, edited or excluded")
-    if (verdict == "edited") != bool(answer and answer.strip()) and verdict != "bad":
-        raise UserError(f"item {item}: an edited answer and the verdict `edited` belong together", fix="give both or neither")
+    given = bool(answer and answer.strip())
+    if verdict == "edited" and not given:
+        raise UserError(f"item {item}: `edited` needs the right answer", fix="--answer TEXT or --answer-file FILE")
+    if verdict in ("good", "excluded") and given:
+        raise UserError(f"item {item}: an answer of your own goes with `edited` or `bad`", fix="judge it so, or give no answer")
     _measured(item, seconds)
     with ws.state.write(by=_named(item, by)) as tx:
         found = _free(ws, tx, item, by)

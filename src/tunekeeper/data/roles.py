@@ -13,9 +13,10 @@ _INSTRUCTIONS = ("system", "developer")
 _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad\u180e"))
 PLACEHOLDERS = (
     *("undefined", "[object object]", "nan", "null", "(null)", "<null>", "...", "…", "tbd", "todo", "[deleted]", "[removed]"),
-    *("#ref!", "#n/a", "#value!", "#name?", "#div/0!", "#num!", "#null!", "-", "--", "—", "–", '""', "''", "``````"),
+    *("#ref!", "#n/a", "#value!", "#name?", "#div/0!", "#num!", "#null!", "#nv", "#bezug!", "#wert!", "#zahl!"),
+    *("-", "--", "—", "–", '""', "''", "``````"),
 )
-"""What an export writes where it had nothing to say."""
+"""What an export writes where it had nothing to say; a spreadsheet in English or German."""
 _SQUEEZED = frozenset("".join(each.split()) for each in PLACEHOLDERS)
 
 Messages = Sequence[dict[str, Any]]

@@ -1,6 +1,8 @@
 """Which rows stay where two versions are merged that grew from a third one.
 
-Of each row that differs somewhere its place and four digests are kept, never the row itself, so that two versions of a million
+What a row says and its metadata are merged each by itself: an edit on one side and another category on the other are both kept.
+
+Of each row that differs somewhere its place and five digests are kept, never the row itself, so that two versions of a million
 rows with nothing in common can be merged. Rows that stand in all versions just so are known by their digests and not even read.
 
 Two rows are the same when 64 bits of a digest are: of ten million rows two wrongly are with probability 0.000003.
@@ -11,16 +13,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from tunekeeper.core.nouns.data import Example
-from tunekeeper.data.examples import decode, question_key
+from tunekeeper.data.examples import decode, encode, question_key
 from tunekeeper.data.lines import Line
+from tunekeeper.data.quality import READMITTED
 from tunekeeper.data.tallies import SIDES
+from tunekeeper.data.terms import REWRITTEN
 from tunekeeper.store.manifests import Numbers
 from tunekeeper.store.marks import digests_of
 from tunekeeper.store.rowreader import Reader, apart
@@ -31,11 +35,15 @@ Flags = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.int64]
 Records = npt.NDArray[np.void]
 
-_RECORD = np.dtype([("number", np.uint32), ("side", np.uint8), ("name", "u8"), ("asks", "u8"), ("says", "u8"), ("whole", "u8")])
+_DIGESTS = ("name", "asks", "says", "told", "whole")
+_RECORD = np.dtype([("number", np.uint32), ("side", np.uint8), *((digest, "u8") for digest in _DIGESTS)])
 """A row: its number in its version; its side, a place in `SIDES`; digests of its name, of what it asks (0 unless it is named by
-its content), of what makes two rows say the same, and of all of it."""
-_CHOSEN = np.dtype([("of", np.uint8), ("number", np.uint32), ("side", np.uint8)])
-"""A row of the result: the version it is taken from, its number there, its side now."""
+its content), of what makes two rows say the same, of its metadata, and of all of it."""
+_CHOSEN = np.dtype([("of", np.uint8), ("number", np.uint32), ("side", np.uint8), ("beside", np.int64)])
+"""A row of the result: the version it is taken from, its number there, its side now; the number in the other version of the row
+that gives the metadata, -1 where it has its own."""
+_NOTES = (REWRITTEN, READMITTED)
+"""Metadata that belongs to what the row says."""
 _A, _B, _NONE = 0, 1, 2
 _EVAL = SIDES.index("eval")
 _TOGETHER = 4096
@@ -72,9 +80,14 @@ class _Known:
         found: Flags = (self.has == other.has) & (self.rows["says"] == other.rows["says"])
         return found
 
+    def told(self, other: _Known) -> Flags:
+        """Whether both have the same metadata."""
+        found: Flags = self.rows["told"] == other.rows["told"]
+        return found
+
     def changed(self, old: _Known) -> Flags:
-        """Whether the row came or went, says something else or has another side than in `old`."""
-        found: Flags = ~self.same(old) | (self.has & old.has & (self.rows["side"] != old.rows["side"]))
+        """Whether the row came or went, says something else, has other metadata or another side than in `old`."""
+        found: Flags = ~self.same(old) | (self.has & old.has & (~self.told(old) | (self.rows["side"] != old.rows["side"])))
         return found
 
 
@@ -88,7 +101,10 @@ class RowMerge:
         standing = {id(each): _standing(each, [other for other in held if other is not each]) for each in held}
         sets = [_records(each, ~standing[id(each)]) if each is not None else np.empty(0, _RECORD) for each in self._readers]
         self._x, self._y, self._old, first, of_a = _joined(sets, _asked(a, standing[id(a)], sets))
-        self._in_conflict = ~(self._x.same(self._y) | self._x.same(self._old) | self._y.same(self._old))
+        x, y, old = self._x, self._y, self._old
+        self._in_all = x.has & y.has & old.has
+        self._in_conflict = ~(x.same(y) | x.same(old) | y.same(old))
+        self._in_conflict |= self._in_all & ~(x.told(y) | x.told(old) | y.told(old))
         self._order = np.argsort(first)
         self.counts = self._counted()
         if base is None:  # what stands in both, both added alike
@@ -105,6 +121,10 @@ class RowMerge:
                 places = np.flatnonzero(some["of"] == of)
                 for place, line in zip(places.tolist(), _picked(reader, some["number"][places]), strict=True):
                     found[place] = line
+                mixed, other = places[some["beside"][places] >= 0], self._readers[1 - of]
+                beside = some["beside"][mixed].astype(np.uint32)
+                for place, line in zip(mixed.tolist(), _picked(other, beside), strict=True):
+                    found[place] = _with_metadata(found[place], line)
             yield from ((line, SIDES[side]) for line, side in zip(found, some["side"].tolist(), strict=True))
 
     def conflicts(self, most: int) -> Iterator[Conflict]:
@@ -117,10 +137,11 @@ class RowMerge:
 
     def _counted(self) -> dict[str, int]:
         by_a, by_b, open_ = self._x.changed(self._old), self._y.changed(self._old), self._in_conflict
+        alike = by_a & by_b & self._x.same(self._y) & ~(self._in_all & ~self._x.told(self._y))
         told = {
-            "from_a": by_a & ~by_b & ~open_,
-            "from_b": by_b & ~by_a & ~open_,
-            "both": by_a & by_b & ~open_,
+            "from_a": by_a & ~alike & ~open_,
+            "from_b": by_b & ~alike & ~open_,
+            "both": alike & ~open_,
             "conflicts": open_,
         }
         return {name: int(flags.sum()) for name, flags in told.items()}
@@ -135,6 +156,10 @@ class RowMerge:
         made["of"] = np.where(has, np.where(from_b, _B, _A), _NONE)
         for field in ("number", "side"):
             made[field] = np.where(from_b, y.rows[field], x.rows[field])
+        of_x, of_y = ~x.told(old), ~y.told(old)
+        mixed = self._in_all & ~self._in_conflict & np.where(from_b, of_x & ~of_y, of_y & ~of_x)
+        made["beside"] = np.where(from_b, x.rows["number"], y.rows["number"])
+        made["beside"][~mixed] = -1
         # Held out wins where nothing says which side was first: learning from a row that one version examines on would leak.
         moved = np.where(x.rows["side"] != old.rows["side"], x.rows["side"], y.rows["side"])
         settled = x.has & y.has & (x.rows["side"] != y.rows["side"]) & ~self._in_conflict
@@ -171,6 +196,8 @@ def _some_records(reader: Reader, numbers: Numbers, side: int) -> Records:
     made["name"] = [_digest(row.id) for row in rows]
     made["asks"] = [_digest(question_key(row)) if _by_content(row) else 0 for row in rows]
     made["says"] = [_digest(json.dumps((row.fingerprint, row.tools, float(row.weight)), sort_keys=True)) for row in rows]
+    told = ({key: value for key, value in row.metadata.items() if key not in _NOTES} for row in rows)
+    made["told"] = [_digest(json.dumps(metadata, sort_keys=True)) for metadata in told]
     made["whole"] = [int.from_bytes(digest[:8], "big") for digest in digests_of(lines)]
     return made
 
@@ -227,7 +254,7 @@ def _planned(a: Reader, standing: Flags, chosen: Records, of_a: Places, first: P
     numbers = np.concatenate([a.present(side) for side in SIDES])
     sides = np.repeat(np.arange(len(SIDES)), [len(a.present(side)) for side in SIDES])
     made = np.zeros(len(numbers), _CHOSEN)
-    made["number"], made["side"] = numbers, sides
+    made["number"], made["side"], made["beside"] = numbers, sides, -1
     differing = np.flatnonzero(~standing[numbers])
     made[differing] = chosen[of_a]
     made["of"][differing[first[of_a] != np.arange(len(of_a))]] = _NONE  # a name stands once
@@ -239,6 +266,14 @@ def _planned(a: Reader, standing: Flags, chosen: Records, of_a: Places, first: P
 
 def _picked(reader: Reader | None, numbers: Numbers) -> list[bytes]:
     return reader.pick(numbers) if reader is not None and len(numbers) else []
+
+
+def _with_metadata(line: bytes, other: bytes) -> bytes:
+    """A row with the metadata of another one, but for what was noted of its own text."""
+    row = decode(line)
+    noted = {key: row.metadata[key] for key in _NOTES if key in row.metadata}
+    told = {key: value for key, value in decode(other).metadata.items() if key not in _NOTES}
+    return encode(replace(row, metadata=told | noted))
 
 
 def _rows(reader: Reader | None, known: _Known, places: Places) -> list[Example | None]:

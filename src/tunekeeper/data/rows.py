@@ -186,7 +186,7 @@ def _openai(row: dict[str, Any]) -> Conversation:
         messages, used = [{"role": "system", "content": system}, *messages], [*used, key]
     made = conversation_from(row, pictures.pictured(messages, row), [*used, *pictures.shown(messages, row)], shape)
     rejected = row.get("rejected_message") or row.get("rejected_response")
-    rejected = rejected.get("content") if isinstance(rejected, dict) else rejected
+    rejected = preferences.rejected_in(rejected) if isinstance(rejected, dict) else rejected
     if isinstance(rejected, str) and rejected:
         made.metadata["rejected"] = rejected
     return made

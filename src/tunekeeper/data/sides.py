@@ -1,7 +1,8 @@
 """Whether both sides hold rows, and whether the held-out one is like the one that is learnt from: by topic, length, source, date.
 
 What an exam measures on a side of another kind says little about the traffic. A difference counts where it is large (for a share
-10 points, for a distribution a distance of 0.15) and more than chance would make of so few rows (once in a thousand splits).
+10 points, for a distribution a distance of 0.15) and more than chance would make of so few rows (once in a thousand splits). What
+one side lacks counts however small its share is.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ SAMPLE = 20_000
 SHARE_GAP = 0.1
 DISTANCE = 0.15
 """Largest distance between two distributions (Kolmogorov and Smirnov), 0 to 1."""
+EXPECTED = 7.0
+"""Rows of a topic or a source that chance leaves out of a side once in a thousand splits, where so many are to be expected."""
+LEAST_LACKED = 5
+"""Rows that the other side has of it at least."""
 PRUNED = ("outdated", "stale_vocabulary", "superseded")
 """Why rows leave a draft that is pruned."""
 _CHANCE = 3.29
@@ -98,10 +103,10 @@ def traits_of(row: Example) -> Traits:
 
 
 def side_bias(rows: Iterable[Traits]) -> list[Finding]:
-    """A finding for each respect in which the sides differ (DATA-25); none with fewer than 50 rows held out."""
+    """A finding for each respect in which the sides differ (DATA-25); with fewer than 50 rows held out only what a side lacks."""
     every = list(rows)
     train, held = ([e for e in every if e.split == side] for side in ("train", "eval"))
-    if len(held) < LEAST_HELD or not train:
+    if not train or not held:
         return []
     found = [_shares("topic", lambda e: e.topic, train, held), _shares("source", lambda e: e.source, train, held)]
     found.append(_distributions("length", lambda e: e.length, lambda value: f"{value:.0f} characters", train, held))
@@ -110,15 +115,27 @@ def side_bias(rows: Iterable[Traits]) -> list[Finding]:
 
 
 def _shares(what: str, of: Callable[[Traits], str], train: Sequence[Traits], held: Sequence[Traits]) -> Finding | None:
-    """The value whose share differs most between the sides, where it differs too much."""
+    """The value whose share differs most between the sides, where it differs too much; else one that a side lacks."""
     a, b = Counter(map(of, train)), Counter(map(of, held))
     gap, value = max((abs(a[value] / len(train) - b[value] / len(held)), value) for value in {*a, *b})
     together = (a[value] + b[value]) / (len(train) + len(held))
     chance = _CHANCE * (together * (1 - together) * (1 / len(train) + 1 / len(held))) ** 0.5
-    if gap <= max(SHARE_GAP, chance):
-        return None
+    if len(held) < LEAST_HELD or gap <= max(SHARE_GAP, chance):
+        return _lacked(what, a, b, here="to learn from", there="held out") or _lacked(
+            what, b, a, here="held out", there="to learn from"
+        )
     shares = f"{a[value] / len(train):.0%} of the rows to learn from, {b[value] / len(held):.0%} of those held out"
     return Finding(kind="side_bias", topic=value if what == "topic" else None, detail=f"{what} {value or 'none'!r}: {shares}")
+
+
+def _lacked(what: str, mine: Counter[str], theirs: Counter[str], *, here: str, there: str) -> Finding | None:
+    """The value with most rows on one side and none on the other, where chance leaves out no such value."""
+    per_row = theirs.total() / mine.total()
+    value, n = max(((v, n) for v, n in mine.items() if v and not theirs[v]), key=lambda each: (each[1], each[0]), default=("", 0))
+    if n < LEAST_LACKED or n * per_row < EXPECTED:
+        return None
+    detail = f"{what} {value!r}: {n} rows {here}, none {there}"
+    return Finding(kind="side_bias", topic=value if what == "topic" else None, detail=detail)
 
 
 def _distributions(

@@ -12,7 +12,8 @@ from typing import Any
 from tunekeeper.core.nouns.data import Example, ReviewItem
 from tunekeeper.core.nouns.serving import Feedback, Inference
 from tunekeeper.data.conversations import Conversation
-from tunekeeper.data.examples import GROUP_KEYS, comparable, make_example, parsed
+from tunekeeper.data.examples import GROUP_KEYS, comparable, make_example
+from tunekeeper.text.answers import called_in, written
 from tunekeeper.text.redaction import Redactor
 from tunekeeper.text.seals import is_box, joined
 
@@ -104,25 +105,7 @@ def _calls(inference: Inference) -> list[Any]:
 def answer_text(inference: Inference) -> str | None:
     """What was answered, as a person reads and edits it: its text, beneath it its tool calls as JSON; None without either."""
     text, calls = served_answer(inference), _calls(inference)
-    told = json.dumps(calls, ensure_ascii=False) if calls else ""
-    return f"{text}\n\n{told}" if text and text.strip() and told else told or text
-
-
-def called_in(answer: str) -> tuple[str, tuple[dict[str, Any], ...]]:
-    """Text and tool calls of an answer that is written as `answer_text` writes it; no calls where its end is none."""
-    text, mark, end = ("", "", answer) if answer.lstrip().startswith("[") else answer.rpartition("\n\n[")
-    calls = parsed(f"[{end}" if mark else end)
-    functions = [each.get("function") for each in calls if isinstance(each, dict)] if isinstance(calls, list) else []
-    named = [f for f in functions if isinstance(f, dict) and isinstance(f.get("name"), str)]
-    if not named or len(named) != len(calls):
-        return answer, ()
-    return text, tuple({"type": "function", **call, "function": _called(call["function"])} for call in calls)
-
-
-def _called(function: dict[str, Any]) -> dict[str, Any]:
-    """A call with its arguments as the text that models write, also where a person wrote an object."""
-    given = function.get("arguments", "{}")
-    return {**function, "arguments": given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)}
+    return written(text, calls) if calls else text
 
 
 def offered_tools(inference: Inference) -> tuple[dict[str, Any], ...]:
@@ -230,9 +213,11 @@ def _correction(inference: Inference, word: _Word, system: str | None, redactor:
         return None
     said: dict[str, Any] = {"role": "assistant", "content": right if right.strip() else None}
     served = served or ""
+    other_calls = [_meant(each) for each in calls] != [_meant(each) for each in called]
+    changed = other_calls or comparable(served) != comparable(right)
     talk = Conversation(
         messages=(*asked, said | ({"tool_calls": list(calls)} if calls else {})),
-        metadata=_provenance(inference, replace(word, answer=right), served),
+        metadata=_provenance(inference, word, written(served, called) if changed else ""),
         tools=tools,
     )
     example, counts = redacted_example(talk, f"inference:{inference.request_id}", system, redactor)
@@ -241,7 +226,7 @@ def _correction(inference: Inference, word: _Word, system: str | None, redactor:
         served=redactor.redact(served)[0],
         at=inference.timestamp,
         redacted=counts,
-        other_calls=[_meant(each) for each in calls] != [_meant(each) for each in called],
+        other_calls=other_calls,
     )
 
 
@@ -251,8 +236,9 @@ def _meant(call: Mapping[str, Any]) -> tuple[Any, Any]:
     return function.get("name"), comparable(str(function.get("arguments")))
 
 
-def _provenance(inference: Inference, word: _Word, served: str) -> dict[str, Any]:
-    """Which request, whose, answered by which version; who said what the answer should have been, how and when."""
+def _provenance(inference: Inference, word: _Word, rejected: str) -> dict[str, Any]:
+    """Which request, whose, answered by which version; who said what the answer should have been, how and when. `rejected`: what
+    was answered in its place; empty where it was right."""
     known = {
         "id": inference.request_id,
         "request_id": inference.request_id,
@@ -265,7 +251,7 @@ def _provenance(inference: Inference, word: _Word, served: str) -> dict[str, Any
         "version": inference.version or None,
         "key_id": inference.key_id or None,
         "sealed": box if is_box(box := inference.request.get("sealed")) else None,
-        "rejected": served if served and comparable(served) != comparable(word.answer) else None,
+        "rejected": rejected or None,
         # What a server cut short was praised as far as it went: the check for truncated answers must see that.
         "finish_reason": inference.finish_reason if word.kind == "thumb" else None,
     }

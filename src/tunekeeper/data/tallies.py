@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -20,10 +21,16 @@ if TYPE_CHECKING:
     from tunekeeper.store.rowreader import Reader
 
 SIDES: tuple[Split, ...] = ("train", "eval")
-_SYNTHETIC = ("synthetic", "generated", "augmented")
+_SYNTHETIC = ("synthetic", "is_synthetic", "generated", "generated_by")
+"""Metadata that says of a row whether a machine made it up, or which one."""
+_ORIGIN = ("source", "origin")
+_MADE_UP = re.compile(
+    r"synthetic(?![^\W_]).*|(?:(?:ai|llm|machine|model)[\W_]+)?(?:generated|augmented)", re.IGNORECASE | re.DOTALL
+)
+"""What a row's origin is called then."""
 LEAST_DEALT = 50
 """Rows from which on the share that is held out is looked at."""
-_TELLING = frozenset(("synthetic", "source", "origin"))
+_TELLING = frozenset((*_SYNTHETIC, *_ORIGIN))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,10 +82,15 @@ def says_synthetic(metadata: Mapping[str, Any]) -> bool:
     """Whether metadata says that a machine made up the row."""
     if _TELLING.isdisjoint(metadata):
         return False
-    flag = metadata.get("synthetic")
-    if isinstance(flag, str):
-        flag = flag.casefold() in ("true", "yes", "1")
-    return bool(flag) or str(metadata.get("source", metadata.get("origin", ""))).casefold() in _SYNTHETIC
+    named = metadata.get("generated_by")
+    if any(_is_yes(metadata.get(key)) for key in _SYNTHETIC) or (isinstance(named, str) and named.strip() != ""):
+        return True
+    origins = (metadata.get(key) for key in _ORIGIN)
+    return any(isinstance(origin, str) and _MADE_UP.fullmatch(origin) for origin in origins)
+
+
+def _is_yes(value: Any) -> bool:
+    return value.strip().casefold() in ("true", "yes", "1") if isinstance(value, str) else bool(value)
 
 
 class Counting:

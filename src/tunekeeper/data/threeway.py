@@ -105,11 +105,12 @@ def _ancestors(version: DatasetVersion, known: Mapping[str, DatasetVersion]) -> 
         each = open_.pop()
         if each.id not in found:
             found[each.id] = each
-            open_ += [known[id] for id in _grew_from(each) if id in known]
+            open_ += [known[id] for id in grew_from(each) if id in known]
     return found
 
 
-def _grew_from(version: DatasetVersion) -> list[str]:
+def grew_from(version: DatasetVersion) -> list[str]:
+    """The versions that the rows of a version come from: of a merge both sides."""
     origin = version.report.get("origin") or {}
     named = [origin["reverted_to"]] if "reverted_to" in origin else str(origin.get("merged", "")).split(" + ")
     return [id for id in named if id] or ([version.parent] if version.parent else [])

@@ -28,7 +28,7 @@ from tunekeeper.store.marks import DIGEST, Mark, digest_of
 
 MOST_BYTES = 64 << 20
 """Bytes of rows at which a pack is closed: what making one costs in memory, some copies apart."""
-LARGE = 32 << 20
+LARGE = 16 << 20
 """Bytes of rows from which single rows have to be found fast in a pack; a smaller one is read as a whole more often, and is
 made as small as it gets."""
 GONE = b"\n"
@@ -37,7 +37,7 @@ MAGIC = b"tkpack01"
 """What a pack begins with."""
 DIGESTS = np.dtype((np.void, DIGEST))
 """Digests that follow each other, as numpy knows them."""
-_BLOCK = {"large": 3 << 10, "small": 2 << 20}
+_BLOCK = {"large": 2 << 10, "small": 2 << 20}
 """Bytes of rows at which a block is closed."""
 _DICTIONARY = 112 << 10
 _SAMPLES = 1500
