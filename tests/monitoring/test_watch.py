@@ -1,15 +1,16 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 
 import pytest
 
 from tunekeeper.core.errors import LeaseLost
 from tunekeeper.core.nouns.monitoring import Alert, Signal, Trigger
+from tunekeeper.core.nouns.serving import Inference
 from tunekeeper.data import review
 from tunekeeper.monitoring.config import Config, Limits
-from tunekeeper.monitoring.watch import watch, window_end
+from tunekeeper.monitoring.watch import OTHERS, VALUES, watch, window_end
 from tunekeeper.store.ledgers.alerts import find_alerts
 from tunekeeper.store.ledgers.outbox import find_messages
 from tunekeeper.store.ledgers.signals import find_signals
@@ -177,6 +178,22 @@ def test_segments_are_measured_and_alerted_apart(desk: Desk) -> None:
     assert sum(
         each.n for name in ("account", "billing", "refund", "shipping") for each in signals(desk, "requests", f"category={name}")
     ) == int(signals(desk, "requests")[0].n)
+
+
+def test_of_a_segment_with_very_many_values_the_largest_are_measured_each_and_the_others_together(desk: Desk) -> None:
+    config = Config(every_hours=24, window_hours=24, segments=("tenant", "plan"))
+    at = window_end(desk.ws.clock.utc(), 24) - timedelta(hours=1)
+    often, seldom = [f"a{number}" for number in range(VALUES)], [f"b{number}" for number in range(50)]
+    tenants = [*often, *seldom, *often]
+    desk.ws.log.append_import(
+        Inference(request_id=f"{number}", timestamp=at, model_id=MODEL, segments={"tenant": tenant, "plan": "basic"})
+        for number, tenant in enumerate(tenants)
+    )
+    watch(desk.ws, MODEL, config, FORMAT)
+    with desk.ws.state.read() as tx:
+        found = {each.segment: each.value for each in find_signals(tx, model=MODEL, name="requests")}
+    each = {f"tenant={tenant}": 2.0 for tenant in often}
+    assert found == {"": len(tenants), "plan=basic": len(tenants), f"tenant={OTHERS}": 50.0, **each}
 
 
 def test_a_worker_whose_lease_is_gone_saves_nothing(desk: Desk) -> None:

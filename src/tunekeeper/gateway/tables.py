@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -185,7 +186,8 @@ class Tables:
             table = self._reader.current()
         except (RouteUnavailable, OSError, msgspec.DecodeError) as error:
             if self.failure is None:
-                print(f"error: {error}", file=sys.stderr, flush=True)
+                with suppress(OSError):  # the file that this goes to may lie on a full disk
+                    print(f"error: {error}", file=sys.stderr, flush=True)
             self.failure = str(error)
             raise RouteUnavailable(str(error)) from error
         self._obeyed = Obeyed(table, self._environment)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,10 @@ from tunekeeper.store.ledgers.triggers import find_triggers, save_trigger
 from tunekeeper.workspace import Workspace
 
 MACHINE = "monitoring"
+VALUES = 100
+"""Most values of a segment that are measured each, those with most requests: customers bring as many as they like."""
+OTHERS = "(others)"
+"""What the other values are called together."""
 
 
 def watch(
@@ -83,22 +88,32 @@ def _measure(
     format_spec: Mapping[str, Any],
     features: Mapping[str, Any] | None,
 ) -> dict[str, tuple[Number, ...]]:
-    """The numbers of a window: of all its requests, and of each segment `name=value`. A request is read once, counted, let go."""
+    """The numbers of a window: of all its requests, and of each segment `name=value`, of a name with very many values the
+    smaller ones together. A request is read once, counted, let go."""
     since, until = span
     feedback = ws.log.feedback(since=since)
     with ws.state.read() as tx:
         said = said_of(feedback, find_reviews(tx, model=model, state="done"))
+    largest = {name: _largest(ws, model, span, name) for name in segments}
     everything, parts = Tally(features), {name: dict[str, Tally]() for name in segments}
     for each in ws.log.each(model=model, since=since, until=until, purpose=("user",)):
         good = is_well_formed(each, format_spec)
         everything.add(each, said, well_formed=good)
         for name, tallies in parts.items():
             if name in each.segments:
-                tallies.setdefault(each.segments[name], Tally()).add(each, said, well_formed=good)
+                value = each.segments[name] if each.segments[name] in largest[name] else OTHERS
+                tallies.setdefault(value, Tally()).add(each, said, well_formed=good)
     result = {"": everything.numbers()}
     for name, tallies in parts.items():
         result |= {f"{name}={value}": tallies[value].numbers() for value in sorted(tallies)}
     return result
+
+
+def _largest(ws: Workspace, model: str, span: tuple[datetime, datetime], name: str) -> frozenset[str]:
+    """The values of a segment that are measured each."""
+    key = f"segment:{name}"
+    sizes = ((-row.requests, value) for row in ws.log.window(model, *span, by=(key,)) if (value := row.key[key]) is not None)
+    return frozenset(value for _, value in heapq.nsmallest(VALUES, sizes))
 
 
 def _signal(model: str, since: datetime, until: datetime, segment: str, number: Number) -> Signal:

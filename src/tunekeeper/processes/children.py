@@ -171,12 +171,15 @@ class Child:
         return self.last_words() or f"ended with {code}"
 
     def last_words(self) -> str:
-        """The last line of its log, for a message."""
-        if self.log is None or not self.log.exists():
+        """The last line of its log, for a message; nothing where that cannot be read (any more)."""
+        if self.log is None:
             return ""
-        with self.log.open("rb") as file:
-            file.seek(max(0, self.log.stat().st_size - 4096))
-            lines = [line.strip() for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
+        try:
+            with self.log.open("rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+                lines = [line.strip() for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
+        except OSError:
+            return ""
         return lines[-1][:500] if lines and not lines[-1].startswith(REPORT) else ""
 
 

@@ -19,10 +19,10 @@ from datetime import datetime
 from pathlib import Path
 
 from tunekeeper.core.clock import Clock
-from tunekeeper.core.errors import Busy, DiskFull, NotFound, UserError
+from tunekeeper.core.errors import Busy, NotFound, UserError
 from tunekeeper.store import archive, lock, madebackups, sqlite
 from tunekeeper.store.archive import SUFFIX, Contents, Header, Writer
-from tunekeeper.store.database import Database
+from tunekeeper.store.database import Database, as_ours
 from tunekeeper.store.flocks import held
 from tunekeeper.store.log import segments
 from tunekeeper.store.log.lines import scan
@@ -56,7 +56,7 @@ def place(root: Path, out: Path | None, at: datetime) -> Path:
         owner = root.parent.name if root.name.startswith(".") else root.name
         out = out / f"{owner or 'tunekeeper'}-{at:%Y%m%dT%H%M%SZ}{SUFFIX}"
     if not out.name.endswith(SUFFIX) or out.name.startswith("."):
-        raise UserError(f"{out.name!r} is no name of a backup", fix=f"--out FOLDER, or --out NAME{SUFFIX}")
+        raise UserError(f"{out.name!r} is no name of a backup", fix=f"--out FOLDER, one that is there, or --out NAME{SUFFIX}")
     if not out.parent.is_dir():
         raise NotFound(f"no folder at {out.parent}", fix=f"mkdir -p {out.parent}")
     if out.exists():
@@ -127,9 +127,7 @@ def _copy_database(path: Path, target: Path) -> None:
         try:
             sqlite.backup(path, target)
         except sqlite3.Error as error:
-            if "disk is full" in str(error):
-                raise DiskFull(f"no room for a copy of {path.name} beside it", fix="free some space and repeat") from None
-            raise UserError(f"{path.name} cannot be copied: {error}", fix="tunekeeper store verify") from None
+            raise as_ours(error, path.name) from None
 
 
 def _sweep(out: Path) -> None:

@@ -186,10 +186,11 @@ class Database:
         except TunekeeperError:
             raise
         except (*self._errors, *more) as error:
-            raise _ours(error, self.path.name if self.path is not None else self.name) from error
+            raise as_ours(error, self.path.name if self.path is not None else self.name) from error
 
 
-def _ours(error: Exception, where: str) -> TunekeeperError:
+def as_ours(error: Exception, where: str) -> TunekeeperError:
+    """An error of the database `where` as one of ours: a line and a way out."""
     raised = getattr(error, "orig", None) or error
     text, name = str(raised), getattr(raised, "sqlite_errorname", "")
     if "disk is full" in text or name in _NO_ROOM:

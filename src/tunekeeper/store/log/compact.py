@@ -11,7 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,42 +53,46 @@ def compact(root: Path) -> Compacted:
     for writer, group in segments.by_writer(segments.list_segments(root)).items():
         dead = not segments.is_alive(root, writer)
         left = False
+        carried = [segment for segment in group if segment.carried]
         for segment in group:
             if segment.carried:
                 continue
             if segments.is_held(segment.path):
                 left = True
                 break
-            total += _compact_one(root, segment)
+            done, carried = _compact_one(root, segment, carried)
+            total += done
         if dead and not left:
-            total += _bury(root, writer)
+            total += _bury(root, writer, carried)
     _sweep(root)
     return total
 
 
-def _compact_one(root: Path, segment: Segment) -> Compacted:
+def _compact_one(root: Path, segment: Segment, carried: list[Segment]) -> tuple[Compacted, list[Segment]]:
+    """Compact a segment of a writer whose carried ones are these; returns which they are from then on."""
     found = bulk.read(segment.path.read_bytes())
     at = found.places(b"E")
     ended = bulk.endings([found.jsons[i] for i in at], [found.starts[i] for i in at], segment.stem)
     written = len(ended.metrics)
     _write_inferences(root, segment.stem, ended.metrics, ended.bodies)
     unreadable = ended.unreadable + _write_statements(root, segment, found)
-    older = [s for s in _carried(root, segment.writer) if s.number < segment.number]
-    carry = segment.path.with_suffix(".open")
+    older = [each for each in carried if each.number < segment.number]
+    carry = replace(segment, path=segment.path.with_suffix(".open"), carried=True)
     before = bulk.read(older[-1].path.read_bytes()) if older else None
     ids = set(ended.metrics["request_id"].to_pylist())
     still_open, odd = _still_open([*([before] if before else []), found], ids)
     if still_open or older:
-        partitions.write_whole(carry, b"".join(json + b"\n" for json in still_open))
+        partitions.write_whole(carry.path, b"".join(json + b"\n" for json in still_open))
     corrupt = found.corrupt + unreadable + odd
     if corrupt or len(ids) < written:
         _keep_aside(segment.path)
     segment.path.unlink()
-    for carried in older:
-        carried.path.unlink(missing_ok=True)
+    for each in older:
+        each.path.unlink(missing_ok=True)
     if not still_open:
-        carry.unlink(missing_ok=True)
-    return Compacted(segments=1, records=written, corrupt=corrupt)
+        carry.path.unlink(missing_ok=True)
+    later = [each for each in carried if each.number > segment.number]
+    return Compacted(segments=1, records=written, corrupt=corrupt), [*([carry] if still_open else []), *later]
 
 
 def _write_inferences(root: Path, stem: str, metrics: pa.Table, bodies: pa.Table) -> None:
@@ -174,10 +178,6 @@ def _write_statements(root: Path, segment: Segment, found: bulk.Stretch) -> int:
     return content.unreadable
 
 
-def _carried(root: Path, writer: str) -> list[Segment]:
-    return [s for s in segments.list_segments(root) if s.writer == writer and s.carried]
-
-
 def _open_lines(path: Path) -> list[tuple[Line, Any]]:
     return read_lines(scan(path.read_bytes()).lines).open
 
@@ -202,9 +202,8 @@ def _still_open(stretches: Iterable[bulk.Stretch], ended: set[str]) -> tuple[lis
     return still, odd
 
 
-def _bury(root: Path, writer: str) -> Compacted:
+def _bury(root: Path, writer: str, carried: list[Segment]) -> Compacted:
     """Give the open requests of a dead writer their ending: interrupted, under the same id."""
-    carried = _carried(root, writer)
     opened = Opened()
     for line, record in _open_lines(carried[-1].path) if carried else []:
         opened.take(line.kind, record)

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from tunekeeper.store.reserve import release
 
 LOOKUP_DAYS = 30
 _BACK_OFF = 30.0
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _MEASURED = 10.0
 """Seconds between two looks at how much disk the log takes."""
 _NOTED = 600.0
@@ -88,8 +90,8 @@ class Keeper:
             return True
         if found != before:
             known = datetime.fromtimestamp(found.ahead + steady, UTC)
-            text = f"keeper: the clock jumped ahead from {known:%Y-%m-%d %H:%M} to {now:%Y-%m-%d %H:%M}: nothing is dropped"
-            print(text, "for its age for an hour; set the clock right if it is wrong", file=sys.stderr, flush=True)
+            text = f"the clock jumped ahead from {known:%Y-%m-%d %H:%M} to {now:%Y-%m-%d %H:%M}: nothing is dropped"
+            _say(f"{text} for its age for an hour; set the clock right if it is wrong")
         return False
 
     def _keep_within(self) -> None:
@@ -98,7 +100,7 @@ class Keeper:
             return
         self._measured = now
         for gone in cap.keep_within(self.root, self.max_bytes):
-            print(f"keeper: the log is larger than max_gb allows: dropped {gone}", file=sys.stderr, flush=True)
+            _say(f"the log is larger than max_gb allows: dropped {gone}")
 
     def find(self, body_id: str) -> set[str]:
         """Request ids whose answer carried `body_id` in the last 30 days, compacted or not."""
@@ -121,7 +123,7 @@ def run(keeper: Keeper, interval: float, stop: threading.Event, supervision: Sup
     try:
         while not stop.is_set():
             if supervision.lost():
-                print("keeper: no supervisor for too long, ends", file=sys.stderr, flush=True)
+                _say("no supervisor for too long, ends")
                 return
             stop.wait(interval if _tried(keeper) else max(interval, _BACK_OFF))
     finally:
@@ -132,9 +134,17 @@ def _tried(keeper: Keeper) -> bool:
     try:
         _once(keeper)
     except (OSError, ValueError) as error:
-        print(f"keeper: {error}", file=sys.stderr, flush=True)
+        full = isinstance(error, OSError) and error.errno in _FULL
+        where = keeper.root / "log"
+        _say(f"no room left under {where}: nothing is lost and it is tried again; free disk space" if full else str(error))
         return False
     return True
+
+
+def _say(text: str) -> None:
+    """A line on stderr. That is a file on the disk that is kept in order: where it takes none, the keeper lives on."""
+    with suppress(OSError):
+        print(f"keeper: {text}", file=sys.stderr, flush=True)
 
 
 def _once(keeper: Keeper) -> None:
@@ -142,7 +152,7 @@ def _once(keeper: Keeper) -> None:
     try:
         keeper.once()
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not release(keeper.root):
+        if error.errno not in _FULL or not release(keeper.root):
             raise
         keeper.once()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ import msgspec
 from tunekeeper.core.errors import UserError
 from tunekeeper.core.nouns.serving import Inference
 from tunekeeper.store.log.columns import aware
+from tunekeeper.store.moments import written_moment
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Inference))
 NEEDED = ("request_id", "timestamp", "model_id")
@@ -105,7 +107,8 @@ class Told:
         """Of the columns of a row those that nothing takes."""
         if WHOLE in self.columns.values():
             return []
-        used = {part.split(".")[0] for column in self.columns.values() for part in (column, *_parts(column))}
+        parts = [part for column in self.columns.values() for part in (column, *_parts(column))]
+        used = {*parts, *(part.split(".")[0] for part in parts)}
         return [key for key in keys if key not in used and not (key in FIELDS and key not in self.columns)]
 
 
@@ -122,13 +125,20 @@ def told(given: Sequence[str], model: str | None = None) -> Told:
         if not mark or not column:
             raise UserError(f"--map {each!r} names no column", fix="write field=COLUMN, e.g. --map timestamp=startTime")
         if (outer not in _INSIDE or not inner) if inside else field not in FIELDS:
-            near = difflib.get_close_matches(field, FIELDS, 1)
+            near = _elsewhere(field) or difflib.get_close_matches(field, FIELDS, 1)
             meant = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(FIELDS)}"
             raise UserError(f"--map {each!r}: an inference has no field {field!r}", fix=meant)
         if field in columns:
             raise UserError(f"--map names {field} twice", fix="name one column for it")
         columns[field] = column
     return Told(columns=columns, model=model)
+
+
+def _elsewhere(name: str) -> list[str]:
+    """The field that others, or an import of examples, call `name`."""
+    if name in ("user", "assistant"):
+        return ["request" if name == "user" else "response"]
+    return [field for field, names in _MEANT.items() if name in names]
 
 
 def hint(row: Mapping[str, Any], mapping: Told) -> str:
@@ -138,7 +148,8 @@ def hint(row: Mapping[str, Any], mapping: Told) -> str:
     lacking = [field for field in NEEDED if field not in known and field not in row]
     if lacking == ["model_id"] and mapping.model is not None:
         lacking = []
-    words = [f"--map {field}={column}" for field, column in known.items() if not (field == "model_id" and mapping.model)]
+    told_apart = [pair for pair in known.items() if not (pair[0] == "model_id" and mapping.model)]
+    words = [f"--map {shlex.quote(f'{field}={column}')}" for field, column in told_apart]
     words += ["--model NAME" if field == "model_id" else f"--map {field}=COLUMN" for field in lacking]
     columns = [str(key) for key in row][:_TOLD]
     there = f" (columns: {', '.join(columns)}{', …' if len(row) > _TOLD else ''})" if lacking else ""
@@ -259,14 +270,14 @@ def _number(value: Any, name: str) -> float | int:
 
 
 def _moment(value: Any) -> datetime:
-    """A stamp: ISO 8601 with a T or a space, or a number since 1970 whose size says of what. One without a zone is UTC."""
+    """A stamp: ISO 8601, `31.01.2026 14:05`, or a number since 1970 whose size says of what. One without a zone is UTC."""
     if isinstance(value, str) and re.fullmatch(r"\s*\d{9,20}(\.\d+)?\s*", value):
         value = float(value) if "." in value else int(value)
     try:
         if isinstance(value, int | float) and not isinstance(value, bool):
             per = next(per for most, per in _EPOCHS if 0 <= value < most)
             return datetime.fromtimestamp(value / per, UTC)
-        found = datetime.fromisoformat(str(value).strip().removesuffix(" UTC"))
+        found = written_moment(str(value).strip().removesuffix(" UTC"))
     except (ValueError, OverflowError, OSError, StopIteration):
-        raise ValueError(f"{value!r:.60} is no moment") from None
+        raise ValueError(f"{value!r:.60} is no moment (such as 2026-01-31T14:05 or 31.01.2026 14:05)") from None
     return aware(found)
