@@ -139,6 +139,19 @@ def test_the_text_sums_up_by_kind_before_it_names_rows(
     assert "rows.jsonl:15" in capsys.readouterr().out
 
 
+def test_the_many_rows_of_one_kind_do_not_hide_the_few_of_another(
+    run: Callable[..., Answer], project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [chat(f"My Pixel Pad in room {i} of house {i * 7} is slow", f"so {i}", id=f"P{i}") for i in range(60)]
+    (project / "more.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, chat("Dance for us", NO, id="never")]))
+    assert run("import", str(project / "more.jsonl"))[1]["added"] == 60
+    assert main(["data", "check", "--model", "desk", "--dir", str(project)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    table = lines[lines.index("") + 2 : -1]
+    assert [line.split()[0] for line in table] == ["too_long"] + ["refusal"] * 2 + ["stale_vocabulary"] * 47
+    assert lines[-1] == "… and 14 more: --only KIND shows those of one kind, --json names them all"
+
+
 QUESTIONS = (
     "Why is the {} of floor {} so {}?",
     "Can somebody look at the {} on floor {}? It is {}.",
@@ -187,7 +200,7 @@ def test_of_hundreds_of_planted_faults_every_one_is_found_and_nothing_else(
     words = ("--model", "desk", "--dir", str(project), "--json")
     assert main(["data", "import", str(project / "hostile.jsonl"), *words]) == 0
     done = json.loads(capsys.readouterr().out)
-    assert done["dropped"] == {"bad_roles": 14, "empty": 12, "broken": 3}
+    assert done["dropped"] == {"bad_roles": 14, "empty": 13, "broken": 3}
     assert main(["data", "check", *words]) == 0
     found = json.loads(capsys.readouterr().out)
     told: dict[str, set[str]] = {}
@@ -199,7 +212,7 @@ def test_of_hundreds_of_planted_faults_every_one_is_found_and_nothing_else(
         "truncated": 36,
         "mojibake": 52,
         "template_leak": 58,
-        "empty": 12,
+        "empty": 13,
         "answer_equals_prompt": 7,
         "bad_roles": 14,
         "broken": 3,

@@ -46,8 +46,8 @@ def at_a_terminal(project: Path, typed: str, *words: str) -> tuple[int, str, str
     looking = threading.Thread(target=look)
     looking.start()
     os.write(ours, typed.encode())
-    out, _ = process.communicate(timeout=60)
-    looking.join(timeout=60)
+    out, _ = process.communicate(timeout=150)
+    looking.join(timeout=150)
     os.close(ours)
     return process.returncode, out, b"".join(shown).decode()
 

@@ -84,9 +84,16 @@ def test_without_a_terminal_it_says_in_one_line_what_to_use_instead(ask: Tell) -
 
 
 def test_fewer_than_asked_for_is_said_and_flags_stand_in_the_list(ask: Tell) -> None:
-    text = ask("review", "--fill", 500).out
-    assert "queued 12 answers" in text
-    assert "500 were asked for" in text
+    lines = ask("review", "--fill", 500).out.splitlines()
+    assert lines[0] == "queued 12 answers"
+    assert lines[1].startswith("500 were asked for: the log has no more since 20")
+    assert (lines[2].split(), len(lines), lines[-2]) == (
+        ["item", "kind", "reasons"], 15, "… and 2 more: tunekeeper data review --model desk --list"
+    )  # fmt: skip
+    assert lines[-1] == "next: tunekeeper data review --model desk"
+    none = ask("review", "--fill", 1).out
+    assert none.startswith("queued 0 answers\n1 were asked for")
+    assert "tunekeeper log import" in none
     [item, *_] = ask("review", "--list", "--json").json["open"]
     assert ask("queue", "remark", item["id"], "--flag", "unclear policy", "--by", "ana").code == 0
     assert "flagged by ana: unclear policy" in ask("review", "--list").out

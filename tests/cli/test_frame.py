@@ -177,3 +177,14 @@ def test_a_misspelt_model_is_no_silence_that_reads_as_all_is_well(tell, project,
     (project / "models" / "support-desk.yaml").write_text("model: [")  # what cannot be known is not claimed
     if words[:2] != ("deploy", "check"):
         assert "no model is called" not in tell(*words, "--dir", project).err
+
+
+def test_the_command_that_is_named_as_the_next_one_works_from_where_this_one_was_given(tell, tmp_path, monkeypatch):
+    assert tell("init", str(tmp_path / "my desk"), "--model", "desk").code == 0
+    rows = [{"messages": [{"role": "user", "content": f"q {i}"}, {"role": "assistant", "content": f"a {i}"}]} for i in range(30)]
+    (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    monkeypatch.chdir(tmp_path)
+    words = ("data", "import", "rows.jsonl", "--model", "desk")
+    assert "next: tunekeeper data freeze --model desk --dir 'my desk'\n" in tell(*words, "--dir", "my desk").out
+    monkeypatch.chdir(tmp_path / "my desk")
+    assert "next: tunekeeper data freeze --model desk\n" in tell("data", "import", "../rows.jsonl", "--model", "desk").out

@@ -29,6 +29,7 @@ def test_incidents_are_listed_with_their_cases(tell, gone_back):
     assert lines[0].startswith(f"{id}-1 [")
     assert '→ {"category": ' in lines[0]
     assert id in tell("incident", "ls", "--model", MODEL, "--dir", gone_back.folder).out
+    assert id in tell("incident", "ls", "--dir", gone_back.folder).out, "those of all models"
 
 
 def test_an_incident_is_closed_once_with_all_answers(tell, gone_back):

@@ -51,3 +51,14 @@ def test_two_models_of_a_project_never_share_a_suite(tell, project):
         "support-desk": False,
     }
     assert tell("config", "check", "--dir", project, "--json").json["models"] == ["1e5", "support-desk"]
+
+
+def test_several_models_are_made_at_once_each_with_a_suite_of_its_own(tell, tmp_path):
+    folder = tmp_path / "agency"
+    told = tell("init", folder, "--model", "acme-desk", "--model", "acme-mail", "--model", "acme-desk", "--json").json
+    assert (told["models"], told["model"]) == (["acme-desk", "acme-mail"], "acme-desk")
+    suites = {path.stem: "suite:" in path.read_text() for path in (folder / "models").iterdir()}
+    assert suites == {"acme-desk": False, "acme-mail": True}
+    assert tell("init", folder, "--model", "acme-desk", "--model", "b2", "--json").json["written"] == ["models/b2.yaml"]
+    assert tell("init", folder, "--model", "new", "--model", "No good").code == 2
+    assert not (folder / "models" / "new.yaml").exists()

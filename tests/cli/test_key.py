@@ -103,3 +103,14 @@ def test_limits_out_of_range_are_one_line_each(tell: Any, tmp_path: Path) -> Non
     for wrong in (("--rate", "0"), ("--budget", "-1"), ("--budget", "5", "--budget-period", "year")):
         said = tell("key", "create", *wrong, "--data", tmp_path / "data")
         assert (said.code, said.err.count("\n")) == (2, 1), said.err
+
+
+def test_the_list_says_whose_a_key_is_and_when_it_ends(tell: Any, project: Path) -> None:
+    assert tell("key", "ls", "--dir", project).out == "no key yet: tunekeeper key create\n"
+    words = ("--dir", project, "--model", "support-desk", "--rate", "60")
+    made = tell("key", "create", *words, "--name", "acme", "--days", "0", "--json").json
+    assert tell("key", "create", "--dir", project, "--name", "us", "--json").code == 0
+    header, first, second = (line.split() for line in tell("key", "ls", "--dir", project).out.splitlines())
+    assert header == ["id", "name", "scopes", "models", "limits", "expires", "state"]
+    assert first == [made["id"], "acme", "infer", "support-desk", "60", "requests/min", "never", "live"]
+    assert (second[3:5], len(second[5]), len(second[6]), second[7]) == (["all", "none"], 10, 5, "live")

@@ -179,6 +179,8 @@ def test_a_table_whose_columns_are_called_as_ours_needs_no_mapping(tmp_path: Pat
     [
         (("--map", "timestamp"), "names no column (fix: write field=COLUMN"),
         (("--map", "timestmap=ts"), "no field 'timestmap' (fix: did you mean timestamp?)"),
+        (("--map", "user=messages"), "no field 'user' (fix: did you mean request?)"),
+        (("--map", "answer=output"), "no field 'answer' (fix: did you mean response?)"),
         (("--map", "cost_usd=a", "--map", "cost_usd=b"), "--map names cost_usd twice"),
         (("--map", "timestamp=when"), "theirs.jsonl:1: not an inference: there is no column 'when'"),
         (("--map", "timestamp=model"), "theirs.jsonl:1: not an inference: 'gpt-4o-mini' is no moment"),
@@ -192,6 +194,19 @@ def test_a_mapping_that_does_not_fit_is_refused_in_one_line(
     done, found = taken(lines(tmp_path, LITELLM), *words, "--model", "desk")
     assert (done.code, found, done.err.count("\n")) == (2, [], 1)
     assert said in done.err
+
+
+def test_a_table_of_a_help_desk_with_its_own_dates_and_names(tmp_path: Path, taken: Callable[..., Any]) -> None:
+    file = tmp_path / "theirs.csv"
+    file.write_text("Ticket-Nr.;Eingegangen am;Frage;Antwort;Stil\n7;31.01.2026 9:05;Wo ist es?;Hier.;nett\n", "utf-8")
+    words = ("--map", "request_id=Ticket-Nr.", "--map", "request=Frage", "--map", "response=Antwort", "--model", "desk")
+    assert "--map request_id=Ticket-Nr. --map request=Frage" in taken(file, *words)[0].err
+    done, [found] = taken(file, *words, "--map", "timestamp=Eingegangen am")
+    assert (found.request_id, found.timestamp) == ("7", datetime(2026, 1, 31, 9, 5, tzinfo=UTC))
+    assert done.out.splitlines()[1] == "passed over, as no field of an inference has the name: Stil"
+    wrong = taken(file, *words, "--map", "timestamp=Stil", "--map", "metadata.x=Eingegangen am")[0].err
+    assert "'nett' is no moment (such as 2026-01-31T14:05 or 31.01.2026 14:05)" in wrong
+    assert "--map 'metadata.x=Eingegangen am'" in wrong
 
 
 def test_the_text_that_a_server_prints_is_refused_with_what_is_wanted(tmp_path: Path, taken: Callable[..., Any]) -> None:

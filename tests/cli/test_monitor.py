@@ -38,6 +38,7 @@ def test_alerts_say_what_fires_since_when_with_the_number(tell, watched):
     [line] = [line for line in tell(*asked).out.splitlines() if "MON-03" in line]
     assert line.startswith("FIRING MON-03 since 2026-01-07")
     assert "edit_rate is" in line
+    assert f"FIRING {MODEL} MON-03 since 2026-01-07" in tell("monitor", "alerts", "--dir", watched.folder).out
     for _ in range(2):
         watched.traffic(80, DAY)
         watch(watched.ws, MODEL, CONFIG, FORMAT)

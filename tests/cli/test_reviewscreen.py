@@ -441,7 +441,7 @@ def test_a_busy_database_is_waited_for_and_a_quit_meanwhile_is_not_lost(ws: Work
         try:
             await asyncio.get_running_loop().run_in_executor(None, held.wait)
             await seat.pilot.press("a")
-            await seat.until(lambda: "waiting for the database" in seat.shown())
+            await seat.until(lambda: "another program is writing" in seat.shown())
             await seat.pilot.press("q")
             await seat.until(lambda: "ends as soon as" in seat.shown())
         finally:
@@ -552,7 +552,7 @@ class Terminal:
         self.process.wait()
         if not self.closed:
             os.close(self.slave)
-            self.reader.join(10)
+            self.reader.join(60)
             os.close(self.master)
 
 

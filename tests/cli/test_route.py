@@ -69,7 +69,8 @@ def test_weights_are_set_and_printed_in_the_contract_s_shape(tell, desk):
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("blue=1000",), 2, "not 10000"),
+        (("blue=1000",), 2, "not 10000 (fix: tunekeeper route set desk green=9000 blue=1000)"),
+        (("green=1000",), 2, "not 10000 (fix: tunekeeper route set desk S=9000 T=1000)"),
         (("blue",), 2, "is not SLOT=WEIGHT"),
         (("blue=x", "green=9000"), 2, "is not SLOT=WEIGHT"),
         (("blue=" + "9" * 5000,), 2, "is not SLOT=WEIGHT"),

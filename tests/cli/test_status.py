@@ -67,3 +67,31 @@ def test_a_sink_that_takes_no_records_is_named(tell, project):
     assert tell("status", "--dir", project, "--json").json["sinks_away"] == {"dd": "intake: 503 busy, since 2026-01-05 09:30"}
     last = tell("status", "--dir", project).out.splitlines()[-1]
     assert last == "sink dd takes no records: intake: 503 busy, since 2026-01-05 09:30"
+
+
+def test_of_many_models_those_that_cannot_wait_come_first_and_the_rest_is_a_table(tell, project):
+    ws = serve_two(project)
+    for name in ("apples", "pears", "plums"):
+        assert tell("init", project, "--model", name).code == 0
+    assert tell("status", "--dir", project).out.splitlines() == [
+        "4 models: 1 not enough evidence, 3 not serving",
+        "",
+        "model         state                now                                         last 24 h  failed  edited",
+        "support-desk  not enough evidence  live v-a, no window of it was measured yet          0       0       0",
+        "apples        not serving          nothing is live                                     0       0       0",
+        "pears         not serving          nothing is live                                     0       0       0",
+        "plums         not serving          nothing is live                                     0       0       0",
+        "",
+        "nothing is running: tunekeeper up",
+    ]
+    set_route(ws, "support-desk", {"b": 10_000}, by="ann")
+    rollback(ws, "support-desk", by="ann", reason="too slow")
+    lines = tell("status", "--dir", project).out.splitlines()
+    assert (lines[0], lines[2][:22]) == ("4 models: 1 incident, 3 not serving", "INCIDENT: support-desk")
+    [incident] = tell("incident", "ls", "--dir", project, "--json").json
+    assert f"  once it is understood: tunekeeper incident close {incident['id']}" in lines
+    why = ("--why-missed", "no such case", "--what-changes", "the suite", "--retry-on", "2026-02-01")
+    assert tell("incident", "close", incident["id"], *why, "--dir", project).code == 0
+    set_route(ws, "support-desk", {"a": 9_000, "b": 1_000}, by="ann", override="slowly")
+    assert "measured yet, a 90 %, b 10 %" in tell("status", "--dir", project).out
+    assert tell("status", "apples", "--dir", project).out.startswith("NOT SERVING: apples, nothing is live\n  last 24 h: 0")

@@ -95,7 +95,8 @@ def _lines(done: Restored, dry_run: bool, option: str) -> list[str]:
     header = done.contents.header
     verb = "sound, would be restored to" if dry_run else "restored"
     where = shlex.quote(str(done.target if option == "--data" else done.target.parent))
-    lines = [f"{verb} {done.target}: {done.contents.files} files of {header.created}", f"digest {done.contents.digest}"]
+    when = f"{header.created[:16].replace('T', ' ')} UTC"
+    lines = [f"{verb} {done.target}: {done.contents.files} files of {when}", f"digest {done.contents.digest}"]
     if done.aside is not None:
         lines.append(f"what was there before lies in {done.aside}")
     if done.undone:
@@ -105,6 +106,8 @@ def _lines(done: Restored, dry_run: bool, option: str) -> list[str]:
         lines.append(f"WARNING: this {verb} back {len(done.undone)} erased users ({units}): {again}")
     if None in header.schemas.values():
         lines.append("control and state were in PostgreSQL: put them back with pg_restore")
+    if option == "--dir" and not (done.target.parent / frame.PROJECT_FILE).exists():
+        lines.append(f"not in it, put beside it: {frame.PROJECT_FILE}, models/, suites/ and the base models")
     if done.older:
         lines.append(f"next: tunekeeper store upgrade {option} {where}")
     return lines

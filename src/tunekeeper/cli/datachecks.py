@@ -15,6 +15,7 @@ from tunekeeper.cli.visible import line
 if TYPE_CHECKING:
     from tunekeeper.config.project import ModelConfig
     from tunekeeper.data.checks import CheckReport
+    from tunekeeper.data.findings import Finding
     from tunekeeper.data.lengths import Limits
     from tunekeeper.data.mending import Mended
 
@@ -91,13 +92,26 @@ def _told(found: CheckReport, only: str | None) -> list[str]:
     if found.kinds:
         kinds = [(k.kind, k.count, k.dropped, ", ".join(k.ids)) for k in found.kinds]
         lines += frame.table(kinds, ("kind", "found", "dropped", "such as"))
-        rows = [(f.kind, f.id, f"{f.file}:{f.line}" if f.file else None, f.of, f.topic, f.detail) for f in found.findings[:SHOWN]]
+        rows = [(f.kind, f.id, f"{f.file}:{f.line}" if f.file else None, f.of, f.topic, f.detail) for f in _spread(found)]
         lines += ["", *frame.table(rows, ("kind", "id", "where", "of", "topic", "detail"))]
-    return lines + _more(len(found.findings))
+    return lines + _more(len(found.findings), "" if only else "--only KIND shows those of one kind, ")
 
 
-def _more(rows: int) -> list[str]:
-    return [f"… and {rows - SHOWN} more: --json names them all"] if rows > SHOWN else []
+def _spread(found: CheckReport) -> list[Finding]:
+    """The findings that the table shows: all, or so many of each kind that the many of one do not hide the few of another."""
+    if len(found.findings) <= SHOWN:
+        return list(found.findings)
+    by_kind = {kind.kind: [each for each in found.findings if each.kind == kind.kind] for kind in found.kinds}
+    room = SHOWN
+    taken: list[Finding] = []
+    for done, rows in enumerate(sorted(by_kind.values(), key=len)):
+        taken += (shown := rows[: room // (len(by_kind) - done)])
+        room -= len(shown)
+    return taken
+
+
+def _more(rows: int, way: str = "") -> list[str]:
+    return [f"… and {rows - SHOWN} more: {way}--json names them all"] if rows > SHOWN else []
 
 
 def _limits(folder: Path, config: ModelConfig) -> Limits:

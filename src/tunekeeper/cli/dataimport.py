@@ -89,6 +89,8 @@ def _file_lines(file: FileReport) -> list[str]:
         lines.append("  columns: " + " ".join(itertools.starmap(as_option, file.columns.items())))
     if file.formulas:
         lines.append(f"  begin as a spreadsheet formula, kept as plain text: {file.formulas}")
+    if file.markup:
+        lines.append(f"  hold tags of HTML, learned as they stand: {file.markup}")
     return lines
 
 

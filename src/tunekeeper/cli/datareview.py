@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import re
 import sys
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 app = frame.group("Review answers.")
 SHOWN = 50
 """Items that the text of a list shows; `--json` has them all."""
+FEW = 10
+"""Items shown of those that were just queued."""
 WINDOW = timedelta(days=30)
 """How far back a sample looks unless told."""
 
@@ -61,12 +64,13 @@ def review(
         window = frame.moment(since, ws.clock) or ws.clock.utc() - WINDOW, frame.moment(until, ws.clock) or ws.clock.utc()
         answer["queued"] = queued = _filled(ws, config, asked, window, by or frame.user(), dry_run)
         would = "would queue" if dry_run else "queued"
-        lines += [f"{would} {len(items)} {name}" for name, items in queued.items()]
-        lines += [_fewer(fill)] if fill and len(queued["answers"]) < fill else []
-        lines += [line for items in queued.values() for line in _items(items)] if not listing else []
+        lines += [f"{would} {_named(len(items), name)}" for name, items in queued.items()]
+        lines += [_fewer(fill, window[0])] if fill and len(queued["answers"]) < fill else []
+        new = [item for items in queued.values() for item in items]
+        lines += [*_new(new, model), *_next(new, model, dry_run)] if not listing else []
     if exam is not None:
         answer["exam"] = flagged = _flagged(ws, model, exam, most, opinions, dry_run)
-        lines += _flagged_lines(flagged)
+        lines += _flagged_lines(flagged, model)
     if export_cases is not None:
         from tunekeeper.data import review as verbs
 
@@ -112,10 +116,20 @@ def _screen(ws: Workspace, config: ModelConfig, by: str, kinds: tuple[str, ...],
     return run(ws, config, by=by, kinds=kinds)
 
 
-def _fewer(asked: int) -> str:
+def _named(n: int, names: str) -> str:
+    """`12 answers`, `1 pair of the file`."""
+    one = re.sub(r"s\b", "", names, count=1)
+    return f"{n} {one if n == 1 else names}"
+
+
+def _fewer(asked: int, since: datetime) -> str:
+    """Why not as many were queued as were asked for, and where more come from."""
     from tunekeeper.data.review import MOST
 
-    return f"{asked} were asked for: no more were found that have an answer and were never queued (of {MOST:,} at most)"
+    if asked > MOST:
+        return f"{asked} were asked for: at most {MOST:,} are looked at in one go"
+    elsewhere = "--since looks further back, tunekeeper log import brings answers from elsewhere"
+    return f"{asked} were asked for: the log has no more since {since:%Y-%m-%d} that were never queued ({elsewhere})"
 
 
 def _filled(
@@ -167,10 +181,10 @@ def _flagged(ws: Workspace, model: str, exam: str, most: int, opinions: int, dry
     return {**counts, "queued": queued, "judged": examined.judged(ws, model, exam)}
 
 
-def _flagged_lines(flagged: dict[str, Any]) -> list[str]:
+def _flagged_lines(flagged: dict[str, Any], model: str) -> list[str]:
     new = f"{len(flagged['queued'])} of them new"
     lines = [f"{flagged['exam']} flags {flagged['flagged']} of {flagged['answers']} answers, {new}"]
-    lines += _items(flagged["queued"])
+    lines += _new(flagged["queued"], model)
     told = ", ".join(f"{n} {what}" for what, n in sorted(flagged["judged"].items()))
     return [*lines, *([f"what people said of them: {told}"] if told else [])]
 
@@ -187,6 +201,17 @@ def _items(items: list[ReviewItem]) -> list[str]:
     rows = [(i.id, i.kind, i.why, len(i.opinions), i.wants, i.held[0] if i.held else None, _why(i)) for i in items[:SHOWN]]
     more = [f"… and {len(items) - SHOWN} more: --json names them all"] if len(items) > SHOWN else []
     return [*frame.table(rows, ("item", "kind", "why", "opinions", "wanted", "open with", "reasons")), *more]
+
+
+def _new(items: list[ReviewItem], model: str) -> list[str]:
+    """The first of what was queued, each with the reason why."""
+    rows = [(item.id, item.kind, "; ".join(item.reasons)) for item in items[:FEW]]
+    more = [f"… and {len(items) - FEW} more: tunekeeper data review --model {model} --list"] if len(items) > FEW else []
+    return [*frame.table(rows, ("item", "kind", "reasons")), *more] if rows else []
+
+
+def _next(items: list[ReviewItem], model: str, dry_run: bool) -> list[str]:
+    return [f"next: {'the same without --dry-run' if dry_run else f'tunekeeper data review --model {model}'}"] if items else []
 
 
 def _why(item: ReviewItem) -> str:

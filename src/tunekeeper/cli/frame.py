@@ -68,6 +68,8 @@ AGE = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([smhdw])")
 PROJECT_FILE = "tunekeeper.yaml"
 DATA_FOLDER = ".tunekeeper"
 _emitted: ContextVar[bool] = ContextVar("emitted", default=False)
+_named: ContextVar[Path | None] = ContextVar("named", default=None)
+"""The project that the command was told with --dir."""
 
 
 # ---- groups ----
@@ -102,6 +104,7 @@ def workspace(dir: Path | None, data: Path | None = None, *, create: bool = Fals
     """The data directory of a project, or `data` itself, opened without reading any YAML."""
     from tunekeeper.workspace import open_workspace
 
+    _named.set(dir)
     if data is not None:
         return open_workspace(data.resolve(), create=create)
     folder = find_project(dir)
@@ -113,8 +116,7 @@ def project(dir: Path | None) -> tuple[Workspace, ProjectConfig]:
     """The opened data directory and the checked configuration. Raises ConfigError with file and line."""
     from tunekeeper.config import load_project
 
-    folder = find_project(dir)
-    return workspace(folder), load_project(folder)
+    return workspace(dir), load_project(find_project(dir))
 
 
 def refuse_unknown(model: str | None, dir: Path | None, data: Path | None = None) -> None:
@@ -149,9 +151,17 @@ def emit(value: Any, json: bool, text: str | Lines | Callable[[], Lines] = (), *
         return code
     lines = text() if callable(text) else [text] if isinstance(text, str) else text
     for each in lines:
-        print(each.painted() if isinstance(each, Painted) else visible(each))
+        print(each.painted() if isinstance(each, Painted) else visible(_elsewhere(each)))
     sys.stdout.flush()
     return code
+
+
+def _elsewhere(line: str) -> str:
+    """A line; where it names the next command and this one was told its project, with that."""
+    dir = _named.get()
+    if dir is None or not line.startswith("next: tunekeeper ") or " --dir " in line:
+        return line
+    return f"{line} --dir {shlex.quote(str(dir))}"
 
 
 @dataclass(frozen=True, slots=True)

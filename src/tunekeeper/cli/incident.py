@@ -14,8 +14,12 @@ Id = Annotated[str, typer.Argument(help="Id of the incident.")]
 
 
 @app.command("ls")
-def list_(model: frame.Model, dir: frame.Dir = None, json: frame.Json = False) -> int:
-    """List a model's incidents, newest first.
+def list_(
+    model: Annotated[str | None, typer.Option("--model", help="Only this model.")] = None,
+    dir: frame.Dir = None,
+    json: frame.Json = False,
+) -> int:
+    """List incidents, newest first.
 
     Example: tunekeeper incident ls --model support-desk
     """
@@ -26,7 +30,8 @@ def list_(model: frame.Model, dir: frame.Dir = None, json: frame.Json = False) -
     if not found:
         frame.refuse_unknown(model, dir)
     rows = [[each.id, each.state, each.version, len(each.cases), each.reason[:80]] for each in found]
-    return frame.emit(found, json, frame.table(rows, ["id", "state", "version", "cases", "reason"]))
+    lines = frame.table(rows, ["id", "state", "version", "cases", "reason"]) if rows else ["no incident"]
+    return frame.emit(found, json, lines)
 
 
 @app.command()

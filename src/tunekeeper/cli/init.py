@@ -42,7 +42,7 @@ IGNORE = ".tunekeeper/\n.env\n"
 
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the new project; made when missing.")],
-    model: Annotated[str | None, typer.Option("--model", help="Also write models/NAME.yaml.")] = None,
+    model: Annotated[list[str] | None, typer.Option("--model", help="Also write models/NAME.yaml; may be repeated.")] = None,
     dry_run: frame.DryRun = False,
     json: frame.Json = False,
 ) -> int:
@@ -52,22 +52,26 @@ def init(
     """
     from tunekeeper.config.project import MODEL_NAME
 
-    if model is not None and not MODEL_NAME.fullmatch(model):
-        raise UserError(f"{model!r} cannot name a model", fix="use small letters, digits, '.', '-' and '_', at most 63")
+    models = list(dict.fromkeys(model or ()))
+    for name in models:
+        if not MODEL_NAME.fullmatch(name):
+            raise UserError(f"{name!r} cannot name a model", fix="use small letters, digits, '.', '-' and '_', at most 63")
     root = folder.resolve()
     files = {frame.PROJECT_FILE: PROJECT.format(name=jsonlib.dumps(root.name, ensure_ascii=False)), ".gitignore": IGNORE}
-    if model is not None:
-        more = OWN_SUITE if (root / frame.PROJECT_FILE).exists() else ""
-        files[f"models/{model}.yaml"] = (MODEL + more).format(model=model)
+    old = (root / frame.PROJECT_FILE).exists()
+    for place, name in enumerate(models):
+        files[f"models/{name}.yaml"] = (MODEL + (OWN_SUITE if old or place else "")).format(model=name)
     written = [name for name in files if not (root / name).exists()]
-    if frame.PROJECT_FILE not in written and (model is None or f"models/{model}.yaml" not in written):
+    if old and not any(f"models/{name}.yaml" in written for name in models):
         raise UserError(f"{root / frame.PROJECT_FILE} is there already", fix="name another folder, or a new --model")
     if not dry_run:
         _make(root, {name: files[name] for name in written})
     verb = "would write" if dry_run else "wrote"
     lines = [f"{verb} {root / name}" for name in written]
-    lines.append(f"next: tunekeeper data import FILE --model {model or 'NAME'} --dir {shlex.quote(str(folder))}")
-    return frame.emit({"project": str(root), "written": written, "model": model, "dry_run": dry_run}, json, lines)
+    first = models[0] if models else None
+    lines.append(f"next: tunekeeper data import FILE --model {first or 'NAME'} --dir {shlex.quote(str(folder))}")
+    answer = {"project": str(root), "written": written, "model": first, "models": models, "dry_run": dry_run}
+    return frame.emit(answer, json, lines)
 
 
 def _make(root: Path, files: dict[str, str]) -> None:

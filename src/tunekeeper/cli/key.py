@@ -110,8 +110,24 @@ def list_(dir: frame.Dir = None, data: frame.Data = None, json: frame.Json = Fal
         }
         for key in keys
     ]
-    rows = [[key.id, key.name, ",".join(key.scopes), _limits(key), key.expires, _state(key, now)] for key in keys]
-    return frame.emit({"keys": shown}, json, frame.table(rows, ["id", "name", "scopes", "limits", "expires", "state"]))
+    rows = [
+        (
+            key.id,
+            key.name,
+            ",".join(key.scopes),
+            ",".join(key.models) or "all",
+            _limits(key) or "none",
+            _day(key),
+            _state(key, now),
+        )
+        for key in keys
+    ]
+    header = ("id", "name", "scopes", "models", "limits", "expires", "state")
+    return frame.emit({"keys": shown}, json, frame.table(rows, header) if rows else ["no key yet: tunekeeper key create"])
+
+
+def _day(key: ApiKey) -> str:
+    return "never" if key.expires is None else f"{key.expires:%Y-%m-%d %H:%M}"
 
 
 def _state(key: ApiKey, now: datetime) -> str:

@@ -45,7 +45,7 @@ def windows(model: frame.Model, since: Since = None, dir: frame.Dir = None, json
 
 @app.command()
 def alerts(
-    model: frame.Model,
+    model: Annotated[str | None, typer.Option("--model", help="Only this model.")] = None,
     all: Annotated[bool, typer.Option("--all", help="Resolved ones too.")] = False,
     dir: frame.Dir = None,
     data: frame.Data = None,
@@ -61,7 +61,10 @@ def alerts(
         found = find_alerts(tx, model=model, state=None if all else "firing")
     if not found:
         frame.refuse_unknown(model, dir, data)
-    lines = [f"{each.state.upper()} {each.rule} since {each.since:%Y-%m-%d %H:%M}: {each.reason}" for each in found]
+    whose = {each.id: "" if model is not None else f"{each.model} " for each in found}
+    lines = [
+        f"{each.state.upper()} {whose[each.id]}{each.rule} since {each.since:%Y-%m-%d %H:%M}: {each.reason}" for each in found
+    ]
     return frame.emit(found, json, lines or ["nothing fires"])
 
 

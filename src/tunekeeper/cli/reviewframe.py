@@ -254,7 +254,7 @@ class ReviewFrame(App[None]):
         done = asyncio.get_running_loop().run_in_executor(self.hands, partial(verb, self.ws, *args, **named))
         quick, _ = await asyncio.wait([done], timeout=PATIENCE)
         if not quick:
-            self.say("waiting for the database: another program is writing; nothing is lost", warn=True)
+            self.say("one moment: the log is being read, or another program is writing; nothing is lost", warn=True)
             await asyncio.wait([done])
             self.say("")
         return done.result()

@@ -232,11 +232,13 @@ def may_set_route(ws: Workspace, model: str, weights: Mapping[str, int], *, over
 
 def _allowed(tx: Read, model: str, weights: Mapping[str, int], override: str | None) -> tuple[Route, dict[str, Slot]]:
     """The route and its slots, when the weights may be set."""
-    if sum(weights.values()) != 10_000 or any(weight < 0 for weight in weights.values()):
-        raise UserError(
-            f"weights of {model} add up to {sum(weights.values())}, not 10000", fix=f"tunekeeper route set {model} S=9000 T=1000"
-        )
     route = _committed(tx, model)
+    if (total := sum(weights.values())) != 10_000 or any(weight < 0 for weight in weights.values()):
+        champion = route.champion
+        beside = champion is not None and champion not in weights and total < 10_000
+        meant = {f"{champion}": 10_000 - total, **weights} if beside else {"S": 9_000, "T": 1_000}
+        words = " ".join(f"{slot}={weight}" for slot, weight in meant.items())
+        raise UserError(f"weights of {model} add up to {total}, not 10000", fix=f"tunekeeper route set {model} {words}")
     if override is not None and not override.strip():
         raise UserError("an override without a reason lets nothing pass", fix="--override REASON")
     slots = {slot.id: slot for slot in find_slots(tx, model=model)}
