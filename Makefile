@@ -8,13 +8,17 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 0
+# A slow or busy package index is waited for.
+export PIP_DEFAULT_TIMEOUT ?= 60
+export PIP_RETRIES ?= 10
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / — /'
 
 init: .venv/.made  ## make .venv with all that demo and tests need
+# One that was cut short before it had pip is made anew.
 .venv/.made: requirements.lock requirements-torch.txt pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-torch.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
@@ -41,7 +45,7 @@ test-gpu: .venv/.made  ## the tests that need a GPU
 	$(BIN)/python -m pytest -m gpu $(ARGS)
 
 test-vllm: .venv/.made .venv-vllm/.made  ## the tests that need a real vLLM; it runs on the CPU, its environment takes 3.4 GB
-	TEST_VLLM=$(CURDIR)/.venv-vllm/bin/python $(BIN)/python -m pytest -m vllm $(ARGS)
+	TEST_VLLM="$(CURDIR)/.venv-vllm/bin/python" $(BIN)/python -m pytest -m vllm $(ARGS)
 # torchvision, torchaudio and torchcodec come as GPU builds, which vLLM imports where they are, and which cannot be loaded here.
 .venv-vllm/.made:
 	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
@@ -50,14 +54,14 @@ test-vllm: .venv/.made .venv-vllm/.made  ## the tests that need a real vLLM; it 
 	touch .venv-vllm/.made
 
 test-mlflow: .venv/.made .venv-mlflow/.made  ## the MLflow double's record against a real MLflow server, in an environment of its own
-	TEST_MLFLOW=$(CURDIR)/.venv-mlflow/bin/python $(BIN)/python -m pytest tests/testing/test_mlflow.py $(ARGS)
+	TEST_MLFLOW="$(CURDIR)/.venv-mlflow/bin/python" $(BIN)/python -m pytest tests/testing/test_mlflow.py $(ARGS)
 .venv-mlflow/.made:
 	test -x .venv-mlflow/bin/python || $(PYTHON) -m venv .venv-mlflow
 	.venv-mlflow/bin/python -m pip install --quiet --disable-pip-version-check mlflow==3.17.2
 	touch .venv-mlflow/.made
 
 torture: .venv/.made $(if $(filter-out T57,$(NAME)),,.venv-atheris/.made)  ## the journeys that kill, starve and corrupt, with their whole figures; NAME=T18 picks one
-	TORTURE=1 TEST_ATHERIS=$(CURDIR)/.venv-atheris $(BIN)/python -m pytest -s tests/journeys $(if $(NAME),-k $(NAME)) $(ARGS)
+	TORTURE=1 TEST_ATHERIS="$(CURDIR)/.venv-atheris" $(BIN)/python -m pytest -s tests/journeys $(if $(NAME),-k $(NAME)) $(ARGS)
 
 # Where it cannot be had, its searches say that they did not run.
 .venv-atheris/.made: .venv/.made

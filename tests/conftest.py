@@ -9,10 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # The tests start hundreds of processes; that each compiles the source anew would be a fifth of their time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Here, not in a fixture: torch reads them when it is loaded, which the fixtures of a session do before any of a test.
+os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "HF_HUB_OFFLINE": "1"}
+# A proxy of the machine has nothing to say about what the tests serve to themselves.
+for _name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+    del os.environ[_name]
+# The same examples each time, however long a busy machine takes over one.
+settings.register_profile("steady", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 LONGEST = ("journeys", "outside", "training", "deployment", "benchmarks", "processes", "cli", "store")
 """Folders whose files take longest. They are begun first, so that at the end no process waits for the long file of another."""
 
@@ -31,17 +40,10 @@ def repository() -> Path:
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of the person who runs the tests reaches them; model libraries stay offline."""
+    """No setting of the person who runs the tests reaches them."""
     for name in list(os.environ):
         if name.startswith("TUNEKEEPER_"):
             monkeypatch.delenv(name)
-    for name, value in {
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "GOMP_SPINCOUNT": "0",
-    }.items():
-        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(autouse=True, scope="session")

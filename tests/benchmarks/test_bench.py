@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks import bench
 from benchmarks.bench import Figure, Rounds, interleave
+from tests.patience import gone, until
 
 
 def test_every_contender_runs_once_a_round_and_another_one_starts_each_time():
@@ -127,7 +128,7 @@ def test_interrupted_it_says_so_in_one_line_and_leaves_no_process_and_no_folder(
         _, said = child.communicate()
     assert (child.returncode, said) == (130, "interrupted: nothing was written\n")
     assert not Path(folder).exists()
-    assert not psutil.pid_exists(int(below))
+    until(lambda: gone(int(below)))
 
 
 NO_COUNTS, NO_TIMES, NO_FOLDERS = ("0", "-1", "x", "²"), ("nan", "0", "inf", "s"), ("/no/such/folder", "\0")

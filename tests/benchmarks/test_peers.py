@@ -89,7 +89,7 @@ def test_one_that_cannot_be_made_does_not_keep_the_others_from_it(tmp_path, monk
 
 def test_an_unknown_environment_is_refused(repository):
     command = [sys.executable, "-m", "benchmarks.peers", "apache"]
-    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, "no peer is called 'apache'" in done.stderr) == (2, True)
 
 

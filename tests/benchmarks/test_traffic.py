@@ -33,7 +33,7 @@ def model_server(repository: Path) -> Iterator[str]:
 def load(repository: Path, url: str, *words: str) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.traffic", "load", "--url", url, "--seconds", "0.2", *words]
     done = subprocess.run(
-        [*command, "--connections", str(CONNECTIONS)], cwd=repository, capture_output=True, text=True, timeout=100, check=True
+        [*command, "--connections", str(CONNECTIONS)], cwd=repository, capture_output=True, text=True, timeout=300, check=True
     )
     return json.loads(done.stdout)
 
@@ -132,7 +132,7 @@ def test_a_server_that_closes_between_requests_is_told_from_one_that_answers():
 
 def test_a_server_that_is_not_there_is_one_line(repository):
     command = [sys.executable, "-m", "benchmarks.traffic", "load", "--url", "http://127.0.0.1:1", "--seconds", "0.1"]
-    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("error: http://127.0.0.1:1: ")
     assert done.stderr.count("\n") == 1

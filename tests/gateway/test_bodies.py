@@ -228,7 +228,7 @@ def test_of_a_running_text_what_could_be_half_of_something_waits() -> None:
 def test_however_a_text_comes_in_pieces_nothing_gets_through_between_two(kind: str) -> None:
     rng, bodies = random.Random(f"pieces {kind}"), Bodies(("key", "email", "iban", "card", "ip", "phone"), keep=True)
     words, tried, left = ("please", "look", "at", "the", "parcel", "that", "did", "not", "arrive", "yet", "and", "tell"), 0, 0
-    for _ in range(120):
+    for _ in range(60):
         value = MAKERS[kind](rng)
         text = f"{' '.join(rng.choices(words, k=30))} {carried(rng, value)} {' '.join(rng.choices(words, k=30))} "
         tells = telling(kind, value)
@@ -242,7 +242,7 @@ def test_however_a_text_comes_in_pieces_nothing_gets_through_between_two(kind: s
             clean, used = piece(bodies, rest)
             written, rest = written + clean, rest[used:]
         left += any(tell in written for tell in tells)
-    assert tried > 100
+    assert tried > 50
     assert left <= 1
 
 

@@ -80,7 +80,7 @@ class Processes:
 
     def chat(self, client: httpx.Client, text: str = "x", **more: Any) -> httpx.Response:
         body = {"model": MODEL, "messages": [{"role": "user", "content": text}], **more}
-        return client.post(f"{self.url}/v1/chat/completions", json=body, timeout=60)
+        return client.post(f"{self.url}/v1/chat/completions", json=body, timeout=150)
 
     def lines(self, kind: str = "E") -> list[dict[str, Any]]:
         """The lines of a kind, in the spool as it lies on disk."""
@@ -123,7 +123,7 @@ class Client(threading.Thread):
         self.stop = threading.Event()
 
     def run(self) -> None:
-        with httpx.Client(verify=False, timeout=60) as client:
+        with httpx.Client(verify=False, timeout=150) as client:
             while not self.stop.is_set():
                 stream = self.rng.random() < 0.5
                 try:
@@ -192,17 +192,17 @@ def test_a_drained_worker_loses_nothing_while_another_takes_over(processes: Proc
 def test_two_workers_are_scraped_as_one(processes: Processes) -> None:
     processes.worker("w0")
     processes.worker("w1")
-    with httpx.Client(verify=False, timeout=60) as client:
+    with httpx.Client(verify=False, timeout=150) as client:
         for _ in range(20):
-            with httpx.Client(verify=False, timeout=60) as fresh:
+            with httpx.Client(verify=False, timeout=150) as fresh:
                 assert processes.chat(fresh).status_code == 200
         series = 'model_inference_requests_total{model_id="support-desk",variant="champion",status="ok"} '
         until(lambda: f"{series}20\n" in client.get(processes.url + "/metrics").text)
         for number in range(21, 31):
-            with httpx.Client(verify=False, timeout=60) as fresh:
+            with httpx.Client(verify=False, timeout=150) as fresh:
                 fresh.get(processes.url + "/livez")
                 assert processes.chat(fresh).status_code == 200
-            with httpx.Client(verify=False, timeout=60) as fresh:
+            with httpx.Client(verify=False, timeout=150) as fresh:
                 told = fresh.get(processes.url + "/metrics").text
             assert f"{series}{number}\n" in told, "whoever is scraped knows at once what the other has counted"
 
@@ -210,7 +210,7 @@ def test_two_workers_are_scraped_as_one(processes: Processes) -> None:
 def test_a_full_disk_is_a_503_and_nothing_is_answered_unlogged(processes: Processes) -> None:
     processes.worker("w0", limit_kb=64)
     refused, answered = [], []
-    with httpx.Client(verify=False, timeout=60) as client:
+    with httpx.Client(verify=False, timeout=150) as client:
         for number in range(300):
             stream = number % 2 == 0
             got = processes.chat(client, "y" * 2000, stream=stream)
@@ -237,7 +237,7 @@ def test_options_and_keys_reach_the_worker(processes: Processes, tmp_path: Path)
     path = tmp_path / "gateway.json"
     write_options(path, Options(require_key=True))
     processes.worker("w0", "--options", str(path))
-    with httpx.Client(verify=False, timeout=60) as client:
+    with httpx.Client(verify=False, timeout=150) as client:
         assert processes.chat(client).status_code == 401
 
 
@@ -246,7 +246,7 @@ def run_main(*arguments: str) -> tuple[int, str]:
         [sys.executable, "-m", "tunekeeper.gateway.main", *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=150,
         env={**os.environ, "PYTHONPATH": SOURCE},
         check=False,
     )

@@ -223,11 +223,15 @@ def test_what_was_cancelled_or_failed_is_done_anew_when_asked(ws: Workspace) -> 
 
 
 def test_a_job_that_takes_too_long_is_ended_with_all_it_started(ws: Workspace) -> None:
-    job = jobs.ensure(ws, KIND + "family", {}, timeout=4.0, config=Config(grace=0.3))
-    pids = until_told(ws, job)["pids"]
+    for seconds in (2, 10, 50):  # long enough to have begun, on however busy a machine
+        job = jobs.ensure(ws, KIND + "family", {}, timeout=seconds, config=Config(grace=0.3), again=True)
+        late = jobs.wait(ws, job.id)
+        if late.detail is not None:
+            break
+    assert late.detail is not None
+    pids = late.detail["pids"]
     assert isinstance(pids, list)
-    late = jobs.wait(ws, job.id)
-    assert (late.state, late.error, late.fix) == ("failed", "took longer than 4 s", None)
+    assert (late.state, late.error, late.fix) == ("failed", f"took longer than {seconds} s", None)
     until(lambda: not any(started(pid) for pid in pids))
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import tunekeeper
 from tests.journeys.hostile import damaged
 
 KEPT = 500
 """Inputs that are kept to be damaged further; later ones take a random place."""
 LONGEST = 1 << 16
+OURS = str(Path(tunekeeper.__file__).parent) + os.sep
 
 
 @dataclass(slots=True)
@@ -46,7 +50,7 @@ def traced(steps: set[tuple[int, int]]) -> Iterator[None]:
     def call(frame: FrameType, event: str, _: Any) -> Any:
         code = frame.f_code
         if code not in ours:
-            ours[code] = zlib.crc32(code.co_filename.encode()) if "/tunekeeper/" in code.co_filename else -1
+            ours[code] = zlib.crc32(code.co_filename.encode()) if code.co_filename.startswith(OURS) else -1
         return line if ours[code] >= 0 else None
 
     before = sys.gettrace()

@@ -25,7 +25,7 @@ from tunekeeper.engines.temporary import serve_temporarily
 from tunekeeper.store.ledgers.versions import load_version
 from tunekeeper.workspace import Workspace, open_workspace
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 MODEL = "desk"
 YAML = f"""\
 model: {MODEL}

@@ -271,7 +271,7 @@ def test_answers_and_the_way_back_need_no_worker_and_no_state(tmp_path: Path, ne
         declare_slots(ws, [Slot(id=name, model=MODEL, version=f"v-{name}", engine="fake", files={"model": f"{name}.json"})])
         promote(ws, MODEL, name, by="test", reason=name)
     headers = {"authorization": f"Bearer {create_key(ws, name='test').key}"}
-    with up(desk.folder) as url, httpx.Client(base_url=url, headers=headers, timeout=60) as users:
+    with up(desk.folder) as url, httpx.Client(base_url=url, headers=headers, timeout=150) as users:
         until(lambda: all(slot.observed == "ready" for slot in _slots(ws)))
         until(lambda: "worker" in running(ws.root))
         until(lambda: _ask(users).status_code == 200)  # what is committed is published a moment later
@@ -303,7 +303,7 @@ def _asked(users: httpx.Client) -> str:
 
 def _rollback(folder: Path) -> dict[str, object]:
     command = [sys.executable, "-m", "tunekeeper", "rollback", MODEL, "--dir", str(folder), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
 

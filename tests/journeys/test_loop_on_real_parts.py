@@ -20,6 +20,7 @@ import pytest
 from openai import OpenAI
 
 from tests.journeys.test_killed_anywhere import announced
+from tests.patience import PATIENCE
 from tunekeeper.cli.app import main
 from tunekeeper.config import load_project
 from tunekeeper.core.nouns.retraining import Cycle
@@ -34,7 +35,7 @@ from tunekeeper.store.ledgers.slots import find_slots
 from tunekeeper.store.ledgers.versions import load_version
 from tunekeeper.workspace import Workspace, open_workspace
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 MODEL = "desk"
 YAML = f"""\
 model: {MODEL}
@@ -110,7 +111,7 @@ def test_a_small_model_goes_round_the_loop_and_back(project: Path, capsys: pytes
     _nothing_is_left(project)
 
 
-def _reached(ws: Workspace, stage: str, seconds: float = 400.0) -> Cycle:
+def _reached(ws: Workspace, stage: str, seconds: float = 900.0) -> Cycle:
     """The cycle once it is so far, as `tunekeeper up` takes it there."""
     end = time.monotonic() + seconds
     while True:
@@ -165,7 +166,7 @@ def _there_and_back(ws: Workspace, tell: Callable[..., Any], cycle: Cycle) -> No
         base = next(artifact for artifact in find_artifacts(tx, model=MODEL) if artifact.version != cycle.records["train"])
         version = load_version(tx, base.version)
     slot = arm(ws, load_project(ws.project or ws.root).model(MODEL).sections["deployment"], version, base, gated=False)
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE
     while next(each for each in _slots(ws) if each.id == slot.id).observed != "ready":
         assert time.monotonic() < end, "the second slot was not loaded"
         time.sleep(0.1)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.journeys.rig import SECONDS, Ledger, Rig, Wire, at, eventually, figure, load, message, rig, say
+from tests.journeys.rig import SECONDS, Ledger, Rig, Wire, at, eventually, figure, load, message, rig, say, within
 from tunekeeper.processes import ending
 
 SEED = 1
@@ -49,13 +49,13 @@ async def kill(run: Rig, rounds: int, ledger: Ledger) -> list[float]:
     for number in range(rounds):
         await eventually(lambda enough=EACH * (number + 1): len(ledger.answered) >= enough)  # type: ignore[misc]
         await asyncio.sleep(rng.uniform(0.05, 0.6))
-        before = await eventually(lambda: found if len(found := workers(run)) == 2 else None, 60)
+        before = await eventually(lambda: found if len(found := workers(run)) == 2 else None)
         for pid in before.values():
             os.kill(pid, signal.SIGKILL)
             await asyncio.sleep(rng.uniform(0.0, 0.1))
         began = time.monotonic()
-        await eventually(partial(others, run, before), 60)
-        await eventually(lambda: ready(run), 60)
+        await eventually(partial(others, run, before))
+        await eventually(lambda: ready(run))
         back.append(time.monotonic() - began)
     over.set()
     await loading
@@ -119,6 +119,6 @@ def test_no_answered_request_is_lost_or_logged_twice_when_the_gateway_is_killed(
         # The last words wait until it is sure that nothing personal begins in them: six of them at most.
         assert cut["response"]["choices"][0]["message"]["content"].count("word") >= had - 6 > 0
         assert set(logged) - {"cut"} <= set(ledger.entries)
-        assert at(back, 0.95) < 20.0
+        assert within(at(back, 0.95), 20.0)
         interrupted = [row for row in rows if row["status"] == "interrupted"]
         assert interrupted, "deaths under load cut some requests, and these have an ending too"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.journeys.rig import SECONDS, WHOLE, Ledger, Rig, at, eventually, figure, load, rig, say
+from tests.journeys.rig import SECONDS, WHOLE, Ledger, Rig, at, eventually, figure, load, rig, say, within
 from tunekeeper.store.log import segments
 
 SEED = 6
@@ -41,12 +41,12 @@ async def flood(run: Rig, ledger: Ledger, seconds: float) -> tuple[float, int, f
     over = asyncio.Event()
     loading = asyncio.create_task(load(run.url, ledger, over.is_set, clients=CLIENTS, pause=0.09))
     worker = await eventually(run.worker)
-    await eventually(lambda: len(ledger.answered) >= 5 * CLIENTS, 60)
+    await eventually(lambda: len(ledger.answered) >= 5 * CLIENTS)
     before, began, asked = worker.memory_info().rss, time.monotonic(), len(ledger.entries)
     with locked(run.data):
         size = spooled(run.data)
         await asyncio.sleep(seconds)
-        await eventually(lambda: len(ledger.entries) > asked + 5 * CLIENTS, 60)
+        await eventually(lambda: len(ledger.entries) > asked + 5 * CLIENTS)
         grown = (worker.memory_info().rss - before) / 1e6, spooled(run.data) - size
         rate = (len(ledger.entries) - asked) / (time.monotonic() - began)
     over.set()
@@ -73,4 +73,4 @@ def test_a_locked_store_stops_no_answer_and_is_caught_up_with(tmp_path: Path) ->
         assert found == {"records": len(ledger.entries), "duplicates": 0, "open": 0, "corrupt": 0}
         assert spool > 0, "what cannot be made into Parquet waits in the spool, not in memory"
         assert grown < 20
-        assert caught < 240
+        assert within(caught, 240)

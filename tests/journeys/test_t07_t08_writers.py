@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from tests.journeys.rig import SECONDS, WHOLE, at, figure, say
+from tests.journeys.rig import SECONDS, WHOLE, at, figure, say, within
 from tests.patience import until
 from tunekeeper.store.ledgers.rollouts import find_rollouts
 from tunekeeper.workspace import Workspace, create_workspace, open_workspace
@@ -133,7 +133,7 @@ def test_eight_writers_beside_a_long_reader_are_never_told_that_it_is_locked(tmp
     assert len(seconds) == WRITERS * often
     assert ws.control.damage() == []
     assert max(sizes) < 64e6
-    assert at(seconds, 0.5) < 2.5, "ten times the figure"
+    assert within(at(seconds, 0.5), 2.5), "ten times the figure"
 
 
 def test_writers_that_checkpoint_and_are_killed_leave_a_whole_file(tmp_path: Path) -> None:

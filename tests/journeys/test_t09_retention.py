@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from tests.journeys.rig import MODEL, SECONDS, WHOLE, Ledger, Rig, at, eventually, load, rig, say
+from tests.journeys.rig import MODEL, SECONDS, WHOLE, Ledger, Rig, at, eventually, load, rig, say, within
 from tunekeeper.core.clock import ManualClock
 from tunekeeper.core.ids import request_id
 from tunekeeper.processes import ending
@@ -115,4 +115,6 @@ def test_a_million_old_rows_go_while_requests_are_answered_and_through_a_kill(tm
         assert not [hour for hour in os.listdir(run.data / "log" / "bodies") if hour <= hour_of(last)]
         assert found == {"records": len(ledger.entries), "duplicates": 0, "open": 0, "corrupt": 0}
         assert figures["grown_mb"] < 50
-        assert figures["p50_plus_ms"] < 200, "the figure is 20 ms, of the slowest hundredth, on a machine that does nothing else"
+        assert within(figures["p50_plus_ms"], 200), (
+            "the figure is 20 ms, of the slowest hundredth, on a machine that does nothing else"
+        )

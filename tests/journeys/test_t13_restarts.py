@@ -23,7 +23,7 @@ async def restart(run: Rig, times: int, ledger: Ledger) -> None:
         await asyncio.sleep(rng.uniform(0.1, 0.4))
         worker = await eventually(run.worker)
         worker.terminate()
-        await eventually(partial(run.another, worker.pid), 60)
+        await eventually(partial(run.another, worker.pid))
     over.set()
     await loading
 

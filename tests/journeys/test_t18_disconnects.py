@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.journeys.rig import SECONDS, Ledger, Rig, Wire, at, eventually, figure, message, rig, say
+from tests.journeys.rig import SECONDS, Ledger, Rig, Wire, at, eventually, figure, message, rig, say, within
 
 SEED = 18
 pytestmark = pytest.mark.timeout(SECONDS)
@@ -36,7 +36,7 @@ async def probe(run: Rig, over: asyncio.Event, waits: list[float]) -> None:
     async with httpx.AsyncClient() as http:
         while not over.is_set():
             began = time.monotonic()
-            assert (await http.get(f"{run.url}/readyz", timeout=20)).status_code == 200
+            assert (await http.get(f"{run.url}/readyz", timeout=60)).status_code == 200
             waits.append(time.monotonic() - began)
             await asyncio.sleep(0.02)
 
@@ -84,8 +84,8 @@ def test_whoever_leaves_is_noticed_logged_and_leaves_nothing_behind(tmp_path: Pa
         assert seen["requests"] - 1 <= len(left)
         assert seen["aborted"] + seen["answered"] == seen["requests"]
         assert seen["answered"] <= 1 + n // 20
-        assert cancelled[0] < 10.0
-        assert at(waits, 0.99) < 5.0
+        assert within(cancelled[0], 10.0)
+        assert within(at(waits, 0.99), 5.0)
         assert after[1] <= before[1] + 3
         assert after[2] <= before[2] + 3
         assert grown < 40

@@ -57,11 +57,11 @@ async def soak(run: Rig, ledger: Ledger) -> dict[str, float]:
         return done >= STREAMS or time.monotonic() > began + SOAK
 
     await asyncio.gather(*(stream(run.url, ledger, enough) for _ in range(30)))
-    await eventually(lambda: worker.num_fds() <= descriptors[0] + 40, 60)
+    await eventually(lambda: worker.num_fds() <= descriptors[0] + 40)
     here = sum([await alive(wire) for wire in idle])
     for wire in idle:
         wire.close()
-    await eventually(lambda: worker.num_fds() <= descriptors[0] - IDLE + 40, 60)
+    await eventually(lambda: worker.num_fds() <= descriptors[0] - IDLE + 40)
     settled = samples[len(samples) // 4 :]
     slope = statistics.linear_regression([n for n, _ in settled], [rss for _, rss in settled]).slope * 10_000 / 1e6
     return {"idle_here": here, "mb_per_10k": slope, "rss_mb": settled[-1][1] / 1e6, "seconds": time.monotonic() - began}

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.journeys.rig import SECONDS, Ledger, Rig, Wire, ask, at, eventually, figure, many_files, message, rig, say
+from tests.journeys.rig import SECONDS, Ledger, Rig, Wire, ask, at, eventually, figure, many_files, message, rig, say, within
 
 FILES = 128
 pytestmark = pytest.mark.timeout(SECONDS)
@@ -29,13 +29,13 @@ async def poor(run: Rig) -> psutil.Process:
     psutil.Process(run.gateway.running.process.pid).rlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
     old = _worker(run)
     old.terminate()
-    await eventually(partial(run.another, old.pid), 60)
+    await eventually(partial(run.another, old.pid))
     probe = Wire(run.url)
 
     async def served() -> bool:
         return (await ask(probe, Ledger().open())).status == 200
 
-    await eventually(served, 60)
+    await eventually(served)
     probe.close()
     worker = _worker(run)
     assert worker.rlimit(resource.RLIMIT_NOFILE) == (FILES, FILES)
@@ -83,7 +83,7 @@ async def storm(run: Rig, n: int, rounds: int) -> tuple[Counter[str], list[float
         async def served(again: Wire = again) -> bool:
             return (await ask(again, ledger.open())).status == 200
 
-        await eventually(served, 60)
+        await eventually(served)
         back.append(time.monotonic() - began)
         again.close()
     return endings, back, ledger
@@ -105,7 +105,7 @@ def test_a_storm_of_connections_is_survived_with_128_descriptors(tmp_path: Path)
         assert endings["200"] >= 10 * rounds, "those for whom there was room are served"
         assert endings["503"] >= rounds, "the next ones are told, before the rest is cut"
         assert same, "the worker lives on"
-        assert max(back) < 20
+        assert within(max(back), 20)
         assert not [line for line in run.gateway.running.said if "Traceback" in line]
         rows = {row["client_request_id"]: row["status"] for row in run.records()}
         assert {entry.id for entry in ledger.answered} <= set(rows)

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.journeys.rig import SECONDS, Entry, Ledger, Rig, Wire, ask, at, eventually, figure, rig, say, watched
+from tests.journeys.rig import SECONDS, Entry, Ledger, Rig, Wire, ask, at, eventually, figure, rig, say, watched, within
 from tests.outside.conftest import until
 
 SEED = 26
@@ -63,7 +63,7 @@ async def phase(run: Rig, ledger: Ledger, name: str, n: int, plain: list[Entry] 
     """Users' requests while copies go out (`plain`: the answers without copies), or, without `plain`, while none do."""
     async with watched(run, probe=False) as seen:
         entries = await round_of(run, ledger, "desk" if plain is not None else "desk@champion", n)
-        await eventually(lambda: name == "hang" or run.b.seen()["active"] == 0, 60)
+        await eventually(lambda: name == "hang" or run.b.seen()["active"] == 0)
     expected = texts(plain) if plain is not None else texts(entries)
     different = sum(a != b for a, b in zip(texts(entries), expected, strict=True))
     seconds = [entry.seconds * 1e3 for entry in entries]
@@ -99,7 +99,7 @@ async def suffer(run: Rig, ledger: Ledger, n: int) -> tuple[list[Phase], int]:
 
 def counted(run: Rig) -> dict[str, int]:
     """The gateway's counters of copies."""
-    return {name: int(value) for name, value in COUNTED.findall(httpx.get(f"{run.url}/metrics", timeout=20).text)}
+    return {name: int(value) for name, value in COUNTED.findall(httpx.get(f"{run.url}/metrics", timeout=60).text)}
 
 
 def test_a_shadow_that_misbehaves_is_felt_by_nobody(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_shadow_that_misbehaves_is_felt_by_nobody(tmp_path: Path) -> None:
             say("T26", SEED, shadow=each.name, asked=each.asked, different=each.different, failed=each.failed, **more)
         served = run.b.seen()["requests"]
         run.b.running.stop()  # what hangs there ends with it
-        until(lambda: counted(run) == {"sent": served, "logged": served, "dropped": offered - served}, 60)
+        until(lambda: counted(run) == {"sent": served, "logged": served, "dropped": offered - served})
         rows = run.records()
         copies = [row for row in rows if row["purpose"] == "shadow"]
         endings = Counter(row.get("error", "ok") for row in copies)
@@ -126,4 +126,4 @@ def test_a_shadow_that_misbehaves_is_felt_by_nobody(tmp_path: Path) -> None:
         assert endings["overloaded"] > 0
         for each in others:
             assert each.grown_mb < 20
-            assert each.p50_ms < base.p50_ms + 500
+            assert within(each.p50_ms, base.p50_ms + 500)

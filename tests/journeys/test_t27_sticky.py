@@ -57,7 +57,7 @@ async def killed(run: Rig, ledger: Ledger, keys: list[str], rng: random.Random) 
     await eventually(lambda: len(ledger.entries) >= half, 600)
     worker.kill()
     found = await visiting
-    await eventually(partial(run.another, worker.pid), 60)
+    await eventually(partial(run.another, worker.pid))
     return found
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.journeys.rig import SECONDS, figure, say
+from tests.journeys.rig import SECONDS, figure, say, within
 from tests.patience import until
 from tunekeeper import jobs, training
 from tunekeeper.core.clock import ManualClock
@@ -26,7 +26,7 @@ CAPPED = 10_000_000
 pytestmark = pytest.mark.timeout(SECONDS)
 FAULTS = {
     "killed": "died 3 times",
-    "hangs": "took longer than 2 s",
+    "hangs": "took longer than 5 s",
     "floods": "xxxx",
     "escapes": "ended with status 0",
     "silent": "ended with status 0",
@@ -48,7 +48,7 @@ class End:
 def ended(ws: Workspace, kind: str, ledger: Path, megabytes: int) -> End:
     """Have a training of a kind run to its end, looked at once a beat."""
     asked = {"ledger": str(ledger), "megabytes": megabytes}
-    job = jobs.ensure(ws, f"badjobs:{kind}", asked, model="desk", timeout=2.0 if kind == "hangs" else None)
+    job = jobs.ensure(ws, f"badjobs:{kind}", asked, model="desk", timeout=5.0 if kind == "hangs" else None)
     with ws.state.write(by="test") as tx:
         run = save_run(
             tx,
@@ -57,13 +57,13 @@ def ended(ws: Workspace, kind: str, ledger: Path, megabytes: int) -> End:
                 recipe_digest="sha256:0", base_digest="sha256:0", job=job.id,
             ),
         )  # fmt: skip
-    end = time.monotonic() + 240
+    end = time.monotonic() + 900
     while run.state == "running" and time.monotonic() < end:
         time.sleep(BEAT)
         run = training.collect(ws, run)
     seen = time.time()
     lines = [line.split() for line in ledger.read_text().splitlines()]
-    until(lambda: not any(started(int(pid)) for pid, _ in lines if int(pid) != os.getpid()), 20)
+    until(lambda: not any(started(int(pid)) for pid, _ in lines if int(pid) != os.getpid()))
     assert run.state == "failed", run
     return End(
         why=run.ended or "",
@@ -98,7 +98,7 @@ def test_a_training_that_goes_wrong_has_a_named_end_and_leaves_neither_processes
     assert versions == 0
     assert sum(end.left for end in found.values()) == 0
     assert max(end.log for end in found.values()) <= CAPPED
-    assert max(late.values()) < 20 * BEAT
+    assert within(max(late.values()), 20 * BEAT)
 
 
 def test_what_escaped_a_job_whose_keeper_was_killed_is_ended_before_the_next_attempt(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.journeys.rig import say
+from tests.journeys.rig import say, within
 from tests.outside.conftest import Gateway, Upstream, call, gateways, upstreams, write_yaml
 from tunekeeper.core.errors import ConfigError
 from tunekeeper.gateway.bodies import LOOKED_THROUGH
@@ -57,7 +57,7 @@ def test_a_schema_that_never_ends_is_given_up_and_counts_as_failed(name: str) ->
     say("t52-schema", bomb=name, seconds=round(seconds, 4))
     assert not passed
     assert "too many steps" in why or "levels and references deep" in why or "fits none" in why
-    assert seconds < 5, "ten times what it takes on a slow machine"
+    assert within(seconds, 5), "ten times what it takes on a slow machine"
 
 
 @pytest.mark.parametrize("pattern", ["(a*)*b", "(a|a)*b", "(a|aa)+$b", "(.*a){20}b", "^(([a-z])+.)+[A-Z]([a-z])+$b"])
@@ -67,11 +67,12 @@ def test_patterns_that_explode_elsewhere_take_a_time_that_grows_with_the_text(pa
     formats.check("a", spec)
 
     def seconds(n: int) -> float:
-        begin = time.process_time()
+        begin = time.thread_time()
         assert formats.check("a" * n, spec)[0] is False
-        return time.process_time() - begin
+        return time.thread_time() - begin
 
-    assert seconds(400_000) < 30 * seconds(40_000) + 0.5
+    least = {n: min(seconds(n) for _ in range(5)) for n in (40_000, 400_000)}  # whatever else a machine does only adds
+    assert least[400_000] < 30 * least[40_000] + 0.5
 
 
 @pytest.mark.parametrize("pattern", ["(x{1000}){1000}", r"(a)\1", "a(?=b)", "(?<!a)b"])
@@ -89,7 +90,7 @@ def test_the_log_looks_through_so_much_of_a_text_and_keeps_nothing_of_the_rest(p
     say("t52-redaction", piece=piece.strip(), mb=4, seconds=round(seconds, 3))
     assert "ana@" not in clean
     assert UNREAD in clean or counts["email"] == 1
-    assert seconds < 4, "ten times what it takes"
+    assert within(seconds, 4), "ten times what it takes"
 
 
 def test_many_small_pieces_of_one_body_share_what_is_looked_through() -> None:
@@ -146,7 +147,7 @@ def test_others_are_answered_as_before_while_such_texts_come(
         attack.result()
     middle = [round(1e3 * statistics.median(each), 1) for each in (calm, beset)]
     say("t52-gateway", calm_ms=middle[0], beset_ms=middle[1], worst_ms=round(1e3 * max(beset)), answered=len(beset))
-    assert statistics.median(beset) < 10 * statistics.median(calm) + 1
+    assert within(statistics.median(beset), 10 * statistics.median(calm) + 1)
     kept = call("log", "ls", "--data", folder / "data").out
     assert len(kept) > 300_000, "the log keeps the texts"
     assert "ana@" not in kept
@@ -160,4 +161,4 @@ def test_a_long_body_of_nothing_but_numbers_costs_little_once_enough_was_looked_
     seconds = time.process_time() - begin
     say("t52-numbers", seconds=round(seconds, 3))
     assert counts["unread"] == [message["content"] for message in clean["messages"]].count(UNREAD) > 55_000
-    assert seconds < 6, "ten times what it takes"
+    assert within(seconds, 6), "ten times what it takes"

@@ -22,10 +22,11 @@ import pytest
 import yaml
 
 from tests.once import made_once
+from tests.patience import PATIENCE
 from tunekeeper.cli.app import main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SECONDS = 60.0
+SECONDS = PATIENCE
 """How long one command may take on a busy machine."""
 LIMITED = """\
 import os, resource, sys

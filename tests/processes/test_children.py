@@ -96,6 +96,17 @@ def test_where_it_listens_is_no_reason_for_its_end(tmp_path: Path):
     assert child.why() == "ended with 3"
 
 
+def test_the_end_of_a_child_is_told_although_its_log_can_no_longer_be_read(tmp_path: Path):
+    child = Child(plan=plan(tmp_path, "raise SystemExit(3)"))
+    child.start(dict(os.environ))
+    assert child.wait(60)
+    assert child.log is not None
+    child.log.unlink()
+    assert child.why() == "ended with 3"
+    child.log.mkdir()
+    assert child.why() == "ended with 3"
+
+
 def test_a_log_that_grows_too_large_is_cut_while_its_child_writes_on(tmp_path: Path):
     code = """
 import signal, time

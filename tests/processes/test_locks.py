@@ -29,7 +29,7 @@ def test_a_lock_stays_held_by_a_child_that_inherited_it(tmp_path: Path):
         assert locks.held(path)
         assert locks.holder(path) == child.pid  # found although nothing noted it
     finally:
-        child.communicate(timeout=60)
+        child.communicate(timeout=150)
     assert not locks.held(path)
     assert locks.holder(path) is None
 
@@ -42,4 +42,4 @@ def test_a_noted_process_that_does_not_hold_the_file_is_not_believed(tmp_path: P
     child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE, pass_fds=(handle,))
     os.close(handle)
     assert locks.holder(path) == child.pid
-    child.communicate(timeout=60)
+    child.communicate(timeout=150)

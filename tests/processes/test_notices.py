@@ -54,7 +54,7 @@ def told(port: int, **fields: Any) -> list[dict[str, Any]]:
     said: list[dict[str, Any]] = []
     slot = ServeSlot(endpoint=f"http://127.0.0.1:{port}/v1", engine="llamacpp", **fields)
     for thread in tell({"desk": ServeModel(slots={"a": slot})}, {}, said.append):
-        thread.join(20)
+        thread.join(60)
     return said
 
 

@@ -90,7 +90,7 @@ def version(url: str, key: str | None = None) -> tuple[int, str | None]:
 
 def get(url: str, path: str) -> str:
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
     connection.request("GET", path)
     text = connection.getresponse().read().decode()
     connection.close()
@@ -273,7 +273,7 @@ def test_the_two_slot_file_alone_decides_and_is_read_again_when_it_changes(tmp_p
         assert (ready(url), alerts(tmp_path)) == (None, [])
         assert "\ntunekeeper_routing_file_refused 0\n" in get(url, "/metrics")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         assert process.stderr is not None
         assert "error: " in (said := process.stderr.read())
         assert said.count("the routes of before stay") == 2

@@ -110,7 +110,7 @@ def test_a_signal_ends_the_children_and_the_exit_code_tells_which(tmp_path: Path
     for number, code in ((signal.SIGTERM, 0), (signal.SIGINT, 130)):
         process = spawn(tmp_path)
         process.send_signal(number)
-        process.communicate(timeout=60)
+        process.communicate(timeout=150)
         assert process.returncode == code
         assert ending.running(tmp_path) == {}
 
@@ -126,7 +126,7 @@ def test_a_closed_terminal_ends_everything_unless_it_was_started_with_nohup(tmp_
             process.send_signal(signal.SIGHUP)
             assert "supervisor" in ending.running(tmp_path)
         process.send_signal(number)
-        process.communicate(timeout=60)
+        process.communicate(timeout=150)
         assert (process.returncode, ending.running(tmp_path)) == (0, {}), inherited
 
 
@@ -134,7 +134,7 @@ def test_children_outlive_a_killed_supervisor_and_the_next_one_adopts_them(tmp_p
     first = spawn(tmp_path)
     before = ending.running(tmp_path)
     first.kill()
-    first.communicate(timeout=60)
+    first.communicate(timeout=150)
     assert {name: pid for name, pid in before.items() if name != "supervisor"} == ending.running(tmp_path)
     events: list[dict[str, Any]] = []
     supervisor = Supervisor(tmp_path, os.environ, events.append)
@@ -148,12 +148,12 @@ def test_children_outlive_a_killed_supervisor_and_the_next_one_adopts_them(tmp_p
 def test_down_ends_what_a_killed_supervisor_left_and_a_living_one_too(tmp_path: Path):
     first = spawn(tmp_path)
     first.kill()
-    first.communicate(timeout=60)
+    first.communicate(timeout=150)
     assert [each["name"] for each in ending.down(tmp_path)] == ["gateway-w1", "keeper"]
     second = spawn(tmp_path)
     ended = ending.down(tmp_path)
     assert (ended[0]["name"], ended[0]["killed"]) == ("supervisor", False)
-    second.communicate(timeout=60)
+    second.communicate(timeout=150)
     assert second.returncode == 0
     assert ending.down(tmp_path) == []
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.patience import until
+from tests.patience import gone, until
 from tunekeeper.processes import ending, locks
 from tunekeeper.processes.children import Plan
 from tunekeeper.processes.supervisor import Supervisor
@@ -53,14 +53,6 @@ def spare(environ: dict[str, str]) -> Iterator[Spare]:
     yield made
     if made.alive():
         made.drop()
-
-
-def gone(pid: int) -> bool:
-    """Whether a process that is not ours has ended; one that nobody waited for yet counts too."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 def test_a_spare_becomes_what_it_is_told_with_the_descriptors_and_the_environment_of_the_order(tmp_path, environ, spare):
@@ -175,7 +167,7 @@ def test_a_spare_that_is_heard_tells_its_reader_what_it_complains_of(tmp_path, e
         spare = nursery.take()
         assert spare is not None
         with spare.become([str(tmp_path / "out")], environ, {}) as process:
-            assert process.communicate(timeout=60)[1] == b"complained\n"
+            assert process.communicate(timeout=150)[1] == b"complained\n"
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from tunekeeper.core.clock import ManualClock
-from tunekeeper.core.errors import Busy, NotFound, UserError
+from tunekeeper.core.errors import Busy, DiskFull, NotFound, UserError
 from tunekeeper.core.ids import request_id
 from tunekeeper.store import archive, backup
 from tunekeeper.store.backup import Backup
@@ -198,7 +199,7 @@ def test_where_it_goes_is_checked_first(ws: Workspace, tmp_path: Path) -> None:
 
 def test_a_damaged_or_missing_database_is_one_line_and_no_file(ws: Workspace, tmp_path: Path) -> None:
     ws.path("state.db").write_bytes(b"rubbish" * 2000)
-    with pytest.raises(UserError, match=r"state\.db cannot be copied"):
+    with pytest.raises(UserError, match=r"state\.db is damaged.*restore it from a backup"):
         taken(ws, tmp_path)
     ws.path("state.db").unlink()
     with pytest.raises(NotFound, match=r"state\.db does not exist"):
@@ -207,3 +208,16 @@ def test_a_damaged_or_missing_database_is_one_line_and_no_file(ws: Workspace, tm
     made = backup.create(ws.root, tmp_path / "pg.tar.zst", ws.clock, product="0.1", databases=False)
     assert made.contents.header.schemas == {"control": None, "state": None}
     assert not looked_at(made.file)[1] & {"control.db", "state.db"}
+
+
+def test_no_room_for_the_copies_of_the_databases_is_said_as_that(ws: Workspace, tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        for room in (64 << 10, 16 << 10):  # the copy does not fit, and then not even what SQLite maps to read a file
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+            with pytest.raises(DiskFull, match=r"no room left on the disk of state\.db"):
+                taken(ws, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == []
+    assert taken(ws, tmp_path).contents.files

@@ -65,7 +65,7 @@ def test_a_holder_that_runs_too_long_is_killed_by_who_may(tmp_path: Path) -> Non
     began = time.monotonic()
     with exclusive(tmp_path / "x.lock", break_after=0.1, wait=60) as broken:
         assert [victim.pid for victim in broken] == [child.pid]
-    assert 0.9 <= time.monotonic() - began < 30
+    assert time.monotonic() - began >= 0.9
     assert child.wait(60) == -9
     child.communicate()
 

@@ -92,7 +92,7 @@ def test_upgrading_an_up_to_date_database_does_nothing(ws: Workspace) -> None:
 
 
 def test_an_upgrade_keeps_the_rows_and_a_copy_from_before(ws: Workspace, newer: Path) -> None:
-    said, _ = starter(newer, ws.path("control.db")).communicate(timeout=30)
+    said, _ = starter(newer, ws.path("control.db")).communicate(timeout=150)
     copy = ws.path("control.db.before-0001-1")
     assert said.strip() == str(copy)
     assert "extra" in tables(ws.path("control.db"))
@@ -106,20 +106,20 @@ def test_an_upgrade_keeps_the_rows_and_a_copy_from_before(ws: Workspace, newer: 
 
 def test_an_upgrade_killed_between_two_statements_leaves_the_exact_old_state(ws: Workspace, newer: Path) -> None:
     killed = starter(newer, ws.path("control.db"), KILL="1")
-    assert killed.communicate(timeout=30)[0] == ""
+    assert killed.communicate(timeout=150)[0] == ""
     assert killed.returncode == -9
     assert "extra" not in tables(ws.path("control.db"))
     with ws.control.write(by="test") as tx:
         save_rollout(tx, Rollout(id="rol_9", model="m", version="v", slot="s"))
         assert len(find_rollouts(tx)) == 5
     again = starter(newer, ws.path("control.db"))
-    assert again.communicate(timeout=30)[0].strip() == str(ws.path("control.db.before-0001-2"))
+    assert again.communicate(timeout=150)[0].strip() == str(ws.path("control.db.before-0001-2"))
     assert "extra" in tables(ws.path("control.db"))
 
 
 def test_of_two_starters_one_migrates_and_both_arrive(ws: Workspace, newer: Path) -> None:
     both = [starter(newer, ws.path("control.db")) for _ in range(2)]
-    said = sorted(child.communicate(timeout=30)[0].strip() for child in both)
+    said = sorted(child.communicate(timeout=150)[0].strip() for child in both)
     assert [child.returncode for child in both] == [0, 0]
     assert said == sorted([str(ws.path("control.db.before-0001-1")), "None"])
 

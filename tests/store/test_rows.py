@@ -149,9 +149,11 @@ def killed_at(root: Path, number: int, work: Callable[[Rows], object]) -> bool:
     """Do something in a process that is killed at its n-th touch of a file; whether it was."""
     child = os.fork()
     if child == 0:
-        watch(str(root), number)
-        work(opened(root))
-        os._exit(0)
+        try:
+            watch(str(root), number)
+            work(opened(root))
+        finally:
+            os._exit(0)  # whatever happens: what is below runs tests
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 

@@ -68,7 +68,7 @@ from tunekeeper.workspace import create_workspace
 for _ in range(2):
     create_workspace(Path({str(tmp_path)!r}))
 print(sorted({{"sqlalchemy", "alembic"}} & set(sys.modules)))"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=150, check=True)
     assert done.stdout == "[]\n"
     assert [snapshot.version(tmp_path / f"{name}.db", name) for name in DATABASES] == ["0001", "0001"]
 
@@ -79,7 +79,7 @@ def test_a_creator_that_is_killed_before_any_statement_leaves_nothing_and_the_ne
 ) -> None:
     whole = len(list(snapshot.statements(name)))
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(tmp_path), name], timeout=60, check=True, capture_output=True, text=True
+        [sys.executable, "-c", KILLED, str(tmp_path), name], timeout=150, check=True, capture_output=True, text=True
     )
     # The last one is killed before the commit.
     assert [line.split() for line in done.stdout.splitlines()] == [[str(n), str(-signal.SIGKILL)] for n in range(whole + 1)]

@@ -49,4 +49,4 @@ def test_one_that_runs_alone_says_where_and_ends_when_it_is_told() -> None:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline()) == {"listening": "http://there"}
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0

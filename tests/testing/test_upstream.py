@@ -150,7 +150,7 @@ def test_the_command_prints_where_it_listens_and_ends_on_sigterm() -> None:
             assert client.post(url + "/v1/chat/completions", json=CHAT).status_code == 500
             assert "yes" in client.post(url + "/v1/chat/completions", json=CHAT).text
         child.terminate()
-        assert child.wait(10) == 0
+        assert child.wait(60) == 0
 
 
 def test_an_unknown_behaviour_is_named(capsys: pytest.CaptureFixture[str]) -> None:

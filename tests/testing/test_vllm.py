@@ -95,4 +95,4 @@ def test_it_runs_as_a_process_of_its_own() -> None:
         url = json.loads(child.stdout.readline())["listening"]
         assert VllmServer(url).holding().base == "base"
         child.send_signal(signal.SIGTERM)
-        assert child.wait(30) == 0
+        assert child.wait(60) == 0

@@ -87,7 +87,7 @@ def test_what_is_scripted_happens_once() -> None:
     with serving(BASE) as double:
         double.faults += [("/v1/models", 503, {"error": {"message": "busy"}}), ("/health", 0, None)]
         assert [call("GET", double.url + "/v1/models")[0] for _ in range(2)] == [503, 200]
-        connection = http.client.HTTPConnection("127.0.0.1", double.server_port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", double.server_port, timeout=60)
         connection.request("GET", "/health")
         with pytest.raises(http.client.RemoteDisconnected):
             connection.getresponse()
@@ -96,7 +96,7 @@ def test_what_is_scripted_happens_once() -> None:
 
 def test_what_is_no_json_is_refused_where_it_goes_wrong() -> None:
     with serving(BASE) as double:
-        connection = http.client.HTTPConnection("127.0.0.1", double.server_port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", double.server_port, timeout=60)
         connection.request("POST", "/v1/load_lora_adapter", b"{no")
         response = connection.getresponse()
         error = json.loads(response.read())["error"]

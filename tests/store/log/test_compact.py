@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tunekeeper.core.clock import ManualClock
 from tunekeeper.store.log import Log, Spool, segments
@@ -54,7 +57,7 @@ print(n)
 def killed_everywhere(root: Path, target: Path) -> list[Path]:
     """Copies of `root`, each with one pass killed one step later; the last one was not killed."""
     command = [sys.executable, "-c", KILLED, str(root), str(target)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
     return [target / str(n) for n in range(1, int(done.stdout) + 1)]
 
 
@@ -185,3 +188,30 @@ def test_a_copy_of_the_folder_reads_the_same(root: Path, tmp_path: Path, clock: 
         compact(root)
     shutil.copytree(root, tmp_path / "copy")
     check(tmp_path / "copy", clock, ended, lost)
+
+
+def test_a_long_backlog_is_not_listed_anew_for_each_of_its_segments(
+    root: Path, clock: ManualClock, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+    real = os.listdir
+
+    def listdir(path: Any = ".") -> list[str]:
+        looks.append(str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    taken = []
+    for size in (2, 12):
+        spool = Spool(root, "gateway-0", clock)
+        spool.opened({"request_id": record()["request_id"], "timestamp": clock.utc(), "model_id": "support-desk"})
+        for _ in range(size):
+            spool.ended(record())
+            spool.flush()
+            spool.seal()
+        looks.clear()
+        with segments.maintenance(root):
+            assert compact(root).segments == size
+        taken.append(looks.count(str(root / "spool")))
+        spool.close()
+    assert taken[0] == taken[1]

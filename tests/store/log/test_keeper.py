@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import shutil
@@ -296,3 +297,38 @@ def test_a_pass_without_room_is_done_again_on_the_room_of_the_reserve(root: Path
     assert not reserved(root)
     assert len(Log(root, clock).find()) == 1
     assert segments.list_segments(root) == []
+
+
+class Full(Keeper):
+    """Its disk is full, and it is told to end after the first pass."""
+
+    def run(self) -> None:
+        self.stop = threading.Event()
+        run(self, 0.01, self.stop, Supervision(self.root, self.clock.real))
+
+    def once(self) -> Compacted:
+        self.stop.set()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_pass_that_finds_no_room_is_said_in_one_line_that_tells_what_to_do(
+    root: Path, clock: ManualClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Full(root, clock).run()
+    told = f"keeper: no room left under {root / 'log'}: nothing is lost and it is tried again; free disk space\n"
+    assert capsys.readouterr().err == told
+
+
+def test_a_keeper_lives_on_where_the_full_disk_takes_not_even_its_word(
+    root: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Deaf(io.StringIO):
+        tried = 0
+
+        def write(self, text: str) -> int:
+            self.tried += 1
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(sys, "stderr", deaf := Deaf())
+    Full(root, clock).run()
+    assert deaf.tried

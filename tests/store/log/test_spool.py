@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.patience import until
 from tunekeeper.core.clock import ManualClock, SystemClock
 from tunekeeper.core.errors import OutsideError
 from tunekeeper.store.log import Log, Spool, segments
@@ -172,9 +173,7 @@ def test_a_writer_killed_ten_times_loses_and_doubles_nothing(root: Path, tmp_pat
         done = ledger.stat().st_size if ledger.exists() else 0
         child = subprocess.Popen([sys.executable, "-c", WRITER, str(root), str(ledger)])
         try:
-            end = time.monotonic() + 20
-            while not (ledger.exists() and ledger.stat().st_size > done) and time.monotonic() < end:
-                time.sleep(0.005)
+            until(lambda: ledger.exists() and ledger.stat().st_size > done)  # noqa: B023
             time.sleep(rng.uniform(0, 0.03))
         finally:
             child.kill()
