@@ -138,7 +138,7 @@ def test_the_effect_on_the_set_is_seen_before_it_is_frozen(run: Callable[..., An
     assert {topic["topic"]: topic["added"] for topic in found["topics"]} == {"bug": 5, "refund": 5}
     text = run("effect", text=True)[1]
     assert "10 added, 0 removed" in text
-    assert text.rstrip().endswith("next: tunekeeper data freeze --model desk")
+    assert "next: tunekeeper data freeze --model desk --dir " in text.splitlines()[-1]
 
 
 def examined(ws: Workspace, number: int, errors: int, cases: int = 60) -> None:

@@ -85,7 +85,7 @@ def test_a_person_reads_the_verdict_first(project: Path, capsys: pytest.CaptureF
     assert lines[0] == "PASS: desk@v1 on 60 cases of core"
     assert any(line.startswith("  accuracy 100.0% of 60") for line in lines)
     assert lines[-2].startswith("wrong answers: tunekeeper eval show exam_")
-    assert lines[-1] == "next: tunekeeper deploy start desk v1"
+    assert lines[-1] == f"next: tunekeeper deploy start desk v1 --dir {project}"
 
 
 def test_a_person_who_asks_why_sees_the_wrong_answers(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

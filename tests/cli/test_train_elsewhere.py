@@ -91,7 +91,7 @@ def test_a_plan_sends_nothing_and_a_run_makes_a_version(
     assert (code, "was not compared with training" in refused["error"]["message"]) == (2, True)
     assert main(["train", "run", *where]) == 0
     following = capsys.readouterr().out.splitlines()[-1]
-    assert re.fullmatch(r"next: tunekeeper eval run --model support-desk --version v\S+", following), following
+    assert re.fullmatch(r"next: tunekeeper eval run --model support-desk --version v\S+ --dir \S+", following), following
     monkeypatch.delenv("OPENAI_API_KEY")
     code, refused = answer(capsys, "train", "run", *where)
     assert code == 2
