@@ -234,7 +234,7 @@ def figures(rounds: Rounds, promised: bool) -> Iterator[Figure]:
     yield own("first_commit", "first_s", "s")
     yield own("second_commit", "second_s", "s")
     yield own("diff_with_rows", "diff_s", "s", 0.5)
-    yield own("diff_command", "diff_command_s", "s")
+    yield own("diff_command", "diff_command_s", "s", 0.5)
     yield own("checkout", "checkout_s", "s", 5)
     yield own("stored_first", "first_mb", "MB")
     yield own("added_by_second", "second_mb", "MB", 3)

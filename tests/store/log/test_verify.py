@@ -7,6 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from tunekeeper.core.clock import ManualClock
 from tunekeeper.store.log import Log, Spool, segments
 from tunekeeper.store.log.compact import compact
@@ -113,6 +116,44 @@ def test_a_footer_that_says_else_than_its_pages_is_damage_and_the_file_is_named(
         damaged: list[Path] = []
         assert Log(root, clock).verify(damaged)["corrupt"] == 1
         assert damaged == [path]
+
+
+def test_a_column_that_a_flip_made_another_kind_of_thing_is_damage(root: Path, clock: ManualClock, record: Record) -> None:
+    """A name that came back as bytes broke who asked. What only one reader takes otherwise changes no answer."""
+    spool = Spool(root, "gateway-0", clock)
+    spool.ended(record())
+    spool.close()
+    with segments.maintenance(root):
+        compact(root)
+    (path,) = (root / "log" / "metrics").rglob("*.parquet")
+    whole = path.read_bytes()
+    known = kinds(whole)
+    truth = Log(root, clock).find()
+    bits = range(8 * (len(whole) - int.from_bytes(whole[-8:-4], "little") - 8), 8 * (len(whole) - 8), 11)
+    others = [broken for bit in bits if (broken := flipped(whole, bit)) and kinds(broken) not in (known, None)]
+    found = 0
+    for broken in others[:: len(others) // 12]:
+        path.write_bytes(broken)
+        if Log(root, clock).verify()["corrupt"]:
+            found += 1
+        else:
+            assert Log(root, clock).find() == truth
+    assert found >= 6
+
+
+def flipped(whole: bytes, bit: int) -> bytes:
+    """The same with one bit turned."""
+    broken = bytearray(whole)
+    broken[bit // 8] ^= 1 << bit % 8
+    return bytes(broken)
+
+
+def kinds(whole: bytes) -> list[pa.DataType] | None:
+    """The types of a Parquet file's columns, as its footer says them; None where it cannot be read."""
+    try:
+        return pq.read_metadata(pa.BufferReader(whole)).schema.to_arrow_schema().types
+    except (pa.ArrowException, OSError, ValueError):
+        return None
 
 
 def test_flips_anywhere_in_a_file_are_found_or_change_nothing(root: Path, clock: ManualClock, record: Record) -> None:

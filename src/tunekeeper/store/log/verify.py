@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from tunekeeper.store.log.segments import Segment
 from tunekeeper.store.log.tail import Opened, read_lines
 
 if TYPE_CHECKING:
+    import duckdb
     import pyarrow.parquet as pq
 
 _COUNT = (
@@ -21,6 +23,12 @@ _COUNT = (
 
 _EVERY = "SELECT bit_xor(hash(held)) FROM read_parquet($files, union_by_name = true) AS held"
 """Reads every value of the files."""
+
+_SAID = (
+    "SELECT DISTINCT name, type, repetition_type, num_children, converted_type, scale, precision, logical_type "
+    "FROM parquet_schema($files) WHERE name <> 'schema'"
+)
+"""What footers say of their columns, and of what those consist of."""
 
 
 def verify(root: Path, damaged: list[Path] | None = None) -> dict[str, int]:
@@ -87,27 +95,38 @@ def _parquet(root: Path, damaged: list[Path]) -> tuple[list[str], int]:
                 continue
             merged += again if kind == "metrics" else 0
             found += [str(path)] if rows else []
-        found[:] = _answering(found, damaged)
+        found[:] = _answering(found, kind, damaged)
     return good["metrics"], merged
 
 
-def _answering(files: list[str], damaged: list[Path]) -> list[str]:
-    """Of these files those that a question can be asked of: what one reader passes over in a damaged file, the other stops at."""
+def _answering(files: list[str], kind: str, damaged: list[Path]) -> list[str]:
+    """Of these files those that a question can be asked of: what one reader passes over in a damaged file, the other stops at, or
+    takes for bytes what is text."""
     import duckdb
 
     def answers(some: list[str]) -> bool:
         try:
             connection.execute(_EVERY, {"files": some}).fetchall()
+            return known.issuperset(connection.execute(_SAID, {"files": some}).fetchall())
         except duckdb.Error:
             return False
-        return True
 
     with duckdb.connect() as connection:
+        known = _written(connection, kind)
         if not files or answers(files):
             return files
         good = [file for file in files if answers([file])]
     damaged.extend(Path(file) for file in files if file not in good)
     return good
+
+
+def _written(connection: duckdb.DuckDBPyConnection, kind: str) -> set[tuple[Any, ...]]:
+    """What the footer of a file of ours says of the columns that it may have."""
+    import pyarrow.parquet as pq
+
+    with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
+        pq.write_table(columns.schema(kind).empty_table(), file.name)
+        return set(connection.execute(_SAID, {"files": [file.name]}).fetchall())
 
 
 def _rows(file: pq.ParquetFile, kind: str) -> int:
@@ -122,7 +141,12 @@ def _rows(file: pq.ParquetFile, kind: str) -> int:
         group = file.read_row_group(number)
         rows += len(group)
         for place, name in enumerate(footer.schema.names):
-            said = footer.row_group(number).column(place).statistics if name in partitions.RANGED else None
+            if name not in partitions.RANGED:
+                continue
+            chunk = footer.row_group(number).column(place)
+            if chunk.physical_type != footer.schema.column(place).physical_type:
+                raise ValueError(name)  # asked for its statistics, pyarrow would end the process
+            said = chunk.statistics
             if said is not None and said.has_min_max and pc.min_max(group[name]).as_py() != {"min": said.min, "max": said.max}:
                 raise ValueError(name)
     if rows != footer.num_rows or not set(names) <= set(known):
