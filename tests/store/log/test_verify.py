@@ -21,6 +21,16 @@ def report(root: Path, clock: ManualClock) -> dict[str, int]:
     return Log(root, clock).verify()
 
 
+def compacted(root: Path, clock: ManualClock, record: Record, records: int) -> None:
+    """A log of so many records, all of them in Parquet files."""
+    spool = Spool(root, "gateway-0", clock)
+    for _ in range(records):
+        spool.ended(record())
+    spool.close()
+    with segments.maintenance(root):
+        compact(root)
+
+
 def test_an_empty_log_is_sound(root: Path, clock: ManualClock) -> None:
     assert report(root, clock) == {"records": 0, "duplicates": 0, "open": 0, "corrupt": 0}
 
@@ -75,12 +85,7 @@ def test_a_segment_half_compacted_by_a_killed_keeper_is_no_duplicate(root: Path,
 
 
 def test_bits_that_flip_in_parquet_are_found(root: Path, clock: ManualClock, record: Record) -> None:
-    spool = Spool(root, "gateway-0", clock)
-    for _ in range(50):
-        spool.ended(record())
-    spool.close()
-    with segments.maintenance(root):
-        compact(root)
+    compacted(root, clock, record, 50)
     (path,) = (root / "log" / "bodies").rglob("*.parquet")
     whole = path.read_bytes()
     rng = random.Random(4)
@@ -96,12 +101,7 @@ def test_bits_that_flip_in_parquet_are_found(root: Path, clock: ManualClock, rec
 def test_a_footer_that_says_else_than_its_pages_is_damage_and_the_file_is_named(
     root: Path, clock: ManualClock, record: Record
 ) -> None:
-    spool = Spool(root, "gateway-0", clock)
-    for _ in range(3):
-        spool.ended(record())
-    spool.close()
-    with segments.maintenance(root):
-        compact(root)
+    compacted(root, clock, record, 3)
     (path,) = (root / "log" / "metrics").rglob("*.parquet")
     whole = path.read_bytes()
     end = whole.rindex(b"support-desk")  # among the least and greatest values, at the end of the file
@@ -120,11 +120,7 @@ def test_a_footer_that_says_else_than_its_pages_is_damage_and_the_file_is_named(
 
 def test_a_column_that_a_flip_made_another_kind_of_thing_is_damage(root: Path, clock: ManualClock, record: Record) -> None:
     """A name that came back as bytes broke who asked. What only one reader takes otherwise changes no answer."""
-    spool = Spool(root, "gateway-0", clock)
-    spool.ended(record())
-    spool.close()
-    with segments.maintenance(root):
-        compact(root)
+    compacted(root, clock, record, 1)
     (path,) = (root / "log" / "metrics").rglob("*.parquet")
     whole = path.read_bytes()
     known = kinds(whole)
@@ -157,12 +153,7 @@ def kinds(whole: bytes) -> list[pa.DataType] | None:
 
 
 def test_flips_anywhere_in_a_file_are_found_or_change_nothing(root: Path, clock: ManualClock, record: Record) -> None:
-    spool = Spool(root, "gateway-0", clock)
-    for _ in range(20):
-        spool.ended(record())
-    spool.close()
-    with segments.maintenance(root):
-        compact(root)
+    compacted(root, clock, record, 20)
     truth = Log(root, clock).find()
     rng = random.Random(9)
     for path in (root / "log").rglob("*.parquet"):
