@@ -13,6 +13,7 @@ from tunekeeper.core.errors import ConfigError
 from tunekeeper.core.nouns.serving import Inference
 from tunekeeper.data.config import Config
 from tunekeeper.data.redacting import clean_inference, redactor_of
+from tunekeeper.text.seals import make_keys
 
 
 def project(folder: Path, **section: object) -> Path:
@@ -55,6 +56,25 @@ def test_the_section_makes_the_redactor() -> None:
     assert redactor_of(Config(redact=())).redact("ana@example.com") == ("ana@example.com", {})
     with pytest.raises(ConfigError, match="detector"):
         redactor_of(Config(redact=("name",)))
+
+
+def test_a_sealed_row_gets_its_numbers_back_as_numbers(tmp_path: Path) -> None:
+    secret, public = make_keys()
+    folder = project(tmp_path / "desk", redact_seal=public)
+    call_it = {"id": "c1", "type": "function", "function": {"name": "ring", "arguments": '{"phone": 4155550132, "n": "1"}'}}
+    messages = [{"role": "user", "content": "ring me"}, {"role": "assistant", "content": "", "tool_calls": [call_it]}]
+    row = {"messages": messages, "metadata": {"phone": 4155550132, "cell": "4155550133"}}
+    rows = write_lines(folder / "rows.jsonl", [row])
+    assert call("data", "import", rows, "--model", "help", "--dir", folder, "--json").code == 0
+    draft = folder / ".tunekeeper" / "data" / "help" / "draft.jsonl"
+    assert "41555501" not in draft.read_text("utf-8")
+    (folder / "key").write_text(secret, "utf-8")
+    name = json.loads(draft.read_text("utf-8").splitlines()[0])["id"]
+    done = call("data", "reveal", name, "--model", "help", "--key", folder / "key", "--dir", folder, "--json")
+    assert done.code == 0, done.err
+    again = done.json
+    assert again["messages"][1]["tool_calls"][0]["function"]["arguments"] == call_it["function"]["arguments"]
+    assert (again["metadata"]["phone"], again["metadata"]["cell"]) == (4155550132, "4155550133")
 
 
 def test_users_who_are_called_by_their_address_stay_apart_and_can_be_erased(tmp_path: Path) -> None:

@@ -545,3 +545,20 @@ def clean(rng: random.Random) -> str:
         .replace("{time}", f"{rng.randint(0, 23):02}:{rng.randint(0, 59):02}:{rng.randint(0, 59):02}")
         .replace("{isbn}", _isbn(rng))
     )
+
+
+AROUND = (
+    ("k='", "'"), ('k="', '"'), ("k=", "&n=2"), ("--k=", " --n"), ('{"k": "', '", "n": 1}'), ("{'k': '", "'}"), ("k: ", "\nn: 1"),
+    ("<k>", "</k>"), ("| k | ", " |"), ("f('", "')"), ("[", "]"), ("(", ")"), ("`", "`"), ("**", "**"), ("is ", "."), ("", ","),
+    ("„", "“"), ("「", "」"), ("k:", ";"), ("k=>'", "',"), ("<b>", "</b>"), ("{", "}"), ("k={", "}"), ("- ", "\n- n"), ("«", "»"),
+)  # fmt: skip
+"""What stands before and behind a value in some notation."""
+AS_IT_IS = {
+    "key": ("ghp_aB3xK9mQ7pL2wZ8vR4tY6nE1cU5sD0fG7hJq", "glpat-aB3xK9mQ7pL2wZ8vR4tY"),
+    "email": ("ana.lee@example.com", "o'neil+x_1@mail.co.uk", "ana at example dot com", "ana%40example.com"),
+    "iban": ("DE89370400440532013000", "GB82 WEST 1234 5698 7654 32"),
+    "card": ("4111111111111111", "3782 822463 10005"),
+    "ip": ("203.0.113.9", "2001:db8:85a3::8a2e:370:7334"),
+    "phone": ("+49 30 901820-17", "(415) 555-0132", "06 12 34 56 78"),
+}
+"""Kind → values as they are written."""

@@ -38,6 +38,7 @@ def test_random_letters_and_digits_are_a_secret_where_a_name_leads_to_them(text:
         UUID, f"order {UUID}", f"commit {HEX} fixes the token", f"the key commit is {HEX}", f"public key {HEX}",
         f"idempotency key: {UUID}", f"token for order {UUID}", f"primary key {UUID}", f"trace id {HEX}, token count 20",
         f"completion tokens {UUID}", f"api key docs https://x.example/v2/{HEX}", f'{{"key": "uploads/2026/{HEX}.png"}}',
+        "Culture=neutral, PublicKeyToken=b77a5c561934e089",
         "the key findings in report-2026-q1-v2-final3", "winreg.OpenKey(winreg.HKEY_CURRENT_USER",
         "AutoTokenizer a1b2c3d4e5f6a7b8",
         f'{{"tool_call_id": "call_{HEX}"}}', f"api key [KEY] {HEX}",

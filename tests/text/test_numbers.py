@@ -68,6 +68,23 @@ def test_an_iban_is_found_in_capitals_or_not_in_groups_or_not(text: str) -> None
     assert text[slice(*span)] == text.removesuffix(" x")
 
 
+def test_articles_parcels_and_rows_of_measurements_are_no_cards() -> None:
+    for text in (
+        "sku;ean;stock\n8373321;4300685639288;332",
+        "7848113;4280985783624;513\n6359999;4274888169012;31",
+        "tracking 9400 1339 3844 7697 3197 61",
+    ):
+        assert cards(text) == []
+    for text, card in (("card 4300685639288, ean", "4300685639288"), ("key1=4111/1111/1111/1111,k", "4111/1111/1111/1111")):
+        assert [text[slice(*span)] for span in cards(text)] == [card]
+    assert len(cards("4111 1111 1111 1111 5500 0000 0000 0004")) == 2
+
+
+def test_an_iban_whose_country_and_check_digits_stand_apart_is_found() -> None:
+    assert ibans("to FR 76 30006000011234567890189 ok") == [(3, 32)]
+    assert ibans("IT 12 4567890123456 and DE 12 345678901234567890") == []
+
+
 def test_an_iban_ends_where_its_country_says() -> None:
     text = "DE89 3704 0044 0532 0130 00 BIC COBADEFF"
     assert [text[slice(*span)] for span in ibans(text)] == ["DE89 3704 0044 0532 0130 00"]

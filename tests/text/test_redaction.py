@@ -8,9 +8,10 @@ import time
 
 import pytest
 
-from tests.text.personal import MAKERS, carried, clean, telling
+from tests.text.personal import AROUND, AS_IT_IS, MAKERS, carried, clean, telling
 from tunekeeper.core.errors import ConfigError
 from tunekeeper.text.named import named
+from tunekeeper.text.passwords import passwords
 from tunekeeper.text.redaction import _FINDERS, KINDS, Redactor, said
 
 
@@ -51,6 +52,21 @@ def test_the_text_around_a_value_stays(text: str, expected: str) -> None:
     assert Redactor().redact(text)[0] == expected
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_stands_around_a_value_in_any_notation_stays_as_it_is(kind: str) -> None:
+    rng, redactor = random.Random(f"around {kind}"), Redactor()
+    swallowed = []
+    for turn in range(len(AROUND) * 12):
+        value = AS_IT_IS[kind][turn // len(AROUND) % len(AS_IT_IS[kind])]
+        before, after = AROUND[turn % len(AROUND)]
+        if rng.random() < 0.5:
+            before, after = rng.choice(("", "Hi, ", "x\n", "{ ")) + before, after + rng.choice(("", " bye", "\n", " }"))
+        clean = redactor.redact(before + value + after)[0]
+        if clean != f"{before}[{kind.upper()}]{after}":
+            swallowed.append((before, value, after, clean))
+    assert swallowed == []
+
+
 def test_redacting_twice_changes_nothing_more() -> None:
     once, _ = Redactor().redact("ana@example.com or +1 415 555 0123, card 4111-1111-1111-1111")
     assert Redactor().redact(once) == (once, {})
@@ -80,9 +96,9 @@ def test_json_keeps_its_shape_and_its_identity_when_clean() -> None:
     redactor = Redactor()
     clean = {"messages": [{"role": "user", "content": "hello"}], "n": 3, "none": None}
     assert redactor.redact_json(clean)[0] is clean
-    dirty = {"messages": [{"role": "user", "content": ["mail ana@example.com"]}], "n": 4111111111111111}
+    dirty = {"messages": [{"role": "user", "content": ["mail ana@example.com"]}], "n": 4111111111111112}
     changed, counts = redactor.redact_json(dirty)
-    assert changed == {"messages": [{"role": "user", "content": ["mail [EMAIL]"]}], "n": 4111111111111111}
+    assert changed == {"messages": [{"role": "user", "content": ["mail [EMAIL]"]}], "n": 4111111111111112}
     assert counts == {"email": 1}
 
 
@@ -103,7 +119,7 @@ def test_a_password_needs_no_digit_where_its_field_says_what_it_is() -> None:
 
 def exact(kind: str, text: str) -> bool:
     """Whether the exact expressions of a kind find something, the filter before them left out."""
-    return bool(_FINDERS[kind](text)) or (kind == "key" and bool(named(text)))
+    return bool(_FINDERS[kind](text)) or (kind == "key" and bool(named(text) or passwords(text)))
 
 
 def spellings(rng: random.Random, text: str) -> list[bytes]:
@@ -129,6 +145,17 @@ def spoilt(rng: random.Random, value: str) -> str:
 
 
 SECRETS = (
+    "A jelszó jYixVm%qHRlQ9",
+    "รหัสผ่านคือ P@ssqDQTm1!",
+    "密码是P@sswFtTC9!",
+    "mi clave es horse-battery-winter-dragon47",
+    '"key": "passphrase", "value": "GGKGZK%gUEZx"',
+    "| redis_password | Purple!staple27 |",
+    "Server=sql1;User Id=svc;Password=XJSommnx;",
+    "sqlplus scott/eqgAjRGn9@//ora1:1521/XE",
+    "docker login -u ana -p vLdwzjvtFfFHXD9",
+    "openssl enc -d -in a -pass pass:hunterxx9",
+    "https://x.example/open-apis/bot/v2/hook/4c3b2e7b-253b-4e72-87cc-09f5734724a4",
     "Mein API-Schlüssel lautet 4c3b2e7b-253b-4e72-87cc-09f5734724a4",
     "токен доступа — 9f8e7d6c5b4a39281706f5e4d3c2b1a0",
     "9f8e7d6c5b4a39281706f5e4d3c2b1a0 is our API key",

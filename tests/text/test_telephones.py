@@ -101,6 +101,26 @@ def test_amounts_and_codes_are_none(text: str) -> None:
     assert phones(text) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Tel.: 02 21 / 4 16 66 22\nFax", ["02 21 / 4 16 66 22"]),
+        ("Tel. 030 901820 / 0170 1234567", ["030 901820", "0170 1234567"]),
+        ("<td>Mobiltelefon</td><td>81 8491 4442</td>", ["81 8491 4442"]),
+        ("<contact_phone>\n  81 8272 5232\n</contact_phone>", ["81 8272 5232"]),
+        ("Phone:\n 777-422-619\nOrder:\n 777-422-619", ["777-422-619"]),
+        ("请拨打2890-1992找王先生。", ["2890-1992"]),
+        ("Ligue para 11 9 3969 7237 se", ["11 9 3969 7237"]),
+        ('{"key": "mobile", "value": "94 44 32 46"}', ["94 44 32 46"]),
+        ("The mobile app 2.8.6 (93591220) crashes, grid cell 45435609", []),
+        ("Sipariş numaram 164573489, telefon numaram 532 164 57 34", ["532 164 57 34"]),
+        ("8093e8ba-0086-4205-aac7-60714a8f2941", []),
+    ],
+)
+def test_a_number_is_found_by_its_label_in_the_cell_or_the_line_before(text: str, found: list[str]) -> None:
+    assert [text[slice(*span)] for span in phones(text)] == found
+
+
 def test_what_follows_a_number_does_not_hide_it() -> None:
     text = "+49 170 1234567 2024 12345"
     ((start, end),) = phones(text)

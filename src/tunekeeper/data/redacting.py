@@ -18,7 +18,7 @@ from tunekeeper.text.redaction import NAME, Redactor
 from tunekeeper.text.seals import Seal, is_box, opened
 from tunekeeper.workspace import Workspace
 
-_PLACEHOLDER = re.compile(r"\[[A-Z]{2,8}:\d{1,9}\]")
+_PLACEHOLDER = re.compile(r'(?P<open>"?)(?P<name>\[[A-Z]{2,8}:\d{1,9}\])(?P<close>"?)')
 
 
 def redactor_of(section: Config, ws: Workspace | None = None) -> Redactor:
@@ -71,12 +71,19 @@ def revealed(example: Example, secret: str) -> Example:
     return replace(example, messages=tuple(messages), tools=tuple(tools), metadata=metadata)
 
 
-def _put_back(value: Any, values: Mapping[str, str]) -> Any:
+def _put_back(value: Any, values: Mapping[str, str | float]) -> Any:
     if isinstance(value, str):
-        return _PLACEHOLDER.sub(lambda found: values.get(found[0], found[0]), value)
+        whole = values.get(value)
+        return _PLACEHOLDER.sub(lambda found: _as_it_was(found, values), value) if not isinstance(whole, int | float) else whole
     if isinstance(value, Mapping):
         return {_put_back(key, values): _put_back(each, values) for key, each in value.items()}
     return [_put_back(each, values) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _as_it_was(found: re.Match[str], values: Mapping[str, str | float]) -> str:
+    """What a placeholder inside a text stands for; a number of JSON lost no quotes and gained some."""
+    value = values.get(found["name"], found["name"])
+    return f"{found['open']}{value}{found['close']}" if isinstance(value, str) else str(value)
 
 
 def alias_of(ws: Workspace, user: str) -> str:

@@ -28,7 +28,7 @@ _DOMAIN = re.compile(
 )
 _DOTTED_BACK = re.compile(r"(?:[)\]}>] ?(?i:tod|tnup) ?[(\[{<][\w+%\-]{1,64}){1,4}")
 """What goes on before a local part whose dots are spelled out, read from right to left."""
-_LEADING = ".'`/={|}*&!?#"
+_LEADING = ".'`/={|}*&!?#~^$+-%"
 """Signs that a local part may hold and seldom begins with."""
 _ENDINGS = (
     "com|org|net|edu|gov|info|io|eu|de|at|ch|fr|nl|be|it|es|pt|pl|se|no|dk|fi|"
@@ -36,6 +36,11 @@ _ENDINGS = (
     "sg|th|vn|id|my|ph|za|biz|gal|example|test"
 )
 """Of the domains of addresses that are written with words or blanks, so that prose is none."""
+_OF_NOTATION = re.compile(
+    rf"[/|`{{}}?]|=(?!(?:[\w\-]{{1,63}}\.){{1,8}}(?:{_ENDINGS})\Z)|(?<![^\W_])'|%(?:0[9ADad]|2[0267CFcf]|3[A-Fa-f]|5[BDbd]|7[BDbd])"
+)
+"""What ends the name of a field or opens a value: a local part may hold it, and nobody's does. Behind a `=` may stand the address
+of whom a letter that came back was for."""
 _SPELLED = re.compile(
     rf"[\w-]{{1,63}}(?i:(?: (?:{_SAID_DOT}) [\w-]{{1,63}}){{0,4}} (?:{_SAID_DOT}) (?:{_ENDINGS}))(?![A-Za-z\d_])"
 )
@@ -59,14 +64,27 @@ def emails(text: str) -> list[Span]:
             continue
         domain = _SPACED if sign[0] == " @ " else _SPELLED if sign[0].strip().isalpha() else _DOMAIN
         after = domain.match(text, sign.end(), sign.end() + 320)
-        local = before[0].rstrip(_LEADING)
+        local = _without_notation(before[0][::-1])
         if spans and start - len(local) < spans[-1][1]:  # a@b.example/c@d.example: the former one's end is no part of this one
-            local = text[spans[-1][1] : start].lstrip(_LEADING + "-+")
-        if after is not None and local:
+            local = text[spans[-1][1] : start].lstrip(_LEADING)
+        if after is not None and local and not (local == "git" and text[after.end() : after.end() + 1] in (":", "/")):
             first = start - len(local)
             more = _DOTTED_BACK.match(text[max(0, first - 80) : first][::-1]) if text[first - 1 : first] in set(")]}>") else None
-            spans.append((first - (more.end() if more is not None else 0), after.end()))
+            first -= more.end() if more is not None else 0
+            in_markdown = local[0] == text[after.end() : after.end() + 1] == "_"
+            spans.append((first + in_markdown, after.end()))
     return spans
+
+
+def _without_notation(local: str) -> str:
+    """A local part without what stands before it: the name of a field, a path, quotes."""
+    if local.startswith('"'):
+        return local
+    last = 0
+    for sign in _OF_NOTATION.finditer(local):
+        last = sign.end()
+    rest = local[last:].lstrip(_LEADING)
+    return rest or local.lstrip(_LEADING)
 
 
 # ---- IP addresses ----
@@ -75,11 +93,12 @@ _POINT = r"(?:\.|\[(?:\.|dot)\]|\((?:\.|dot)\))"
 _IPV4 = re.compile(rf"(?<![0-9A-Za-z.]){NOT_IN_A_NAME}(?:\d{{1,3}}{_POINT}){{3}}\d{{1,3}}(?!_?[0-9A-Za-z])(?!\.\d)")
 _BRACKETED = re.compile(r"[\[(](?:\.|dot)[\])]")
 """As reports of attacks write the points, so that nobody follows them."""
+_PADDED = re.compile(r"(?<![0-9])0{1,2}(?=[0-9])")
 _HOST_V4 = re.compile(r"(?<![0-9A-Za-z])ip-(?:\d{1,3}-){3}\d{1,3}(?![0-9A-Za-z-])")
 """As clouds call their machines."""
 _IPV6 = re.compile(
     rf"(?<![0-9A-Za-z.])(?<![0-9A-Fa-f:]:)(?<!\A:){NOT_IN_A_NAME}[0-9A-Fa-f]{{0,4}}(?::[0-9A-Fa-f]{{0,4}}){{2,7}}"
-    r"(?:(?<=:)\d{1,3}(?:\.\d{1,3}){3})?(?!_?[0-9A-Za-z]|:)(?!\.\d)"
+    r"(?:(?<=:)\d{1,3}(?:\.\d{1,3}){3})?(?!_?[0-9A-Za-z]|:[^\s])(?!\.\d)"
 )
 _GIVEN_OUT = re.compile(
     r"[23][0-9a-f]{3}:|f[cd][0-9a-f]{2}:|fe[89ab][0-9a-f]:|ff[0-9a-f]{2}:|64:ff9b:|100::|5f00:|::.*[:.]", re.IGNORECASE
@@ -94,6 +113,11 @@ _VERSION_BEFORE = re.compile(
     re.IGNORECASE,
 )
 """What is numbered by parts as well: versions, also as packages are pinned, and the sections of a document."""
+_UPGRADED = re.compile(r"\b(?:up|down)grad(?:e|ing)(?: path| from){1,2}:? \Z|\bupdat(?:e|ing) from \Z|\bbump \Z", re.IGNORECASE)
+_NO_VERSION = frozenset((10, *range(31, 256)))
+"""What addresses of machines begin with, and versions do not."""
+_SECTIONS = re.compile(r"\b(?:sections|chapters|clauses|paragraphs|articles|abschnitte|kapitel|ziffern)\b|§§", re.IGNORECASE)
+_VERSION_BEHIND = re.compile(r" (?:to|and|or|→|->|auf|und|à|et|a|y) (?:version|release|build|v)[ .]?\d", re.IGNORECASE)
 _PRODUCT_BEFORE, _ARCHIVE = (
     re.compile(r"[A-Za-z]/\Z"),
     re.compile(r"\.(?:tar|t?gz|zip|whl|jar|deb|rpm|exe|msi|dmg|nupkg|dll|so)\b"),
@@ -118,17 +142,33 @@ def addresses(text: str) -> list[Span]:
     for four in _IPV4.finditer(text):
         if _is_version(text, four) or (four.start() - version < _SAME_SENTENCE and _is_compared(text, four, version)):
             version = four.end()
-        elif _is_ip(_BRACKETED.sub(".", four[0])):
+        elif _is_ip(_unpadded(_BRACKETED.sub(".", four[0]))):
             spans.append(four.span())
     spans += [m.span() for m in _HOST_V4.finditer(text)]
-    return longest(spans + [m.span() for m in _IPV6.finditer(text) if _looks_v6(m[0]) and _is_ip(m[0])])
+    return longest(spans + [span for m in _IPV6.finditer(text) if (span := _six(m)) is not None])
+
+
+def _six(match: re.Match[str]) -> Span | None:
+    """Where an IPv6 address stands, without the colon of a sentence behind it."""
+    text = match[0][:-1] if match[0].endswith(":") and not match[0].endswith("::") else match[0]
+    return (match.start(), match.start() + len(text)) if _looks_v6(text) and _is_ip(text) else None
+
+
+def _unpadded(four: str) -> str:
+    """Four numbers of three digits each without the zeros that fill them."""
+    return _PADDED.sub("", four) if len(four) == 15 else four
 
 
 def _is_compared(text: str, four: re.Match[str], version: int) -> bool:
     """Whether four numbers behind a version, in the same sentence, are another one: joined by a word that joins things of a kind,
     and no larger than versions are."""
-    first = int(re.match(r"\d+", four[0])[0])  # type: ignore[index]
-    return first <= _MOST_SECTIONS and first != 10 and _COMPARED.search(text, version, four.start()) is not None
+    first = _first(four)
+    small = first <= _MOST_SECTIONS and (first != 10 or _SECTIONS.search(text, max(0, version - 32), version) is not None)
+    return small and _COMPARED.search(text, version, four.start()) is not None
+
+
+def _first(four: re.Match[str]) -> int:
+    return int(re.match(r"\d+", four[0])[0])  # type: ignore[index]
 
 
 def _is_version(text: str, four: re.Match[str]) -> bool:
@@ -137,7 +177,9 @@ def _is_version(text: str, four: re.Match[str]) -> bool:
     first = max(0, start - 32)
     if four[0].startswith("0.") and four[0] != "0.0.0.0":
         return True  # no machine has such an address
-    if _VERSION_BEFORE.search(text, first, start) is not None:
+    if _VERSION_BEFORE.search(text, first, start) is not None or _VERSION_BEHIND.match(text, end) is not None:
+        return True
+    if _first(four) not in _NO_VERSION and _UPGRADED.search(text, first, start) is not None:
         return True
     if four[0].endswith(".0.0") and _PRODUCT_BEFORE.search(text, first, start) is not None:
         return True

@@ -6,7 +6,6 @@ The exact finder and its filter stand beside each other, as in `text/numbers.py`
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
 from tunekeeper.text.numbers import ESCAPE, Span, bytes_of, longest
 
@@ -15,7 +14,7 @@ _KNOWN = rf"""
     (?:sk|pk|rk)_(?:live|test|prod)_{_A}{{10,255}} gh[pousr]_{_A}{{20,255}} github_pat_[A-Za-z0-9_]{{20,255}}
     gl(?:pat|ptt|dt|rt|cbt|imt|agent|soat|ft|ffct|oas|wt)-[A-Za-z0-9_\-.]{{16,512}} GR1348941{_W}{{20}} npm_{_A}{{30,64}}
     (?:AKIA|ASIA|ABIA|ACCA|A3T[A-Z0-9])[0-9A-Z]{{16}} ABSK[A-Za-z0-9+/]{{100,280}} bedrock-api-key-[A-Za-z0-9+/=]{{40,2000}}
-    AIza{_W}{{30,64}} ya29\.{_W}{{20,512}} GOCSPX-{_W}{{20,64}} 1//0{_W}{{38,80}} AQ\.Ab{_W}{{40,120}} AQVN{_W}{{35,38}}
+    AIza{_W}{{30,64}} ya29\.{_W}{{20,512}} GOCSPX-{_W}{{20,64}} 1//0{_W}{{38,160}} AQ\.Ab{_W}{{40,120}} AQVN{_W}{{35,38}}
     hf_{_A}{{20,64}} api_org_{_A}{{34}} gsk_{_A}{{30,128}} (?:xai|pplx|nvapi)-{_W}{{32,160}} r8_{_A}{{30,64}}
     tgp_v1_{_W}{{40,64}} pa-{_W}{{40,64}} lsv2_[a-z][a-z]_{_H}{{32}}_{_H}{{10}} tvly-{_W}{{28,64}}
     fw3?_{_A}{{22,32}} pcsk_[A-Za-z0-9_]{{40,128}} (?:xox[abcdeoprs]|xapp)-[A-Za-z0-9\-]{{10,255}}
@@ -44,15 +43,16 @@ _KNOWN = rf"""
     mlsn\.{_H}{{64}} esecret_{_A}{{26,40}} cal_live_{_A}{{30,40}}
     pat-(?:na|eu)[0-9]-[a-f0-9\-]{{36}} 00D{_A}{{12,15}}![A-Za-z0-9._]{{80,120}} rzp_(?:live|test)_{_A}{{14}}
     access-(?:sandbox|development|production)-[a-f0-9\-]{{36}} (?:live|test)_{_A}{{30}} hcai[ck]_[a-z0-9]{{40,64}}
-    (?:sdk|mob|api)-{_H}{{8}}-[a-f0-9\-]{{27}} snyk_[rsu]at\.[A-Za-z0-9_\-.]{{40,120}} bk(?:ua|ct|aj|at|r)_{_A}{{36,64}}
+    (?:sdk|mob|api)-{_H}{{8}}-[a-f0-9\-]{{27}} snyk_[rsu]at\.[A-Za-z0-9_\-.]{{40,400}} bk(?:ua|ct|aj|at|r)_{_A}{{36,64}}
     CCIP(?:AT|RJ)_{_A}{{22}}_{_H}{{40}} CFPAT-{_W}{{43}} dG9rO[A-Za-z0-9=]{{50,60}} AAAAAAAAAAAAAAAAAAAAA[A-Za-z0-9%]{{50,120}}
     WPL_AP[01]\.[A-Za-z0-9.+/=]{{20,60}} secret-(?:live|test)-{_W}{{35,60}} secret_{_A}{{20}}_{_H}{{32}}
     ory_(?:pat|at|rt|st|wak)_{_W}{{24,120}} dbt[cu]_{_W}{{36,60}} mdb_sa_sk_{_W}{{36,60}} cflt[A-Za-z0-9+/]{{60}}
     SCW[A-Z0-9]{{17}} AKID{_A}{{32}} t1\.{_W}{{40,200}}\.{_W}{{80,90}} AVNS_{_W}{{18,24}} jina_{_W}{{50,70}} llx-{_A}{{40,64}}
     cnvca{_W}{{40,60}} aio_{_A}{{28}} (?:odt|tss|dd[opw]|ion)_{_A}{{32,44}} endr\+{_W}{{16}} u\+{_W}{{18}}
     YC{_W}{{38}} (?:rootly|slk)_{_H}{{64}} cu_{_H}{{32}} BBFF-{_A}{{30}} tkn\.v1_[A-Za-z0-9+/=]{{60,90}} as-{_A}{{22}}
-    AKLT{_A}{{36,48}} vtwn_{_A}{{36,44}} unkey_{_A}{{20,40}} CCDB1_{_A}{{22}}_{_A}{{40}}
+    AKLT{_A}{{36,48}} vtwn_{_A}{{26,44}} unkey_{_A}{{20,40}} CCDB1_{_A}{{22}}_{_A}{{40}}
     b_{_W}{{44}} persona_(?:production|sandbox)_[a-f0-9\-]{{36}}
+    AQE[A-Za-z][A-Za-z0-9+/]{{40,120}}-[A-Za-z0-9+/]{{30,80}}={{0,2}}-[A-Za-z0-9]{{8,20}} y[0-3]_{_W}{{40,64}} db-{_A}{{29}}
     LS0tLS1CRUdJTiB(?:SU0Eg|PUEVO|QUklW|FQyBQ|FTkNS)[A-Za-z0-9+/=]{{60,8000}}
     access_token\$(?:production|sandbox)\$[a-z0-9]{{16}}\${_H}{{32}}
 """.split()
@@ -89,7 +89,7 @@ SWITCHES = re.compile(r"(?<=[0-9])(?=[A-Za-z])|(?<=[A-Za-z])(?=[0-9])")
 """Where letters and digits meet."""
 _HOOK = re.compile(
     r"(?:hooks\.slack\.com/(?:services|workflows|triggers)|discord(?:app)?\.com/api/webhooks|hooks\.zapier\.com/hooks/catch"
-    r"|\.webhook\.office\.com/webhookb2|outlook\.office\.com/webhook)/([A-Za-z0-9_\-/@]{12,256})"
+    r"|\.webhook\.office\.com/webhookb2|outlook\.office\.com/webhook|/open-apis/bot/v2/hook)/([A-Za-z0-9_\-/@]{12,256})"
 )
 OF_KEYS = "access|account|private|signing|encryption|subscription|storage|deploy|master|license|client|shared|consumer|admin"
 _ELSEWHERE = (
@@ -111,57 +111,23 @@ NAMING = (*_SECRETS, *_ELSEWHERE)
 """What secrets are called, as the beginning of a word, besides *key* and *token*."""
 _CALLED = re.compile(
     rf"(?:(?i:\bauthorization|\bbearer|\bbasic|\bssws|api[-_ ]?key|(?:{OF_KEYS})[-_ ]?key(?:[-_]id|-data)?|secret[\w\-]{{0,24}}|"
-    rf"token|signingkey|passw(?:or[dt]|d)|passphrase|(?:{'|'.join(_ELSEWHERE)})[\w\-]{{0,16}})|[A-Z0-9]_KEY|[\"']auth|\b_auth)"
+    rf"(?<!publickey)token|signingkey|passw(?:or[dt]|d)|passphrase|(?:{'|'.join(_ELSEWHERE)})[\w\-]{{0,16}})|[A-Z0-9]_KEY|[\"']auth|\b_auth)"
     r"(?:[\"']?\s{0,3}[:=]\s{0,3}|[\"'] value=|\s)[\"']?([A-Za-z0-9_\-./+=~]{16,2048})"
 )
-_DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
+DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 """How code calls a value that is kept elsewhere."""
 _QUOTED = re.compile(r"(?i:secret[\w\-]{0,24})[\"']?\s{0,3}[:=]\s{0,3}[\"']((?=[^,;]{8})[^\s\"'<>]{16,256})[\"']")
 _IN_ENV = re.compile(r"SECRET[A-Z0-9_]{0,24}=(?![${%\[<])([^\s\"'<>,;]{24,256})")
 _IN_QUERY = re.compile(r"[?&](?:key|appid|auth|sig)=([A-Za-z0-9_\-]{24,512})")
-_COOKIE = re.compile(r"(?i:sessid|session(?:[_-]?(?:id|token))?|\bsid|_sess|aspxauth)=([A-Za-z0-9_\-.%]{20,512})")
-_TYPED = re.compile(
-    r"(?i:\blogin )([A-Za-z0-9]{32,128})|\s-u [A-Za-z0-9_.\-]{1,64}:([^\s\"']{8,128})"
-    r"|(?:mysql\w{0,8}|mariadb|sshpass|docker login|redis-cli)(?: [^\s]{1,40}){0,6} -[pa] ?[\"']?([^\s\"']{8,128})"
-    r"|--(?:password|token|secret)[ =][\"']?([^\s\"'<>$/.\-\[{][^\s\"']{7,256})"
-)
+_COOKIE = re.compile(r"(?i:sessid|session(?:[_-]?(?:id|token))?|\bsid|_sess|aspxauth)=([A-Za-z0-9_\-.%+/=~:]{20,512})")
+_TYPED = re.compile(r"(?i:\blogin )([A-Za-z0-9]{32,128})|--(?:token|secret)[ =][\"']?([^\s\"'<>$/.\-\[{][^\s\"'<>]{7,256})")
 """At a prompt: behind an option, or a word of a command."""
 _SIGNED = re.compile(r"(?:[?&;]sig=|[-\s]Signature=)([A-Za-z0-9%+/=]{40,512})")
-PASSWORDS = (
-    "contraseña", "contrasenya", "mot de passe", "пароль", "senha", "palavra-passe", "密码", "密碼", "口令",
-    "パスワード", "비밀번호", "암호", "hasło", "hasła", "wachtwoord", "lösenord", "heslo", "şifre", "parola",
-    "adgangskode", "kodeord", "passord", "salasana", "kennwort", "jelszó", "jelszav", "mật khẩu", "kata sandi",
-    "รหัสผ่าน", "كلمة المرور", "סיסמה", "पासवर्ड", "lozinka", "κωδικός", "парола",
-)  # fmt: skip
-"""What passwords are called elsewhere."""
-VERBS = ("is", "was", "ist", "lautet", "est", "es", "è", "é", "to", "as", "är", "er", "on", "je", "jest", "este", "είναι")
-"""What stands between a name and its value in a sentence."""
-_ASSIGNED = r"[\"'`*\])\\]{0,3}\s{0,3}(?:=>|:=|[:=：])[*_]{0,2}\s{0,3}[rbfu]?[\"'`*\\]{0,3}"
-_PASSWORD = re.compile(
-    rf"(?:(?i:passw(?:or[dt]|d)|passphrase|passcode|pwd|{'|'.join(PASSWORDS)})[^\W\d_]{{0,4}}"
-    rf"(?:{_ASSIGNED}|\s{{1,2}}[\"'`]|>|[はが이가는은] ?(?=[!-~]{{6}})|[\"'`*]? (?i:{'|'.join(VERBS)})(?: now| jetzt)?:? "
-    r"[\"'`*]{0,2})"
-    rf"|(?:(?i:(?<![A-Za-z])(?:pass|pw|psw|mdp))|(?<=[a-z])Pass){_ASSIGNED})([^\s\"'`,;<>]{{6,128}})"
-    r"|(?i:\bpassw(?:or[dt]|d)|\bpassphrase) ([^\s\"'`,;<>]{8,128})"
-)
-_PART = (
-    r"(?:(?:[A-Z]?[a-z]{2,}|[A-Z]{2,}(?=[A-Z][a-z]{2}))(?:\d?[A-Z][a-z]{2,})*|[A-Z]{2,}(?:\d{1,3}[A-Z]{2,})?|[a-z]{3,}[24][a-z]{3,}|"
-    r"[A-Za-z])\d{0,5}|\d{1,4}"
-)
-PLAIN = re.compile(
-    rf"(?:{_PART})(?:[\-_./+@=|:&]{{1,3}}(?:{_PART}))*"
-    r"|\d[\d.\-_/+]{0,7}[A-Za-z%]{0,8}|\d{4}-\d\d-\d\d.*|[$@#%]+[{(]{0,2}[\w.\- ]+[)}]{0,2}%?|[^@]*@[^@]*\.[a-z]{2,}"
-)
-"""What a person or a program calls something: words with numbers, measures, dates, variables, addresses."""
-_PASSED, _A_RESULT = re.compile("pass", re.IGNORECASE), re.compile(r"\d|\w*[_/]")
-_ENOUGH_ALONE = 8
-"""Characters of a password without digits."""
-_CODE = re.compile(r"[A-Za-z_][\w.:>!\-]*[(\[{]|[{\[(%]")
 _IN_URL = re.compile(r"://[^\s/@:\"']{0,64}:([^\s/@\"']{3,128})@")
 _PEM = re.compile(r"----[ -]BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?[ -]----|\bPrivate-Lines: \d{1,4}\b")
 _PEM_END = re.compile(r"----[ -]END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?[ -]----|\bPrivate-MAC: [0-9a-f]{40,64}\b")
 
-_BLANK = rb"(?:[\x00-\x20\x22\x27\x80-\xff]|" + ESCAPE + rb"|\\\x22)"
+BLANK = rb"(?:[\x00-\x20\x22\x27\x80-\xff]|" + ESCAPE + rb"|\\\x22)"
 _ENOUGH = 10
 """Signs of a key behind its beginning that the filter asks for: with all of them RE2 would run out of memory, and say no."""
 
@@ -176,9 +142,9 @@ def _beginning(key: str) -> bytes:
     return f"{head}{{{few}}}".replace("//", r"(?:\\?/){2}").encode()
 
 
-_LETTERS = rb"(?:[A-Za-z0-9_\-\x80-\xff]|\\u[0-9A-Fa-f]{4})*"
-_COLON = rb"[:=\x22\x27]|\xef\xbc\x9a|\\u[fF][fF]1[aA]"
-_AFTER = rb"(?:" + _BLANK + rb"|[:=>`*\]\)\\]|now|jetzt|[rbfuRBFU][\\\x22'`])"
+LETTERS = rb"(?:[A-Za-z0-9_\-\x80-\xff]|\\u[0-9A-Fa-f]{4})*"
+COLON = rb"[:=\x22\x27]|\xef\xbc\x9a|\\u[fF][fF]1[aA]"
+AFTER = rb"(?:" + BLANK + rb"|[:=>`*\]\)\\]|now|jetzt|[rbfuRBFU][\\\x22'`])"
 ALONE_FILTER = rb"|".join(
     (
         rb"(?:^|[^0-9A-Za-z]|"
@@ -189,24 +155,17 @@ ALONE_FILTER = rb"|".join(
         rb"_[A-Za-z0-9]{30}|-[A-Za-z0-9]{32}|(?i:test|tok|api|auth|access|sbx|sandbox|dev|stg|admin|svc|priv|prv|sec)_[A-Za-z0-9]{20}",
         rb"\.atlasv1\.|:APA91b|\.[A-Za-z0-9_\-]{6}\.[A-Za-z0-9_\-]{27}",
         # The digits of a Telegram token may be those of another script.
-        rb":AA[A-Za-z0-9_\-]{30}|slack\.com\\?/|discord(?:app)?\.com\\?/api|hooks\.zapier\.com|(?:webhook|outlook)\.office\.com",
+        rb":AA[A-Za-z0-9_\-]{30}|slack\.com\\?/|discord(?:app)?\.com\\?/api|hooks\.zapier\.com|(?:webhook|outlook)\.office\.com|/v2\\?/hook\\?/",
         rb"\+ASt|2[A-Za-z0-9]{26}_[A-Za-z0-9]{10}|[0-9]{8}\|[A-Za-z0-9_\-]{10}|\.acc[_\-][A-Za-z0-9]",
         rb"[12]\\?/[0-9]{16}|JQQJ9|AzSe|AzCa|AZDO|ACDb|APIM|NRAL",
         rb"[0-9]Q~[A-Za-z0-9_~.\-]{8}|[A-Za-z0-9]_mmk|[a-f0-9]{8}-us[0-9]|[?&](?:key|appid|auth|sig)=[A-Za-z0-9_\-]{24}",
-        rb"(?i:sess(?:id|ion(?:[_\-]?(?:id|token))?)?|sid|aspxauth)=[A-Za-z0-9_\-.%]{16}",
-        rb"(?i:login )[A-Za-z0-9]{32}|-u [A-Za-z0-9_.\-]{1,64}:[^\x00-\x20]{8}|--(?:password|token|secret)[ =]",
-        rb"(?:mysql[a-z]{0,8}|mariadb|sshpass|docker login|redis-cli) ",
+        rb"(?i:sess(?:id|ion(?:[_\-]?(?:id|token))?)?|sid|aspxauth)=(?:[A-Za-z0-9_\-.%+/=~:]|\\/){16}",
+        rb"(?i:login )[A-Za-z0-9]{32}|--(?:token|secret)[ =]",
         rb"(?:sig|Signature)=(?:[A-Za-z0-9%+/=]|\\/){16}",
         rb":(?:\\?/){2}[^\x00-\x20/@:\x22\x27]*:[^\x00-\x20@]{3,}@",
         rb"----[ -]BEGIN |Private-Lines: ",
-        rb"(?i:passw(?:or[dt]|d)|passphrase) [^\x00-\x20\x22',;<>]{8}",
-        rb"SECRET[A-Z0-9_]{0,24}=[^\x00-\x20\x22'<>,;]{24}|(?:[\x22']|\b_)auth" + _BLANK + rb"*(?:[:=]|value)",
-        rb"(?i:(?:passw(?:or[dt]|d)|passphrase|passcode|pwd|" + rb"|".join(map(bytes_of, PASSWORDS)) + rb")" + _LETTERS
-        + rb"(?:" + _BLANK + rb"*(?:" + _COLON + rb"|[>`*\]\)\\]|(?:" + rb"|".join(map(bytes_of, "はが이가는은")) + rb"))"
-        + rb"|\\?[\x22'`*]? (?:" + rb"|".join(map(bytes_of, VERBS)) + rb")[: ])"
-        + rb"|(?:^|[^a-z]|" + ESCAPE + rb"|[a-z])(?:pass|pw|psw|mdp)" + _BLANK + rb"*(?:" + _COLON + rb"|[`*\]\)\\]))"
-        + _AFTER + rb"*[^\x00-\x20\x22'`,;<>]{6}",
-        rb"(?i:secret)" + _LETTERS + _BLANK + rb"*(?:" + _COLON + rb"|>)" + _BLANK + rb"*[^\x00-\x20\x22',;<>]{8}",
+        rb"SECRET[A-Z0-9_]{0,24}=[^\x00-\x20\x22'<>,;]{24}|(?:[\x22']|\b_)auth" + BLANK + rb"*(?:[:=]|value)",
+        rb"(?i:secret)" + LETTERS + BLANK + rb"*(?:" + COLON + rb"|>)" + BLANK + rb"*[^\x00-\x20\x22',;<>]{8}",
     )
 )  # fmt: skip
 """Secrets that no word need lead to, and passwords, however short."""
@@ -215,40 +174,39 @@ KEY_FILTER = (
     + rb"|(?i:authorization|bearer|basic|ssws|key(?:[\-_]id|-data)?|token|passw(?:or[dt]|d)|passphrase|(?:secret|"
     + rb"|".join(map(bytes_of, _ELSEWHERE))
     + rb")"
-    + _LETTERS
+    + LETTERS
     + rb")(?:"
-    + _BLANK
+    + BLANK
     + rb"|[:=]|value)+(?:[A-Za-z0-9_\-./+=~]|\\/){16}"
 )
 """The same, and what stands directly behind a name."""
 
 
 _SHOWN = (
-    (("hooks", "/webhook"), _HOOK, True),
+    (("hook",), _HOOK, True),
     (("sig=", "signature="), _SIGNED, True),
     (("://",), _IN_URL, True),
     (("bearer", "basic", "ssws", "key", "secret", "token", "passw", "passphrase", "auth", *_ELSEWHERE), _CALLED, False),
-    (("pass", "pw", "psw", "mdp", *PASSWORDS), _PASSWORD, False),
     (("secret",), _QUOTED, False),
     (("secret",), _IN_ENV, False),
     (("key=", "appid=", "auth=", "sig="), _IN_QUERY, False),
     (("sess", "sid=", "aspxauth="), _COOKIE, False),
-    (("login ", "-u ", "--", " -p", " -a"), _TYPED, False),
+    (("login ", "--"), _TYPED, False),
 )
 """Words without which an expression finds nothing, the expression, and whether a value needs no letters and digits."""
 
 
 def keys(text: str) -> list[Span]:
     """Where secrets stand; of a password and a token only the value, without the word that names it."""
-    spans, lower = [m.span() for m in _KEY.finditer(text)], text.lower()
+    spans, lower = [_sentence_left(m, 0) for m in _KEY.finditer(text)], text.lower()
     if _BEHIND_NAME.search(text) is not None:
         spans += [m.span() for m in _UNLISTED.finditer(text) if _is_unlisted(*m.groups())]
     for words, pattern, sure in _SHOWN:
         if any(word in lower for word in words):
             for match in pattern.finditer(text):
                 value = match[match.lastindex or 0]
-                if sure or (_mixed(value) and not _is_other(pattern, match, value)) or _is_password(pattern, match):
-                    spans.append(match.span(match.lastindex or 0))
+                if sure or (mixed(value) and not (pattern is _CALLED and _is_code(value))):
+                    spans.append(_sentence_left(match, match.lastindex or 0))
     at = 0
     while (begin := _PEM.search(text, at)) is not None:
         end = _PEM_END.search(text, begin.end())
@@ -257,14 +215,14 @@ def keys(text: str) -> list[Span]:
     return longest(spans)
 
 
-@lru_cache(maxsize=512)
-def is_of_password(field: str) -> bool:
-    """Whether a field is called a password."""
-    lower = field.lower()
-    return any(word in lower for word in ("pass", "pwd", *PASSWORDS))
+def _sentence_left(match: re.Match[str], group: int) -> Span:
+    """Where a secret stands without the full stop behind it; an unsigned JWT ends in one of its own."""
+    start, end = match.span(group)
+    value = match[group]
+    return start, end if value.startswith("eyJ") else start + len(value.rstrip("."))
 
 
-def _mixed(value: str) -> bool:
+def mixed(value: str) -> bool:
     """Letters and digits: a word alone is no secret, nor is a number."""
     return any(c.isdecimal() for c in value) and any(c.isalpha() for c in value)
 
@@ -276,21 +234,6 @@ def _is_unlisted(name: str, sign: str, run: str) -> bool:
     return random and len(run) >= enough and _THINGS.match(name) is None
 
 
-def _is_other(pattern: re.Pattern[str], match: re.Match[str], value: str) -> bool:
-    """Whether a value with letters and digits is code, or what passed: `PASS: test_login_2`."""
-    if pattern is _PASSWORD and _PASSED.match(match[0]) is not None:
-        return _A_RESULT.match(value) is not None and PLAIN.fullmatch(value) is not None
-    return pattern is _CALLED and _is_code(value)
-
-
-def _is_password(pattern: re.Pattern[str], match: re.Match[str]) -> bool:
-    """Whether what stands for a password is none of the things a word could be, though it has no digit."""
-    if pattern is not _PASSWORD or match.lastindex != 1 or _CODE.match(match[1]) is not None:
-        return False
-    value = match[1].partition("\\")[0].strip("*!.:?(){}[]")
-    return len(value) >= _ENOUGH_ALONE and value.isascii() and PLAIN.fullmatch(value) is None
-
-
 def _is_code(value: str) -> bool:
     """Whether a value is the name of one, such as `settings.secret_v2`."""
-    return _DOTTED.fullmatch(value) is not None and sum(map(str.isdecimal, value)) < 4
+    return DOTTED.fullmatch(value) is not None and sum(map(str.isdecimal, value)) < 4

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from tunekeeper.text.numbers import CODE_BEFORE, ESCAPE, any_of, bytes_of, least
+from tunekeeper.text.numbers import CODE_BEFORE, ESCAPE, ORDERS, any_of, bytes_of, least
 
 _FEW = 6
 """Digits of the numbers of small towns and countries, which need a word directly before them that means nothing else."""
@@ -46,7 +46,7 @@ _OURS = (
 )  # fmt: skip
 """Somebody's number; of what, is said behind it, if of anything."""
 _STEMS = (
-    "telef", "telep", "puhelin", "телеф", "τηλέφ", "τηλεφ", "điện thoại", "dialled", "dialed", "llamar", "llámen",
+    "telef", "telep", "mobiltel", "puhelin", "телеф", "τηλέφ", "τηλεφ", "điện thoại", "dialled", "dialed", "llamar", "llámen",
     "llámam", "llamem", "llamad", "contáct", "contactar", "comuníq", "comuníc", "comunicar", "márca", "marcar",
     "chiamat", "chiamar", "richiam", "chamada", "zadzwo", "oddzwo", "zavol", "звон", "позвон", "перезвон", "созвон",
     "дзвон", "обади", "набери", "вотсап", "ватсап", "мобіл", "мобил", "моб.", "καλέσ", "κάλεσ", "κινητ", "hubungi",
@@ -55,7 +55,7 @@ _STEMS = (
 """How words for telephones and for calling begin where they are bent: *telefonszámom*, *телефонът*, *llámenme*."""
 _SIGNS = (
     "☎", "✆", "📞", "📱", "📲", "电话", "手机", "電話", "携帯", "전화", "핸드폰", "휴대폰", "फोन", "मोबाइल", "هاتف", "جوال",
-    "טלפון", "נייד", "โทร", "回拨",
+    "טלפון", "נייד", "โทร", "回拨", "拨打", "撥打", "致电", "致電",
 )  # fmt: skip
 _TOWARDS = (
     "contact", "kontakt", "contatt", "contat", "caller", "sender", "recipient", "reach", "get hold of", "get back to", "in touch",
@@ -192,6 +192,13 @@ _SIGNED = re.compile(r"(?:[tpmcf]:|\([tpmfohw]\))\W{0,3}\Z", re.IGNORECASE)
 _A_LETTER = re.compile(r"[^\W\d_]|[☎✆📞📱📲]")
 _TO_OTHER = re.compile(r"(?:.*(?:[\n\d]|\[[A-Z]{2,8}(?=[:\]])))?", re.DOTALL)
 """All up to the last digit, end of a line, or placeholder of what was taken out before."""
+_OF_ORDERS = re.compile(
+    rf"(?:{ORDERS})[^\W\d_]{{0,9}} \Z|\b(?:grid|table|sheet|excel|raster|battery|fuel|solar) \Z", re.IGNORECASE
+)
+_BESIDE = re.compile(r"\\?[\"'],\s?\\?[\"']value\\?[\"']\s?:\s?\\?[\"']?")
+"""Between the name of a field and its value, where each stands in a field of its own."""
+_LABEL_ABOVE = re.compile(r"(?:\A|[\n<])[^\n\d]{2,30}[>:](\r?\n[ \t]{0,16})\Z")
+"""The name of a field and the end of its line, before what stands alone in the next one."""
 
 # Digits of every script, by the first bytes of their UTF-8 or of their escapes.
 D = (
@@ -240,13 +247,20 @@ def leads_to(text: str, start: int, number: str) -> bool:
         return False
     if sum(map(str.isdecimal, number)) <= _FEW and (_SURELY.search(said[0]) is None or any(map(str.isalpha, said[1]))):
         return False
+    if _OF_ORDERS.search(said.string, max(0, said.start() - 32), said.start()) is not None:
+        return False
     return (
-        said[1].count('"') <= 2 and _UNITS.match(text, start + len(number)) is None and _NAMED_OTHERWISE.search(said[1]) is None
+        (said[1].count('"') <= 2 or _BESIDE.fullmatch(said[1]) is not None)
+        and _UNITS.match(text, start + len(number)) is None
+        and _NAMED_OTHERWISE.search(said[1]) is None
     )
 
 
 def _said_before(text: str, start: int) -> re.Match[str] | None:
     """The word before the digits from `start` on that makes them a number of somebody; it stands behind all other digits."""
+    above = _LABEL_ABOVE.search(text, max(0, start - 48), start)
+    if above is not None:  # its name stands in the line before
+        text, start = f"{text[above.start() : start].replace(above[1], ' ')}", start - above.start() - len(above[1]) + 1
     other = _TO_OTHER.match(text, max(0, start - 48), start)
     first = start if other is None else other.end()
     if _LED.search(_bytes(text[first:start])) is None and _SIGNED.search(text, first, start) is None:

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 
 import re2
 
-from tunekeeper.text.keys import NAMING, OF_KEYS, PASSWORDS, PLAIN, SWITCHES, VERBS
+from tunekeeper.text.keys import NAMING, OF_KEYS, SWITCHES
 from tunekeeper.text.numbers import ESCAPE, Span, any_of, bytes_of, least, longest
+from tunekeeper.text.passwords import PASSWORDS, PLAIN, VERBS
 
 # ---- a few words before or behind ----
 
@@ -46,7 +47,8 @@ _OF_ANOTHER = re.compile(
 )
 """Between the name and the value: whose the value is instead."""
 _NO_SECRET = re.compile(
-    r"(?:public|primary|foreign|cache|partition|sort|idempotency|composite|unique|surrogate|routing|shard|object|lookup|row|group|"
+    r"(?:public(?:[ _-]?key)?|primary|foreign|cache|partition|sort|idempotency|composite|"
+    r"unique|surrogate|routing|shard|object|lookup|row|group|"
     r"map|index|registry|hot|low|\[)[ _-]?\Z",
     re.IGNORECASE,
 )
@@ -62,6 +64,8 @@ _BEFORE_BARE, _BEFORE_QUOTED, _BEHIND_QUOTED = (re.compile(each) for each in (f"
 """The parts of a value behind and before a place inside it; the latter read from right to left."""
 _AROUND = 256
 _SHORTEST, _AHEAD = 8, 72
+_OF_AN_ASSEMBLY = b"PublicKeyToken"
+"""What .NET calls the hash of a public key, which names a library."""
 _SPACES, _QUOTES = frozenset(" \n\t"), frozenset("\"'`\\")
 _AND_MORE = re.compile(r":[A-Za-z0-9_\-./+~]{8,512}={0,2}")
 """The second half of a pair, as in `id:secret`."""
@@ -178,6 +182,8 @@ def _is_set(text: str, start: int, end: int) -> bool:
     if len(value) < _SHORTEST or not value.isascii() or PLAIN.fullmatch(value) is not None:
         return False
     before = text[max(0, start - _AHEAD) : start].encode("utf-8", "surrogatepass")
+    if before.rstrip(b"=: \"'").endswith(_OF_AN_ASSEMBLY):
+        return False
     if _LED.search(before) is not None or _LOGIN.search(before) is not None or _BEHIND.match(text, end) is not None:
         return True
     if _is_led_over(text[max(0, start - _AHEAD) : start], before):

@@ -29,7 +29,7 @@ _BEHIND = r"[\"']?[\s.:：=#(№\[]{0,4}[\"']?\Z"
 _AS_A_NUMBER = rf"[-._ ]{{0,2}}(?:1[0-4]|8)?[-._ ]{{0,2}}{_A_NUMBER}?{_BEHIND}"
 _NOT_A_CARD = re.compile(rf"{_CODES}){_AS_A_NUMBER}", re.IGNORECASE)
 """Stands before the code of a thing that may pass for a card of the old, short kind."""
-_ORDERS = (
+ORDERS = (
     "command|comand|comenz|colis|paquete|pacco|pedido|encomend|fatur|fattur|factur|factuur|bestelling|beställning|ordre|tilau|"
     "lähety|rendelés|objednáv|zásilk|zamówieni|przesyłk|paczk|faktur|narudžb|naročil|užsakym|pasūtīj|tellimus|sipariş|kargo|gönderi|"
     "pesanan|đơn hàng|vận đơn|παραγγελ|заказ|поръчк|замовлен|накладн|сч[её]т|посылк|הזמנ|طلب|الطلب|forsendelse|"
@@ -42,7 +42,7 @@ CODE_BEFORE = re.compile(
     r"Bestellung|Bestell|Auftrag|Auftrags|Rechnung|Rechnungs|Sendungs|Serien|Artikel|Art|Kunden|Vertrags|"
     r"Paket|Paketnummer|Sendung|Sendungsnummer|Buchungs|Policen|Versicherungs|Aktenzeichen|"
     r"(?:订单|快递|运单|单|注文|伝票|会員|顧客|契約|商品|予約|受付|会员|客户|合同|产品|주문|송장|회원|고객|계약|예약)(?:编号|号码|番号|번호|号)|"
-    rf"ordine|(?:{_ORDERS})[^\W\d_]{{0,9}}(?: (?:mea|saya|μου))?){_AS_A_NUMBER}"
+    rf"ordine|(?:{ORDERS})[^\W\d_]{{0,9}}(?: (?:mea|saya|μου))?){_AS_A_NUMBER}"
     rf"|(?<![0-9A-Za-z])(?:account|acct|customer|client|contract|member|claim|booking|konto)[-._ ]{{0,2}}{_A_NUMBER}{_BEHIND})",
     re.IGNORECASE,
 )
@@ -60,7 +60,8 @@ _IBAN_LENGTH = {entry[:2]: int(entry[2:]) for entry in _IBAN_TABLE.split()}
 _BLANKS = r" \-\u00a0\u2000-\u200a\u2010-\u2015\u202f\u2212"
 """Blanks and dashes, as keyboards and as word processors write them."""
 _IBAN = re.compile(
-    rf"(?:(?<![A-Za-z0-9])|(?<=IBAN))(?:[A-Za-z]{{2}}|[A-Z]{{2}} (?=\d\d [0-9A-Z]{{4}} [0-9A-Z]{{4}} ))\d{{2}}"
+    rf"(?:(?<![A-Za-z0-9])|(?<=IBAN))"
+    rf"(?:[A-Za-z]{{2}}|[A-Z]{{2}} (?=\d\d (?:[0-9A-Z]{{4}} [0-9A-Z]{{4}} |[0-9A-Z]{{11,30}}(?![^\W_]))))\d{{2}}"
     rf"(?:[{_BLANKS}\u3000.\t\r\n/_|:+·]{{0,3}}[A-Za-z0-9]){{11,30}}"
 )
 
@@ -73,9 +74,14 @@ _DIGITS = re.compile(rf"{_BEGIN}\d(?:[{_BLANKS}]{{0,3}}\d){{11,200}}{_END}")
 _DOTTED = re.compile(
     _BEGIN + r"(?!\d{1,3}(?:\.\d{3})+(?![.\d]))[2-689]\d{1,7}(?P<link>[.·])(?:\d{2,8}(?P=link)){1,6}\d{1,13}" + _END
 )
+_NEAR, _THIRTEEN = 200, re.compile(r"(?<![0-9])[0-9]{13}(?![0-9])")
+_OF_ARTICLES = re.compile(
+    r"(?<![A-Za-z])(?:ean|gtin|upc|jan|sku|barcodes?|strichcodes?)(?![a-z])|штрих-?код|バーコード|条形?码", re.IGNORECASE
+)
+_A_CARD = re.compile(r"card|visa|carte|tarjeta|kart|cart[aã]o|карт|カード|卡|카드", re.IGNORECASE)
 _DECIMAL = re.compile(r"(?<!\d)\d,\Z")
 _LINKED = re.compile(
-    rf"(?<![0-9A-Za-z.])(?:(?<![\[(])|(?!\d{{4}},))(?<!\d[/|·+\t\n\u3000_,;:*~=#])(?<!\d[,;:*~=#] )"
+    rf"(?<![0-9A-Za-z.])(?:(?<![\[(])|(?!\d{{4}},))(?<!\d[/|·+\t\n\u3000_,;:*~#])(?<!\d[,;:*~=#] )"
     rf"[2-689]\d{{3}}(?P<link>{_LINK})"
     rf"(?:\d{{4}}(?P=link)\d{{4}}(?P=link)\d{{4}}(?:(?P=link)\d{{1,3}})?|\d{{6}}(?P=link)\d{{4,5}})(?!(?P=link)\d|_?[0-9A-Za-z]|\n\d{{4}})"
 )
@@ -100,6 +106,8 @@ _CARD_GROUPS = {
 }
 _ALONE = {(*(size,) * (n // size), *(1,) * (n % size)) for n in range(13, 20) for size in (1, 2)}
 """Digits of the groups that a card has only where no further number stands beside it."""
+_MANY = 6
+"""Groups of four digits in a row that are more than a card."""
 _IN_A_TABLE = re.compile(r"\d[ \t|;,]{0,3}\r?\n[ \t|]{0,3}\Z")
 """Before digits: a line of numbers ends."""
 _SIZES: dict[int, tuple[int, ...]] = {
@@ -162,15 +170,37 @@ def cards(text: str) -> list[Span]:
     """Where payment cards stand, with or without the usual grouping."""
     runs = [match.span() for match in _DIGITS.finditer(text)]
     exact, beyond = runs[:MOST_RUNS], runs[MOST_RUNS:]
-    other = [match.span() for form in (_DOTTED, _LINKED, _WRAPPED) for match in form.finditer(text) if is_card(match[0])]
+    linked = [match.span() for match in _LINKED.finditer(text) if is_card(match[0]) and not _goes_before(text, match)]
+    other = [match.span() for form in (_DOTTED, _WRAPPED) for match in form.finditer(text) if is_card(match[0])]
     plain = [span for run in exact for span in _cards_in(text, run) if not _is_otherwise(text, span)] + beyond
-    return longest(plain + other)
+    return longest(plain + linked + other)
+
+
+def _goes_before(text: str, linked: re.Match[str]) -> bool:
+    """Whether one more number stands before groups with the sign between that they have themselves."""
+    start = linked.start()
+    return text[max(0, start - 2) : start - 1].isdecimal() and text[start - 1] == linked["link"].strip(" ")[:1]
+
+
+def _is_article(text: str, start: int, end: int) -> bool:
+    """Whether 13 digits are an article's (EAN): the check digit is right, and another one or what they are called near."""
+    if end - start != 13 or not _is_ean(text[start:end]):
+        return False
+    first, last = max(0, start - _NEAR), end + _NEAR
+    beside = (m[0] for m in _THIRTEEN.finditer(text, first, last) if m.start() != start)
+    return _OF_ARTICLES.search(text, first, last) is not None or any(map(_is_ean, beside))
+
+
+def _is_ean(digits: str) -> bool:
+    return (sum(map(int, digits[::2])) + 3 * sum(map(int, digits[1::2]))) % 10 == 0
 
 
 def _is_otherwise(text: str, span: Span) -> bool:
     """Whether what passes for a card is a decimal, as `1,5365706778251496`, or a short one that is named otherwise, as an EAN."""
     start, end = span
     if text[end : end + 1] != "," and _DECIMAL.search(text, max(0, start - 3), start) is not None:
+        return True
+    if _is_article(text, start, end) and _A_CARD.search(text, max(0, start - 32), start) is None:
         return True
     named = CODE_BEFORE if end - start == 12 else _NOT_A_CARD
     return end - start <= 15 and named.search(text, max(0, start - 32), start) is not None
@@ -190,6 +220,8 @@ def _cards_in(text: str, within: Span) -> list[Span]:
     while first < len(groups):
         start = groups[first][0]
         last = None
+        if first and not spans and len(widths) >= _MANY and set(widths[:-1]) == {4}:
+            break  # a parcel's number in groups of four, or a row of measurements
         # No issuer's number begins otherwise, and no grouping: most groups of a table of numbers are done with here.
         if text[start] in "2345689" or text.startswith(("1800", "0604"), start):
             sizes = _SIZES.get(widths[first], ())
@@ -238,7 +270,8 @@ def ibans(text: str) -> list[Span]:
         length = _IBAN_LENGTH.get(match[0][:2].upper())
         size = _nth_alphanumeric(match[0], length) if length is not None else None
         end = match.start() + (size or 0)
-        found = size is not None and is_iban(match[0][:size]) and not _goes_on(text[end : end + 1])
+        in_address = text[match.start() - 1 : match.start()] == ":" and ":" in match[0][:size]  # of IPv6
+        found = size is not None and not in_address and is_iban(match[0][:size]) and not _goes_on(text[end : end + 1])
         if found:
             spans.append((match.start(), end))
         match = _IBAN.search(text, end if found else match.start() + 4)

@@ -17,15 +17,18 @@ from typing import Any
 import re2
 
 from tunekeeper.core.errors import ConfigError
+from tunekeeper.text import figures
 from tunekeeper.text.contacts import EMAIL_FILTER, IP_FILTER, addresses, emails
-from tunekeeper.text.keys import ALONE_FILTER, KEY_FILTER, is_of_password, keys
+from tunekeeper.text.keys import ALONE_FILTER, KEY_FILTER, keys
 from tunekeeper.text.leads import BEFORE_FILTER, BEHIND_FILTER
 from tunekeeper.text.named import NAME_FILTER, VALUE_FILTER, named
 from tunekeeper.text.names import NameFinder
 from tunekeeper.text.numbers import CARD_FILTER, IBAN_FILTER, Span, cards, ibans, longest
+from tunekeeper.text.passwords import PASSWORD_FILTER, is_of_password, passwords
 from tunekeeper.text.places import AROUND, Look, look_near
 from tunekeeper.text.readings import JSON_FILTER, TEXT_FILTER, readings, written
 from tunekeeper.text.seals import Seal
+from tunekeeper.text.spans import Found, merge, with_unread
 from tunekeeper.text.telephones import DIGITS_FILTER, DIGITS_IN_JSON, PHONE_FILTER, phones
 
 KINDS = ("key", "email", "iban", "card", "ip", "phone")
@@ -48,7 +51,6 @@ NAME = "name"
 """The kind that has no structure, and needs a detector (`text/names.py`)."""
 UNREAD = "[TOO LONG TO REDACT]"
 """Stands for what was left out unseen."""
-Found = tuple[int, int, str]
 _NUMBERED = re.compile(r"\[[A-Z]{2,8}:(\d{1,9})\]")
 _SHORTEST = 5
 """No kind is shorter."""
@@ -99,6 +101,7 @@ class _Whether:
         self._kinds = [_set([each]) for each in others]
         self._others = _set([b"|".join(others) or _NEVER, otherwise])
         self._otherwise = _set([otherwise])
+        self._passwords = _set([PASSWORD_FILTER if "key" in kinds else _NEVER])
         phones = [PHONE_FILTER, DIGITS_IN_JSON if escaped else DIGITS_FILTER] if "phone" in kinds else [_NEVER, _NEVER]
         self._apart = _set([*phones, VALUE_FILTER if "key" in kinds else _NEVER])
         self._names = _set([NAME_FILTER])
@@ -112,7 +115,7 @@ class _Whether:
             found = self._others(data) or ()
         else:
             found = (0,) * any(one(data) for one in self._kinds) + (1,) * bool(self._otherwise(data))
-        return found if 0 in found or not self._may_apart(data) else (0, *found)
+        return found if 0 in found or not (self._passwords(data) or self._may_apart(data)) else (0, *found)
 
     def _may_apart(self, data: bytes) -> bool:
         seen = self._apart(data)
@@ -191,7 +194,8 @@ class Redactor:
         return f"{clean}~{hashlib.blake2b(text.encode('utf-8', 'replace'), key=self._pepper, digest_size=8).hexdigest()}", counts
 
     def redact_json(self, value: Any) -> tuple[Any, dict[str, int]]:
-        """A JSON value with every string in it redacted, the names of fields included; the same value when nothing was found."""
+        """A JSON value with every string in it redacted, the names of fields included, and the numbers that are somebody's
+        (`text/figures.py`); the same value when nothing was found."""
         work = _Work(self._most)
         return self._walk(value, work, 0), dict(work.counts)
 
@@ -222,8 +226,11 @@ class Redactor:
         if not spans:
             return text
         pieces, at = [], 0
+        numbers = figures.bare(text, [(start, end) for start, end, _ in spans])
         for start, end, kind in spans:
-            pieces += [text[at:start], UNREAD if kind == "unread" else work.placeholder(kind, text[start:end])]
+            stands = text[start:end] if start not in numbers else int(text[start:end])
+            sign = UNREAD if kind == "unread" else work.placeholder(kind, stands)
+            pieces += [text[at:start], f'"{sign}"' if start in numbers else sign]
             at = end
         pieces.append(text[at:])
         work.counts.update(kind for _, _, kind in spans)
@@ -244,15 +251,15 @@ class Redactor:
         for kind in self.kinds:
             if anew:  # first, since it knows better where something begins: an `n` may be a new line
                 look = _look(kind, read, work)
-                taken = _merge(taken, [written(levels, span) for span in look.found], kind)
+                taken = merge(taken, [written(levels, span) for span in look.found], kind)
                 unread += [written(levels, span) for span in look.unread]
             if 0 in hits:
                 look = _look(kind, data, work)
-                taken = _merge(taken, look.found, kind) if look.found else taken
+                taken = merge(taken, look.found, kind) if look.found else taken
                 unread += look.unread
         if self._names is not None:
-            taken = _merge(taken, _in_parts(self._names, text), NAME)
-        return taken if not unread else _with_unread(taken, unread)
+            taken = merge(taken, _in_parts(self._names, text), NAME)
+        return taken if not unread else with_unread(taken, unread)
 
     def _may(self, data: bytes, whether: _Whether | None) -> Sequence[int]:
         """As `_Whether.ask`."""
@@ -277,7 +284,11 @@ class Redactor:
             items = [self._walk(item, work, depth + 1, field) for item in value]
             same = all(new is old for new, old in zip(items, value, strict=True))
             return value if same else type(value)(items)
-        return value
+        kind = figures.kind_of(value, field)
+        if kind is None or kind not in self.kinds:
+            return value
+        work.counts[kind] += 1
+        return work.placeholder(kind, value)
 
     def _field(self, name: Any, work: _Work, beside: Mapping[Any, Any]) -> Any:
         """The name of a field among those `beside` it; what a schema calls its fields is short, and not looked at."""
@@ -319,11 +330,11 @@ class _Work:
         self.counts: Counter[str] = Counter()
         self.fields = 0
         self.left = most
-        self.numbered: dict[tuple[str, str], str] | None = None
+        self.numbered: dict[tuple[str, str | float], str] | None = None
         self.first = 1
 
-    def placeholder(self, kind: str, text: str) -> str:
-        """What stands for a text of a kind; with its number where texts are sealed."""
+    def placeholder(self, kind: str, text: str | float) -> str:
+        """What stands for a text of a kind, or for a number; with a number of its own where they are sealed."""
         if self.numbered is None:
             return f"[{kind.upper()}]"
         number = self.first + len(self.numbered)
@@ -345,9 +356,18 @@ class _Work:
 def _look(kind: str, data: bytes, work: _Work) -> Look:
     """What is found of a kind in a text."""
     look = look_near(_FINDERS[kind], _hits((kind,), escaped=False), data, take=work.take)
-    if kind == "key":  # with no end: it costs a tenth of the others, and code is full of names
-        look.found[:] = longest(look.found + look_near(named, _names(), data).found)
+    if kind == "key":
+        told = look_near(passwords, _of_passwords(), data, take=work.take)
+        look.unread.extend(told.unread)
+        # Names with no end: they cost a tenth of the others, and code is full of them.
+        look.found[:] = longest(look.found + told.found + look_near(named, _names(), data).found)
     return look
+
+
+@lru_cache(maxsize=1)
+def _of_passwords() -> re2.Pattern:
+    """Where a password could be in bytes."""
+    return re2.compile(PASSWORD_FILTER, _options())
 
 
 @lru_cache(maxsize=1)
@@ -364,33 +384,3 @@ def _in_parts(names: NameFinder, text: str) -> list[Span]:
     for first in range(0, len(text), _AT_ONCE):
         found += [(first + a, first + b) for a, b in names.find(text[first : first + _AT_ONCE + _COMMON])]
     return longest(found)
-
-
-def _with_unread(found: list[Found], unread: list[Span]) -> list[Found]:
-    """What was found and what was not looked through: the latter covers whatever it touches."""
-    merged: list[Found] = []
-    for start, end, kind in sorted([*found, *((*span, "unread") for span in unread)]):
-        if merged and start < merged[-1][1]:
-            first, last, _ = merged.pop()
-            merged.append((first, max(last, end), "unread"))
-        else:
-            merged.append((start, end, kind))
-    return merged
-
-
-def _merge(taken: list[Found], fresh: list[Span], kind: str) -> list[Found]:
-    merged: list[Found] = []
-    queue = iter(sorted(fresh))
-    span = next(queue, None)
-    for old in taken:
-        while span is not None and span[0] < old[1]:
-            clear = span[1] <= old[0] and (not merged or merged[-1][1] <= span[0])
-            if clear:
-                merged.append((*span, kind))
-            span = next(queue, None)
-        merged.append(old)
-    while span is not None:
-        if not merged or merged[-1][1] <= span[0]:
-            merged.append((*span, kind))
-        span = next(queue, None)
-    return merged

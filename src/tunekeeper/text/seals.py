@@ -30,8 +30,8 @@ class Seal:
 
         self._box = SealedBox(PublicKey(_key(public, "redact_seal")))
 
-    def close(self, values: Mapping[str, str]) -> str:
-        """A box, in base64, with what stood where placeholders stand now: placeholder → text."""
+    def close(self, values: Mapping[str, str | float]) -> str:
+        """A box, in base64, with what stood where placeholders stand now: placeholder → text, or a number of JSON."""
         return _text(self._box.encrypt(json.dumps(dict(values)).encode()))
 
 
@@ -49,8 +49,9 @@ def is_box(value: object) -> bool:
     return bool(parts) and all(len(part) > OVERHEAD for part in parts)
 
 
-def opened(box: str, secret: str) -> dict[str, str]:
-    """What a box holds: placeholder → text. Raises ConfigError for a key that is none, DataError for a box it does not open."""
+def opened(box: str, secret: str) -> dict[str, str | float]:
+    """What a box holds: placeholder → text, or a number of JSON. Raises ConfigError for a key that is none, DataError for a box
+    it does not open."""
     from nacl.exceptions import CryptoError
     from nacl.public import PrivateKey, SealedBox
 
@@ -62,7 +63,7 @@ def opened(box: str, secret: str) -> dict[str, str]:
         raise DataError(
             "the key does not open this box", fix="take the secret key of the public one it was sealed with"
         ) from None
-    return {str(name): str(value) for name, value in values.items()}
+    return {str(name): value if type(value) in (int, float) else str(value) for name, value in values.items()}
 
 
 def _key(text: str, where: str) -> bytes:

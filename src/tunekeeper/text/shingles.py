@@ -1,7 +1,7 @@
 """Shingles: the overlapping runs of three words by which two texts are compared, in any script.
 
-Case, punctuation, apostrophes and compatibility forms do not count. Scripts that are written without spaces (Chinese, Japanese,
-Thai, Lao, Khmer, Burmese) are taken letter by letter, so that there a shingle is a run of three letters.
+Case, punctuation, apostrophes, compatibility forms and the points of Arabic and Hebrew do not count. Scripts that are written
+without spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese) are taken letter by letter: a shingle is a run of three there.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from functools import lru_cache
 SIZE = 3
 """Words of a shingle."""
 _ASCII = {code: chr(code).lower() if chr(code).isalnum() else " " for code in range(128)} | dict.fromkeys(map(ord, "'"))
-_DROPPED = re.compile("['’ʼ\u00ad\u200b-\u200d\u2060\ufeff]")
+_DROPPED = re.compile(
+    "['’ʼ\u00ad\u200b-\u200d\u2060\ufeff\u0640\u064b-\u0652\u0670\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7]"
+)
+"""Apostrophes, marks that nobody sees, and what Arabic and Hebrew may be written with or without: points, lengthened letters."""
 _WORD = re.compile(r"[^\W_]+")
 SPACELESS = "".join(
     (

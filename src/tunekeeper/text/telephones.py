@@ -31,7 +31,7 @@ _PHONES = (
     # +49 30 1234567, +1 (415) 555-0123, +49 (0)30 / 901820, 0049-30-1234567
     (8, re.compile(
         rf"(?<![0-9A-Za-z+]){NOT_IN_A_NAME}"
-        rf"(?:(?:\+|(?<!\d )(?<!\d[.,/-])00(?!\d{{3}}-\d{{4}}(?!\d))(?={_COUNTRY}{_SEP})"
+        rf"(?:(?:\+|(?<!\d )(?<!\d[.,/-])(?<![a-f]-)00(?!\d{{3}}-\d{{4}}(?!\d))(?={_COUNTRY}{_SEP})"
         rf"|(?<![\d)\]] )(?<!\b\w )\+ (?={_COUNTRY}{_SEP}))"
         rf"[1-9]\d{{0,2}}|\((?:\+|00){_COUNTRY}\)|\+\({_COUNTRY}\))"
         rf"{_SEP}?(?:\(\d{{1,5}}\){_SEP}?)?\d{{1,12}}(?:{_ANOTHER}{_SEP}\d{{1,9}}){{0,6}}(?!\d)(?![\w.+\-]{{0,40}}@)"
@@ -94,7 +94,7 @@ _PHONES = (
 _MOST_DIGITS = 15
 _MARKS = r"[ .\-/()\u00a0\u2009\u202f\u2010-\u2014\u2212]"
 _BARE = re.compile(
-    rf"(?<![0-9A-Za-z_.+-])(?:\d(?:{_MARKS}{{0,2}}| [-–] )){{5,14}}\d(?![0-9A-Za-z_])(?![.:-]\d)(?!,\d{{1,2}}(?!\d))"
+    rf"(?<![0-9A-Za-z_.+-])(?:\d(?:{_MARKS}{{0,2}}| [-–] | / (?!\+|0))){{5,14}}\d(?![0-9A-Za-z_])(?![.:-]\d)(?!,\d{{1,2}}(?!\d))"
 )
 _PLAIN = re.compile(
     # 06151234567, 015112345678: no number begins with a zero but one that is dialled
@@ -121,8 +121,10 @@ _DATE = re.compile(
     r"(?:1[6-9]|2[01])\d\d(?:([.\-/ ])\d{1,2}\1\d{1,2}|(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))(?!\d)"
     r"|(?:19|20)\d\d ?[-/\u2013] ?(?:19|20)\d\d(?!\d)"
     r"|(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01])/\d{4}(?!\d)"
-    r"|(?:0?[1-9]|[12]\d|3[01])([.\-/ ]|\. )(?:0?[1-9]|1[0-2])\2(?:\d{4}(?!\d)|\d{2}(?!\d|\2\d))"
+    r"|(?:0?[1-9]|[12]\d|3[01])([.\-/ ]|\. )(?:0?[1-9]|1[0-2])\2(?:(?:1[6-9]|2[01])\d\d(?!\d)|\d{2}(?!\d|\2\d))"
 )
+_VERSION = re.compile(r"\d{1,2}(?:\.\d{1,4}){1,3} ?\(")
+"""2.8.6 (93591220: a version and its build."""
 _PAIRS = re.compile(r"0\d(?:([ .\-])\d\d)(?:\1\d\d){3}")
 """01 23 45 67 89: five pairs with one sign between them are a number, whatever date the first three would make."""
 
@@ -204,7 +206,11 @@ def _phones_in(text: str, first: int, last: int, most: int) -> list[Span]:
         if not _is_made_up(match[0]) and not is_of_a_thing(text, match.start()):
             spans.append(_extended(text, match.span()))
     for match in _BARE.finditer(text, first, last):
-        if not _is_date(match[0]) and (leads_to(text, match.start(), match[0]) or _has_somebody(text, match)):
+        if (
+            not _is_date(match[0])
+            and not _VERSION.match(match[0])
+            and (leads_to(text, match.start(), match[0]) or _has_somebody(text, match))
+        ):
             opened = ")" in match[0] and text.startswith("(", match.start() - 1)
             spans.append(_extended(text, (match.start() - opened, match.end())))
     return spans
