@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import json
@@ -61,6 +62,16 @@ def test_a_mistyped_command_or_option_is_one_line_with_the_near_one(tell):
 
 def test_the_version_is_told(tell):
     assert tell("--version").out.startswith("tunekeeper 0.")
+
+
+def test_a_command_begins_with_pythons_own_search_for_garbage_switched_on(tell, project):
+    gc.disable()  # as it is while a process imports its command
+    try:
+        tell("config", "show")
+        assert gc.isenabled()
+    finally:
+        gc.enable()
+        gc.unfreeze()
 
 
 def test_an_argument_that_is_not_utf8_is_one_line_unless_it_names_a_file(tell, project, tmp_path):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import msgspec
 import numpy as np
 
 from tunekeeper.core.nouns.data import Example, Split
@@ -45,7 +46,7 @@ def compare(a: Sequence[Example], b: Sequence[Example]) -> Difference:
     new = [word for word, n in fresh.items() if n >= max(2, len(b) // 100) and word not in known]
     before, after = Counter(topics(a)), Counter(topics(b))
     shifts = {t: (before[t], after[t]) for t in {**before, **after} if before[t] != after[t]}
-    return replace(paired(a, b), topics=shifts, new_words=tuple(sorted(new, key=lambda w: (-fresh[w], w))[:20]))
+    return msgspec.structs.replace(paired(a, b), topics=shifts, new_words=tuple(sorted(new, key=lambda w: (-fresh[w], w))[:20]))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import drafts
 from tunekeeper.data.config import Config
-from tunekeeper.data.differences import as_text, word_changes, word_pieces
+from tunekeeper.data.difftext import as_text
 from tunekeeper.data.erase import erase_data
 from tunekeeper.workspace import Workspace
 
@@ -108,29 +108,6 @@ def test_topics_and_new_words_tell_where_the_set_went(row: MakeExample) -> None:
     assert found.new_words == ("lumen", "refund")
 
 
-def test_a_change_of_text_is_shown_word_by_word() -> None:
-    assert word_changes("we ship on Monday", "we ship late on Friday") == "we ship {+late+} on [-Monday-]{+Friday+}"
-    assert word_changes("a b", "a b") == "a b"
-    assert (word_changes("", "x"), word_changes("x", ""), word_changes("", "")) == ("{+x+}", "[-x-]", "")
-    assert word_changes("a a", "a a a") == "a a {+a+}"
-
-
-def test_the_pieces_of_a_change_put_together_are_both_texts() -> None:
-    rng = random.Random(3)
-    for _ in range(300):
-        before, after = (" ".join(rng.choices("abc", k=rng.randint(0, 9))) for _ in range(2))
-        pieces = word_pieces(before, after)
-        assert " ".join(old for old, _ in pieces if old) == before
-        assert " ".join(new for _, new in pieces if new) == after
-
-
-def test_long_texts_that_differ_all_over_count_as_replaced_between_what_they_share() -> None:
-    before, after = (" ".join(["start", *(f"{letter}{i}" for i in range(2100)), "end"]) for letter in "xy")
-    [start, middle, end] = word_pieces(before, after)
-    assert (start, end) == (("start", "start"), ("end", "end"))
-    assert (middle[0].count(" "), middle[1].count(" ")) == (2099, 2099)
-
-
 def test_versions_are_compared_by_name_and_the_text_names_the_rows(ws: Workspace, task: Model, row: MakeExample) -> None:
     rows = [replace(row(f"q{i}", "old", id=f"t{i}"), split="eval" if i == 0 else "train") for i in range(3)]
     drafts.save_draft(ws, "desk", rows)
@@ -190,17 +167,3 @@ def test_a_word_that_a_row_of_both_uses_is_not_new_and_erased_rows_are_in_neithe
     found = data.diff(ws, "desk/d1", "desk/d2")
     assert found.counts == {"added": 3, "removed": 0, "edited": 0, "moved": 0, "metadata": 0, "unchanged": 5}
     assert found.topics == {"none": (5, 8)}
-
-
-def test_what_changed_beside_prompt_and_answer_is_told_as_well(row: MakeExample) -> None:
-    old = row("q", "x", id="1", category="bug")
-    asked = ({"role": "system", "content": "Be kind."}, *old.messages[1:-1], {"role": "assistant", "content": "y"})
-    new = replace(old, messages=asked, tools=({"name": "w"},), weight=0.5, metadata={"category": "refund"})
-    system = old.messages[0]["content"]
-    lines = as_text(compare([old], [new]))
-    assert lines[lines.index("edited 1: q => [-x-]{+y+}") + 1 :][:4] == [
-        f"  system: {word_changes(system, 'Be kind.')}",
-        '  tools: [-[]-]{+[{"name": "w"}]+}',
-        "  weight: [-1.0-]{+0.5+}",
-        "  category: [-bug-]{+refund+}",
-    ]

@@ -34,6 +34,10 @@ def test_a_line_is_the_same_bytes_whatever_the_order_of_keys(row: MakeExample) -
         (1767603600000, datetime(2026, 1, 5, 9, tzinfo=UTC)),
         ("5.1.2026 9:30", datetime(2026, 1, 5, 9, 30, tzinfo=UTC)),
         ("05.01.2026", datetime(2026, 1, 5, tzinfo=UTC)),
+        ("1767603600", datetime(2026, 1, 5, 9, tzinfo=UTC)),
+        ("0001-01-01T00:00:00", None),
+        ("9999-12-31T23:59:59Z", None),
+        (0, None),
         ("31.02.2026", None),
         ("yesterday", None),
         (True, None),
@@ -69,7 +73,7 @@ def test_a_topic_is_the_category_of_the_row_or_of_its_answer(row: MakeExample) -
 def test_a_row_that_is_compared_is_the_example_in_every_field_that_counts(row: Any, side: Any, more: dict[str, Any]) -> None:
     line = encode(replace(row("q", "a", id="t1", category="bug"), **more))
     for each in (line, line.replace(b'"id":"t1"', b'"id":1', 1)):
-        wanted, (found,) = decode(each, side), compared([each], side)
+        wanted, (found,) = decode(each, side), compared(each, iter([side]))
         counting = ("id", "messages", "fingerprint", "split", "metadata", "tools", "weight")
         assert all(getattr(found, name) == getattr(wanted, name) for name in counting)
         assert repr(list(found.messages)) == repr(list(wanted.messages))
@@ -84,8 +88,8 @@ def test_rows_ask_alike_that_differ_in_their_last_answer_alone(row: Any) -> None
     }
     for alike, others in cases.items():
         for other in others:
-            (a,), (b,) = compared([encode(one)], "train"), compared([encode(other)], "train")
+            a, b = compared(encode(one) + encode(other), iter(["train", "eval"]))
             assert asks_alike(a, b) is asks_alike(one, other) is alike
     asked = replace(one, messages=one.messages[:-1])
-    assert not asks_alike(*(compared([encode(each)], "train")[0] for each in (asked, asked)))
+    assert not asks_alike(*(compared(encode(each), iter(["train"]))[0] for each in (asked, asked)))
     assert not asks_alike(None, one)

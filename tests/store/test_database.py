@@ -281,3 +281,23 @@ def test_opening_for_a_rollback_imports_neither_alembic_nor_configuration(ws: Wo
         env={"PYTHONPATH": str(Path(__file__).parents[2] / "src")},
     )
     assert said.stdout.split("\n")[:2] == ["0", "[]"]
+
+
+def test_once_it_is_forgotten_nothing_of_what_was_replaced_is_left_while_somebody_has_the_file_open(ws: Workspace) -> None:
+    def say(words: str) -> None:
+        with ws.control.write(by="test") as tx:
+            save_rollout(tx, replace(load_rollout(tx, "rol_0"), version=words))
+
+    def held() -> set[str]:
+        return {path.name for path in ws.root.glob("control.db*") if b"what mallory said" in path.read_bytes()}
+
+    with closing(sqlite3.connect(ws.path("control.db"), isolation_level=None)) as reader:
+        reader.execute("begin")
+        reader.execute("select count(*) from rollouts").fetchall()
+        say("what mallory said" * 90)
+        say("nothing")
+        assert held() == {"control.db-wal"}
+        reader.execute("commit")
+        ws.control.forget()
+        assert held() == set()
+    assert integrity(ws) == "ok"

@@ -43,6 +43,14 @@ def test_a_line_that_a_kill_cut_short_is_passed_over(tmp_path: Path) -> None:
     assert len(load(tmp_path)) == 1
 
 
+def test_the_erasure_after_a_line_that_a_full_disk_cut_short_is_known(tmp_path: Path) -> None:
+    note(tmp_path, "u-1", datetime(2026, 3, 1, tzinfo=UTC))
+    path = tmp_path / FILE
+    path.write_bytes(path.read_bytes()[:-9])
+    note(tmp_path, "u-2", datetime(2026, 3, 2, tzinfo=UTC))
+    assert [each.at.day for each in load(tmp_path)] == [2]
+
+
 def test_what_the_backup_does_not_know_is_undone_until_the_user_is_erased_again() -> None:
     early, late = Erasure(at=AT, unit="a" * 16), Erasure(at=AT + timedelta(days=3), unit="b" * 16)
     restored_at = AT + timedelta(days=5)

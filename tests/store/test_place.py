@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import socket
 from pathlib import Path
 
@@ -79,3 +80,26 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
         part.write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")
     assert names(tmp_path) == []
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_one_and_what_somebody_writes_stays(tmp_path: Path) -> None:
+    child = os.fork()
+    if not child:
+        with whole(tmp_path / "file") as part:
+            part.write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert len(names(tmp_path)) == 1
+    (tmp_path / ".file.env").touch()
+    with whole(tmp_path / "file") as mine:
+        mine.write_text("first")
+        write(tmp_path / "file", "second")
+    assert (tmp_path / "file").read_text() == "first"
+    assert names(tmp_path) == [".file.env", "file"]
+
+
+def test_what_cannot_be_written_elsewhere_meanwhile_is_named_by_its_own_name(tmp_path: Path) -> None:
+    (tmp_path / "a file").touch()
+    with pytest.raises(NotADirectoryError, match="elsewhere"), whole(tmp_path / "out"):
+        (tmp_path / "a file" / "elsewhere").touch()
+    assert names(tmp_path) == ["a file"]

@@ -155,6 +155,12 @@ def test_damage_and_absence_are_told(store: Rows) -> None:
     with pytest.raises(ArtifactError, match="damaged"):
         reader = store.open(manifest)
         reader.pick(np.arange(sum(reader.manifest.rows), dtype=np.uint32))
+    path.write_bytes(whole[: -len(whole) // 4])
+    reader = store.open(manifest)
+    numbers = reader.present("train")
+    for read in (reader.pick, lambda numbers: list(reader.sample(numbers, len(numbers)))):
+        with pytest.raises(ArtifactError, match="damaged"):
+            read(numbers)
     path.unlink()
     with pytest.raises(NotFound, match=f"blob {pack} is not in this workspace"):
         store.open(manifest)

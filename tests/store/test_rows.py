@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.store.dying import watch
-from tunekeeper.core.errors import NotFound
+from tunekeeper.core.errors import ArtifactError, NotFound
 from tunekeeper.store import packs, rows
 from tunekeeper.store.blobs import Blobs
 from tunekeeper.store.marks import Mark
@@ -217,3 +217,24 @@ def test_a_store_of_an_earlier_release_is_read_shared_and_has_the_digests_it_had
         digests.append(store.keep(whole[first:last], lambda line: (line, Mark("", False, 0.0)), [manifest]))
     assert [kept.digest[7:15] for kept in digests] == ["7c29ec8f", "daecf731"]
     assert digests[0].manifest == OLD[0][0], "no row was stored again"
+
+
+def test_one_wrong_byte_in_a_pack_of_an_earlier_release_which_has_no_checksums_is_told(store: Rows, tmp_path: Path) -> None:
+    with zipfile.ZipFile(Path(__file__).with_name("packs01.zip")) as old:
+        old.extractall(tmp_path / "blobs")
+    manifest, rng, told = OLD[1][0], random.Random(17), 0
+    whole = store.open(manifest)
+    numbers = whole.present("train")
+    right = whole.pick(numbers)
+    for pack in whole.manifest.packs:
+        path = tmp_path / "blobs" / pack[7:9] / pack[9:]
+        path.chmod(0o644)
+        data = path.read_bytes()
+        for place in rng.sample(range(len(data) // 2, len(data)), 60):
+            path.write_bytes(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
+            try:
+                assert store.open(manifest).pick(numbers) == right
+            except ArtifactError:
+                told += 1
+        path.write_bytes(data)
+    assert told > 30

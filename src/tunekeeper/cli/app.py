@@ -6,6 +6,7 @@ second.
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sys
@@ -71,6 +72,9 @@ def _root() -> None:
     Example: tunekeeper demo
     """
     interrupts.as_exception()  # the command has been imported and begins
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def command() -> Any:

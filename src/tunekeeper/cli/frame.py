@@ -185,17 +185,15 @@ def to_json(value: Any) -> str:
 
     if str(getattr(sys.stdout, "encoding", None) or "utf-8").lower() in ("utf-8", "utf8"):
         with suppress(UnicodeEncodeError, OverflowError):  # half a character, a number of more than 64 bits
-            return in_json(msgspec.json.format(msgspec.json.encode(value, enc_hook=_as_written), indent=0).decode())
-    return in_json(jsonlib.dumps(_finite(msgspec.to_builtins(value, str_keys=True, enc_hook=_as_list)), allow_nan=False))
+            return in_json(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=0).decode())
+    return in_json(jsonlib.dumps(_finite(msgspec.to_builtins(value, str_keys=True, enc_hook=_as_told)), allow_nan=False))
 
 
-def _as_written(value: Any) -> Any:
-    """What a row keeps as JSON, as it is; anything else that JSON has not as text."""
-    return getattr(value, "written", None) or str(value)
+def _as_told(value: Any) -> Any:
+    """What is JSON already, e.g. the messages of a row, as what it says; anything else that JSON has not as text."""
+    import msgspec
 
-
-def _as_list(value: Any) -> Any:
-    return list(value) if hasattr(value, "written") else str(value)
+    return msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else str(value)
 
 
 def _finite(value: Any) -> Any:
@@ -263,6 +261,8 @@ def window(since: str | None, until: str | None, clock: Clock) -> tuple[datetime
     from tunekeeper.store.log.keeping import SKEW
 
     start, end, now = moment(since, clock), moment(until, clock), clock.utc()
+    if start is not None and end is not None and end < start:
+        raise UserError(f"--until {until} lies before --since {since}", fix=f"--since {until} --until {since}")
     return start, now + SKEW if end is None and start is not None and start <= now else end
 
 

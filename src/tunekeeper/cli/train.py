@@ -197,7 +197,8 @@ def compare(
 
     Example: tunekeeper train compare support-desk@v1.1 support-desk@v1.2
     """
-    from tunekeeper.data.differences import as_text, diff
+    from tunekeeper.data.differences import diff
+    from tunekeeper.data.difftext import as_text
     from tunekeeper.training.comparing import compare
 
     ws = frame.workspace(dir)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
@@ -24,8 +23,7 @@ Dates = npt.NDArray[np.float64]
 """Seconds since 1970; not a number for a row without a date."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ages:
+class Ages(msgspec.Struct, frozen=True, kw_only=True):
     """How recent a set of rows is."""
 
     dated: int
@@ -59,7 +57,7 @@ def dates_of(reader: Reader, numbers: Iterable[Numbers]) -> Dates:
 def of_version(version: DatasetVersion, reader: Reader) -> Ages:
     """The ages of a version's rows: what was counted when it was frozen, or anew where nothing was or a row was erased since."""
     counted = version.report.get(AGES)
-    if counted is not None and not reader.gone.any():
+    if counted is not None and reader.whole:
         return msgspec.convert(counted, Ages)
     return ages_of(dates_of(reader, map(reader.present, SIDES)))
 

@@ -13,7 +13,8 @@ import orjson
 from tunekeeper.core.errors import NotFound
 from tunekeeper.core.nouns.data import DatasetVersion, Example
 from tunekeeper.data import lines, versions
-from tunekeeper.data.differences import relabel, relabelled, same_content, word_changes
+from tunekeeper.data.differences import relabel, same_content
+from tunekeeper.data.difftext import relabelled, word_changes
 from tunekeeper.data.examples import decode, question_key
 from tunekeeper.data.lines import Line
 from tunekeeper.text.fingerprints import answer_of, prompt_of

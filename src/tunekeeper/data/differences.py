@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import zip_longest
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from unicodedata import normalize
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from tunekeeper.core.errors import DataError, NotFound, UserError
 from tunekeeper.core.nouns.data import DatasetVersion, Example
 from tunekeeper.data import ages, drafts, lines, tallies
-from tunekeeper.data.examples import Row, asks_alike, compared, decode, is_origin, question_in, same_beside, same_rest, same_tools
+from tunekeeper.data.examples import (
+    Messages,
+    Row,
+    asks_alike,
+    compared,
+    decode,
+    is_origin,
+    question_in,
+    same_beside,
+    same_rest,
+    same_tools,
+    written,
+)
 from tunekeeper.data.tallies import SIDES
 from tunekeeper.data.versions import resolve
 from tunekeeper.store.garbage import uncollected
@@ -25,11 +35,9 @@ from tunekeeper.store.manifests import Numbers
 from tunekeeper.store.marks import digest_of
 from tunekeeper.store.packs import lines_of
 from tunekeeper.store.rowreader import Reader, apart
-from tunekeeper.text.fingerprints import answer_of, prompt_of, text_of
+from tunekeeper.text.fingerprints import prompt_of
 from tunekeeper.workspace import Workspace
 
-MOST_PAIRS = 4_000_000
-"""Pairs of words up to which two texts are compared word by word."""
 LOOKED_AT = 50_000
 """Rows that two versions share in which a word is looked for before it counts as new."""
 
@@ -39,16 +47,25 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     id: str
     """The row."""
-    before: Sequence[dict[str, Any]]
-    """Its messages in A."""
-    after: Sequence[dict[str, Any]]
-    """Its messages in B."""
+    was: msgspec.Raw = msgspec.field(name="before")
+    """Its messages in A, as JSON."""
+    now: msgspec.Raw = msgspec.field(name="after")
+    """Its messages in B, as JSON."""
     beside: dict[str, tuple[Any, Any]] = {}
     """What else of it changed → before and after: `tools`, `weight`, keys of its metadata; None for what was not there."""
 
+    @property
+    def before(self) -> Messages:
+        """Its messages in A."""
+        return Messages(self.was)
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Relabel:
+    @property
+    def after(self) -> Messages:
+        """Its messages in B."""
+        return Messages(self.now)
+
+
+class Relabel(msgspec.Struct, frozen=True, kw_only=True):
     """A row that says the same as before and has other metadata, e.g. another category."""
 
     id: str
@@ -59,8 +76,7 @@ class Relabel:
     """The same of B."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Difference:
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """B compared with A."""
 
     added: tuple[str, ...]
@@ -73,7 +89,7 @@ class Difference:
     """Rows that changed side."""
     counts: dict[str, int]
     """added, removed, edited, moved, metadata (rows of `metadata`), unchanged (what both say alike, moved ones included)."""
-    topics: dict[str, tuple[int, int]] = field(default_factory=dict)
+    topics: dict[str, tuple[int, int]] = {}
     """Topic → rows in A, rows in B, where they differ."""
     new_words: tuple[str, ...] = ()
     """Words of at least 1 % of B's prompts that none of A's uses, most frequent first."""
@@ -83,8 +99,7 @@ class Difference:
     """How recent the rows of A and of B are."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Changes:
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
     """The difference of two versions with the rows that differ."""
 
     difference: Difference
@@ -130,19 +145,16 @@ def _to_version(ws: Workspace, a: DatasetVersion, old: Reader, b: DatasetVersion
     new = ws.rows.open(b.manifest or "", beside=old)
     parts = apart(old, new)
     before, after = _rows(old, parts.only_a), _rows(new, parts.only_b)
-    found = _told(old, before, after, _rows(old, parts.moved), parts.kept, b.examples)
-    same = _topics(old, parts.only_a) == _topics(new, parts.only_b)
-    topics = {} if same else _shifts(tallies.topics_of(old), tallies.topics_of(new))
+    found = _told(old, before, after, _rows(old, parts.moved), parts.shared, lambda: parts.kept, b.examples)
+    topics = _shifts(_topics(a, old), _topics(b, new))
     recency = ages.of_version(a, old), ages.of_version(b, new)
     return replace(found, difference=replace(found.difference, topics=topics, recency=recency))
 
 
-def _topics(reader: Reader, sides: Mapping[str, Numbers]) -> Counter[str]:
-    """Topic → rows among those of these numbers."""
-    counted: Counter[str] = Counter()
-    for numbers in sides.values():
-        counted.update(reader.topics(numbers))
-    return counted
+def _topics(version: DatasetVersion, reader: Reader) -> Mapping[str, int]:
+    """Topic → rows: what was counted when it was frozen, or anew where nothing was or a row was erased since."""
+    counted = version.report.get("topics")
+    return tallies.topics_of(reader) if counted is None or not reader.whole else counted
 
 
 def _to_draft(ws: Workspace, model: str, old: Reader) -> Changes:
@@ -163,7 +175,7 @@ def _to_draft(ws: Workspace, model: str, old: Reader) -> Changes:
     there = np.frombuffer(kept, np.uint32)
     gone = {side: each[~np.isin(each, there)] for side, each in numbers.items()}
     before = [decode(line, side) for side, rows in gone.items() for line in old.pick(rows)]
-    found = _told(old, before, after, crossed, there, len(kept) + len(after))
+    found = _told(old, before, after, crossed, len(kept), lambda: there, len(kept) + len(after))
     from tunekeeper.data.balance import topics
 
     was_there = tallies.topics_of(old)
@@ -175,26 +187,42 @@ def _to_draft(ws: Workspace, model: str, old: Reader) -> Changes:
     return replace(found, difference=replace(found.difference, topics=_shifts(was_there, now), recency=recency))
 
 
-def _told(old: Reader, before: Sequence[Row], after: Sequence[Row], crossed: Sequence[Row], kept: Numbers, rows: int) -> Changes:
-    """The changes, topics aside, by the rows that are on one side alone, those that changed side and those of A that B has too.
-    `rows`: how many B has."""
+def _told(
+    old: Reader,
+    before: Sequence[Row],
+    after: Sequence[Row],
+    crossed: Sequence[Row],
+    shared: int,
+    kept: Callable[[], Numbers],
+    rows: int,
+) -> Changes:
+    """The changes, topics aside, by the rows that are on one side alone and those that changed side. `shared`: how many rows of A
+    B has too. `kept`: which ones. `rows`: how many B has."""
     known = {e.id: e for e in before}
     found = paired(before, after)
     moved = (*found.moved, *(example.id for example in crossed))
     difference = replace(
         found,
         moved=moved,
-        counts=found.counts | {"moved": len(moved), "unchanged": found.counts["unchanged"] + len(kept)},
+        counts=found.counts | {"moved": len(moved), "unchanged": found.counts["unchanged"] + shared},
         new_words=_coming_words(old, kept, known, after, rows),
     )
     return Changes(difference=difference, old=(*before, *crossed), new=tuple(after))
 
 
-def _rows(reader: Reader, sides: Mapping[str, Numbers]) -> list[Row]:
-    return [row for side, numbers in sides.items() for row in compared(reader.pick(numbers), side)]
+def _rows(reader: Reader, sides: Mapping[Any, Numbers]) -> list[Row]:
+    """The rows of these numbers, to be compared, side by side."""
+    numbers = np.concatenate([np.empty(0, np.uint32), *sides.values()])
+    order = np.argsort(numbers, kind="stable")
+    told = [side for side, each in sides.items() for _ in range(len(each))]
+    by_number = map(told.__getitem__, order.tolist())
+    rows = [row for text in reader.texts(numbers[order]) for row in compared(text, by_number)]
+    return [rows[i] for i in np.argsort(order).tolist()]
 
 
-def _coming_words(old: Reader, kept: Numbers, known: Mapping[str, Row], after: Sequence[Row], rows: int) -> tuple[str, ...]:
+def _coming_words(
+    old: Reader, kept: Callable[[], Numbers], known: Mapping[str, Row], after: Sequence[Row], rows: int
+) -> tuple[str, ...]:
     """The new words, from the rows that differ: what is frequent in B and in none of A's rows is frequent in those. Of the rows
     that both hold, `LOOKED_AT` spread evenly are looked at, all where there are no more."""
     least = max(2, rows // 100)
@@ -207,7 +235,7 @@ def _coming_words(old: Reader, kept: Numbers, known: Mapping[str, Row], after: S
     open_words = {word for word, n in counts.items() if n >= least}
     for prompt in asked if open_words else ():
         open_words.difference_update(content_words(prompt))
-    for piece in old.sample(kept, LOOKED_AT) if open_words else ():
+    for piece in old.sample(kept(), LOOKED_AT) if open_words else ():
         text = normalize("NFKC", piece.decode("utf-8", "replace")).casefold()
         seen = {word for word in open_words if word in text}
         if seen:
@@ -248,7 +276,7 @@ def paired(a: Sequence[Row], b: Sequence[Row]) -> Difference:
     edited, relabelled, moved = list[Edit](), list[Relabel](), list[str]()
     for before, after in pairs:
         if not same_content(before, after):
-            edited.append(Edit(id=before.id, before=before.messages, after=after.messages, beside=_beside(before, after)))
+            edited.append(Edit(id=before.id, was=written(before), now=written(after), beside=_beside(before, after)))
         elif not same_beside(before, after):
             change = relabel(before, after)
             relabelled += [change] if change.before or change.after else []
@@ -309,89 +337,3 @@ def _same_question(removed: Sequence[Row], added: Sequence[Row]) -> list[tuple[R
 
 def _shifts(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, tuple[int, int]]:
     return {t: (before.get(t, 0), after.get(t, 0)) for t in {**before, **after} if before.get(t, 0) != after.get(t, 0)}
-
-
-def word_pieces(before: str, after: str, most_pairs: int = MOST_PAIRS) -> list[tuple[str, str]]:
-    """The change of a text word by word: pairs of words taken out and words put in, equal where they stay.
-
-    Texts that are long and differ all over (more than `most_pairs` of words between their common beginning and end) count as
-    replaced from there to there.
-    """
-    import difflib
-
-    a, b = before.split(), after.split()
-    start = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-    most = min(len(a), len(b)) - start
-    end = next((i for i in range(most) if a[-1 - i] != b[-1 - i]), most)
-    old, new = a[start : len(a) - end], b[start : len(b) - end]
-    pieces = [(" ".join(a[:start]), " ".join(a[:start]))]
-    if len(old) * len(new) > most_pairs:
-        pieces.append((" ".join(old), " ".join(new)))
-    else:
-        codes = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
-        pieces += [(" ".join(old[i:j]), " ".join(new[k:m])) for _, i, j, k, m in codes]
-    tail = " ".join(a[len(a) - end :]) if end else ""
-    return [pair for pair in (*pieces, (tail, tail)) if any(pair)]
-
-
-def word_changes(before: str, after: str) -> str:
-    """The change of a text word by word, as `[-old-]{+new+}` between the words that stay."""
-    pieces = []
-    for old, new in word_pieces(before, after):
-        pieces.append(old if old == new else (f"[-{old}-]" if old else "") + (f"{{+{new}+}}" if new else ""))
-    return " ".join(pieces)
-
-
-def as_text(found: Difference, most: int = 20) -> list[str]:
-    """The difference for a reader: counts first, then at most `most` rows of each kind."""
-    lines = [counted(found.counts)]
-    lines += [f"topic {topic}: {a} -> {b}" for topic, (a, b) in found.topics.items()]
-    lines += ages.as_text(*found.recency) if found.recency is not None else []
-    lines += [f"new words: {', '.join(found.new_words)}"] if found.new_words else []
-    for name, ids in (("added", found.added), ("removed", found.removed), ("moved", found.moved)):
-        more = f" and {len(ids) - most} more" if len(ids) > most else ""
-        lines += [f"{name}: {' '.join(ids[:most])}{more}"] if ids else []
-    for edit in found.edited[:most]:
-        prompt = word_changes(prompt_of(edit.before), prompt_of(edit.after))
-        lines.append(f"edited {edit.id}: {prompt} => {word_changes(answer_of(edit.before), answer_of(edit.after))}")
-        lines += [f"  {what}: {word_changes(x, y)}" for what, x, y in elsewhere(edit)]
-    for each in found.metadata[:most]:
-        lines.append(f"metadata {each.id}: {', '.join(relabelled(each))}")
-    return lines
-
-
-def elsewhere(edit: Edit) -> list[tuple[str, str, str]]:
-    """What of an edited row changed besides its prompt and its answer: the role of a message, `tools`, `weight` or a key of the
-    metadata, and what it said before and after."""
-    shown = [(prompt_of(edit.before), prompt_of(edit.after)), (answer_of(edit.before), answer_of(edit.after))]
-    found = []
-    for x, y in zip_longest(edit.before, edit.after):
-        said = text_of((x or {}).get("content")), text_of((y or {}).get("content"))
-        if x == y or (said[0] != said[1] and said in shown):
-            continue
-        if said[0] == said[1]:  # it calls another tool, or has another weight
-            said = _as_json(x), _as_json(y)
-        found.append((str((y or x or {}).get("role")), *said))
-    return found + [(what, _as_json(x), _as_json(y)) for what, (x, y) in edit.beside.items()]
-
-
-def _as_json(value: Any) -> str:
-    if value is None or isinstance(value, str):
-        return value or ""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
-
-
-def relabelled(each: Relabel) -> list[str]:
-    """What became of each key of a row's metadata, e.g. `category: bug -> refund`."""
-    keys = {**each.before, **each.after}
-    return [f"{key}: {_value(each.before, key)} -> {_value(each.after, key)}" for key in keys]
-
-
-def _value(metadata: Mapping[str, Any], key: str) -> str:
-    text = str(metadata[key]) if key in metadata else "none"
-    return text if len(text) <= 100 else f"{text[:99]}…"
-
-
-def counted(counts: Mapping[str, int]) -> str:
-    """Counts for a reader; what is seldom there is named only where it is."""
-    return ", ".join(f"{n} {name}" for name, n in counts.items() if n or name != "metadata")

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from tunekeeper.core.nouns.data import DatasetVersion
 from tunekeeper.data import ages, drafts
-from tunekeeper.data.differences import Changes, Difference, Edit, changes, elsewhere, pair_of, relabelled, word_pieces
+from tunekeeper.data.differences import Changes, Difference, Edit, changes, pair_of
+from tunekeeper.data.difftext import elsewhere, relabelled, word_pieces
 from tunekeeper.data.examples import Row
 from tunekeeper.text.fingerprints import answer_of, prompt_of
 from tunekeeper.workspace import Workspace

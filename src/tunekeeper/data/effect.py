@@ -16,7 +16,8 @@ from tunekeeper.core.errors import DataError
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.data import balance, filerows, sides, tallies, versions
 from tunekeeper.data.config import Config
-from tunekeeper.data.differences import changes, counted, most_frequent
+from tunekeeper.data.differences import changes, most_frequent
+from tunekeeper.data.difftext import counted
 from tunekeeper.data.examples import topic_in
 from tunekeeper.text.fingerprints import prompt_of, text_of
 from tunekeeper.text.vocabulary import document_frequency

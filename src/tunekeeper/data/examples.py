@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import orjson
 from tunekeeper.core.errors import DataError
 from tunekeeper.core.nouns.data import Example, Split
 from tunekeeper.data.thoughts import spoken
-from tunekeeper.store.moments import written_moment
+from tunekeeper.store.moments import moment_of
 from tunekeeper.text.fingerprints import answer_of, fingerprint, normalise, prompt_key, text_of
 
 if TYPE_CHECKING:
@@ -89,18 +89,21 @@ def encode(example: Example, *, with_split: bool = False) -> bytes:
 
 
 def decode(line: bytes, split: str | None = None) -> Example:
-    """The example of a line that `encode` wrote; `split` where the line does not say."""
-    row = orjson.loads(line)
-    return Example(
-        id=row["id"],
-        messages=tuple(row["messages"]),
-        fingerprint=row["fingerprint"],
-        split=row.get("split", split or "train"),
-        source=row.get("source", ""),
-        metadata=row.get("metadata", {}),
-        tools=tuple(row.get("tools", ())),
-        weight=row.get("weight", 1.0),
-    )
+    """The example of a line that `encode` wrote; `split` where the line does not say. Raises DataError for one that is none."""
+    try:
+        row = orjson.loads(line)
+        return Example(
+            id=row["id"],
+            messages=tuple(row["messages"]),
+            fingerprint=row["fingerprint"],
+            split=row.get("split", split or "train"),
+            source=row.get("source", ""),
+            metadata=row.get("metadata", {}),
+            tools=tuple(row.get("tools", ())),
+            weight=row.get("weight", 1.0),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise DataError("a stored row is damaged", fix="tunekeeper store verify, which says where it stands") from None
 
 
 class Messages(Sequence[dict[str, Any]]):
@@ -167,15 +170,20 @@ _LAST = b',{"content":'
 """How a message begins that is not the first one, as rows are written; in a text its quotes would stand behind a backslash."""
 
 
-def compared(lines: Sequence[bytes], side: str) -> Sequence[Row]:
-    """The rows of lines that `encode` wrote without their side, to be compared."""
+def compared(text: bytes, sides: Iterator[Split]) -> Sequence[Row]:
+    """The rows of lines that `encode` wrote without their side, to be compared. `sides`: that of each; as many are taken."""
     try:
-        rows = _COMPARED.decode_lines(b"".join(lines))
+        rows = _COMPARED.decode_lines(text)
     except msgspec.ValidationError:  # somebody gave one e.g. a number for its id
-        return [decode(line, side) for line in lines]
-    for row in rows if side != "train" else ():
-        row.split = "eval"
+        return [decode(line, side) for line, side in zip(text.split(b"\n")[:-1], sides, strict=False)]
+    for row, side in zip(rows, sides, strict=False):
+        row.split = side
     return rows
+
+
+def written(row: Row) -> msgspec.Raw:
+    """The messages of a row as JSON."""
+    return row.written if isinstance(row, Compared) else msgspec.Raw(msgspec.json.encode(row.messages))
 
 
 def asks_alike(a: Row | None, b: Row) -> bool:
@@ -209,12 +217,21 @@ def same_tools(a: Row, b: Row) -> bool:
 
 
 def read_file(path: Path, split: str | None = None) -> Iterator[Example]:
-    """The examples of a JSONL file of ours, as a stream; none when the file is missing."""
+    """The examples of a JSONL file of ours, as a stream; none when the file is missing. Raises DataError for a damaged line."""
     if not path.exists():
         return
     with path.open("rb") as file:
-        for line in file:
-            yield decode(line, split)
+        for number, line in enumerate(file, 1):
+            try:
+                example = decode(line, split)
+            except DataError:
+                raise damaged(path, number) from None
+            yield example
+
+
+def damaged(path: Path, line: int) -> DataError:
+    """What is to be said of a line of a file of ours that nobody can read."""
+    return DataError(f"{path}: line {line} is damaged", fix="put the line right or take it out, or restore a backup")
 
 
 def is_origin(key: str, value: object) -> bool:
@@ -286,12 +303,11 @@ def _named(place: Mapping[str, Any]) -> str:
 
 
 def created_of(metadata: Mapping[str, Any]) -> datetime | None:
-    """The row's date: ISO 8601, `31.01.2026 14:05`, Unix seconds or milliseconds; None when none can be read."""
+    """The row's date, as `moment_of` reads it: ISO 8601, `31.01.2026 14:05`, seconds since 1970, …; None when none can be read,
+    or it lies where calendars end, as programs write one that they do not have."""
     value = metadata.get("created")
     try:
-        if not isinstance(value, str) and isinstance(value, int | float) and not isinstance(value, bool):
-            return datetime.fromtimestamp(value / 1000 if value > 1e11 else value, UTC)
-        found = written_moment(str(value)) if value else None
-    except (ValueError, OverflowError, OSError):
+        found = moment_of(value) if value else None
+    except ValueError:
         return None
-    return found if found is None or found.tzinfo else found.replace(tzinfo=UTC)
+    return found if found is not None and 1 < found.year < 9999 else None

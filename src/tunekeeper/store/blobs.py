@@ -18,9 +18,9 @@ from typing import BinaryIO
 
 from tunekeeper.core.errors import ArtifactError, DiskFull, NotFound, UserError
 from tunekeeper.core.ids import canonical_json, digest_bytes, digest_file
+from tunekeeper.store.place import NO_ROOM, clear, half
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_NO_SPACE = 28
 _TOMBSTONES = ".erased"
 
 
@@ -56,6 +56,13 @@ class Blobs:
     def __init__(self, root: Path) -> None:
         """`root`: the folder `blobs/`; made on the first put."""
         self.root = root
+        self._cleared = False
+
+    def clear(self) -> None:
+        """Remove what writers that were killed left half written: no erasure looks there."""
+        for folder in self.root.glob("??"):
+            clear(folder)
+        self._cleared = True
 
     def put_bytes(self, data: bytes) -> str:
         """Keep the bytes; returns their digest. Raises DiskFull."""
@@ -217,6 +224,8 @@ class Blobs:
             raise ArtifactError(f"{path}: not a list of tombstones", fix="restore it from a backup") from None
 
     def _place(self, digest: str, fill: Callable[[BinaryIO], object]) -> None:
+        if not self._cleared:
+            self.clear()
         place(self.path(digest), fill)
 
     def _replace(self, target: Path, data: bytes) -> None:
@@ -225,21 +234,20 @@ class Blobs:
 
 def place(target: Path, fill: Callable[[BinaryIO], object]) -> None:
     """Make a file that nobody writes to, whole or not at all, and synced; `fill` writes its bytes. Raises DiskFull."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
-        with part.open("xb") as file:
-            fill(file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.chmod(0o444)
-        os.replace(part, target)
-        _sync(target.parent)
-    except BaseException as error:
-        part.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno == _NO_SPACE:
-            raise DiskFull(f"no room left on the disk of {target.parent}", fix="free some space and repeat the command") from None
-        raise
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with half(target) as part:
+            with part.open("wb") as file:
+                fill(file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.chmod(0o444)
+            os.replace(part, target)
+            _sync(target.parent)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise DiskFull(f"no room left on the disk of {target.parent}", fix="free some space and repeat the command") from None
 
 
 def link_or_copy(source: str | Path, target: str | Path) -> None:

@@ -23,6 +23,8 @@ RESTORE = "restore it from a backup"
 MOVE = f"move it elsewhere, then {UPGRADE}"
 _FILE_TABLES = "select name from sqlite_master where type = 'table' and name not like 'sqlite~_%' escape '~'"
 _SERVER_TABLES = "select table_name from information_schema.tables where table_schema = current_schema()"
+_FORGETTING = 5.0
+"""Seconds in which a log is emptied where somebody is in the way."""
 _NO_ROOM = ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_WRITE")
 """What SQLite says where the disk, or the size a file may have, is used up: opening takes room too, for the WAL's index."""
 
@@ -169,6 +171,14 @@ class Database:
             return
         with suppress(TunekeeperError), self._alone(0.25, None), self._translated():
             sqlite.empty_log(self.path)
+
+    def forget(self) -> None:
+        """Empty the log beside the file, in which pages stand as they were before: after an erasure. Where somebody reads all the
+        while, or the file is busy, it is emptied later, by itself."""
+        if self.path is None or not sqlite.log_bytes(self.path):
+            return
+        with suppress(TunekeeperError), self._alone(_FORGETTING, None), self._translated():
+            sqlite.empty_log(self.path, _FORGETTING)
 
     @contextmanager
     def _alone(self, wait: float, break_after: float | None) -> Iterator[list[lock.Holder]]:

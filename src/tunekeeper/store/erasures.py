@@ -6,7 +6,6 @@ as their assignment unit. The name itself is not kept.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +13,8 @@ from pathlib import Path
 
 import msgspec
 import xxhash
+
+from tunekeeper.store import place
 
 FILE = "erasures.jsonl"
 
@@ -63,12 +64,7 @@ def append(root: Path, erasures: Iterable[Erasure]) -> None:
     if not data:
         return
     root.mkdir(parents=True, exist_ok=True)
-    handle = os.open(root / FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(handle, data)
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    place.append(root / FILE, data)
 
 
 def load(root: Path) -> list[Erasure]:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import msgspec
 
+from tunekeeper.store import place
+
 FILE = "backups.jsonl"
 _RESTORED = "run/restored.jsonl"
 
@@ -87,13 +89,5 @@ def made_until(root: Path, moment: datetime | None) -> list[Holding]:
 
 def _append(path: Path, made: Iterable[MadeBackup]) -> None:
     data = b"".join(msgspec.json.encode(each) + b"\n" for each in made)
-    if not data:
-        return
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    try:
-        end = os.fstat(handle).st_size
-        torn = end > 0 and os.pread(handle, 1, end - 1) != b"\n"
-        os.write(handle, b"\n" * torn + data)
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    if data:
+        place.append(path, data)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -23,8 +22,7 @@ Numbers = npt.NDArray[np.uint32]
 _MAGIC = b"tkrows01"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Manifest:
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """The rows of one dataset version."""
 
     packs: tuple[str, ...]

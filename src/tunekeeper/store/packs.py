@@ -2,8 +2,9 @@
 
 First comes the index with its own digest: a header, a digest for each row, what is counted of a row without reading it, the
 table of blocks, a dictionary. Then come the blocks, some rows each, compressed by themselves. A pack is a blob, so its bytes are
-checked by the digest that is its name; the index is checked whenever a pack is opened. An erased row leaves an empty line, so the
-others keep their numbers.
+checked by the digest that is its name; the index is checked whenever a pack is opened, a block by a checksum of its own whenever
+it is read (those of an earlier release have none: who picks rows out of them checks each by its digest). An erased row leaves an
+empty line, so the others keep their numbers.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import mmap
 import struct
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -23,7 +23,6 @@ import numpy.typing as npt
 import zstandard
 
 from tunekeeper.core.errors import ArtifactError
-from tunekeeper.core.ids import digest_bytes
 from tunekeeper.store.marks import DIGEST, Mark, digest_of
 
 MOST_BYTES = 64 << 20
@@ -50,19 +49,18 @@ _BLOCKS = np.dtype([("rows", "<u4"), ("size", "<u4"), ("end", "<u8")])
 _MADE_UP, _GONE = 1, 2
 
 
-@dataclass(slots=True)
-class Draft:
+class Draft(msgspec.Struct):
     """Rows on their way into a pack, column by column."""
 
-    lines: list[bytes] = field(default_factory=list)
+    lines: list[bytes] = []
     """The rows, each with its line end; `GONE` for an erased one."""
-    digests: list[bytes] = field(default_factory=list)
+    digests: list[bytes] = []
     """Their digests."""
-    topics: list[str] = field(default_factory=list)
+    topics: list[str] = []
     """Their topics."""
-    made_up: list[bool] = field(default_factory=list)
+    made_up: list[bool] = []
     """Whether a machine made them up."""
-    dates: list[float] = field(default_factory=list)
+    dates: list[float] = []
     """Their dates, seconds since 1970; nan without one."""
 
     def add(self, line: bytes, digest: bytes, told: Mark) -> None:
@@ -85,8 +83,7 @@ class Draft:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Sheet:
+class Sheet(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Rows on their way into a pack with each column in one piece: what is done with a million rows is done with few objects."""
 
     text: bytes
@@ -132,6 +129,11 @@ def joined(sheets: Sequence[Sheet]) -> Sheet:
     )
 
 
+def damaged() -> ArtifactError:
+    """What is raised where a block is not what was written."""
+    return ArtifactError("a pack is damaged: a block cannot be read", fix="tunekeeper store verify")
+
+
 def lines_of(block: bytes) -> list[bytes]:
     """The rows of a block, each with its line end."""
     return [line + b"\n" for line in block.split(b"\n")[:-1]]
@@ -149,7 +151,8 @@ def build(rows: Sheet, *, alone: bool = False) -> bytes:
     table, dictionary, frames = _compressed(rows, _THREADS if alone else 0)
     squeeze = zstandard.ZstdCompressor(level=3).compress
     parts = [rows.digests, squeeze(_columns(marks)), squeeze(table.tobytes()), dictionary]
-    header = msgspec.json.encode({"rows": len(marks), "topics": topics, "sizes": [len(part) for part in parts]})
+    known = {"whole": not (rows.sizes == len(GONE)).any(), "checked": True}
+    header = msgspec.json.encode({"rows": len(marks), "topics": topics, "sizes": [len(part) for part in parts], **known})
     index = b"".join([header, *parts])
     return b"".join([MAGIC, struct.pack("<QQ", len(header), len(index)), digest_of(index), index, *frames])
 
@@ -168,7 +171,7 @@ def _compressed(rows: Sheet, threads: int) -> tuple[npt.NDArray[Any], bytes, lis
     level = 4 if small else 2
     if trained is not None:
         trained.precompute_compress(level=level)
-    squeezer = zstandard.ZstdCompressor(level=level, dict_data=trained)
+    squeezer = zstandard.ZstdCompressor(level=level, dict_data=trained, write_checksum=True)
     table = np.empty(len(starts) - 1, _BLOCKS)
     table["rows"], table["size"] = np.diff(starts), np.diff(ends[starts])
     where = np.stack([ends[starts[:-1]], table["size"]], axis=1).astype("<u8").tobytes()
@@ -231,27 +234,43 @@ class Pack:
         self.digests = parts[0]
         """The digest of each row, one after the other."""
         self._marks = parts[1]
-        self._read_marks()
+        self.checked: bool = header.get("checked", False)
+        """Whether a checksum stands behind each block, so that decompressing it finds damage."""
+        self.whole: bool = header["whole"] if "whole" in header else not (self._flags & _GONE).any()
+        """Whether no row was erased."""
         table = np.frombuffer(zstandard.ZstdDecompressor().decompress(parts[2]), _BLOCKS)
-        self.block_rows: npt.NDArray[np.int64] = table["rows"].astype(np.int64)
+        self.block_rows: npt.NDArray[np.uint32] = table["rows"]
         """Rows of each block."""
-        self.block_bytes: npt.NDArray[np.int64] = table["size"].astype(np.int64)
+        self.block_bytes: npt.NDArray[np.uint32] = table["size"]
         """Bytes of the rows of each block, not compressed."""
-        self.bytes = int(self.block_bytes.sum())
-        """Bytes of its rows, not compressed."""
-        self._ends = np.concatenate([[0], table["end"].astype(np.int64)])
+        self._ends: npt.NDArray[np.uint64] = table["end"]
         self._at = at
         trained = zstandard.ZstdCompressionDict(parts[3]) if parts[3] else None
         self._grow = zstandard.ZstdDecompressor(dict_data=trained)
 
-    def _read_marks(self) -> None:
-        """Those that stand first; dates, which take most of the time and are seldom asked for, stand last."""
-        early = zstandard.ZstdDecompressor().stream_reader(self._marks).read(5 * self.rows)
-        self.topic: npt.NDArray[np.uint32] = np.frombuffer(early, "<u4", self.rows)
+    @cached_property
+    def size(self) -> int:
+        """Bytes of its rows, not compressed."""
+        return int(self.block_bytes.sum(dtype=np.int64))
+
+    @cached_property
+    def _early(self) -> bytes:
+        """The marks that stand first; dates, which take most of the time and are seldom asked for, stand last."""
+        return zstandard.ZstdDecompressor().stream_reader(self._marks).read(5 * self.rows)
+
+    @cached_property
+    def topic(self) -> npt.NDArray[np.uint32]:
         """Number of each row's topic."""
-        self._flags = np.frombuffer(early, "<u1", self.rows, 4 * self.rows)
-        self.gone: npt.NDArray[np.bool_] = (self._flags & _GONE).astype(bool)
+        return np.frombuffer(self._early, "<u4", self.rows)
+
+    @cached_property
+    def _flags(self) -> npt.NDArray[np.uint8]:
+        return np.frombuffer(self._early, "<u1", self.rows, 4 * self.rows)
+
+    @cached_property
+    def gone(self) -> npt.NDArray[np.bool_]:
         """Whether the row was erased."""
+        return np.zeros(self.rows, bool) if self.whole else (self._flags & _GONE).astype(bool)
 
     @cached_property
     def made_up(self) -> npt.NDArray[np.bool_]:
@@ -263,40 +282,62 @@ class Pack:
         """Date of each row, seconds since 1970; nan without one."""
         return np.frombuffer(zstandard.ZstdDecompressor().decompress(self._marks), "<f8", self.rows, 5 * self.rows)
 
-    def digest(self) -> str:
-        """The digest of its bytes: its name, where they are what was written and no row was erased."""
-        return digest_bytes(cast(Any, self._bytes))
-
     def block(self, number: int) -> list[bytes]:
         """The rows of one block, each with its line end. Raises ArtifactError when it is damaged."""
-        return [row + b"\n" for row in next(self.each(np.array([number])))]
+        rows = lines_of(self.text(np.array([number])))
+        if len(rows) != self.block_rows[number]:
+            raise damaged()
+        return rows
 
-    def each(self, numbers: npt.NDArray[np.int64]) -> Iterator[list[bytes]]:
-        """The rows of some blocks without their line ends, block by block: where a few rows of many blocks are wanted, this is
-        faster than many blocks at once. Raises ArtifactError where one is damaged."""
-        begins, ends = (self._at + self._ends[numbers + later] for later in (0, 1))
-        for begin, end, count in zip(begins.tolist(), ends.tolist(), self.block_rows[numbers].tolist(), strict=True):
-            try:
-                rows = self._grow.decompress(self._bytes[begin:end]).split(b"\n")
-            except zstandard.ZstdError:
-                rows = []
-            if rows[-1:] != [b""] or len(rows) != count + 1:
-                raise ArtifactError("a pack is damaged: a block cannot be read", fix="tunekeeper store verify")
-            rows.pop()  # behind the last line end
-            yield rows
+    def text(self, numbers: npt.NDArray[np.int64]) -> bytes:
+        """Some blocks, decompressed, one after the other: where a few rows of many small blocks are wanted, this is faster than
+        `blocks`. How many lines they have is not looked at. Raises ArtifactError where one is damaged."""
+        begins, ends = self._lying(numbers)
+        grow, stored = self._grow.decompress, self._bytes
+        try:
+            made = b"".join([grow(stored[begin:end]) for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)])
+        except zstandard.ZstdError:
+            raise damaged() from None
+        if len(made) != self.block_bytes[numbers].sum():
+            raise damaged()
+        return made
+
+    def pick(
+        self, blocks: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64], inside: npt.NDArray[np.unsignedinteger[Any]]
+    ) -> bytes:
+        """Some rows of some blocks, one after the other: `wanted`: how many of each block, `inside`: their places in it. Raises
+        ArtifactError where a block is damaged."""
+        text, rows = self.text(blocks), self.block_rows[blocks].astype(np.int64)
+        ends, last = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n")) + 1, np.cumsum(rows)
+        if len(ends) != last[-1] or (ends[last - 1] != np.cumsum(self.block_bytes[blocks])).any():
+            raise damaged()
+        lines = np.repeat(last - rows, wanted) + inside
+        begin, end = np.concatenate([[0], ends])[lines], ends[lines]
+        cuts = np.flatnonzero(begin[1:] != end[:-1]) + 1  # neighbours are copied together
+        if not len(cuts) and len(lines) == len(ends):
+            return text
+        stretches = zip(begin[np.append(0, cuts)].tolist(), end[np.append(cuts - 1, -1)].tolist(), strict=True)
+        with memoryview(text) as view:
+            return b"".join([view[a:b] for a, b in stretches])
 
     def blocks(self, numbers: npt.NDArray[np.int64]) -> Iterator[bytes]:
         """Some blocks (one at least), decompressed at once, which is faster where all are read; how many lines they have is not
         looked at. Raises ArtifactError where one cannot be read."""
-        begin = self._ends[numbers]
-        where = np.stack([self._at + begin, self._ends[numbers + 1] - begin], axis=1).astype("<u8").tobytes()
+        begins, ends = self._lying(numbers)
+        where = np.stack([begins, ends - begins], axis=1).astype("<u8").tobytes()
         sizes: Any = self.block_bytes[numbers].astype("<u8").tobytes()
-        frames: Any = zstandard.BufferWithSegments(cast(Any, self._bytes), where)
         try:
+            frames: Any = zstandard.BufferWithSegments(cast(Any, self._bytes), where)
             made: Any = self._grow.multi_decompress_to_buffer(frames, sizes, _THREADS)
-        except zstandard.ZstdError:
-            raise ArtifactError("a pack is damaged: a block cannot be read", fix="tunekeeper store verify") from None
+        except (zstandard.ZstdError, ValueError):  # ValueError: the file is cut off
+            raise damaged() from None
         return (each.tobytes() for each in made)
+
+    def _lying(self, numbers: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Where some blocks begin in the file, and where they end."""
+        ends = self._ends[numbers].astype(np.int64)
+        begins = np.where(numbers > 0, self._ends[numbers - 1].astype(np.int64), 0)
+        return self._at + begins, self._at + ends
 
     def draft(self) -> Draft:
         """All rows, to be written again. Raises ArtifactError."""

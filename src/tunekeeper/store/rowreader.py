@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -21,14 +21,13 @@ from tunekeeper.store.marks import digests_of
 _NEIGHBOURS = 200
 _AHEAD = 8 << 20
 """Bytes of blocks that are read at once where it is known which ones will be."""
-_MANY = 8
-"""One row of so many of a pack, from which on all of the pack is checked: that takes as long as checking those rows."""
+_AT_ONCE = 1 << 20
+"""The same where only a few rows of each are wanted: as much as a processor has beside it."""
 _CACHED = 32
 """Blocks that are kept while rows are picked out of them: rows of a small pack come in between those of others."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Marks:
+class Marks(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """What is counted of rows without reading them, one entry a row."""
 
     topic: npt.NDArray[np.int64]
@@ -83,15 +82,15 @@ class Reader:
         """Whether a row was erased, by its number."""
         return np.concatenate([np.empty(0, bool), *(pack.gone for pack in self._packs)])
 
-    @cached_property
-    def _whole(self) -> bool:
-        """Whether no row was erased."""
-        return not self.gone.any()
+    @property
+    def whole(self) -> bool:
+        """Whether no row of its packs was erased."""
+        return all(pack.whole for pack in self._packs)
 
     def present(self, side: str) -> Numbers:
         """The numbers of a side's rows in order, less the erased ones."""
         numbers = self.manifest.sides.get(side, np.empty(0, np.uint32))
-        return numbers if self._whole else numbers[~self.gone[numbers]]
+        return numbers if self.whole else numbers[~self.gone[numbers]]
 
     @cached_property
     def _topics(self) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
@@ -136,32 +135,31 @@ class Reader:
         return self
 
     def pick(self, numbers: Numbers) -> list[bytes]:
-        """These rows, each with its line end and checked by its digest; `packs.GONE` for an erased one. Raises ArtifactError."""
+        """These rows, each with its line end and checked; `packs.GONE` for an erased one. Raises ArtifactError."""
         order = np.argsort(numbers, kind="stable")
-        wanted = numbers[order]
-        blocks = np.searchsorted(self._starts, wanted, "right") - 1
-        inside = (wanted - self._starts[blocks]).tolist()
-        first = np.flatnonzero(np.diff(blocks, prepend=-1))
-        picked: list[bytes] = []
-        cuts = [*first.tolist(), len(wanted)]
-        for (a, b), rows in zip(pairwise(cuts), self._each(blocks[first]), strict=True):
-            picked += [rows[i] + b"\n" for i in inside[a:b]]
-        self._check(wanted, picked)
+        picked = [line for text in self.texts(numbers[order]) for line in packs.lines_of(text)]
         return [picked[i] for i in np.argsort(order).tolist()]
 
-    def _check(self, wanted: Numbers, picked: Sequence[bytes]) -> None:
-        """Look whether rows, in the order of their numbers, are what was stored. A pack of which many are wanted is checked in
-        one go. Raises ArtifactError."""
-        cuts = np.searchsorted(wanted, self._bases).tolist()
-        for pack, name, (a, b) in zip(self._packs, self.manifest.packs, pairwise(cuts), strict=True):
-            if a == b or name in self._checked:
-                continue
-            if (b - a) * _MANY >= pack.rows and pack.digest() == name:
-                self._checked.add(name)
-                continue
-            rows = zip(picked[a:b], digests_of(picked[a:b]), self.digests(wanted[a:b]).tolist(), strict=True)
-            if not all(line == packs.GONE or found == digest for line, found, digest in rows):
-                raise ArtifactError("a pack is damaged: a row has another digest", fix="tunekeeper store verify")
+    def texts(self, numbers: Numbers) -> Iterator[bytes]:
+        """The same of rows whose numbers ascend, many in one piece. Raises ArtifactError."""
+        blocks = np.searchsorted(self._starts, numbers, "right") - 1
+        first = np.flatnonzero(np.diff(blocks, prepend=-1))
+        inside, edges, at = numbers - self._starts[blocks], np.append(first, len(numbers)), 0
+        for number, some in self._together(blocks[first], _AT_ONCE):
+            own = edges[at : at + len(some) + 1]
+            at += len(some)
+            pack, (a, b) = self._packs[number], own[[0, -1]].tolist()
+            text = pack.pick(some, np.diff(own), inside[a:b])
+            if not pack.checked and self.manifest.packs[number] not in self._checked:
+                self._check(numbers[a:b], text)
+            yield text
+
+    def _check(self, numbers: Numbers, text: bytes) -> None:
+        """Look whether rows of a pack without checksums are what was stored. Raises ArtifactError."""
+        lines = packs.lines_of(text)
+        rows = zip(lines, digests_of(lines), self.digests(numbers).tolist(), strict=True)
+        if not all(line == packs.GONE or found == digest for line, found, digest in rows):
+            raise ArtifactError("a pack is damaged: a row has another digest", fix="tunekeeper store verify")
 
     def sample(self, numbers: Numbers, most: int) -> Iterator[bytes]:
         """About `most` of these rows, spread evenly, neighbours in one piece; all of them where there are no more."""
@@ -193,37 +191,32 @@ class Reader:
             if piece:
                 yield piece
 
-    def _each(self, blocks: npt.NDArray[np.int64]) -> Iterator[list[bytes]]:
-        """The rows of these blocks in order without their line ends, block by block."""
-        cuts = np.searchsorted(blocks, self._first_block).tolist()
-        for pack, base, (a, b) in zip(self._packs, self._first_block[:-1], pairwise(cuts), strict=True):
-            yield from pack.each(blocks[a:b] - base)
-
     def _read(self, blocks: npt.NDArray[np.int64]) -> Iterator[bytes]:
         """These blocks in order, many at a time; the next ones are decompressed while somebody looks at these."""
         from concurrent.futures import ThreadPoolExecutor  # here: a difference does without
 
         with ThreadPoolExecutor(max_workers=1) as hands:
             coming = None
-            for pack, inside in self._together(blocks):
-                ahead = hands.submit(pack.blocks, inside)
+            for number, inside in self._together(blocks, _AHEAD):
+                ahead = hands.submit(self._packs[number].blocks, inside)
                 if coming is not None:
                     yield from coming.result()
                 coming = ahead
             if coming is not None:
                 yield from coming.result()
 
-    def _together(self, wanted: npt.NDArray[np.int64]) -> Iterator[tuple[packs.Pack, npt.NDArray[np.int64]]]:
-        """These blocks by their numbers inside a pack, as many of one pack as are read at once."""
-        owner, sizes = self._pack_of[wanted], np.cumsum(self._block_bytes[wanted]) // _AHEAD
+    def _together(self, wanted: npt.NDArray[np.int64], most: int) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+        """These blocks by the number of their pack and those inside it, some `most` bytes of one pack at a time."""
+        owner = np.searchsorted(self._first_block, wanted, "right") - 1
+        sizes = np.cumsum(self._block_bytes[wanted], dtype=np.int64) // most
         cuts = np.flatnonzero((np.diff(owner) != 0) | (np.diff(sizes) != 0)) + 1
         for some in np.split(wanted, cuts) if len(wanted) else ():
-            number = int(self._pack_of[some[0]])
-            yield self._packs[number], some - self._first_block[number]
+            number = bisect_right(self._first_block, some[0]) - 1
+            yield number, some - self._first_block[number]
 
     def _lines(self, block: int) -> list[bytes]:
         if block not in self._kept:
-            pack = int(self._pack_of[block])
+            pack = bisect_right(self._first_block, block) - 1
             return self._keep(block, self._packs[pack].block(block - self._first_block[pack]))
         self._kept.move_to_end(block)
         return self._kept[block]
@@ -231,20 +224,20 @@ class Reader:
     def _keep(self, block: int, lines: list[bytes]) -> list[bytes]:
         """Keep the lines of a block for a while. Raises ArtifactError when there are not as many as it should have."""
         if len(lines) != self._block_rows[block]:
-            raise ArtifactError("a pack is damaged: a block cannot be read", fix="tunekeeper store verify")
+            raise packs.damaged()
         self._kept[block] = lines
         if len(self._kept) > _CACHED:
             self._kept.popitem(last=False)
         return lines
 
     @cached_property
-    def _block_rows(self) -> npt.NDArray[np.int64]:
-        return np.concatenate([np.empty(0, np.int64), *(pack.block_rows for pack in self._packs)])
+    def _block_rows(self) -> npt.NDArray[np.uint32]:
+        return np.concatenate([np.empty(0, np.uint32), *(pack.block_rows for pack in self._packs)])
 
     @cached_property
-    def _starts(self) -> npt.NDArray[np.int64]:
+    def _starts(self) -> Numbers:
         """Number of the first row of each block."""
-        return np.concatenate([[0], np.cumsum(self._block_rows)])
+        return np.cumsum(self._block_rows, dtype=np.uint32) - self._block_rows
 
     @cached_property
     def _block_of(self) -> npt.NDArray[np.int64]:
@@ -255,25 +248,20 @@ class Reader:
     def _holed(self) -> npt.NDArray[np.bool_]:
         """Whether a row of the block was erased."""
         holed = np.zeros(len(self._block_rows), bool)
-        holed[self._block_of[self.gone]] = True
+        if not self.whole:
+            holed[self._block_of[self.gone]] = True
         return holed
 
     @cached_property
-    def _block_bytes(self) -> npt.NDArray[np.int64]:
-        return np.concatenate([np.empty(0, np.int64), *(pack.block_bytes for pack in self._packs)])
-
-    @cached_property
-    def _pack_of(self) -> npt.NDArray[np.int64]:
-        """The pack of each block."""
-        return np.repeat(np.arange(len(self._packs)), [len(pack.block_rows) for pack in self._packs])
+    def _block_bytes(self) -> npt.NDArray[np.uint32]:
+        return np.concatenate([np.empty(0, np.uint32), *(pack.block_bytes for pack in self._packs)])
 
     @cached_property
     def _first_block(self) -> list[int]:
         return [0, *np.cumsum([len(pack.block_rows) for pack in self._packs]).tolist()]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Apart:
+class Apart(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Which rows of two versions differ, by their numbers; erased rows are in neither."""
 
     only_a: dict[str, Numbers]
@@ -282,8 +270,15 @@ class Apart:
     """Side → rows that only B holds, by B's numbers."""
     moved: dict[str, Numbers]
     """Side in A → rows that both hold on different sides, by A's numbers."""
-    kept: Numbers
-    """Rows that both hold, by A's numbers."""
+    shared: int
+    """How many rows both hold."""
+    held: Sequence[tuple[Numbers, npt.NDArray[np.uint8]]]
+    """Rows of A, by A's numbers, and the side that each has in B, 0 for none."""
+
+    @property
+    def kept(self) -> Numbers:
+        """Rows that both hold, by A's numbers."""
+        return np.concatenate([rows[there != 0] for rows, there in self.held])
 
 
 def apart(a: Reader, b: Reader) -> Apart:
@@ -293,71 +288,74 @@ def apart(a: Reader, b: Reader) -> Apart:
         if pack not in base:
             base[pack], total = total, total + rows
     sides = tuple(dict.fromkeys((*a.manifest.sides, *b.manifest.sides)))
-    olds, news = ({side: _placed(reader, side, base) for side in sides} for reader in (a, b))
-    in_a, in_b = np.zeros(total, np.uint8), np.zeros(total, np.uint8)
-    for place, found in ((in_a, olds), (in_b, news)):
-        for code, (_, places) in enumerate(found.values(), 1):
-            place[places] = code
-    only_a, only_b = _apart(olds, in_b), _apart(news, in_a)
-    if _join_equal(a, b, (in_a, in_b), (only_a, only_b)):
-        only_a, only_b = _apart(olds, in_b), _apart(news, in_a)
-    there = {side: in_b[places] for side, (_, places) in olds.items()}
+    olds, news = ([_placed(reader, side, base) for side in sides] for reader in (a, b))
+    place = np.zeros(total, np.uint8)
+    for code, (_, at) in enumerate(news, 1):
+        place[at] = code
+    there = [place[at].copy() for _, at in olds]
+    for _, at in olds:
+        place[at] = 0
+    alone_a, alone_b = [np.flatnonzero(each == 0) for each in there], [np.flatnonzero(place[at]) for _, at in news]
+    only_a = [rows[own] for (rows, _), own in zip(olds, alone_a, strict=True)]
+    only_b = [rows[own] for (rows, _), own in zip(news, alone_b, strict=True)]
+    for (side, n), (other, m) in _equal(a, b, only_a, only_b):
+        there[side][alone_a[side][n]] = other + 1
+        alone_b[other][m] = -1
+    only_a = [rows[each == 0] for (rows, _), each in zip(olds, there, strict=True)]
+    only_b = [rows[own[own >= 0]] for (rows, _), own in zip(news, alone_b, strict=True)]
+    moved = [rows[(each != 0) & (each != code)] for code, ((rows, _), each) in enumerate(zip(olds, there, strict=True), 1)]
     return Apart(
-        only_a={side: rows for side, (rows, _) in only_a.items()},
-        only_b={side: rows for side, (rows, _) in only_b.items()},
-        moved={side: rows[(there[side] != 0) & (there[side] != code)] for code, (side, (rows, _)) in enumerate(olds.items(), 1)},
-        kept=np.concatenate([rows[there[side] != 0] for side, (rows, _) in olds.items()]),
+        only_a=dict(zip(sides, only_a, strict=True)),
+        only_b=dict(zip(sides, only_b, strict=True)),
+        moved=dict(zip(sides, moved, strict=True)),
+        shared=sum(map(len, there)) - sum(map(len, only_a)),
+        held=[(rows, each) for (rows, _), each in zip(olds, there, strict=True)],
     )
 
 
-Placed = tuple[Numbers, npt.NDArray[Any]]
-"""Rows by their numbers, and their places where all packs of both versions are counted through."""
+Places = slice | npt.NDArray[np.intp]
 
 
-def _placed(reader: Reader, side: str, base: dict[str, int]) -> Placed:
-    """The rows of a side. `base`: the place of each pack's first row."""
+def _placed(reader: Reader, side: str, base: dict[str, int]) -> tuple[Numbers, Places]:
+    """The rows of a side by their numbers, and their places where all packs of both versions are counted through. `base`: the
+    place of each pack's first row."""
     rows, start, shifts = reader.present(side), 0, list[int]()
     for pack, count in zip(reader.manifest.packs, reader.manifest.rows, strict=True):
         shifts.append(base[pack] - start)
         start += count
-    if not any(shifts):  # as always of the first version, and of one that was made from it
-        return rows, rows
-    return rows, rows + np.repeat(shifts, reader.manifest.rows)[rows]
+    at = rows.astype(np.intp)
+    if any(shifts):  # never of the first version, nor of one that was made from it
+        at += np.repeat(shifts, reader.manifest.rows)[rows]
+    if len(at) and at[-1] - at[0] == len(at) - 1 and (np.diff(at) == 1).all():
+        return rows, slice(int(at[0]), int(at[-1]) + 1)  # as of a first version: copied at once
+    return rows, at
 
 
-def _apart(sides: Mapping[str, Placed], other: npt.NDArray[np.uint8]) -> dict[str, Placed]:
-    """The rows of each side that the other version does not hold."""
-    found = {}
-    for side, (rows, places) in sides.items():
-        alone = np.flatnonzero(other[places] == 0)
-        found[side] = rows[alone], places[alone]
-    return found
-
-
-def _join_equal(
-    a: Reader,
-    b: Reader,
-    held: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]],
-    alone: tuple[Mapping[str, Placed], Mapping[str, Placed]],
-) -> bool:
-    """Rows that are the same by their digests though they lie in two packs count as held by both. Says whether there were any."""
-    in_a, in_b = held
-    (left, to_a), (right, to_b) = (
-        tuple(np.concatenate([np.empty(0, np.uint32), *(each[i] for each in sides.values())]) for i in (0, 1)) for sides in alone
-    )
+def _equal(
+    a: Reader, b: Reader, only_a: Sequence[Numbers], only_b: Sequence[Numbers]
+) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Rows that are the same by their digests though they lie in two packs: of each its side in A and its place among `only_a`
+    there, and the same of B."""
+    left, right = (np.concatenate([np.empty(0, np.uint32), *each]) for each in (only_a, only_b))
     if not len(left) or not len(right):
-        return False
+        return
     mine, theirs = a.digests(left), b.digests(right)
     begins = mine.view("u8")[::2], theirs.view("u8")[::2]
     shared = np.intersect1d(*begins, assume_unique=True)  # most often none: then nothing has to be looked up
-    like, alike = (np.isin(each, shared) for each in begins)
-    known = dict(zip(mine[like].tolist(), to_a[like].tolist(), strict=True))
-    equal = False
-    for digest, place in zip(theirs[alike].tolist(), to_b[alike].tolist(), strict=True):
+    like, alike = (np.flatnonzero(np.isin(each, shared)) for each in begins) if len(shared) else (shared, shared)
+    known = dict(zip(mine[like].tolist(), like.tolist(), strict=True))
+    for digest, n in zip(theirs[alike].tolist(), alike.tolist(), strict=True):
         if (other := known.get(digest)) is not None:
-            in_b[other], in_a[place] = in_b[place], in_a[other]
-            equal = True
-    return equal
+            yield _among(only_a, other), _among(only_b, n)
+
+
+def _among(sides: Sequence[Numbers], n: int) -> tuple[int, int]:
+    """The side of the row of this place where the rows of all sides follow each other, and its place there."""
+    for side, rows in enumerate(sides):
+        if n < len(rows):
+            return side, n
+        n -= len(rows)
+    raise IndexError(n)
 
 
 def _opened(blobs: Blobs, pack: str) -> packs.Pack:

@@ -99,7 +99,7 @@ class Rows:
         if known.manifest == parent:
             manifest = manifests.decode(self._blobs.read(parent))
             first = shared[: len(manifest.packs)]
-            if tuple(name for name, _ in first) == manifest.packs and not any(pack.gone.any() for _, pack in first):
+            if tuple(name for name, _ in first) == manifest.packs and all(pack.whole for _, pack in first):
                 sides, numbers = np.frombuffer(known.sides, np.uint8), np.empty(len(known.sides), np.uint32)
                 for place, own in enumerate(manifest.sides.values()):
                     numbers[sides == place] = own
@@ -177,7 +177,7 @@ class Rows:
         for turn, each in enumerate(list(dict.fromkeys(known))[:MOST_KNOWN]):
             names = [name for name in self._packs_of(each) if name not in found]
             there = {name: packs.Pack(self._blobs.path(name)) for name in names if self._blobs.has(name)}
-            little = sorted((name for name in there if there[name].bytes < packs.LARGE), key=lambda name: there[name].bytes)
+            little = sorted((name for name in there if there[name].size < packs.LARGE), key=lambda name: there[name].size)
             if turn == 0 and len(little) > MOST_SMALL:
                 there = {name: pack for name, pack in there.items() if name not in little[: len(little) // 2]}
             elif turn and small + len(little) > MOST_SMALL:

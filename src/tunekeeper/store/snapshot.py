@@ -68,10 +68,12 @@ def create(path: Path, name: str) -> bool:
 
 
 def prepare(connection: sqlite3.Connection) -> None:
-    """What every read-write connection does first: the log beside the file, synced at each commit, copied under the lock only."""
+    """What every read-write connection does first: the log beside the file, synced at each commit, copied under the lock only;
+    what is deleted or replaced is overwritten."""
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA wal_autocheckpoint=0")
+    connection.execute("PRAGMA secure_delete=ON")
 
 
 def version(path: Path, name: str) -> str | None:

@@ -75,11 +75,12 @@ def log_bytes(path: Path) -> int:
         return 0
 
 
-def empty_log(path: Path) -> None:
-    """Copy the whole log into the file and begin it anew, where nobody reads just now; under the lock."""
+def empty_log(path: Path, wait: float = 0.0) -> None:
+    """Copy the whole log into the file and begin it anew, once nobody reads for a moment within `wait` seconds; under the
+    lock."""
     with closing(connect(path, "rw")) as raw, suppress(sqlite3.OperationalError):
         prepare(raw)
-        raw.execute("PRAGMA busy_timeout=0")
+        raw.execute(f"PRAGMA busy_timeout={round(1000 * wait)}")
         raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 

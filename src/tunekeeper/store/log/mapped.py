@@ -11,15 +11,14 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from tunekeeper.core.errors import UserError
 from tunekeeper.core.nouns.serving import Inference
-from tunekeeper.store.log.columns import aware
-from tunekeeper.store.moments import written_moment
+from tunekeeper.store.moments import moment_of
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Inference))
 NEEDED = ("request_id", "timestamp", "model_id")
@@ -41,8 +40,6 @@ _NUMBERS = (
     "quality_score",
     "http_status",
 )
-_EPOCHS = ((1e11, 1), (1e14, 1e3), (1e17, 1e6), (1e20, 1e9))
-"""Numbers below the first are seconds since 1970, below the others parts of a second: of 1973 until 5138 all are told apart."""
 _MEANT: dict[str, tuple[str, ...]] = {
     "request_id": ("id", "requestId", "RequestId", "trace_id", "traceId", "CorrelationId", "call_id", "run_id"),
     "timestamp": (
@@ -270,14 +267,8 @@ def _number(value: Any, name: str) -> float | int:
 
 
 def _moment(value: Any) -> datetime:
-    """A stamp: ISO 8601, `31.01.2026 14:05`, or a number since 1970 whose size says of what. One without a zone is UTC."""
-    if isinstance(value, str) and re.fullmatch(r"\s*\d{9,20}(\.\d+)?\s*", value):
-        value = float(value) if "." in value else int(value)
+    """A stamp, as `moment_of` reads it."""
     try:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            per = next(per for most, per in _EPOCHS if 0 <= value < most)
-            return datetime.fromtimestamp(value / per, UTC)
-        found = written_moment(str(value).strip().removesuffix(" UTC"))
-    except (ValueError, OverflowError, OSError, StopIteration):
+        return moment_of(value)
+    except ValueError:
         raise ValueError(f"{value!r:.60} is no moment (such as 2026-01-31T14:05 or 31.01.2026 14:05)") from None
-    return aware(found)
