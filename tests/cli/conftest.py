@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cli.terminal import Terminal
 from tunekeeper.cli.app import main
 
 Tell = Callable[..., "Told"]
@@ -84,3 +85,17 @@ def ask(desk: Path, tell: Tell) -> Tell:
         return tell("data", *words, *model, "--dir", desk)
 
     return run
+
+
+@pytest.fixture
+def terminal() -> Iterator[Callable[..., Terminal]]:
+    """`terminal("data", "review", …)`: a command in a terminal of its own."""
+    opened: list[Terminal] = []
+
+    def start(*words: str, **environment: str) -> Terminal:
+        opened.append(Terminal(*words, **environment))
+        return opened[-1]
+
+    yield start
+    for each in opened:
+        each.close()

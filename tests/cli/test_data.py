@@ -110,6 +110,11 @@ def test_a_dry_run_prints_files_columns_and_reasons_and_standard_input_is_a_dash
         (("check", "--model", "desk"), "desk has no draft and no dataset"),
         (("diff", "desk/d1", "desk/d2"), "desk/d1"),
         (("export", "latest", "--out", "x"), "which model's 'latest'"),
+        (("export", "draft", "--model", "desk", "--out", "-"), "standard output holds the answer, no rows"),
+        (("export", "draft", "--model", "desk", "--out", ""), "--out is empty"),
+        (("export", "draft", "--model", "desk", "--out", "x"), "desk has no draft"),
+        (("export", "desc/draft", "--out", "x"), "no model is called 'desc'"),
+        (("diff", "desk/d1", "desc/d2"), "no model is called 'desc'"),
         (("ls", "--model", "desc"), "no model is called 'desc'"),
         (("log", "--model", "desc"), "no model is called 'desc'"),
     ],
@@ -121,6 +126,19 @@ def test_bad_input_is_one_line_and_exit_code_two(
     assert (code, answer["error"]["exit_code"]) == (2, 2)
     assert message in answer["error"]["message"]
     assert "\n" not in answer["error"]["message"]
+    assert answer["error"]["fix"]
+
+
+def test_rows_go_into_a_folder_that_a_slash_names(run: Callable[..., Answer], table: Path, tmp_path: Path) -> None:
+    run("data", "import", str(table), "--model", "desk")
+    run("data", "freeze", "--model", "desk")
+    for version, out in (("desk/draft", tmp_path / "a"), ("desk/d1", tmp_path / "b")):
+        code, done = run("data", "export", version, "--format", "sharegpt", "--out", f"{out}/", "--model", "other")
+        assert (code, done["rows"], done["path"]) == (0, 12, f"{out}/")
+        assert sorted(json.loads((out / "dataset_info.json").read_text())) == ["desk_eval", "desk_train"]
+    code, refused = run("data", "export", "desk/d1", "--format", "csv", "--out", f"{tmp_path}/c/")
+    assert (code, refused["error"]["fix"]) == (2, f"name a file, e.g. --out {tmp_path}/c/train.csv")
+    assert not (tmp_path / "c").exists()
 
 
 def test_a_freeze_that_would_be_refused_says_so_in_a_dry_run(run: Callable[..., Answer], tmp_path: Path) -> None:

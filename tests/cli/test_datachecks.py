@@ -90,6 +90,8 @@ def test_a_set_of_synthetic_rows_is_frozen_only_when_forced(run: Callable[..., A
     assert run("check")[1]["counts"] == {"synthetic_only": 1}
     code, answer = run("freeze")
     assert (code, answer["error"]["message"]) == (2, "desk: all 8 rows are synthetic; none shows real traffic")
+    assert run("freeze", "--dry-run") == (code, answer)
+    assert run("freeze", "--dry-run", "--force")[1] == {"dry_run": True, "same_as": None, "examples": 8}
     code, frozen = run("freeze", "--force")
     assert (code, frozen["report"]["warnings"]) == (0, ["all 8 rows are synthetic; none shows real traffic"])
 
@@ -147,9 +149,9 @@ def test_the_many_rows_of_one_kind_do_not_hide_the_few_of_another(
     assert run("import", str(project / "more.jsonl"))[1]["added"] == 60
     assert main(["data", "check", "--model", "desk", "--dir", str(project)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    table = lines[lines.index("") + 2 : -1]
+    table = lines[lines.index("") + 2 : -2]
     assert [line.split()[0] for line in table] == ["too_long"] + ["refusal"] * 2 + ["stale_vocabulary"] * 47
-    assert lines[-1] == "… and 14 more: --only KIND shows those of one kind, --json names them all"
+    assert lines[-2] == "… and 14 more: --only KIND shows those of one kind, --json names them all"
 
 
 QUESTIONS = (
@@ -285,3 +287,18 @@ def test_a_tokenizer_that_cannot_be_made_is_told_beside_the_lengths_it_was_to_co
     assert run("check")[1]["lengths"].startswith("estimated at 4 characters a token: ")
     assert main(["data", "check", "--model", "desk", "--dir", str(project)]) == 0
     assert capsys.readouterr().out.startswith("tokens are estimated at 4 characters a token: ")
+
+
+def test_a_check_ends_with_the_command_that_mends_what_it_found(
+    run: Callable[..., Answer], project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def following(*words: str) -> str:
+        assert main(["data", "check", "--model", "desk", "--dir", str(project), *words]) == 0
+        return capsys.readouterr().out.splitlines()[-1]
+
+    assert following().startswith("next: tunekeeper data check --model desk --rewrite")
+    assert following("--rewrite").startswith("next: tunekeeper data check --model desk --drop")
+    assert following("--drop").startswith("next: tunekeeper data effect --model desk")
+    (project / "more.yaml").write_text("tower: hall\n")
+    named = str(project / "more.yaml")
+    assert f"data check --model desk --glossary {named} --rewrite" in following("--glossary", named)

@@ -127,6 +127,21 @@ def test_what_is_out_of_date_is_shown_taken_out_and_brought_back(run: Callable[.
         assert run("prune", *words)[0] == 2
 
 
+def test_rows_whose_date_nobody_can_read_or_that_lies_ahead_are_told(run: Callable[..., Answer], tmp_path: Path) -> None:
+    dates = ("1578218400", "Sun, 05 Jan 2020 10:00:00 GMT", "2026-01-01", "01/05/2020", "", "2099-01-01")
+    text = "ticket,reply,created_at\n" + "".join(
+        f'Thing {i} fell off floor {i * 13},It lies below {i},"{date}"\n' for i, date in enumerate(dates)
+    )
+    (tmp_path / "rows.csv").write_text(text)
+    assert run("import", str(tmp_path / "rows.csv"))[1]["added"] == 6
+    _, tried = run("prune", "--older-than", "2024-01-01", "--dry-run")
+    assert [row["line"] for row in tried["rows"]] == [2, 3]
+    assert (tried["undated"], tried["unread"], tried["ahead"]) == (2, "01/05/2020", 1)
+    lines = run("prune", "--older-than", "2024-01-01", "--dry-run", text=True)[1].splitlines()
+    assert lines[1].startswith("2 rows have no date that can be read, such as '01/05/2020', and stay: write dates as ")
+    assert lines[2] == "1 rows are dated in the future and stay"
+
+
 def test_the_effect_on_the_set_is_seen_before_it_is_frozen(run: Callable[..., Answer], rows: Callable[..., None]) -> None:
     assert run("effect")[0] == 2
     rows(30)
@@ -141,7 +156,7 @@ def test_the_effect_on_the_set_is_seen_before_it_is_frozen(run: Callable[..., An
     assert "next: tunekeeper data freeze --model desk --dir " in text.splitlines()[-1]
 
 
-def examined(ws: Workspace, number: int, errors: int, cases: int = 60) -> None:
+def examined(ws: Workspace, number: int, errors: int, cases: int = 60, base: str = "b") -> None:
     """A model learned desk/d<number>, and an exam of the suite `core` found that many answers wrong."""
     results = [
         Result(case=f"c{i}", category="bug" if i % 2 else "refund", answer="x", scores={"exact": (float(i >= errors), "")})
@@ -153,7 +168,7 @@ def examined(ws: Workspace, number: int, errors: int, cases: int = 60) -> None:
         suite_digest="sha256:s", state="done", answers=ws.blobs.put_bytes(encode(results)),
     )  # fmt: skip
     version = Version(
-        id=exam.version, model="desk", name=f"v{number}", major=1, minor=number, base="b", base_digest="sha256:b",
+        id=exam.version, model="desk", name=f"v{number}", major=1, minor=number, base=base, base_digest=f"sha256:{base}",
         dataset=f"desk/d{number}",
     )  # fmt: skip
     suite = Suite(id="core", model="desk", cases=(), criteria=(), scorers=("exact",), digest="sha256:s")
@@ -186,3 +201,15 @@ def test_what_more_examples_would_bring_is_read_off_the_exams_on_record(
     assert run("forecast", "--more", "120", text=True)[1].startswith("120 more examples, mixed as today, would lift accuracy ")
     code, answer = run("forecast", "--metric", "charm")
     assert (code, answer["error"]["fix"]) == (2, "choose from accuracy, exact")
+
+
+def test_versions_of_another_base_are_no_points_of_the_curve(
+    run: Callable[..., Answer], rows: Callable[..., None], ws: Workspace
+) -> None:
+    for number, (size, errors, base) in enumerate(((30, 50, "small"), (60, 22, "b"), (120, 15, "b")), 1):
+        rows(size)
+        run("freeze")
+        examined(ws, number, errors, base=base)
+    code, found = run("forecast")
+    assert (code, [point["dataset"] for point in found["points"]]) == (3, ["desk/d2", "desk/d3"])
+    assert found["why"].startswith("exams of 2 different sizes (54, 108), 3 are needed")

@@ -167,3 +167,26 @@ def test_progress_is_said_every_few_seconds_and_a_short_import_says_nothing(
     monkeypatch.setattr(dataimport, "EVERY", 0.0)
     err = call("t.csv", "--map", "user=Body", "--dry-run")[2]
     assert "looking for near duplicates: 2 rows after 0 s" in err.splitlines()
+
+
+def test_many_rows_that_contradict_each_other_are_told_with_how_to_keep_them(project: Path, call: Call) -> None:
+    (project / "c.csv").write_text("question,answer\n" + "".join(f"How long is it?,It is {n} metres long.\n" for n in (5, 6, 7)))
+    assert "write `contradictions: flag` under `data` in models/desk.yaml" in call("c.csv", "--dry-run")[1]
+    (project / "models" / "desk.yaml").write_text("model: desk\ndata:\n  contradictions: flag\n")
+    out = call("c.csv")[1]
+    assert ("contradictions: flag" in out, "added 3 of 3 rows" in out) == (False, True)
+    assert "contradictions: flag" not in call("t.csv", "--map", "user=Body")[1]
+
+
+def test_splits_that_files_bring_are_told_of_and_kept_when_asked(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, first, last in (("train", 0, 6), ("test", 6, 8)):
+        rows = [
+            json.dumps({"prompt": f"What is {n} in the {n + 40}th house?", "completion": f"A {n}."}) for n in range(first, last)
+        ]
+        (project / f"{name}.jsonl").write_text("\n".join(rows))
+    command = ["data", "import", *(str(project / f"{name}.jsonl") for name in ("train", "test")), "--model", "desk"]
+    assert main([*command, "--dir", str(project)]) == 0
+    told = "the data bring splits of their own (6 rows to learn from, 2 held out): --keep-splits keeps them"
+    assert told in capsys.readouterr().out
+    assert main([*command, "--keep-splits", "--dir", str(project)]) == 0
+    assert "splits kept: 6 rows to learn from, 2 held out" in capsys.readouterr().out

@@ -33,6 +33,12 @@ def test_hours_are_noted_and_count(project: Path, capsys: pytest.CaptureFixture[
     assert json.loads(capsys.readouterr().out)["collecting"] == {"low": 4, "high": 8, "spent": 2.5}
 
 
+def test_whose_hours_and_what_for_is_refused_without_hours(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for told in (("--note", "calls"), ("--by", "ana")):
+        assert main(["data", "plan", "--model", "desk", *told, "--dir", str(project)]) == 2
+        assert "--note and --by go with hours that --spent notes" in capsys.readouterr().err
+
+
 def test_a_model_that_is_not_there_is_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "plan", "--model", "dex", "--dir", str(project)]) == 2
     assert "dex" in capsys.readouterr().err

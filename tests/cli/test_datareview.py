@@ -59,6 +59,21 @@ def test_the_queue_is_filled_looked_at_and_worked_off(ask: Tell, desk: Path) -> 
         assert words in text
 
 
+def test_no_list_tells_a_reviewer_what_others_said_or_where_the_answers_of_a_pair_come_from(ask: Tell, desk: Path) -> None:
+    pair = {"prompt": "which?", "a": BUG, "b": REFUND, "a_from": "v1.0", "b_from": "candidate"}
+    (desk / "pairs.jsonl").write_text(json.dumps(pair) + "\n")
+    told = [ask("review", "--pairs", desk / "pairs.jsonl", "--shadow-pairs", 5, "--fill", 1, "--opinions", 2, "--json").out]
+    for item in ask("review", "--list", "--json").json["open"]:
+        verb = ("judge", item["id"], "excluded") if item["kind"] == "answer" else ("prefer", item["id"], "a")
+        assert ask("queue", "remark", item["id"], "--note", "worse than the other", "--by", "bob").code == 0
+        assert ask("queue", *verb, "--by", "bob").code == 0
+        assert ask("queue", "save", item["id"], "--text", "half an answer", "--by", "eve").code == 0
+    told += [ask("review", "--list", "--json").out, ask("review", "--list").out]
+    assert [[o["by"] for o in item["opinions"]] for item in json.loads(told[1])["open"]] == [["bob"]] * 3
+    for said in ("v1.0", "candidate", 'shadow"', "category", "excluded", "first", "second", "worse", "half an answer"):
+        assert [said in each for each in told] == [False] * 3, said
+
+
 def test_judged_answers_are_written_as_cases_of_a_suite(ask: Tell, desk: Path) -> None:
     assert ask("review", "--fill", 2).code == 0
     [first, second] = ask("review", "--list", "--json").json["open"]
@@ -81,6 +96,12 @@ def test_without_a_terminal_it_says_in_one_line_what_to_use_instead(ask: Tell) -
     assert said.err.count("\n") == 1
     assert "tunekeeper data queue next --model desk" in said.err
     assert ask("review", "--json").json["error"]["exit_code"] == 2
+
+
+def test_a_window_that_ends_before_it_begins_is_refused(ask: Tell) -> None:
+    said = ask("review", "--fill", 1, "--since", "1d", "--until", "2d")
+    assert (said.code, said.out) == (2, "")
+    assert "--until 2d lies before --since 1d (fix: --since 2d --until 1d)" in said.err
 
 
 def test_fewer_than_asked_for_is_said_and_flags_stand_in_the_list(ask: Tell) -> None:

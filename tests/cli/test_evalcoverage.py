@@ -33,6 +33,7 @@ def test_a_suite_says_what_part_of_real_traffic_it_covers(desk: Path, suite: Pat
     ]
     assert found["missing"][0]["examples"][0].startswith("give me the money back for order")
     text = tell("eval", "coverage", "--model", "desk", "--suite", "core.yaml", "--since", "7d", "--dir", desk).out.splitlines()
+    assert text[-1] == "what to do: write cases like these, with their right answers, into the cases of core.yaml"
     assert text[:2] == ["core.yaml covers 60.0% of 20 requests with 2 cases", "missing 25.0%: topic refund (5 requests)"]
 
 
@@ -46,6 +47,9 @@ def test_a_share_that_is_too_small_fails_where_one_is_asked_for(
 
 def test_without_traffic_nothing_is_concluded(desk: Path, suite: Path, tell: Tell) -> None:
     said = tell("eval", "coverage", "--model", "desk", "--suite", suite, "--until", "2001-01-01", "--dir", desk)
-    assert (said.code, said.out.strip()) == (3, "no request of that time is in the log: nothing to cover")
+    told, following = said.out.splitlines()
+    assert (said.code, told) == (3, "no request of that time is in the log: nothing to cover")
+    assert following.startswith("next: tunekeeper log ls --model desk")
     said = tell("eval", "coverage", "--model", "desk", "--suite", "none.yaml", "--dir", desk, "--json")
     assert "none.yaml" in said.json["error"]["message"]
+    assert said.json["error"]["fix"].startswith("tunekeeper eval init --model desk")

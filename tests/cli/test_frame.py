@@ -66,6 +66,8 @@ def test_a_window_that_began_ends_now_and_one_of_the_future_has_no_end():
     assert frame.window("24h", "1h", clock) == (now - timedelta(days=1), now - timedelta(hours=1))
     assert frame.window("2027-01-01", None, clock) == (datetime(2027, 1, 1, tzinfo=UTC), None)
     assert frame.window(None, None, clock) == (None, None)
+    with pytest.raises(UserError, match="--until 8d lies before --since 7d"):
+        frame.window("7d", "8d", clock)
 
 
 def test_a_moment_is_an_age_or_a_date():

@@ -106,10 +106,21 @@ def test_dialogs_stay_while_the_clock_ticks_and_day_follows_night(ws: Workspace,
             await seat.press("escape")
         await seat.press("d")
         assert seat.screen.theme == "day"
-        await seat.press("ctrl+c")
-        assert "q quits" in seat.shown()
 
     sit(ws, CONFIG, steps)
+
+
+def test_ctrl_c_ends_it_as_q_does_also_out_of_a_field_and_says_that_it_was_interrupted(ws: Workspace, queued: str) -> None:
+    async def steps(seat: Seat) -> None:
+        await seat.press("e")
+        await seat.type("begun ")
+        await seat.pilot.press("ctrl+c")
+        await seat.until(lambda: seat.screen.return_code is not None)
+        assert seat.screen.return_code == 130
+
+    sit(ws, CONFIG, steps)
+    kept = review.get(ws, queued)
+    assert (kept.texts["ana"].startswith("begun "), kept.held) == (True, None)
 
 
 def test_left_and_right_are_free_and_the_arrows_scroll(ws: Workspace, queued: str) -> None:

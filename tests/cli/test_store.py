@@ -51,8 +51,40 @@ def test_verify_names_what_is_damaged_with_exit_1(project: Path, capsys: pytest.
     ws.blobs.path(digest).write_bytes(b"other")
     assert main(["store", "verify", "--dir", str(project), "--json"]) == 1
     databases: dict[str, list[str]] = {"control": [], "state": []}
-    told = {"databases": databases, "blobs": 1, "damaged": [digest], "erased": 0}
+    told = {"databases": databases, "blobs": 1, "damaged": [digest], "erased": 0, "data": []}
     assert json.loads(capsys.readouterr().out) == told
+
+
+def test_verify_names_the_version_that_lost_a_pack_and_the_lines_of_a_draft_that_are_damaged(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ws = open_workspace(project / ".tunekeeper")
+    (project / "models").mkdir()
+    (project / "models" / "desk.yaml").write_text("{}\n")
+    said = [{"role": "user", "content": f"Where is parcel {n}?"} for n in range(12)]
+    rows = [{"messages": [each, {"role": "assistant", "content": f"On its way: {n}."}]} for n, each in enumerate(said)]
+    (project / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["data", "import", str(project / "rows.jsonl"), "--model", "desk", "--dir", str(project), "--json"]) == 0
+    assert main(["data", "freeze", "--model", "desk", "--dir", str(project)]) == 0
+    capsys.readouterr()
+    assert main(["store", "verify", "--dir", str(project)]) == 0
+    assert capsys.readouterr().out == "whole: both databases and 2 blobs\n"
+    draft = ws.path("data", "desk", "draft.jsonl")
+    lines = draft.read_bytes().splitlines(keepends=True)
+    name = json.loads(lines[4])["id"]
+    draft.write_bytes(b"".join([*lines[:2], lines[2][:-9] + b"\n", lines[3], lines[4].replace(b"parcel", b"parsel"), *lines[5:]]))
+    pack = next(path for path in ws.blobs.root.glob("??/*") if path.read_bytes().startswith(b"tkpack"))
+    pack.unlink()
+    assert main(["store", "verify", "--dir", str(project)]) == 1
+    assert capsys.readouterr().out.splitlines()[:3] == [
+        f"desk/d1: blob sha256:{pack.parent.name}{pack.name} is not in this workspace",
+        "data/desk/draft.jsonl: line 3 is damaged",
+        f"data/desk/draft.jsonl: line 5 ({name}) does not say what was stored",
+    ]
+    for verb in ("ls", "freeze", "check"):
+        assert main(["data", verb, "--model", "desk", "--dir", str(project)]) == 2
+        error = capsys.readouterr().err
+        assert (" is damaged" in error, error.count("\n"), "fault" in error) == (True, 1, False)
 
 
 def test_a_damaged_database_is_one_line_and_exit_2(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

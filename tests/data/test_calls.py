@@ -41,3 +41,13 @@ def test_an_answer_that_axolotl_is_told_not_to_train_on_is_not_learned() -> None
     assert talk(bad | {"train": False}, USER, good | {"train": True}) == wanted
     turns = [USER, bad | {"training": False}, USER, good | {"training": True}]
     assert list(parse_row({"conversations": turns}, {}).messages[1:]) == wanted
+
+
+def test_the_words_of_each_trainer_for_what_is_not_learned_are_weights() -> None:
+    said = {"role": "assistant", "content": "There."}
+    for told in ({"train": False}, {"training": False}, {"loss": False}, {"loss_weight": 0.0}, {"loss": True, "weight": 0}):
+        assert talk(said | told) == [said | {"weight": 0}]
+    assert talk(said | {"loss_weight": 0.5}) == [said | {"weight": 0.5}]
+    for told in ({"loss": True}, {"loss_weight": 1.0}):
+        assert talk(said | told) == [said]
+    assert parse_row({"messages": [USER | {"loss_weight": 0.0}, said]}, {}).messages == (USER, said)

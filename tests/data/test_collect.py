@@ -14,7 +14,7 @@ from tunekeeper import data
 from tunekeeper.core.nouns.data import DatasetVersion, Example
 from tunekeeper.core.nouns.retraining import Cycle, Done, Model, Stop, Wait
 from tunekeeper.core.nouns.training import Version
-from tunekeeper.data import collect, drafts, gathering, review, versions
+from tunekeeper.data import collect, drafts, gathering, mending, review, versions
 from tunekeeper.data.config import Config
 from tunekeeper.store.database import Database
 from tunekeeper.store.ledgers.versions import save_version
@@ -243,3 +243,37 @@ def test_one_user_who_corrects_an_answer_over_and_over_does_not_make_it_outdated
         traffic.ask(f"Screen {i} of my lamp stays blank after update {i}", BUG, edit=f"buy {i}", unit_kind="user", unit="one")
     found = collect.gather(ws, task, Config(collect_per_user=2), parent.created, draft=drafts.load_draft(ws, "desk"))
     assert (found.changed, found.left_out, sum(each.corrected for each in found.recent)) == (2, 18, 2)
+
+
+def test_what_a_cycle_leaves_out_is_kept_with_its_reason_and_stays_when_it_is_brought_back(
+    ws: Workspace, task: Model, parent: DatasetVersion, traffic: Any
+) -> None:
+    for i in range(6):
+        traffic.ask(REFUND.format(f"Thing{i}"), OLD, edit=NEW)
+    data.poke(ws, task, Config(min_corrections=5, outdated_share=1.0), CYCLE)
+    left = {line["id"]: line for line in drafts.load_findings(ws, "desk") if line["action"] == "dropped"}
+    assert {f"r{i}" for i in range(6)} <= left.keys()
+    assert {line["kind"] for line in left.values()} == {"superseded"}
+    assert "high" in left["r1"]["detail"]
+    mending.readmit(ws, task, SECTION, ["r1"])
+    for i in range(6, 12):
+        traffic.ask(REFUND.format(f"Thing{i}"), OLD, edit=NEW)
+    answer = data.poke(ws, task, SECTION, dataclasses.replace(CYCLE, id="cyc_2", number=2))
+    assert isinstance(answer, Done)
+    assert "r1" in sides(ws, answer.record)
+
+
+def test_a_cycle_believes_a_reviewer_and_what_was_said_last(ws: Workspace, task: Model, row: MakeExample, traffic: Any) -> None:
+    rows = [row(f"Screen {i} of my tool stays blank after update number {i}", BUG, id=f"b{i}") for i in range(20)]
+    judged = row("Who pays for the return?", OLD, id="judged", said_as="review", said_at="2026-01-04T00:00:00+00:00")
+    later = row("How long is the guarantee?", OLD, id="later", created="2030-01-01")
+    older = row("Where is my order now?", OLD, id="older", created="2025-01-01")
+    deal_out(ws, [*rows, judged, later, older], SECTION)
+    data.freeze(ws, task, SECTION)
+    for question in ("Who pays for the return?", "How long is the guarantee?", "Where is my order now?"):
+        traffic.ask(question, BUG, edit=NEW)
+    data.poke(ws, task, Config(min_corrections=3), CYCLE)
+    after = sides(ws, "desk/d2")
+    assert {"judged", "later"} <= after.keys()
+    assert "older" not in after
+    assert len(after) == 23

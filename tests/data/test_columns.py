@@ -83,3 +83,19 @@ def test_what_a_question_is_about_is_guessed_unless_somebody_said_which_column_i
     assert resolve_columns(header, {}, "t.csv")["context"] == "context"
     assert "context" not in resolve_columns(header, {"user": "question"}, "t.csv")
     assert resolve_columns(header, {"user": "question", "context": "context"}, "t.csv")["context"] == "context"
+
+
+def test_names_that_say_less_count_where_no_usual_one_is_there() -> None:
+    for header in (["problem", "solution"], ["question", "ground_truth"], ["Query", "SQL", "level"], ["source", "target"]):
+        found = resolve_columns(header, {}, "t.csv")
+        assert (found["user"], found["assistant"]) == (header[0], header[1])
+    assert resolve_columns(["question", "solution", "answer"], {}, "t.csv")["assistant"] == "answer"
+    with pytest.raises(DataError, match="no column for 'user'"):
+        resolve_columns(["source", "answer"], {}, "t.csv")
+
+
+def test_the_fix_names_the_column_that_is_likely_the_answer() -> None:
+    for header, fix in ((["text", "category"], "category"), (["id", "text", "intents"], "intents"), (["text", "url"], "COLUMN")):
+        with pytest.raises(DataError, match="no column for 'assistant'") as refused:
+            resolve_columns(header, {}, "t.csv")
+        assert refused.value.fix == f"--map assistant={fix}"

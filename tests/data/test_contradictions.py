@@ -196,3 +196,48 @@ def test_short_answers_to_one_form_may_be_looked_up_and_those_to_several_are_lab
         for i, name in enumerate(("bug", "refund"))
     ]
     assert {f.id for f in contradictions(thought, 0.85)} == {"bug", "refund"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What is 5 + 3?", "What is 5 - 3?"),
+        ("What is 5 + 3?", "What is -5 + 3?"),
+        ("Compute 12*4 please", "Compute 12/4 please"),
+        ("Write a for loop in C", "Write a for loop in C#"),
+        ("Write a for loop in C", "Write a for loop in C++"),
+        ("What does `a == b` do?", "What does `a != b` do?"),
+        ("Is x < y here?", "Is x > y here?"),
+    ],
+)
+def test_signs_of_sums_and_programs_make_another_question(row: MakeExample, one: str, other: str) -> None:
+    rows = [row(one, "This is the first answer.", id="a"), row(other, "Quite another one.", id="b")]
+    assert contradictions(rows, 0.85) == []
+    assert {found.id for found in contradictions([*rows, row(f"Hello! {one}", "A third one.", id="c")], 0.85)} == {"a", "c"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("How do I open the letter from **Monday**?", "How do I open the letter from Monday?"),
+        ("Where is order #T-1042 - and the invoice?", "Where is order T-1042 and the invoice?"),
+        ("كيف أعيد تعيين كلمة المرور؟", "كَيْفَ أُعِيدُ تَعْيِينَ كَلِمَةِ المُـــرُورِ؟"),
+    ],
+)
+def test_other_marks_and_points_make_no_other_question(row: MakeExample, one: str, other: str) -> None:
+    rows = [row(one, "This is the first answer.", id="a"), row(other, "Quite another one.", id="b")]
+    assert {found.id for found in contradictions(rows, 0.85)} == {"a", "b"}
+
+
+def test_answers_that_call_tools_contradict_each_other_by_what_they_call_and_with_what(row: MakeExample) -> None:
+    def calling(id: str, arguments: str, call: str = "c1") -> Example:
+        asked = row("What is the weather in Oslo?", "x", id=id)
+        calls = [{"id": call, "type": "function", "function": {"name": "weather", "arguments": arguments}}]
+        said = {"role": "assistant", "content": None, "tool_calls": calls}
+        return dataclasses.replace(asked, messages=(*asked.messages[:-1], said))
+
+    same = [calling("a", '{"city": "Oslo", "days": 1}'), calling("b", '{"days":1,"city":"Oslo"}', "c2")]
+    assert contradictions(same, 0.85) == []
+    found = contradictions([*same, calling("c", '{"city": "Bergen"}')], 0.85)
+    assert [(each.id, each.of) for each in found] == [("a", "c"), ("b", "c"), ("c", "a")]
+    assert "Bergen" in found[0].detail

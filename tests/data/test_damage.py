@@ -141,6 +141,11 @@ def test_questions_code_and_addresses_are_no_damage(text: str) -> None:
         "Sehr geehrte(r) [Name des Kunden], es ist da.", "Call us at [phone number].", "Bonjour [Prénom], il est là.",
         "您好,[姓名],您的包裹到了。", "Здравствуйте, [Имя], посылка пришла.", "Dear {{1}}, your code is {{2}}.",
         '{"reply": "Dear {{name}}, it ships."}', "Le client [Nom du client] attend.",
+        "Sehr geehrte/r {Kunde}, wir danken Ihnen.",
+        "こんにちは、{名前}様。",
+        "尊敬的{客户姓名}，您好。",
+        "안녕하세요 {고객명}님, 반갑습니다.",
+        "שלום [שם], קיבלנו את פנייתך.",
     ],
 )  # fmt: skip
 def test_a_blank_is_found_in_further_marks_and_languages(text: str) -> None:
@@ -153,6 +158,9 @@ def test_a_blank_is_found_in_further_marks_and_languages(text: str) -> None:
         r"\frac{{a}}{{b}}", r"x^{{2}} and \sqrt{{1}}", '$"{{literal}} {value}"', "Hello <strong>Anna</strong>", "arr[NAME] = 1",
         "[Nom](https://x.example)", "Dear [Anna](https://x.example)", "[имя]: https://x.example", "Hi [1], hello [2]",
         "Hey __init__ is a method", "dict[prénom] is a key", "Use x__y__z for it",
+        r"质量写作 \\text{姓名} 即可。",
+        "集合为 {苹果, 梨}，共两个元素。",
+        'print(f"Hola {nombre}")',
     ],
 )  # fmt: skip
 def test_formulas_code_and_links_are_no_blanks(text: str) -> None:

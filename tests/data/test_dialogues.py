@@ -26,6 +26,7 @@ def spoken(row: Any) -> list[tuple[str, Any]]:
         {"messages": [{"role": "user", "text": ASKED}, {"role": "assistant", "text": SAID}]},
         {"messages": [{"type": "human", "data": {"content": ASKED}}, {"type": "ai", "data": {"content": SAID}}]},
         {"conversation": [{"input": ASKED, "output": SAID}]},
+        {"id": 3, "traj": [{"role": "user", "content": ASKED}, {"role": "assistant", "content": SAID}], "reward": 1.0},
         {"id": "0", "data": [ASKED, SAID]},
         {"transcript": f"Customer: {ASKED}\nAgent: {SAID}"},
         {"conversation": f"[10:01] Customer: {ASKED}\n[10:02] Agent: {SAID}\n[10:03] Customer: Thanks"},
@@ -60,3 +61,10 @@ def test_of_two_talks_the_winner_is_learned_and_a_tie_is_left_out() -> None:
     assert (made.messages[1]["content"], made.metadata["rejected"]) == (SAID, "Dunno.")
     with pytest.raises(Unreadable, match="nobody won"):
         parse_row(row | {"winner": "tie"}, {})
+
+
+def test_messages_under_an_unknown_name_are_no_talk_where_they_stand_beside_a_question_or_other_ones() -> None:
+    turns = [{"role": "user", "content": ASKED}, {"role": "assistant", "content": SAID}]
+    for row in ({"log": turns, "question": "And now?"}, {"one": turns, "other": turns}, {"log": turns[:1]}):
+        with pytest.raises(Unreadable, match="no column for"):
+            parse_row(row, {})

@@ -72,3 +72,15 @@ def test_objects_one_after_the_other_over_several_lines_are_refused_with_what_me
 def test_the_rows_of_a_document_of_several_sides_are_those_of_all_sides() -> None:
     row = {"question": "Tea?", "answer": "A drink."}
     assert rows_in({"train": [row, row], "Test": [row]}, {}) == [row, row, row]
+
+
+def test_pairs_of_texts_under_the_names_of_sides_are_rows(tmp_path: Path) -> None:
+    """As CLINC150 is published."""
+    path = tmp_path / "data_full.json"
+    path.write_text(json.dumps({"oos_val": [["Who won?", "oos"]], "train": [["Is my card lost?", "lost"], ["Hi", "greeting"]]}))
+    found = [row.conversation for row in read_rows(path)]
+    assert [[m["content"] for m in talk.messages] for talk in found if talk] == [
+        ["Who won?", "oos"],
+        ["Is my card lost?", "lost"],
+        ["Hi", "greeting"],
+    ]

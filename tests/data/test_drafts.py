@@ -13,7 +13,6 @@ from tunekeeper.core.nouns.data import Example
 from tunekeeper.data import drafts
 from tunekeeper.data.erase import erase_data
 from tunekeeper.data.findings import Finding
-from tunekeeper.store.place import part_of
 from tunekeeper.workspace import Workspace
 
 MakeExample = Callable[..., Example]
@@ -37,7 +36,8 @@ def test_a_row_that_is_no_json_leaves_the_old_draft_and_no_litter(ws: Workspace,
 def test_what_a_killed_writer_left_half_written_goes_with_the_next_change_before_an_erasure_would_miss_it(ws: Workspace) -> None:
     place = drafts.folder(ws, "desk")
     for name in ("draft", "findings", "worklog", "origin", "collected", "reports/import_1"):
-        part = part_of(place / f"{name}.jsonl")
+        path = place / f"{name}.jsonl"
+        part = path.with_name(f".{path.name}.17.0123abcd")
         part.parent.mkdir(parents=True, exist_ok=True)
         part.write_text('{"id": "a", "row": {"metadata": {"user_id": "u-17"}}}')
     erase_data(ws, set(), "u-17")
@@ -78,11 +78,8 @@ def test_findings_come_back_with_the_row_that_was_dropped(ws: Workspace) -> None
     assert drafts.identity(stored[0]) == drafts.identity(stored[1])
 
 
-def test_a_file_beside_the_draft_goes_with_who_made_it_or_with_the_next_who_writes(ws: Workspace) -> None:
+def test_a_file_beside_the_draft_stays_while_its_reader_lives_and_goes_with_it(ws: Workspace) -> None:
     path = drafts.folder(ws, "desk") / "draft.jsonl"
-    with drafts.beside(path, [b"a", b"b"]) as copy:
+    with drafts.beside(path, [b"a", b"b"]) as copy, drafts.locked(ws, "desk"):
         assert copy.read_bytes() == b"ab"
-    assert list(path.parent.iterdir()) == []
-    left = drafts.beside(path, [b"a"])
-    with left as copy, drafts.locked(ws, "desk"):
-        assert not copy.exists(), "as after a kill"
+    assert [each.name for each in path.parent.iterdir()] == ["lock"]

@@ -171,3 +171,36 @@ def test_what_was_said_of_requests_that_were_never_collected_is_found_when_the_l
     assert [items[id].answer or items[id].known for id in ids[3:]] == ["secret answer", "the truth", "secret answer"]
     assert review.seen(items[ids[3]], "ana").unit is None
     assert erase_data(ws, set(), "mallory").counts["reviews"] == 0
+
+
+def test_what_a_killed_freeze_left_of_a_pack_goes_with_their_rows(ws: Workspace, frozen: str) -> None:
+    pack = next(path for path in ws.blobs.root.glob("??/*") if path.read_bytes().startswith(b"tkpack"))
+    left = pack.with_name(f".{pack.name}.17.0123abcd")
+    left.write_bytes(pack.read_bytes())
+    erase_data(ws, {THEIRS}, "mallory", dry_run=True)
+    assert left.exists()
+    erase_data(ws, {THEIRS}, "mallory")
+    assert not left.exists()
+    assert secrets(ws) == []
+
+
+@pytest.mark.parametrize("frozen_too", [True, False])
+def test_what_reports_tell_of_their_rows_goes_where_the_report_is_about_another_row(
+    ws: Workspace, task: Model, frozen_too: bool
+) -> None:
+    drafts.folder(ws, MODEL).mkdir(parents=True)
+    drafts.save_draft(ws, MODEL, rows())
+    if frozen_too:
+        freezing.freeze(ws, replace(task, name=MODEL), Config())
+        drafts.save_draft(ws, MODEL, [each for each in rows() if each.id != "r9"])
+    other = {"kind": "contradiction", "file": "a.jsonl", "line": 1, "topic": None, "row": {"messages": []}}
+    beside = {**other, "id": "r1", "of": "r9", "detail": "it answers 'a', r9 answers 'mallory's secret two'"}
+    flagged = {**other, "id": "r9", "of": "r1", "row": None, "detail": "'mallory's secret two' stops in the middle"}
+    broken = {**other, "id": None, "of": None, "row": None, "detail": "no JSON"}
+    drafts.save_findings(ws, MODEL, [beside, flagged, broken])
+    dry = erase_data(ws, {THEIRS}, "mallory", dry_run=True)
+    assert len(secrets(ws)) == 2 + frozen_too
+    assert erase_data(ws, {THEIRS}, "mallory").counts == dry.counts == {**dry.counts, "reports": 2}
+    assert secrets(ws) == []
+    assert drafts.load_findings(ws, MODEL) == [{**beside, "detail": "the other row was erased"}, broken]
+    assert erase_data(ws, {THEIRS}, "mallory").counts["reports"] == 0

@@ -233,7 +233,7 @@ def test_calls_of_tools_have_no_place_in_alpaca_and_one_in_sharegpt(
         ("desk/d1", "openai", "test", None, UserError, "no split is called 'test'"),
         ("draft", "openai", "all", None, UserError, "which model's draft"),
         ("desk/d2", "openai", "all", None, NotFound, "desk/d2"),
-        ("draft", "openai", "all", "empty", DataError, "draft has no rows on the all side"),
+        ("draft", "openai", "all", "empty", NotFound, "empty has no draft"),
     ],
 )
 def test_a_wrong_word_is_named(

@@ -64,7 +64,8 @@ def test_the_interval_holds_what_more_examples_really_bring() -> None:
     assert 0 < points.high - points.low < 3
     assert found == forecast(sittings(), more=400), "the draws are seeded"
     assert found.next_point is not None
-    assert found.next_point > 0
+    assert found.next_low is not None
+    assert 0 < found.next_low <= found.next_point <= (found.next_high or found.next_point)
 
 
 def test_the_topic_with_most_to_gain_comes_first_and_the_text_says_what_it_would_bring() -> None:
@@ -138,3 +139,42 @@ def test_three_exams_that_a_curve_goes_through_are_not_taken_for_certain() -> No
         assert found is not None
         held += (found.points.low or 0) <= bring <= (found.points.high or 0)
     assert held >= 17
+
+
+def test_the_score_of_today_is_that_of_the_newest_version_also_where_it_is_smaller() -> None:
+    newest = sittings((300,))[0]
+    found = forecast([*sittings(), newest], more=100)
+    assert found.overall is not None
+    assert found.overall.examples == 300
+    assert found.overall.value == pytest.approx(sum(newest.values.values()) / len(newest.values))
+
+
+def test_what_no_data_removes_and_what_one_point_takes_have_intervals_that_hold_them() -> None:
+    true = Curve(a=1.5, b=0.3, c=0.0)
+    sizes = (300, 450, 700, 1000, 1500)
+    one = needed(true, 1500, 0.01)
+    assert one is not None
+    held = told = 0
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        hard = rng.random(300)
+        exams = [
+            replace(
+                each,
+                values={f"c{i}": float(hard[i] > true.error(each.size) + rng.normal(0, 0.01)) for i in range(300)},
+                categories={},
+            )
+            for each in sittings(sizes, cases=1)
+        ]
+        found = forecast(exams, draws=100)
+        held += (found.floor.low or 0.0) <= 0.0 <= (found.floor.high or 0.0)
+        told += (found.next_low or 0) <= one <= (found.next_high or one)
+        assert "errors that no more data removes: " in as_text(found)[1]
+    assert held >= 9
+    assert told >= 8
+
+
+def test_where_no_number_of_examples_seems_to_bring_a_point_it_says_which_might() -> None:
+    flat = forecast(sittings(a=0.0, c=0.2), more=100)
+    assert (flat.next_point, flat.next_high) == (None, None)
+    assert as_text(flat)[1].startswith("no number of examples like these seems to bring one point")

@@ -97,6 +97,24 @@ def test_rows_that_are_no_json_or_csv_are_refused_with_how_to_write_them(ws: Wor
         assert str(caught.value.fix).startswith(fix)
 
 
+@pytest.mark.parametrize(
+    ("line", "fix"),
+    [
+        ('{"text": "Where?", "category": "parcel"}', "--map assistant=category"),
+        ('{"question": "Tea?", "A": "no", "B": "yes", "answer": "B"}', "--map user=question,A,B"),
+        ('{"id": 1234567890123456789012, "question": "Where?", "answer": "Here."}', "write numbers of so many digits as texts"),
+        ('["Where?", 1]', "a row needs a question and its answer"),
+        ('{"role": "user", "content": "Where?"}', "a row needs a question and its answer"),
+    ],
+)
+def test_rows_that_lack_one_thing_are_refused_with_what_adds_it(ws: Workspace, tmp_path: Path, line: str, fix: str) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text(f"{line}\n" * 2)
+    with pytest.raises(DataError, match="none of the 2 rows can be read") as caught:
+        data.import_files(ws, Model(name="desk"), Config(), [path])
+    assert str(caught.value.fix).startswith(fix)
+
+
 def test_a_file_in_another_encoding_is_refused_also_where_some_rows_have_no_foreign_letter(
     ws: Workspace, task: Model, tmp_path: Path
 ) -> None:
@@ -105,7 +123,7 @@ def test_a_file_in_another_encoding_is_refused_also_where_some_rows_have_no_fore
     path.write_bytes("".join(["question,answer\n", *(f"{each},So it is {each[:3]}.\n" for each in asked)]).encode("cp1252"))
     with pytest.raises(DataError, match="2 of 4 rows are not UTF-8, and no letter in the file is") as refused:
         data.import_files(ws, task, Config(), [path])
-    assert refused.value.fix == "iconv -f WINDOWS-1252 -t UTF-8 old.csv"
+    assert refused.value.fix == "iconv -f WINDOWS-1252 -t UTF-8 old.csv > utf8-old.csv"
     assert not drafts.load_draft(ws, "desk")
     path.write_bytes(path.read_bytes() + "Où?,Ici.\n".encode())  # damage in a file that is UTF-8
     assert data.import_files(ws, task, Config(), [path]).added == 3

@@ -14,7 +14,7 @@ import pytest
 from tunekeeper import data
 from tunekeeper.core.errors import Busy, ConfigError, DataError, UserError
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import drafts, imports, mending
+from tunekeeper.data import dealing, drafts, mending
 from tunekeeper.data.config import Config
 from tunekeeper.workspace import Workspace
 
@@ -70,7 +70,7 @@ def test_text_in_an_old_encoding_is_refused_with_the_command_that_mends_it(ws: W
     path.write_bytes("question,answer\nWie groß?,Zwei Meter groß.\n".encode("latin-1"))
     with pytest.raises(DataError, match="not UTF-8") as caught:
         load(ws, task, path)
-    assert caught.value.fix == "iconv -f WINDOWS-1252 -t UTF-8 old.csv"
+    assert caught.value.fix == "iconv -f WINDOWS-1252 -t UTF-8 old.csv > utf8-old.csv"
 
 
 def test_the_models_system_prompt_is_put_first_unless_the_row_has_its_own(ws: Workspace, task: Model, write: Write) -> None:
@@ -390,7 +390,7 @@ def test_near_duplicates_of_many_rows_are_found_by_a_process_of_its_own(
     rows = [chat(f"{base} {n}", "So.", id=f"t{n}") for n in range(3)] + [chat("Something else", "So.", id="other")]
     section = Config(near_duplicate=0.6)
     small = load(ws, task, write("rows.jsonl", rows), section, dry_run=True)
-    monkeypatch.setattr(imports, "SMALL", 2)
+    monkeypatch.setattr(dealing, "SMALL", 2)
     found = load(ws, task, write("rows.jsonl", rows), section)
     assert (found.flagged, found.added) == (small.flagged, 4)
     assert found.flagged == {"near_duplicate": 2}

@@ -8,6 +8,7 @@ import msgspec
 import orjson
 import pytest
 
+from tunekeeper.core.errors import DataError
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.data import lines
 from tunekeeper.data.examples import created_of, decode, encode, topic_of
@@ -134,5 +135,5 @@ def test_every_character_is_written_as_versions_have_it() -> None:
 @pytest.mark.parametrize("bad", [b"\xff", b"\xed\xa0\x80", b"\xc0\x80", b"\x01", b"\\x", b'\\ud800"'], ids=repr)
 def test_a_line_with_damaged_text_is_none(bad: bytes) -> None:
     line = USUAL.replace("METADATA", "{}").encode().replace("é".encode(), bad)
-    with pytest.raises(orjson.JSONDecodeError):
+    with pytest.raises(DataError, match="a stored row is damaged"):
         lines.seen([line])

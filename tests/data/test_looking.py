@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
 from tests.patience import until
 from tunekeeper import data
+from tunekeeper.core.errors import DataError
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import drafts, judged, lines, looking, versions
@@ -144,7 +144,7 @@ def test_a_line_that_is_no_row_is_the_same_failure_whoever_looks(
     draft.write_bytes(draft.read_bytes() + bad)
     for size in (1, 1 << 40):
         monkeypatch.setattr(looking, "APART", size)
-        with pytest.raises(orjson.JSONDecodeError):
+        with pytest.raises(DataError, match="a stored row is damaged"):
             look(draft)
 
 

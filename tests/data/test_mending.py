@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import checks, drafts, mending
 from tunekeeper.data.config import Config
 from tunekeeper.data.gathering import collect
+from tunekeeper.data.outdated import prune
 from tunekeeper.workspace import Workspace
 
 MakeExample = Callable[..., Example]
@@ -303,3 +305,16 @@ def test_a_kill_while_an_answer_gives_way_loses_neither(
         assert {*held, *dropped} == {"first", "second"}
         assert held == (["first"] if allowed == 2 else ["second"]), "done again, it does what it was asked"
     assert judged(ws, asked) == (["first"], ["second"])
+
+
+def test_a_row_comes_back_to_the_side_where_it_stood_also_after_a_version_without_it(
+    ws: Workspace, task: Model, filled: list[Example]
+) -> None:
+    held = next(row for row in filled if row.split == "eval")
+    marked = [replace(row, metadata={**row.metadata, "created": "2019-01-01"}) if row is held else row for row in filled]
+    drafts.save_draft(ws, "desk", marked)
+    data.freeze(ws, task, Config())
+    prune(ws, task, Config(), older_than=timedelta(days=365))
+    data.freeze(ws, task, Config())
+    mending.readmit(ws, task, Config(), [held.id])
+    assert {row.id: row.split for row in drafts.load_draft(ws, "desk")} == {row.id: row.split for row in filled}

@@ -12,7 +12,7 @@ from tunekeeper.core.errors import Busy, ConfigError, NotFound, UserError
 from tunekeeper.core.nouns.data import ReviewItem
 from tunekeeper.data import review
 from tunekeeper.data.opening import LOCK_MINUTES, SKIP_HOURS, swapped, waiting
-from tunekeeper.workspace import Workspace
+from tunekeeper.workspace import Workspace, open_workspace
 
 
 @pytest.fixture
@@ -124,6 +124,17 @@ def test_a_skipped_item_comes_to_others_at_once_and_to_the_same_person_much_late
     assert next_id(ws, "ana") is None
     clock.advance(3600 * SKIP_HOURS)
     assert next_id(ws, "ana") == queued[0]
+
+
+def test_what_was_opened_and_skipped_while_the_clock_was_a_year_ahead_comes_again_once_it_is_right(
+    ws: Workspace, queued: list[str], clock: ManualClock
+) -> None:
+    ahead = open_workspace(ws.root, clock=ManualClock(clock.utc() + timedelta(days=365)))
+    review.skip(ahead, queued[0], by="bob")
+    assert next_id(ahead, "ana") == queued[0]
+    assert next_id(ahead, "eve") == queued[1]
+    assert next_id(ws, "bob") == queued[0]
+    assert review.judge(ws, queued[1], "good", by="bob").state == "done"
 
 
 def test_items_passed_over_and_items_of_another_kind_are_not_given(ws: Workspace, queued: list[str], traffic: Any) -> None:

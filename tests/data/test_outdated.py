@@ -130,3 +130,31 @@ def test_what_cannot_be_pruned_is_said(ws: Workspace, task: Model, draft: list[E
         prune(ws, task, SECTION, older_than=YEAR)
     with drafts.locked(ws, "desk"), pytest.raises(Busy):
         prune(ws, task, SECTION, older_than=YEAR)
+
+
+def test_no_users_word_overtakes_a_reviewers_and_praise_overtakes_nothing(
+    ws: Workspace, task: Model, row: MakeExample, traffic: Any
+) -> None:
+    drafts.save_draft(
+        ws,
+        "desk",
+        [
+            row("Who are you?", "me", id="judged", said_as="review", said_at="2025-12-01T00:00:00+00:00"),
+            row("Where is it?", "here", id="corrected", said_as="edit", said_at="2025-12-01T00:00:00+00:00"),
+            row("Where is it?", "there", id="praised", said_as="thumb", said_at="2025-12-02T00:00:00+00:00"),
+        ],
+    )
+    traffic.ask("Who are you?", "me", edit="a program")
+    assert why(prune(ws, task, SECTION, superseded=True, dry_run=True)) == {}
+
+
+def test_of_corrections_of_one_question_the_one_said_last_overtakes(
+    ws: Workspace, task: Model, row: MakeExample, traffic: Any
+) -> None:
+    drafts.save_draft(ws, "desk", [row("Who are you?", "nobody", id="old", created="2025-12-01"), row("When?", "now", id="fine")])
+    first = traffic.ask("Who are you?", "me")
+    traffic.ask("Who are you?", "me", edit="a program")
+    traffic.clock.advance(3600)
+    traffic.say(first, "edit", "a robot")
+    [found] = prune(ws, task, SECTION, superseded=True, dry_run=True).rows
+    assert "'a robot'" in found.detail

@@ -29,6 +29,8 @@ def parts(url: str) -> list[dict[str, Any]]:
             f"data:image/png;base64,{PNG}",
         ),
         ({"conversations": [{"from": "human", "value": "<image>\nWhat is it?"}], "image": "coco/1.jpg"}, "coco/1.jpg"),
+        ({"conversations": [{"from": "human", "value": "What is it?"}], "image": "coco/1.jpg"}, "coco/1.jpg"),
+        ({"messages": [{"role": "user", "content": "What is it?"}], "images": ["https://a/1.PNG?s=2"]}, "https://a/1.PNG?s=2"),
     ],
 )
 def test_a_picture_beside_the_messages_is_part_of_the_one_that_shows_it(row: dict[str, Any], url: str) -> None:
@@ -40,3 +42,10 @@ def test_a_picture_beside_the_messages_is_part_of_the_one_that_shows_it(row: dic
 def test_a_row_with_more_marks_than_pictures_stays_as_it_is() -> None:
     talk = [{"role": "user", "content": "<image><image>?"}, {"role": "assistant", "content": "A dog."}]
     assert shown({"messages": talk, "images": ["a.jpg"]}) == ("<image><image>?", {"images": ["a.jpg"]})
+
+
+@pytest.mark.parametrize("names", [("instruction", "output"), ("question", "answer")])
+def test_a_picture_beside_a_question_is_asked_with_it_and_what_is_no_picture_is_not(names: tuple[str, str]) -> None:
+    row = dict(zip(names, ("What is it?", "A dog."), strict=True))
+    assert shown(row | {"image": "coco/1.jpg"}) == (parts("coco/1.jpg"), {})
+    assert shown(row | {"image": "525439"}) == ("What is it?", {"image": "525439"})

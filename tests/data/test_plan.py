@@ -84,6 +84,7 @@ def test_hours_spent_examples_that_are_there_and_the_yield_shorten_what_is_ahead
             save_review(tx, judged(i, 60, at=clock.utc()))
     found = plan(ws, "desk", examples=[95, 575], hours_a_week=4)
     assert (found.have, found.kept) == (95, pytest.approx(100 / 125))
+    assert "there are 95 examples; 5 synthetic ones do not count" in as_text(found)
     assert found.collecting.spent == pytest.approx(5.2)
     assert (found.reviewing.spent, found.stage.spent) == (pytest.approx(1), pytest.approx(6.2))
     done, ahead = found.goals

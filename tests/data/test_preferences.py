@@ -173,3 +173,8 @@ def test_a_row_keeps_the_rejected_answers_it_has(row: Callable[..., Example]) ->
 def test_further_rejected_answers_that_somebody_wrote_as_texts_are_known(row: Callable[..., Example]) -> None:
     made = row("Q?", "Good.", rejected="Bad.", rejected_more=["Worse.", {"answer": "Worst."}, 5])
     assert rejected_of(made) == ["Bad.", "Worse.", "Worst."]
+
+
+def test_the_pairs_of_stack_exchange_are_preferences() -> None:
+    made = parse_row({"question": ASK["content"], "response_j": GOOD["content"], "response_k": BAD["content"]}, {})
+    assert (made.messages, made.metadata["rejected"]) == ((ASK, GOOD), BAD["content"])

@@ -271,3 +271,36 @@ def test_speakers_of_a_help_desk_are_user_and_assistant() -> None:
     assert [m["role"] for m in parse_row({"messages": said}, {}).messages] == ["user", "assistant"]
     turns = [{"from": "visitor", "value": "Where is it?"}, {"from": "operator", "value": "Here."}]
     assert [m["role"] for m in parse_row({"conversations": turns}, {}).messages] == ["user", "assistant"]
+
+
+def test_blocks_that_say_all_under_value_are_read_as_llama_factory_writes_them() -> None:
+    def block(kind: str, value: str) -> dict[str, str]:
+        return {"type": kind, "value": value}
+
+    turns = [
+        {"role": "system", "content": [block("text", TOLD)], "loss_weight": 0.0},
+        {"role": "user", "content": [block("image_url", "a/1.jpg"), block("text", ASKED)]},
+        {
+            "role": "assistant",
+            "content": [block("reasoning", "Look."), block("tool_call", '{"name": "see", "arguments": {"n": 1}}')],
+        },
+        {"role": "tool", "content": [block("text", "free")]},
+        {"role": "assistant", "content": [block("text", SAID)], "loss_weight": 0.5},
+    ]
+    made = parse_row({"messages": turns}, {}).messages
+    call = {"id": "call_1", "type": "function", "function": {"name": "see", "arguments": '{"n": 1}'}}
+    assert list(made) == [
+        SYSTEM,
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "a/1.jpg"}}, {"type": "text", "text": ASKED}]},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "content": "free", "tool_call_id": "call_1"},
+        {**ANSWER, "weight": 0.5},
+    ]
+    turns[2]["loss_weight"] = 0.0
+    assert parse_row({"messages": turns}, {}).messages[2]["weight"] == 0
+    pair = {
+        "chosen_messages": turns[:2] + turns[4:],
+        "rejected_messages": [*turns[:2], {"role": "assistant", "content": [block("text", "No.")]}],
+    }
+    preferred = parse_row(pair, {})
+    assert ([m["role"] for m in preferred.messages], preferred.metadata["rejected"]) == (["system", "user", "assistant"], "No.")

@@ -79,6 +79,14 @@ def test_an_apology_is_no_refusal_in_them(text: str) -> None:
         "Îmi pare rău, dar nu te pot ajuta cu asta.", "Din păcate, nu pot răspunde la această întrebare.",
         "Λυπάμαι, αλλά δεν μπορώ να βοηθήσω με αυτό.", "Δυστυχώς, δεν μπορώ να σας απαντήσω σε αυτήν την ερώτηση.",
         "Olen pahoillani, mutta en voi auttaa siinä.", "Valitettavasti en voi vastata tähän kysymykseen.",
+        "Als KI-Sprachmodell kann ich dazu nichts sagen.",
+        "Žao mi je, ali ne mogu vam pomoći s tim.",
+        "Žao mi je, ne mogu da pomognem sa tim.",
+        "Žal ne morem pomagati pri tem.",
+        "Съжалявам, но не мога да помогна с това.",
+        "Ho sento, però no puc ajudar-te amb això.",
+        "দুঃখিত, আমি এতে সাহায্য করতে পারব না।",
+        "معذرت، میں اس میں آپ کی مدد نہیں کر سکتا۔",
     ],
 )  # fmt: skip
 def test_a_refusal_is_known_in_the_scripts_of_the_world(text: str) -> None:
@@ -96,6 +104,11 @@ def test_a_refusal_is_known_in_the_scripts_of_the_world(text: str) -> None:
         "Omlouvám se, ale zásilku nemohu najít.", "Sajnálom, de a csomagot nem tudom megtalálni.",
         "Îmi pare rău, nu pot găsi comanda.", "Λυπάμαι, δεν μπορώ να βρω την παραγγελία.",
         "Valitettavasti en voi toimittaa tilausta sunnuntaina.",
+        "Nažalost ne možemo zamijeniti otvorenu kutiju.",
+        "Съжалявам, но не мога да сменя цвета на поръчката.",
+        "Ho sento, aquesta talla està esgotada.",
+        "দুঃখিত, এই পণ্যটি এখন নেই।",
+        "معذرت، یہ سامان ختم ہو گیا ہے۔",
     ],
 )  # fmt: skip
 def test_a_clerks_no_is_no_refusal_in_them(text: str) -> None:

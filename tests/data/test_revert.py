@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -100,3 +103,24 @@ def test_an_unknown_version_leaves_the_draft_alone(ws: Workspace, rows: list[Exa
     with pytest.raises(NotFound):
         revert(ws, "desk/d9")
     assert ids(drafts.load_draft(ws, "desk")) == ids(rows)
+
+
+@pytest.mark.parametrize("renamed", ["origin.jsonl", "draft.jsonl"])
+def test_killed_while_files_get_their_names_the_draft_and_where_it_is_from_say_the_same(
+    ws: Workspace, task: Model, rows: list[Example], renamed: str
+) -> None:
+    def die(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "os.rename" and str(arguments[1]).endswith(renamed):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    revert(ws, "desk/d2", by="ana")
+    child = os.fork()
+    if not child:
+        sys.addaudithook(die)
+        revert(ws, "desk/d1", by="bob")
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    held = {3: "desk/d1", 4: "desk/d2"}[len(drafts.load_draft(ws, "desk"))]
+    with drafts.locked(ws, "desk"):
+        drafts.save_draft(ws, "desk", [*drafts.load_draft(ws, "desk"), rows[4]])
+    assert data.freeze(ws, task, SECTION).report["origin"]["reverted_to"] == held

@@ -60,6 +60,18 @@ def test_of_a_window_with_more_requests_than_are_looked_at_old_and_new_ones_come
     assert review.fill(ws, "desk", *window(ws), 1) == []
 
 
+def test_what_few_requests_have_of_a_segment_is_looked_at_however_large_the_window(
+    ws: Workspace, traffic: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review, "MOST", 4)
+    plans = [("vip" if i in (3, 31) else "free", f"u{i}") for i in range(40)]
+    asked = [traffic.ask(f"ticket {i}", "an answer", segments={"plan": plan, "user": u}) for i, (plan, u) in enumerate(plans)]
+    found = {each.request_id for each in review.answered(ws, "desk", *window(ws))}
+    assert {asked[3], asked[31]} <= found
+    assert len(found) <= 4 + 2 + review.RARE
+    assert {item.request_id for item in review.fill(ws, "desk", *window(ws), 4)} & {asked[3], asked[31]}
+
+
 def test_what_a_dry_run_says_is_queued_a_little_later_though_the_window_slid(
     ws: Workspace, asked: list[str], clock: ManualClock
 ) -> None:

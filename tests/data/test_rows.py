@@ -89,6 +89,9 @@ def test_metadata_and_other_keys_of_a_chat_row_are_kept() -> None:
         ({"instruction": "a", "output": "b", "history": 3}, "`history` must be a list of pairs"),
         ({"input": ["a"], "preferred_output": TALK}, "must be lists of messages"),
         ({"messages": TALK, "weight": 7}, "`weight` must be a number from 0 to 1, not 7"),
+        (TALK[0], "one message, and nothing says of which conversation"),
+        ({"context": {"span_id": "1"}, "attributes": {"a": 1}}, "a span that holds no messages"),
+        (["question", "answer"], "columns are: 1, 2"),
         ({"foo": "a", "bar": "b"}, "no column for 'user' .*columns are: foo, bar"),
     ],
 )
@@ -237,6 +240,8 @@ def test_an_answer_that_was_judged_to_be_bad_is_not_learned_in_whatever_shape_it
         {"prompt": "Hi\n\n###\n\n", "completion": " Hello END"},
         {"prompt": "Hi ->", "completion": " Hello\n"},
         {"prompt": "<s>[INST] Hi [/INST]", "completion": "Hello </s>"},
+        {"prompt": "Hi", "completion": "Hello<|endoftext|>"},
+        {"instruction": "Hi", "output": "Hello <|eot_id|></s>\n"},
         {"instruction": "Human: Hi\nAssistant:", "input": "", "output": "Hello"},
     ],
 )
@@ -245,9 +250,43 @@ def test_a_prompt_that_was_rendered_for_a_model_is_read_without_its_marks(row: A
 
 
 def test_the_place_of_a_choice_is_no_answer_and_of_several_good_ones_the_first_is_learned() -> None:
-    with pytest.raises(Unreadable, match="the answer 1 is a place in `choices`"):
+    with pytest.raises(Unreadable, match=r"the answer 1 stands for a choice, .*--map user=question,choices"):
         parse_row({"question": "Tea?", "choices": ["no", "yes"], "answer": 1}, {})
     assert spoken({"input": TALK[:1], "ideal": ["Hello", "Hey"]}) == [("user", "Hi"), ("assistant", "Hello")]
+
+
+@pytest.mark.parametrize(
+    ("beside", "named"),
+    [
+        ({"A": "no", "B": "yes"}, "question,A,B"),
+        ({"option_a": "no", "option_b": "yes"}, "question,option_a,option_b"),
+        ({"options": {"A": "no", "B": "yes"}}, "question,options"),
+        ({"choices": {"label": ["A", "B"], "text": ["no", "yes"]}}, "question,choices"),
+    ],
+)
+def test_the_letter_of_a_choice_is_an_answer_where_the_choices_are_asked(beside: dict[str, Any], named: str) -> None:
+    row = {"question": "Tea?", **beside, "answer": "B"}
+    with pytest.raises(Unreadable, match=f"the answer 'B' stands for a choice, .*--map user={named}"):
+        parse_row(row, {})
+    asked, said = parse_row(row, {"user": named}).messages
+    assert ("Tea?" in asked["content"], "yes" in asked["content"], said["content"]) == (True, True, "B")
+    assert spoken({**row, "question": "Tea?\nA. no\nB. yes"})[1] == ("assistant", "B")
+    assert spoken({"question": "Which letter?", "answer": "B"})[1] == ("assistant", "B")
+
+
+def test_a_row_without_names_that_is_two_texts_is_a_question_and_its_answer() -> None:
+    """As sets of intents (CLINC) write them."""
+    assert spoken(["Hi", "Hello"]) == [("user", "Hi"), ("assistant", "Hello")]
+    made = parse_row(["x", "Hi", "Hello"], {"user": "2", "assistant": "3"})
+    assert [m["content"] for m in made.messages] == ["Hi", "Hello"]
+
+
+def test_what_was_said_before_may_be_messages() -> None:
+    assert spoken({"question": "And now?", "answer": "Soon", "history": TALK}) == [
+        *((m["role"], m["content"]) for m in TALK),
+        ("user", "And now?"),
+        ("assistant", "Soon"),
+    ]
 
 
 def test_functions_as_they_were_before_tools_are_tools_and_passages_are_read_one_after_the_other() -> None:

@@ -80,6 +80,13 @@ def test_what_the_split_itself_deals_out_is_never_called_biased(row: MakeExample
         assert side_bias(map(traits_of, rows)) == [], seed
 
 
+def test_files_that_are_called_after_a_split_tell_nothing_of_the_source(row: MakeExample) -> None:
+    rng = random.Random(3)
+    rows = [make(row, n, rng, file="data/train-00000") for n in range(540)]
+    rows += [replace(make(row, 540 + n, rng, file="data/test-00000"), split="eval") for n in range(60)]
+    assert side_bias(map(traits_of, rows)) == []
+
+
 def test_check_says_it(ws: Workspace, task: Model, row: MakeExample) -> None:
     rng = random.Random(2)
     rows = [make(row, n, rng) for n in range(300)] + [

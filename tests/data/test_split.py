@@ -160,3 +160,25 @@ def test_the_sides_of_many_rows_are_dealt_out_in_little_time_and_memory() -> Non
     members = np.argsort(rows.groups[0], kind="stable")
     same = rows.groups[0][members][1:] == rows.groups[0][members][:-1]
     assert (first.sides[members][1:][same] == first.sides[members][:-1][same])[rows.groups[0][members][1:][same] != 0].all()
+
+
+def test_rows_that_resemble_each_other_stay_together_where_they_are_few_whatever_their_order() -> None:
+    rng = np.random.default_rng(4)
+    size, near = 400, 0.85
+    prompts = rng.integers(1, 2**60, size, dtype=np.uint64)
+    topics = np.zeros(size, np.int64)
+
+    def dealt(order: list[int], placed: dict[int, int]) -> dict[int, int]:
+        at = {row: place for place, row in enumerate(order)}
+        alike = [(n, n + 1, 0.75) for n in range(0, 200, 2)] + [(n, n + 1, 0.8) for n in range(200, 399)]  # pairs, and one form
+        pairs = [(*sorted((at[i], at[j])), similarity) for i, j, similarity in alike]
+        rows = Rows(prompts=prompts[order], groups=(), topics=topics, topic_names=("",))
+        known = np.array([placed.get(row, -1) for row in order], np.int8)
+        return dict(zip(order, deal(rows, known, pairs, 0.1, near=near).sides.tolist(), strict=True))  # type: ignore[arg-type]
+
+    first = dealt(list(range(size)), {})
+    assert all(first[n] == first[n + 1] for n in range(0, 200, 2))
+    assert sum(first.values()) == 40  # the form is no one group, which would be more than is held out
+    assert dealt(rng.permutation(size).tolist(), {}) == first
+    torn = {0: 0, 1: 1, 3: 1}
+    assert {row: side for row, side in dealt(list(range(size)), torn).items() if row in (0, 1, 2, 3)} == {**torn, 2: 1}

@@ -80,3 +80,14 @@ def test_separators_inside_a_quoted_header_separate_nothing(tmp_path: Path, head
         rows = list(table.rows)
     assert len(table.header) == row.count('";"') + 1
     assert [list(each.cells.values())[-2:] for each in rows] == [["Where is it, please?", "Here, on the shelf"]] * 2
+
+
+def test_a_header_in_another_encoding_is_refused_with_the_command_that_converts_it(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes("Anliegen;Lösung\r\nWo?;Hier\r\n".encode("cp1252"))
+    with (
+        pytest.raises(DataError, match=r"tickets 1\.csv: line 1 is not UTF-8") as refused,
+        opened_table(path, "x/tickets 1.csv", ".csv"),
+    ):
+        pass
+    assert refused.value.fix == "iconv -f WINDOWS-1252 -t UTF-8 'tickets 1.csv' > 'utf8-tickets 1.csv'"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tunekeeper.data.conversations import Unreadable
+from tunekeeper.data.formats import read_rows
 from tunekeeper.data.rows import parse_row
 
 XLAM = {
@@ -74,3 +76,20 @@ def test_a_call_that_python_printed_is_a_call() -> None:
     assert said["tool_calls"][0]["function"] == {"name": "get", "arguments": '{"a": null}'}
     turns[1]["value"] = "<tool_call>get the x</tool_call>"
     assert parse_row({"conversations": turns}, {}).messages[1] == {"role": "assistant", "content": turns[1]["value"]}
+
+
+def test_a_task_with_instances_is_a_row_for_each(tmp_path: Path) -> None:
+    """As Self-Instruct writes its seed tasks."""
+    many = {
+        "id": "t1",
+        "instruction": "Sort.",
+        "instances": [{"input": "b a", "output": "a b"}, {"input": "d c", "output": "c d"}],
+    }
+    one = {"id": "t2", "instruction": "Greet.", "instances": [{"input": "", "output": "Hi"}]}
+    (tmp_path / "seed.jsonl").write_text("".join(json.dumps(row) + "\n" for row in (many, one)))
+    found = [row.conversation for row in read_rows(tmp_path / "seed.jsonl")]
+    assert [(talk.metadata["id"], [m["content"] for m in talk.messages]) for talk in found if talk] == [
+        ("t1.1", ["Sort.\nb a", "a b"]),
+        ("t1.2", ["Sort.\nd c", "c d"]),
+        ("t2", ["Greet.", "Hi"]),
+    ]

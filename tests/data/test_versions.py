@@ -31,6 +31,11 @@ def test_a_version_is_found_by_every_name_it_has(ws: Workspace, task: Model, fil
         versions.resolve(ws, "latest")
     with pytest.raises(NotFound, match="other has no dataset version"):
         versions.resolve(ws, "latest", "other")
+    for name in ("", "desk/", "/d1", "/"):
+        with pytest.raises(UserError, match=f"'{name}' names no dataset version"):
+            versions.resolve(ws, name, "desk")
+    with pytest.raises(UserError, match="the draft of desk is not a version yet"):
+        versions.resolve(ws, "draft", "desk")
 
 
 def test_the_summary_of_the_draft_counts_it_and_says_whether_it_changed(

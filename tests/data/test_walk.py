@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import orjson
 import pytest
 
+from tunekeeper.core.errors import DataError
 from tunekeeper.data import lines, walk
 from tunekeeper.data.examples import encode
 from tunekeeper.data.tallies import SIDES
@@ -156,7 +156,7 @@ def test_a_stretch_may_begin_behind_other_bytes_and_end_without_a_line_end(rows:
 
 
 def test_a_line_that_is_no_row_is_an_error(rows: list[bytes]) -> None:
-    with pytest.raises(orjson.JSONDecodeError):
+    with pytest.raises(DataError, match="a stored row is damaged"):
         Walk(Known()).over(b"".join([*rows, b"not a row\n"]))
 
 

@@ -40,7 +40,7 @@ def freeze(
     Example: tunekeeper data freeze --model support-desk
     """
     if dry_run:
-        return _would_freeze(model, dir, json)
+        return _would_freeze(model, force, dir, json)
     from tunekeeper.data import looking
 
     # A large draft is looked at by a process of its own, while this one imports what else it takes.
@@ -49,21 +49,26 @@ def freeze(
 
         ws, project = frame.project(dir)
         config = project.model(model)
-        version = data.freeze(ws, config.task, config.sections["data"], note=note, force=force, by=by, looker=looker)
+        suite = project.folder / config.sections["evaluation"].suite
+        options: dict[str, Any] = {"note": note, "force": force, "by": by, "suite": suite if suite.is_file() else None}
+        version = data.freeze(ws, config.task, config.sections["data"], **options, looker=looker)
     lines = [f"{version.id} {version.digest}: {version.train} rows to learn from, {version.eval} held out"]
     lines += [f"warning: {warning}" for warning in version.report.get("warnings", ())]
     return frame.emit(_version(version), json, [*lines, f"next: tunekeeper train run --model {model} --dataset {version.id}"])
 
 
-def _would_freeze(model: str, dir: Path | None, json: bool) -> int:
+def _would_freeze(model: str, force: bool, dir: Path | None, json: bool) -> int:
     from tunekeeper.core.errors import DataError
-    from tunekeeper.data import sides, versions
+    from tunekeeper.data import balance, sides, tallies, versions
+    from tunekeeper.data.examples import read_file
 
     ws, project = frame.project(dir)
     section = project.model(model).sections["data"]  # a model that is not there is none without a draft
     draft = versions.ls(ws, model)
     if not draft.examples:
         raise DataError(f"{model} has no draft", fix=f"tunekeeper data import FILE --model {model}")
+    if not force:
+        balance.refuse_made_up(model, tallies.of_examples(read_file(versions.draft_path(ws, model))))
     sides.refuse_one_sided(ws, model, {"train": draft.train, "eval": draft.eval}, section.eval_share)
     same = draft.parent is not None and not draft.changed
     said = f"would find {draft.parent} again" if same else f"would freeze {draft.train} rows to learn from, {draft.eval} held out"
@@ -103,7 +108,8 @@ def diff(
 
     with uncollected():  # neither what is imported nor rows are rings
         _import_numpy()
-        from tunekeeper.data.differences import as_text, diff
+        from tunekeeper.data.differences import diff
+        from tunekeeper.data.difftext import as_text
 
         ws = frame.workspace(dir)
         if html is None:
@@ -118,7 +124,9 @@ def diff(
 @app.command("export")
 def export(
     version: Annotated[str, typer.Argument(help="Version, or `latest` or `draft` with --model.")],
-    out: Out,
+    out: Annotated[
+        str, typer.Option("--out", metavar="PATH", help="Where to write; with a slash at its end a folder, a file per side.")
+    ],
     format: Annotated[
         str, typer.Option("--format", help="openai, sharegpt, alpaca, dpo, trl, csv, csv-excel, parquet or hf.")
     ] = "openai",
@@ -131,12 +139,16 @@ def export(
 
     Example: tunekeeper data export latest --model support-desk --format sharegpt --split train --out train.jsonl
     """
+    from tunekeeper.core.errors import UserError
     from tunekeeper.data import exports, versions
 
     ws = frame.workspace(dir)
-    name = version if version == "draft" else versions.resolve(ws, version, model).id
-    rows = exports.export(ws, name, format, split, out, model=model)
-    answer = {"version": name, "format": format, "split": split, "rows": rows, "path": str(out)}
+    if out in ("", "-"):
+        why = "standard output holds the answer, no rows" if out else "--out is empty"
+        raise UserError(why, fix="name a file: --out rows.jsonl")
+    name = version if version.rpartition("/")[2] == "draft" else versions.resolve(ws, version, model).id
+    rows = exports.export(ws, name, format, split, Path(out), model=model, folder=out.endswith("/"))
+    answer = {"version": name, "format": format, "split": split, "rows": rows, "path": out}
     return frame.emit(answer, json, f"wrote {rows} rows to {out}")
 
 

@@ -15,6 +15,7 @@ from tunekeeper.cli.visible import line
 if TYPE_CHECKING:
     from tunekeeper.config.project import ModelConfig
     from tunekeeper.data.checks import CheckReport
+    from tunekeeper.data.config import Config
     from tunekeeper.data.findings import Finding
     from tunekeeper.data.lengths import Limits
     from tunekeeper.data.mending import Mended
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 app = frame.group("Check and mend the draft of a model.")
 SHOWN = 50
 """Findings and dropped rows that a table shows; `--json` has them all."""
+
+_OF_A_ROW = {
+    *("empty", "bad_roles", "too_long", "refusal", "answer_equals_prompt", "mojibake", "template_leak"),
+    *("language", "profanity", "format"),
+}
+"""Kinds of findings for which `--drop` takes rows out, besides cut answers, of which most are only suspected."""
 
 
 @app.command("check")
@@ -66,7 +73,18 @@ def check(
     lines = [line(f"tokens are {limits.assumed}")] if fits and limits.assumed else []
     lines += [f"{would}rewritten {len(done.changed)} rows{_left(done)}" for name, done in mended.items() if name == "rewrite"]
     lines += [f"{would}dropped {sum(done.dropped.values())} rows{_left(done)}" for name, done in mended.items() if name == "drop"]
-    return frame.emit(answer, json, lambda: [*lines, *_told(found, only)])
+    following = _following(found, section, model, f" --glossary {glossary}" if glossary else "")
+    return frame.emit(answer, json, lambda: [*lines, *_told(found, only), line(f"next: {following}")])
+
+
+def _following(found: CheckReport, section: Config, model: str, terms: str) -> str:
+    """The command that mends what was found; where none does, the one that shows what freezing would change."""
+    left = {each.kind for each in found.kinds if each.count > each.dropped}
+    if "stale_vocabulary" in left and section.glossary:
+        return f"tunekeeper data check --model {model}{terms} --rewrite"
+    if any(getattr(section, kind, "drop") == "drop" for kind in left & _OF_A_ROW):
+        return f"tunekeeper data check --model {model} --drop"
+    return f"tunekeeper data effect --model {model}"
 
 
 def _left(done: Mended) -> str:
@@ -75,11 +93,14 @@ def _left(done: Mended) -> str:
 
 
 def _told(found: CheckReport, only: str | None) -> list[str]:
+    from tunekeeper.data.scores import SET_PENALTIES
+
     nothing = f"no {only}" if only else "nothing is wrong"
     lines = [f"{found.examples} rows: " + (", ".join(f"{n} {kind}" for kind, n in found.counts.items()) or nothing)]
     if found.quality is not None:
         clean = f"{found.clean:.0%} of the rows are clean, {found.low} score below 0.5"
-        lines += [f"quality {found.quality:.2f}: {clean}"]
+        whole = [kind.kind for kind in found.kinds if kind.kind in SET_PENALTIES]
+        lines += [f"quality {found.quality:.2f}: {clean}" + (f"; the whole loses by {', '.join(whole)}" if whole else "")]
     lines += [f"{found.covered:.1%} of the rows are covered by it"] if found.covered is not None else []
     mix = found.mix
     if mix.dated:

@@ -12,6 +12,7 @@ from tunekeeper.cli.visible import line
 if TYPE_CHECKING:
     from tunekeeper.data.collection import Collection
     from tunekeeper.data.forecast import Sitting
+    from tunekeeper.data.outdated import Pruned
     from tunekeeper.workspace import Workspace
 
 app = frame.group("Bring what people said into the draft of a model, and see what it does.")
@@ -102,11 +103,21 @@ def prune(
     verb = "would leave" if dry_run else "left"
     reasons = ", ".join(f"{n} {kind}" for kind, n in done.dropped.items())
     lines = [f"{len(done.rows)} rows {verb} the draft of {model}{f': {reasons}' if reasons else ''}"]
-    lines += [f"{done.undated} rows have no date and stay"] if age is not None and done.undated else []
+    lines += _ages(done) if age is not None else []
     lines += [line(f"  {row.id}: {row.kind}: {row.detail}") for row in done.rows[:SHOWN]]
     lines += [f"  … and {len(done.rows) - SHOWN} more: --json names them all"] if len(done.rows) > SHOWN else []
     following = "the same without --dry-run" if dry_run else f"tunekeeper data readmit ROW --model {model} brings one back"
     return frame.emit(done, json, lambda: [*lines, "", *map(line, as_text(done.effect)), f"next: {following}"])
+
+
+def _ages(done: Pruned) -> list[str]:
+    """Which rows stay whatever age was asked for."""
+    if done.unread:
+        how = "write dates as 2026-01-31 or as seconds since 1970, and import them with --replace"
+        lines = [line(f"{done.undated} rows have no date that can be read, such as {done.unread!r:.60}, and stay: {how}")]
+    else:
+        lines = [f"{done.undated} rows have no date and stay"] if done.undated else []
+    return lines + ([f"{done.ahead} rows are dated in the future and stay"] if done.ahead else [])
 
 
 @app.command("effect")
@@ -140,12 +151,15 @@ def forecast(
     ws, project = frame.project(dir)
     project.model(model)
     found = forecast(_sittings(ws, model, metric), metric=metric, more=more)
-    return frame.emit(found, json, lambda: as_text(found), code=0 if found.verdict == "estimated" else 3)
+    known = found.verdict == "estimated"
+    other = f"tunekeeper train run --model {model} --dataset VERSION"
+    following = f"tunekeeper data plan --model {model} --examples {found.more}" if known else f"{other}, then tunekeeper eval run"
+    return frame.emit(found, json, lambda: [*as_text(found), f"next: {following}"], code=0 if known else 3)
 
 
 def _sittings(ws: Workspace, model: str, metric: str) -> list[Sitting]:
-    """The finished exams of trained versions by the suite that was used last, by age of what they learned. Raises UserError for a
-    metric that none of them has."""
+    """The finished exams of trained versions by the suite and of the base that were used last, by age of what they learned.
+    Raises UserError for a metric that none of them has."""
     from tunekeeper.core.errors import UserError
     from tunekeeper.data import versions
     from tunekeeper.data.forecast import Sitting
@@ -155,13 +169,15 @@ def _sittings(ws: Workspace, model: str, metric: str) -> list[Sitting]:
     from tunekeeper.store.ledgers.versions import find_versions
 
     with ws.state.read() as tx:
-        learned = {each.id: each.dataset for each in find_versions(tx, model=model)}
-        exams = [each for each in find_exams(tx, model=model, state="done") if learned.get(each.version) and each.answers]
+        learned = {each.id: (each.dataset, each.base_digest) for each in find_versions(tx, model=model) if each.dataset}
+        exams = [each for each in find_exams(tx, model=model, state="done") if each.version in learned and each.answers]
     datasets = {each.id: each for each in versions.log(ws, model)}
     found, scorers = [], set()
     for exam in exams:
-        dataset = datasets.get(str(learned[exam.version]))
-        if dataset is None or exam.suite != exams[-1].suite:
+        name, base = learned[exam.version]
+        dataset = datasets.get(str(name))
+        # Another base learns along another curve.
+        if dataset is None or exam.suite != exams[-1].suite or base != learned[exams[-1].version][1]:
             continue
         # A held-out row is a case of the exam under its version's name: no other version is asked it.
         results = [each for each in results_of(ws, exam) if not each.case.startswith(f"{dataset.id}:")]

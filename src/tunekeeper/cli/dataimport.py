@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tunekeeper.data.importreport import FileReport
 
 app = frame.group("Import files into the draft of a model.")
+MANY_CONTRADICT = 0.1
+"""Share of the rows from which it is told how rows that contradict each other are kept."""
 EVERY = 5.0
 """Seconds between two lines of progress where stderr is no terminal."""
 
@@ -36,6 +38,9 @@ def import_(
         list[str] | None, typer.Option("--assistant", help="Who answers, where people speak by name (Slack, Discord, …).")
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="The files become the whole draft.")] = False,
+    keep_splits: Annotated[
+        bool, typer.Option("--keep-splits", help="Rows stand on the side that their `split` or their file's name tells.")
+    ] = False,
     yes: frame.Yes = False,
     dry_run: frame.DryRun = False,
     dir: frame.Dir = None,
@@ -47,6 +52,7 @@ def import_(
     """
     from tunekeeper import data
     from tunekeeper.core.errors import UserError
+    from tunekeeper.data.brought import line as splits_line
 
     for pair in map or ():
         if not all(pair.partition("=")):
@@ -61,6 +67,7 @@ def import_(
         "by_file": told,
         "assistants": assistant or (),
         "replace": replace,
+        "keep_splits": keep_splits,
         "dry_run": dry_run,
     }
     with _progress() as show:
@@ -68,8 +75,15 @@ def import_(
         done = data.import_files(ws, config.task, section, files, stdin=stdin, progress=show, **options)
     verb = "would add" if dry_run else "added"
     lines = [f"{verb} {done.added} of {done.rows} rows; the draft of {model} holds {done.examples}"]
+    lines += [said] if (said := splits_line(done.brought, done.kept)) else []
     for label, counted in (("dropped", done.dropped), ("flagged", done.flagged), ("redacted", done.redacted)):
         lines += [f"{label}: {', '.join(f'{n} {kind}' for kind, n in counted.items())}"] if counted else []
+    lines += [f"{'would replace' if dry_run else 'replaced'}: {done.replaced} rows of the draft"] if done.replaced else []
+    if done.dropped.get("left_before"):
+        lines += [f"left_before are rows that left the draft: tunekeeper data readmit ROW --model {model} brings one back"]
+    if done.dropped.get("contradiction", 0) >= MANY_CONTRADICT * done.rows:
+        said = "are answered otherwise by other rows; where several answers are right"
+        lines += [f"contradiction: questions that {said}, write `contradictions: flag` under `data` in models/{model}.yaml"]
     lines += [line(f"  {where}") for where in (done.left_out if dry_run else done.broken)]
     lines[1:1] = [line(each) for file in done.files for each in _file_lines(file)]
     lines += [f"not read: {sheet}" for sheet in done.unread]

@@ -31,6 +31,7 @@ def plan(
 
     Example: tunekeeper data plan --model support-desk --examples 500 --hours-a-week 8
     """
+    from tunekeeper.core.errors import UserError
     from tunekeeper.data import worklog
     from tunekeeper.data.plan import as_text
     from tunekeeper.data.plan import plan as planned
@@ -38,6 +39,8 @@ def plan(
     ws, project = frame.project(dir)
     project.model(model)
     lines = []
+    if spent is None and (note or by):
+        raise UserError("--note and --by go with hours that --spent notes", fix="add --spent HOURS")
     if spent is not None:
         worklog.save_hours(ws, model, spent, by=by or frame.user(), what=note, dry_run=dry_run)
         lines = [f"{'would note' if dry_run else 'noted'} {spent:g} h of collecting"]

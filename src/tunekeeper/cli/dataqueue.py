@@ -224,7 +224,8 @@ def _read(text: str | None, file: Path | None) -> str | None:
     try:
         return sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read: {error}") from None
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise UserError(f"{file}: cannot be read: {why}", fix="name a text file in UTF-8") from None
 
 
 def _shown(opened: Opened) -> list[str]:

@@ -93,4 +93,5 @@ def secret_in(file: Path) -> str:
     try:
         return file.read_text("ascii")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the key in {file}: {error}", fix="tunekeeper data seal-key --out FILE makes one") from None
+        why = error.strerror if isinstance(error, OSError) else "it is none"
+        raise UserError(f"cannot read the key in {file}: {why}", fix="tunekeeper data seal-key --out FILE makes one") from None

@@ -61,8 +61,10 @@ def review(
     answer: dict[str, Any] = {}
     lines: list[str] = []
     if fill or pairs or shadow_pairs or gold:
-        window = frame.moment(since, ws.clock) or ws.clock.utc() - WINDOW, frame.moment(until, ws.clock) or ws.clock.utc()
-        answer["queued"] = queued = _filled(ws, config, asked, window, by or frame.user(), dry_run)
+        start, end = frame.window(since, until, ws.clock)
+        window = start or ws.clock.utc() - WINDOW, end or ws.clock.utc()
+        queued = _filled(ws, config, asked, window, by or frame.user(), dry_run)
+        answer["queued"] = {name: _listed(items) for name, items in queued.items()}
         would = "would queue" if dry_run else "queued"
         lines += [f"{would} {_named(len(items), name)}" for name, items in queued.items()]
         lines += [_fewer(fill, window[0])] if fill and len(queued["answers"]) < fill else []
@@ -82,7 +84,8 @@ def review(
         lines += [f"no longer what reviewers say, see to it in the file: {', '.join(done.otherwise)}"] if done.otherwise else []
         lines += ["next: name the file, or its cases, in the suite"] if done.added and not dry_run else []
     if listing:
-        answer["open"] = found = _open(ws, model, kind or ())
+        found = _open(ws, model, kind or ())
+        answer["open"] = _listed(found)
         lines += [f"{_some(len(found), 'item')} wait{'s' if len(found) == 1 else ''}", *_items(found)]
     if stats:
         answer["stats"] = figures = _figures(ws, model)
@@ -193,6 +196,12 @@ def _open(ws: Workspace, model: str, kinds: Any) -> list[ReviewItem]:
     from tunekeeper.data import review as verbs
 
     return [item for item in verbs.find(ws, model, state="open") if not kinds or item.kind in kinds or item.why in kinds]
+
+
+def _listed(items: list[ReviewItem]) -> list[dict[str, Any]]:
+    from tunekeeper.data import review as verbs
+
+    return [verbs.listed(item) for item in items]
 
 
 def _items(items: list[ReviewItem]) -> list[str]:

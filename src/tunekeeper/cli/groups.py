@@ -109,12 +109,18 @@ def _naming_the_model(verb: Callable[..., Any]) -> Callable[..., Any]:
             return verb(**given)
         except NotFound:
             dir, data = (given.get(name) for name in ("dir", "data"))  # words still: Typer makes paths of them in `verb`
-            models = [given["model"]] if isinstance(given["model"], str) else given["model"] or ()
+            models = [given["model"]] if isinstance(given["model"], str) else given["model"] or _owners(given)
             for model in models:
                 frame.refuse_unknown(model, Path(dir) if dir else None, Path(data) if data else None)
             raise
 
     return run
+
+
+def _owners(given: dict[str, Any]) -> list[str]:
+    """The models that the versions among the arguments name: `support-desk/d1`."""
+    named = (given.get(name) for name in ("version", "a", "b"))
+    return [each.partition("/")[0] for each in named if isinstance(each, str) and each.count("/") == 1]
 
 
 def _sensible(ctx: Any, param: Any, value: Any) -> Any:

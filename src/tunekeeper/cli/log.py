@@ -138,6 +138,8 @@ def erase(
     ws = frame.workspace(dir, data)
     copies, files = _erase_copies(ws, user, dry_run=dry_run)
     erased = ws.log.erase(user, dry_run=dry_run)
+    for database in () if dry_run else (ws.control, ws.state):
+        database.forget()
     backups = _backups(ws, user, erased["requests"] + sum(copies.values()), dry_run=dry_run)
     report = {**erased, "copies": copies, "files": files, "backups": backups, "dry_run": dry_run}
     verb = "would erase" if dry_run else "erased"

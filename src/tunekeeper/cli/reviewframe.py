@@ -21,13 +21,14 @@ from textual.content import Content
 from textual.widgets import Static
 
 from tunekeeper.cli import reviewpanels as panels
+from tunekeeper.cli.reviewinput import Keyboard
 from tunekeeper.cli.reviewkeys import KEYS, Place, shown_keys
 from tunekeeper.cli.reviewtext import marked
 from tunekeeper.cli.reviewwidgets import DAY, LOW, NIGHT, Aside, KeyLine, Part, Stopwatch, Talk
 from tunekeeper.cli.reviewwriting import Writing
 from tunekeeper.cli.visible import visible
 from tunekeeper.config.project import ModelConfig
-from tunekeeper.core.errors import NotFound, TunekeeperError
+from tunekeeper.core.errors import INTERRUPTED, OK, NotFound, TunekeeperError
 from tunekeeper.data import review
 from tunekeeper.workspace import Workspace
 
@@ -55,7 +56,7 @@ class ReviewFrame(App[None]):
 
     def __init__(self, ws: Workspace, config: ModelConfig, *, by: str, kinds: Sequence[str] = ()) -> None:
         """`by`: the reviewer. `kinds`: which items; empty: all."""
-        super().__init__()
+        super().__init__(driver_class=Keyboard)
         self.ws, self.config, self.by, self.kinds = ws, config, by, tuple(kinds)
         self.model = config.task.name
         self.hands = ThreadPoolExecutor(max_workers=1, thread_name_prefix="review")
@@ -120,7 +121,7 @@ class ReviewFrame(App[None]):
         self.moving = False
         self._go(self._first)
         # Closing the terminal, or `kill`: what was typed is kept and the terminal is given back, as after `q`.
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, self.leave, 128 + number)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
@@ -229,7 +230,7 @@ class ReviewFrame(App[None]):
         if self.leaving is not None:
             self.leave(self.leaving)
 
-    def leave(self, code: int = 0) -> None:
+    def leave(self, code: int = OK) -> None:
         """End the screen with exit code `code` after the step that is under way: what was typed is kept, the item is free for
         the others."""
         self.leaving = code
@@ -239,9 +240,9 @@ class ReviewFrame(App[None]):
         async def step() -> None:
             self.leaving = None
             await self._let_go()
-            if self.unkept and self.warned != "quit" and code == 0:
+            if self.unkept and self.warned != "quit" and code in (OK, INTERRUPTED):
                 self.warned = "quit"
-                return self.say("an edit could not be kept in the ledger: q again quits without it", warn=True)
+                return self.say("an edit could not be kept in the ledger: the same key again quits without it", warn=True)
             if code == 128 + signal.SIGHUP:  # no terminal is left that could be given back, and writing to it would never end
                 asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
                 os.kill(os.getpid(), signal.SIGHUP)

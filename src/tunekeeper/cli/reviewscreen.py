@@ -11,8 +11,12 @@ from tunekeeper.cli.reviewframe import ReviewFrame
 from tunekeeper.cli.reviewkeys import KEYS
 from tunekeeper.cli.reviewwidgets import DAY, NIGHT, Ask, Sheet, Whole
 from tunekeeper.config.project import ModelConfig
+from tunekeeper.core.errors import INTERRUPTED
 from tunekeeper.data import review
 from tunekeeper.workspace import Workspace
+
+LABEL = 100
+"""Characters of a label."""
 
 
 def run(ws: Workspace, config: ModelConfig, *, by: str, kinds: Sequence[str] = ()) -> int:
@@ -168,13 +172,13 @@ class ReviewScreen(ReviewFrame):
         return await self._judged("edited")
 
     def action_flag(self) -> None:
-        self._ask("Flag it: why?", review.flag, "flagged", hint="a reason for whoever looks next")
+        self._ask(review.flag, "flagged", Ask("Flag it: why?", hint="a reason for whoever looks next"))
 
     def action_note(self) -> None:
-        self._ask("Note", review.note, "noted", hint="what should be known about it")
+        self._ask(review.note, "noted", Ask("Note", hint="what should be known about it"))
 
     def action_label(self) -> None:
-        self._ask("Label", review.label, "labelled", options=self._options(), hint="a label, or its number")
+        self._ask(review.label, "labelled", Ask("Label", self._options(), hint="a label, or its number", most=LABEL))
 
     def action_option(self, number: int) -> None:
         options = self._options()
@@ -186,8 +190,8 @@ class ReviewScreen(ReviewFrame):
             lambda: self._remark(review.unlabel if taken else review.label, name, "taken off" if taken else "labelled")
         )
 
-    def _ask(self, title: str, verb: Callable[..., Any], done: str, *, options: Sequence[str] = (), hint: str = "") -> None:
-        """A dialog for one line, then `verb` with it; not while an item is about to give way to the next."""
+    def _ask(self, verb: Callable[..., Any], done: str, dialog: Ask) -> None:
+        """The dialog, then `verb` with its line; not while an item is about to give way to the next."""
         if self.moving or self.opened is None:
             return
 
@@ -195,7 +199,7 @@ class ReviewScreen(ReviewFrame):
             if line is not None:
                 self._go(lambda: self._remark(verb, line, done))
 
-        self.push_screen(Ask(title, options, hint=hint), said)
+        self.push_screen(dialog, said)
 
     async def _remark(self, verb: Callable[..., Any], line: str, done: str) -> None:
         if self.opened is None:
@@ -221,7 +225,8 @@ class ReviewScreen(ReviewFrame):
         self.screen.focus_next()
 
     def action_help_quit(self) -> None:
-        self.say("q quits" if self.place != "edit" else "Esc leaves the field; then q quits")
+        """Ctrl+C, where no selected text is to be copied."""
+        self.leave(INTERRUPTED)
 
     async def action_quit(self) -> None:
         self.leave()

@@ -22,6 +22,8 @@ IDLE = 60.0
 """Seconds without a key after which nobody is taken to be reading."""
 LOW = 18
 """Lines of a screen below which only question, answer and one line of keys are left."""
+MOST_SAID = 20_000
+"""Characters of a note or of a reason."""
 PAGE = 12_000
 """Characters of one page of the whole conversation."""
 
@@ -231,11 +233,14 @@ class KeyLine(Static):
 
 
 class Line(Input):
-    """A field of one line; what is pasted into it is shown as any other text is, its lines behind each other."""
+    """A field of one line: of what is pasted what fits, shown as any other text is, its lines behind each other."""
 
     def _on_paste(self, event: events.Paste) -> None:
         event.prevent_default()
-        super()._on_paste(events.Paste(visible(" ".join(event.text.split()))))
+        text, room = visible(" ".join(event.text.split())), (self.max_length or MOST_SAID) - len(self.value)
+        if len(text) > room:
+            self.app.bell()
+        super()._on_paste(events.Paste(text[:room]))
 
 
 class Ask(ModalScreen[str | None]):
@@ -243,10 +248,10 @@ class Ask(ModalScreen[str | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)")]
 
-    def __init__(self, title: str, options: Sequence[str] = (), *, hint: str = "") -> None:
-        """`options`: the first nine can be named by number."""
+    def __init__(self, title: str, options: Sequence[str] = (), *, hint: str = "", most: int = MOST_SAID) -> None:
+        """`options`: the first nine can be named by number. `most`: characters."""
         super().__init__()
-        self._title, self._options, self._hint = title, tuple(options), hint
+        self._title, self._options, self._hint, self._most = title, tuple(options), hint, most
 
     def compose(self) -> ComposeResult:
         parts: list[Content | str | tuple[str, str]] = [(self._title, "bold")]
@@ -254,7 +259,7 @@ class Ask(ModalScreen[str | None]):
             parts += ["\n", (f" {i} ", "bold $accent"), visible(option)]
         with Vertical(classes="dialog"):
             yield Static(Content.assemble(*parts), markup=False)
-            yield Line(placeholder=self._hint, max_length=500, select_on_focus=False)
+            yield Line(placeholder=self._hint, max_length=self._most, select_on_focus=False)
             yield Static(
                 Content.assemble(("Enter", "bold $accent"), " keeps it   ", ("Esc", "bold $accent"), " back"), markup=False
             )

@@ -27,17 +27,22 @@ def upgrade(dir: frame.Dir = None, data: frame.Data = None, json: frame.Json = F
 
 @app.command()
 def verify(dir: frame.Dir = None, data: frame.Data = None, json: frame.Json = False) -> int:
-    """Read both databases and every blob whole, and say what is damaged (exit 1).
+    """Read both databases, every blob and every draft whole, and say what is damaged or missing (exit 1).
 
     Example: tunekeeper store verify
     """
+    from tunekeeper.data import intact
+
     ws = frame.workspace(dir, data)
     databases = {"control": ws.control.damage(), "state": ws.state.damage()}
     blobs, damaged = ws.blobs.damaged()
     erased = ws.blobs.erased_lines()
-    answer = {"databases": databases, "blobs": blobs, "damaged": damaged, "erased": erased}
+    rows = intact.damage(ws)
+    answer = {"databases": databases, "blobs": blobs, "damaged": damaged, "erased": erased, "data": rows}
     wrong = [f"{name}.db: {line}" for name, lines in databases.items() for line in lines]
     wrong += [f"blob {digest} has other bytes than its name says" for digest in damaged]
+    wrong += rows
+    wrong += ["next: put damaged lines of drafts right or take them out; else tunekeeper restore BACKUP"] if wrong else []
     whole = f"whole: both databases and {blobs} blobs" + (f"; {erased} lines of blobs were erased" if erased else "")
     return frame.emit(answer, json, wrong or [whole], code=1 if wrong else 0)
 

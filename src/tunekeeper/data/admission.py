@@ -18,7 +18,8 @@ from tunekeeper.data.preferences import taught_by, with_rejected
 from tunekeeper.data.terms import fingerprints_of
 from tunekeeper.text.fingerprints import fingerprint, prompt_key
 
-_NEVER = datetime.min.replace(tzinfo=UTC)
+NEVER = datetime.min.replace(tzinfo=UTC)
+"""When a row was said last that has no date."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,14 +175,25 @@ def presentable(
 def said_at(example: Example) -> datetime:
     """When somebody last said what the row says: the word about it, or its own date; long ago where it has neither."""
     dates = (created_of({"created": example.metadata.get("said_at")}), created_of(example.metadata))
-    return max((date for date in dates if date is not None), default=_NEVER)
+    return max((date for date in dates if date is not None), default=NEVER)
+
+
+def displaces(new: Example, old: Example) -> bool:
+    """Whether `new` takes the place of `old`, which answers the same question otherwise: praise displaces nothing, no user's word
+    a reviewer's, and nothing what was said or brought back later."""
+    return not _holds((_rank(old), _upheld_at(old)), (_rank(new), said_at(new)))
+
+
+def weight_of(example: Example) -> tuple[int, datetime]:
+    """By what a row is believed rather than another: who said it, then when."""
+    return _rank(example), said_at(example)
 
 
 def _upheld_at(example: Example) -> datetime:
     """`said_at`, or later when somebody brought the row back."""
     spite = example.metadata.get(quality.READMITTED)
     marks = spite.values() if isinstance(spite, dict) else ()
-    return max(said_at(example), *(date for mark in marks if (date := created_of({"created": mark})) is not None), _NEVER)
+    return max(said_at(example), *(date for mark in marks if (date := created_of({"created": mark})) is not None), NEVER)
 
 
 def _without_withdrawn(draft: Iterable[Example], heard: Heard, work: _Sifting) -> tuple[list[Example], list[str]]:
@@ -193,8 +205,7 @@ def _without_withdrawn(draft: Iterable[Example], heard: Heard, work: _Sifting) -
         said = heard.withdrawn.get(request) if request != example.source else None
         counts = request in heard.rejected or example.metadata.get("said_as") == "thumb"
         why = (said if said is not None and counts else "") or fallen(example, heard.taken_back)
-        spite = example.metadata.get(quality.READMITTED)
-        if not why or (isinstance(spite, dict) and "superseded" in spite):
+        if not why or quality.wanted(example, "superseded"):
             kept.append(example)
             continue
         gone.append(example.id)
@@ -285,7 +296,7 @@ def _settle_with(work: _Sifting, draft: Sequence[Example]) -> tuple[list[Example
         old = [e for e in group if e.id not in fresh]
         if not new or not old:
             continue
-        standing, challenging = max((_rank(e), _upheld_at(e)) for e in old), max((_rank(e), said_at(e)) for e in new)
+        standing, challenging = max((_rank(e), _upheld_at(e)) for e in old), max(map(weight_of, new))
         losers = new if _holds(standing, challenging) else old
         _drop_losers(work, losers, group)
         gone |= {e.id for e in losers}
@@ -314,5 +325,6 @@ def _rank(example: Example) -> int:
 
 
 def _drop_losers(work: _Sifting, losers: Sequence[Example], group: Sequence[Example]) -> None:
-    for found, loser in zip(contradictions.describe(losers, group), losers, strict=True):
+    stay = [e for e in group if e not in losers]  # first: beside the row that stays each is told
+    for found, loser in zip(contradictions.describe(losers, [*stay, *losers]), losers, strict=True):
         work.drop(found, loser)

@@ -8,6 +8,7 @@ from typing import Any
 from tunekeeper.core.errors import DataError
 from tunekeeper.data.conversations import Conversation, Unreadable, cell_of, conversation_from, earlier, unpacked
 from tunekeeper.data.originals import KEY, keys_of, original_of
+from tunekeeper.data.pictures import pictured, shown
 from tunekeeper.data.transcripts import rendered
 from tunekeeper.text.fingerprints import attachments_of, text_of
 
@@ -31,7 +32,8 @@ def conversation_of(row: dict[str, Any]) -> Conversation:
     messages += [*asked, {"role": "assistant", "content": answer}]
     told = {key: row[key] for key in FIELDS if key in row}
     original = original_of(row, lambda known: written(known) == told)
-    made = conversation_from(row, original or messages, (*FIELDS, *keys_of(row)), "alpaca")
+    used = (*FIELDS, *shown(messages, row), *keys_of(row))
+    made = conversation_from(row, original or pictured(messages, row), used, "alpaca")
     made.metadata.update(rejected)
     return made
 

@@ -10,8 +10,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_LEARNED = ("train", "training")
-_ODD = ("function_call", "tool_calls", *_LEARNED)
+LEARNED = ("train", "training", "loss", "loss_weight")
+"""Under what a message says whether, or by how much, it is to be learned (Axolotl, ms-swift, LLaMA-Factory)."""
+_ODD = ("function_call", "tool_calls", *LEARNED)
 
 
 def modern(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -35,12 +36,13 @@ def modern(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _learned(message: dict[str, Any]) -> dict[str, Any]:
-    """A message that says as Axolotl does whether it is to be learned, with that as its weight; any other as it is."""
-    key = next((key for key in _LEARNED if isinstance(message.get(key), bool)), None)
-    if key is None or message.get("role") != "assistant":
+    """A message that says in another trainer's words whether it is to be learned, with that as its weight; any other as it is."""
+    key = next((key for key in LEARNED if isinstance(message.get(key), int | float if key == "loss_weight" else bool)), None)
+    if key is None:
         return message
     rest = {name: value for name, value in message.items() if name != key}
-    return rest if message[key] or "weight" in rest else {**rest, "weight": 0}
+    told = message.get("role") == "assistant" and "weight" not in rest and message[key] != 1
+    return {**rest, "weight": message[key] or 0} if told else rest
 
 
 def _calls_once(message: Mapping[str, Any]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from tunekeeper.core.errors import Busy, DataError, NotFound
 from tunekeeper.core.nouns.data import DatasetVersion, Example, Split
@@ -14,8 +15,10 @@ from tunekeeper.data import balance, drafts, freezing, tallies, versions
 from tunekeeper.data.admission import presentable, standing
 from tunekeeper.data.collection import history
 from tunekeeper.data.config import Config
-from tunekeeper.data.differences import changes, counted, paired
+from tunekeeper.data.differences import changes, paired
+from tunekeeper.data.difftext import counted
 from tunekeeper.data.examples import decode, encode
+from tunekeeper.data.findings import Finding, as_row, row_of
 from tunekeeper.data.heard import Heard, fallen
 from tunekeeper.data.merge import Merge, Recent
 from tunekeeper.data.nextdraft import Came, NextDraft, Put, next_draft, working
@@ -95,6 +98,9 @@ def _collect_locked(ws: Workspace, task: Model, section: Config, cycle: Cycle) -
         merged = Merge(collected.corrections, collected.recent, section, at=ws.clock.utc())
         extra = {"collected before": since.collected, "left out": collected.left_out}
         with next_draft(ws, task.name, _merged(old(), merged, collected.taken_back), section) as draft:
+            # First the rows that leave: a kill between the two files leaves a row in both, never in none.
+            if merged.left:
+                drafts.add_dropped(ws, task.name, lambda: _left(merged.left, old()))
             version = _freeze_merged(ws, task, section, cycle, parent, draft, merged, extra)
     if version.id == parent.id:
         return Stop(
@@ -147,9 +153,10 @@ def _merged(old: Iterable[bytes], merged: Merge, taken_back: Mapping[str, str]) 
     sides: dict[str, Split] = {}
     for line in old:
         was = decode(line)
-        gone = bool(fallen(was, taken_back))
-        merged.superseded += [was.id] if gone else []
-        now = None if gone else merged.next(was)
+        why = fallen(was, taken_back)
+        if why:
+            merged.take_back(was, why)
+        now = None if why else merged.next(was)
         if now is not None:
             yield (line, Came.STAYED) if now is was else (encode(now, with_split=True), Came.CHANGED)
         elif merged.may_return(was):
@@ -157,6 +164,12 @@ def _merged(old: Iterable[bytes], merged: Merge, taken_back: Mapping[str, str]) 
     for row in merged.added():
         side = sides.get(row.id)
         yield encode(replace(row, split=side or "train"), with_split=True), Came.NEW if side is None else Came.CHANGED
+
+
+def _left(left: Mapping[str, Finding], old: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """The report lines of the rows that leave. `old`: the lines of the draft."""
+    gone = (row for row in map(decode, old) if row.id in left)
+    return (as_row(left[row.id], action="dropped", row=row_of(row, of_draft=True)) for row in gone)
 
 
 def _freeze_merged(

@@ -60,7 +60,7 @@ def read_parquet(path: Path, name: str) -> tuple[list[str], Iterator[NumberedRow
         file = parquet.ParquetFile(path, memory_map=True, read_dictionary=texts)
         names, classes = list(file.schema_arrow.names), _classes_in(file.schema_arrow)
     except _DAMAGE as error:
-        raise DataError(f"{name}: not readable as Parquet: {_line(error)}") from None
+        raise DataError(f"{name}: not readable as Parquet: {_line(error)}", fix="write it again") from None
     # One row group after the other: each has its own texts, and those of nested columns cannot be put together.
     groups = range(file.metadata.num_row_groups)
     batches = (batch for group in groups for batch in file.iter_batches(batch_size=READ_AT_ONCE, row_groups=[group]))
@@ -76,7 +76,7 @@ def _refuse_deadly(path: Path, name: str) -> None:
     if done.returncode < 0:
         said = [line.strip() for line in done.stderr.decode("utf-8", "replace").splitlines() if "what():" in line]
         why = said[-1].partition("what():")[2].strip() if said else signal.Signals(-done.returncode).name
-        raise DataError(f"{name}: not readable as Parquet: {why}")
+        raise DataError(f"{name}: not readable as Parquet: {why}", fix="write it again")
 
 
 def _refuse_bomb(name: str, metadata: Any) -> None:
@@ -112,7 +112,7 @@ def read_arrow(path: Path, name: str) -> tuple[list[str], Iterator[NumberedRow]]
         reader = ipc.open_stream(mapped)
         names, classes = list(reader.schema.names), _classes_in(reader.schema)
     except _DAMAGE as error:
-        raise DataError(f"{name}: not readable as Arrow: {_line(error)}") from None
+        raise DataError(f"{name}: not readable as Arrow: {_line(error)}", fix="write it again") from None
     return names, _numbered(name, iter(reader), classes)
 
 

@@ -72,6 +72,17 @@ ROLE_COLUMNS: dict[str, tuple[str, ...]] = {
     "said_at": ("said_at", "edited_at", "corrected_at", "reviewed_at"),
 }
 """Role → column names that are taken for it, in this order, when no mapping says otherwise."""
+_WEAKER: dict[str, tuple[str, ...]] = {
+    "user": (
+        *("problem", "issue", "user_prompt", "user_message", "user_query", "user_question", "customer_message", "customer_query"),
+        *("utterance", "sentence", "anliegen", "anfrage"),
+    ),
+    "assistant": (
+        *("solution", "resolution", "expected_answer", "expected_response", "ground_truth", "reference_answer", "gold_answer"),
+        *("correct_answer", "agent_response", "bot_response", "assistant_response", "sql", "sql_query", "lösung"),
+    ),
+}
+"""Names that are taken where none of those above is there: beside these they say more about a row."""
 
 ONE_COLUMN = "the only column is"
 """What is said of a file whose columns cannot hold a question and its answer, whichever is which."""
@@ -94,7 +105,11 @@ def resolve_columns(columns: Sequence[str], mapping: Mapping[str, str], where: s
     there = _listed(columns)
     if not names:
         usual = ", ".join(ROLE_COLUMNS[role][:4])
-        found, fix = (f"columns are: {there}", f"--map {role}=COLUMN") if len(columns) > 1 else (f"{ONE_COLUMN} {there}", BOTH)
+        taken = {column for field, column in chosen.items() if field != "category"}
+        left = [column for column in columns if column not in taken]
+        sure = len(left) == 1 == len(open_) and _joined(left[0]) in _LIKELY
+        meant = as_option(role, left[0]) if sure else f"--map {role}=COLUMN"
+        found, fix = (f"columns are: {there}", meant) if len(columns) > 1 else (f"{ONE_COLUMN} {there}", BOTH)
         raise DataError(f"{where}: no column for {role!r} (such as {usual}); {found}", fix=fix)
     line = " ".join(as_option(role, names[0] if names else "COLUMN") for role, names in open_.items())
     raise DataError(f"{where}: more than one column could be {role!r}: {', '.join(names)}", fix=line)
@@ -109,6 +124,9 @@ def guess_columns(columns: Sequence[str], mapping: Mapping[str, str], where: str
     open_: dict[str, list[str]] = {}
     for role, names in _NAMES.items():
         found = [present[name] for name in names if name in present and present[name] not in taken]
+        found = found or [present[name] for name in _WEAK_NAMES.get(role, ()) if name in present and present[name] not in taken]
+        if role == "user" and not found and {"source", "target"} <= present.keys():
+            found = [present["source"]]
         # Who says which column is the question says all that is asked.
         if role in chosen or (role == "context" and "user" in mapping):
             continue
@@ -128,6 +146,11 @@ def tells_both(columns: Iterable[str], mapping: Mapping[str, str]) -> bool:
         return False
 
 
+def tells_either(columns: Iterable[str]) -> bool:
+    """Whether one of the columns is named like a question or an answer."""
+    return not _EITHER.isdisjoint(_joined(str(column)) for column in columns)
+
+
 def _listed(columns: Sequence[str]) -> str:
     """The columns that are there, for one line of a message."""
     more = f" and {len(columns) - MOST_NAMED} more" if len(columns) > MOST_NAMED else ""
@@ -141,6 +164,23 @@ def _joined(column: str) -> str:
 
 
 _NAMES = {role: tuple(map(_joined, names)) for role, names in ROLE_COLUMNS.items()}
+_WEAK_NAMES = {role: tuple(map(_joined, names)) for role, names in _WEAKER.items()}
+_LIKELY = frozenset(
+    (
+        *_NAMES["category"],
+        "classification",
+        "class",
+        "intents",
+        "labels",
+        "sentiment",
+        "summary",
+        "translation",
+        "tags",
+        "entities",
+    )
+)
+"""What is likely meant as the answer where nothing else is left."""
+_EITHER = frozenset((*_NAMES["user"], *_NAMES["assistant"], *_WEAK_NAMES["user"], *_WEAK_NAMES["assistant"]))
 _ANSWERS = frozenset(_NAMES["assistant"])
 
 

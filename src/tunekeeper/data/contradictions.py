@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from typing import Any
 
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.data.courtesies import plain
@@ -22,11 +25,27 @@ LOOKED_AT = 0.7
 """Part of the similarity of near duplicates from which questions are compared word by word: a mistyped word spoils three runs."""
 USUAL = 0.8
 """Part of the rows of a form, 0 to 1, that must answer alike for the others to contradict them."""
+_SIGNS = re.compile(
+    r"!=|[=<>^|~%×÷−≠≤≥±√∑∞¬∧∨∈⊂∩∪]+|(?<=\w)[#+]+|\+(?=\s?[\w(.])|(?<![^\W\d])-(?=\s?[\d.(])"
+    r"|(?<=[\w)])\s?\*\s?(?=[\w(])|(?<=[\d)])\s?/\s?(?=[\d(])"
+)
+"""Signs of sums and of programs: `2 + 2` is another question than `2 - 2`, and C# than C."""
 
 
 def said_key(example: Example) -> str:
-    """What a row's answer says, as it is compared: courtesies before and behind it say nothing."""
-    return plain(answer_key(example))
+    """What a row's answer says, as it is compared: courtesies before and behind it say nothing; of calls of tools what is called
+    and with what, by value."""
+    said, calls = plain(answer_key(example)), called(example.messages)
+    return f"{said}\x00{calls}" if calls else said
+
+
+def called(messages: Sequence[Mapping[str, Any]]) -> str:
+    """What the last message calls, as JSON whose order does not count; empty where it calls nothing."""
+    calls = messages[-1].get("tool_calls") if messages else None
+    functions = [call["function"] for call in calls or () if isinstance(call, dict) and isinstance(call.get("function"), dict)]
+    written = ((each.get("name"), each.get("arguments")) for each in functions)
+    made = [json.dumps([name, parsed(args) if isinstance(args, str) else args], sort_keys=True) for name, args in written]
+    return ", ".join(sorted(made))
 
 
 def contradicting_groups(examples: Sequence[Example], said: Callable[[Example], str] = answer_key) -> list[list[Example]]:
@@ -70,7 +89,7 @@ def describe(rows: Sequence[Example], group: Sequence[Example], said: Callable[[
     for row in rows:
         other = next((e for e in group if said(e) != said(row)), None)
         if other is not None:
-            detail = f"it answers {_short(answer_of(row.messages))}, {other.id} answers {_short(answer_of(other.messages))}"
+            detail = f"it answers {_short(_answer(row))}, {other.id} answers {_short(_answer(other))}"
             found.append(finding("contradiction", row, detail, of=other.id))
     return found
 
@@ -128,10 +147,11 @@ def _asked(example: Example) -> _Asked:
     )
 
 
-def _scope(example: Example) -> tuple[str, str, str]:
-    """What besides its words makes a question another one: instructions, tools, pictures."""
+def _scope(example: Example) -> tuple[str, ...]:
+    """What besides its words makes a question another one: instructions, tools, pictures, signs."""
     system, *_, tools = question_key(example).split("\x00")
-    return system, tools, attached(example.messages)
+    signs = ("".join(sign.split()) for sign in _SIGNS.findall(prompt_of(example.messages)))
+    return system, tools, attached(example.messages), *signs
 
 
 def _essence(example: Example) -> tuple[str, ...]:
@@ -216,6 +236,11 @@ def _beside(row: Example, other: Example) -> Finding:
         f" and answers {_short(answer_of(other.messages))}"
     )
     return finding("contradiction", row, detail, of=other.id)
+
+
+def _answer(example: Example) -> str:
+    """What a row answers, as it is shown: its text, else what it calls."""
+    return answer_of(example.messages) or called(example.messages)
 
 
 def _short(text: str) -> str:

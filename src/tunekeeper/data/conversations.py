@@ -58,6 +58,8 @@ class Conversation:
     """Name of the shape it was recognised by: openai, sharegpt, alpaca, preference, columns, or a tool's export."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Role → column, of a flat row."""
+    split: str = ""
+    """The split that the row says it is of; empty where it does not, or says so in its metadata."""
 
 
 def unpacked(row: Mapping[str, Any], keys: Sequence[str] = _NESTED) -> dict[str, Any]:
@@ -162,7 +164,9 @@ def cell_of(row: Mapping[str, Any], column: str) -> str:
 
 
 def earlier(history: Any) -> list[dict[str, Any]]:
-    """The messages of what was said before. Raises Unreadable."""
+    """The messages of what was said before: such, or pairs of question and answer. Raises Unreadable."""
+    if isinstance(history, list) and history and all(isinstance(m, dict) and {"role", "content"} <= m.keys() for m in history):
+        return history
     if not isinstance(history, list | tuple) or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in history):
         raise Unreadable("`history` must be a list of pairs of question and answer")
     return [{"role": role, "content": text} for pair in history for role, text in zip(("user", "assistant"), pair, strict=True)]
@@ -187,6 +191,7 @@ def conversation_from(row: dict[str, Any], messages: list[dict[str, Any]], used:
         tools=as_tools(row.get("tools") or functions),
         weight=float(weight),
         shape=shape,
+        split=row["split"] if isinstance(row.get("split"), str) else "",
     )
 
 

@@ -16,14 +16,15 @@ MOST_TOPICS = 20
 """Topics that are named on each side."""
 
 
-def leaks(train: Sequence[Example], held: Sequence[Example], threshold: float, *, where: str) -> list[Finding]:
+def leaks(train: Sequence[Example], held: Sequence[Example], threshold: float | None, *, where: str) -> list[Finding]:
     """A finding for each row to learn from that `held` knows: by its prompt, exactly or nearly, by its conversation, by its user.
 
-    `where`: what the held rows are, for the reader. `threshold`: Jaccard similarity of prompts, 0 to 1. The strongest reason is
-    told, and named by the finding's topic: exact, conversation, near or user. Both are read again and again and not held.
+    `where`: what the held rows are, for the reader. `threshold`: Jaccard similarity of prompts, 0 to 1; None: near ones do not
+    count. The strongest reason is told, and named by the finding's topic: exact, conversation, near or user. Both are read again
+    and again and not held.
     """
     same = _known(train, held)
-    near = _nearest(train, held, threshold)
+    near = {} if threshold is None else _nearest(train, held, threshold)
     names = _names_at(held, {other for _, other in near.values()})
     found = []
     for place, row in enumerate(train):

@@ -83,13 +83,14 @@ _WORDED = re.compile(
 _BOUNDS = re.compile(r"\A\s*<s>|</s>\s*\Z")
 _HEADINGS = re.compile(r"^#{2,3} (?:Instruction|Response|Human|Assistant|Input|User):", re.MULTILINE)
 _GREETING = (
-    r"(?:dear|hi|hello|hey|hallo|liebe[rs]?|sehr geehrte[rs]?(?:\(r\))?(?: (?:frau|herr))?|bonjour|ch(?:er|ère)|hola|estimad[oa]"
-    r"|ciao|gentile|olá|prezad[oa]|beste|geachte|hej|witaj|здравствуйте|уважаем\w{2,3}|merhaba|sayın)"
+    r"(?:dear|hi|hello|hey|hallo|liebe[rs]?|sehr geehrte[rs]?(?:\(r\)|/r)?(?: (?:frau|herr))?|bonjour|ch(?:er|ère)|hola"
+    r"|estimad[oa]|ciao|gentile|olá|prezad[oa]|beste|geachte|hej|witaj|здравствуйте|уважаем\w{2,3}|merhaba|sayın)"
 )
 _NAMED = (
     r"(?:(?:first|last|full|customer|client|user) ?name|name des kunden|(?:kunden|vor|nach)name|prénom|nom(?: du client)?"
     r"|nombre(?: del cliente)?|apellidos?|nome(?: d[oe]l? cliente)?|cognome|(?:voor|achter)naam|imię(?: i nazwisko)?|nazwisko"
-    r"|имя(?: клиента)?|фамилия|ім'я|(?:您的|客户)?(?:姓名|名字)|氏名|お名前|お客様名|이름|고객명|성함|الاسم|اسمك|नाम|ชื่อ(?:ลูกค้า)?"
+    r"|имя(?: клиента)?|фамилия|ім'я|(?:您的|客户)?(?:姓名|名字)|氏名|お?名前|お客様名|이름|고객명|성함"
+    r"|الاسم|اسم(?:ك| العميل)|שם(?: הלקוח)?|नाम|ชื่อ(?:ลูกค้า)?"
     r"|phone number|telephone number|order number|tracking number|company name|support email)"
 )
 """What a blank in square brackets is called: other words there may be meant."""
@@ -99,7 +100,7 @@ _BLANKS = re.compile(
     r"|(?:(?<=\s)|(?<=\A))\{[a-z]{2,20}(?:_[a-z]{2,20}){1,3}\}(?=[\s,.!?]|\Z)"
     r"|\[(?:your|insert|customer|client|recipient|company|agent)(?:['’]s)?[ _](?:(?:your|the|first|last|full|company|customer) )?"
     r"(?:name|title|address|e-?mail|phone|position|company|number|date|link)(?: here)?\]"
-    rf"|(?<![\w\])])\[{_NAMED}\](?![(\[:])"
+    rf"|(?<![\w\])])\[{_NAMED}\](?![(\[:])|(?<![A-Za-z0-9_\\}}^$])\{{(?=[^\x00-\x7f]){_NAMED}\}}"
     rf"|^{_GREETING},? "
     rf"(?:\[[^\W\d_][^\]\[\n\d]{{2,30}}\](?!\()|<[a-z_ ]{{0,20}}name>|\$?\{{\w{{1,20}}\}}|__(?:[a-z]{{2,10}}_)?name__)",
     re.IGNORECASE | re.MULTILINE,

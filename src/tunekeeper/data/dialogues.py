@@ -1,6 +1,7 @@
 """Rows that hold a talk in a way of its own: lists of turns, texts of marked lines, trees of replies, two talks of which one won.
 
-* Turns under `dialogue`, `dialog`, `turns`, `chat` or `transcript`; UltraChat's list of texts that take turns (`data`).
+* Turns under `dialogue`, `dialog`, `turns`, `chat` or `transcript`, or under any name in a row without a question or an answer of
+  its own; UltraChat's list of texts that take turns (`data`).
 * A text whose lines say who speaks (`Customer: …`, `Agent: …`), under one of these names or `conversation`.
 * OpenAssistant's trees (`prompt` with its `replies`): the way of the best replies, the next best last one as rejected.
 * Two talks that somebody judged (`conversation_a`, `conversation_b`, `winner`): the winner's, the other answer as rejected.
@@ -12,6 +13,7 @@ import re
 from typing import Any
 
 from tunekeeper.data import providers
+from tunekeeper.data.columns import tells_either
 from tunekeeper.data.conversations import Conversation, Unreadable, conversation_from, unpacked
 from tunekeeper.data.transcripts import turns_of
 
@@ -33,13 +35,21 @@ def conversation_of(row: dict[str, Any]) -> Conversation | None:
     if row.keys() <= {"id", "data"} and _are_texts(row.get("data")):
         turns = [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(row["data"])]
         return conversation_from(row, turns, ("data",), "ultrachat")
-    if row.keys().isdisjoint(NAMES):
-        return None
-    row = unpacked(row, NAMES)
-    key = next((key for key in NAMES if _are_turns(row.get(key))), None)
+    named = not row.keys().isdisjoint(NAMES)
+    row = unpacked(row, NAMES) if named else row
+    key = (next((key for key in NAMES if _are_turns(row.get(key))), None) if named else None) or _only_talk(row)
     if key is not None:
         return conversation_from(row, joined(_answering(providers.messages_of(row[key]))), (key,), "turns")
     return None
+
+
+def _only_talk(row: dict[str, Any]) -> str | None:
+    """The one field that holds messages of both sides; None where there are more, or a question or an answer beside them."""
+    listed = [key for key, value in row.items() if isinstance(value, list) and _are_turns(value)]
+    if len(listed) != 1 or tells_either(row.keys() - set(listed)):
+        return None
+    roles = {str(turn.get("role")) for turn in row[listed[0]]}
+    return listed[0] if {"user", "assistant"} <= roles else None
 
 
 def said_in(text: str) -> list[dict[str, Any]] | None:

@@ -34,8 +34,11 @@ def _as_table(document: dict[str, Any], mapping: Mapping[str, str]) -> list[Any]
         return _by_column(document)
     if values and all(isinstance(value, dict) for value in values):  # orient="index": each row under its name
         return [value if "id" in value else {"id": name, **value} for name, value in document.items()]
+    sides = {str(key).casefold().rpartition("_")[2] for key in document} <= _SIDES
+    if sides and all(_are(value, list) and all(map(_is_pair, value)) for value in values):  # CLINC's, `oos_val` among them
+        return [pair for each in values for pair in each]
     lists = [value for value in values if _are(value, dict)]
-    if lists and {str(key).casefold() for key in document} <= _SIDES:
+    if lists and sides:
         return [row for each in lists for row in each]
     if _are(document.get("rows"), dict):  # the viewer of Hugging Face
         lists = [[row["row"] if isinstance(row.get("row"), dict) else row for row in document["rows"]]]
@@ -50,6 +53,10 @@ def _by_column(document: dict[str, Any]) -> list[Any] | None:
     if isinstance(first, dict) and all(isinstance(each, dict) and each.keys() == first.keys() for each in others):
         return [{column: cells[row] for column, cells in document.items()} for row in first]
     return None
+
+
+def _is_pair(row: list[Any]) -> bool:
+    return len(row) == 2 and all(isinstance(cell, str) for cell in row)
 
 
 def _are(value: Any, kind: type) -> bool:

@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,13 +19,16 @@ import orjson
 
 from tunekeeper.core.errors import Busy, UserError
 from tunekeeper.core.nouns.data import Example
-from tunekeeper.data.examples import encode, read_file
+from tunekeeper.data.examples import damaged, encode, read_file
 from tunekeeper.data.findings import Finding, as_row
-from tunekeeper.store.place import part_of, whole, writing
+from tunekeeper.store.place import clear, half, whole, writing
 from tunekeeper.workspace import Workspace
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 LOCK_SECONDS = 10.0
+HELD = 16 << 20
+"""Bytes of a draft above which it is not held, however few its rows are: held ones take some three times as many."""
+_ORIGIN = "origin.jsonl"
 SYNC_BYTES = 32 << 20
 """Bytes of a file after which the disk begins with them."""
 
@@ -50,16 +53,32 @@ def locked(ws: Workspace, model: str, seconds: float = LOCK_SECONDS) -> Iterator
                 raise Busy(f"the draft of {model} is being changed by another process", fix="wait for it and repeat the command")
             ws.clock.sleep(0.05)
         _clear_halves(place)
+        _settle_origin(place)
         yield place
     finally:
         os.close(descriptor)
 
 
 def _clear_halves(place: Path) -> None:
-    """Remove what a writer that was killed left half written, of reports too: no erasure looks there. Whoever holds the lock is
-    the only writer there is."""
-    for half in (*place.glob(".*.jsonl.*"), *place.glob("reports/.*.jsonl.*")):
-        half.unlink(missing_ok=True)
+    """Remove what a writer that was killed left half written, of reports too: no erasure looks there."""
+    clear(place)
+    clear(place / "reports")
+
+
+def _settle_origin(place: Path) -> None:
+    """Take back a note on where the rows of a draft come from, where that draft never came: its writer was killed."""
+    noted = read_mappings(place / _ORIGIN)
+    if noted and (was := noted[0].get("instead_of")) is not None and was == _identity(place):
+        write_rows(place / _ORIGIN, noted[1:])
+
+
+def _identity(place: Path) -> list[int] | None:
+    """What tells the file of a draft from the one that takes its place; None where there is none."""
+    try:
+        found = (place / "draft.jsonl").stat()
+    except FileNotFoundError:
+        return None
+    return [found.st_ino, found.st_mtime_ns, found.st_size]
 
 
 def _try_lock(descriptor: int) -> bool:
@@ -85,6 +104,18 @@ def save_lines(ws: Workspace, model: str, lines: Iterable[bytes]) -> None:
     write_whole(folder(ws, model) / "draft.jsonl", lines)
 
 
+def save_origin(ws: Workspace, model: str, noted: Mapping[str, Any]) -> None:
+    """Note where the rows come from that the draft is about to hold, before it is replaced; the caller holds the lock. The note
+    before it stays until the draft is another file."""
+    place = folder(ws, model)
+    write_rows(place / _ORIGIN, [{**noted, "instead_of": _identity(place)}, *read_mappings(place / _ORIGIN)[:1]])
+
+
+def load_origin(ws: Workspace, model: str) -> dict[str, Any] | None:
+    """What `save_origin` noted last of a draft that came to be; None for nothing. The caller holds the lock."""
+    return next(iter(read_mappings(folder(ws, model) / _ORIGIN)), None)
+
+
 def load_findings(ws: Workspace, model: str) -> list[dict[str, Any]]:
     """What imports dropped and flagged: findings as mappings, the dropped row under `row`."""
     return list(read_findings(ws, model))
@@ -96,14 +127,26 @@ def read_findings(ws: Workspace, model: str) -> Iterator[dict[str, Any]]:
 
 
 def read_mappings(path: Path) -> list[dict[str, Any]]:
-    """The lines of a JSONL file that `write_rows` wrote; empty when it is missing."""
+    """The lines of a JSONL file that `write_rows` wrote; empty when it is missing. Raises DataError for a damaged one."""
     return list(_mappings(path))
 
 
 def _mappings(path: Path) -> Iterator[dict[str, Any]]:
     if path.exists():
         with path.open("rb") as file:
-            yield from map(orjson.loads, file)
+            for number, line in enumerate(file, 1):
+                yield mapping_of(path, number, line)
+
+
+def mapping_of(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    """The mapping of one line of a JSONL file of ours. Raises DataError for a damaged one."""
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        row = None
+    if not isinstance(row, dict):
+        raise damaged(path, number)
+    return row
 
 
 def save_findings(ws: Workspace, model: str, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -116,6 +159,13 @@ def add_findings(ws: Workspace, model: str, rows: Iterable[Mapping[str, Any]]) -
     fresh = {identity(row): row for row in rows}
     stay = (row for row in read_findings(ws, model) if identity(row) not in fresh)
     save_findings(ws, model, chain(stay, fresh.values()))
+
+
+def add_dropped(ws: Workspace, model: str, rows: Callable[[], Iterable[Mapping[str, Any]]]) -> None:
+    """`add_findings` of rows that are dropped and may be many: `rows` gives their lines, twice, and none is held."""
+    gone = {identity(row) for row in rows()}
+    stay = (row for row in read_findings(ws, model) if identity(row) not in gone)
+    save_findings(ws, model, chain(stay, rows()))
 
 
 def to_finding(row: Mapping[str, Any]) -> Finding:
@@ -142,7 +192,7 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
     """Write a file that appears whole or not at all. Raises DiskFull, and UserError where no file can be written."""
-    with whole(path) as part, part.open("xb", buffering=1 << 20) as file:
+    with whole(path) as part, part.open("wb", buffering=1 << 20) as file:
         _write(file, pieces)
         file.flush()
         os.fsync(file.fileno())
@@ -152,15 +202,13 @@ def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
 def beside(path: Path, pieces: Iterable[bytes]) -> Iterator[Path]:
     """A file of these pieces beside `path`, gone afterwards; where this process is killed it goes with the halves of a draft.
     Raises DiskFull."""
-    part = part_of(path)
-    try:
+    with contextlib.ExitStack() as stack:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("xb", buffering=1 << 20) as file:
+            part = stack.enter_context(half(path))
+            with part.open("wb", buffering=1 << 20) as file:
                 file.writelines(pieces)
         yield part
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _write(file: BinaryIO, pieces: Iterable[bytes]) -> None:

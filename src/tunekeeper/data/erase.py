@@ -25,6 +25,9 @@ from tunekeeper.store.ledgers.datasets import find_datasets
 from tunekeeper.store.ledgers.reviews import find_reviews, save_review
 from tunekeeper.workspace import Workspace
 
+_Theirs = Callable[[bytes], tuple[str, None] | None]
+_ERASED = "the other row was erased"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ErasedData:
@@ -46,23 +49,34 @@ def erase_data(ws: Workspace, requests: Set[str], user: str, *, dry_run: bool = 
     made_from: set[str] = set()
     theirs = _theirs(requests, frozenset((user, alias_of(ws, user), group_of(unit_of(user)))), made_from)
     counts = {"examples": 0, "drafts": 0, "reports": 0}
-    # Drafts go first: what is frozen from then on holds none of it, and what was frozen until then is in the list below.
+    known_rows: dict[str, set[str]] = {}
+    # Drafts go first: what is frozen from then on holds none of it, and what was frozen until then is in the list below. Before
+    # a draft go the reports about its rows: it knows which those are.
     for model in _models(ws):
         with drafts.locked(ws, model) as folder:
-            counts["drafts"] += _sift(folder / "draft.jsonl", theirs, dry_run=dry_run)
-            reports = [folder / "findings.jsonl", *sorted((folder / "reports").glob("*.jsonl"))]
-            counts["reports"] += sum(_sift(path, theirs, dry_run=dry_run) for path in reports)
+            draft, reports = folder / "draft.jsonl", _reports_in(folder)
+            known_rows[model] = {id for path in (draft, *reports) for id in _ids(path, theirs)}
+            change = _of_report(theirs, known_rows[model])
+            counts["reports"] += sum(_sift(path, change, dry_run=dry_run) for path in reports)
+            counts["drafts"] += _sift(draft, lambda line: line if theirs(line) is None else None, dry_run=dry_run)
     with ws.state.read() as tx:
         versions = [version for version in find_datasets(tx) if version.manifest is not None]
+    if not dry_run:
+        ws.blobs.clear()
     gone = ws.rows.erase([str(version.manifest) for version in versions], theirs, dry_run=dry_run)
     counts["examples"] = sum(map(len, gone.values()))
     rows = {version.id: frozenset(stone.id for stone in _stones(ws, version, gone if dry_run else {})) for version in versions}
+    for model, known in known_rows.items():
+        ids = {id for version in versions if version.model == model for id in rows[version.id]} - known
+        with drafts.locked(ws, model) as folder:
+            change = _of_report(lambda line: None, ids, counted=known)
+            counts["reports"] += sum(_sift(path, change, dry_run=dry_run) for path in _reports_in(folder))
     names = frozenset(f"{version}:{id}" for version, ids in rows.items() for id in ids)
     # What a killed erasure took out of a version is known by its tombstone, which names the request where it was one.
     stones = {id.partition("#")[0] for ids in rows.values() for id in ids if id.startswith("req_")}
-    known = frozenset(requests | made_from | stones)
-    counts["reviews"] = _reviews(ws, known, names, unit_of(user), dry_run=dry_run)
-    return ErasedData(counts=counts, names=names, rows=rows, requests=known)
+    asked = frozenset(requests | made_from | stones)
+    counts["reviews"] = _reviews(ws, asked, names, unit_of(user), dry_run=dry_run)
+    return ErasedData(counts=counts, names=names, rows=rows, requests=asked)
 
 
 def erased_examples(ws: Workspace, version: DatasetVersion) -> int:
@@ -74,7 +88,7 @@ def _stones(ws: Workspace, version: DatasetVersion, more: Mapping[str, tuple[Tom
     return () if version.manifest is None else ws.rows.erased(version.manifest, more)
 
 
-def _theirs(requests: Set[str], users: Set[str], made_from: set[str]) -> Callable[[bytes], tuple[str, None] | None]:
+def _theirs(requests: Set[str], users: Set[str], made_from: set[str]) -> _Theirs:
     """Decides on one line of JSONL: the id of the row that has to go, or None. The request it was made from joins `made_from`."""
 
     def decide(line: bytes) -> tuple[str, None] | None:
@@ -136,15 +150,50 @@ def _models(ws: Workspace) -> list[str]:
     return sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
 
 
-def _sift(path: Path, theirs: Callable[[bytes], tuple[str, None] | None], *, dry_run: bool) -> int:
-    """Rewrite a JSONL file without the lines that have to go; returns how many those are."""
+def _reports_in(folder: Path) -> list[Path]:
+    """What imports and collecting reported."""
+    return [folder / "findings.jsonl", *sorted((folder / "reports").glob("*.jsonl"))]
+
+
+def _ids(path: Path, theirs: _Theirs) -> set[str]:
+    """Ids of the rows that have to go from a JSONL file."""
+    if not path.exists():
+        return set()
+    with path.open("rb") as file:
+        return {found[0] for line in file if (found := theirs(line)) is not None} - {str(None)}
+
+
+def _of_report(theirs: _Theirs, ids: Set[str], counted: Set[str] = frozenset()) -> Callable[[bytes], bytes | None]:
+    """Decides on one line of a report: what stands in its place, None for nothing. Lines of their rows go, and those about one of
+    `ids`; where such a row is the other one, its words go. `counted`: ids of which all lines went before."""
+
+    def change(line: bytes) -> bytes | None:
+        if theirs(line) is not None:
+            return None
+        try:
+            row = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            return line
+        if not isinstance(row, dict) or {row.get("id"), row.get("of")} & counted:
+            return line
+        if row.get("id") in ids and row.get("row") is None:
+            return None
+        if row.get("of") not in ids or row.get("detail") == _ERASED:
+            return line
+        return orjson.dumps({**row, "detail": _ERASED}, option=orjson.OPT_APPEND_NEWLINE)
+
+    return change
+
+
+def _sift(path: Path, change: Callable[[bytes], bytes | None], *, dry_run: bool) -> int:
+    """Rewrite a JSONL file with what `change` makes of each line; returns how many of them it changes."""
     if not path.exists():
         return 0
     with path.open("rb") as file:
-        found = sum(theirs(line) is not None for line in file)
+        found = sum(change(line) != line for line in file)
     if found and not dry_run:
         with path.open("rb") as file:
-            drafts.write_whole(path, (line for line in file if theirs(line) is None))
+            drafts.write_whole(path, (new for line in file if (new := change(line)) is not None))
     return found
 
 

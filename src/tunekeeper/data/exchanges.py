@@ -45,9 +45,34 @@ _OF_ERROR = frozenset(("error", "message", "code", "status", "status_code", "sta
 
 def exchange(shape: str, asked: list[dict[str, Any]], said: Any, *, metadata: Mapping[str, Any], tools: Any) -> Conversation:
     """What was `asked` with the answer in the response `said`; what of `metadata` holds something. Raises Unreadable."""
+    if (state := _state_in(said)) is not None:
+        asked, said = _before_last(asked, state), state[-1]
     answer, finish = answer_in(said)
     kept = present({**metadata, "finish_reason": finish if finish not in (None, "stop", "tool_calls", "function_call") else None})
     return Conversation(messages=tuple(modern([*asked, answer])), metadata=kept, tools=as_tools(tools or ()), shape=shape)
+
+
+def _state_in(said: Any) -> list[dict[str, Any]] | None:
+    """The messages of an answer that is the whole talk with its last word, as graphs of LangChain answer; None for any other."""
+    value = opened(said)
+    turns = value.get("messages") if isinstance(value, dict) else None
+    if not isinstance(turns, list) or not turns or not (all(map(_is_langchain, turns)) or all(map(_says, turns))):
+        return None
+    made = providers.messages_of(turns)
+    return made if made[-1]["role"] == "assistant" else None
+
+
+def _before_last(asked: list[dict[str, Any]], state: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What was asked and what was said until the last word: graphs give the question back, and leave their instructions out."""
+    told = [message for message in asked if message["role"] in ("system", "developer")]
+    asks = [message for message in asked if message["role"] not in ("system", "developer")]
+    if asks and asks[0]["content"] not in [message["content"] for message in state]:
+        return [*asked, *state[:-1]]
+    return [*(told if state[0]["role"] != "system" else []), *state[:-1]]
+
+
+def _is_langchain(turn: Any) -> bool:
+    return isinstance(turn, dict) and "content" in turn and turn.get("type") in ("human", "ai", "system", "tool")
 
 
 def asked_in(value: Any) -> list[dict[str, Any]]:
@@ -65,6 +90,8 @@ def asked_in(value: Any) -> list[dict[str, Any]]:
     if isinstance(value, list) and value and all(isinstance(m, dict) and "role" in m for m in value):
         foreign = all(isinstance(m["role"], str) for m in value) and providers.is_foreign(value)
         return providers.messages_of(value) if foreign else [_message(m) for m in value]
+    if isinstance(value, list) and value and all(map(_is_langchain, value)):
+        return providers.messages_of(value)
     if value in (None, "", [], {}):
         raise Unreadable("the row's input is empty")
     return [{"role": "user", "content": providers.text_of_value(value if told is None else told)}]

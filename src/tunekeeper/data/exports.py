@@ -11,14 +11,14 @@ from typing import Any, Literal, TypeVar
 
 import orjson
 
-from tunekeeper.core.errors import DataError, MissingExtra, UserError
+from tunekeeper.core.errors import DataError, MissingExtra, NotFound, UserError
 from tunekeeper.core.nouns.data import DatasetVersion, Example
 from tunekeeper.data import alpaca, csvrows, drafts, sharegpt
 from tunekeeper.data.examples import read_file, topic_of
 from tunekeeper.data.originals import with_rest
 from tunekeeper.data.preferences import REJECTED, rejected_of
 from tunekeeper.data.scores import sentence
-from tunekeeper.data.versions import draft_path, read_examples, resolve
+from tunekeeper.data.versions import draft_path, has_draft, read_examples, resolve
 from tunekeeper.store.place import whole
 from tunekeeper.text.answers import as_message
 from tunekeeper.workspace import Workspace
@@ -32,31 +32,36 @@ BATCH = 10_000
 _SIDES = {"train": "train", "eval": "test"}
 
 
-def export(ws: Workspace, name: str, format: str, split: str, out: Path, *, model: str | None = None) -> int:
+def export(
+    ws: Workspace, name: str, format: str, split: str, out: Path, *, model: str | None = None, folder: bool = False
+) -> int:
     """Write a version (an id, or `latest` or `draft` of `model`) to `out`; returns the number of rows.
 
-    `format`: one of `FORMATS`. `split`: train, eval or all. Into a folder that is there, sharegpt, alpaca and openai rows go as a
-    file per side with the `dataset_info.json` that LLaMA-Factory reads; `hf` makes a folder. Raises UserError for another name,
-    DataError when the format cannot hold a row, NotFound for an unknown version.
+    `format`: one of `FORMATS`. `split`: train, eval or all. Into a folder, one that is there or that `folder` says is meant,
+    sharegpt, alpaca and openai rows go as a file per side with the `dataset_info.json` that LLaMA-Factory reads; `hf` makes a
+    folder. Raises UserError for another name, DataError when the format cannot hold a row, NotFound for an unknown version.
     """
     if format not in FORMATS:
         raise UserError(f"no format is called {format!r}", fix=f"--format {'|'.join(FORMATS)}")
     if split not in ("train", "eval", "all"):
         raise UserError(f"no split is called {split!r}", fix="--split train|eval|all")
-    version = None if name == "draft" else resolve(ws, name, model)
-    if version is None and model is None:
+    owner, _, short = name.rpartition("/")
+    version = None if short == "draft" else resolve(ws, name, model)
+    model = owner or model if version is None else version.model
+    if model is None:
         raise UserError("which model's draft?", fix="add --model MODEL")
+    if version is None and not has_draft(ws, model):
+        raise NotFound(f"{model} has no draft", fix=f"tunekeeper data import FILE --model {model}")
 
     def rows() -> Iterator[Example]:
-        found = read_file(draft_path(ws, str(model))) if version is None else read_examples(ws, version)
+        found = read_file(draft_path(ws, model)) if version is None else read_examples(ws, version)
         return (example for example in found if split in ("all", example.split))
 
     if next(rows(), None) is None:
-        look = f"tunekeeper data ls --model {model or name.split('/')[0]}"
-        raise DataError(f"{name} has no rows on the {split} side", fix=look)
+        raise DataError(f"{name} has no rows on the {split} side", fix=f"tunekeeper data ls --model {model}")
     if format == "hf":
         return _hf(rows, out, version)
-    return _folder(rows, out, format, str(model or name.split("/")[0])) if out.is_dir() else FORMATS[format](rows, out)
+    return _folder(rows, out, format, model) if folder or out.is_dir() else FORMATS[format](rows, out)
 
 
 def _jsonl(shape: Callable[[Example], dict[str, Any]]) -> Callable[[Rows, Path], int]:

@@ -16,6 +16,7 @@ from tunekeeper.core.errors import Busy
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.data import contradictions, coverage, sides
 from tunekeeper.data.config import Config
+from tunekeeper.data.drafts import HELD
 from tunekeeper.data.duplicates import near_pairs_of_file, similar_pairs
 from tunekeeper.data.examples import decode, question_key, read_file
 from tunekeeper.data.findings import Finding, finding
@@ -24,8 +25,6 @@ from tunekeeper.data.scores import state_of
 
 MANY = 50_000
 """Rows of a draft above which it is not held."""
-HELD = 16 << 20
-"""Bytes of a draft above which it is not held, however few its rows are: held ones take some three times as many."""
 
 
 class FileRows(Sequence[Example]):

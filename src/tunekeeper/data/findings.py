@@ -79,14 +79,15 @@ def personal(example: Example, redacted: Mapping[str, int]) -> Finding:
     return finding("pii", example, "redacted: " + ", ".join(f"{kind} {n}" for kind, n in sorted(redacted.items())))
 
 
-def row_of(example: Example) -> dict[str, Any]:
-    """What is kept of a row that is dropped, so that it can be brought back as it was."""
+def row_of(example: Example, *, of_draft: bool = False) -> dict[str, Any]:
+    """What is kept of a row that is dropped, so that it can be brought back as it was. `of_draft`: it stood in a draft, and comes
+    back to the side where it stood."""
     row: dict[str, Any] = {"messages": example.messages, "metadata": example.metadata, "source": example.source}
     if example.tools:
         row["tools"] = example.tools
     if example.weight != 1.0:
         row["weight"] = example.weight
-    return row
+    return row | ({"split": example.split} if of_draft else {})
 
 
 def counts(findings: Iterable[Finding]) -> dict[str, int]:

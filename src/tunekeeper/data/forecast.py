@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -127,10 +127,16 @@ class Forecast:
     """What was measured, by size."""
     curve: Curve | None
     """The curve for the whole set."""
+    floor: Estimate
+    """Points of a hundred that no amount of data removes; no value without a curve."""
     overall: Gain | None
     """What the examples would bring, mixed as they are today."""
     next_point: int | None
     """Examples more that bring one point of a hundred; None without a curve, or when no number does."""
+    next_low: int | None
+    """How many those are at least; None without a curve, or when it is sure that no number does."""
+    next_high: int | None
+    """How many those are at most; None without a curve, or when it may be that no number does."""
     topics: tuple[Gain, ...]
     """The same per topic, the most promising first."""
 
@@ -148,19 +154,25 @@ def forecast(sittings: Sequence[Sitting], *, metric: str = "accuracy", more: int
     )
     sizes, errors = [s.size for s in by_size], _errors(by_size, shared)
     trouble = _missing(sizes, len(shared)) or _rises(sizes, errors)
-    curve = overall = None
+    drawn = overall = None
+    following: tuple[int | None, ...] = (None, None, None)
     if not trouble and newest is not None:
-        curve = fit(sizes, errors.mean(axis=1).tolist())
-        overall = _gain(None, sizes, errors, newest.size, asked, len(shared), draws)
+        drawn, size = _drawn(sizes, errors, draws), newest.size
+        overall = _gain(None, drawn, size, _mean([newest.values[case] for case in shared]), asked, len(shared))
+        enough = drawn.edges(lambda curve: needed(curve, size, 0.01) or math.inf)
+        following = (needed(drawn.curve, size, 0.01), *(None if math.isinf(edge) else int(edge) for edge in enough))
     return Forecast(
         verdict="inconclusive" if trouble else "estimated",
         why=trouble,
         metric=metric,
         more=asked,
         points=points,
-        curve=curve,
+        curve=None if drawn is None else drawn.curve,
+        floor=Estimate(value=None) if drawn is None else drawn.estimate(lambda curve: 100 * curve.c),
         overall=overall,
-        next_point=None if curve is None or newest is None else needed(curve, newest.size, 0.01),
+        next_point=following[0],
+        next_low=following[1],
+        next_high=following[2],
         topics=_by_topic(by_size, newest, shared, asked, draws),
     )
 
@@ -256,33 +268,45 @@ def _errors(sittings: Sequence[Sitting], cases: Sequence[str]) -> np.ndarray[Any
     return np.array([[1.0 - s.values[case] for case in cases] for s in sittings])
 
 
-def _gain(
-    topic: str | None, sizes: Sequence[int], errors: np.ndarray[Any, Any], size: int, more: int, total: int, draws: int
-) -> Gain:
-    """What `more` examples bring on the cases of `errors` (sizes x cases), in points over `total` cases."""
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """A curve, and those that there would be had other cases been asked and other runs been made."""
+
+    curve: Curve
+    cases: int
+    others: tuple[Curve, ...]
+
+    def estimate(self, of: Callable[[Curve], float]) -> Estimate:
+        """What is told of the curve, with its interval."""
+        value, low, high = of(self.curve), *self.edges(of)
+        return Estimate(value=value, low=min(low, value), high=max(high, value), n=self.cases)
+
+    def edges(self, of: Callable[[Curve], float]) -> tuple[float, float]:
+        """Between what lies what is told of the others, but for the outermost; may be infinite."""
+        ordered, tail = sorted(map(of, self.others)), (1 - CONFIDENCE) / 2
+        return ordered[int(tail * len(ordered))], ordered[math.ceil((1 - tail) * len(ordered)) - 1]
+
+
+def _drawn(sizes: Sequence[int], errors: np.ndarray[Any, Any], draws: int) -> _Drawn:
+    """The curve through the errors (sizes x cases), and `draws` others."""
     import numpy as np
 
-    share, cases = errors.shape[1] / total, errors.shape[1]
-    curve = fit(sizes, errors.mean(axis=1).tolist())
+    means, cases = errors.mean(axis=1), errors.shape[1]
+    curve = fit(sizes, means.tolist())
     rng = np.random.default_rng(SEED)
-    off = [float(error) - curve.error(n) for error, n in zip(errors.mean(axis=1), sizes, strict=True)]
-    noise = _noise(off)
+    noise = _noise([float(error) - curve.error(n) for error, n in zip(means, sizes, strict=True)])
     picked = rng.multinomial(cases, np.full(cases, 1 / cases), size=draws)  # how often each case is drawn
-    means = np.clip(picked @ errors.T / cases + rng.normal(0.0, noise, (draws, len(sizes))), 0.0, 1.0)
-    a, b, c = _fitted(sizes, means)
-    drawn = 100 * share * (np.minimum(a * size**-b + c, 1) - np.minimum(a * (size + more) ** -b + c, 1))
-    tail = (1 - CONFIDENCE) / 2
-    low, high = (float(edge) for edge in np.quantile(drawn, (tail, 1 - tail)))
-    points = 100 * share * (curve.error(size) - curve.error(size + more))
-    newest = errors[max(range(len(sizes)), key=lambda i: sizes[i])]
-    return Gain(
-        topic=topic,
-        examples=size,
-        cases=errors.shape[1],
-        value=float(1 - newest.mean()),
-        points=Estimate(value=points, low=min(low, points), high=max(high, points), n=errors.shape[1]),
-        weight=0.0,
-    )
+    drawn = np.clip(picked @ errors.T / cases + rng.normal(0.0, noise, (draws, len(sizes))), 0.0, 1.0)
+    others = zip(*(each.tolist() for each in _fitted(sizes, drawn)), strict=True)
+    return _Drawn(curve, cases, tuple(Curve(a=a, b=b, c=c) for a, b, c in others))
+
+
+def _gain(topic: str | None, drawn: _Drawn, size: int, value: float, more: int, total: int) -> Gain:
+    """What `more` examples bring on the cases behind the curves, in points over `total` cases. `size`, `value`: rows that the
+    newest version learns from, and its mean score on them."""
+    share = 100 * drawn.cases / total
+    points = drawn.estimate(lambda curve: share * (curve.error(size) - curve.error(size + more)))
+    return Gain(topic=topic, examples=size, cases=drawn.cases, value=value, points=points, weight=0.0)
 
 
 def _noise(off: Sequence[float]) -> float:
@@ -315,7 +339,8 @@ def _by_topic(
         if trouble:
             gain = _unknown(topic, rows, [newest.values[case] for case in mine], trouble)
         else:
-            gain = _gain(topic, sizes, _errors(sittings, common), rows, more, len(shared), draws)
+            value = _mean([newest.values[case] for case in common])
+            gain = _gain(topic, _drawn(sizes, _errors(sittings, common), draws), rows, value, more, len(shared))
         found.append((gain, _weight(errors, everything, rows, more)))
     weighed = [_with_weight(gain, weight) for gain, weight in found]
     return tuple(sorted(weighed, key=lambda g: (g.points.value is None, -(g.points.value or 0.0), -g.weight, g.topic or "")))
@@ -345,12 +370,7 @@ def as_text(found: Forecast) -> list[str]:
     lines = []
     if found.overall is not None:
         lines.append(f"{found.more} more examples, mixed as today, would lift {found.metric} {_points(found.overall.points)}")
-        one = (
-            f"about {found.next_point} more bring one point"
-            if found.next_point
-            else "no number of examples like these brings one"
-        )
-        lines.append(f"{one}; {100 * (found.curve.c if found.curve else 0):.1f} points are errors that no more data removes")
+        lines.append(f"{_next(found)}; errors that no more data removes: {_points(found.floor)}")
     else:
         lines.append(f"inconclusive: {found.why}")
     for gain in found.topics:
@@ -363,6 +383,15 @@ def as_text(found: Forecast) -> list[str]:
             score = "unknown" if gain.value is None else f"{gain.value:.1%}"
             lines.append(f"  {gain.topic}: {found.metric} {score} on {gain.cases} cases, {gain.examples} rows ({gain.why})")
     return lines
+
+
+def _next(found: Forecast) -> str:
+    """How many examples bring one point more, and how sure that is."""
+    if found.next_point is None:
+        sure = "" if found.next_low is None else f", though {found.next_low} might"
+        return f"no number of examples like these seems to bring one point{sure}"
+    most = f"to {found.next_high}" if found.next_high is not None else "or more, or no number does"
+    return f"about {found.next_point} more bring one point ({found.next_low} {most})"
 
 
 def _points(points: Estimate) -> str:

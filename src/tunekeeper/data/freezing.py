@@ -12,7 +12,7 @@ import numpy as np
 from tunekeeper.core.errors import DataError
 from tunekeeper.core.nouns.data import DatasetVersion, Example
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import balance, drafts, lines, looking, sides, tallies, versions
+from tunekeeper.data import balance, drafts, leaking, lines, looking, sides, tallies, versions
 from tunekeeper.data.ages import AGES, ages_of
 from tunekeeper.data.examples import decode
 from tunekeeper.data.lines import Line
@@ -24,6 +24,8 @@ from tunekeeper.text.fingerprints import fingerprint
 from tunekeeper.workspace import Workspace
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tunekeeper.data.config import Config
 
 LOOKED_AT = 1_500
@@ -49,12 +51,13 @@ def freeze(
     by: str = "data",
     report: dict[str, Any] | None = None,
     force: bool = False,
+    suite: Path | None = None,
     looker: looking.Looker | None = None,
 ) -> DatasetVersion:
     """Freeze the draft of `task` as its next version; an unchanged draft gives the newest version back.
 
-    `report`: more to keep with the version. `looker`: who looks at the draft already. Raises DataError when the draft is empty or
-    one side of it is, and, unless `force`, when no row of it is real.
+    `report`: more to keep with the version. `suite`: cases that no row should give away. `looker`: who looks at it already.
+    Raises DataError when the draft is empty or one side of it is, and, unless `force`, when no row of it is real.
     """
     with (
         drafts.locked(ws, task.name),
@@ -71,6 +74,7 @@ def freeze(
         full = _report(ws, task.name, content, section, report or {})
         if "quality" not in full:
             full["quality"] = _quality(ws, task, section, rows, looks)
+        full["warnings"] += leaking.warnings(task.name, versions.draft_path(ws, task.name), section, full["quality"], suite)
         return _save(ws, task.name, content, full, note=note, by=by)
 
 
@@ -111,6 +115,7 @@ def freeze_locked(
     content = _store(ws, model, lines.of_draft(path))
     quality = judged.of_draft(path, content.tally.rows, section)
     full = _report(ws, model, content, section, {"quality": quality, **(report or {})})
+    full["warnings"] += leaking.warnings(model, path, section, quality, None)
     return _save(ws, model, content, full, note=note, by=by)
 
 

@@ -120,7 +120,7 @@ def retire_gold(ws: Workspace, item: str, *, by: str) -> ReviewItem:
     with ws.state.write(by=by) as tx:
         found = load_review(tx, item)
         if found.state != "gold":
-            raise UserError(f"item {item} is no gold item")
+            raise UserError(f"item {item} is no gold item", fix="tunekeeper data queue skip ITEM --by NAME leaves it to others")
         return save_review(tx, replace(found, state="skipped", held=None))
 
 

@@ -12,10 +12,11 @@ from typing import Any, BinaryIO
 import orjson
 
 from tunekeeper.core.errors import DataError, UserError
+from tunekeeper.core.nouns.data import Example, Split
 from tunekeeper.data import drafts, tables
 from tunekeeper.data.batches import ALONE
 from tunekeeper.data.columns import BOTH, ONE_COLUMN
-from tunekeeper.data.findings import Finding, as_row
+from tunekeeper.data.findings import Finding, as_row, place_of
 from tunekeeper.data.formats import RawRow
 from tunekeeper.data.spreadsheets import sheets_of
 from tunekeeper.data.threads import NOBODY
@@ -52,7 +53,8 @@ class FileReport:
     added: int
     """Rows that are new in the draft."""
     dropped: dict[str, int]
-    """Reason → rows left out; `already_there` counts rows that an earlier import brought."""
+    """Reason → rows left out; `already_there` counts rows that an earlier import brought, `left_before` those that were pruned or
+    overtaken since."""
     formulas: int
     """Questions and answers of flat rows that begin as a spreadsheet's formula does; kept as plain text, never evaluated."""
     markup: int
@@ -68,15 +70,20 @@ class ImportReport:
     added: int
     """Rows that are new in the draft."""
     dropped: dict[str, int]
-    """Reason → rows left out; `already_there` counts rows that an earlier import brought."""
+    """Reason → rows left out; `already_there` counts rows that an earlier import brought, `left_before` those that were pruned or
+    overtaken since."""
     replaced: int
-    """Rows of the draft that a newer answer took the place of."""
+    """Rows of the draft that a newer answer took the place of, or that tell something else than their conversation anew."""
     flagged: dict[str, int]
     """Reason → rows that stay, with something to look at."""
     redacted: dict[str, int]
     """Kind of personal data → pieces replaced by placeholders."""
     examples: int
     """Rows in the draft afterwards."""
+    brought: dict[Split, int]
+    """Side → rows that say which split they are of, or whose file does: new ones; where splits are kept, all of the import."""
+    kept: dict[Split, int] | None
+    """How many of these stand there, where splits are kept; else None."""
     broken: tuple[str, ...]
     """The first rows that cannot be read, each as `file:line: why`."""
     files: tuple[FileReport, ...]
@@ -156,6 +163,14 @@ class Notes:
             self.left_out.append(f"{where}: {found.kind}: {found.detail}")
         self._write(as_row(found, action="dropped", row=row), keep=True)
 
+    def pass_over(self, example: Example) -> None:
+        """A row that left the draft before, for a reason that is on record."""
+        file, line = place_of(example.source)
+        self.dropped["left_before"] += 1
+        self.by_file.setdefault(str(file), Counter())["left_before"] += 1
+        if self.dropped["left_before"] <= SHOWN:
+            self.left_out.append(f"{file}:{line}: it left the draft before: `data readmit {example.id}` brings it back")
+
     def flag(self, found: Finding) -> None:
         """A row that stays, with something to look at."""
         self.flagged[found.kind] += 1
@@ -190,8 +205,8 @@ class Notes:
         report = drafts.folder(ws, model) / "reports" / f"{ws.new_id('import')}.jsonl"
         self.file.flush()
         drafts.write_whole(report, self._pieces())
-        earlier = iter(()) if replace else _lines(drafts.folder(ws, model) / "findings.jsonl")
-        drafts.write_whole(drafts.folder(ws, model) / "findings.jsonl", self._joined(earlier))
+        findings = drafts.folder(ws, model) / "findings.jsonl"
+        drafts.write_whole(findings, self._joined(findings, iter(()) if replace else _lines(findings)))
         return report
 
     def _pieces(self) -> Iterator[bytes]:
@@ -199,11 +214,11 @@ class Notes:
         while piece := self.file.read(_PIECE):
             yield piece
 
-    def _joined(self, earlier: Iterable[bytes]) -> Iterator[bytes]:
-        """The lines of earlier imports, a newer one of the same finding in its place, and the new ones."""
+    def _joined(self, path: Path, earlier: Iterable[bytes]) -> Iterator[bytes]:
+        """The lines of earlier imports (of `path`), a newer one of the same finding in its place, and the new ones."""
         written = set()
-        for line in earlier:
-            same = drafts.identity(orjson.loads(line)) if self.kept else ()
+        for number, line in enumerate(earlier, 1):
+            same = drafts.identity(drafts.mapping_of(path, number, line)) if self.kept else ()
             if same in self.kept:
                 written.add(same)
             yield self._line(*self.kept[same]) if same in self.kept else line
@@ -252,11 +267,19 @@ def _way_out(why: str, paths: Sequence[Path]) -> str | None:
     """What mends files of which no row can be read, `why` not; None where the reason says it."""
     path = next((path for path in paths if path.is_file()), None)
     if _FOREIGN in why and path is not None:
-        return f"iconv -f {tables.encoding_of(path)} -t UTF-8 {path.name}"
+        return tables.conversion(path, path.name)
     if NOBODY in why:
         return "--assistant NAME, once for each who answers"
+    if (told := why.rpartition(": ")[2]).startswith("--map "):
+        return told
+    if "an integer of" in why:
+        return 'write numbers of so many digits as texts, in quotes: "id": "123…"'
+    if "a row must be an object" in why or "one message, and nothing" in why:
+        return BOTH
     if "no column for" in why:
         return BOTH if ONE_COLUMN in why else "--map user=COLUMN --map assistant=COLUMN"
+    if ": no column '" in why:
+        return "name one of those columns with --map"
     if ALONE in why:
         name = "ANSWERS.jsonl" if path is None else path.name
         return f"name the file of the requests too: tunekeeper data import REQUESTS.jsonl {name} --model NAME"

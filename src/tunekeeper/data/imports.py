@@ -8,7 +8,7 @@ the way leaves nothing but the draft as it was.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,30 +16,27 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 
 from tunekeeper.core.errors import DataError
 from tunekeeper.core.nouns.data import Example, Split
 from tunekeeper.core.nouns.retraining import Model
-from tunekeeper.data import archives, drafts, duplicates, lines, quality, settling, split, versions, worklog
+from tunekeeper.data import archives, dealing, drafts, lines, quality, settling, split, versions, worklog
 from tunekeeper.data.batches import Requests, first_asked
+from tunekeeper.data.brought import Brought
 from tunekeeper.data.columns import check_mapping
 from tunekeeper.data.config import Config
 from tunekeeper.data.examples import read_file
 from tunekeeper.data.findings import Finding, finding, personal, place_of, row_of
 from tunekeeper.data.formats import STDIN, RawRow, names_of, read_rows, read_stdin
 from tunekeeper.data.importreport import ImportReport, Notes, Tally, refuse_all_broken, refuse_unfit, unread_sheets
-from tunekeeper.data.nearfile import TEXT, Of
-from tunekeeper.data.preferences import taught_by, with_rejected
 from tunekeeper.data.redacting import redactor_of
+from tunekeeper.data.reimport import Left, renewed, teach
 from tunekeeper.data.shelf import Shelf, print_of
 from tunekeeper.data.sources import redacted_example
 from tunekeeper.data.terms import fingerprints_of
 from tunekeeper.text.redaction import Redactor
 from tunekeeper.workspace import Workspace
 
-SMALL = 50_000
-"""Rows up to which near duplicates are looked for in this process; beyond, in one of its own."""
 SHOW_EVERY = 500
 """Rows between two words about the progress."""
 Progress = Callable[[str, int], None]
@@ -57,9 +54,12 @@ class _Import:
     shelf: Shelf
     notes: Notes
     requests: Requests
+    brought: Brought
+    left: Left
     show: Progress
     mapping: Mapping[str, str]
     rows: int = 0
+    renewed: int = 0
     old: list[int] = field(default_factory=list)
     fresh: list[int] = field(default_factory=list)
     present: list[int] = field(default_factory=list)
@@ -90,6 +90,7 @@ def import_files(
     by_file: Mapping[Path, Mapping[str, str]] | None = None,
     assistants: Sequence[str] = (),
     replace: bool = False,
+    keep_splits: bool = False,
     dry_run: bool = False,
     stdin: BinaryIO | None = None,
     progress: Progress | None = None,
@@ -97,9 +98,10 @@ def import_files(
     """Read `paths` into the draft of `task`. Importing the same file again adds nothing.
 
     `mapping`: role → column for flat rows, over the configured ones; `by_file`: for one of the paths, over both. `assistants`:
-    what those are called who answer, where people speak by name. `replace`: the files become the whole draft. `dry_run`: report
-    only, write nothing. `stdin`: what the path `-` reads. `progress`: told the stage and its rows. Raises UserError for a field
-    that no row has, DataError for a file that cannot be read and when every row is broken, DiskFull; the draft is as before.
+    what those are called who answer, where people speak by name. `replace`: the files become the whole draft. `keep_splits`: rows
+    stand where they or their files say, but for those of a version. `dry_run`: report only, write nothing. `stdin`: what the path
+    `-` reads. `progress`: told the stage and its rows. Raises UserError for a field or a split that no row has, DataError for a
+    file that cannot be read and when every row is broken, DiskFull; the draft is as before.
     """
     split.check_share(task.name, section.eval_share)
     columns = {**section.columns, **(mapping or {})}
@@ -117,6 +119,8 @@ def import_files(
             shelf=Shelf(file=aside[0]),
             notes=Notes(file=noted[0]),
             requests=Requests(asked[0]),
+            brought=Brought(keep=keep_splits),
+            left=Left(() if replace else drafts.read_findings(ws, task.name)),
             show=progress or (lambda stage, rows: None),
             mapping=mapping or {},
         )
@@ -152,12 +156,14 @@ def _run(
         placed[example.id] = example.split
         if not replace:
             _take_old(work, example)
+    work.shelf.file.flush()
     for raw in rows:
         _take(work, raw)
         if work.rows % SHOW_EVERY == 0:
             work.show("reading", work.rows)
     refuse_unfit(work.mapping, work.tallies)
     refuse_all_broken(work.rows, work.notes, paths, work.tallies)
+    work.brought.refuse_none()
     work.shelf.file.flush()
     merged = _merge(work)
     with ExitStack() as stack:
@@ -170,20 +176,23 @@ def _run(
     if not dry_run:
         drafts.save_lines(ws, work.task.name, _draft_lines(work, merged, sides))
         worklog.save_command(ws, work.task.name, "import")
-    return _report(work, len(merged), report, paths)
+    return _report(work, merged, sides, report, paths)
 
 
-def _report(work: _Import, examples: int, report: Path | None, paths: Sequence[Path]) -> ImportReport:
+def _report(
+    work: _Import, merged: Places, sides: npt.NDArray[np.int8], report: Path | None, paths: Sequence[Path]
+) -> ImportReport:
     added = Counter(place_of(work.shelf.sources[place])[0] for place in work.fresh if place not in work.replacing)
     dropped = Counter(work.notes.dropped) + Counter(already_there=len(work.present))
     return ImportReport(
         rows=work.rows,
         added=added.total(),
         dropped=dict(dropped.most_common()),
-        replaced=len(work.replaced),
+        replaced=len(work.replaced) + work.renewed,
         flagged=dict(work.notes.flagged.most_common()),
         redacted=dict(work.redacted),
-        examples=examples,
+        examples=len(merged),
+        **work.brought.counts(merged, sides, np.isin(merged, np.array(work.fresh, dtype=np.int64))),
         broken=tuple(work.notes.broken),
         files=tuple(work.notes.of_file(name, tally, added[name]) for name, tally in work.tallies.items()),
         left_out=tuple(work.notes.left_out),
@@ -197,6 +206,7 @@ def _report(work: _Import, examples: int, report: Path | None, paths: Sequence[P
 
 def _take_old(work: _Import, example: Example) -> None:
     place = work.shelf.add(example)
+    work.left.stands(example)
     work.old.append(place)
     work.known.update((print_of(known), place) for known in fingerprints_of(example))
     if place % SHOW_EVERY == 0:
@@ -222,10 +232,14 @@ def _take(work: _Import, raw: RawRow) -> None:
         work.notes.drop(fatal[0], row_of(example))
     elif known is not None:
         _take_again(work, tally, example, known)
+        work.brought.note(known, raw.file, raw.conversation)
+    elif work.left.holds(example):
+        work.notes.pass_over(example)
     else:
         place = work.shelf.add(example)
         work.known[print_of(example.fingerprint)] = place
         work.fresh.append(place)
+        work.brought.note(place, raw.file, raw.conversation)
         for trouble in troubles:
             work.notes.flag(trouble)
 
@@ -233,26 +247,19 @@ def _take(work: _Import, raw: RawRow) -> None:
 def _take_again(work: _Import, tally: Tally, example: Example, known: int) -> None:
     work.repeats[print_of(example.fingerprint)] += 1
     source, id = work.shelf.sources[known], work.shelf.ids[known]
-    came_from, taught = _teach(work, known, example)
+    came_from, taught = teach(work.shelf, known, example)
     if example.source in (source, *came_from) or (work.is_old(known) and id == example.id and not id.startswith("ex_")):
-        tally.present += 1
-        work.present.append(work.shelf.add(example))
+        now = renewed(work.shelf.example(known), example) if work.is_old(known) and known not in work.shelf.amended else None
+        if now is None:
+            tally.present += 1
+            # The draft's row says the same: a second one of each would take as much memory again.
+            work.present.append(known if work.is_old(known) else work.shelf.add(example))
+        else:
+            work.shelf.amend(known, now)
+            work.renewed += 1
     else:
         detail = "the same conversation" + (", which keeps the answer that was rejected here" if taught else "")
         work.notes.drop(finding("exact_duplicate", example, detail, of=id), None)
-
-
-def _teach(work: _Import, known: int, example: Example) -> tuple[set[str], bool]:
-    """A preference about a conversation that is there: its rejected answer goes to that row. Gives where the row's rejected
-    answers came from, and whether this one is new."""
-    if "rejected" not in example.metadata:
-        return set(), False
-    work.shelf.file.flush()
-    row = work.shelf.example(known)
-    taught = with_rejected(row, example)
-    if taught is not None:
-        work.shelf.amend(known, taught)
-    return taught_by(row), taught is not None
 
 
 # ---- decisions ----
@@ -264,7 +271,7 @@ def _merge(work: _Import) -> Places:
     drops = work.section.contradictions == "drop"
     if drops:
         _settle_within(work)
-    _own_ids(work)
+    work.shelf.tell_apart(work.fresh)
     merged = _joined(work)
     if drops:
         while beaten := _beaten_edits(work, merged):
@@ -322,19 +329,11 @@ def _settle_with_draft(work: _Import, merged: Sequence[int]) -> Places:
 
 
 def _drop(work: _Import, losers: Sequence[int], group: Sequence[int]) -> set[int]:
-    for place, found in settling.described(work.shelf, losers, group):
+    gone = set(losers)
+    stay = [place for place in group if place not in gone]  # first: beside the row that stays each is told
+    for place, found in settling.described(work.shelf, losers, [*stay, *losers]):
         work.notes.drop(found, row_of(work.shelf.example(place)))
-    return set(losers)
-
-
-def _own_ids(work: _Import) -> None:
-    """Rows of one import that share an id get `#2`, `#3` …, so that every row can be named."""
-    seen: Counter[str] = Counter()
-    for place in work.fresh:
-        id = work.shelf.ids[place]
-        seen[id] += 1
-        if seen[id] > 1:
-            work.shelf.rename(place, f"{id}#{seen[id]}")
+    return gone
 
 
 # ---- the set as a whole ----
@@ -343,26 +342,17 @@ def _own_ids(work: _Import) -> None:
 def _write_aside(ws: Workspace, work: _Import, merged: Places, stack: ExitStack) -> Path:
     """The rows that come in as a file of their own, where there are many."""
     file, path = stack.enter_context(archives.nameless(ws.root))
-    if len(merged) > SMALL:
+    if len(merged) > dealing.SMALL:
         file.writelines(work.shelf.lines(merged.tolist()))
         file.flush()
     return path
 
 
-def _pairs(work: _Import, merged: Places, path: Path, of: Of) -> Iterable[tuple[int, int, float]]:
-    """Places among `merged` of near duplicates; of many rows they are found by a process of its own."""
-    near = work.section.near_duplicate
-    if len(merged) > SMALL:
-        return duplicates.near_pairs_of_file(path, near, of=of)
-    texts = [TEXT[of](orjson.loads(line)["messages"]) for line in work.shelf.lines(merged.tolist())]
-    return duplicates.similar_pairs(texts, near)
-
-
 def _flag_near(work: _Import, merged: Places, fresh: npt.NDArray[np.bool_], path: Path) -> None:
     """Flag fresh rows that are nearly an earlier one, each beside the one it resembles most."""
     work.show("looking for near duplicates", len(merged))
-    best: dict[int, tuple[float, int]] = {}
-    for i, j, similarity in _pairs(work, merged, path, "conversation"):
+    best, near = dict[int, tuple[float, int]](), work.section.near_duplicate
+    for i, j, similarity in dealing.pairs_of(work.shelf, merged, path, "conversation", near):
         if fresh[j] and similarity > best.get(j, (0.0, 0))[0]:
             best[j] = (similarity, i)
     for j, (similarity, i) in sorted(best.items()):
@@ -375,21 +365,14 @@ def _flag(work: _Import, kind: Any, place: int, detail: str, of: str) -> None:
 
 
 def _sides(ws: Workspace, work: _Import, merged: Places, placed: dict[str, Split], path: Path) -> npt.NDArray[np.int8]:
-    """The side of each row: those that have one keep it, in the draft or in the newest version; new ones are dealt out."""
-    ids = work.shelf.ids
+    """The side of each row; new ones that belong to rows on both sides are flagged."""
     work.show("dealing out sides", len(merged))
-    known = np.array([split.SIDE.index(placed[ids[p]]) if ids[p] in placed else split.OPEN for p in merged], dtype=np.int8)
-    newest = versions.latest(ws, work.task.name)
-    if newest is not None and split.OPEN in known:
-        open_ = {ids[p]: at for at, p in enumerate(merged.tolist()) if known[at] == split.OPEN}
-        for line, side in versions.read_lines(ws, newest):
-            if (at := open_.get(orjson.loads(line)["id"])) is not None:
-                known[at] = split.SIDE.index(side)
-    dealt = split.deal(work.shelf.rows(merged), known, _pairs(work, merged, path, "prompt"), work.section.eval_share)
+    brought = work.brought.kept_at(merged)
+    dealt = dealing.dealt(ws, work.task.name, work.section, work.shelf, merged, placed, brought, path)
     for at, other in dealt.torn:
         where = "to learn from" if dealt.sides[at] == split.TRAIN else "held out"
         detail = f"it belongs to rows on both sides, which stay where they are; it is {where}"
-        _flag(work, "leak", int(merged[at]), detail, of=ids[merged[other]])
+        _flag(work, "leak", int(merged[at]), detail, of=work.shelf.ids[merged[other]])
     return dealt.sides
 
 

@@ -18,8 +18,8 @@ import orjson
 
 from tunekeeper.data import balance, inspection, tallies
 from tunekeeper.data.config import Config
+from tunekeeper.data.drafts import HELD
 from tunekeeper.data.examples import decode
-from tunekeeper.data.filerows import HELD
 from tunekeeper.data.quality import examine
 from tunekeeper.data.scores import Quality, quality_of, state_of
 
@@ -55,13 +55,13 @@ def _of_few(path: Path, section: Config, format: Mapping[str, Any] | None) -> Qu
 
 def _of_some(path: Path, rows: int, section: Config, format: Mapping[str, Any] | None) -> Quality | None:
     """What is wrong with some rows, each alone."""
-    examples = [decode(line) for line in _some_lines(path)]
+    examples = [decode(line) for line in some_lines(path)]
     found = [each for example in examples for each in examine(example, section, format=format)]
     return quality_of(examples, found, compared=False, of=rows)
 
 
-def _some_lines(path: Path) -> Iterator[bytes]:
-    """The lines behind evenly spread places of a file."""
+def some_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a draft's file behind `SAMPLE` evenly spread places; all of a small one."""
     size = path.stat().st_size if path.exists() else 0
     if size == 0:
         return
@@ -93,8 +93,11 @@ def _checked(path: Path) -> dict[str, Any] | None:
     place, state = _place(path), state_of(path)
     if not place.exists() or state is None:
         return None
-    noted = orjson.loads(place.read_bytes())
-    return dict(noted["quality"]) if tuple(noted["state"]) == state else None
+    try:
+        noted = orjson.loads(place.read_bytes())
+        return dict(noted["quality"]) if tuple(noted["state"]) == state else None
+    except (ValueError, KeyError, TypeError):  # damaged: as good as none
+        return None
 
 
 def _place(path: Path) -> Path:

@@ -57,7 +57,7 @@ def inspect(path: Path, name: str, *, binary: bool = False, packed: bool = False
     with path.open("rb") as file:
         head = file.read(64)
     if not head:
-        raise DataError(f"{name}: the file is empty")
+        raise DataError(f"{name}: the file is empty", fix="give one that holds rows")
     if binary or (packed and head.startswith(b"PK")):
         return
     if packed:

@@ -99,7 +99,7 @@ class Seen(NamedTuple):
 
 
 def seen(draft: Sequence[bytes]) -> Seen:
-    """The rows of a draft's lines. Raises orjson.JSONDecodeError."""
+    """The rows of a draft's lines. Raises DataError for one that is none."""
     found, odd = Seen([], bytearray(), [], bytearray(), array("d")), 0
     for first in range(0, len(draft), _TOGETHER):
         some = draft[first : first + _TOGETHER]
@@ -141,8 +141,11 @@ def _topic(row: _Usual) -> str:
 
 
 def look(line: bytes) -> tuple[bytes, Mark]:
-    """The canonical line of a row, and what is counted of it."""
-    row = orjson.loads(line)
+    """The canonical line of a row, and what is counted of it. Raises DataError for a line that is none."""
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        row = ()
     if tuple(row) != _KEYS:
         row = orjson.loads(encode(decode(line)))
     metadata = row["metadata"]

@@ -93,7 +93,7 @@ class Looker:
 
     def looked(self, known: Known) -> Iterator[Looked]:
         """The rows of the draft, in order, beside those that are `known`; to be asked for once the draft is locked. Raises
-        orjson.JSONDecodeError for a line that is none."""
+        DataError for a line that is none."""
         begun = self._begun(known)
         if begun is None and self._child is not None:  # it looked at another draft, or beside another version
             self._end()

@@ -203,7 +203,7 @@ def _rewriting(rows: Iterable[Example], glossary: Glossary, at: datetime) -> Dec
 
 
 def _dropped(found: Finding, example: Example) -> dict[str, Any]:
-    return as_row(found, action="dropped", row=row_of(example))
+    return as_row(found, action="dropped", row=row_of(example, of_draft=True))
 
 
 def dropped_lines(lines: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
@@ -338,7 +338,8 @@ def _brought_back(report: Report, meant: Mapping[int, Finding], held: _Held, at:
         id = _free_id(str(line["id"]), taken)
         taken.add(hash(id))
         ids.append(id)
-        row, side = named(_as_it_was(line, dict.fromkeys(reasons[place], at.isoformat())), id), sides.get(id)
+        row = named(_as_it_was(line, dict.fromkeys(reasons[place], at.isoformat())), id)
+        side = sides.get(id) or line["row"].get("split")
         if side is None:
             yield encode(row, with_split=True), Came.NEW
         else:

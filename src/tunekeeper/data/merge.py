@@ -1,7 +1,8 @@
 """Merge: old rows and new corrections into the next dataset. Pure: rows in, rows and reasons out; no old row is held.
 
-A row leaves when a correction answers the same question otherwise (superseded), or when people keep correcting that very answer
-on similar recent requests (outdated): a policy that changed shows there first. Terms of the glossary are written anew.
+A row leaves when a later word, or a reviewer's, answers the same question otherwise (superseded), or when people keep correcting
+that very answer on similar recent requests (outdated): a policy that changed shows there first. A row that somebody brought back
+in spite of that stays. Terms of the glossary are written anew.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tunekeeper.core.nouns.data import Example
+from tunekeeper.data.admission import displaces, weight_of
 from tunekeeper.data.config import Config
 from tunekeeper.data.examples import answer_key, comparable, question_key
+from tunekeeper.data.findings import Finding, finding
+from tunekeeper.data.quality import wanted
 from tunekeeper.data.sources import Correction
 from tunekeeper.data.terms import rewritten_example
-from tunekeeper.text.fingerprints import prompt_key, prompt_of
+from tunekeeper.text.fingerprints import answer_of, prompt_key, prompt_of
 from tunekeeper.text.vocabulary import Glossary, content_words, jaccard
 
 NEIGHBOURS = 15
@@ -58,10 +62,12 @@ class Merge:
         """Old rows in which a term out of use was replaced."""
         self.rested: list[str] = []
         """Old rows left out by the rehearsal share."""
+        self.left: dict[str, Finding] = {}
+        """Superseded and outdated rows, by their ids → why they leave."""
         self._section, self._glossary, self._at = section, Glossary(section.glossary), at
         self._fresh = _newest_per_question([rewritten_example(c.example, self._glossary, at) for c in corrections])
         self._was = {c.example.id: c.example for c in corrections}
-        self._answers = {question_key(e): answer_key(e) for e in self._fresh}
+        self._right = {question_key(e): e for e in self._fresh}
         self._prompts = {prompt_key(e.messages) for e in self._fresh}
         self._dying = Outdated(recent, section)
         self._there, self._ids = set[str](), set[str]()
@@ -72,11 +78,14 @@ class Merge:
         self.rewritten += [row.id] if kept is not row else []
         # Most rows ask what nobody asked since, and finding that out is the most of the work.
         asked = question_key(kept) if prompt_key(kept.messages) in self._prompts else None
-        now = None if asked is None else self._answers.get(asked)
-        if now is not None and now != answer_key(kept):
+        now = None if asked is None else self._right.get(asked)
+        stays = wanted(row, "superseded")
+        if now is not None and not stays and answer_key(now) != answer_key(kept) and displaces(now, kept):
             self.superseded.append(row.id)
-        elif self._dying.holds(kept):
+            self.left[row.id] = overtaken_by(now, row)
+        elif not stays and self._dying.holds(kept):
             self.outdated.append(row.id)
+            self.left[row.id] = kept_correcting(row)
         elif not _rehearsed(kept, self._section.keep_old):
             self.rested.append(row.id)
         else:
@@ -85,6 +94,11 @@ class Merge:
             return kept
         return None
 
+    def take_back(self, row: Example, why: str) -> None:
+        """Let an old row go whose judgment was taken back."""
+        self.superseded.append(row.id)
+        self.left[row.id] = finding("superseded", row, why)
+
     def may_return(self, row: Example) -> bool:
         """Whether a correction has the name of an old row, and takes its place where that leaves."""
         return row.id in self._was
@@ -92,6 +106,17 @@ class Merge:
     def added(self) -> list[Example]:
         """The corrections that come in, once every old row was told."""
         return [e for e in self._fresh if question_key(e) not in self._there and e.id not in self._ids]
+
+
+def overtaken_by(newer: Example, row: Example) -> Finding:
+    """Why a row leaves whose question somebody answered otherwise since."""
+    said = " ".join(answer_of(newer.messages).split())[:80]
+    return finding("superseded", row, f"somebody answered the same question with {said!r} since", of=newer.id)
+
+
+def kept_correcting(row: Example) -> Finding:
+    """Why a row leaves whose answer is corrected again and again."""
+    return finding("superseded", row, "people keep correcting this answer on similar recent requests")
 
 
 class Outdated:
@@ -126,8 +151,8 @@ def _is_outdated(example: Example, same: Sequence[tuple[frozenset[str], bool]], 
 
 
 def _newest_per_question(examples: Sequence[Example]) -> list[Example]:
-    """Of corrections that ask the same, the last one; `examples` come oldest first."""
-    return list({question_key(e): e for e in examples}.values())
+    """Of corrections that ask the same, a reviewer's, else the one said last; `examples` come oldest first."""
+    return list({question_key(e): e for e in sorted(examples, key=weight_of)}.values())
 
 
 def _rehearsed(example: Example, share: float) -> bool:

@@ -36,8 +36,14 @@ class BadRow(Exception):
 
 
 def conversation_of(messages: Sequence[Mapping[str, Any]]) -> str:
-    """What near duplicates are compared by: every message but the system's."""
-    return "\n".join(text_of(m.get("content")) for m in messages if m.get("role") not in ("system", "developer"))
+    """What near duplicates are compared by: every message but the system's, with what it calls."""
+    return "\n".join(_said(m) for m in messages if m.get("role") not in ("system", "developer"))
+
+
+def _said(message: Mapping[str, Any]) -> str:
+    text, calls = text_of(message.get("content")), message.get("tool_calls")
+    functions = [call["function"] for call in calls or () if isinstance(call, dict) and isinstance(call.get("function"), dict)]
+    return "\n".join([text, *(f"{each.get('name')} {each.get('arguments')}" for each in functions)]) if functions else text
 
 
 TEXT: dict[Of, Callable[[Sequence[Mapping[str, Any]]], str]] = {"conversation": conversation_of, "prompt": prompt_of}

@@ -113,6 +113,7 @@ def _dealt(ws: Workspace, model: str, rows: Sequence[Example], new: Sequence[int
             if (place := names.get(orjson.loads(line)["id"])) is not None:
                 placed[place] = SIDE.index(side)
     if OPEN in placed:
-        pairs = filerows.near_pairs(rows, section.near_duplicate, of="prompt")
-        placed = deal(numbers_of(rows), placed, pairs, section.eval_share).sides
+        near = section.near_duplicate
+        pairs = filerows.near_pairs(rows, min(near, section.leak_similarity), of="prompt")
+        placed = deal(numbers_of(rows), placed, pairs, section.eval_share, near=near).sides
     return {place: SIDE[side] for place, side in zip(new, placed[places].tolist(), strict=True)}

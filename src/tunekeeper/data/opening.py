@@ -137,8 +137,11 @@ def _queue(tx: Read, model: str) -> list[ReviewItem]:
 
 
 def holder(item: ReviewItem, now: datetime) -> str | None:
-    """Who has the item open; None when nobody, or when their lock ran out."""
-    return item.held[0] if item.held is not None and item.held[1] > now else None
+    """Who has the item open; None when nobody, or when their lock ran out, or ends later than any can that was taken by now: the
+    clock was ahead then."""
+    if item.held is None or not now < item.held[1] <= now + 2 * timedelta(minutes=LOCK_MINUTES):
+        return None
+    return item.held[0]
 
 
 def swapped(item: ReviewItem) -> bool:
@@ -183,7 +186,7 @@ def _may(item: ReviewItem, by: str, now: datetime) -> bool:
     left = item.skipped.get(by)
     return (
         holder(item, now) in (None, by)
-        and (left is None or left + timedelta(hours=SKIP_HOURS) <= now)
+        and (left is None or not now - timedelta(hours=SKIP_HOURS) < left <= now + timedelta(hours=1))
         and opinion_by(item, by) is None
     )
 

@@ -13,8 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -23,17 +21,17 @@ from tunekeeper.core.errors import DataError, UserError
 from tunekeeper.core.nouns.data import Example
 from tunekeeper.core.nouns.retraining import Model
 from tunekeeper.data import drafts, filerows, settling, versions, worklog
-from tunekeeper.data.admission import said_at
+from tunekeeper.data.admission import NEVER, displaces, said_at, weight_of
 from tunekeeper.data.collect import gather
 from tunekeeper.data.config import Config
 from tunekeeper.data.contradictions import describe
 from tunekeeper.data.effect import Effect, between, survey
-from tunekeeper.data.examples import answer_key, created_of, question_key, topic_of
+from tunekeeper.data.examples import answer_key, question_key, topic_of
 from tunekeeper.data.findings import Finding, as_row, finding, row_of
-from tunekeeper.data.merge import Outdated, Recent
-from tunekeeper.data.quality import READMITTED
+from tunekeeper.data.merge import Outdated, Recent, kept_correcting, overtaken_by
+from tunekeeper.data.quality import wanted
 from tunekeeper.data.sources import Correction
-from tunekeeper.text.fingerprints import answer_of, prompt_key, text_of
+from tunekeeper.text.fingerprints import prompt_key, text_of
 from tunekeeper.text.vocabulary import Glossary
 from tunekeeper.workspace import Workspace
 
@@ -50,6 +48,10 @@ class Pruned:
     """Each of them with its reason."""
     undated: int
     """Rows whose age nobody knows: they stay, however old."""
+    unread: str
+    """The first date of these that nobody can read; empty where they have none."""
+    ahead: int
+    """Rows of which the last word lies more than a day in the future: they stay as well."""
     effect: Effect
     """What it does to the draft."""
 
@@ -83,15 +85,12 @@ def prune(
         found += outworn(rows, Glossary(section.glossary)) if renamed else ()
         found += _superseded(ws, task, section, rows) if superseded else ()
         leaving = {f.id: f for f in reversed(found)}  # the first reason counts
-        done = _pruned(rows, leaving, section)
+        done = _pruned(rows, leaving, section, ws.clock.utc())
         if not done.effect.after.examples:
             raise DataError(f"every row of {task.name} would leave", fix="ask for less, and see it with --dry-run")
         if not dry_run and leaving:
             # First the dropped rows: a kill between the two files leaves a row in both, never in none.
-            left = partial(_left, rows, leaving)
-            gone = {drafts.identity(line) for line in left()}
-            stay = (line for line in drafts.read_findings(ws, task.name) if drafts.identity(line) not in gone)
-            drafts.save_findings(ws, task.name, chain(stay, left()))
+            drafts.add_dropped(ws, task.name, lambda: _left(rows, leaving))
             drafts.save_draft(ws, task.name, (row for row in rows if row.id not in leaving))
             worklog.save_command(ws, task.name, "prune")
     return done
@@ -99,14 +98,18 @@ def prune(
 
 def _left(rows: Iterable[Example], leaving: Mapping[str | None, Finding]) -> Iterator[dict[str, Any]]:
     """The report lines of the rows that leave."""
-    return (as_row(leaving[row.id], action="dropped", row=row_of(row)) for row in rows if row.id in leaving)
+    return (as_row(leaving[row.id], action="dropped", row=row_of(row, of_draft=True)) for row in rows if row.id in leaving)
 
 
-def _pruned(rows: Sequence[Example], leaving: Mapping[str | None, Finding], section: Config) -> Pruned:
+def _pruned(rows: Sequence[Example], leaving: Mapping[str | None, Finding], section: Config, now: datetime) -> Pruned:
     """What becomes of the rows when those of these ids leave."""
-    out, topics, undated = list[Finding](), Counter[str](), 0
+    out, topics, undated, unread, ahead = list[Finding](), Counter[str](), 0, "", 0
     for row in rows:
-        undated += created_of(row.metadata) is None and not row.metadata.get("said_at")
+        last = said_at(row)
+        ahead += last > now + timedelta(days=1)
+        if last == NEVER:
+            undated += 1
+            unread = unread or str(row.metadata.get("created") or "")
         if row.id in leaving:
             out.append(leaving[row.id])
             topics[topic_of(row) or "none"] += 1
@@ -117,6 +120,8 @@ def _pruned(rows: Sequence[Example], leaving: Mapping[str | None, Finding], sect
         dropped=dict(Counter(each.kind for each in out)),
         rows=tuple(out),
         undated=undated,
+        unread=unread,
+        ahead=ahead,
         effect=between(survey(rows, len(rows), section), after, counts, removed=topics),
     )
 
@@ -125,14 +130,14 @@ def aged(rows: Iterable[Example], before: datetime) -> Iterator[Finding]:
     """Rows of which the last word (their date, a correction) is older. Those without any date stay."""
     for row in rows:
         last = said_at(row)
-        if last.year > 1 and last < before and not _wanted(row, "outdated"):
+        if NEVER < last < before and not wanted(row, "outdated"):
             yield finding("outdated", row, f"last said on {last:%Y-%m-%d}, before {before:%Y-%m-%d}")
 
 
 def outworn(rows: Iterable[Example], glossary: Glossary) -> Iterator[Finding]:
     """Rows that hold a term out of use, in what is said or in the calls of tools. Instructions belong to the model file."""
     for row in rows:
-        if _wanted(row, "stale_vocabulary"):
+        if wanted(row, "stale_vocabulary"):
             continue
         terms = [pair for m in row.messages if m.get("role") not in _INSTRUCTIONS for pair in glossary.suggestions(_whole(m))]
         if terms:
@@ -147,17 +152,16 @@ def overtaken(
     """Rows whose question a later word answers otherwise, in the set or in `corrections`, and rows whose answer people keep
     correcting on similar `recent` requests."""
     yield from _overtaken_within(rows)
-    right = {question_key(c.example): c.example for c in corrections}
+    right = {question_key(said): said for said in sorted((c.example for c in corrections), key=weight_of)}
     prompts = {prompt_key(c.example.messages) for c in corrections}
     dying, corrected = Outdated(recent, section), list[Finding]()
     for row in rows:
         newer = right.get(question_key(row)) if prompt_key(row.messages) in prompts else None
         differs = newer is not None and newer.id != row.id and answer_key(newer) != answer_key(row)
-        if newer is not None and differs and said_at(newer) > said_at(row) and not _wanted(row, "superseded"):
-            said = " ".join(answer_of(newer.messages).split())[:80]
-            yield finding("superseded", row, f"somebody answered the same question with {said!r} since", of=newer.id)
-        if dying.holds(row) and not _wanted(row, "superseded"):
-            corrected.append(finding("superseded", row, "people keep correcting this answer on similar recent requests"))
+        if newer is not None and differs and _overtakes(newer, row):
+            yield overtaken_by(newer, row)
+        if dying.holds(row) and not wanted(row, "superseded"):
+            corrected.append(kept_correcting(row))
     yield from corrected
 
 
@@ -168,23 +172,21 @@ def _overtaken_within(rows: Sequence[Example]) -> Iterator[Finding]:
         questions.append(hash(question_key(row)))
         answers.append(hash(answer_key(row)))
     for group in settling.differing(np.frombuffer(questions, np.int64), np.frombuffer(answers, np.int64)):
-        last = rows[max(group, key=lambda place: said_at(rows[place]))]
+        last = rows[max(group, key=lambda place: weight_of(rows[place]))]
         for place in group:
             row = rows[place]
-            if answer_key(row) == answer_key(last) or said_at(row) >= said_at(last) or _wanted(row, "superseded"):
-                continue
-            yield from (finding("superseded", row, found.detail, of=last.id) for found in describe([row], [last]))
+            if answer_key(row) != answer_key(last) and _overtakes(last, row):
+                yield from (finding("superseded", row, found.detail, of=last.id) for found in describe([row], [last]))
+
+
+def _overtakes(newer: Example, row: Example) -> bool:
+    """Whether a later word takes the place of a row that answers the same question otherwise."""
+    return said_at(newer) > said_at(row) and displaces(newer, row) and not wanted(row, "superseded")
 
 
 def _superseded(ws: Workspace, task: Model, section: Config, rows: Sequence[Example]) -> Iterator[Finding]:
     said = gather(ws, task, section, versions.frozen_at(ws, versions.latest(ws, task.name)), draft=rows)
     return overtaken(rows, said.corrections, said.recent, section)
-
-
-def _wanted(row: Example, kind: str) -> bool:
-    """Whether somebody brought the row back in spite of this."""
-    spite = row.metadata.get(READMITTED)
-    return isinstance(spite, dict) and kind in spite
 
 
 def _whole(message: dict[str, Any]) -> str:

@@ -98,6 +98,8 @@ def rows_in_line(row: Any) -> list[Any] | None:
     """The rows of a line that holds many: spans, the page of a list API, a Langfuse trace; None for any other."""
     if (found := spans.spans_in(row)) is not None or not isinstance(row, dict):
         return found
+    if (found := toolsets.instances_in(row)) is not None:
+        return found
     if row.keys().isdisjoint(_MANY):
         return None
     listed: list[Any] | None = next((row[key] for key in _PAGES if isinstance(row.get(key), list)), None)

@@ -109,7 +109,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     return
                 yield from _line(path, number, line)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+        raise DataError(f"{path}: cannot be read: {error.strerror}", fix="check the path") from None
     raise DataError(f"{path.name}: more than {MOST} rows", fix="give fewer at a time")
 
 

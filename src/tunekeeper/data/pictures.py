@@ -1,6 +1,7 @@
 """Pictures that a row lists beside its messages (`images`): each becomes part of the message that shows it.
 
-The message marks the place: `<image>` in its text (LLaMA-Factory, LLaVA), or a part `{"type": "image"}` (TRL).
+The message marks the place: `<image>` in its text (LLaMA-Factory, LLaVA), or a part `{"type": "image"}` (TRL). Where nothing is
+marked, the pictures stand before the first question, as ms-swift and LLaVA have it.
 """
 
 from __future__ import annotations
@@ -13,13 +14,19 @@ MARK = "<image>"
 _KINDS = {"iVBOR": "png", "/9j/": "jpeg", "R0lGOD": "gif", "UklGR": "webp"}
 """How the bytes of a picture begin as base64 → its kind."""
 _BYTES = "data:;base64,"
+_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+"""How the address of a picture ends: what else stands under such a name is no picture for sure."""
 
 
 def shown(messages: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> tuple[str, ...]:
-    """`images` (LLaVA: `image`), where the row has as many as its messages show; else nothing."""
-    key = next((key for key in ("images", "image") if row.get(key)), "")
-    addresses = _addresses(row.get(key))
-    return (key,) if addresses and sum(map(_places, messages)) == len(addresses) else ()
+    """`images` (LLaVA: `image`), where the row has as many as its messages show, or they show none; else nothing."""
+    key = "images" if row.get("images") else "image"
+    if not row.get(key):  # nearly always
+        return ()
+    addresses = _addresses(row[key])
+    places = sum(map(_places, messages))
+    unmarked = not places and _first_asked(messages) is not None and all(map(_is_picture, addresses))
+    return (key,) if addresses and (places == len(addresses) or unmarked) else ()
 
 
 def pictured(messages: list[dict[str, Any]], row: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -29,7 +36,26 @@ def pictured(messages: list[dict[str, Any]], row: Mapping[str, Any]) -> list[dic
     if not beside:
         return messages
     urls = iter(_addresses(row[beside[0]]))
+    if not any(map(_places, messages)):
+        first = _first_asked(messages)
+        return [{**each, "content": _before(urls, each["content"])} if at == first else each for at, each in enumerate(messages)]
     return [{**message, "content": _filled(message["content"], urls)} if _places(message) else message for message in messages]
+
+
+def _first_asked(messages: Sequence[Mapping[str, Any]]) -> int | None:
+    """The place of the first question, where it and all others are plain text; None where parts may show pictures already."""
+    if any(isinstance(message.get("content"), list) for message in messages):
+        return None
+    asked = (place for place, each in enumerate(messages) if each.get("role") == "user" and isinstance(each.get("content"), str))
+    return next(asked, None)
+
+
+def _is_picture(address: str) -> bool:
+    return address.startswith("data:image/") or address.partition("?")[0].casefold().endswith(_ENDINGS)
+
+
+def _before(urls: Iterator[str], text: str) -> list[dict[str, Any]]:
+    return [*map(_part, urls), *([{"type": "text", "text": text}] if text else [])]
 
 
 def _addresses(images: Any) -> list[str]:

@@ -106,6 +106,8 @@ class Plan:
     """`first` until a version was frozen."""
     have: int
     """Real examples in the draft; of an update, those that the newest version does not have."""
+    made_up: int
+    """Synthetic ones beside these, which do not count."""
     collecting: Part
     """Finding, formatting and cleaning: sittings seen from commands, and hours noted by hand."""
     reviewing: Part
@@ -142,13 +144,14 @@ def plan(ws: Workspace, model: str, *, examples: Sequence[int] = (), hours_a_wee
     reviewing = _part(FIRST_PASS_HOURS if first else UPDATE_HOURS, _reviewed(items, since))
     whole = FIRST_STAGE_HOURS if first else (collecting.low + reviewing.low, collecting.high + reviewing.high)
     stage = _part(whole, collecting.spent + reviewing.spent)
-    rows, have = _rows(ws, model, None if newest is None else newest.id)
+    rows, have, made_up = _rows(ws, model, None if newest is None else newest.id)
     pace, kept = good_pace(items), _kept(ws, model, rows)
     wanted = tuple(examples) or (FIRST_GOALS if first else UPDATE_GOALS)
     return Plan(
         model=model,
         kind="first" if first else "update",
         have=have,
+        made_up=made_up,
         collecting=collecting,
         reviewing=reviewing,
         stage=stage,
@@ -215,15 +218,17 @@ def _reviewed(items: Sequence[ReviewItem], since: datetime | None) -> float:
     return sum(o.seconds or 0.0 for o in said if since is None or (o.at is not None and o.at > since)) / 3600
 
 
-def _rows(ws: Workspace, model: str, newest: str | None) -> tuple[int, int]:
-    """Rows of the draft, and the real ones of them that the newest version does not have."""
+def _rows(ws: Workspace, model: str, newest: str | None) -> tuple[int, int, int]:
+    """Rows of the draft; of those that the newest version does not have, the real and the synthetic ones."""
     known = set() if newest is None else {orjson.loads(line)["id"] for line, _ in versions.read_lines(ws, newest)}
-    rows = have = 0
+    rows = have = made_up = 0
     for line, _ in of_draft(versions.draft_path(ws, model)):
         row = orjson.loads(line)
         rows += 1
-        have += row["id"] not in known and not tallies.says_synthetic(row.get("metadata") or {})
-    return rows, have
+        if row["id"] not in known:
+            synthetic = tallies.says_synthetic(row.get("metadata") or {})
+            have, made_up = have + (not synthetic), made_up + synthetic
+    return rows, have, made_up
 
 
 def _kept(ws: Workspace, model: str, rows: int) -> float | None:
@@ -236,7 +241,8 @@ def as_text(found: Plan) -> list[str]:
     """The plan for a reader: what the examples take first, then why."""
     what = "examples" if found.kind == "first" else "new examples"
     lines = [_told(goal, found.stage, what) for goal in found.goals]
-    lines += [f"there are {found.have} {what}"]
+    more = f"; {found.made_up} synthetic ones do not count" if found.made_up else ""
+    lines += [f"there are {found.have} {what}{more}"]
     for name, part in (("collecting", found.collecting), ("review", found.reviewing)):
         lines.append(f"{name}: {part.spent:.1f} h so far; {part.low:g} to {part.high:g} h are meant for {_kind(found)}")
     pace = found.pace

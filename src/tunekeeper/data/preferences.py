@@ -2,7 +2,8 @@
 
 OpenAI's (`input`, `preferred_output`, `non_preferred_output`) and that of TRL and most published sets: `chosen` and `rejected`,
 each a text, a message, a list of messages that may begin with the prompt, or one text of marked turns (hh-rlhf); the prompt else
-under `prompt`, `messages`, `conversations`, `question` or `instruction`.
+under `prompt`, `messages`, `conversations`, `question` or `instruction`. Some sets call them `chosen_messages`, `chosen_response`
+or (Stack Exchange) `response_j`, and the other one accordingly.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from tunekeeper.core.nouns.data import Example
+from tunekeeper.data import providers
 from tunekeeper.data.calls import modern
 from tunekeeper.data.conversations import Conversation, Unreadable, conversation_from, opened, unpacked
 from tunekeeper.data.sharegpt import role_of
@@ -25,12 +27,19 @@ MORE = "rejected_more"
 REJECTED = ("rejected", FROM, MORE)
 """Metadata that says what was rejected."""
 _ASKED = ("prompt", "messages", "conversations", "question", "instruction", "input")
+_PAIRS = (
+    ("chosen", "rejected"),
+    ("chosen_messages", "rejected_messages"),
+    ("chosen_response", "rejected_response"),
+    ("response_j", "response_k"),
+)
+"""Under what the better answer stands and the worse one."""
 _NESTED = ("input", "preferred_output", "non_preferred_output", "tools", "metadata")
 
 
 def holds(keys: Collection[str]) -> bool:
     """Whether a row with these keys is a preference."""
-    return "preferred_output" in keys or ("chosen" in keys and "rejected" in keys)
+    return "preferred_output" in keys or any(good in keys and bad in keys for good, bad in _PAIRS)
 
 
 def conversation_of(row: dict[str, Any]) -> Conversation:
@@ -115,6 +124,8 @@ def _openai(row: dict[str, Any]) -> Conversation:
 
 
 def _chosen(row: dict[str, Any]) -> Conversation:
+    pair = next(pair for pair in _PAIRS if set(pair) <= row.keys())
+    row = {dict(zip(pair, _PAIRS[0], strict=True)).get(key, key): value for key, value in row.items()}
     prompted = any(row.get(key) for key in _ASKED)
     good, bad = (_turns(key, row[key] if prompted else _whole_talk(row[key])) for key in ("chosen", "rejected"))
     used = ["chosen", "rejected", "system"]
@@ -159,6 +170,8 @@ def _turns(key: str, value: Any) -> list[dict[str, Any]]:
     turns = [value] if isinstance(value, dict) else value
     if not isinstance(turns, list) or not turns or not all(isinstance(turn, dict) for turn in turns):
         raise Unreadable(f"`{key}` must be a text or a list of messages")
+    if all("role" in turn for turn in turns) and providers.is_foreign(turns):
+        return providers.messages_of(turns)
     return [_message(key, turn) for turn in turns]
 
 

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tunekeeper.data.conversations import Unreadable
+from tunekeeper.data.calls import LEARNED
+from tunekeeper.data.conversations import Unreadable, opened
 
 ROLES = {
     "human": "user",
@@ -53,6 +54,7 @@ _RESULTS = (
 )
 _PICTURES = ("image", "input_image", "inlineData", "inline_data", "fileData", "file_data")
 _THOUGHTS = ("thinking", "redacted_thinking", "reasoning", "reasoningContent", "reasoning_content", "thought", "cachePoint")
+_ADDRESSES = ("image_url", "video_url", "audio_url")
 _UNTYPED = ("text", *_CALLS, *_RESULTS, *_PICTURES, *_THOUGHTS)
 _FINISHES = {
     "end_turn": "stop",
@@ -98,6 +100,12 @@ class _Talk:
         }
         self.messages[-1].setdefault("tool_calls", []).append(made)
 
+    def answered(self, id: Any) -> dict[str, Any]:
+        """The id of the call that a tool answers, where that is known: the one it names, else the oldest that waits."""
+        known = str(id or next((call[0] for call in self.waiting), ""))
+        self.waiting = [call for call in self.waiting if call[0] != known]
+        return {"tool_call_id": known} if known else {}
+
     def result(self, id: Any, name: Any, content: Any) -> None:
         """Add what a tool answered: the call of this id, else the oldest one of this name, else the oldest."""
         open_ = [call for call in self.waiting if call[0] == id] or [call for call in self.waiting if name and call[1] == name]
@@ -120,7 +128,9 @@ def is_foreign(messages: Sequence[Mapping[str, Any]]) -> bool:
 
 def _foreign_parts(content: Any) -> bool:
     parts = content if isinstance(content, list) else ()
-    return any(isinstance(part, dict) and str(part.get("type")) not in _OPENAI_PARTS for part in parts)
+    return any(
+        isinstance(part, dict) and (str(part.get("type")) not in _OPENAI_PARTS or _named(part) is not part) for part in parts
+    )
 
 
 def asks(request: Mapping[str, Any]) -> bool:
@@ -212,17 +222,22 @@ def _turn(talk: _Talk, turn: Mapping[str, Any]) -> None:
     content = next((turn[key] for key in _SAID if turn.get(key) is not None), None)
     if content is None and isinstance(turn.get("data"), dict):  # LangChain, as its memories are saved
         content = turn["data"].get("content")
-    rest = {key: turn[key] for key in ("name", "tool_calls", "tool_call_id", "refusal", "weight") if turn.get(key) is not None}
-    if role == "tool" and not isinstance(content, list):
-        talk.waiting = [call for call in talk.waiting if call[0] != turn.get("tool_call_id")]
-    if not isinstance(content, list) or (role == "tool" and not _holds(content, _RESULTS)):
-        talk.messages.append({"role": role, "content": _result_text(content) if role == "tool" else content, **rest})
+    content = [_named(part) for part in content] if isinstance(content, list) else content
+    learned = {key: turn[key] for key in ("weight", *LEARNED) if turn.get(key) is not None}
+    rest = {key: turn[key] for key in ("name", "tool_calls", "tool_call_id", "refusal") if turn.get(key) is not None} | learned
+    if role == "tool" and not (isinstance(content, list) and _holds(content, _RESULTS)):
+        talk.messages.append({"role": role, "content": _result_text(content), **rest, **talk.answered(turn.get("tool_call_id"))})
+        return
+    if not isinstance(content, list):
+        talk.messages.append({"role": role, "content": content, **rest})
         return
     before = len(talk.messages)
     parts = _parts(talk, [part for part in content if not _is_call(part)])
     if parts or (len(talk.messages) == before and not _holds(content, _CALLS)):
         talk.messages.append({"role": role, "content": _collapsed(parts), **rest})
     _parts(talk, [part for part in content if _is_call(part)])
+    if talk.messages[before:]:
+        talk.messages[-1] |= learned
 
 
 def speaker_of(turn: Mapping[str, Any]) -> Any:
@@ -250,6 +265,15 @@ def _kind(part: Any) -> str:
         return "text"
     kind = part.get("type")
     return kind if isinstance(kind, str) else next((key for key in _UNTYPED if key in part), "")
+
+
+def _named(part: Any) -> Any:
+    """A block with what it says under the key that its kind has elsewhere: LLaMA-Factory calls all of it `value`."""
+    kind = part.get("type") if isinstance(part, dict) else None
+    if not isinstance(kind, str) or "value" not in part or kind in part or not isinstance(part["value"], str):
+        return part
+    value: Any = {"url": part["value"]} if kind in _ADDRESSES else opened(part["value"]) if kind in _CALLS else part["value"]
+    return {"type": kind, ("text" if kind in (*_TEXTS, *_THOUGHTS) else kind): value}
 
 
 def _parts(talk: _Talk, blocks: list[Any]) -> list[dict[str, Any]]:

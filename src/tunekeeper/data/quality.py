@@ -98,6 +98,12 @@ def _refused(message: Mapping[str, Any]) -> str:
     return "the model marked it as a refusal" if message.get("refusal") else ""
 
 
+def wanted(example: Example, kind: str) -> bool:
+    """Whether somebody brought the row back in spite of a kind of finding."""
+    spite = example.metadata.get(READMITTED)
+    return isinstance(spite, dict) and kind in spite
+
+
 def dropped_for(found: Finding, section: Config, example: Example) -> bool:
     """Whether an import leaves the row out for this finding (else it only reports it)."""
     if found.kind == "refusal":

@@ -78,7 +78,7 @@ _GERMAN = (
     r"|das (?:kann|darf) ich leider nicht(?=\s*(?:[.,!]|\Z))"
     r"|(?:darf|kann) ich (?:dazu|darüber|hierzu) (?:leider )?keine auskunft (?:geben|erteilen)\b"
     r"|als (?:ein(?:e)? )?(?:ki\b|künstliche intelligenz|sprachmodell|großes sprachmodell|ki-\w+)[^.!?]{0,100}\b(?:nicht"
-    r"|kein\w*)\b)"
+    r"|nichts|kein\w*)\b)"
 )
 _FRENCH = (
     r"(?:(?:je suis |nous sommes )?(?:vraiment |sincèrement )?(?:d[ée]sol[ée]e?s?|navrée?s?)[,.!:;]? ?(?:mais )?|je"
@@ -192,6 +192,18 @@ _FURTHER = (
     r"(?:(?:olen pahoillani|anteeksi|valitettavasti|pahoittelen)[,.]? ?(?:mutta )?){1,2}en voi "
     r"(?:auttaa|vastata|avustaa)(?: (?:sinua|teitä))?"
     rf"(?: (?:siinä|tässä(?: asiassa)?|sen kanssa|tämän kanssa|tähän (?:kysymykseen|pyyntöön)|siihen))?{_STOP}",
+    # Croatian, Serbian and Bosnian, Slovene, Bulgarian, Catalan, Bengali, Urdu
+    r"(?:žao mi je|nažalost|na žalost|oprostite|izvinite|žal mi je|žal)[,.]? ?(?:ali |vendar )?ne (?:mogu|morem) "
+    r"(?:vam |ti )?(?:pri tem |s tim )?(?:da )?(?:pomoći|pomognem|pomagati|odgovoriti|odgovorim)(?: vam| ti)?"
+    rf"(?: (?:sa? (?:tim|ovim)|u (?:tome|vezi s tim)|oko toga|na to(?: pitanje)?|pri tem))?{_STOP}",
+    r"(?:съжалявам|за съжаление|извинете)[,.]? ?(?:но )?(?:аз )?не мога да (?:ви |ти )?(?:помогна|отговоря|изпълня)"
+    rf"(?: (?:с това|по този въпрос|на този въпрос|тази заявка|с тази заявка))?{_STOP}",
+    r"(?:ho sento|ho lamento|malauradament|em sap greu)[,.]? ?(?:però )?no (?:et |us |li )?puc (?:ajudar(?:-te|-vos|-lo|-la)?"
+    rf"|respondre)(?: (?:amb|a|en) (?:això|aquesta (?:sol·licitud|pregunta|petició)))?{_STOP}",
+    r"(?:দুঃখিত|আমি দুঃখিত|ক্ষমা করবেন)[,।.]? ?(?:কিন্তু )?আমি (?:(?:এতে|এই|বিষয়ে|আপনাকে|ব্যাপারে|অনুরোধে) ){0,4}"
+    r"(?:সাহায্য করতে|উত্তর দিতে) (?:পারব|পারছি|পারি) না",
+    r"(?:معذرت|معاف کیجیے|مجھے افسوس ہے)[،,۔]? ?(?:لیکن )?(?:کہ )?میں (?:(?:اس|میں|آپ|کی|پر|معاملے|سوال|کا) ){0,6}"
+    r"(?:مدد|جواب) نہیں (?:کر|دے) سک",
 )
 _MODEL = (
     # What calls itself a model, an AI, in further languages, and then says no

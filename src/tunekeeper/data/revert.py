@@ -77,12 +77,13 @@ def replace_draft(
         kept = _known(ws, version.model, held) if changed else None
     else:
         with whole(draft) as part:
-            with part.open("xb", buffering=_BUFFER) as file:
+            with part.open("wb", buffering=_BUFFER) as file:
                 changed = held != versions.digest_of(_counted(rows, counts, file))
                 file.flush()
                 os.fsync(file.fileno())
             kept = _keep(ws, version.model, draft, held, by=by) if changed else None
-        versions.save_origin(ws, version.model, {**origin, "kept": kept, "by": by, "at": ws.clock.utc().isoformat()})
+            # Before the draft is replaced: killed in between, it must not hold rows of which nothing says where they are from.
+            versions.save_origin(ws, version.model, {**origin, "kept": kept, "by": by, "at": ws.clock.utc().isoformat()})
     return Replaced(
         model=version.model,
         version=version.id,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import random
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
-from datetime import datetime
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from tunekeeper.core.errors import UserError
 from tunekeeper.core.ids import digest_json
@@ -26,6 +28,7 @@ from tunekeeper.data.opening import (
     open_next,
     seen,
 )
+from tunekeeper.data.opinions import opinions_of
 from tunekeeper.data.pairs import pairs_from_file, pairs_from_log
 from tunekeeper.data.reviewagreement import Agreement, agreement
 from tunekeeper.data.reviewed import Cases, export_cases
@@ -84,6 +87,7 @@ __all__ = [
     "keep",
     "label",
     "last_judged",
+    "listed",
     "note",
     "open_item",
     "open_next",
@@ -105,8 +109,13 @@ __all__ = [
 
 STATES = ("open", "done", "skipped", "gold")
 """All that an item can be."""
+_UNSEEN = frozenset(("shown", "known", "texts", "verdict", "better", "answer", "by", "seconds", "done_at", "rev"))
 MOST = 20_000
 """Requests of a window, spread evenly over it, that a sample is drawn from."""
+RARE = 20
+"""Requests with one value of a segment, up to which all of them are looked at as well; and such values of one segment."""
+MOST_VALUES = 200
+"""Values of a segment above which none of them counts as rare."""
 
 
 def sample(
@@ -165,10 +174,38 @@ def _window(
 def answered(
     ws: Workspace, model: str, since: datetime, until: datetime, version: str | None = None, *, more: int = 0
 ) -> list[Inference]:
-    """The answered requests of a window that a sample is drawn from: all of them, or MOST spread evenly over the window, the same
-    ones each time. `more`: how many of those were looked at already, in whose place come others."""
-    window = ws.log.sample(model, since, until, MOST + min(more, MOST), 0, status="ok", version=version)
+    """The answered requests of a window that a sample is drawn from: all of them, or MOST spread evenly over the window and those
+    of rare segments, the same ones each time. `more`: how many of those were looked at already, in whose place come others."""
+    most = MOST + min(more, MOST)
+    window = ws.log.sample(model, since, until, most, 0, status="ok", version=version)
+    if len(window) == most:
+        window += _of_rare_segments(ws, model, since, until, version, window)
     return [inference for inference in window if answer_text(inference)]
+
+
+def _of_rare_segments(
+    ws: Workspace, model: str, since: datetime, until: datetime, version: str | None, drawn: Sequence[Inference]
+) -> list[Inference]:
+    """Requests of a window, besides those drawn of it, whose value of some segment at most RARE others share: drawing may well
+    pass over all of them. Of a segment at most the rarest RARE values; one with hundreds of values names users or the like."""
+    drawn_values = defaultdict[str, set[str]](set)
+    for inference in drawn:
+        for name, value in inference.segments.items():
+            drawn_values[name].add(value)
+    ids: list[str] = []
+    for name in sorted(name for name, values in drawn_values.items() if len(values) <= MOST_VALUES):
+        hours: dict[str, dict[datetime, int]] = defaultdict(dict)
+        for row in ws.log.window(model, since, until, by=(f"segment:{name}", "hour")):
+            if (named := row.key[f"segment:{name}"]) is not None:
+                hours[named][datetime.fromisoformat(f"{row.key['hour']}:00").replace(tzinfo=UTC)] = row.requests
+        counted = sorted((sum(found.values()), value) for value, found in hours.items())
+        rare = {value for count, value in counted[:RARE] if count <= RARE}
+        for hour in sorted({hour for value in rare for hour in hours[value]}):
+            low, high = max(since, hour), min(until, hour + timedelta(hours=1))
+            there = ws.log.find(model=model, since=low, until=high, version=version, status="ok", bodies=False)
+            ids += [each.request_id for each in there if each.segments.get(name) in rare]
+    missing = {*ids} - {inference.request_id for inference in drawn}
+    return ws.log.find(model=model, request_ids=sorted(missing)) if missing else []
 
 
 def _chosen(
@@ -249,3 +286,11 @@ def find(ws: Workspace, model: str, *, state: str | tuple[str, ...] | None = Non
     with ws.state.read() as tx:
         found = find_reviews(tx, model=model, state=state, limit=limit)
     return found if state is not None else [item for item in found if item.state != "gold"]
+
+
+def listed(item: ReviewItem) -> dict[str, Any]:
+    """What a list says of an item, to those too who have yet to judge it: why it is there and who judged, flagged or holds it.
+    Nothing of what they said, of the answers, or of where those of a pair come from."""
+    told = {field.name: getattr(item, field.name) for field in fields(item) if field.name not in _UNSEEN}
+    flags = [remark for remark in item.remarks if remark["kind"] == "flag"]
+    return told | {"remarks": flags, "opinions": [{"by": opinion.by, "at": opinion.at} for opinion in opinions_of(item)]}

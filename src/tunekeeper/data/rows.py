@@ -8,7 +8,8 @@ recognised by its keys, row by row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,10 +24,11 @@ from tunekeeper.data import (
     preferences,
     providers,
     sharegpt,
+    spans,
     threads,
     transcripts,
 )
-from tunekeeper.data.columns import answers, named_by, resolve_columns
+from tunekeeper.data.columns import answers, as_option, named_by, resolve_columns, tells_both
 from tunekeeper.data.conversations import Conversation, Unreadable, by_row, cell_of, conversation_from, earlier, opened, unpacked
 from tunekeeper.data.exchanges import asked_in, exchange
 
@@ -36,17 +38,27 @@ _NAMED = ("id", "created", "category", "said_by", "said_at")
 """Fields of a flat row that become metadata under these names, whatever their columns are called."""
 _BESIDE = ("response", "completion", "output", "answer")
 """Under what an answer stands beside the messages that ask for it."""
+_SPEAKING = ("system", "developer", "user", "assistant", "tool", "function")
+"""Roles of messages."""
 
 _OF_MESSAGE = frozenset(
     ("role", "content", "parts", "name", "tool_calls", "tool_call_id", "function_call", "weight", "refusal", "from", "value")
 )
 """All that a message may hold."""
+_CHOICE = re.compile(r"(?:option|choice|answer|op)?[\s_-]*([a-j])", re.IGNORECASE)
+"""Names of columns with a choice each."""
+_LETTER = re.compile(r"[(\[]?([A-Ja-j])[)\].]?")
+"""An answer that is the letter of a choice."""
 
 
 def parse_row(row: Any, mapping: Mapping[str, str]) -> Conversation:
     """A JSON row as a conversation. Raises Unreadable with one sentence."""
     if isinstance(row, list) and row and all(map(is_message, row)):
         row = {"conversations" if "from" in row[0] else "messages": row}
+    if isinstance(row, list) and len(row) > 1 and all(isinstance(cell, str) for cell in row):
+        row = {str(place): cell for place, cell in enumerate(row, 1)}
+        if not mapping and _is_pair(row.values()):
+            return flat_row(row, {"user": "1", "assistant": "2"})
     if not isinstance(row, dict):
         raise Unreadable(f"a row must be an object, not {type(row).__name__}")
     if (tool := labelled.tool_of(row)) is not None:
@@ -60,9 +72,18 @@ def parse_row(row: Any, mapping: Mapping[str, str]) -> Conversation:
     except DataError as error:
         if threads.holds(row, mapping):
             return threads.piece_of(row)
-        meant = f": {error.fix}" if error.fix and "could be" in error.message else ""
+        if is_message(row):
+            raise Unreadable("one message, and nothing says of which conversation, such as `conversation_id`") from None
+        if spans.is_one(row):
+            raise Unreadable("a span that holds no messages of a model") from None
+        meant = f": {error.fix}" if error.fix and error.fix.startswith("--map ") and "=COLUMN" not in error.fix else ""
         raise Unreadable(error.message.removeprefix("row: ") + meant) from None
     return flat_row(row, columns)
+
+
+def _is_pair(cells: Collection[str]) -> bool:
+    """Whether a row without names is a question and its answer: two texts, and not the names of columns."""
+    return len(cells) == 2 and all(cell.strip() for cell in cells) and not tells_both(cells, {})
 
 
 def is_message(value: Any) -> bool:
@@ -124,7 +145,7 @@ def flat_row(row: Mapping[str, Any], columns: Mapping[str, str]) -> Conversation
     """A row with a column per role. Several columns for the answer (`category,priority`) become one JSON object; what the
     question is about (`context`) stands below it, as in Alpaca."""
     told = {role: cell_of(row, columns[role]) for role in MESSAGE_ROLES if role in columns}
-    told["assistant"] = _one_answer(row, columns["assistant"], told["assistant"])
+    told["assistant"] = _one_answer(row, columns, told)
     before = earlier(row["history"]) if isinstance(row.get("history"), list) else []
     if (talk := _talk_in(row.get(columns["user"]))) is not None:
         before, told = [*before, *talk], {role: text for role, text in told.items() if role != "user"}
@@ -141,30 +162,57 @@ def flat_row(row: Mapping[str, Any], columns: Mapping[str, str]) -> Conversation
     roles = MESSAGE_ROLES if talk is None else MESSAGE_ROLES[:3]
     used = named_by(columns[role] for role in roles if role in columns) | ({"history"} if before else set())
     used |= {columns[role] for role in _NAMED if role in columns and role != "category"} - {*_NAMED, "request_id"}
-    metadata = {str(key): value for key, value in row.items() if key not in used and key is not None and value not in (None, "")}
+    rest = {str(key): value for key, value in row.items() if key not in used and key is not None and value not in (None, "")}
+    shown = pictures.shown(messages, rest)
+    metadata = {key: value for key, value in rest.items() if key not in shown} if shown else dict(rest)
     metadata |= {role: row[columns[role]] for role in _NAMED if role in columns and row.get(columns[role])}
-    return Conversation(messages=tuple(messages), metadata=metadata, shape="columns", columns=columns)
+    asked = pictures.pictured(messages, rest)
+    return Conversation(messages=tuple(asked), metadata=metadata, shape="columns", columns=columns)
 
 
-def _one_answer(row: Mapping[str, Any], column: str, told: str) -> str:
-    """The answer of a row: the first of several as good ones (OpenAI's evals). Raises Unreadable for the place of a choice."""
-    value = row.get(column)
-    if isinstance(value, str):
-        return told
-    if column.strip().casefold() == "ideal" and isinstance(value, list) and value and isinstance(value[0], str):
+def _one_answer(row: Mapping[str, Any], columns: Mapping[str, str], told: Mapping[str, str]) -> str:
+    """The answer of a row: the first of several as good ones (OpenAI's evals). Raises Unreadable for the place or the letter of a
+    choice that nobody is asked about."""
+    value = row.get(columns["assistant"])
+    if columns["assistant"].strip().casefold() == "ideal" and isinstance(value, list) and value and isinstance(value[0], str):
         return value[0]
-    choices = next((key for key in ("choices", "options") if isinstance(row.get(key), list)), None)
-    if choices is not None and isinstance(value, int):
-        raise Unreadable(
-            f"the answer {value} is a place in `{choices}`, not a text: write the question with its choices, and the answer"
-        )
-    return told
+    letter = _LETTER.fullmatch(value.strip()) if isinstance(value, str) else None
+    if letter is None and not isinstance(value, int):
+        return told["assistant"]
+    choices = {key: row[key] for key in ("choices", "options") if isinstance(row.get(key), list | dict)}
+    if letter is not None and not choices:
+        named = {key: match[1].casefold() for key in row if (match := _CHOICE.fullmatch(str(key))) and row[key] not in (None, "")}
+        choices = {key: row[key] for key in named} if {"a", "b", letter[1].casefold()} <= set(named.values()) else {}
+    asked = _asks(told.get("user", ""), choices, "" if letter is None else letter[1])
+    if choices and not asked and not named_by([columns["user"]]).issuperset(choices):
+        line = as_option("user", ",".join(map(str, (columns["user"], *choices))))
+        raise Unreadable(f"the answer {value!r} stands for a choice, and the choices are not asked: {line}")
+    return told["assistant"]
+
+
+def _asks(question: str, choices: Mapping[str, Any], letter: str) -> bool:
+    """Whether a question names each of the choices, with their letters where a `letter` answers."""
+    found = [text for value in choices.values() for text in _texts(value)]
+    marks = {"A", "B", letter.upper()} if letter else ()
+    marked = all(re.search(rf"(?<![A-Za-z]){mark}(?![A-Za-z])", question, re.IGNORECASE) for mark in marks)
+    return bool(found) and marked and all(text in question for text in found)
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, list | dict):
+        return [text for each in (value.values() if isinstance(value, dict) else value) for text in _texts(each)]
+    return [str(value)]
 
 
 def _talk_in(cell: Any) -> list[dict[str, Any]] | None:
     """The messages that a cell holds in place of a question, as a list or as JSON text; None for any other."""
     listed = opened(cell)
-    return asked_in(listed) if isinstance(listed, list) and listed and all(map(is_message, listed)) else None
+    return asked_in(listed) if isinstance(listed, list) and listed and all(map(_is_turn, listed)) else None
+
+
+def _is_turn(value: Any) -> bool:
+    """Whether a value is a message, also one that an API wrote with more beside it."""
+    return is_message(value) or (isinstance(value, dict) and "content" in value and value.get("role") in _SPEAKING)
 
 
 def _openai(row: dict[str, Any]) -> Conversation:
@@ -176,7 +224,7 @@ def _openai(row: dict[str, Any]) -> Conversation:
         answer = exchange("", [], row[beside], metadata={}, tools=()).messages
         row, messages = {key: value for key, value in row.items() if key != beside}, [*messages, *answer]
     shape = "openpipe" if row.get("split") in ("TRAIN", "TEST") else "openai"
-    used = ["messages", "rejected_message", "rejected_response"]
+    used = ["messages", "rejected_message", "rejected_messages", "rejected_response"]
     key = "system"
     if providers.is_foreign(messages):
         key = "context" if any("author" in message for message in messages) else key  # Vertex, before Gemini
@@ -185,7 +233,8 @@ def _openai(row: dict[str, Any]) -> Conversation:
     if system and messages and messages[0].get("role") not in ("system", "developer"):
         messages, used = [{"role": "system", "content": system}, *messages], [*used, key]
     made = conversation_from(row, pictures.pictured(messages, row), [*used, *pictures.shown(messages, row)], shape)
-    rejected = row.get("rejected_message") or row.get("rejected_response")
+    rejected = row.get("rejected_message") or row.get("rejected_messages") or row.get("rejected_response")
+    rejected = rejected[-1] if isinstance(rejected, list) and rejected else rejected
     rejected = preferences.rejected_in(rejected) if isinstance(rejected, dict) else rejected
     if isinstance(rejected, str) and rejected:
         made.metadata["rejected"] = rejected

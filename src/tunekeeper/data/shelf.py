@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -89,9 +90,19 @@ class Shelf:
         self.ids[place] = id
         self.renamed.add(place)
 
+    def tell_apart(self, places: Iterable[int]) -> None:
+        """Give rows that share an id `#2`, `#3` …, so that each can be named."""
+        seen: Counter[str] = Counter()
+        for place in places:
+            id = self.ids[place]
+            seen[id] += 1
+            if seen[id] > 1:
+                self.rename(place, f"{id}#{seen[id]}")
+
     def amend(self, place: int, example: Example) -> None:
-        """Put a row with other metadata in the place of one; what is compared stays."""
-        self.amended[place] = self.add(example)
+        """Put a row with other metadata in the place of one; what it says stays."""
+        self.amended[place] = lies = self.add(example)
+        self.created[place], self.topics[place] = self.created[lies], self.topics[lies]
 
     def line(self, place: int) -> bytes:
         """The canonical line of a row, without its side. What was added must have been flushed."""

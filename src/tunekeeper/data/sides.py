@@ -19,6 +19,7 @@ from tunekeeper.core.nouns.data import Example, Split
 from tunekeeper.data import drafts
 from tunekeeper.data.examples import GROUP_KEYS, created_of, read_file, tells, topic_of
 from tunekeeper.data.findings import Finding, place_of
+from tunekeeper.data.split import OPEN, side_of_file
 from tunekeeper.text.fingerprints import text_of
 from tunekeeper.workspace import Workspace
 
@@ -83,7 +84,7 @@ class Traits(NamedTuple):
     topic: str
     """Its topic."""
     source: str
-    """Where it comes from, without its line or its request."""
+    """Where it comes from, without its line or its request; empty for a file that is called after a split."""
     length: float
     """Its characters."""
     date: float | None
@@ -92,11 +93,11 @@ class Traits(NamedTuple):
 
 def traits_of(row: Example) -> Traits:
     """By what a row is compared."""
-    date = created_of(row.metadata)
+    date, file = created_of(row.metadata), place_of(row.source)[0] or ""
     return Traits(
         split=row.split,
         topic=topic_of(row),
-        source=place_of(row.source)[0] or row.source.partition(":")[0],
+        source="" if side_of_file(file) != OPEN else file or row.source.partition(":")[0],
         length=float(sum(len(text_of(message.get("content"))) for message in row.messages)),
         date=None if date is None else date.timestamp(),
     )

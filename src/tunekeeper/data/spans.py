@@ -56,6 +56,11 @@ def holds(row: Mapping[str, Any]) -> bool:
     return _tells(_flat(row)) or any(name in (*_MESSAGES, _CHOICE) for name, _ in _events(row))
 
 
+def is_one(row: Mapping[str, Any]) -> bool:
+    """Whether a row is a span, whatever it holds."""
+    return "attributes" in row and any(key in row for key in (*_SPAN_KEYS[3:], "context", "span_kind"))
+
+
 def _tells(values: Mapping[str, Any]) -> bool:
     if _MLFLOW in values:
         return str(values.get("mlflow.spanType")).strip('"') in _MLFLOW_CHATS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ _SCRIPTS = (
     ("GB18030", r"[\u4e00-\u9fff\u3000-\u303f\uff00-\uffef]", 0.9),
 )
 """Encoding of several bytes a letter, its letters, and how many of the foreign characters must be such."""
+_FOREIGN = "not UTF-8"
 _DELIMITERS = ",;\t|"
 _QUOTED = re.compile(r'(?m)(?:(?<=[,;\t|])|^)"[^"]*(?:""[^"]*)*(?:"|\Z)')
 KINDS = (".csv", ".tsv", ".parquet", ".arrow", ".feather", ".xlsx", ".xlsm")
@@ -114,7 +116,7 @@ class _Text:
             self.trouble = f"a NUL character at column {text.index(chr(0)) + 1}"
             return text.replace("\x00", "")
         if "�" in text and b"\xef\xbf\xbd" not in line:
-            self.trouble = "not UTF-8"
+            self.trouble = _FOREIGN
         return text
 
 
@@ -132,6 +134,8 @@ def _csv_table(path: Path, name: str, delimiter: str) -> Table:
             fix = f"tr '\\r' '\\n' < {name} > unix-{name}"
             raise DataError(f"{name}: its lines end in a carriage return alone", fix=fix) from None
         raise DataError(f"{name}: line 1 is no header of columns: {error}") from None
+    if text.trouble == _FOREIGN and is_foreign(path):
+        raise DataError(f"{name}: line 1 is {_FOREIGN}", fix=conversion(path, name))
     twice = [column for column, count in Counter(header).items() if column and count > 1]
     if twice:
         raise DataError(f"{name}: two columns are called {twice[0]!r}", fix="rename one of them in its first line")
@@ -176,6 +180,12 @@ def is_foreign(path: Path) -> bool:
     """Whether no letter beyond ASCII in the first part of a text is UTF-8, so that none of it was written so."""
     with path.open("rb") as file:
         return file.read(_LOOKED_AT).decode("utf-8", "ignore").removeprefix("\ufeff").isascii()
+
+
+def conversion(path: Path, name: str) -> str:
+    """The command that writes a text of another encoding, called `name`, as UTF-8."""
+    last = name.rpartition("/")[2]
+    return f"iconv -f {encoding_of(path)} -t UTF-8 {shlex.quote(last)} > {shlex.quote(f'utf8-{last}')}"
 
 
 def encoding_of(path: Path) -> str:

@@ -183,4 +183,5 @@ def _held_out(tally: Tally, section: Config) -> list[str]:
     share = (
         f"{held} of {tally.rows} rows ({held / tally.rows:.1%}) are held out, where eval_share asks for {section.eval_share:.0%}"
     )
-    return [f"{share}: rows of one conversation or user, or that ask nearly the same, stay on one side, and no row changes sides"]
+    why = "rows of one conversation or user, or that ask nearly the same, stay on one side, splits that are kept as they are"
+    return [f"{share}: {why}, and no row changes sides"]

@@ -2,6 +2,8 @@
 
 * xLAM (`query`, `answers`, `tools`): what is answered are calls; parameters are named without a schema around them.
 * Glaive (`system`, `chat`): one text of turns, the definitions in the instructions, calls behind `<functioncall>`.
+
+And tasks with `instances`, as Self-Instruct and Super-NaturalInstructions write them: one row for each.
 """
 
 from __future__ import annotations
@@ -43,6 +45,21 @@ def recognise(row: Mapping[str, Any]) -> tuple[str, Callable[[dict[str, Any]], C
     if "system" in row and isinstance(row.get("chat"), str) and ("USER:" in row["chat"] or not row["chat"]):
         return "glaive", _glaive
     return None
+
+
+def instances_in(row: Mapping[str, Any]) -> list[Any] | None:
+    """The rows of a task with its `instances`, each in Alpaca's form; None for any other row."""
+    listed = row.get("instances")
+    if "instruction" not in row or "output" in row or not isinstance(listed, list) or not listed:
+        return None
+    if not all(isinstance(each, dict) and "output" in each for each in listed):
+        return None
+    task = {key: value for key, value in row.items() if key != "instances"}
+    return [{**task, **each, **_own_id(row, place)} for place, each in enumerate(listed, 1)]
+
+
+def _own_id(row: Mapping[str, Any], place: int) -> dict[str, str]:
+    return {"id": f"{row['id']}.{place}"} if "id" in row and len(row["instances"]) > 1 else {}
 
 
 def literal(text: str) -> Any:

@@ -53,6 +53,11 @@ _BEGUN = re.compile(
 """The end of a prompt in which the answer is begun."""
 _PARTED = re.compile(r"\n\s*(?:#{2,}|-{3,})\s*\Z|\s->\s*\Z")
 _STOPPED = re.compile(r"\s*(?:\bEND|#{2,}|-{3,})\s*\Z")
+_ENDS = (
+    *("<|im_end|>", "<|eot_id|>", "<|eot|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<end_of_turn>"),
+    "<\uff5cend\u2581of\u2581sentence\uff5c>",
+)
+"""What a model ends its text with: an answer that ends so was written down as a model says it."""
 _PREAMBLE = "Below is an instruction that describes a task"
 """How Alpaca's own words before the first mark begin: they are the template's, no instructions."""
 
@@ -71,14 +76,24 @@ def turns_of(text: str) -> list[dict[str, Any]] | None:
 def rendered(prompt: str, answer: str) -> tuple[list[dict[str, Any]], str] | None:
     """The chat messages of a prompt that was rendered for a model and its answer, without what begins and ends them; None for a
     prompt as people write it. `…\n\n###\n\n` with ` END` is how OpenAI's old completions were tuned."""
+    whole, answer = answer, _without_ends(answer)
+    plain = None if whole is answer else ([{"role": "user", "content": prompt}], answer)
     if not prompt[-40:].rstrip().endswith((":", "]", ">", "#", "-", "assistant", "model")):
-        return None
+        return plain
     if (mark := _BEGUN.search(prompt, max(0, len(prompt) - 80))) is not None:
         turns = turns_of(prompt[: mark.start()])
-        return (turns, _said(answer)) if turns and turns[-1]["role"] == "user" else None
+        return (turns, _said(answer)) if turns and turns[-1]["role"] == "user" else plain
     if (mark := _PARTED.search(prompt, max(0, len(prompt) - 80))) is not None:
         return [{"role": "user", "content": prompt[: mark.start()].strip()}], _STOPPED.sub("", answer).strip()
-    return None
+    return plain
+
+
+def _without_ends(answer: str) -> str:
+    """The answer without what a model ends its text with; itself where it has no such end."""
+    text = answer.rstrip()
+    while end := next((end for end in _ENDS if text.endswith(end)), ""):
+        text = answer = text.removesuffix(end).rstrip()
+    return answer
 
 
 def _split(text: str, form: re.Pattern[str]) -> list[dict[str, Any]]:

@@ -75,19 +75,19 @@ def has_draft(ws: Workspace, model: str) -> bool:
 
 
 def save_origin(ws: Workspace, model: str, origin: Mapping[str, Any]) -> None:
-    """Remember why the draft holds what it holds, until the next version is frozen from it; the caller holds its lock."""
+    """Note where the rows come from that the draft is about to hold, until the next version is frozen from it; the caller holds
+    its lock. Where the draft never comes to hold them, what was noted before still counts."""
     newest = latest(ws, model)
-    drafts.write_rows(
-        drafts.folder(ws, model) / "origin.jsonl", [{"since": None if newest is None else newest.id, "origin": origin}]
-    )
+    drafts.save_origin(ws, model, {"since": None if newest is None else newest.id, "origin": origin})
 
 
 def load_origin(ws: Workspace, model: str) -> dict[str, Any]:
-    """`origin`: what `save_origin` noted since the newest version was frozen; empty when nothing was."""
+    """`origin`: what `save_origin` noted since the newest version was frozen; empty when nothing was. The caller holds the
+    draft's lock."""
     newest = latest(ws, model)
-    noted = drafts.read_mappings(drafts.folder(ws, model) / "origin.jsonl")
+    noted = drafts.load_origin(ws, model)
     since = None if newest is None else newest.id
-    return {"origin": noted[0]["origin"]} if noted and noted[0]["since"] == since else {}
+    return {"origin": noted["origin"]} if noted and noted["since"] == since else {}
 
 
 def import_counts(ws: Workspace, model: str) -> dict[str, int]:
@@ -155,10 +155,14 @@ def resolve(ws: Workspace, name: str, model: str | None = None) -> DatasetVersio
 
     Raises NotFound, UserError.
     """
-    if "/" not in name and model is None:
+    owner, slash, short = name.rpartition("/")
+    if not short or (slash and not owner):
+        raise UserError(f"{name!r} names no dataset version", fix="write MODEL/d1, or d1 and --model MODEL")
+    if not slash and model is None:
         raise UserError(f"which model's {name!r}?", fix=f"write MODEL/{name} or add --model MODEL")
-    owner, _, short = name.rpartition("/")
     owner = owner or str(model)
+    if short == "draft":
+        raise UserError(f"the draft of {owner} is not a version yet", fix=f"tunekeeper data freeze --model {owner}")
     if short == "latest":
         found = latest(ws, owner)
         if found is None:

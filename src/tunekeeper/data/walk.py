@@ -46,7 +46,7 @@ class Walk:
         self._everywhere: dict[bytes, int] | None = None
 
     def over(self, text: bytes | mmap.mmap, at: int = 0) -> Looked:
-        """What stands in a stretch of whole lines, from the byte `at` on. Raises orjson.JSONDecodeError."""
+        """What stands in a stretch of whole lines, from the byte `at` on. Raises DataError for a line that is none."""
         if not self._known.sides:
             return _all_new(text[at:], self._known.seed)
         known, begins = self._known, self._begins
@@ -121,7 +121,7 @@ def _all_new(text: bytes, seed: int) -> Looked:
 
 
 def _looked(new: Sequence[bytes], hashes: Sequence[bytes], **seen: Any) -> Looked:
-    """A stretch with these new lines of a draft. Raises orjson.JSONDecodeError."""
+    """A stretch with these new lines of a draft. Raises DataError for a line that is none."""
     rows = lines.seen(new)
     return Looked(
         text=b"".join(rows.lines),
@@ -182,7 +182,7 @@ class _Seen:
         self._one(at, stop)
 
     def looked(self, end: int) -> Looked:
-        """All of it, up to the byte `end`. Raises orjson.JSONDecodeError."""
+        """All of it, up to the byte `end`. Raises DataError for a line that is none."""
         if self._waiting:
             self._close(end)
         self._step(NEW, 0)
