@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import BUG, REFUND, Tell
+from tunekeeper.cli.visible import line
 from tunekeeper.core.nouns.evaluation import Case, Exam, Suite
 from tunekeeper.data import review
 from tunekeeper.evaluation.results import Result, encode
@@ -119,8 +120,13 @@ def test_fewer_than_asked_for_is_said_and_flags_stand_in_the_list(ask: Tell) -> 
     assert ask("queue", "remark", item["id"], "--flag", "unclear policy", "--by", "ana").code == 0
     assert "flagged by ana: unclear policy" in ask("review", "--list").out
     assert ask("review", "--stats", "--json").json["stats"]["flagged"] == [item["id"]]
+    assert ask("queue", "remark", item["id"], "--note", "asked twice\nlast week", "--by", "ana").code == 0
+    assert ask("review", "--stats", "--json").json["stats"]["notes"] == []
     assert ask("queue", "judge", item["id"], "good", "--by", "ana", "--seconds", 0).code == 0
     assert "0.0 minutes an item\n" in ask("review", "--stats").out
+    [note] = ask("review", "--stats", "--json").json["stats"]["notes"]
+    assert (note["item"], note["by"]) == (item["id"], "ana")
+    assert f"ana noted of {item['id']}: {line(note['text'])}\n" in ask("review", "--stats").out
 
 
 def test_a_broken_file_of_gold_adds_none_of_it(ask: Tell, desk: Path) -> None:

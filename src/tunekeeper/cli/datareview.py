@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunekeeper.cli import frame
+from tunekeeper.cli.visible import line
 
 if TYPE_CHECKING:
     from tunekeeper.config.project import ModelConfig
@@ -241,6 +242,13 @@ def _figures(ws: Workspace, model: str) -> dict[str, Any]:
     return {
         "states": dict(Counter(item.state for item in items)),
         "flagged": [item.id for item in items if item.state == "open" and any(r["kind"] == "flag" for r in item.remarks)],
+        "notes": [
+            {"item": item.id, **{key: remark[key] for key in ("by", "text", "at")}}
+            for item in items
+            if item.state != "open"  # until then nobody sees what others said
+            for remark in item.remarks
+            if remark["kind"] == "note"
+        ],
         "pace": verbs.pace(items),
         "agreement": verbs.agreement(items),
         "gold": verbs.gold_scores(ws, model),
@@ -266,6 +274,9 @@ def _figure_lines(figures: dict[str, Any]) -> list[str]:
     lines += frame.table(rows, ("of", "name", "judged", "minutes", "an hour")) if rows else []
     lines += [f"{_some(k.items, kind)}: {_agreed(k)}" for kind, k in figures["agreement"].overall.items()]
     lines += [f"{names}, {_some(kappa.items, 'answer')}: {_agreed(kappa)}" for names, kappa in figures["agreement"].pairs.items()]
+    notes = figures["notes"]
+    lines += [line(f"{note['by']} noted of {note['item']}: {note['text']}") for note in notes[-FEW:]]
+    lines += [f"… and {len(notes) - FEW} more notes: --json tells them all"] if len(notes) > FEW else []
     if figures["agreement"].disputed:
         lines += [
             f"one more opinion is wanted on {len(figures['agreement'].disputed)}: {', '.join(figures['agreement'].disputed)}"

@@ -47,7 +47,7 @@ KEYS = (
     Key(keys="f", shown="f", action="flag", word="flag", says="mark it for a second look, with the reason"),
     Key(keys="l", shown="l", action="label", word="label", says="put a label on it: type it, or its number"),
     Key(keys="1,2,3,4,5,6,7,8,9", shown="1-9", action="option", word="", says="put on, or take off, the label of this number"),
-    Key(keys="n", shown="n", action="note", word="note", says="write a note for whoever looks next"),
+    Key(keys="n", shown="n", action="note", word="note", says="write a note; --stats shows it once this is judged"),
     Key(keys="left", shown="←", action="previous", word="", says="the item before this one", places=ANYWHERE),
     Key(keys="right", shown="→", action="next", word="next", says="the next item; this one stays open"),
     Key(
