@@ -51,6 +51,7 @@ def test_dates_are_read_in_the_usual_forms(value: Any, expected: datetime | None
 
 def test_answers_are_compared_by_meaning_where_they_are_json(row: MakeExample) -> None:
     assert comparable('{"a": 1, "b": 2}') == comparable('{ "b":2,"a":1 }')
+    assert comparable('{"a": 1.0, "b": [2.50]}') == comparable('{"a": 1, "b": [2.5]}') != comparable('{"a": 1.5, "b": [2.5]}')
     assert comparable("It works.") == comparable("  it  WORKS")
     assert comparable("{broken") == "{broken"
 

@@ -69,6 +69,11 @@ def test_good_answers_are_left_alone(row: MakeExample, answer: str) -> None:
     assert kinds(row("The parcel has not arrived.", answer)) == []
 
 
+def test_a_label_that_is_called_as_what_was_asked_repeats_nothing(row: MakeExample) -> None:
+    assert kinds(row("freeze account", "freeze_account")) == []
+    assert kinds(row("freeze account", "Freeze account!")) == ["answer_equals_prompt"]
+
+
 def talk(*turns: tuple[str, Any]) -> tuple[dict[str, Any], ...]:
     return tuple({"role": role, "content": content} for role, content in turns)
 

@@ -259,9 +259,15 @@ def parsed(answer: str) -> Any:
     if not text.startswith(("{", "[")):
         return None
     try:
-        return json.loads(text)
+        return json.loads(text, parse_float=_number)
     except (ValueError, RecursionError):
         return None
+
+
+def _number(written: str) -> float | int:
+    """A number of JSON: 1.0 is what 1 is."""
+    number = float(written)
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
 def question_key(example: Example) -> str:

@@ -130,6 +130,8 @@ def repeats(messages: Sequence[Mapping[str, Any]], prompt: str, answer: str) -> 
     asked = next((text_of(m.get("content")) for m in reversed(messages) if m.get("role") == "user"), "")
     if all(abs(len(answer) - len(text)) > 40 + len(text) // 2 for text in (asked, prompt)):
         return ""
+    if "_" in answer and answer.strip().isidentifier():  # a label whose name the question happens to spell
+        return ""
     said = words(answer)
     if not said or answer.lstrip().startswith(("{", "[")):
         return "the answer repeats the prompt" if answer and normalise(answer) in (normalise(prompt), normalise(asked)) else ""

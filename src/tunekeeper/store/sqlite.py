@@ -62,9 +62,10 @@ def writing(path: Path) -> Iterator[Connection]:
             raw.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
-def connect(path: Path, mode: str) -> sqlite3.Connection:
-    """A connection to a file, opened `ro`, `rw` or `rwc`, whose transactions begin and end where somebody says so."""
-    return sqlite3.connect(address(path, mode), uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+def connect(path: Path, mode: str, wait: float = _BUSY_SECONDS) -> sqlite3.Connection:
+    """A connection to a file, opened `ro`, `rw` or `rwc`, whose transactions begin and end where somebody says so. `wait`:
+    seconds that a statement waits while others are in its way."""
+    return sqlite3.connect(address(path, mode), uri=True, timeout=wait, isolation_level=None, check_same_thread=False)
 
 
 def log_bytes(path: Path) -> int:
@@ -78,9 +79,8 @@ def log_bytes(path: Path) -> int:
 def empty_log(path: Path, wait: float = 0.0) -> None:
     """Copy the whole log into the file and begin it anew, once nobody reads for a moment within `wait` seconds; under the
     lock."""
-    with closing(connect(path, "rw")) as raw, suppress(sqlite3.OperationalError):
+    with closing(connect(path, "rw", wait)) as raw, suppress(sqlite3.OperationalError):
         prepare(raw)
-        raw.execute(f"PRAGMA busy_timeout={round(1000 * wait)}")
         raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
