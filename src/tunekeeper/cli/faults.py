@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import tempfile
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,6 +71,8 @@ def _raised_in(error: BaseException) -> str:
 
 def report(error: BaseException, folder: Path | None) -> OurFault:
     """Write the traceback into `folder` (the temporary folder when that fails) and say where it lies."""
+    import tempfile  # here: hardly any command needs it
+
     name = f"fault-{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}.txt"
     text = "".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace")
     said = f"a fault of our own: {type(error).__name__}: {str(error).partition(chr(10))[0]}"

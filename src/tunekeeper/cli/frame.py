@@ -67,6 +67,8 @@ AGE = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([smhdw])")
 """A time as an age: `90m`."""
 PROJECT_FILE = "tunekeeper.yaml"
 DATA_FOLDER = ".tunekeeper"
+_MOST_SPACED = 1 << 20
+"""Bytes up to which a document of JSON has blanks for those who read it: a longer one is for programs."""
 _emitted: ContextVar[bool] = ContextVar("emitted", default=False)
 _named: ContextVar[Path | None] = ContextVar("named", default=None)
 """The project that the command was told with --dir."""
@@ -185,7 +187,9 @@ def to_json(value: Any) -> str:
 
     if str(getattr(sys.stdout, "encoding", None) or "utf-8").lower() in ("utf-8", "utf8"):
         with suppress(UnicodeEncodeError, OverflowError):  # half a character, a number of more than 64 bits
-            return in_json(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=0).decode())
+            written = msgspec.json.encode(value, enc_hook=str)
+            spaced = written if len(written) > _MOST_SPACED else msgspec.json.format(written, indent=0)
+            return in_json(spaced.decode())
     return in_json(jsonlib.dumps(_finite(msgspec.to_builtins(value, str_keys=True, enc_hook=_as_told)), allow_nan=False))
 
 

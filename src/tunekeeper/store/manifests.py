@@ -86,8 +86,8 @@ def _steps(numbers: Numbers) -> bytes:
 
 def _numbers(data: memoryview) -> Numbers:
     places = np.frombuffer(data, np.uint8).reshape(4, -1)
-    steps = places[0].astype(np.uint32)
+    numbers = np.cumsum(places[0], dtype=np.uint32)
     for i, place in enumerate(places[1:], 1):
         if place.any():  # hardly ever: most steps are 1
-            steps |= place.astype(np.uint32) << np.uint32(8 * i)
-    return np.cumsum(steps, dtype=np.uint32, out=steps)
+            numbers += np.cumsum(place, dtype=np.uint32) << np.uint32(8 * i)
+    return numbers
