@@ -63,7 +63,10 @@ def test_a_sealed_row_gets_its_numbers_back_as_numbers(tmp_path: Path) -> None:
     folder = project(tmp_path / "desk", redact_seal=public)
     call_it = {"id": "c1", "type": "function", "function": {"name": "ring", "arguments": '{"phone": 4155550132, "n": "1"}'}}
     messages = [{"role": "user", "content": "ring me"}, {"role": "assistant", "content": "", "tool_calls": [call_it]}]
-    row = {"messages": messages, "metadata": {"phone": 4155550132, "cell": "4155550133"}}
+    row = {
+        "messages": messages,
+        "metadata": {"phone": 4155550132, "cell": "4155550133", "raw": r'{"a": "{\"phone\": 4155550132}"}'},
+    }
     rows = write_lines(folder / "rows.jsonl", [row])
     assert call("data", "import", rows, "--model", "help", "--dir", folder, "--json").code == 0
     draft = folder / ".tunekeeper" / "data" / "help" / "draft.jsonl"
@@ -74,7 +77,7 @@ def test_a_sealed_row_gets_its_numbers_back_as_numbers(tmp_path: Path) -> None:
     assert done.code == 0, done.err
     again = done.json
     assert again["messages"][1]["tool_calls"][0]["function"]["arguments"] == call_it["function"]["arguments"]
-    assert (again["metadata"]["phone"], again["metadata"]["cell"]) == (4155550132, "4155550133")
+    assert {name: again["metadata"][name] for name in row["metadata"]} == row["metadata"]
 
 
 def test_users_who_are_called_by_their_address_stay_apart_and_can_be_erased(tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ def test_an_address_is_found_whole_however_its_sign_is_written(text: str, found:
         ("upgrade path 1.1.2.4 -> 2.0.5.4", []),
         ("8.8.8.8 -> 1.1.1.1", ["8.8.8.8", "1.1.1.1"]),
         ("ping 2606:e683:9baa:77ef::1: timeout", ["2606:e683:9baa:77ef::1"]),
+        ("app 23.11.6.37 installed, 203.0.113.9 installed", ["203.0.113.9"]),
         ("section 4.2.1.3, chapters 1.2.3.4, § 1.2.3.4", []),
         ("a[10::2] std::vector db::add 12:34:56 00:1b:44:11:3a:b7", []),
         ("EUI-64 00:1b:44:ff:fe:11:3a:b7, a3::b4, abc::f10(), ::f10", []),

@@ -12,6 +12,7 @@ from tunekeeper.text.keys import keys
     [
         ("Authorization: Bearer abcdefgh12345678XYZ", "Authorization: Bearer "),
         ("Authorization: Basic dXNlcjpwYXNzd29yZDEyMw==", "Authorization: Basic "),
+        ("Authorization: Basic dGFuYWthOlBhcmlzMjcwNyE=", "Authorization: Basic "),
         ("aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "aws_secret_access_key = "),
         ('{"apiKey": "35EyW3khq2QzAj78XJtY"}', '{"apiKey": ""}'),
         ("postgres://app:hunter2@db.internal/main", "postgres://app:@db.internal/main"),

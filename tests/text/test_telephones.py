@@ -33,6 +33,10 @@ def test_a_number_is_found_whole_however_it_is_written(number: str) -> None:
         "on 01.05.2026 and 03.05.26", "from 01.05.2026-03.05.2026", "2026-05-01 10:00", "ISBN 978-3-16-148410-0",
         "order 4155550132",
         "I called about order 415-555-0132", "call about 4155550132", "phone us, invoice no. 4155550132", "SIREN 030 123 456",
+        "George Berkeley (1685-1753)", "Zola (1840 – 1902), writer", "ORCID 0000-0003-7274-3018", "ISNI 0000 0001 1191 9575",
+        "Loto du 14 mai : 03 07 41 03 32 + 7", "Keno 09 13 45 59 64 67 53 12", "Container MSKU 787461 7, seal", "LPN 0818290320",
+        "https://maps.example/@21.3040358,19.5528590,17z", "1-0:1.8.0*255 (082167.1187*kWh)",
+        "resourceVersion: \"015431405\"", "partition key \"9460665783\"",
         "00:12:34", "1,234,567.00", "12.5 - 13.75", "017012345678x", "DHL 00340434161094027318", "order number is 4155550132",
     ],
 )  # fmt: skip

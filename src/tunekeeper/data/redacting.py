@@ -18,7 +18,7 @@ from tunekeeper.text.redaction import NAME, Redactor
 from tunekeeper.text.seals import Seal, is_box, opened
 from tunekeeper.workspace import Workspace
 
-_PLACEHOLDER = re.compile(r'(?P<open>"?)(?P<name>\[[A-Z]{2,8}:\d{1,9}\])(?P<close>"?)')
+_PLACEHOLDER = re.compile(r'(?P<open>(?:\\*")?)(?P<name>\[[A-Z]{2,8}:\d{1,9}\])(?P<close>(?:\\*")?)')
 
 
 def redactor_of(section: Config, ws: Workspace | None = None) -> Redactor:

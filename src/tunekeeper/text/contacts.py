@@ -117,6 +117,7 @@ _UPGRADED = re.compile(r"\b(?:up|down)grad(?:e|ing)(?: path| from){1,2}:? \Z|\bu
 _NO_VERSION = frozenset((10, *range(31, 256)))
 """What addresses of machines begin with, and versions do not."""
 _SECTIONS = re.compile(r"\b(?:sections|chapters|clauses|paragraphs|articles|abschnitte|kapitel|ziffern)\b|§§", re.IGNORECASE)
+_INSTALLED = re.compile(r" (?:is |was |has been |wird |wurde )?(?:installed|installiert|released|stable|beta|LTS)\b")
 _VERSION_BEHIND = re.compile(r" (?:to|and|or|→|->|auf|und|à|et|a|y) (?:version|release|build|v)[ .]?\d", re.IGNORECASE)
 _PRODUCT_BEFORE, _ARCHIVE = (
     re.compile(r"[A-Za-z]/\Z"),
@@ -179,7 +180,8 @@ def _is_version(text: str, four: re.Match[str]) -> bool:
         return True  # no machine has such an address
     if _VERSION_BEFORE.search(text, first, start) is not None or _VERSION_BEHIND.match(text, end) is not None:
         return True
-    if _first(four) not in _NO_VERSION and _UPGRADED.search(text, first, start) is not None:
+    small = _first(four) not in _NO_VERSION
+    if small and (_UPGRADED.search(text, first, start) is not None or _INSTALLED.match(text, end) is not None):
         return True
     if four[0].endswith(".0.0") and _PRODUCT_BEFORE.search(text, first, start) is not None:
         return True

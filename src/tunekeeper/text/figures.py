@@ -25,7 +25,10 @@ _OF_A_CARD = re.compile(
 """Fields of cards, but for those of their ids."""
 _OF_SOMEBODY = re.compile(r"(?:caller|callee|contact|sender|recipient|from|to)[ _-]?(?:number|no|nr)\Z", re.IGNORECASE)
 """Fields of telephones that no word of `text/leads.py` names."""
-_DOCUMENT, _BEFORE, _BEHIND = re.compile(r"\s*(?:\[\s*)*{"), re.compile(r"[:,\[]\s*\Z"), re.compile(r"\s*[,\]}]")
+_DOCUMENT = re.compile(r"\s*(?:[\"\[]\s*)*{")
+_BLANK = r"(?:\s|\\+[nrt])*"
+_BEFORE, _BEHIND = re.compile(rf"[:,\[]{_BLANK}\Z"), re.compile(rf"{_BLANK}[,\]}}]")
+_QUOTE = re.compile(rf'(\\*)"(?={_BLANK}([^\s\\]?))')
 _BLANKS, _LONGEST = 64, 19
 """Blanks before a number that are looked at, and its digits."""
 
@@ -58,13 +61,24 @@ def _says_phone(field: str) -> bool:
     return called and not _is_of_a_thing(field)
 
 
-def bare(text: str, spans: Collection[Span]) -> frozenset[int]:
-    """Where those of `spans` begin that are numbers of JSON, which `text` is: what takes their place is written in quotes, so
-    that it can still be read as JSON."""
+def quotes(text: str, spans: Collection[Span]) -> dict[int, str]:
+    """Where those of `spans` begin that are numbers of JSON, which `text` is, and the quotes that what takes their place has, so
+    that it can still be read as JSON: those of JSON inside a string of JSON are escaped."""
     if _DOCUMENT.match(text) is None:
-        return frozenset()
-    found = frozenset(start for start, end in spans if _is_bare(text, start, end))
-    return found if found and _is_json(text) else frozenset()
+        return {}
+    found = [start for start, end in spans if _is_bare(text, start, end)]
+    return {start: _quote_at(text, start) for start in found} if found and _is_json(text) else {}
+
+
+def _quote_at(text: str, start: int) -> str:
+    """The quote that strings beside a number have. The last one before it ends a name or a string beside the number, or opens the
+    text that the number stands in."""
+    last = text.rfind('"', 0, start)
+    sign = _QUOTE.match(text, len(text[:last].rstrip("\\")) if last >= 0 else start)
+    if sign is None:
+        return '"'
+    escapes = len(sign[1])
+    return "\\" * (escapes if sign[2] in (":", ",", "]", "}") else 2 * escapes + 1) + '"'
 
 
 def _is_bare(text: str, start: int, end: int) -> bool:

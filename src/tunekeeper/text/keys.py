@@ -5,6 +5,7 @@ The exact finder and its filter stand beside each other, as in `text/numbers.py`
 
 from __future__ import annotations
 
+import base64
 import re
 
 from tunekeeper.text.numbers import ESCAPE, Span, bytes_of, longest
@@ -205,7 +206,7 @@ def keys(text: str) -> list[Span]:
         if any(word in lower for word in words):
             for match in pattern.finditer(text):
                 value = match[match.lastindex or 0]
-                if sure or (mixed(value) and not (pattern is _CALLED and _is_code(value))):
+                if sure or _is_pair(match[0], value) or (mixed(value) and not (pattern is _CALLED and _is_code(value))):
                     spans.append(_sentence_left(match, match.lastindex or 0))
     at = 0
     while (begin := _PEM.search(text, at)) is not None:
@@ -225,6 +226,16 @@ def _sentence_left(match: re.Match[str], group: int) -> Span:
 def mixed(value: str) -> bool:
     """Letters and digits: a word alone is no secret, nor is a number."""
     return any(c.isdecimal() for c in value) and any(c.isalpha() for c in value)
+
+
+def _is_pair(named: str, value: str) -> bool:
+    """Whether a value behind *Basic* is a user and a password in base64, which may have no digit."""
+    if named[:5].lower() != "basic" or not value.isascii():
+        return False
+    try:
+        return b":" in base64.b64decode(value, validate=True)
+    except ValueError:
+        return False
 
 
 def _is_unlisted(name: str, sign: str, run: str) -> bool:

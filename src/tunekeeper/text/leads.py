@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 
-from tunekeeper.text.numbers import CODE_BEFORE, ESCAPE, ORDERS, any_of, bytes_of, least
+from tunekeeper.text.numbers import CODE_BEFORE, ESCAPE, LOTTERIES, ORDERS, any_of, bytes_of, least
+from tunekeeper.text.things import names_a_thing
 
 _FEW = 6
 """Digits of the numbers of small towns and countries, which need a word directly before them that means nothing else."""
@@ -84,7 +85,7 @@ _CLOSING = (
 )  # fmt: skip
 """How letters end; the name comes on the next line, and then perhaps a number."""
 _LETTER = "0-9A-Za-z_\u00c0-\u1fff"
-_NOTHING_OF = rf"(?!\W{{1,3}}(?:d[eioau]|du|del|of|for|für|voor)(?![{_LETTER}])|\W{{1,3}}[^\W\d_]{{5,}})"
+_NOTHING_OF = rf"(?!\W{{1,3}}(?:d['’]|(?:d[eioau]|du|del|of|for|für|voor)(?![{_LETTER}]))|\W{{1,3}}[^\W\d_]{{5,}})"
 _WORD = re.compile(
     rf"(?:(?:(?<![0-9A-Za-z\u00c0-\u1fff])(?:{'|'.join(_WORDS)}|(?:{'|'.join(_STEMS)})[^\W\d_]{{0,14}})"
     r"|(?-i:(?<=[a-z])(?:Phone|Mobile|Tel|Telephone|Cell|Fax|WhatsApp)))"
@@ -134,7 +135,7 @@ _NO_PERSON = re.compile(
 )
 """What somebody contacts, or is reached, and has a number of its own."""
 _CELL = r"(?:[^\W\d_][^\d\n@=:,;|\t]{0,40}[,;|\t\n] ?)?"
-_MAIL_BEFORE = re.compile(rf"@[A-Za-z0-9.\-]{{3,80}}[>\])]?(?:[ ,;|/\t]{{1,3}}|\r?\n){_CELL}\(?\Z")
+_MAIL_BEFORE = re.compile(rf"@(?![0-9.\-]+,)[A-Za-z0-9.\-]{{3,80}}[>\])]?(?:[ ,;|/\t]{{1,3}}|\r?\n){_CELL}\(?\Z")
 _MAIL_BEHIND = re.compile(rf"\)?(?:[ ,;|/\t]{{1,3}}|\r?\n){_CELL}<?[A-Za-z0-9_.+\-]{{1,40}}@[A-Za-z]")
 _ENDINGS = (
     " is the best way", " is the best number", " from now on", ", call me", "様", "に折り返し", "で連絡", "まで連絡",
@@ -165,7 +166,8 @@ _NAMED_OTHERWISE = re.compile(
 )
 """Between the word and the digits: what the call is about."""
 _OTHERWISE = re.compile(
-    rf"(?:(?<![{_LETTER}])(?:{_THINGS})[^\w\d]*|(?<!\d)(?:1[5-9]|20)\d\d(?:年| ?г\.?)? ?: ?|{CODE_BEFORE.pattern})\Z",
+    rf"(?:(?<![{_LETTER}])(?:{_THINGS})[^\w\d]*|(?<!\d)(?:1[5-9]|20)\d\d(?:年| ?г\.?)? ?: ?"
+    rf"|(?<![{_LETTER}])(?:{LOTTERIES})[^\n\d\W]{{0,12}}(?: \d{{1,2}} [^\W\d_]{{3,10}})? ?:? ?|{CODE_BEFORE.pattern})\Z",
     re.IGNORECASE,
 )
 """Before digits that are written as a telephone number is: what they are instead."""
@@ -175,18 +177,21 @@ _COUNTED = (
     "contract|vertrag|product|article|asset|barcode|vin|license|permit|passport|docket|file|record|row|line|entry|page|block|height|nonce|seed|"
     "hash|checksum|crc|timestamp|time|epoch|ts|date|offset|address|port|size|length|bytes|limit|max|min|maximum|minimum|counts?|"
     "factorial|prime|integer|int|long|number of|equals|equal to|about|approximately|approx|over|nearly|than|least|most|up to|"
-    "roughly|almost|exceeds|USD|EUR|GBP|Rs|INR|JPY|routing|konto|kennung|nr|№|nº|n°|#"
+    "roughly|almost|exceeds|key|version|committed|seq|sequence|shard|partition|bucket|node|slot|scores?|points|weight|rank|USD|EUR|GBP|Rs|INR|JPY|routing|konto|kennung|nr|№|nº|n°|#"
 )
 _NOT_HIS = r"(?!telefon|handy|mobil|\w{0,8}ruf|fax|festnetz|meine|kontakt|notfall|privat|whatsapp)"
 """Before a word that ends in *nummer*: none of those that are somebody's."""
 _OF_A_THING = re.compile(
-    rf"(?:(?:(?<![A-Za-z])(?:{_COUNTED}|{_NOT_HIS}\w{{3,20}}nummer)|(?-i:(?<=[a-z])(?:Id|ID|No|Nr|Code|Key|Ref)))"
+    rf"(?:(?:(?<![A-Za-z])(?:{_COUNTED}|{_NOT_HIS}\w{{3,20}}nummer)|(?-i:(?<=[a-z])(?:Id|ID|No|Nr|Code|Key|Ref|Version|Revision|Offset|Count|Size|Seq|Sequence|Index|Height|Hash)))"
     r"(?:[-_ ]{0,2}(?:number|no|nr))?(?: (?:is|was|ist|of))?[\"'>\])]{0,2}[\s:=.]{0,4}[\"']?)\Z",
     re.IGNORECASE,
 )
 """Before digits with nothing between: what they are instead."""
+_REGISTER = re.compile(r"(?<![^\W_])(?:[A-Z][B-DF-HJ-NP-TV-XZ]{2,5}|[A-Z]{1,3}\d[A-Z]{1,3})(?: ?[:#] ?| )\Z")
 _YEAR_FIRST = re.compile(r"20\d[\d/.\-]?[/.\-]|\d{5}-\d{3,4}\Z")
 """A date, or the code of a place."""
+_ONE_LEFT = re.compile(r".*\d{3} \d\Z")
+"""Digits and a single one behind them, the check digit of a thing's number."""
 _ASCII_DIGIT = re.compile("[0-9]")
 _SIGNED = re.compile(r"(?:[tpmcf]:|\([tpmfohw]\))\W{0,3}\Z", re.IGNORECASE)
 _A_LETTER = re.compile(r"[^\W\d_]|[☎✆📞📱📲]")
@@ -277,10 +282,14 @@ def is_of_a_thing(text: str, start: int) -> bool:
     return is_named_otherwise(text, start) or _OF_A_THING.search(text, max(0, start - 32), start) is not None
 
 
+def is_of_a_register(text: str, start: int) -> bool:
+    """Whether letters that nobody can say, as `OCLC` and `LPN`, stand directly before bare digits, as names of registers do."""
+    return _REGISTER.search(text, max(0, start - 12), start) is not None
+
+
 def is_named_otherwise(text: str, start: int) -> bool:
     """Whether the digits from `start` on are named as something else. In a table of numbers there is no letter that could."""
-    first = max(0, start - 32)
-    return _OTHERWISE.search(text, first, start) is not None
+    return _OTHERWISE.search(text, max(0, start - 32), start) is not None or names_a_thing(text, start)
 
 
 def stands_with_somebody(text: str, start: int, end: int) -> bool:
@@ -303,6 +312,7 @@ def stands_with_somebody(text: str, start: int, end: int) -> bool:
         towards
         or (
             lettered
+            and _ONE_LEFT.match(number) is None
             and _is_behind_a_name(text, first, start, amount)
             and not (bare and number[0] != "0" and _OF_SALES.match(text, end))
         )

@@ -37,7 +37,10 @@ ORDERS = (
 )
 """How orders, invoices and parcels begin to be called elsewhere."""
 CODE_BEFORE = re.compile(
-    rf"(?:{_CODES}|BLZ|VAT(?:[- ]?[A-Z]{{2}})?|DOI|SKU|arXiv|ISIN|FedEx|UPS|DHL|USPS|DPD|tracking|serial|orders?[/ ]?|invoice|"
+    rf"(?:{_CODES}|BLZ|VAT(?:[- ]?[A-Z]{{2}})?|P\.? ?IVA|partita iva|DOI|SKU|AWB|(?:air ?)?waybill|LPN|"
+    r"OEM|MMSI|KVK|D-?U-?N-?S|ИНН|КПП|ОГРН|"
+    r"delivery[- ]note|Lieferschein|bon de livraison|albar[aá]n|parcel(?:le)?|Flurstücks?|"
+    r"arXiv|ISIN|FedEx|UPS|DHL|USPS|DPD|tracking|serial|orders?[/ ]?|invoice|"
     r"ticket|ref|reference|case|policy|lot|batch|charge|part|model|P/N|S/N|KRS|NIP|REGON|ABN|ACN|TFN|CNPJ|CPF|NIF|SSN|EORI|"
     r"Bestellung|Bestell|Auftrag|Auftrags|Rechnung|Rechnungs|Sendungs|Serien|Artikel|Art|Kunden|Vertrags|"
     r"Paket|Paketnummer|Sendung|Sendungsnummer|Buchungs|Policen|Versicherungs|Aktenzeichen|"
@@ -47,6 +50,10 @@ CODE_BEFORE = re.compile(
     re.IGNORECASE,
 )
 """Stands before a number that is the code of a thing and no telephone."""
+
+LOTTERIES = "lott?o|lotteri|lotter|keno|bingo|powerball|euromill|gewinnzahlen|winning numbers"
+"""How draws of numbers begin to be called, whose balls are written in pairs as telephones and cards are."""
+_DRAWN = re.compile(rf"(?<![^\W\d_])(?:{LOTTERIES})[^\W\d_]{{0,12}} ?:? ?\Z", re.IGNORECASE)
 
 _IBAN_TABLE = """
     AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DJ27 DK18 DO28 EE20 EG29
@@ -201,6 +208,8 @@ def _is_otherwise(text: str, span: Span) -> bool:
     if text[end : end + 1] != "," and _DECIMAL.search(text, max(0, start - 3), start) is not None:
         return True
     if _is_article(text, start, end) and _A_CARD.search(text, max(0, start - 32), start) is None:
+        return True
+    if _DRAWN.search(text, max(0, start - 32), start) is not None:
         return True
     named = CODE_BEFORE if end - start == 12 else _NOT_A_CARD
     return end - start <= 15 and named.search(text, max(0, start - 32), start) is not None

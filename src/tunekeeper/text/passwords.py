@@ -52,7 +52,7 @@ _BESIDE = re.compile(
 )
 """A password in the cell or the argument behind its name."""
 _AFTER_NAME = re.compile(
-    rf"(?i:passw(?:or[dt]|d)|passphrase|pwd|_pass)"
+    rf"(?:(?i:passw(?:or[dt]|d)|passphrase|pwd|_pass)|\bPW)"
     rf"(?:\s{{1,3}}| ?\.{{3,}} ?| ?(?:->|→|=>) ?|\(\\?[\"']| to |>\s{{0,20}}|:\s?[|>]-?\s{{1,12}}"
     rf"|\\?[\"']?\s{{0,16}}value: ?)({_PW}{{8,64}})"
 )
@@ -83,13 +83,15 @@ _GIVEN = re.compile(
 """Where a command or the address of a database has a password, whatever it looks like."""
 _OPTION = re.compile(rf"(?:--password[ =]|\s-u [A-Za-z0-9_.\-]{{1,64}}:)[\"']?(?![<$/.\-\[{{])({_PW}{{8,128}})")
 """An option that has a password; its name is known to prose as well."""
+_LEAST, _NOTATION = 6, re.compile("[:=：\"'`>|]")
+_OF_SENTENCE = re.compile(r"\?(?!\S)|!\?(?!\S)|!(?= [A-ZÀ-Þ])")
 _NONE = frozenset(("none", "null", "password", "passwd", "required", "undefined", "string"))
 _CLOSED = {")": "(", "]": "[", "}": "{"}
 """How brackets are opened that may end a value."""
 
 PASSWORD_FILTER = rb"|".join(
     (
-        rb"(?i:passw(?:or[dt]|d)|passphrase) [^\x00-\x20\x22',;<>]{6}",
+        rb"(?:(?i:passw(?:or[dt]|d)|passphrase)|PW) [^\x00-\x20\x22',;<>]{6}",
         rb"(?i:(?:passw(?:or[dt]|d)|passphrase|passcode|pwd|" + rb"|".join(map(bytes_of, PASSWORDS)) + rb")" + LETTERS
         + rb"(?:" + BLANK + rb"*(?:" + COLON + rb"|[>`*\]\)\\]|(?:" + rb"|".join(map(bytes_of, "はが이가는은")) + rb"))"
         + rb"|\\?[\x22'`*]? (?:" + rb"|".join(map(bytes_of, VERBS)) + rb")[: ])"
@@ -122,7 +124,7 @@ def passwords(text: str) -> list[Span]:
             group = match.lastindex or 0
             value = _ended(match[group])
             if test(match, value):
-                spans.append((match.start(group), match.start(group) + len(value)))
+                spans.append((match.start(group), _told_end(match, group, value)))
     return longest(spans)
 
 
@@ -136,6 +138,15 @@ def is_of_password(field: str) -> bool:
 def _ended(value: str) -> str:
     value = value.rstrip(".:\\…")
     return value[:-1] if value[-1:] in _CLOSED and _CLOSED[value[-1]] not in value else value
+
+
+def _told_end(match: re.Match[str], group: int, value: str) -> int:
+    """Where a value ends: before the question mark, or the exclamation mark before a capital, of the sentence that tells it."""
+    start, end = match.start(group), match.start(group) + len(value)
+    if _NOTATION.search(match.string, match.start(), start) is not None:
+        return end
+    left = _OF_SENTENCE.search(match.string, start + _LEAST, end + 3)
+    return end if left is None or left.end() > end else left.start()
 
 
 def _is_named(match: re.Match[str], value: str) -> bool:

@@ -226,11 +226,11 @@ class Redactor:
         if not spans:
             return text
         pieces, at = [], 0
-        numbers = figures.bare(text, [(start, end) for start, end, _ in spans])
+        quotes = figures.quotes(text, [(start, end) for start, end, _ in spans])
         for start, end, kind in spans:
-            stands = text[start:end] if start not in numbers else int(text[start:end])
+            stands = text[start:end] if start not in quotes else int(text[start:end])
             sign = UNREAD if kind == "unread" else work.placeholder(kind, stands)
-            pieces += [text[at:start], f'"{sign}"' if start in numbers else sign]
+            pieces += [text[at:start], quotes.get(start, ""), sign, quotes.get(start, "")]
             at = end
         pieces.append(text[at:])
         work.counts.update(kind for _, _, kind in spans)

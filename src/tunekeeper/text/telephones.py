@@ -7,7 +7,17 @@ from __future__ import annotations
 
 import re
 
-from tunekeeper.text.leads import EDGE, GAPS, D, S, is_named_otherwise, is_of_a_thing, leads_to, stands_with_somebody
+from tunekeeper.text.leads import (
+    EDGE,
+    GAPS,
+    D,
+    S,
+    is_named_otherwise,
+    is_of_a_register,
+    is_of_a_thing,
+    leads_to,
+    stands_with_somebody,
+)
 from tunekeeper.text.numbers import ESCAPE, NOT_IN_A_NAME, Span, longest
 
 _GAP = r"[ \u00a0\u2009\u202f]"
@@ -17,8 +27,8 @@ _ANOTHER = rf"(?!{_GAP}[/|\u2013-]{_GAP}?0\d|/{_GAP}0\d)"
 """Not before a second number, as in `030 901820 / 0170 1234567`."""
 _COUNTRY = r"(?:1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|(?:2[1-689]|3[578]|42|5[09]|6[7-9]|8[0578]|9[679])\d)"
 _ALONE, _ENDED = rf"(?<![0-9A-Za-z.+-])(?<!\d:)(?<!\d{{4}}/){NOT_IN_A_NAME}(?<!\d )", r"(?!_?[0-9A-Za-z])(?![.,-]\d)"
-_NO_AMOUNT = r"(?!_?[0-9A-Za-z])(?![.-]\d)"
-"""The end of what no amount is written like: a comma and a digit are the next cell of a table."""
+_NO_AMOUNT = r"(?!_?[0-9A-Za-z])(?![.-]\d)(?!\*[A-Za-z])"
+"""The end of what no amount is written like: a comma and a digit are the next cell of a table, a star and a letter a unit."""
 _BY_ITSELF = r"(?:(?<=\A)|(?<=\n)|(?<=[:,;(>\"'—–•|\t-] )|(?<=[:,;(>\"'—–\t]))(?<!\d[,;|\t] )(?<!\d[,;|\t])"
 _ENDS = r"(?=\Z|[\n\t\u3001-\u9fff]|[,;)<\"'!?|]| [—–|]| - |\.(?!\d))(?!,\d)(?!; ?\d)(?! ?\| ?\d)(?!\t\d)"
 _UNCOUNTED = (
@@ -123,10 +133,16 @@ _DATE = re.compile(
     r"|(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01])/\d{4}(?!\d)"
     r"|(?:0?[1-9]|[12]\d|3[01])([.\-/ ]|\. )(?:0?[1-9]|1[0-2])\2(?:(?:1[6-9]|2[01])\d\d(?!\d)|\d{2}(?!\d|\2\d))"
 )
+_YEARS = re.compile(r"(1\d{3}|20\d\d) ?[-/\u2010-\u2015\u2212] ?(1\d{3}|20\d\d)(?!\d)(?![-./ ]\d)")
+_LONGEST_LIFE = 120
 _VERSION = re.compile(r"\d{1,2}(?:\.\d{1,4}){1,3} ?\(")
 """2.8.6 (93591220: a version and its build."""
 _PAIRS = re.compile(r"0\d(?:([ .\-])\d\d)(?:\1\d\d){3}")
 """01 23 45 67 89: five pairs with one sign between them are a number, whatever date the first three would make."""
+
+_FEW_PAIRS = re.compile(r"0\d(?: \d\d){3}(?P<fifth> \d\d)?")
+_A_PAIR, _MORE_PAIRS = re.compile(r" \d\d(?!\d)"), re.compile(r" [1-9]\d(?!\d)| \+ ?\d(?!\d)")
+"""Behind so many pairs: one more, and what is more than a number has."""
 
 _WIDE = str.maketrans("０１２３４５６７８９（）＋－．／\u3000", "0123456789()+-./ ")
 """Digits and marks as wide as a Chinese character, which Japanese keyboards write."""
@@ -199,11 +215,12 @@ def _phones_in(text: str, first: int, last: int, most: int) -> list[Span]:
     for low, pattern in _PHONES:
         for match in pattern.finditer(text, first, last) if low <= most else ():
             end, digits = _trimmed(match)
-            fits = low <= digits <= _MOST_DIGITS and not _is_date(match[0].lstrip("("))
-            if fits and (match[0].lstrip("(").startswith("+") or not is_named_otherwise(text, match.start())):
+            number = match[0].lstrip("(")
+            fits = low <= digits <= _MOST_DIGITS and not _is_date(number) and not _is_a_row(text, match, number)
+            if fits and (number.startswith("+") or not is_named_otherwise(text, match.start())):
                 spans.append(_extended(text, (match.start(), end)))
     for match in _PLAIN.finditer(text, first, last) if most >= _FEWEST_PLAIN else ():
-        if not _is_made_up(match[0]) and not is_of_a_thing(text, match.start()):
+        if not _is_made_up(match[0]) and not is_of_a_thing(text, match.start()) and not is_of_a_register(text, match.start()):
             spans.append(_extended(text, match.span()))
     for match in _BARE.finditer(text, first, last):
         if (
@@ -214,6 +231,13 @@ def _phones_in(text: str, first: int, last: int, most: int) -> list[Span]:
             opened = ")" in match[0] and text.startswith("(", match.start() - 1)
             spans.append(_extended(text, (match.start() - opened, match.end())))
     return spans
+
+
+def _is_a_row(text: str, match: re.Match[str], number: str) -> bool:
+    """Whether what is written as a number is part of a longer row of pairs, or begins as no number does that is dialled."""
+    pairs = _FEW_PAIRS.fullmatch(number)
+    more = None if pairs is None else (_MORE_PAIRS if pairs["fifth"] else _A_PAIR).match(text, match.end())
+    return more is not None or number.startswith("000")
 
 
 def _has_somebody(text: str, bare: re.Match[str]) -> bool:
@@ -237,6 +261,9 @@ def _trimmed(match: re.Match[str]) -> tuple[int, int]:
 
 
 def _is_date(text: str) -> bool:
+    years = _YEARS.match(text)
+    if years is not None and 0 < int(years[2]) - int(years[1]) <= _LONGEST_LIFE:
+        return True
     return _DATE.match(text) is not None and _PAIRS.fullmatch(text) is None
 
 
