@@ -38,3 +38,17 @@ def test_the_number_of_a_thing_is_no_telephone(label: str, number: str) -> None:
 def test_the_number_of_a_person_or_a_place_stays_a_telephone(label: str) -> None:
     text = f"{label} 030 1234567"
     assert REDACTOR.redact(text) == (f"{label} [PHONE]", {"phone": 1})
+
+
+@pytest.mark.parametrize("thing", ["工单", "订单号", "訂單號碼：", "案號", "发票", "批号", "包裹", "受付番号", "保单号: "])
+@pytest.mark.parametrize("clause", ["我打了5次电话，", "電話しましたが、"])
+def test_a_call_about_an_order_gives_the_number_of_the_order(clause: str, thing: str) -> None:
+    text = f"{clause}{thing}5977312403"
+    assert REDACTOR.redact(text) == (text, {})
+
+
+@pytest.mark.parametrize(
+    "said", ["我的电话，新号码是", "联系电话，座机号", "手机号", "电话：工单联系人", "電話番号は", "電話、新しい番号"]
+)
+def test_a_number_of_somebody_stays_one_in_chinese_and_japanese(said: str) -> None:
+    assert REDACTOR.redact(f"{said}59773124") == (f"{said}[PHONE]", {"phone": 1})

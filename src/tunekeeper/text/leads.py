@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from tunekeeper.text.numbers import CODE_BEFORE, ESCAPE, LOTTERIES, ORDERS, any_of, bytes_of, least
-from tunekeeper.text.things import names_a_thing
+from tunekeeper.text.things import is_of_a_paper, names_a_thing
 
 _FEW = 6
 """Digits of the numbers of small towns and countries, which need a word directly before them that means nothing else."""
@@ -258,6 +258,7 @@ def leads_to(text: str, start: int, number: str) -> bool:
         (said[1].count('"') <= 2 or _BESIDE.fullmatch(said[1]) is not None)
         and _UNITS.match(text, start + len(number)) is None
         and _NAMED_OTHERWISE.search(said[1]) is None
+        and not is_of_a_paper(said[1])
     )
 
 

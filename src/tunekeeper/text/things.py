@@ -47,6 +47,16 @@ _REACHED_INSIDE = re.compile("tele|phone|fon|mobil|handy|ruf|dienst|service|supp
 _IN_CHINESE = re.compile(
     r"(?<=[\u3040-\u9fff\uac00-\ud7af])(?<![話话帯带絡先機机화폰처락者人宅社])(?:番号|编号|編號|번호)\Z|(?:品番|序号|序列号|发票号|零件号)\Z"
 )
+_PAPER = re.compile(
+    r"(?:(?<=[订訂工运運货貨账賬保])[单單]|(?<=[单單序列批货貨型案票件水请請])[号號][码碼]?|发票|發票|合同|案件|包裹|批次"
+    r"|(?<=[受管契注伝][理付約文票])番号)[ :：#]*\Z"
+)
+"""How Chinese and Japanese, which leave no blanks, name an order, a ticket, a contract or a parcel directly before its digits."""
+
+
+def is_of_a_paper(before: str) -> bool:
+    """Whether `before`, what stands between a word for telephones and digits, ends with the Chinese name of a thing."""
+    return _PAPER.search(before) is not None
 
 
 def names_a_thing(text: str, start: int) -> bool:
