@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
+from tunekeeper.text.figures import is_json
 from tunekeeper.text.fingerprints import text_of
 
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -81,18 +81,10 @@ def bad_arguments(messages: Messages) -> str:
         calls = message.get("tool_calls") or ()
         made = [call.get("function") for call in calls if isinstance(call, dict)] + [message.get("function_call")]
         said = [(each.get("name"), each.get("arguments")) for each in made if isinstance(each, dict)]
-        odd = [name for name, text in said if isinstance(text, str) and text.strip() and not _is_json(text)]
+        odd = [name for name, text in said if isinstance(text, str) and text.strip() and not is_json(text)]
         if odd:
             return f"message {place}: the arguments of its call of {odd[0]!r} are not JSON"
     return ""
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 def empty(messages: Messages) -> str:

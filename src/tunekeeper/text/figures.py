@@ -67,7 +67,7 @@ def quotes(text: str, spans: Collection[Span]) -> dict[int, str]:
     if _DOCUMENT.match(text) is None:
         return {}
     found = [start for start, end in spans if _is_bare(text, start, end)]
-    return {start: _quote_at(text, start) for start in found} if found and _is_json(text) else {}
+    return {start: _quote_at(text, start) for start in found} if found and is_json(text) else {}
 
 
 def _quote_at(text: str, start: int) -> str:
@@ -86,7 +86,8 @@ def _is_bare(text: str, start: int, end: int) -> bool:
     return end - start <= _LONGEST and None not in around and text[start:end].isdecimal()
 
 
-def _is_json(text: str) -> bool:
+def is_json(text: str) -> bool:
+    """Whether a text is a document of JSON."""
     try:
         json.loads(text)
     except (ValueError, RecursionError):
